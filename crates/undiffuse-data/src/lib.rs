@@ -1,14 +1,54 @@
-pub fn add(left: u64, right: u64) -> u64 {
-    left + right
-}
+//! Files → images → batches: everything about the data of a diffusion model that needs no tensor.
+//!
+//! The way of a picture:
+//!
+//! ```text
+//! folder │ zip │ tar │ idx     source      finds the pictures, their classes and captions
+//!            ↓
+//!        PNG, JPEG, …          decode      orients, flattens alpha, brings everything to 8 bits
+//!            ↓
+//!       Image (u8, HWC)        transform   centre-crops to a square and resizes, antialiased
+//!            ↓
+//!      one cache file          dataset     decoded once, memory-mapped ever after
+//!            ↓
+//!   f32, NCHW, in [-1, 1]      batch       x = pixel / 127.5 - 1
+//! ```
+//!
+//! ```no_run
+//! use undiffuse_data::{Dataset, Options};
+//! # fn main() -> Result<(), undiffuse_data::DataError> {
+//! let dataset = Dataset::open("photos".as_ref(), &Options { size: Some(32), ..Options::default() })?;
+//! let mut batch = Vec::new();
+//! dataset.batch(&[0, 1, 2], &[false, true, false], &mut batch);
+//! assert_eq!(batch.len(), 3 * dataset.channels() * 32 * 32);
+//! # Ok(()) }
+//! ```
+//!
+//! A new kind of source is one file in [`source`] and one line in [`source::SOURCES`].
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+mod cache;
+mod collect;
+mod contact;
+mod dataset;
+pub mod decode;
+mod duplicates;
+mod error;
+mod gif;
+mod image;
+mod options;
+mod png;
+mod report;
+pub mod source;
+mod split;
+pub mod text;
+pub mod transform;
 
-    #[test]
-    fn it_works() {
-        let result = add(2, 2);
-        assert_eq!(result, 4);
-    }
-}
+pub use self::gif::gif;
+pub use self::image::{Image, grid};
+pub use self::png::{encode_png, read_png_text};
+pub use contact::contact_sheet;
+pub use dataset::{Dataset, Progress, Stage};
+pub use error::{DataError, Skipped};
+pub use options::{Cache, Limits, Options};
+pub use report::{ChannelStats, ClassCount, Report, Spread};
+pub use split::{HeldOut, Split};

@@ -1,0 +1,233 @@
+//! The decoded pictures on disk: one file for each dataset and set of options, memory-mapped.
+//!
+//! ```text
+//! magic (8) │ pixels, picture after picture │ Meta as JSON │ its length (8) │ its CRC-32 (4) │ magic (8)
+//! ```
+//! A file is written under a temporary name, flushed and renamed, so a reader sees all of it or nothing. One that is
+//! damaged anyway (its length, the checksum of the JSON or of any chunk of pixels is wrong) counts as missing.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use crate::source::Input;
+use crate::{Options, Skipped};
+
+const MAGIC: &[u8; 8] = b"undiff\x01\n";
+/// Length, checksum and magic behind the JSON.
+const FOOTER: usize = 8 + 4 + 8;
+/// Pixels for each checksum.
+const CHUNK: usize = 4 << 20;
+
+/// Everything about a dataset but its pixels, in columns: element *i* belongs to picture *i*.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    /// Which kind of source it came from.
+    pub source: String,
+    /// Hash of the input files' names, sizes and times.
+    pub inputs: String,
+    /// Hash of the pixels, labels and captions.
+    pub fingerprint: String,
+    pub size: usize,
+    pub channels: usize,
+    pub classes: Vec<String>,
+    pub names: Vec<String>,
+    pub labels: Vec<Option<u32>>,
+    /// Empty when no picture has one.
+    pub captions: Vec<Option<String>>,
+    /// Width and height before cropping.
+    pub originals: Vec<[u32; 2]>,
+    /// Indices into `format_names`.
+    pub formats: Vec<u8>,
+    pub format_names: Vec<String>,
+    pub skipped: Vec<Skipped>,
+    pub notes: Vec<String>,
+    pub ignored: usize,
+    /// CRC-32 of each chunk of pixels.
+    checksums: Vec<u32>,
+}
+
+impl Meta {
+    fn pixel_bytes(&self) -> usize {
+        self.names.len() * self.size * self.size * self.channels
+    }
+
+    /// Whether all columns have the same length and all indices are in range.
+    fn is_sound(&self) -> bool {
+        let n = self.names.len();
+        self.labels.len() == n
+            && self.originals.len() == n
+            && self.formats.len() == n
+            && (self.captions.is_empty() || self.captions.len() == n)
+            && self.labels.iter().flatten().all(|&l| (l as usize) < self.classes.len())
+            && self.formats.iter().all(|&f| (f as usize) < self.format_names.len())
+    }
+
+    /// SHA-256 over everything that training sees.
+    fn content_hash(&self, pixels: &[u8]) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("{} {} {}\n", self.names.len(), self.size, self.channels));
+        hash.update(pixels);
+        hash.update(serde_json::to_vec(&(&self.classes, &self.labels, &self.captions)).expect("plain data"));
+        hex(&hash.finalize())
+    }
+}
+
+/// Pixels in memory or in a mapped file.
+#[derive(Debug)]
+pub(crate) enum Pixels {
+    Mapped { map: Mmap, length: usize },
+    Owned(Vec<u8>),
+}
+
+impl Deref for Pixels {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Pixels::Mapped { map, length } => &map[MAGIC.len()..MAGIC.len() + length],
+            Pixels::Owned(pixels) => pixels,
+        }
+    }
+}
+
+/// The cache file for the dataset at `path` under `options`: the same for every state of the files there, so that a
+/// changed dataset replaces its old cache instead of adding one.
+pub(crate) fn file_for(folder: &Path, path: &Path, options: &Options) -> PathBuf {
+    let full = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let decides = (options.size, options.channels, options.background, options.limits);
+    let mut hash = Sha256::new();
+    hash.update(full.as_os_str().as_encoded_bytes());
+    hash.update(serde_json::to_vec(&decides).expect("plain data"));
+    let stem: String = full.file_stem().unwrap_or_default().to_string_lossy().chars().take(40).collect();
+    let stem: String = stem.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+    folder.join(format!("{stem}-{}.pixels", &hex(&hash.finalize())[..16]))
+}
+
+/// Hash of the state of the input files.
+pub(crate) fn inputs_hash(inputs: &[Input]) -> String {
+    let mut hash = Sha256::new();
+    for input in inputs {
+        hash.update(input.path.as_os_str().as_encoded_bytes());
+        hash.update(format!("\0{} {}\n", input.size, input.modified));
+    }
+    hex(&hash.finalize())
+}
+
+/// The cached dataset, if the file is whole and its input files have not changed since.
+pub(crate) fn load(file: &Path, inputs: &str) -> Option<(Meta, Pixels)> {
+    let handle = File::open(file).ok()?;
+    // SAFETY: cache files are only ever replaced by renaming a new file over them, never written to or cut in place.
+    let map = unsafe { Mmap::map(&handle) }.ok()?;
+    let (body, footer) = map.split_at_checked(map.len().checked_sub(FOOTER)?)?;
+    let length = u64::from_le_bytes(footer[..8].try_into().ok()?) as usize;
+    let checksum = u32::from_le_bytes(footer[8..12].try_into().ok()?);
+    let json = &body[body.len().checked_sub(length)?..];
+    if footer[12..] != *MAGIC || !body.starts_with(MAGIC) || crc32fast::hash(json) != checksum {
+        return None;
+    }
+    let meta: Meta = serde_json::from_slice(json).ok()?;
+    let pixels = body.get(MAGIC.len()..body.len() - length)?;
+    let whole = meta.is_sound() && pixels.len() == meta.pixel_bytes() && checksums(pixels) == meta.checksums;
+    if meta.inputs != inputs || !whole {
+        return None;
+    }
+    let length = pixels.len();
+    Some((meta, Pixels::Mapped { map, length }))
+}
+
+/// Where pixels are collected while pictures are decoded.
+pub(crate) enum Spool {
+    Memory(Vec<u8>),
+    File(BufWriter<NamedTempFile>),
+}
+
+impl Spool {
+    /// A spool in memory.
+    pub fn memory() -> Spool {
+        Spool::Memory(Vec::new())
+    }
+
+    /// A spool in a temporary file beside `target`, whose folder is made if missing.
+    pub fn beside(target: &Path) -> std::io::Result<Spool> {
+        let folder = target.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let file = tempfile::Builder::new().prefix(".building-").suffix(".tmp").tempfile_in(folder)?;
+        let mut spool = BufWriter::with_capacity(1 << 20, file);
+        spool.write_all(MAGIC)?;
+        Ok(Spool::File(spool))
+    }
+
+    pub fn push(&mut self, pixels: &[u8]) -> std::io::Result<()> {
+        match self {
+            Spool::Memory(all) => all.extend_from_slice(pixels),
+            Spool::File(file) => file.write_all(pixels)?,
+        }
+        Ok(())
+    }
+
+    /// Turns every grey value written so far into three: the first colour picture has come.
+    pub fn grey_to_rgb(&mut self) -> std::io::Result<()> {
+        let triple = |grey: &[u8]| grey.iter().flat_map(|&v| [v; 3]).collect::<Vec<u8>>();
+        match self {
+            Spool::Memory(all) => *all = triple(all),
+            Spool::File(writer) => {
+                writer.flush()?;
+                let file = writer.get_mut().as_file_mut();
+                let mut grey = Vec::new();
+                file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
+                file.read_to_end(&mut grey)?;
+                file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
+                writer.write_all(&triple(&grey))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends collecting: computes the fingerprint and checksums, and moves a file to `target`.
+    pub fn finish(self, mut meta: Meta, target: Option<&Path>) -> std::io::Result<(Meta, Pixels)> {
+        let (writer, target) = match (self, target) {
+            (Spool::File(writer), Some(target)) => (writer, target),
+            (Spool::File(_), None) => return Err(std::io::Error::other("a cache file needs a name")),
+            (Spool::Memory(pixels), _) => {
+                meta.fingerprint = meta.content_hash(&pixels);
+                return Ok((meta, Pixels::Owned(pixels)));
+            }
+        };
+        let mut file = writer.into_inner().map_err(|e| e.into_error())?;
+        {
+            // SAFETY: this process alone knows the temporary file, and writes to it only after the map is gone.
+            let map = unsafe { Mmap::map(file.as_file())? };
+            let pixels = &map[MAGIC.len()..];
+            meta.fingerprint = meta.content_hash(pixels);
+            meta.checksums = checksums(pixels);
+        }
+        let json = serde_json::to_vec(&meta)?;
+        file.write_all(&json)?;
+        file.write_all(&(json.len() as u64).to_le_bytes())?;
+        file.write_all(&crc32fast::hash(&json).to_le_bytes())?;
+        file.write_all(MAGIC)?;
+        file.as_file().sync_all()?;
+        let handle = file.persist(target).map_err(|e| e.error)?;
+        // SAFETY: as in `load`.
+        let map = unsafe { Mmap::map(&handle)? };
+        let length = meta.pixel_bytes();
+        Ok((meta, Pixels::Mapped { map, length }))
+    }
+}
+
+fn checksums(pixels: &[u8]) -> Vec<u32> {
+    pixels.par_chunks(CHUNK).map(crc32fast::hash).collect()
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

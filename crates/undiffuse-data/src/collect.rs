@@ -1,0 +1,277 @@
+//! Source → spool: decoding in parallel, a bounded number of pictures at a time, in the order of the source.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use rayon::prelude::*;
+
+use crate::cache::{Meta, Spool};
+use crate::decode::{self, DecodeError, FORMATS};
+use crate::source::{Entry, Payload, Source};
+use crate::{DataError, Image, Options, Progress, Skipped, Stage, transform};
+
+/// Entries that are decoded together.
+const ENTRIES: usize = 256;
+/// Encoded bytes that are held together.
+const BYTES: usize = 64 << 20;
+
+/// What a pass over a source has found.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub meta: Meta,
+    /// How many of the skipped pictures were a single pixel high or wide.
+    pub tiny: usize,
+    /// Whether all pictures have the same pixels.
+    pub identical: bool,
+}
+
+/// A picture on its way into the spool.
+struct Ready {
+    image: Image,
+    original: [u32; 2],
+    format: &'static str,
+}
+
+enum Failure {
+    Tiny(String),
+    Other(String),
+}
+
+/// The default for `size`: see [`Options::size`]. Reads headers only, and stops at the first picture that decides.
+pub(crate) fn decide_size(
+    source: &mut dyn Source,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<usize, DataError> {
+    let total = source.count();
+    let mut common: Option<(usize, usize)> = None;
+    let mut decided = false;
+    let mut done = 0;
+    source.visit(&mut |entry| {
+        let measured = match &entry.payload {
+            Payload::Pixels(image, _) => Ok((image.width, image.height)),
+            Payload::Bytes(bytes) => decode::dimensions(bytes, options).map_err(|e| e.to_string()),
+            Payload::File(path) => std::fs::File::open(path)
+                .map_err(|e| e.to_string())
+                .and_then(|file| decode::file_dimensions(file, options).map_err(|e| e.to_string())),
+            Payload::Failed(reason) => Err(reason.clone()),
+        };
+        done += 1;
+        if done % ENTRIES == 0 {
+            progress(Progress { stage: Stage::Measuring, done, total });
+        }
+        // Pictures that cannot be used have no say; they are reported when they are decoded.
+        let Ok((width, height)) = measured else { return ControlFlow::Continue(()) };
+        let keeps = width == height && (4..=Options::NATIVE_MAX).contains(&width) && width % 4 == 0;
+        let tiny = width.min(height) < 2;
+        if !tiny && (!keeps || common.is_some_and(|c| c != (width, height))) {
+            decided = true;
+            return ControlFlow::Break(());
+        }
+        common = if tiny { common } else { Some((width, height)) };
+        ControlFlow::Continue(())
+    })?;
+    Ok(match common {
+        Some((width, _)) if !decided => width,
+        _ => Options::FALLBACK_SIZE,
+    })
+}
+
+/// Decodes everything that `source` gives into `spool`. The inner error is the spool's: the disk, not the data.
+pub(crate) fn collect(
+    source: &mut dyn Source,
+    options: &Options,
+    size: usize,
+    spool: &mut Spool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<std::io::Result<Outcome>, DataError> {
+    let total = source.count();
+    let mut collector = Collector::new(options, size, spool);
+    let mut trouble: Option<std::io::Error> = None;
+    let (mut waiting, mut bytes) = (Vec::with_capacity(ENTRIES), 0);
+    source.visit(&mut |entry| {
+        bytes += match &entry.payload {
+            Payload::Bytes(encoded) => encoded.len(),
+            Payload::Pixels(image, _) => image.pixels.len(),
+            _ => 0,
+        };
+        waiting.push(entry);
+        if waiting.len() < ENTRIES && bytes < BYTES {
+            return ControlFlow::Continue(());
+        }
+        bytes = 0;
+        if let Err(e) = collector.take(std::mem::take(&mut waiting)) {
+            trouble = Some(e);
+            return ControlFlow::Break(());
+        }
+        progress(Progress { stage: Stage::Decoding, done: collector.done(), total });
+        ControlFlow::Continue(())
+    })?;
+    if let Some(e) = trouble {
+        return Ok(Err(e));
+    }
+    if let Err(e) = collector.take(waiting) {
+        return Ok(Err(e));
+    }
+    let done = collector.done();
+    progress(Progress { stage: Stage::Decoding, done, total: Some(done) });
+    Ok(Ok(collector.finish(source)))
+}
+
+struct Collector<'a> {
+    options: &'a Options,
+    size: usize,
+    spool: &'a mut Spool,
+    outcome: Outcome,
+    first: Option<Image>,
+    /// Class names in the order of their first picture; labels are numbers in here until the end.
+    names: Vec<String>,
+    numbers: HashMap<String, u32>,
+}
+
+impl<'a> Collector<'a> {
+    fn new(options: &'a Options, size: usize, spool: &'a mut Spool) -> Self {
+        let mut outcome = Outcome { identical: true, ..Outcome::default() };
+        outcome.meta.size = size;
+        // Grey until the first picture in colour.
+        outcome.meta.channels = options.channels.unwrap_or(1);
+        Collector { options, size, spool, outcome, first: None, names: Vec::new(), numbers: HashMap::new() }
+    }
+
+    fn done(&self) -> usize {
+        self.outcome.meta.names.len() + self.outcome.meta.skipped.len()
+    }
+
+    fn take(&mut self, entries: Vec<Entry>) -> std::io::Result<()> {
+        let (options, size) = (self.options, self.size);
+        let ready: Vec<_> = entries
+            .into_par_iter()
+            .map(|Entry { name, payload, label, caption }| (name, label, caption, prepare(payload, options, size)))
+            .collect();
+        for (name, label, caption, prepared) in ready {
+            match prepared {
+                Ok(ready) => self.add(name, label, caption, ready)?,
+                Err(failure) => {
+                    let reason = match failure {
+                        Failure::Tiny(reason) => {
+                            self.outcome.tiny += 1;
+                            reason
+                        }
+                        Failure::Other(reason) => reason,
+                    };
+                    self.outcome.meta.skipped.push(Skipped { name, reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        label: Option<String>,
+        caption: Option<String>,
+        ready: Ready,
+    ) -> std::io::Result<()> {
+        let meta = &mut self.outcome.meta;
+        if ready.image.channels > meta.channels {
+            self.spool.grey_to_rgb()?;
+            meta.channels = 3;
+            self.first = self.first.take().map(|first| first.to_rgb());
+        }
+        let image = if ready.image.channels < meta.channels { ready.image.to_rgb() } else { ready.image };
+        self.spool.push(&image.pixels)?;
+        let format = meta.format_names.iter().position(|f| f == ready.format).unwrap_or_else(|| {
+            meta.format_names.push(ready.format.to_string());
+            meta.format_names.len() - 1
+        });
+        meta.formats.push(format as u8);
+        meta.originals.push(ready.original);
+        meta.names.push(name);
+        meta.captions.push(caption);
+        meta.labels.push(label.map(|label| {
+            let next = self.names.len() as u32;
+            *self.numbers.entry(label).or_insert_with_key(|label| {
+                self.names.push(label.clone());
+                next
+            })
+        }));
+        match &self.first {
+            None => self.first = Some(image),
+            Some(first) => self.outcome.identical &= *first == image,
+        }
+        Ok(())
+    }
+
+    fn finish(self, source: &dyn Source) -> Outcome {
+        let Collector { mut outcome, names, .. } = self;
+        let meta = &mut outcome.meta;
+        let mut classes = source.classes().unwrap_or_else(|| sorted(&names));
+        for name in &names {
+            if !classes.contains(name) {
+                classes.push(name.clone());
+            }
+        }
+        if names.is_empty() {
+            classes.clear();
+        }
+        let number = |name: &String| classes.iter().position(|c| c == name).unwrap_or_default() as u32;
+        let final_numbers: Vec<u32> = names.iter().map(number).collect();
+        for label in meta.labels.iter_mut().flatten() {
+            *label = final_numbers[*label as usize];
+        }
+        meta.classes = classes;
+        if meta.captions.iter().all(Option::is_none) {
+            meta.captions.clear();
+        }
+        meta.notes = source.notes();
+        meta.ignored = source.ignored();
+        outcome
+    }
+}
+
+/// By value when all are whole numbers, otherwise by name.
+fn sorted(names: &[String]) -> Vec<String> {
+    let mut names = names.to_vec();
+    let numbers: Option<Vec<i64>> = names.iter().map(|n| n.parse().ok()).collect();
+    match numbers {
+        Some(_) => names.sort_by_key(|n| n.parse::<i64>().unwrap_or_default()),
+        None => names.sort(),
+    }
+    names
+}
+
+fn prepare(payload: Payload, options: &Options, size: usize) -> Result<Ready, Failure> {
+    let bad = |e: DecodeError| Failure::Other(e.to_string());
+    let (image, format) = match payload {
+        Payload::Pixels(image, format) => (image.flatten(options.background), format),
+        Payload::Failed(reason) => return Err(Failure::Other(reason)),
+        Payload::Bytes(bytes) => named(decode::decode(&bytes, options).map_err(bad)?),
+        Payload::File(path) => {
+            let unreadable = |e: std::io::Error| Failure::Other(format!("cannot be read: {e}"));
+            let length = std::fs::metadata(&path).map_err(unreadable)?.len();
+            if length > options.limits.file {
+                return Err(bad(DecodeError::TooLong { bytes: length, limit: options.limits.file }));
+            }
+            named(decode::decode(&std::fs::read(&path).map_err(unreadable)?, options).map_err(bad)?)
+        }
+    };
+    if image.width.min(image.height) < 2 {
+        return Err(Failure::Tiny(format!("only {}x{} pixels", image.width, image.height)));
+    }
+    let original = [image.width as u32, image.height as u32];
+    let image = match options.channels {
+        Some(channels) => image.to_channels(channels),
+        None => image,
+    };
+    // Grey pixels decoded from a colour format count as grey.
+    let image = match options.channels {
+        None if image.is_grey() => image.to_grey(),
+        _ => image,
+    };
+    Ok(Ready { image: transform::square(&image, size), original, format })
+}
+
+fn named(decoded: decode::Decoded) -> (Image, &'static str) {
+    (decoded.image, FORMATS[decoded.format].name)
+}

@@ -1,0 +1,326 @@
+//! A dataset, opened: decoded pictures with their labels and captions, ready to become batches.
+
+use std::path::{Path, PathBuf};
+
+use crate::cache::{self, Meta, Pixels, Spool};
+use crate::collect::{Outcome, collect, decide_size};
+use crate::source::{self, Source};
+use crate::{DataError, Image, Options, Skipped};
+
+/// Fewer pictures than this are likely to be memorised rather than learned from.
+pub(crate) const FEW: usize = 500;
+
+/// How far the opening of a dataset has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// Pictures done.
+    pub done: usize,
+    /// Pictures in all, where that is known.
+    pub total: Option<usize>,
+}
+
+/// The stages of opening a dataset that is not cached yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading sizes, to find the default for `size`.
+    Measuring,
+    /// Decoding, cropping and resizing.
+    Decoding,
+}
+
+/// Square pictures of one size, with labels and captions. Immutable, and cheap to share by reference between threads.
+#[derive(Debug)]
+pub struct Dataset {
+    path: PathBuf,
+    meta: Meta,
+    pixels: Pixels,
+    cache_file: Option<PathBuf>,
+    from_cache: bool,
+    flip: bool,
+    cache_problem: Option<String>,
+}
+
+impl Dataset {
+    /// Opens the folder, archive or idx file at `path`, from the cache when it was decoded before.
+    ///
+    /// # Errors
+    /// Every variant of [`DataError`] that concerns a dataset as a whole.
+    pub fn open(path: &Path, options: &Options) -> Result<Dataset, DataError> {
+        Dataset::open_with(path, options, &mut |_| {})
+    }
+
+    /// As [`open`](Self::open); `progress` is called now and then while pictures are decoded, never when they are cached.
+    pub fn open_with(path: &Path, options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, DataError> {
+        options.check()?;
+        let (tag, mut source) = source::open(path, options)?;
+        let inputs = cache::inputs_hash(source.inputs());
+        let file = options.cache.dir().map(|folder| cache::file_for(&folder, path, options));
+        if let Some(file) = &file
+            && let Some((meta, pixels)) = cache::load(file, &inputs)
+        {
+            refuse_skipped(path, &meta.skipped, options)?;
+            return Ok(Dataset {
+                path: path.to_path_buf(),
+                meta,
+                pixels,
+                cache_file: Some(file.clone()),
+                from_cache: true,
+                flip: options.flip,
+                cache_problem: None,
+            });
+        }
+        build(path, tag, source.as_mut(), options, inputs, file, progress)
+    }
+
+    /// Reads a source of the program's own; it is never cached. `name` stands for a path in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_source(name: &str, source: &mut dyn Source, options: &Options) -> Result<Dataset, DataError> {
+        options.check()?;
+        build(name.as_ref(), name, source, options, String::new(), None, &mut |_| {})
+    }
+
+    /// Number of pictures.
+    #[allow(clippy::len_without_is_empty)] // a dataset always has at least two pictures
+    pub fn len(&self) -> usize {
+        self.meta.names.len()
+    }
+
+    /// 1 or 3.
+    pub fn channels(&self) -> usize {
+        self.meta.channels
+    }
+
+    /// Height in pixels; equal to the width.
+    pub fn height(&self) -> usize {
+        self.meta.size
+    }
+
+    /// Width in pixels; equal to the height.
+    pub fn width(&self) -> usize {
+        self.meta.size
+    }
+
+    /// Names of the classes, in the order of their numbers; empty when the pictures have no labels.
+    pub fn classes(&self) -> &[String] {
+        &self.meta.classes
+    }
+
+    /// Class number of picture `i`, an index into [`classes`](Self::classes).
+    pub fn label(&self, i: usize) -> Option<u32> {
+        self.meta.labels[i]
+    }
+
+    /// Description of picture `i`.
+    pub fn caption(&self, i: usize) -> Option<&str> {
+        self.meta.captions.get(i).and_then(|c| c.as_deref())
+    }
+
+    /// Name of picture `i` inside its source.
+    pub fn name(&self, i: usize) -> &str {
+        &self.meta.names[i]
+    }
+
+    /// Width and height of picture `i` before it was cropped and resized.
+    pub fn original_size(&self, i: usize) -> (usize, usize) {
+        let [width, height] = self.meta.originals[i];
+        (width as usize, height as usize)
+    }
+
+    /// Format of picture `i`, such as `"PNG"`.
+    pub fn format(&self, i: usize) -> &str {
+        &self.meta.format_names[self.meta.formats[i] as usize]
+    }
+
+    /// Pixels of picture `i`: `[height, width, channels]`.
+    pub fn pixels(&self, i: usize) -> &[u8] {
+        let stride = self.stride();
+        &self.pixels[i * stride..(i + 1) * stride]
+    }
+
+    /// Picture `i` as an [`Image`] of its own.
+    pub fn image(&self, i: usize) -> Image {
+        Image::new(self.width(), self.height(), self.channels(), self.pixels(i).to_vec())
+    }
+
+    /// Pictures that were left out, and why.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.meta.skipped
+    }
+
+    /// SHA-256 (hexadecimal) of the decoded pixels, labels, class names and captions: the same for the same training data,
+    /// wherever it lies and however it is packed.
+    pub fn fingerprint(&self) -> &str {
+        &self.meta.fingerprint
+    }
+
+    /// Whether training may mirror pictures ([`Options::flip`]).
+    pub fn flip(&self) -> bool {
+        self.flip
+    }
+
+    /// The path it was opened from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which kind of source it came from: a tag of [`source::SOURCES`].
+    pub fn source(&self) -> &str {
+        &self.meta.source
+    }
+
+    /// The file that holds the decoded pictures; `None` when they are in memory.
+    pub fn cache_file(&self) -> Option<&Path> {
+        self.cache_file.as_deref()
+    }
+
+    /// Whether nothing had to be decoded.
+    pub fn is_from_cache(&self) -> bool {
+        self.from_cache
+    }
+
+    /// How many files were passed over because they are no pictures.
+    pub fn ignored(&self) -> usize {
+        self.meta.ignored
+    }
+
+    /// What the owner of the data should know before training, one sentence each. [`Report`](crate::Report) finds more.
+    pub fn warnings(&self) -> Vec<String> {
+        let n = self.len();
+        let few = (n < FEW).then(|| {
+            format!(
+                "only {n} images: a model will soon repeat them instead of making new ones; some thousands are better"
+            )
+        });
+        let skipped = self.meta.skipped.first().map(|first| {
+            format!("{} images were skipped (first: {}: {})", self.meta.skipped.len(), first.name, first.reason)
+        });
+        let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped);
+        found.chain(self.meta.notes.iter().cloned()).collect()
+    }
+
+    /// Appends a batch to `out`, which is cleared first: `[indices.len(), channels, height, width]` in [−1, 1],
+    /// `x = pixel / 127.5 − 1`. Pictures whose flag in `flips` is set are mirrored left to right; an empty `flips` mirrors none.
+    ///
+    /// # Panics
+    /// If an index is not below [`len`](Self::len), or `flips` is neither empty nor as long as `indices`.
+    pub fn batch(&self, indices: &[usize], flips: &[bool], out: &mut Vec<f32>) {
+        assert!(flips.is_empty() || flips.len() == indices.len(), "one flip for each index");
+        out.clear();
+        out.reserve(indices.len() * self.stride());
+        let (size, channels) = (self.meta.size, self.meta.channels);
+        for (k, &i) in indices.iter().enumerate() {
+            let pixels = self.pixels(i);
+            let mirrored = flips.get(k).copied().unwrap_or(false);
+            for channel in 0..channels {
+                for row in pixels.chunks_exact(size * channels) {
+                    let values = row[channel..].iter().step_by(channels).map(|&v| v as f32 / 127.5 - 1.0);
+                    match mirrored {
+                        true => out.extend(values.rev()),
+                        false => out.extend(values),
+                    }
+                }
+            }
+        }
+    }
+
+    fn stride(&self) -> usize {
+        self.meta.size * self.meta.size * self.meta.channels
+    }
+}
+
+/// Decodes everything into a new cache file, or into memory where no file can be written.
+fn build(
+    path: &Path,
+    tag: &str,
+    source: &mut dyn Source,
+    options: &Options,
+    inputs: String,
+    file: Option<PathBuf>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Dataset, DataError> {
+    let size = match options.size {
+        Some(size) => size,
+        None => decide_size(source, options, progress)?,
+    };
+    let mut finish = |mut spool: Spool, source: &mut dyn Source, file: Option<&Path>| {
+        let outcome = collect(source, options, size, &mut spool, progress)?;
+        let mut outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(e) => return Ok(Err(e)),
+        };
+        check(path, &outcome, source, options)?;
+        outcome.meta.source = tag.to_string();
+        outcome.meta.inputs = inputs.clone();
+        Ok(spool.finish(outcome.meta, file))
+    };
+    let on_disk = file.as_deref().map(|file| match Spool::beside(file) {
+        Ok(spool) => finish(spool, source, Some(file)),
+        Err(e) => Ok(Err(e)),
+    });
+    let (written, cache_problem) = match on_disk.transpose()? {
+        None => (None, None),
+        Some(Ok(done)) => (Some(done), None),
+        Some(Err(e)) => (None, file.as_deref().map(|file| no_cache(file, &e))),
+    };
+    let cache_file = file.filter(|_| written.is_some());
+    let (meta, pixels) = match written {
+        Some(done) => done,
+        None => finish(Spool::memory(), source, None)?.map_err(|e| DataError::io(path, e))?,
+    };
+    Ok(Dataset {
+        path: path.to_path_buf(),
+        meta,
+        pixels,
+        cache_file,
+        from_cache: false,
+        flip: options.flip,
+        cache_problem,
+    })
+}
+
+fn no_cache(file: &Path, e: &std::io::Error) -> String {
+    let folder = file.parent().unwrap_or(file).display();
+    format!(
+        "the cache folder {folder} cannot be written ({e}): images stay in memory and are decoded at every start. Set UNDIFFUSE_CACHE to another folder"
+    )
+}
+
+/// How many reasons a message shows.
+const SHOWN: usize = 3;
+
+fn refuse_skipped(path: &Path, skipped: &[Skipped], options: &Options) -> Result<(), DataError> {
+    if !options.strict || skipped.is_empty() {
+        return Ok(());
+    }
+    let first = skipped.iter().take(SHOWN).cloned().collect();
+    Err(DataError::Strict { path: path.to_path_buf(), count: skipped.len(), first })
+}
+
+/// Refuses what cannot be trained on.
+fn check(path: &Path, outcome: &Outcome, source: &dyn Source, options: &Options) -> Result<(), DataError> {
+    let path = path.to_path_buf();
+    let (usable, skipped) = (outcome.meta.names.len(), &outcome.meta.skipped);
+    match usable {
+        0 if skipped.is_empty() => {
+            let looked_for = format!("{} files, by their endings", crate::decode::format_names());
+            return Err(DataError::Empty { path, looked_for, ignored: source.ignored() });
+        }
+        0 if outcome.tiny == skipped.len() => return Err(DataError::OnePixel { path, count: outcome.tiny }),
+        0 => {
+            let first = skipped.iter().take(SHOWN).cloned().collect();
+            return Err(DataError::AllFailed { path, count: skipped.len(), first });
+        }
+        _ => refuse_skipped(&path, skipped, options)?,
+    }
+    if usable == 1 {
+        return Err(DataError::OneImage { path, name: outcome.meta.names[0].clone(), skipped: skipped.len() });
+    }
+    if outcome.identical {
+        return Err(DataError::AllIdentical { path, count: usable });
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! PNG writing and the text chunks that carry a picture's seed and settings.
+
+use std::io::Cursor;
+
+use crate::{DataError, Image};
+
+/// A PNG file of the picture, with one text chunk for each `(keyword, text)`.
+///
+/// ASCII text goes into `tEXt`, anything else into `iTXt` (UTF-8) [PNG, third edition, 11.3.3].
+///
+/// # Errors
+/// [`DataError::Encode`] for a picture without pixels, or a keyword that PNG does not allow
+/// (1 to 79 Latin-1 characters).
+pub fn encode_png(image: &Image, text: &[(String, String)]) -> Result<Vec<u8>, DataError> {
+    let fail = |e: png::EncodingError| DataError::Encode { what: "PNG", reason: e.to_string() };
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, image.width as u32, image.height as u32);
+    encoder.set_color(match image.channels {
+        1 => png::ColorType::Grayscale,
+        3 => png::ColorType::Rgb,
+        _ => png::ColorType::Rgba,
+    });
+    encoder.set_depth(png::BitDepth::Eight);
+    for (keyword, text) in text {
+        let (keyword, text) = (keyword.clone(), text.clone());
+        match text.is_ascii() {
+            true => encoder.add_text_chunk(keyword, text).map_err(fail)?,
+            false => encoder.add_itxt_chunk(keyword, text).map_err(fail)?,
+        }
+    }
+    let mut writer = encoder.write_header().map_err(fail)?;
+    writer.write_image_data(&image.pixels).map_err(fail)?;
+    writer.finish().map_err(fail)?;
+    Ok(bytes)
+}
+
+/// The text chunks of a PNG file (`tEXt`, `zTXt` and `iTXt`), in the order of the file within each kind.
+///
+/// # Errors
+/// [`DataError::Encode`] is never returned; [`DataError::Corrupt`] says that the bytes are no PNG or end early.
+pub fn read_png_text(bytes: &[u8]) -> Result<Vec<(String, String)>, DataError> {
+    let fail = |e: png::DecodingError| DataError::corrupt("PNG".as_ref(), e.to_string());
+    let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(fail)?;
+    // Text may follow the pixels, so everything is read.
+    reader.finish().map_err(fail)?;
+    let info = reader.info();
+    let mut text: Vec<(String, String)> = Vec::new();
+    for chunk in &info.uncompressed_latin1_text {
+        text.push((chunk.keyword.clone(), chunk.text.clone()));
+    }
+    for chunk in &info.compressed_latin1_text {
+        text.push((chunk.keyword.clone(), chunk.get_text().map_err(fail)?));
+    }
+    for chunk in &info.utf8_text {
+        text.push((chunk.keyword.clone(), chunk.get_text().map_err(fail)?));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(k: &str, v: &str) -> (String, String) {
+        (k.to_string(), v.to_string())
+    }
+
+    #[test]
+    fn pixels_and_text_survive() {
+        let image = Image::new(2, 2, 3, (0..12).map(|v| v * 20).collect());
+        let text = [pair("seed", "7"), pair("settings", "{\"steps\": 50}"), pair("note", "σ → 0")];
+        let bytes = encode_png(&image, &text).unwrap();
+        assert_eq!(read_png_text(&bytes).unwrap(), text);
+        let back = ::image::load_from_memory(&bytes).unwrap().to_rgb8();
+        assert_eq!(back.as_raw(), &image.pixels);
+    }
+
+    #[test]
+    fn long_text_and_bad_keywords() {
+        let image = Image::filled(1, 1, &[3]);
+        let long = "x".repeat(3_000_000);
+        let bytes = encode_png(&image, &[pair("config", &long)]).unwrap();
+        assert_eq!(read_png_text(&bytes).unwrap()[0].1.len(), long.len());
+        assert!(encode_png(&image, &[pair("", "x")]).is_err());
+        assert!(encode_png(&Image::filled(0, 0, &[1]), &[]).is_err());
+    }
+
+    #[test]
+    fn no_png_is_an_error() {
+        assert!(read_png_text(b"GIF89a").is_err());
+        let whole = encode_png(&Image::filled(9, 9, &[3]), &[pair("a", "b")]).unwrap();
+        assert!(read_png_text(&whole[..whole.len() / 2]).is_err());
+    }
+}

@@ -1,0 +1,284 @@
+//! What the names of files in a folder or archive say: which are pictures, which class each belongs to, which table
+//! or text file describes it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use super::metadata::{self, Row};
+use crate::{DataError, decode};
+
+/// First-level folders of these names divide data for evaluation; they are no classes.
+const SPLITS: &[&str] = &["train", "training", "val", "valid", "validation", "test", "testing", "dev"];
+
+/// One picture of a folder or archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Picture {
+    /// Index of its file in the listing.
+    pub file: usize,
+    pub label: Option<String>,
+    pub caption: Option<String>,
+    /// False when the name has no ending, so that only the content can tell whether it is a picture.
+    pub certain: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layout {
+    /// In the order of the listing.
+    pub pictures: Vec<Picture>,
+    pub ignored: usize,
+    pub notes: Vec<String>,
+}
+
+/// What a file is, judged by its name alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Picture,
+    /// No ending: perhaps a picture.
+    Unclear,
+    Table,
+    /// A `.txt`, which is a caption if a picture has the same name.
+    Text,
+    Other,
+    Hidden,
+}
+
+/// The role of a file by its name inside the folder or archive (`/` between folders).
+pub(super) fn role(name: &str) -> Role {
+    let base = name.rsplit('/').next().unwrap_or(name).to_lowercase();
+    let extension = base.rsplit_once('.').map(|(_, extension)| extension);
+    match extension {
+        _ if name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX") => Role::Hidden,
+        _ if metadata::is_table(&base) => Role::Table,
+        Some("txt") => Role::Text,
+        Some(extension) if decode::is_image_extension(extension) => Role::Picture,
+        Some(_) => Role::Other,
+        None => Role::Unclear,
+    }
+}
+
+/// A name from an archive without anything that leads out of it: no root, no drive, no `.` and `..`, `/` as separator.
+pub(super) fn clean(name: &str) -> String {
+    let parts = name.split(['/', '\\']).filter(|part| !matches!(*part, "" | "." | "..") && !part.ends_with(':'));
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// Works out the layout of `names`. `root` is for messages; `read` gives the content of a sidecar by its index.
+pub(super) fn layout(
+    root: &Path,
+    names: &[String],
+    read: &mut dyn FnMut(usize) -> Result<Vec<u8>, DataError>,
+) -> Result<Layout, DataError> {
+    let roles: Vec<Role> = names.iter().map(|name| role(name)).collect();
+    let with = |role: Role| (0..names.len()).filter(|&i| roles[i] == role).collect::<Vec<_>>();
+    let pictures: Vec<usize> =
+        (0..names.len()).filter(|&i| matches!(roles[i], Role::Picture | Role::Unclear)).collect();
+    let certain: Vec<&str> = with(Role::Picture).into_iter().map(|i| names[i].as_str()).collect();
+    let texts: HashMap<&str, usize> =
+        with(Role::Text).into_iter().map(|i| (names[i].rsplit_once('.').map_or("", |(stem, _)| stem), i)).collect();
+
+    let mut notes = Vec::new();
+    let table = read_tables(root, names, &with(Role::Table), read, &mut notes)?;
+    let from_table = table.rows.values().any(|row| row.label.is_some());
+    let folders = if from_table { Folders::None } else { Folders::of(&certain, &mut notes) };
+
+    let mut layout = Layout { ignored: with(Role::Other).len(), ..Layout::default() };
+    let mut described = 0;
+    let mut captions = BTreeSet::new();
+    for file in pictures {
+        let name = names[file].as_str();
+        let row = table.rows.get(name);
+        described += row.is_some() as usize;
+        let text_file = name.rsplit_once('.').and_then(|(stem, _)| texts.get(stem));
+        let caption = match (row.and_then(|row| row.text.clone()), text_file) {
+            (None, Some(&i)) => {
+                captions.insert(i);
+                Some(metadata::text(&read(i)?).trim().to_string())
+            }
+            (text, _) => text,
+        };
+        let label = row.and_then(|row| row.label.clone()).or_else(|| folders.class(name));
+        let caption = caption.filter(|c| !c.is_empty());
+        layout.pictures.push(Picture { file, label, caption, certain: roles[file] == Role::Picture });
+    }
+    layout.ignored += texts.len() - captions.len();
+    let total = layout.pictures.len();
+    if !table.files.is_empty() && described < total {
+        let rest = total - described;
+        notes.push(format!("{rest} of {total} images are not in {}: nothing is known about them", table.files));
+    }
+    if table.rows.len() > described {
+        let missing = table.rows.len() - described;
+        let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let first = table.rows.keys().find(|name| !known.contains(name.as_str()));
+        let first = first.map(|name| format!(" (first: {name})")).unwrap_or_default();
+        notes.push(format!("{missing} rows of {} name images that are not there{first}", table.files));
+    }
+    layout.notes = notes;
+    Ok(layout)
+}
+
+/// All sidecar tables together, by the full name of the picture.
+struct Tables {
+    rows: BTreeMap<String, Row>,
+    /// Their names, for messages.
+    files: String,
+}
+
+fn read_tables(
+    root: &Path,
+    names: &[String],
+    tables: &[usize],
+    read: &mut dyn FnMut(usize) -> Result<Vec<u8>, DataError>,
+    notes: &mut Vec<String>,
+) -> Result<Tables, DataError> {
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    let mut repeated = 0;
+    for &i in tables {
+        let folder = names[i].rsplit_once('/').map_or("", |(folder, _)| folder);
+        for row in metadata::parse(&root.join(&names[i]), &read(i)?)? {
+            let file = clean(&format!("{folder}/{}", row.file));
+            match rows.get_mut(&file) {
+                // Several tables may each know a part; of several captions the first counts.
+                Some(known) => {
+                    repeated += (known.text.is_some() && row.text.is_some()) as usize;
+                    known.text = known.text.take().or(row.text);
+                    known.label = known.label.take().or(row.label);
+                }
+                None => drop(rows.insert(file, row)),
+            }
+        }
+    }
+    let files = tables.iter().map(|&i| names[i].as_str()).collect::<Vec<_>>().join(", ");
+    if repeated > 0 {
+        notes.push(format!(
+            "{repeated} further captions in {files} belong to images that already have one; the first counts"
+        ));
+    }
+    Ok(Tables { rows, files })
+}
+
+/// How folders give classes.
+#[derive(Debug, PartialEq, Eq)]
+enum Folders {
+    /// They do not.
+    None,
+    /// The folder after this many others.
+    Depth(usize),
+}
+
+impl Folders {
+    /// The first level at which pictures lie in two or more folders gives the classes. Levels with one folder only (a
+    /// wrapping folder in an archive) and levels of train/test folders are looked through.
+    fn of(pictures: &[&str], notes: &mut Vec<String>) -> Folders {
+        for depth in 0.. {
+            let at = |name: &str| folder_at(name, depth).map(str::to_string);
+            let folders: BTreeSet<_> = pictures.iter().map(|name| at(name)).collect();
+            let named: Vec<&String> = folders.iter().flatten().collect();
+            let is_split = |name: &&String| SPLITS.contains(&name.to_lowercase().as_str());
+            let loose = folders.contains(&None);
+            match named.len() {
+                0 => return Folders::None,
+                1 if loose => return Folders::None,
+                1 => continue,
+                _ if !loose && named.iter().all(is_split) => {
+                    let list = named.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+                    notes.push(format!("the folders {list} are taken together; to use one alone, give its path"));
+                }
+                _ => return Folders::Depth(depth),
+            }
+        }
+        Folders::None
+    }
+
+    fn class(&self, name: &str) -> Option<String> {
+        match self {
+            Folders::None => None,
+            Folders::Depth(depth) => folder_at(name, *depth).map(str::to_string),
+        }
+    }
+}
+
+/// The folder at `depth` of a file's name; `None` when the file lies above it.
+fn folder_at(name: &str, depth: usize) -> Option<&str> {
+    let (folders, _) = name.rsplit_once('/')?;
+    folders.split('/').nth(depth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lay(files: &[(&str, &str)]) -> Layout {
+        let names: Vec<String> = files.iter().map(|(name, _)| name.to_string()).collect();
+        layout("root".as_ref(), &names, &mut |i| Ok(files[i].1.as_bytes().to_vec())).unwrap()
+    }
+
+    fn labels(files: &[&str]) -> Vec<Option<String>> {
+        let files: Vec<_> = files.iter().map(|f| (*f, "")).collect();
+        lay(&files).pictures.into_iter().map(|p| p.label).collect()
+    }
+
+    fn some(labels: &[&str]) -> Vec<Option<String>> {
+        labels.iter().map(|l| (*l != "-").then(|| l.to_string())).collect()
+    }
+
+    #[test]
+    fn folders_are_classes_when_there_are_two() {
+        assert_eq!(labels(&["a.png", "b.png"]), some(&["-", "-"]));
+        assert_eq!(labels(&["cat/a.png", "cat/b.png"]), some(&["-", "-"]));
+        assert_eq!(labels(&["cat/a.png", "dog/x/b.png"]), some(&["cat", "dog"]));
+        assert_eq!(labels(&["cat/a.png", "dog/b.png", "c.png"]), some(&["cat", "dog", "-"]));
+        assert_eq!(labels(&["w/cat/a.png", "w/dog/b.png"]), some(&["cat", "dog"]));
+        assert_eq!(labels(&["w/README.md", "docs/x.html", "w/a.png"]), some(&["-"]));
+        assert_eq!(labels(&["train/cat/a.png", "Test/dog/b.png"]), some(&["cat", "dog"]));
+        assert_eq!(labels(&["train/a.png", "test/b.png"]), some(&["-", "-"]));
+    }
+
+    #[test]
+    fn tables_override_folders_and_text_files_give_captions() {
+        let table =
+            "{\"file_name\":\"a.png\",\"text\":\"one\",\"label\":\"L\"}\n{\"file_name\":\"gone.png\",\"text\":\"x\"}";
+        let found = lay(&[
+            ("cat/a.png", ""),
+            ("cat/metadata.jsonl", table),
+            ("dog/b.png", ""),
+            ("dog/b.txt", " two \n"),
+            ("n.txt", ""),
+        ]);
+        let expect = |file, label: Option<&str>, caption: &str| Picture {
+            file,
+            label: label.map(Into::into),
+            caption: Some(caption.into()),
+            certain: true,
+        };
+        assert_eq!(found.pictures, [expect(0, Some("L"), "one"), expect(2, None, "two")]);
+        assert_eq!(found.ignored, 1);
+        assert!(found.notes[0].contains("1 of 2 images are not in cat/metadata.jsonl"), "{:?}", found.notes);
+        assert!(found.notes[1].contains("first: cat/gone.png"), "{:?}", found.notes);
+    }
+
+    #[test]
+    fn hidden_files_and_other_endings() {
+        let roles = [
+            "a/.x.png",
+            "__MACOSX/a.png",
+            ".git/a.png",
+            "a.mp4",
+            "photo",
+            "B.JPG",
+            "x.heic",
+            "Metadata.JSONL",
+            "a.txt",
+        ];
+        use Role::*;
+        let expected = [Hidden, Hidden, Hidden, Other, Unclear, Picture, Picture, Table, Text];
+        assert_eq!(roles.map(role), expected);
+    }
+
+    #[test]
+    fn archive_names_stay_inside() {
+        assert_eq!(clean("../../etc/./x.png"), "etc/x.png");
+        assert_eq!(clean("C:\\photos\\a.png"), "photos/a.png");
+        assert_eq!(clean("/abs//a.png"), "abs/a.png");
+    }
+}

@@ -1,0 +1,174 @@
+//! Sidecar tables that give pictures their captions and labels.
+//!
+//! The Hugging Face imagefolder convention: a `metadata.jsonl` or `metadata.csv` with a `file_name` (relative to the table),
+//! a `text` and/or a `label`. Captions alone may also come as `captions.txt` (`name,caption` or `name<TAB>caption` lines, as
+//! Flickr8k has them).
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::DataError;
+
+/// One row of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The picture, as the table writes it.
+    pub file: String,
+    pub text: Option<String>,
+    pub label: Option<String>,
+}
+
+type Parser = fn(&str) -> Result<Vec<Row>, String>;
+
+/// Tables by file name; the first is the one to recommend.
+const TABLES: &[(&str, Parser)] = &[
+    ("metadata.jsonl", json_lines),
+    ("metadata.csv", |text| separated(text, b',')),
+    ("metadata.tsv", |text| separated(text, b'\t')),
+    ("captions.jsonl", json_lines),
+    ("captions.csv", |text| separated(text, b',')),
+    ("captions.tsv", |text| separated(text, b'\t')),
+    ("captions.txt", caption_lines),
+];
+
+/// The columns that are understood; the first of each is the one to recommend.
+const FILE: &[&str] = &["file_name", "filename", "file", "image"];
+const TEXT: &[&str] = &["text", "caption", "prompt"];
+const LABEL: &[&str] = &["label", "class", "category"];
+
+/// Whether a file with this name (lower case, without folders) is such a table.
+pub(super) fn is_table(name: &str) -> bool {
+    TABLES.iter().any(|(table, _)| *table == name)
+}
+
+/// Reads the table called `path` (its file name decides how).
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let Some((_, parser)) = TABLES.iter().find(|(table, _)| *table == name) else { return Ok(Vec::new()) };
+    parser(&text(bytes)).map_err(|problem| DataError::corrupt(path, problem))
+}
+
+/// UTF-8 without its byte order mark.
+pub(super) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).into_owned()
+}
+
+fn json_lines(text: &str) -> Result<Vec<Row>, String> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(i, line)| json_row(line).map_err(|problem| format!("line {}: {problem}", i + 1))).collect()
+}
+
+fn json_row(line: &str) -> Result<Row, String> {
+    let Value::Object(object) = serde_json::from_str(line).map_err(|e| e.to_string())? else {
+        return Err("expected one JSON object on each line".into());
+    };
+    let get = |columns: &[&str]| match columns.iter().find_map(|c| object.get(*c).map(|v| (*c, v))) {
+        Some((column, value)) => scalar(value).map_err(|problem| format!("`{column}` {problem}")),
+        None => Ok(None),
+    };
+    let file = get(FILE)?.ok_or_else(|| format!("no `{}` that says which picture is meant", FILE[0]))?;
+    Ok(Row { file, text: get(TEXT)?, label: get(LABEL)? })
+}
+
+/// A string or number; of several captions the first.
+fn scalar(value: &Value) -> Result<Option<String>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(s) => Ok(Some(s.clone())),
+        Value::Number(n) => Ok(Some(n.to_string())),
+        Value::Bool(b) => Ok(Some(b.to_string())),
+        Value::Array(several) => several.first().map_or(Ok(None), scalar),
+        Value::Object(_) => Err("is an object; expected text or a number".into()),
+    }
+}
+
+fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let headers = reader.headers().map_err(|e| e.to_string())?.clone();
+    let column = |names: &[&str]| names.iter().find_map(|n| headers.iter().position(|h| h.trim() == *n));
+    let (file, text, label) = (column(FILE), column(TEXT), column(LABEL));
+    let file = file.ok_or_else(|| {
+        let found = headers.iter().collect::<Vec<_>>().join(", ");
+        format!("line 1: expected a header with `{}`, and `{}` or `{}`; found: {found}", FILE[0], TEXT[0], LABEL[0])
+    })?;
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|e| e.to_string())?;
+        let line = record.position().map_or(0, |p| p.line());
+        let get = |i: Option<usize>| i.and_then(|i| record.get(i)).map(str::trim).filter(|v| !v.is_empty());
+        let file = get(Some(file)).ok_or_else(|| format!("line {line}: the `{}` is empty", FILE[0]))?;
+        rows.push(Row { file: file.into(), text: get(text).map(Into::into), label: get(label).map(Into::into) });
+    }
+    Ok(rows)
+}
+
+/// `name<TAB>caption` or `name,caption`; `name#2` means the third caption of the same picture.
+fn caption_lines(text: &str) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let delimiter = if line.contains('\t') { '\t' } else { ',' };
+        let (name, caption) = line
+            .split_once(delimiter)
+            .ok_or_else(|| format!("line {}: expected `picture.png,caption` or a tab between the two", i + 1))?;
+        let (name, caption) = (name.trim(), caption.trim().trim_matches('"').trim());
+        if i == 0 && FILE.contains(&name) {
+            continue;
+        }
+        let name = match name.rsplit_once('#') {
+            Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => name,
+        };
+        rows.push(Row { file: name.into(), text: Some(caption.into()), label: None });
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(file: &str, text: Option<&str>, label: Option<&str>) -> Row {
+        Row { file: file.into(), text: text.map(Into::into), label: label.map(Into::into) }
+    }
+
+    fn read(name: &str, text: &str) -> Result<Vec<Row>, String> {
+        parse(name.as_ref(), text.as_bytes()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_same_rows_from_every_format() {
+        let rows = [row("a.png", Some("a cat, red"), Some("3")), row("b/c.png", Some("say \"hi\""), None)];
+        let json = "\u{feff}{\"file_name\":\"a.png\",\"text\":\"a cat, red\",\"label\":3}\n\n\
+                    {\"file_name\":\"b/c.png\",\"caption\":[\"say \\\"hi\\\"\",\"other\"],\"label\":null,\"extra\":{}}\n";
+        assert_eq!(read("metadata.jsonl", json).unwrap(), rows);
+        let csv = "label,file_name,text\n3,a.png,\"a cat, red\"\n,b/c.png,\"say \"\"hi\"\"\"\n";
+        assert_eq!(read("x/metadata.csv", csv).unwrap(), rows);
+        let tsv = "file_name\ttext\tlabel\na.png\ta cat, red\t3\nb/c.png\t\"say \"\"hi\"\"\"\t\n";
+        assert_eq!(read("metadata.tsv", tsv).unwrap(), rows);
+    }
+
+    #[test]
+    fn caption_files() {
+        let text = "image,caption\na.png,one , two\nb.png#1\ttab, comma\n";
+        let rows = [row("a.png", Some("one , two"), None), row("b.png", Some("tab, comma"), None)];
+        assert_eq!(read("captions.txt", text).unwrap(), rows);
+    }
+
+    #[test]
+    fn mistakes_are_named_by_line() {
+        let cases = [
+            ("metadata.jsonl", "{\"file_name\":\"a\"}\n{\"text\":\"x\"}", "line 2: no `file_name`"),
+            ("metadata.jsonl", "{\"file_name\":\"a\"", "line 1: EOF"),
+            ("metadata.jsonl", "[1]", "line 1: expected one JSON object"),
+            ("metadata.jsonl", "{\"file_name\":\"a\",\"label\":{}}", "`label` is an object"),
+            ("metadata.csv", "name,text\na,b", "line 1: expected a header"),
+            ("metadata.csv", "file_name,text\n,b", "line 2: the `file_name` is empty"),
+            ("captions.txt", "a.png a cat", "line 1: expected `picture.png,caption`"),
+        ];
+        for (name, text, expected) in cases {
+            let message = read(name, text).unwrap_err();
+            assert!(message.contains(expected) && message.contains(name), "{message}");
+        }
+    }
+}
