@@ -1,0 +1,56 @@
+//! A training example: everything the loss needs to know about one image's noise.
+
+use crate::{
+    level::NoiseLevel,
+    parameterization::{Parameterization, Scaling, Told},
+    schedule::Schedule,
+    timing::Timing,
+    weighting::Weighting,
+};
+
+/// The noise of one training example. With it the loss is
+/// `weight · out² · ‖F(input · (alpha x0 + sigma eps), told) - target_x0 · x0 - target_eps · eps‖²`,
+/// equal to `weight · ‖D - x0‖²`.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct Draw {
+    /// Time in the schedule's native unit.
+    pub time: f64,
+    /// The noise level at that time.
+    pub level: NoiseLevel,
+    /// How the network is asked and read.
+    pub scaling: Scaling,
+    /// The number that the network is told.
+    pub told: f64,
+    /// Weight on `‖D - x0‖²`.
+    pub weight: f64,
+}
+
+impl Draw {
+    /// The draw at quantile `u` of the timing, `u` in (0, 1).
+    pub fn new(
+        schedule: &dyn Schedule,
+        parameterization: &dyn Parameterization,
+        weighting: &dyn Weighting,
+        timing: &dyn Timing,
+        u: f64,
+    ) -> Self {
+        let time = timing.time(schedule, u);
+        let level = schedule.level(time);
+        let scaling = parameterization.scaling(level);
+        let weight = weighting.weight(level, &scaling, timing.rate(schedule, u));
+        Self { time, level, scaling, told: told(schedule, &scaling, level, Some(time)), weight }
+    }
+
+    /// Weight on the network's own squared error, `weight · out²`.
+    pub fn target_weight(&self) -> f64 {
+        self.weight * self.scaling.out * self.scaling.out
+    }
+}
+
+/// The number that a network is told at a level, whose time is looked up unless it is known.
+pub fn told(schedule: &dyn Schedule, scaling: &Scaling, level: NoiseLevel, time: Option<f64>) -> f64 {
+    match scaling.told {
+        Told::Value(value) => value,
+        Told::Time => schedule.told(time.unwrap_or_else(|| schedule.time(level.log_snr()))),
+    }
+}

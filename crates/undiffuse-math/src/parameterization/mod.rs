@@ -1,0 +1,78 @@
+//! Parameterizations: how a network becomes a denoiser.
+//!
+//! Every one has the form `D = skip · x + out · F(input · x, told)` [Karras22, Eq. 7]; they differ in four numbers.
+//! The same numbers give what the network is trained to answer: `F* = target_x0 · x0 + target_eps · eps`, and
+//! `‖D - x0‖² = out² ‖F - F*‖²` ties the two losses together.
+
+mod edm;
+mod eps;
+mod flow;
+mod score;
+mod v;
+mod x0;
+
+pub use edm::Edm;
+pub use eps::Eps;
+pub use flow::Flow;
+pub use score::Score;
+pub use v::V;
+pub use x0::X0;
+
+use crate::{level::NoiseLevel, registry::kind};
+use std::fmt::Debug;
+
+/// The numbers that turn a network `F` into a denoiser `D` at one noise level.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct Scaling {
+    /// Factor on `x_t` in the denoised image.
+    pub skip: f64,
+    /// Factor on the network's output in the denoised image.
+    pub out: f64,
+    /// Factor on `x_t` before it enters the network.
+    pub input: f64,
+    /// Factor on `x0` in what the network should answer.
+    pub target_x0: f64,
+    /// Factor on `eps` in what the network should answer.
+    pub target_eps: f64,
+    /// What the network is told about the noise.
+    pub told: Told,
+}
+
+/// What a network is told about the noise.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub enum Told {
+    /// The schedule's [`told`](crate::schedule::Schedule::told) of the time.
+    Time,
+    /// This number.
+    Value(f64),
+}
+
+/// A way to read a network's output.
+pub trait Parameterization: Debug + Send + Sync {
+    /// The scaling at a noise level; finite for every level, pure noise and no noise included.
+    fn scaling(&self, at: NoiseLevel) -> Scaling;
+
+    /// Whether the options make sense together.
+    ///
+    /// # Errors
+    /// Says which option is wrong and what would be right.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Where a formula divides by alpha or sigma, neither is taken smaller than this: the parameterization carries no
+/// information there, and a finite wrong number can be clipped while an infinite one cannot.
+pub(crate) const TINY: f64 = 1e-6;
+
+kind! {
+    /// Every parameterization by name.
+    pub enum ParameterizationKind: Parameterization, "parameterization" {
+        "eps" => Eps(Eps), "the network answers the noise [Ho20, Eq. 14]";
+        "x0" => X0(X0), "the network answers the clean image";
+        "v" => V(V), "the network answers alpha eps - sigma x0 [Salimans22, Appendix D]";
+        "score" => Score(Score), "the network answers the score, -eps / sigma [Song21, Eq. 7]";
+        "edm" => Edm(Edm), "unit variance in and out at every level [Karras22, Table 1]";
+        "flow" => Flow(Flow), "the network answers eps - x0, the velocity of rectified flow [Liu23, Eq. 1]";
+    }
+}

@@ -1,0 +1,92 @@
+//! Solvers: from a list of levels to a [`Plan`].
+//!
+//! Write `r = (alpha sigma') / (alpha' sigma)` for the step from `(alpha, sigma)` to `(alpha', sigma')`: the ratio of the two `sigma / alpha`,
+//! which is `exp(-h)` with `h` half the gain in log-SNR. In `x / alpha` and `sigma / alpha` every schedule is the variance-exploding one,
+//! and the methods of the literature become the same few lines of `r`. What is left of `alpha` never stands alone in a
+//! denominator, so pure noise (`r = 0`) and the clean end need no special schedule.
+
+mod ddim;
+mod ddpm;
+mod dpmpp_2m;
+mod dpmpp_2m_sde;
+mod euler;
+mod euler_ancestral;
+mod heun;
+mod plms;
+
+pub use ddim::Ddim;
+pub use ddpm::{Ddpm, Variance};
+pub use dpmpp_2m::{Correction, Dpmpp2m};
+pub use dpmpp_2m_sde::Dpmpp2mSde;
+pub use euler::Euler;
+pub use euler_ancestral::EulerAncestral;
+pub use heun::Heun;
+pub use plms::Plms;
+
+use crate::{
+    level::NoiseLevel,
+    plan::{Plan, Row},
+    registry::kind,
+};
+use std::fmt::Debug;
+
+/// A way to walk through levels.
+pub trait Solver: Debug + Send + Sync {
+    /// The plan for a walk through `levels`, which fall in noise; fewer than two give no rows.
+    fn plan(&self, levels: &[NoiseLevel]) -> Plan;
+
+    /// Order of convergence on the probability-flow ODE; `None` for methods that add noise.
+    fn order(&self) -> Option<f64>;
+
+    /// Whether every row, given `x` with exactly the noise of its level, ends with exactly the noise of the next.
+    fn exact_variance(&self) -> bool {
+        true
+    }
+
+    /// Whether the options make sense together.
+    ///
+    /// # Errors
+    /// Says which option is wrong and what would be right.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+kind! {
+    /// Every solver by name.
+    pub enum SolverKind: Solver, "solver" {
+        "ddpm" => Ddpm(Ddpm), "ancestral sampling from the Gaussian posterior [Ho20, Algorithm 2]";
+        "ddim" => Ddim(Ddim), "implicit sampling, eta between ODE and ancestral [Song21c, Eq. 12]";
+        "euler" => Euler(Euler), "Euler steps of the probability-flow ODE in sigma [Karras22, Algorithm 1]";
+        "euler-ancestral" => EulerAncestral(EulerAncestral), "an Euler step further down, then noise back up [k-diffusion]";
+        "heun" => Heun(Heun), "second order, two evaluations a step [Karras22, Algorithm 1]";
+        "dpmpp-2m" => Dpmpp2m(Dpmpp2m), "DPM-Solver++(2M), second order from one evaluation a step [Lu22b, Algorithm 2]";
+        "dpmpp-2m-sde" => Dpmpp2mSde(Dpmpp2mSde), "DPM-Solver++(2M) for the reverse SDE [Lu22b, Eq. 18; k-diffusion]";
+        "plms" => Plms(Plms), "pseudo linear multistep on DDIM's transfer [Liu22, Eq. 12]";
+    }
+}
+
+/// The ratio `r` of the two `sigma / alpha`, between 0 and 1.
+fn ratio(from: NoiseLevel, to: NoiseLevel) -> f64 {
+    let (top, bottom) = (from.alpha * to.sigma, to.alpha * from.sigma);
+    // 0 / 0: pure noise to pure noise, or clean to clean; nothing is to be done.
+    if top == bottom { 1.0 } else { top / bottom }
+}
+
+/// The first-order step that all of DDPM, DDIM, Euler and Euler ancestral are: keep `sqrt(sigma'² - noise²)` of the noise
+/// already in `x`, replace the rest by fresh noise.
+fn one_step(from: NoiseLevel, to: NoiseLevel, noise: f64) -> Row {
+    let kept = (to.sigma * to.sigma - noise * noise).max(0.0).sqrt();
+    let x = if from.sigma > 0.0 { kept / from.sigma } else { to.alpha / from.alpha };
+    Row { level: from, time: None, to, x: vec![x], denoised: vec![to.alpha - x * from.alpha], noise }
+}
+
+/// A plan of rows that each see only their own two levels.
+fn plan_by_step(levels: &[NoiseLevel], row: impl Fn(NoiseLevel, NoiseLevel) -> Row) -> Plan {
+    plan_of(levels, levels.windows(2).map(|pair| row(pair[0], pair[1])).collect())
+}
+
+/// A plan that starts as noisy as data of unit variance are at the first level.
+fn plan_of(levels: &[NoiseLevel], rows: Vec<Row>) -> Plan {
+    Plan { start: levels.first().map_or(0.0, |level| level.scale()), rows }
+}

@@ -1,0 +1,235 @@
+//! Spacings: at which times a sampler looks at the image.
+//!
+//! A spacing picks [`Point`]s of a schedule, from the noisiest down; a [`Grid`] adds the level at which the walk ends, and
+//! from a grid a solver makes its [`Plan`].
+//!
+//! On schedules that are tables the timesteps come out as diffusers computes them, rounding included; on continuous ones
+//! the same words mean their continuous counterpart.
+
+mod exponential;
+mod karras;
+mod leading;
+mod linspace;
+mod log_snr;
+mod time_uniform;
+mod trailing;
+
+pub use exponential::Exponential;
+pub use karras::Karras;
+pub use leading::Leading;
+pub use linspace::Linspace;
+pub use log_snr::LogSnr;
+pub use time_uniform::TimeUniform;
+pub use trailing::Trailing;
+
+use crate::{level::NoiseLevel, plan::Plan, registry::kind, schedule::Schedule, solver::Solver};
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+
+/// A time and the noise level that is meant by it.
+///
+/// The two are kept together because tables interpolate: the level that a formula in sigma asks for and the time that a network
+/// is told for it are both exact here, while either would be slightly off if computed back from the other.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct Point {
+    /// Time in the schedule's native unit.
+    pub time: f64,
+    /// The noise level.
+    pub level: NoiseLevel,
+}
+
+impl Point {
+    /// The point of a schedule at a time.
+    pub fn at(schedule: &dyn Schedule, time: f64) -> Self {
+        Self { time, level: schedule.level(time) }
+    }
+}
+
+/// A choice of times.
+pub trait Spacing: Debug + Send + Sync {
+    /// `steps` points in order of falling noise, without the final clean level. `steps` is at least 1.
+    fn points(&self, schedule: &dyn Schedule, steps: usize) -> Vec<Point>;
+
+    /// The times of [`Spacing::points`].
+    fn times(&self, schedule: &dyn Schedule, steps: usize) -> Vec<f64> {
+        self.points(schedule, steps).iter().map(|point| point.time).collect()
+    }
+
+    /// Whether the options make sense together.
+    ///
+    /// # Errors
+    /// Says which option is wrong and what would be right.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+kind! {
+    /// Every spacing by name.
+    pub enum SpacingKind: Spacing, "spacing" {
+        "linspace" => Linspace(Linspace), "times evenly spaced over the whole range";
+        "leading" => Leading(Leading), "times at the clean end of even intervals, as DDIM has it [Song21c, section 4.2]";
+        "trailing" => Trailing(Trailing), "times at the noisy end of even intervals [Lin24, section 3.3]";
+        "karras" => Karras(Karras), "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]";
+        "exponential" => Exponential(Exponential), "ln sigma evenly spaced, both ends included";
+        "log-snr" => LogSnr(LogSnr), "intervals of equal log-SNR [Lu22, section 3.2]";
+        "time-uniform" => TimeUniform(TimeUniform), "intervals of equal time, not rounded to timesteps";
+    }
+}
+
+/// The level at which sampling ends.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Last {
+    /// No noise at all.
+    #[default]
+    Clean,
+    /// The cleanest trained time: diffusers' `set_alpha_to_one = false` and `final_sigmas_type = "sigma_min"`.
+    FirstStep,
+}
+
+impl Last {
+    /// The level meant on a schedule.
+    pub fn level(self, schedule: &dyn Schedule) -> NoiseLevel {
+        match self {
+            Last::Clean => NoiseLevel::CLEAN,
+            Last::FirstStep => schedule.level(schedule.range().0),
+        }
+    }
+}
+
+/// How times are rounded before a network is told them.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Round {
+    /// Left as they are.
+    #[default]
+    None,
+    /// To the nearest whole timestep, halves to even.
+    Nearest,
+    /// To the whole timestep below.
+    Down,
+}
+
+impl Round {
+    /// The rounded time on tables of timesteps; continuous schedules have nothing to round to.
+    pub(crate) fn apply(self, schedule: &dyn Schedule, time: f64) -> f64 {
+        match (self, schedule.discrete_steps()) {
+            (Round::None, _) | (_, None) => time,
+            (Round::Nearest, Some(_)) => time.round_ties_even(),
+            (Round::Down, Some(_)) => time.floor(),
+        }
+    }
+}
+
+/// Why no grid could be made.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum GridError {
+    /// No steps were asked for.
+    #[error("0 sampling steps asked for; at least 1 is needed")]
+    NoSteps,
+    /// More steps than there are timesteps.
+    #[error("{steps} sampling steps asked for, but the schedule has {timesteps} timesteps; ask for at most that many")]
+    TooMany {
+        /// How many were asked for.
+        steps: usize,
+        /// How many there are.
+        timesteps: usize,
+    },
+}
+
+/// The levels of a walk: the points at which the denoiser may be asked, and the end.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Grid {
+    /// From the noisiest down.
+    pub points: Vec<Point>,
+    /// Where the walk ends.
+    pub last: NoiseLevel,
+}
+
+impl Grid {
+    /// Lays out `steps` steps.
+    ///
+    /// # Errors
+    /// No steps, or more than the schedule has timesteps.
+    pub fn new(schedule: &dyn Schedule, spacing: &dyn Spacing, steps: usize, last: Last) -> Result<Self, GridError> {
+        match schedule.discrete_steps() {
+            _ if steps == 0 => Err(GridError::NoSteps),
+            Some(timesteps) if steps > timesteps => Err(GridError::TooMany { steps, timesteps }),
+            _ => Ok(Self { points: spacing.points(schedule, steps), last: last.level(schedule) }),
+        }
+    }
+
+    /// All levels in order, the last one included.
+    pub fn levels(&self) -> Vec<NoiseLevel> {
+        self.points.iter().map(|point| point.level).chain([self.last]).collect()
+    }
+
+    /// The solver's plan on these levels, each row with the time that belongs to its level.
+    pub fn plan(&self, solver: &dyn Solver) -> Plan {
+        let mut plan = solver.plan(&self.levels());
+        for row in &mut plan.rows {
+            row.time = self.points.iter().find(|point| point.level == row.level).map(|point| point.time);
+        }
+        plan
+    }
+}
+
+/// The levels at `times`, then the last one.
+pub fn levels(schedule: &dyn Schedule, times: &[f64], last: Last) -> Vec<NoiseLevel> {
+    times.iter().map(|t| schedule.level(*t)).chain([last.level(schedule)]).collect()
+}
+
+/// The share of the way from noisy (0) to clean (1) for each of `steps` points; without the endpoint the last one stops
+/// a gap short of 1.
+fn ramp(steps: usize, endpoint: bool) -> impl Iterator<Item = f64> {
+    let gaps = if endpoint { steps.saturating_sub(1).max(1) } else { steps };
+    (0..steps).map(move |i| i as f64 / gaps as f64)
+}
+
+/// Points along a curve of `sigma / alpha`: `curve(share, sigma_max, sigma_min)` with the share of [`ramp`].
+///
+/// Where the schedule's noisy end is pure noise its sigma is infinite: the curve then starts from a bounded one, and the
+/// first point is the schedule's own end.
+fn along_sigma(
+    schedule: &dyn Schedule,
+    ends: Ends,
+    shares: impl Iterator<Item = f64>,
+    curve: impl Fn(f64, f64, f64) -> f64,
+) -> Vec<Point> {
+    let (clean, noisy) = schedule.range();
+    let bounded = |t: f64| (-0.5 * schedule.level(t).bounded_log_snr()).exp();
+    let sigma_max = ends.sigma_max.unwrap_or_else(|| bounded(noisy));
+    let sigma_min = ends.sigma_min.unwrap_or_else(|| bounded(clean));
+    let mut points: Vec<_> = shares
+        .map(|share| {
+            let log_snr = -2.0 * curve(share, sigma_max, sigma_min).ln();
+            let time = ends.round.apply(schedule, schedule.time(log_snr));
+            Point { time, level: schedule.level_at(log_snr) }
+        })
+        .collect();
+    if let (None, Some(first)) = (ends.sigma_max, points.first_mut()) {
+        *first = Point::at(schedule, noisy);
+    }
+    points
+}
+
+/// Where a curve of sigma begins and ends, and how its times are rounded.
+struct Ends {
+    sigma_min: Option<f64>,
+    sigma_max: Option<f64>,
+    round: Round,
+}
+
+impl Ends {
+    fn check(&self) -> Result<(), String> {
+        let positive = |s: Option<f64>| s.is_none_or(|s| s > 0.0 && s.is_finite());
+        let ordered = self.sigma_min.zip(self.sigma_max).is_none_or(|(min, max)| min < max);
+        crate::registry::require(positive(self.sigma_min) && positive(self.sigma_max) && ordered, || {
+            format!(
+                "needs 0 < sigma_min < sigma_max where they are given, has {:?} and {:?}",
+                self.sigma_min, self.sigma_max
+            )
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! Timings: which times a network is trained at.
+//!
+//! A timing maps one uniform number to a time, so that callers may stratify: `u_i = (i + u) / n` over a batch of `n` covers all
+//! levels evenly and lowers the variance of the loss [Kingma21, Appendix I.1].
+
+mod log_snr_uniform;
+mod logit_normal;
+mod lognormal;
+mod quantile;
+mod uniform;
+
+pub use log_snr_uniform::LogSnrUniform;
+pub use logit_normal::LogitNormal;
+pub use lognormal::Lognormal;
+pub use quantile::normal_quantile;
+pub use uniform::Uniform;
+
+use crate::{registry::kind, schedule::Schedule};
+use std::fmt::Debug;
+
+/// A distribution of training times, given by its quantile function.
+pub trait Timing: Debug + Send + Sync {
+    /// The time at quantile `u`, `u` in (0, 1); noise grows with `u`.
+    fn time(&self, schedule: &dyn Schedule, u: f64) -> f64;
+
+    /// `|d log_snr / du|` at `u`: the inverse of the density of log-SNRs, finite. A central difference unless a timing knows
+    /// better.
+    fn rate(&self, schedule: &dyn Schedule, u: f64) -> f64 {
+        const STEP: f64 = 1e-4;
+        let (low, high) = ((u - STEP).max(1e-9), (u + STEP).min(1.0 - 1e-9));
+        let log_snr = |u| schedule.level(self.time(schedule, u)).bounded_log_snr();
+        ((log_snr(low) - log_snr(high)) / (high - low)).abs()
+    }
+
+    /// Whether the options make sense together.
+    ///
+    /// # Errors
+    /// Says which option is wrong and what would be right.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+kind! {
+    /// Every timing by name.
+    pub enum TimingKind: Timing, "timing" {
+        "uniform" => Uniform(Uniform), "every time of the schedule alike; whole timesteps where it has them [Ho20, Algorithm 1]";
+        "lognormal" => Lognormal(Lognormal), "ln(sigma / alpha) is normal [Karras22, Table 1]";
+        "logit-normal" => LogitNormal(LogitNormal), "the logit of time is normal [Esser24, Eq. 19]";
+        "log-snr-uniform" => LogSnrUniform(LogSnrUniform), "every log-SNR of the schedule alike";
+    }
+}
+
+/// A native time kept within the trained range.
+fn within(schedule: &dyn Schedule, t: f64) -> f64 {
+    let (low, high) = schedule.range();
+    t.clamp(low, high)
+}
