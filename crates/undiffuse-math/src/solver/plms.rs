@@ -38,6 +38,10 @@ impl Solver for Plms {
                 }
                 continue;
             }
+            if from.sigma == 0.0 {
+                rows.push(one_step(from, to, 0.0));
+                continue;
+            }
             // The correction's evaluation is not part of the history: the first eps is one row further back.
             let lag = |back: usize| if back == i { back + corrected } else { back };
             let past: Vec<_> =

@@ -1,0 +1,81 @@
+//! What the truth tests share: every combination of parts, and data whose denoiser is known exactly.
+#![allow(dead_code)]
+
+use undiffuse_math::{plan::Walk, prelude::*};
+
+/// Every registered part at its defaults, then the written forms in `more`.
+pub fn all<T: Clone + std::str::FromStr<Err: std::fmt::Debug>>(
+    entries: &[undiffuse_math::registry::Entry<T>],
+    more: &[&str],
+) -> Vec<T> {
+    let defaults = entries.iter().map(|entry| (entry.default)());
+    defaults.chain(more.iter().map(|text| text.parse().unwrap())).collect()
+}
+
+pub fn schedules() -> Vec<ScheduleKind> {
+    let zero_snr = ["linear:rescale_zero_snr=true", "cosine:rescale_zero_snr=true,steps=50", "flow:shift=3,t_min=0"];
+    all(ScheduleKind::ALL, &zero_snr)
+}
+
+pub fn solvers() -> Vec<SolverKind> {
+    let more = [
+        "ddpm:variance=fixed-large",
+        "ddim:eta=0.5",
+        "ddim:eta=1",
+        "euler-ancestral:eta=0.3",
+        "dpmpp-2m:correction=heun,lower_order_final=false",
+        "dpmpp-2m:euler_at_final=true",
+        "dpmpp-2m-sde:correction=heun",
+        "dpmpp-2m-sde:eta=0.4",
+        "dpmpp-2m-sde:eta=0",
+    ];
+    all(SolverKind::ALL, &more)
+}
+
+pub fn spacings() -> Vec<SpacingKind> {
+    let more = [
+        "linspace:round=false",
+        "linspace:endpoint=false",
+        "leading:offset=1",
+        "leading:endpoint=false",
+        "karras:rho=3,round=nearest",
+        "exponential:round=down",
+    ];
+    all(SpacingKind::ALL, &more)
+}
+
+/// A mixture of normal distributions on the line: weight, mean, standard deviation.
+#[derive(Clone)]
+pub struct Mixture(pub Vec<(f64, f64, f64)>);
+
+impl Mixture {
+    /// `E[x0 | x]` at a level, by Bayes' rule.
+    pub fn denoise(&self, x: f64, at: NoiseLevel) -> f64 {
+        let parts: Vec<_> = self
+            .0
+            .iter()
+            .map(|&(weight, mean, std)| {
+                let variance = (at.alpha * std).powi(2) + at.sigma.powi(2);
+                let off = x - at.alpha * mean;
+                let log_evidence = weight.ln() - 0.5 * (variance.ln() + off * off / variance);
+                (log_evidence, mean + at.alpha * std * std / variance * off)
+            })
+            .collect();
+        let top = parts.iter().map(|p| p.0).fold(f64::NEG_INFINITY, f64::max);
+        let (sum, total) = parts.iter().fold((0.0, 0.0), |(sum, total), (log_evidence, denoised)| {
+            let evidence = (log_evidence - top).exp();
+            (sum + evidence * denoised, total + evidence)
+        });
+        sum / total
+    }
+}
+
+/// Runs a plan on numbers, without noise.
+pub fn run(plan: &Plan, x: f64, denoise: impl Fn(f64, NoiseLevel) -> f64) -> f64 {
+    let mut walk = Walk::new(plan, x);
+    while let Some(row) = walk.row() {
+        let denoised = denoise(*walk.x(), row.level);
+        walk.step(denoised, Some(0.0), |terms| terms.iter().map(|(c, x)| c * **x).sum());
+    }
+    walk.into_x()
+}

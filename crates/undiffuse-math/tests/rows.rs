@@ -1,0 +1,94 @@
+//! Every solver × schedule × spacing: each row maps the mean and the variance of one level to those of the next.
+
+mod common;
+
+use common::{schedules, solvers, spacings};
+use undiffuse_math::prelude::*;
+
+/// The levels of `x_0 … x_n` of a walk.
+fn x_levels(plan: &Plan) -> Vec<NoiseLevel> {
+    plan.rows.iter().map(|row| row.level).chain(plan.rows.last().map(|row| row.to)).collect()
+}
+
+fn check(plan: &Plan, exact_variance: bool, what: &str) {
+    let levels = x_levels(plan);
+    assert!(plan.start.is_finite() && plan.start > 0.0, "{what}");
+    for (i, row) in plan.rows.iter().enumerate() {
+        let numbers = row.x.iter().chain(&row.denoised).chain([&row.noise]);
+        assert!(numbers.clone().all(|c| c.is_finite()), "{what}: row {i} is not finite: {row:?}");
+        assert!(row.x.len() <= i + 1 && row.denoised.len() <= i + 1, "{what}: row {i} reads before the start");
+        assert!(row.noise >= 0.0, "{what}: row {i}");
+        // The tolerance grows with the coefficients, whose cancellation the sums contain.
+        let size = numbers.map(|c| c.abs()).fold(1.0, f64::max);
+        let size = size * row.level.sigma.max(1.0);
+        let of_x =
+            |f: fn(NoiseLevel) -> f64| -> f64 { row.x.iter().enumerate().map(|(l, c)| c * f(levels[i - l])).sum() };
+        let mean = of_x(|l| l.alpha) + row.denoised.iter().sum::<f64>();
+        assert!(
+            (mean - row.to.alpha).abs() < 1e-12 * size,
+            "{what}: row {i}: signal {mean}, not {}: {row:?}",
+            row.to.alpha
+        );
+        if exact_variance {
+            let variance = of_x(|l| l.sigma).powi(2) + row.noise.powi(2);
+            let wrong = (variance - row.to.sigma.powi(2)).abs();
+            assert!(wrong < 1e-12 * size * size, "{what}: row {i}: noise² {variance}, not {}²: {row:?}", row.to.sigma);
+        }
+    }
+}
+
+#[test]
+fn rows_are_consistent() {
+    let mut plans = 0;
+    for schedule in schedules() {
+        for spacing in spacings() {
+            for last in [Last::Clean, Last::FirstStep] {
+                for steps in [1, 2, 3, 7, 20] {
+                    let grid = Grid::new(&*schedule, &*spacing, steps, last).unwrap();
+                    assert_eq!(grid.points.len(), steps);
+                    for solver in solvers() {
+                        let plan = grid.plan(&*solver);
+                        assert_eq!(plan.rows.last().unwrap().to, grid.last);
+                        check(
+                            &plan,
+                            solver.exact_variance(),
+                            &format!("{schedule} {spacing} {solver} {steps} {last:?}"),
+                        );
+                        plans += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(plans > 20_000, "{plans}");
+}
+
+/// Spacings start at the schedule's noisy end (leading ones excepted), never gain noise, and know their times.
+#[test]
+fn spacings_fall() {
+    for schedule in schedules() {
+        for spacing in spacings() {
+            for steps in [1, 2, 7, 20] {
+                let points = spacing.points(&*schedule, steps);
+                let what = format!("{schedule} {spacing} {steps}: {points:?}");
+                let (clean, noisy) = schedule.range();
+                if spacing.tag() != "leading" && !spacing.to_string().contains("round=") {
+                    assert!((points[0].time - noisy).abs() < 1e-9 * noisy, "{what}");
+                }
+                assert!(points.iter().all(|p| (clean - 1e-12..=noisy * (1.0 + 1e-12)).contains(&p.time)), "{what}");
+                assert!(points.windows(2).all(|p| p[1].level.sigma_edm() <= p[0].level.sigma_edm()), "{what}");
+                assert!(points.windows(2).all(|p| p[1].time <= p[0].time), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn too_many_steps_are_refused() {
+    let (schedule, spacing) =
+        (&*"linear:steps=50".parse::<ScheduleKind>().unwrap(), &*"leading".parse::<SpacingKind>().unwrap());
+    let message = |steps| Grid::new(schedule, spacing, steps, Last::Clean).unwrap_err().to_string();
+    assert!(message(51).contains("51") && message(51).contains("50 timesteps"));
+    assert!(message(0).contains("at least 1"));
+    assert!(Grid::new(schedule, spacing, 50, Last::Clean).is_ok());
+}
