@@ -1,14 +1,44 @@
-pub fn add(left: u64, right: u64) -> u64 {
-    left + right
-}
+//! The CPU kernels of undiffuse: convolution, linear maps, group normalisation, attention and SiLU, forward and
+//! backward, on plain `f32` slices in NCHW order. No tensor library is known here.
+//!
+//! # The promise: the shape of one image fixes the order of every sum
+//!
+//! An output that belongs to one image (or one row, or one head) has the same bits for any batch size, any position
+//! in the batch and any number of threads. A gradient that sums over the batch adds fixed-size chunks of images in
+//! batch order, so it too has the same bits for any number of threads. Three rules make it so:
+//!
+//! 1. every element of a matrix product is *one* chain of fused multiply-adds in the order of the inner index
+//!    (see `gemm.rs`): where a tile begins or ends changes nothing;
+//! 2. every other sum runs over sixteen lanes in a fixed pattern and is folded by a fixed tree;
+//! 3. threads own outputs, never shares of a sum; where sums must be split, the pieces are fixed by the shape of one
+//!    image and added in order.
+//!
+//! AVX2 and AVX-512 (and any other CPU with fused multiply-add that the portable code runs on) give equal bits too.
+//! Without fused multiply-add every product is rounded once more, and the last bits differ.
+//!
+//! # One layout
+//!
+//! Kernels work on `panel`s, columns of sixteen: `[columns / 16][rows][16]`. Weights, image patches, attention
+//! scores and products all take this one form, so two products (`gemm::nn` and `gemm::tn`) serve every operation.
+//!
+//! # Choosing the instructions
+//!
+//! The CPU is asked once, at the first call ([`simd_level`]). The environment variable `UNDIFFUSE_SIMD` = `portable`,
+//! `avx2` or `avx512`, read at that moment, can lower the level; it never raises it above what the CPU has.
+#![deny(unsafe_code)]
+#![allow(clippy::needless_range_loop)] // in tiles of registers, `i, j, k` say more than zipped iterators
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+pub mod attention;
+mod blocks;
+pub mod conv2d;
+mod elementary;
+mod gemm;
+pub mod group_norm;
+pub mod linear;
+mod panel;
+mod scratch;
+pub mod silu;
+mod simd;
+mod sums;
 
-    #[test]
-    fn it_works() {
-        let result = add(2, 2);
-        assert_eq!(result, 4);
-    }
-}
+pub use simd::{Level, simd_level};

@@ -1,0 +1,219 @@
+//! Two products of panel matrices (see [`crate::panel`]).
+//!
+//! Every element of a result is one chain of fused multiply-adds, in the order of the inner index, that starts from
+//! zero or from what the result held. So its bits depend on nothing but its own row and column: not on the tile it
+//! was computed in, and not on how the inner index was cut into successive calls of [`tn`] or of [`nn`] with `ADD`.
+//!
+//! `rows` must be a multiple of 4. Tiles are 12 rows × 2 panels where 24 accumulators fit the registers, 6 × 1
+//! elsewhere; what remains is done in tiles of two thirds or a third of the rows.
+
+use crate::simd::{Kernel, LANES, Lanes, Simd};
+
+/// `C = A · B`, or `C += A · B` with `ADD`.
+///
+/// `a`: `rows × depth`, `b`: `depth × n`, `c`: `rows × n`, all in panels; `depth` a multiple of 16; `n` follows from
+/// the length of `c`.
+#[inline(always)]
+pub(crate) fn nn<S: Simd, const ADD: bool>(s: S, a: &[Lanes], b: &[Lanes], c: &mut [Lanes], rows: usize, depth: usize) {
+    // As a kernel of its own it is compiled once a level, not once a caller.
+    s.vectorize(Nn::<ADD> { a, b, c, rows, depth });
+}
+
+struct Nn<'a, const ADD: bool> {
+    a: &'a [Lanes],
+    b: &'a [Lanes],
+    c: &'a mut [Lanes],
+    rows: usize,
+    depth: usize,
+}
+
+impl<const ADD: bool> Kernel for Nn<'_, ADD> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { a, b, c, rows, depth } = self;
+        let width = if S::WIDE { 2 } else { 1 };
+        for (b, c) in b.chunks(width * depth).zip(c.chunks_mut(width * rows)) {
+            if S::WIDE && c.len() == 2 * rows {
+                nn_strip::<S, 2, ADD>(s, a, b, c, rows, depth);
+            } else {
+                nn_strip::<S, 1, ADD>(s, a, b, c, rows, depth);
+            }
+        }
+    }
+}
+
+/// All rows of `NV` panels of the result.
+#[inline(always)]
+fn nn_strip<S: Simd, const NV: usize, const ADD: bool>(
+    s: S,
+    a: &[Lanes],
+    b: &[Lanes],
+    c: &mut [Lanes],
+    rows: usize,
+    depth: usize,
+) {
+    let mut row = 0;
+    while row < rows {
+        let left = rows - row;
+        row += match (S::WIDE, left) {
+            (true, 12..) => nn_tile::<S, 12, NV, ADD>(s, a, b, c, rows, depth, row),
+            (true, 8..) => nn_tile::<S, 8, NV, ADD>(s, a, b, c, rows, depth, row),
+            (true, _) => nn_tile::<S, 4, NV, ADD>(s, a, b, c, rows, depth, row),
+            (false, 6..) => nn_tile::<S, 6, NV, ADD>(s, a, b, c, rows, depth, row),
+            (false, 4..) => nn_tile::<S, 4, NV, ADD>(s, a, b, c, rows, depth, row),
+            (false, _) => nn_tile::<S, 2, NV, ADD>(s, a, b, c, rows, depth, row),
+        };
+    }
+}
+
+/// `MR` rows of `NV` panels of the result, in registers. Returns `MR`.
+#[inline(always)]
+fn nn_tile<S: Simd, const MR: usize, const NV: usize, const ADD: bool>(
+    s: S,
+    a: &[Lanes],
+    b: &[Lanes],
+    c: &mut [Lanes],
+    rows: usize,
+    depth: usize,
+    row: usize,
+) -> usize {
+    let mut acc = [[s.zero(); NV]; MR];
+    if ADD {
+        load_tile(s, &mut acc, c, rows, row);
+    }
+    let mut b_panels = [&b[..0]; NV];
+    for (j, panel) in b_panels.iter_mut().enumerate() {
+        *panel = &b[j * depth..][..depth];
+    }
+    for (p, panel) in a[..rows * (depth / LANES)].chunks_exact(rows).enumerate() {
+        let a: &[Lanes; MR] = panel[row..].first_chunk().expect("rows are a multiple of the smallest tile");
+        let mut b = [&[Lanes([0.0; LANES]); LANES]; NV];
+        for j in 0..NV {
+            b[j] = b_panels[j][p * LANES..].first_chunk().expect("depth is a multiple of 16");
+        }
+        for k in 0..LANES {
+            let mut bv = [s.zero(); NV];
+            for j in 0..NV {
+                bv[j] = s.load(&b[j][k].0);
+            }
+            for i in 0..MR {
+                let x = s.splat(a[i].0[k]);
+                for j in 0..NV {
+                    acc[i][j] = s.mul_add(x, bv[j], acc[i][j]);
+                }
+            }
+        }
+    }
+    store_tile(s, &acc, c, rows, row);
+    MR
+}
+
+/// `C += Aᵀ · B`.
+///
+/// `a`: `rows × m`, `b`: `rows × n`, `c`: `m × n`, all in panels; `m` a multiple of 16; `n` follows from the length
+/// of `c`.
+#[inline(always)]
+pub(crate) fn tn<S: Simd>(s: S, a: &[Lanes], b: &[Lanes], c: &mut [Lanes], rows: usize, m: usize) {
+    s.vectorize(Tn { a, b, c, rows, m });
+}
+
+struct Tn<'a> {
+    a: &'a [Lanes],
+    b: &'a [Lanes],
+    c: &'a mut [Lanes],
+    rows: usize,
+    m: usize,
+}
+
+impl Kernel for Tn<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { a, b, c, rows, m } = self;
+        let width = if S::WIDE { 2 } else { 1 };
+        for (b, c) in b.chunks(width * rows).zip(c.chunks_mut(width * m)) {
+            for (p, a) in a[..rows * (m / LANES)].chunks_exact(rows).enumerate() {
+                if !S::WIDE {
+                    for lane in (0..LANES).step_by(4) {
+                        tn_tile::<S, 4, 1>(s, a, lane, b, c, m, p * LANES + lane);
+                    }
+                } else if c.len() == 2 * m {
+                    tn_tile::<S, 8, 2>(s, a, 0, b, c, m, p * LANES);
+                    tn_tile::<S, 8, 2>(s, a, 8, b, c, m, p * LANES + 8);
+                } else {
+                    tn_tile::<S, 8, 1>(s, a, 0, b, c, m, p * LANES);
+                    tn_tile::<S, 8, 1>(s, a, 8, b, c, m, p * LANES + 8);
+                }
+            }
+        }
+    }
+}
+
+/// `MR` rows (columns `lane..lane + MR` of one panel of A) of `NV` panels of the result, in registers.
+#[inline(always)]
+fn tn_tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    a: &[Lanes],
+    lane: usize,
+    b: &[Lanes],
+    c: &mut [Lanes],
+    m: usize,
+    row: usize,
+) {
+    let rows = a.len();
+    let mut acc = [[s.zero(); NV]; MR];
+    load_tile(s, &mut acc, c, m, row);
+    let mut b_panels = [&b[..0]; NV];
+    for (j, panel) in b_panels.iter_mut().enumerate() {
+        *panel = &b[j * rows..][..rows];
+    }
+    for (r, a) in a.iter().enumerate() {
+        let a: &[f32; MR] = a.0[lane..].first_chunk().expect("tiles lie within a panel");
+        let mut bv = [s.zero(); NV];
+        for j in 0..NV {
+            bv[j] = s.load(&b_panels[j][r].0);
+        }
+        for i in 0..MR {
+            let x = s.splat(a[i]);
+            for j in 0..NV {
+                acc[i][j] = s.mul_add(x, bv[j], acc[i][j]);
+            }
+        }
+    }
+    store_tile(s, &acc, c, m, row);
+}
+
+#[inline(always)]
+fn load_tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; MR],
+    c: &[Lanes],
+    rows: usize,
+    row: usize,
+) {
+    for j in 0..NV {
+        let c: &[Lanes; MR] = c[j * rows + row..].first_chunk().expect("tiles lie within the result");
+        for i in 0..MR {
+            acc[i][j] = s.load(&c[i].0);
+        }
+    }
+}
+
+#[inline(always)]
+fn store_tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &[[S::V; NV]; MR],
+    c: &mut [Lanes],
+    rows: usize,
+    row: usize,
+) {
+    for j in 0..NV {
+        let c: &mut [Lanes; MR] = c[j * rows + row..].first_chunk_mut().expect("tiles lie within the result");
+        for i in 0..MR {
+            s.store(acc[i][j], &mut c[i].0);
+        }
+    }
+}

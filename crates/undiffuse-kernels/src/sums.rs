@@ -1,0 +1,102 @@
+//! Sums whose order is fixed by the length of what is summed.
+
+use crate::panel::load;
+use crate::scratch::Scratch;
+use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use rayon::prelude::*;
+
+/// Vectors that sum side by side, so that an addition need not wait for the one before.
+pub(crate) const SUMS: usize = 4;
+
+/// Folds the vectors of a sum.
+#[inline(always)]
+pub(crate) fn fold<S: Simd>(s: S, acc: [S::V; SUMS]) -> f32 {
+    s.sum(s.add(s.add(acc[0], acc[1]), s.add(acc[2], acc[3])))
+}
+
+/// `Σ x`
+#[inline(always)]
+pub(crate) fn sum<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut acc = [s.zero(); SUMS];
+    for block in x.chunks(LANES * SUMS) {
+        for (acc, x) in acc.iter_mut().zip(block.chunks(LANES)) {
+            *acc = s.add(*acc, load(s, x));
+        }
+    }
+    fold(s, acc)
+}
+
+/// `sums[p] = Σ_n Σ_i x[n, p, i]` for `x` of `[batch, planes, pixels]`: pixels first, then images in order.
+pub(crate) fn sum_planes(x: &[f32], pixels: usize, sums: &mut [f32]) {
+    sums.fill(0.0);
+    if x.is_empty() {
+        return;
+    }
+    let shares: Vec<f32> = x.par_chunks(pixels).map(|plane| dispatch(Sum(plane))).collect();
+    for image in shares.chunks(sums.len()) {
+        for (sum, share) in sums.iter_mut().zip(image) {
+            *sum += share;
+        }
+    }
+}
+
+struct Sum<'a>(&'a [f32]);
+
+impl Kernel for Sum<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        sum(s, self.0)
+    }
+}
+
+/// Adds the shares of `chunks` chunks, elementwise and in order, into one buffer of `len` lanes.
+///
+/// A share is computed in parts of `part` lanes: `compute(chunk, first, lanes)` adds to the zeroed `lanes`, which
+/// begin at `first`. As many shares are held at once as there are threads; their number changes no bit.
+pub(crate) fn add_in_order(
+    chunks: usize,
+    len: usize,
+    part: usize,
+    compute: impl Fn(usize, usize, &mut [Lanes]) + Sync,
+) -> Scratch {
+    let mut total = Scratch::zeroed(len);
+    if chunks == 1 {
+        total.par_chunks_mut(part).enumerate().for_each(|(i, lanes)| compute(0, i * part, lanes));
+        return total;
+    }
+    let at_once = rayon::current_num_threads().min(chunks);
+    let mut shares = Scratch::new(at_once * len);
+    for first in (0..chunks).step_by(at_once) {
+        let shares = &mut shares[..at_once.min(chunks - first) * len];
+        let tasks: Vec<_> = shares
+            .chunks_mut(len)
+            .enumerate()
+            .flat_map(|(c, share)| {
+                share.chunks_mut(part).enumerate().map(move |(i, lanes)| (first + c, i * part, lanes))
+            })
+            .collect();
+        tasks.into_par_iter().for_each(|(chunk, first, lanes)| {
+            lanes.fill(Lanes::default());
+            compute(chunk, first, lanes);
+        });
+        total.par_chunks_mut(ADDED).enumerate().for_each(|(i, total)| {
+            for share in shares.chunks(len) {
+                add(total, &share[i * ADDED..]);
+            }
+        });
+    }
+    total
+}
+
+/// `total += share`, elementwise.
+pub(crate) fn add(total: &mut [Lanes], share: &[Lanes]) {
+    for (total, share) in total.iter_mut().zip(share) {
+        for (total, share) in total.0.iter_mut().zip(share.0) {
+            *total += share;
+        }
+    }
+}
+
+/// Lanes added by a thread at a time; without influence on the result.
+const ADDED: usize = 1 << 10;
