@@ -1,14 +1,14 @@
-pub fn add(left: u64, right: u64) -> u64 {
-    left + right
-}
+//! Networks on [Burn](burn): the U-Net of the field's checkpoints, the operations it is written in,
+//! and its weights in diffusers' format.
+//!
+//! A network here is the bare function `F(x, t) → y`; what its output *means* (noise, image,
+//! velocity…) is a parameterisation, and lives in `undiffuse-math`.
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+pub mod init;
+pub mod layers;
+pub mod ops;
+pub mod params;
+pub mod unet;
+pub mod weights;
 
-    #[test]
-    fn it_works() {
-        let result = add(2, 2);
-        assert_eq!(result, 4);
-    }
-}
+pub use unet::{Labels, UNet2DConfig, UNet2DModel};

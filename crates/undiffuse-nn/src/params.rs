@@ -1,0 +1,143 @@
+//! A module's parameters by name, as flat vectors: what weights files, optimisers and averages
+//! work on.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+
+/// The dotted path of the module that is being walked. Enum variants are no part of a name.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum") {
+            self.0.push(name.to_owned());
+        }
+    }
+    fn exit(&mut self, container: &str) {
+        if !container.starts_with("Enum") {
+            self.0.pop();
+        }
+    }
+    fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+/// One parameter while a module is walked.
+pub struct Parameter {
+    /// Dotted path, as in diffusers' files.
+    pub name: String,
+    /// Shape of the tensor.
+    pub shape: Vec<usize>,
+    /// The values `[elements]`, on the parameter's device, gradient tracking included.
+    pub value: Tensor<1>,
+    /// Whether training changes it.
+    pub trained: bool,
+}
+
+struct Visit<F>(Path, F);
+
+impl<F: FnMut(Parameter)> ModuleVisitor for Visit<F> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        (self.1)(parameter(self.0.name(), param));
+    }
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.0.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.0.exit(container);
+    }
+}
+
+fn parameter<const D: usize>(name: String, param: &Param<Tensor<D>>) -> Parameter {
+    let value = param.val();
+    let shape = value.dims().to_vec();
+    let elements = shape.iter().product::<usize>();
+    Parameter { trained: is_trained(&name), name, shape, value: value.reshape([elements]) }
+}
+
+/// The one kind of parameter that is drawn once and never trained: the Fourier frequencies.
+fn is_trained(name: &str) -> bool {
+    name != "time_proj.weight"
+}
+
+/// Calls `f` on every parameter, in the module's order.
+pub fn for_each<M: Module>(module: &M, f: impl FnMut(Parameter)) {
+    module.visit(&mut Visit(Path::default(), f));
+}
+
+struct Gradients<'a, F>(Path, &'a mut burn::tensor::Gradients, F);
+
+impl<F: FnMut(String, Tensor<1>)> ModuleVisitor for Gradients<'_, F> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.0.name();
+        if let Some(gradient) = param.val().grad_remove(self.1) {
+            let elements = gradient.dims().iter().product::<usize>();
+            (self.2)(name, gradient.reshape([elements]));
+        }
+    }
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.0.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.0.exit(container);
+    }
+}
+
+/// Takes every trained parameter's gradient out of `gradients`, flat, in the module's order.
+pub fn take_gradients<M: Module>(
+    module: &M,
+    gradients: &mut burn::tensor::Gradients,
+    mut f: impl FnMut(String, Tensor<1>),
+) {
+    module.visit(&mut Gradients(Path::default(), gradients, |name: String, gradient| {
+        if is_trained(&name) {
+            f(name, gradient)
+        }
+    }));
+}
+
+struct Map<F>(Path, F);
+
+impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Map<F> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.0.name();
+        let (id, tensor, mapper) = param.consume();
+        let (shape, track) = (tensor.dims(), tensor.is_autodiff());
+        let elements = shape.iter().product::<usize>();
+        let value = (self.1)(&name, tensor.inner().reshape([elements])).reshape(shape);
+        let value = if track { value.autodiff().set_require_grad(is_trained(&name)) } else { value };
+        Param::from_mapped_value(id, value, mapper)
+    }
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.0.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.0.exit(container);
+    }
+}
+
+/// Replaces parameters: `f` sees each one's name and flat values (without gradient tracking) and
+/// returns the new values.
+pub fn map<M: Module>(module: M, f: impl FnMut(&str, Tensor<1>) -> Tensor<1>) -> M {
+    module.map(&mut Map(Path::default(), f))
+}
+
+/// The values of a flat tensor on the host.
+pub fn to_host(value: Tensor<1>) -> Vec<f32> {
+    value.try_into_vec_as::<f32>().expect("a float tensor converts to f32")
+}
+
+/// A flat tensor from host values.
+pub fn from_host(values: Vec<f32>, device: &burn::tensor::Device) -> Tensor<1> {
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+/// Trained and untrained numbers in the module.
+pub fn count<M: Module>(module: &M) -> usize {
+    let mut n = 0;
+    for_each(module, |p| n += p.shape.iter().product::<usize>());
+    n
+}

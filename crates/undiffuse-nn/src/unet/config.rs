@@ -1,0 +1,303 @@
+//! The architecture of a `UNet2DModel`, field for field as diffusers writes `unet/config.json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::Activation;
+
+/// `sample_size`: one side or `(height, width)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SampleSize {
+    /// A square image.
+    Square(usize),
+    /// Height and width.
+    Rectangle(usize, usize),
+}
+
+impl SampleSize {
+    /// `(height, width)`.
+    pub fn height_width(self) -> (usize, usize) {
+        match self {
+            SampleSize::Square(side) => (side, side),
+            SampleSize::Rectangle(h, w) => (h, w),
+        }
+    }
+}
+
+/// What kind of time embedding feeds the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeEmbedding {
+    /// Sines and cosines of the timestep [Ho20].
+    Positional,
+    /// Sines and cosines of `2π w ln σ` with fixed random `w` [Song21].
+    Fourier,
+    /// A table with one learned row per timestep.
+    Learned,
+}
+
+/// How the time embedding enters a residual block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeScaleShift {
+    /// Added before the second normalisation.
+    Default,
+    /// Scale and shift after the second normalisation (FiLM).
+    ScaleShift,
+}
+
+/// How a block with attention changes the resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resample {
+    /// A convolution.
+    Conv,
+    /// A residual block.
+    Resnet,
+}
+
+/// How class labels enter the network, when not as a table of [`UNet2DConfig::num_class_embeds`] rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassEmbed {
+    /// The label is embedded like a timestep.
+    Timestep,
+    /// The label is already a vector of the width of the time embedding.
+    Identity,
+}
+
+/// A downward stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DownBlockType {
+    /// Residual blocks, then a strided convolution.
+    #[serde(alias = "UNetResDownBlock2D")]
+    DownBlock2D,
+    /// Residual blocks each followed by self-attention.
+    #[serde(alias = "UNetResAttnDownBlock2D")]
+    AttnDownBlock2D,
+    /// Residual blocks, then a residual block that halves the resolution.
+    #[serde(alias = "UNetResResnetDownsampleBlock2D")]
+    ResnetDownsampleBlock2D,
+}
+
+/// An upward stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpBlockType {
+    /// Residual blocks, then nearest-neighbour enlargement and a convolution.
+    #[serde(alias = "UNetResUpBlock2D")]
+    UpBlock2D,
+    /// Residual blocks each followed by self-attention.
+    #[serde(alias = "UNetResAttnUpBlock2D")]
+    AttnUpBlock2D,
+    /// Residual blocks, then a residual block that doubles the resolution.
+    #[serde(alias = "UNetResResnetUpsampleBlock2D")]
+    ResnetUpsampleBlock2D,
+}
+
+/// The middle stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MidBlockType {
+    /// Residual block, self-attention, residual block.
+    UNetMidBlock2D,
+}
+
+/// The configuration of [`UNet2DModel`](super::UNet2DModel): the fields, names and defaults of
+/// diffusers' class of that name. Unknown names are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UNet2DConfig {
+    /// Always `UNet2DModel`.
+    #[serde(rename = "_class_name")]
+    pub class_name: String,
+    /// The diffusers release whose format this is.
+    #[serde(rename = "_diffusers_version", skip_serializing_if = "Option::is_none")]
+    pub diffusers_version: Option<String>,
+    /// Where the weights were once loaded from; carried, not used.
+    #[serde(rename = "_name_or_path", skip_serializing_if = "Option::is_none")]
+    pub name_or_path: Option<String>,
+    /// Image side(s) that the model was trained for.
+    pub sample_size: Option<SampleSize>,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Map the input from [0, 1] to [−1, 1] first.
+    pub center_input_sample: bool,
+    /// Kind of time embedding.
+    pub time_embedding_type: TimeEmbedding,
+    /// Width of the time embedding; four times the first stage when absent.
+    pub time_embedding_dim: Option<usize>,
+    /// Shift of the lowest frequency of the positional embedding.
+    pub freq_shift: f64,
+    /// Cosines before sines.
+    pub flip_sin_to_cos: bool,
+    /// Downward stages, outermost first.
+    pub down_block_types: Vec<DownBlockType>,
+    /// Middle stage, or none.
+    pub mid_block_type: Option<MidBlockType>,
+    /// Upward stages, innermost first.
+    pub up_block_types: Vec<UpBlockType>,
+    /// Channels of each stage.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks in a stage (one more on the way up).
+    pub layers_per_block: usize,
+    /// Divides the output of the middle stage's blocks.
+    pub mid_block_scale_factor: f64,
+    /// Padding of the strided convolutions: 1 symmetric, 0 means one row and column at the end.
+    pub downsample_padding: usize,
+    /// Downsampling of stages with attention.
+    pub downsample_type: Option<Resample>,
+    /// Upsampling of stages with attention.
+    pub upsample_type: Option<Resample>,
+    /// Dropout probability inside residual blocks while training.
+    pub dropout: f64,
+    /// Non-linearity.
+    pub act_fn: Activation,
+    /// Width of one attention head; one head when absent.
+    pub attention_head_dim: Option<usize>,
+    /// Groups of the group normalisation.
+    pub norm_num_groups: usize,
+    /// Groups of the middle attention's normalisation; see diffusers for the rule when absent.
+    pub attn_norm_num_groups: Option<usize>,
+    /// ε of the group normalisation.
+    pub norm_eps: f64,
+    /// How the time embedding enters residual blocks.
+    pub resnet_time_scale_shift: TimeScaleShift,
+    /// Attention in the middle stage.
+    pub add_attention: bool,
+    /// Class embedding other than a table.
+    pub class_embed_type: Option<ClassEmbed>,
+    /// Rows of the class table.
+    pub num_class_embeds: Option<usize>,
+    /// Rows of the learned time embedding.
+    pub num_train_timesteps: Option<usize>,
+}
+
+impl Default for UNet2DConfig {
+    fn default() -> Self {
+        use DownBlockType::*;
+        use UpBlockType::*;
+        Self {
+            class_name: "UNet2DModel".into(),
+            diffusers_version: None,
+            name_or_path: None,
+            sample_size: None,
+            in_channels: 3,
+            out_channels: 3,
+            center_input_sample: false,
+            time_embedding_type: TimeEmbedding::Positional,
+            time_embedding_dim: None,
+            freq_shift: 0.0,
+            flip_sin_to_cos: true,
+            down_block_types: vec![DownBlock2D, AttnDownBlock2D, AttnDownBlock2D, AttnDownBlock2D],
+            mid_block_type: Some(MidBlockType::UNetMidBlock2D),
+            up_block_types: vec![AttnUpBlock2D, AttnUpBlock2D, AttnUpBlock2D, UpBlock2D],
+            block_out_channels: vec![224, 448, 672, 896],
+            layers_per_block: 2,
+            mid_block_scale_factor: 1.0,
+            downsample_padding: 1,
+            downsample_type: Some(Resample::Conv),
+            upsample_type: Some(Resample::Conv),
+            dropout: 0.0,
+            act_fn: Activation::Silu,
+            attention_head_dim: Some(8),
+            norm_num_groups: 32,
+            attn_norm_num_groups: None,
+            norm_eps: 1e-5,
+            resnet_time_scale_shift: TimeScaleShift::Default,
+            add_attention: true,
+            class_embed_type: None,
+            num_class_embeds: None,
+            num_train_timesteps: None,
+        }
+    }
+}
+
+/// Why a configuration describes no network.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The JSON does not fit the fields: an unknown field, block or option, by name.
+    #[error("the network's config is not one this program can build: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another architecture.
+    #[error("`{0}` is not an architecture this program can build (supported: UNet2DModel)")]
+    Architecture(String),
+    /// Fields that contradict each other.
+    #[error("the network's config contradicts itself: {0}")]
+    Contradiction(String),
+}
+
+impl UNet2DConfig {
+    /// Parses and checks a `config.json`.
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        let value: serde_json::Value = serde_json::from_str(text)?;
+        if let Some(class) = value.get("_class_name").and_then(|v| v.as_str())
+            && class != "UNet2DModel"
+        {
+            return Err(ConfigError::Architecture(class.into()));
+        }
+        let config: Self = serde_json::from_value(value)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The `config.json` text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a config of numbers and names serialises") + "\n"
+    }
+
+    /// Width of the time embedding.
+    pub fn time_embed_dim(&self) -> usize {
+        self.time_embedding_dim.unwrap_or(4 * self.block_out_channels[0])
+    }
+
+    /// Image sides are divided by this on the way down, so they must be multiples of it.
+    pub fn stride(&self) -> usize {
+        1 << (self.block_out_channels.len() - 1)
+    }
+
+    /// Finds what contradicts itself, before a tensor library would stumble over it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let fail = |message: String| Err(ConfigError::Contradiction(message));
+        let stages = self.block_out_channels.len();
+        if stages == 0 || self.down_block_types.len() != stages || self.up_block_types.len() != stages {
+            return fail(format!(
+                "block_out_channels has {stages} stages, down_block_types {} and up_block_types {}; they must agree and be at least 1",
+                self.down_block_types.len(),
+                self.up_block_types.len()
+            ));
+        }
+        if self.in_channels == 0 || self.out_channels == 0 || self.layers_per_block == 0 || self.norm_num_groups == 0 {
+            return fail("in_channels, out_channels, layers_per_block and norm_num_groups must be at least 1".into());
+        }
+        for &channels in &self.block_out_channels {
+            if channels == 0 || channels % self.norm_num_groups != 0 {
+                return fail(format!(
+                    "block_out_channels {channels} does not divide into norm_num_groups = {}",
+                    self.norm_num_groups
+                ));
+            }
+            if let Some(head) = self.attention_head_dim
+                && (head == 0 || (self.has_attention() && channels % head != 0 && channels > head))
+            {
+                return fail(format!("block_out_channels {channels} does not divide into heads of {head}"));
+            }
+        }
+        if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {
+            return fail("time_embedding_type \"learned\" needs num_train_timesteps".into());
+        }
+        if self.downsample_padding > 1 {
+            return fail(format!("downsample_padding must be 0 or 1, not {}", self.downsample_padding));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(format!("dropout must be in [0, 1), not {}", self.dropout));
+        }
+        Ok(())
+    }
+
+    fn has_attention(&self) -> bool {
+        self.add_attention && self.mid_block_type.is_some()
+            || self.down_block_types.contains(&DownBlockType::AttnDownBlock2D)
+            || self.up_block_types.contains(&UpBlockType::AttnUpBlock2D)
+    }
+}

@@ -1,0 +1,136 @@
+//! The residual block: normalise, activate, convolve, listen to the time, and again.
+
+use burn::module::Module;
+use burn::tensor::{Device, Distribution, Tensor};
+
+use super::config::{TimeScaleShift, UNet2DConfig};
+use crate::layers::{Conv2d, GroupNorm, Linear};
+use crate::ops::{self, Activation};
+
+/// What a residual block does to the resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// Nothing.
+    Keep,
+    /// Halves it by averaging 2×2 blocks.
+    Down,
+    /// Doubles it by repeating pixels.
+    Up,
+}
+
+impl Resize {
+    fn apply(self, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Resize::Keep => x,
+            Resize::Down => average_2x2(x),
+            Resize::Up => ops::upsample_nearest(x),
+        }
+    }
+}
+
+/// Means of 2×2 blocks; a last odd row or column is dropped.
+fn average_2x2(x: Tensor<4>) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    let (h, w) = (h / 2, w / 2);
+    x.slice([0..b, 0..c, 0..2 * h, 0..2 * w])
+        .reshape([b, c, h, 2, w, 2])
+        .mean_dim(5)
+        .mean_dim(3)
+        .reshape([b, c, h, w])
+}
+
+/// diffusers' `ResnetBlock2D`.
+#[derive(Module, Debug)]
+pub struct ResnetBlock2D {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Linear,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    conv_shortcut: Option<Conv2d>,
+    #[module(skip)]
+    activation: Activation,
+    #[module(skip)]
+    time_scale_shift: TimeScaleShift,
+    #[module(skip)]
+    resize: Resize,
+    #[module(skip)]
+    dropout: f64,
+    #[module(skip)]
+    output_scale_factor: f64,
+}
+
+impl ResnetBlock2D {
+    /// A block from `c_in` to `c_out` channels.
+    pub fn new(c_in: usize, c_out: usize, config: &UNet2DConfig, device: &Device) -> Self {
+        let norm = |c| GroupNorm::new(config.norm_num_groups, c, config.norm_eps, device);
+        let time_width = match config.resnet_time_scale_shift {
+            TimeScaleShift::Default => c_out,
+            TimeScaleShift::ScaleShift => 2 * c_out,
+        };
+        Self {
+            norm1: norm(c_in),
+            conv1: Conv2d::new(c_in, c_out, 3, device),
+            time_emb_proj: Linear::new(config.time_embed_dim(), time_width, device),
+            norm2: norm(c_out),
+            conv2: Conv2d::new(c_out, c_out, 3, device),
+            conv_shortcut: (c_in != c_out).then(|| Conv2d::new(c_in, c_out, 1, device)),
+            activation: config.act_fn,
+            time_scale_shift: config.resnet_time_scale_shift,
+            resize: Resize::Keep,
+            dropout: config.dropout,
+            output_scale_factor: 1.0,
+        }
+    }
+
+    /// The same block with a change of resolution after the first activation.
+    pub fn resizing(mut self, resize: Resize) -> Self {
+        self.resize = resize;
+        self
+    }
+
+    /// The same block with its output divided by `factor`.
+    pub fn scaled(mut self, factor: f64) -> Self {
+        self.output_scale_factor = factor;
+        self
+    }
+
+    /// `x [B, C, H, W]`, `temb [B, T]` → `[B, C', H', W']`.
+    pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>) -> Tensor<4> {
+        let h = self.norm1.forward_activated(x.clone(), self.activation);
+        let (x, h) = (self.resize.apply(x), self.resize.apply(h));
+        let h = self.conv1.forward(h);
+        let time = self.time_emb_proj.forward(self.activation.apply(temb.clone()));
+        let [b, c, _, _] = h.dims();
+        let h = match self.time_scale_shift {
+            TimeScaleShift::Default => {
+                self.norm2.forward_activated(h + time.reshape([b, c, 1, 1]), self.activation)
+            }
+            TimeScaleShift::ScaleShift => {
+                let [scale, shift] = [0, c].map(|at| time.clone().narrow(1, at, c).reshape([b, c, 1, 1]));
+                self.activation.apply(self.norm2.forward(h) * (scale + 1.0) + shift)
+            }
+        };
+        let h = self.conv2.forward(self.drop(h));
+        let x = match &self.conv_shortcut {
+            Some(conv) => conv.forward(x),
+            None => x,
+        };
+        scale_down(x + h, self.output_scale_factor)
+    }
+
+    /// Dropout, only while gradients are recorded.
+    fn drop(&self, h: Tensor<4>) -> Tensor<4> {
+        if self.dropout == 0.0 || !h.device().is_autodiff() {
+            return h;
+        }
+        let keep = 1.0 - self.dropout;
+        let mask = Tensor::<4>::random(h.dims(), Distribution::Bernoulli(keep), &h.device());
+        h * mask / keep
+    }
+}
+
+/// `x / factor`, for free when the factor is one.
+pub fn scale_down(x: Tensor<4>, factor: f64) -> Tensor<4> {
+    if factor == 1.0 { x } else { x / factor }
+}

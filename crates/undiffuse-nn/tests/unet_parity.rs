@@ -1,0 +1,110 @@
+//! The U-Net against diffusers: outputs in double precision and gradients, for tiny networks that
+//! cover every option between them. Made by `xtask/golden/unet.py`.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use undiffuse_nn::unet::ConfigError;
+use undiffuse_nn::weights::{self, Named};
+use undiffuse_nn::{Labels, UNet2DConfig, UNet2DModel, params};
+
+fn fixtures() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/unet");
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    all.sort();
+    assert!(all.len() > 10, "the fixtures are in {}", root.display());
+    all
+}
+
+fn tensor4(t: &Named, device: &Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(t.values.clone(), t.shape.clone()), device)
+}
+
+/// Largest difference relative to the largest value.
+fn relative_error(got: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let error = got.iter().zip(expected).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    error / largest.max(1e-12)
+}
+
+struct Case {
+    name: String,
+    model: UNet2DModel,
+    io: std::collections::BTreeMap<String, Named>,
+}
+
+/// Loads a fixture, or says that its blocks are refused by name.
+fn case(dir: &Path, device: &Device) -> Option<Case> {
+    let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+    let config = match UNet2DConfig::from_json(&std::fs::read_to_string(dir.join("config.json")).unwrap()) {
+        Ok(config) => config,
+        Err(ConfigError::Json(e)) if e.to_string().contains("Skip") => {
+            println!("{name}: refused: {e}");
+            return None;
+        }
+        Err(e) => panic!("{name}: {e}"),
+    };
+    let blank = UNet2DModel::new(&config, device).unwrap();
+    let model = weights::load(blank, &dir.join("diffusion_pytorch_model.safetensors"))
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    Some(Case { name, model, io: weights::read(&dir.join("io.safetensors")).unwrap() })
+}
+
+fn labels(io: &std::collections::BTreeMap<String, Named>, device: &Device) -> Option<Labels> {
+    let t = io.get("class_labels")?;
+    Some(match t.shape.len() {
+        1 => Labels::Number(t.values.clone()),
+        _ => Labels::Vector(Tensor::from_data(TensorData::new(t.values.clone(), t.shape.clone()), device)),
+    })
+}
+
+#[test]
+fn outputs_equal_diffusers() {
+    let device = Device::flex();
+    let mut ran = 0;
+    for dir in fixtures() {
+        let Some(Case { name, model, io }) = case(&dir, &device) else { continue };
+        let labels = labels(&io, &device);
+        let x = tensor4(&io["sample"], &device);
+        model.check_input(x.dims(), io["timestep"].values.len(), labels.as_ref()).unwrap();
+        let y = model.forward(x, &io["timestep"].values, labels.as_ref());
+        assert_eq!(y.dims().to_vec(), io["output"].shape, "{name}");
+        let error = relative_error(&y.into_data().try_into_vec::<f32>().unwrap(), &io["output"].values);
+        println!("{name}: {error:.2e}");
+        assert!(error < 1e-4, "{name}: {error}");
+        ran += 1;
+    }
+    assert!(ran > 10);
+}
+
+#[test]
+fn gradients_equal_pytorch() {
+    let device = Device::flex().autodiff();
+    let mut ran = 0;
+    for dir in fixtures() {
+        let Some(Case { name, model, io }) = case(&dir, &device) else { continue };
+        let Some(target) = io.get("target") else { continue };
+        let x = tensor4(&io["sample"], &device).require_grad();
+        let y = model.forward(x.clone(), &io["timestep"].values, labels(&io, &device).as_ref());
+        let error = y - tensor4(target, &device);
+        let mut gradients = error.powi_scalar(2).mean().backward();
+        let dx = x.grad(&gradients).unwrap().into_data().try_into_vec::<f32>().unwrap();
+        let mut worst = relative_error(&dx, &io["grad.sample"].values);
+        params::take_gradients(&model, &mut gradients, |parameter, g| {
+            let expected = &io[&format!("grad.{parameter}")];
+            // A bias before a normalisation has no gradient but rounding.
+            let largest = expected.values.iter().fold(0f32, |m, v| m.max(v.abs()));
+            let got = params::to_host(g);
+            let error =
+                if largest < 1e-6 { got.iter().fold(0f32, |m, v| m.max(v.abs())) } else { relative_error(&got, &expected.values) };
+            assert!(error < 1e-3, "{name}: {parameter}: {error}");
+            worst = worst.max(error);
+        });
+        println!("{name}: {worst:.2e}");
+        assert!(worst < 1e-3, "{name}: {worst}");
+        ran += 1;
+    }
+    assert!(ran >= 3);
+}
