@@ -53,7 +53,7 @@ FIXTURES = [
     row("plain", "the least options: convolution down and up, widening channels"),
     row("one-level", "a single level: nothing is halved", block_out_channels=(8,),
         down_block_types=("AttnDownBlock2D",), up_block_types=("AttnUpBlock2D",)),
-    row("attention", "attention at every level, two heads and more, gradients",
+    row("attention", "attention at every level, with one head and with two; gradients",
         gradients=True, in_channels=3, out_channels=3, **ATTENTION),
     row("ddpm-cifar10", "the options of the 2020 checkpoints: one head of all channels, padding 0, sin first, freq_shift 1",
         size=(16, 16), timesteps=(512, 3), in_channels=3, out_channels=3, attention_head_dim=None,
