@@ -85,6 +85,14 @@ pub enum DecodeError {
         /// The limit.
         limit: u64,
     },
+    /// Decoding would take more memory than [`Limits`](crate::Limits) allow.
+    #[error("{bytes} bytes of pixels, more than the limit of {limit}; make it smaller")]
+    TooMuchMemory {
+        /// What the pixels take, in bytes.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The picture has no pixels.
     #[error("{width}x{height} pixels: empty")]
     NoPixels {
@@ -174,6 +182,11 @@ fn open<'a, R: BufRead + Seek + 'a>(
     }
     if width as u64 * height as u64 > limits.pixels {
         return Err(DecodeError::TooLarge { width, height, limit: limits.pixels / 1_000_000 });
+    }
+    // Decoders hold their own buffers to the limit, but not the picture that they return.
+    let bytes = decoder.total_bytes();
+    if bytes > limits.memory {
+        return Err(DecodeError::TooMuchMemory { bytes, limit: limits.memory });
     }
     Ok((format, decoder))
 }

@@ -117,6 +117,22 @@ impl Image {
         Image { pixels, ..*self }
     }
 
+    /// The part of the picture that begins at `(left, top)`.
+    ///
+    /// # Panics
+    /// If the part reaches beyond the picture.
+    pub fn crop(&self, left: usize, top: usize, width: usize, height: usize) -> Image {
+        if (width, height) == (self.width, self.height) {
+            return self.clone();
+        }
+        let row = |y: usize| {
+            let at = (y * self.width + left) * self.channels;
+            &self.pixels[at..at + width * self.channels]
+        };
+        let pixels = (top..top + height).flat_map(row).copied().collect();
+        Image { width, height, channels: self.channels, pixels }
+    }
+
     /// Every pixel repeated `factor` times in both directions (nearest neighbour).
     pub fn upscale(&self, factor: usize) -> Image {
         let factor = factor.max(1);

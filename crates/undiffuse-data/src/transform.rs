@@ -22,7 +22,8 @@ pub fn center_square(width: usize, height: usize) -> (usize, usize, usize) {
 /// If the picture has no pixels, or `size` is 0.
 pub fn square(image: &Image, size: usize) -> Image {
     let (left, top, side) = center_square(image.width, image.height);
-    resize_region(image, (left, top, side, side), size, size)
+    // Cut out first: a filter that looked beyond the edge of the crop would let its surroundings shine in.
+    resize(&image.crop(left, top, side, side), size, size)
 }
 
 /// Resizes the whole picture to `width`×`height` without regard to its proportions; the filter is that of [`square`].
@@ -30,12 +31,8 @@ pub fn square(image: &Image, size: usize) -> Image {
 /// # Panics
 /// If the picture has no pixels, or `width` or `height` is 0.
 pub fn resize(image: &Image, width: usize, height: usize) -> Image {
-    resize_region(image, (0, 0, image.width, image.height), width, height)
-}
-
-fn resize_region(image: &Image, region: (usize, usize, usize, usize), width: usize, height: usize) -> Image {
     assert!(!image.pixels.is_empty() && width > 0 && height > 0, "resizing needs pixels on both sides");
-    if region == (0, 0, width, height) && (image.width, image.height) == (width, height) {
+    if (image.width, image.height) == (width, height) {
         return image.clone();
     }
     let kind = match image.channels {
@@ -46,16 +43,8 @@ fn resize_region(image: &Image, region: (usize, usize, usize, usize), width: usi
     let input = ImageRef::new(image.width as u32, image.height as u32, &image.pixels, kind)
         .expect("an Image holds height x width x channels bytes");
     let mut output = Out::new(width as u32, height as u32, kind);
-    let (left, top, across, down) = region;
-    let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Lanczos3)).crop(
-        left as f64,
-        top as f64,
-        across as f64,
-        down as f64,
-    );
-    fir::Resizer::new()
-        .resize(&input, &mut output, &options)
-        .expect("equal pixel types, and a region inside the picture");
+    let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Lanczos3));
+    fir::Resizer::new().resize(&input, &mut output, &options).expect("equal pixel types");
     Image { width, height, channels: image.channels, pixels: output.into_vec() }
 }
 
