@@ -62,8 +62,10 @@
 //!
 //! ## Names, and other people's names
 //!
-//! Parts are written the same way in configs and on the command line, see [`registry`].
+//! Parts are written the same way in configs and on the command line, see [`registry`]. [`diffusers`] reads and writes the
+//! `scheduler_config.json` of Hugging Face diffusers, which is where most trained models keep these choices.
 
+pub mod diffusers;
 pub mod draw;
 pub mod level;
 pub mod noise;

@@ -1,0 +1,95 @@
+//! The scheduler classes of diffusers 0.42 and what their constructors assume when a config is silent.
+
+/// A class, and its fields with their defaults as JSON.
+pub(super) struct Class {
+    pub name: &'static str,
+    pub defaults: &'static [&'static str],
+}
+
+/// The names of the classes that can be read.
+pub const CLASSES: [&str; 11] = {
+    let mut names = [""; 11];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = TABLE[i].name;
+        i += 1;
+    }
+    names
+};
+
+const BETAS: &str = r#"{"num_train_timesteps":1000,"beta_start":0.0001,"beta_end":0.02,"beta_schedule":"linear",
+    "trained_betas":null,"prediction_type":"epsilon","steps_offset":0}"#;
+const CLIPPED: &str = r#"{"clip_sample":true,"clip_sample_range":1.0,"timestep_spacing":"leading"}"#;
+const THRESHOLD: &str = r#"{"thresholding":false,"dynamic_thresholding_ratio":0.995,"sample_max_value":1.0}"#;
+const ZERO_SNR: &str = r#"{"rescale_betas_zero_snr":false}"#;
+const SIGMAS: &str = r#"{"use_karras_sigmas":false,"use_exponential_sigmas":false,"use_beta_sigmas":false}"#;
+const LINSPACE: &str = r#"{"timestep_spacing":"linspace"}"#;
+const LAST: &str = r#"{"final_sigmas_type":"zero"}"#;
+const MULTISTEP: &str = r#"{"solver_order":2,"algorithm_type":"dpmsolver++","solver_type":"midpoint",
+    "lower_order_final":true,"euler_at_final":false}"#;
+const EDM: &str = r#"{"sigma_min":0.002,"sigma_max":80.0,"sigma_data":0.5,"sigma_schedule":"karras","num_train_timesteps":1000,
+    "prediction_type":"epsilon","rho":7.0}"#;
+
+/// Later entries of a class override earlier ones.
+pub(super) const TABLE: [Class; 11] = [
+    Class {
+        name: "DDPMScheduler",
+        defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"variance_type":"fixed_small"}"#],
+    },
+    Class { name: "DDIMScheduler", defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"set_alpha_to_one":true}"#] },
+    Class {
+        name: "PNDMScheduler",
+        defaults: &[BETAS, r#"{"skip_prk_steps":false,"set_alpha_to_one":false,"timestep_spacing":"leading"}"#],
+    },
+    Class {
+        name: "EulerDiscreteScheduler",
+        defaults: &[
+            BETAS,
+            SIGMAS,
+            LINSPACE,
+            LAST,
+            ZERO_SNR,
+            r#"{"interpolation_type":"linear","sigma_min":null,"sigma_max":null,"timestep_type":"discrete"}"#,
+        ],
+    },
+    Class { name: "EulerAncestralDiscreteScheduler", defaults: &[BETAS, LINSPACE, ZERO_SNR] },
+    Class {
+        name: "HeunDiscreteScheduler",
+        defaults: &[
+            BETAS,
+            SIGMAS,
+            LINSPACE,
+            r#"{"beta_start":0.00085,"beta_end":0.012,"clip_sample":false,"clip_sample_range":1.0}"#,
+        ],
+    },
+    Class {
+        name: "DPMSolverMultistepScheduler",
+        defaults: &[
+            BETAS,
+            SIGMAS,
+            LINSPACE,
+            LAST,
+            ZERO_SNR,
+            THRESHOLD,
+            MULTISTEP,
+            r#"{"use_lu_lambdas":false,"use_flow_sigmas":false,"flow_shift":1.0,"lambda_min_clipped":"-Infinity",
+                "variance_type":null,"use_dynamic_shifting":false,"time_shift_type":"exponential"}"#,
+        ],
+    },
+    Class { name: "EDMEulerScheduler", defaults: &[EDM, LAST] },
+    Class { name: "EDMDPMSolverMultistepScheduler", defaults: &[EDM, LAST, THRESHOLD, MULTISTEP] },
+    Class {
+        name: "ScoreSdeVeScheduler",
+        defaults: &[r#"{"num_train_timesteps":2000,"snr":0.15,"sigma_min":0.01,"sigma_max":1348.0,"sampling_eps":1e-5,
+            "correct_steps":1}"#],
+    },
+    Class {
+        name: "FlowMatchEulerDiscreteScheduler",
+        defaults: &[
+            r#"{"num_train_timesteps":1000,"shift":1.0,"use_dynamic_shifting":false,"base_shift":0.5,"max_shift":1.15,
+            "base_image_seq_len":256,"max_image_seq_len":4096,"invert_sigmas":false,"shift_terminal":null,
+            "use_karras_sigmas":false,"use_exponential_sigmas":false,"use_beta_sigmas":false,
+            "time_shift_type":"exponential","stochastic_sampling":false}"#,
+        ],
+    },
+];

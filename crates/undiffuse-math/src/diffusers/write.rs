@@ -1,0 +1,328 @@
+//! From our parts to a scheduler config.
+
+use super::Clip;
+use crate::{
+    parameterization::ParameterizationKind as Parameterization,
+    schedule::ScheduleKind as Kind,
+    solver::{Correction, SolverKind, Variance},
+    spacing::{Round, SpacingKind},
+};
+use serde_json::{Map, Value, json};
+
+/// Why parts could not be written as a scheduler config.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("diffusers has no scheduler for {what} {part}{because}; the model folder needs {instead}")]
+pub struct WriteError {
+    what: &'static str,
+    part: String,
+    because: String,
+    instead: &'static str,
+}
+
+/// Writes the `scheduler_config.json` of the diffusers class that has these parts.
+///
+/// Without a solver the class is the plainest of the schedule's family: `DDPMScheduler`, `EDMEulerScheduler`, `ScoreSdeVeScheduler` or
+/// `FlowMatchEulerDiscreteScheduler`. Continuous variance-preserving schedules become the table of betas that has their levels at
+/// `t = i / 999`, which is what their networks are told there too.
+///
+/// # Errors
+/// Names the part that diffusers has no word for.
+pub fn write(
+    schedule: &Kind,
+    parameterization: &Parameterization,
+    solver: Option<&SolverKind>,
+    spacing: Option<&SpacingKind>,
+    clip: Clip,
+) -> Result<Value, WriteError> {
+    let mut config = Map::new();
+    match schedule {
+        Kind::Edm(_) => edm(&mut config, schedule, parameterization, solver, spacing)?,
+        Kind::Flow(_) => flow(&mut config, schedule, parameterization, solver, spacing)?,
+        Kind::Ve(_) => score_sde_ve(&mut config, schedule, parameterization, solver, spacing)?,
+        _ => {
+            betas(&mut config, schedule);
+            prediction(&mut config, parameterization)?;
+            class(&mut config, schedule, solver)?;
+            timesteps(&mut config, spacing)?;
+        }
+    }
+    clipping(&mut config, clip)?;
+    config.insert("_diffusers_version".to_owned(), json!("0.42.0"));
+    Ok(Value::Object(config))
+}
+
+fn refuse(what: &'static str, part: &dyn ToString, because: &str, instead: &'static str) -> WriteError {
+    WriteError { what, part: part.to_string(), because: because.to_owned(), instead }
+}
+
+fn put(config: &mut Map<String, Value>, fields: Value) {
+    if let Value::Object(fields) = fields {
+        config.extend(fields);
+    }
+}
+
+/// The betas of the DDPM family, and of continuous schedules sampled at its timesteps.
+fn betas(config: &mut Map<String, Value>, schedule: &Kind) {
+    let options = schedule.options();
+    let rescale = options.get("rescale_zero_snr").cloned().unwrap_or(json!(false));
+    put(
+        config,
+        json!({ "num_train_timesteps": schedule.discrete_steps().unwrap_or(1000), "rescale_betas_zero_snr": rescale }),
+    );
+    let name = match schedule {
+        Kind::Linear(_) => "linear",
+        Kind::ScaledLinear(_) => "scaled_linear",
+        Kind::Sigmoid(_) => "sigmoid",
+        Kind::Cosine(cosine) if cosine.betas().beta_max == 0.999 => "squaredcos_cap_v2",
+        Kind::Cosine(_) | Kind::Trained(_) => {
+            let betas = match schedule {
+                Kind::Trained(trained) => trained.betas().betas.clone(),
+                _ => betas_of(schedule, |i| i as f64),
+            };
+            put(config, json!({ "trained_betas": betas, "rescale_betas_zero_snr": false }));
+            return;
+        }
+        _ => {
+            let (t_min, _) = schedule.range();
+            put(config, json!({ "trained_betas": betas_of(schedule, |i| (i as f64 / 999.0).max(t_min)) }));
+            return;
+        }
+    };
+    put(config, json!({ "beta_schedule": name }));
+    for key in ["beta_start", "beta_end"] {
+        config.extend(options.get(key).map(|value| (key.to_owned(), value.clone())));
+    }
+}
+
+/// `beta_i = 1 - alpha_bar_i / alpha_bar_(i-1)` at the times of the timesteps.
+fn betas_of(schedule: &Kind, time: impl Fn(usize) -> f64) -> Vec<f64> {
+    let mut before = 1.0;
+    let beta = |i| {
+        let alpha_bar = schedule.level(time(i)).alpha.powi(2);
+        let beta = 1.0 - alpha_bar / before;
+        before = alpha_bar;
+        beta
+    };
+    (0..schedule.discrete_steps().unwrap_or(1000)).map(beta).collect()
+}
+
+fn prediction(config: &mut Map<String, Value>, parameterization: &Parameterization) -> Result<(), WriteError> {
+    let name = match parameterization {
+        Parameterization::Eps(_) => "epsilon",
+        Parameterization::X0(_) => "sample",
+        Parameterization::V(v) if v.sigma_data == 1.0 => "v_prediction",
+        other => {
+            let because = " on a variance-preserving schedule";
+            return Err(refuse("parameterization", other, because, "eps, x0 or v"));
+        }
+    };
+    put(config, json!({ "prediction_type": name }));
+    Ok(())
+}
+
+/// The class of the DDPM family that has this solver, and its own fields.
+fn class(config: &mut Map<String, Value>, schedule: &Kind, solver: Option<&SolverKind>) -> Result<(), WriteError> {
+    let multistep = |correction, lower_order_final, euler_at_final, algorithm| {
+        json!({
+            "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": algorithm, "solver_order": 2,
+            "solver_type": if correction == Correction::Heun { "heun" } else { "midpoint" },
+            "lower_order_final": lower_order_final, "euler_at_final": euler_at_final,
+        })
+    };
+    let fields = match solver {
+        None => json!({ "_class_name": "DDPMScheduler", "variance_type": "fixed_small" }),
+        Some(SolverKind::Ddpm(ddpm)) => {
+            let name = if ddpm.variance == Variance::FixedLarge { "fixed_large" } else { "fixed_small" };
+            json!({ "_class_name": "DDPMScheduler", "variance_type": name })
+        }
+        Some(SolverKind::Ddim(_)) => json!({ "_class_name": "DDIMScheduler" }),
+        Some(SolverKind::Plms(_)) => {
+            json!({ "_class_name": "PNDMScheduler", "skip_prk_steps": true, "set_alpha_to_one": true })
+        }
+        Some(SolverKind::Euler(_)) => json!({ "_class_name": "EulerDiscreteScheduler" }),
+        Some(SolverKind::EulerAncestral(euler)) if euler.eta == 1.0 => {
+            json!({ "_class_name": "EulerAncestralDiscreteScheduler" })
+        }
+        Some(SolverKind::Heun(_)) => json!({ "_class_name": "HeunDiscreteScheduler" }),
+        Some(SolverKind::Dpmpp2m(s)) => multistep(s.correction, s.lower_order_final, s.euler_at_final, "dpmsolver++"),
+        Some(SolverKind::Dpmpp2mSde(s)) if s.eta == 1.0 => {
+            multistep(s.correction, s.lower_order_final, s.euler_at_final, "sde-dpmsolver++")
+        }
+        Some(other) => return Err(refuse("solver", other, "", "eta = 1")),
+    };
+    put(config, fields);
+    let class = class_name(config);
+    if matches!(schedule, Kind::Sigmoid(_)) && class != "DDPMScheduler" {
+        let because = format!(" in {class}");
+        return Err(refuse("schedule", schedule, &because, "another solver (ddpm) or schedule"));
+    }
+    if class == "HeunDiscreteScheduler" || class == "PNDMScheduler" {
+        // These two have no such field, and would ignore it.
+        if config.remove("rescale_betas_zero_snr") == Some(json!(true)) {
+            return Err(refuse("schedule", schedule, &format!(" in {class}"), "rescale_zero_snr = false"));
+        }
+    }
+    Ok(())
+}
+
+fn class_name(config: &Map<String, Value>) -> String {
+    config.get("_class_name").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The spacing of the DDPM family's timesteps or sigmas.
+fn timesteps(config: &mut Map<String, Value>, spacing: Option<&SpacingKind>) -> Result<(), WriteError> {
+    let class = class_name(config);
+    let multistep = class == "DPMSolverMultistepScheduler";
+    let euler = matches!(class.as_str(), "EulerDiscreteScheduler" | "HeunDiscreteScheduler");
+    let between = euler || class == "EulerAncestralDiscreteScheduler";
+    let fields = match spacing {
+        None => json!({}),
+        Some(SpacingKind::Linspace(s)) if s.round != between && s.endpoint != multistep => {
+            json!({ "timestep_spacing": "linspace" })
+        }
+        Some(SpacingKind::Leading(s)) if s.endpoint != multistep => {
+            json!({ "timestep_spacing": "leading", "steps_offset": s.offset })
+        }
+        Some(SpacingKind::Trailing(_)) => json!({ "timestep_spacing": "trailing" }),
+        Some(SpacingKind::Karras(s)) if respaced(class.as_str(), s.sigma_min, s.sigma_max, s.round) && s.rho == 7.0 => {
+            json!({ "use_karras_sigmas": true, "sigma_min": s.sigma_min, "sigma_max": s.sigma_max })
+        }
+        Some(SpacingKind::Exponential(s)) if respaced(class.as_str(), s.sigma_min, s.sigma_max, s.round) => {
+            json!({ "use_exponential_sigmas": true, "sigma_min": s.sigma_min, "sigma_max": s.sigma_max })
+        }
+        Some(other) => {
+            return Err(refuse(
+                "spacing",
+                other,
+                &format!(" in {class}"),
+                "linspace, leading or trailing as its class has them",
+            ));
+        }
+    };
+    put(config, fields);
+    config.retain(|key, value| !(value.is_null() && key.starts_with("sigma_")));
+    Ok(())
+}
+
+/// Whether a class can respace sigmas between these ends, with times rounded like this.
+fn respaced(class: &str, sigma_min: Option<f64>, sigma_max: Option<f64>, round: Round) -> bool {
+    let given = sigma_min.is_some() && sigma_max.is_some();
+    let own = sigma_min.is_none() && sigma_max.is_none();
+    match class {
+        "EulerDiscreteScheduler" => (given || own) && round == Round::None,
+        "HeunDiscreteScheduler" => own && round == Round::None,
+        "DPMSolverMultistepScheduler" => own && round != Round::None,
+        _ => false,
+    }
+}
+
+fn edm(
+    config: &mut Map<String, Value>,
+    schedule: &Kind,
+    parameterization: &Parameterization,
+    solver: Option<&SolverKind>,
+    spacing: Option<&SpacingKind>,
+) -> Result<(), WriteError> {
+    put(config, Value::Object(schedule.options()));
+    let (name, sigma_data) = match parameterization {
+        Parameterization::Edm(edm) => ("epsilon", edm.sigma_data),
+        Parameterization::V(v) => ("v_prediction", v.sigma_data),
+        other => return Err(refuse("parameterization", other, " on the edm schedule", "edm or v")),
+    };
+    put(config, json!({ "prediction_type": name, "sigma_data": sigma_data }));
+    match solver {
+        None | Some(SolverKind::Euler(_)) => put(config, json!({ "_class_name": "EDMEulerScheduler" })),
+        Some(SolverKind::Dpmpp2m(_) | SolverKind::Dpmpp2mSde(_)) => {
+            class(config, schedule, solver)?;
+            put(config, json!({ "_class_name": "EDMDPMSolverMultistepScheduler" }));
+        }
+        Some(other) => {
+            let because = " on the edm schedule";
+            return Err(refuse("solver", other, because, "euler, dpmpp-2m or dpmpp-2m-sde"));
+        }
+    }
+    let fields = match spacing {
+        None => json!({ "sigma_schedule": "karras", "rho": 7.0 }),
+        Some(SpacingKind::Karras(s)) if s.sigma_min.is_none() && s.sigma_max.is_none() => {
+            json!({ "sigma_schedule": "karras", "rho": s.rho })
+        }
+        Some(SpacingKind::Exponential(s)) if s.sigma_min.is_none() && s.sigma_max.is_none() => {
+            json!({ "sigma_schedule": "exponential" })
+        }
+        Some(other) => {
+            let instead = "karras or exponential over the schedule's own range";
+            return Err(refuse("spacing", other, " on the edm schedule", instead));
+        }
+    };
+    put(config, fields);
+    Ok(())
+}
+
+fn flow(
+    config: &mut Map<String, Value>,
+    schedule: &Kind,
+    parameterization: &Parameterization,
+    solver: Option<&SolverKind>,
+    spacing: Option<&SpacingKind>,
+) -> Result<(), WriteError> {
+    let because = " on the flow schedule";
+    match (parameterization, solver, spacing) {
+        (Parameterization::Flow(_), None | Some(SolverKind::Euler(_)), None | Some(SpacingKind::Linspace(_))) => {}
+        (Parameterization::Flow(_), None | Some(SolverKind::Euler(_)), Some(other)) => {
+            return Err(refuse("spacing", other, because, "linspace"));
+        }
+        (Parameterization::Flow(_), Some(other), _) => return Err(refuse("solver", other, because, "euler")),
+        (other, ..) => return Err(refuse("parameterization", other, because, "flow")),
+    }
+    let shift = schedule.options().get("shift").cloned().unwrap_or(json!(1.0));
+    put(
+        config,
+        json!({ "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": shift }),
+    );
+    Ok(())
+}
+
+fn score_sde_ve(
+    config: &mut Map<String, Value>,
+    schedule: &Kind,
+    parameterization: &Parameterization,
+    solver: Option<&SolverKind>,
+    spacing: Option<&SpacingKind>,
+) -> Result<(), WriteError> {
+    let because = " on the ve schedule";
+    let instead = "score, sampled by ddpm with variance = fixed-large at exponential times";
+    match (parameterization, solver, spacing) {
+        (Parameterization::Score(_), None, None | Some(SpacingKind::Exponential(_))) => {}
+        (Parameterization::Score(_), Some(SolverKind::Ddpm(d)), None | Some(SpacingKind::Exponential(_)))
+            if d.variance == Variance::FixedLarge => {}
+        (Parameterization::Score(_), Some(other), None) => return Err(refuse("solver", other, because, instead)),
+        (Parameterization::Score(_), _, Some(other)) => return Err(refuse("spacing", other, because, instead)),
+        (other, ..) => return Err(refuse("parameterization", other, because, instead)),
+    }
+    put(config, Value::Object(schedule.options()));
+    put(config, json!({ "_class_name": "ScoreSdeVeScheduler", "num_train_timesteps": 1000, "correct_steps": 0 }));
+    Ok(())
+}
+
+/// Clipping, where the class has a field for it.
+fn clipping(config: &mut Map<String, Value>, clip: Clip) -> Result<(), WriteError> {
+    let class = class_name(config);
+    let ranges = ["DDPMScheduler", "DDIMScheduler", "HeunDiscreteScheduler"];
+    let thresholds =
+        ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler"];
+    let because = format!(" in {class}");
+    let fields = match clip {
+        // Said aloud: where the field is missing, DDPM and DDIM clip.
+        Clip::None if ranges.contains(&class.as_str()) => json!({ "clip_sample": false }),
+        Clip::None => json!({}),
+        Clip::Range(range) if ranges.contains(&class.as_str()) => {
+            json!({ "clip_sample": true, "clip_sample_range": range })
+        }
+        Clip::Threshold { ratio, max } if thresholds.contains(&class.as_str()) => {
+            json!({ "thresholding": true, "dynamic_thresholding_ratio": ratio, "sample_max_value": max })
+        }
+        other => return Err(refuse("clipping", &format!("{other:?}"), &because, "no clipping, or another solver")),
+    };
+    put(config, fields);
+    Ok(())
+}
