@@ -109,13 +109,13 @@ impl Kernel for Forward<'_> {
             let rows = queries.next_multiple_of(4);
             pack_scaled(s, q, dim, queries, scale, &mut q_p, rows);
             let scores = &mut scores[..panels(length) * rows];
-            gemm::nn::<S, false>(s, &q_p, &k_t, scores, rows, depth);
+            gemm::nn(s, &q_p, &k_t, scores, rows, depth, false);
             let mut inverse = [0.0; BLOCK];
             for (r, inverse) in inverse.iter_mut().enumerate().take(queries) {
                 *inverse = 1.0 / exponentials(s, scores, rows, r, length);
             }
             let o_p = &mut o_p[..panels(dim) * rows];
-            gemm::nn::<S, false>(s, scores, &v_p, o_p, rows, keys);
+            gemm::nn(s, scores, &v_p, o_p, rows, keys, false);
             for (r, o) in o.chunks_exact_mut(dim).enumerate() {
                 unpack_row(s, o_p, rows, r, o, inverse[r]);
             }
@@ -166,8 +166,8 @@ impl Kernel for Backward<'_> {
             let (q_p, do_p, dq_p) = (&mut q_p[..dims * rows], &mut do_p[..dims * rows], &mut dq_p[..dims * rows]);
             pack_scaled(s, q, dim, queries, scale, q_p, rows);
             pack(d_o, dim, queries, dim, do_p, rows);
-            gemm::nn::<S, false>(s, q_p, &k_t, scores, rows, depth);
-            gemm::nn::<S, false>(s, do_p, &v_t, d_scores, rows, depth);
+            gemm::nn(s, q_p, &k_t, scores, rows, depth, false);
+            gemm::nn(s, do_p, &v_t, d_scores, rows, depth, false);
             for r in 0..rows {
                 if r < queries {
                     let inverse = 1.0 / exponentials(s, scores, rows, r, length);
@@ -180,7 +180,7 @@ impl Kernel for Backward<'_> {
                     }
                 }
             }
-            gemm::nn::<S, false>(s, d_scores, &k_p, dq_p, rows, keys);
+            gemm::nn(s, d_scores, &k_p, dq_p, rows, keys, false);
             for (r, dq) in dq.chunks_exact_mut(dim).enumerate() {
                 unpack_row(s, dq_p, rows, r, dq, scale);
             }

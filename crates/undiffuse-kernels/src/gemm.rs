@@ -2,43 +2,52 @@
 //!
 //! Every element of a result is one chain of fused multiply-adds, in the order of the inner index, that starts from
 //! zero or from what the result held. So its bits depend on nothing but its own row and column: not on the tile it
-//! was computed in, and not on how the inner index was cut into successive calls of [`tn`] or of [`nn`] with `ADD`.
+//! was computed in, and not on how the inner index was cut into successive calls of [`tn`] or of [`nn`] with `add`.
 //!
 //! `rows` must be a multiple of 4. Tiles are 12 rows × 2 panels where 24 accumulators fit the registers, 6 × 1
 //! elsewhere; what remains is done in tiles of two thirds or a third of the rows.
 
+use crate::blocks::steps;
 use crate::simd::{Kernel, LANES, Lanes, Simd};
 
-/// `C = A · B`, or `C += A · B` with `ADD`.
+/// Inner indices of one pass over the result: so many rows of two panels of B fit the first-level cache.
+const DEPTH: usize = 256;
+
+/// `C = A · B`, or `C += A · B` with `add`.
 ///
 /// `a`: `rows × depth`, `b`: `depth × n`, `c`: `rows × n`, all in panels; `depth` a multiple of 16; `n` follows from
 /// the length of `c`.
 #[inline(always)]
-pub(crate) fn nn<S: Simd, const ADD: bool>(s: S, a: &[Lanes], b: &[Lanes], c: &mut [Lanes], rows: usize, depth: usize) {
+pub(crate) fn nn<S: Simd>(s: S, a: &[Lanes], b: &[Lanes], c: &mut [Lanes], rows: usize, depth: usize, add: bool) {
     // As a kernel of its own it is compiled once a level, not once a caller.
-    s.vectorize(Nn::<ADD> { a, b, c, rows, depth });
+    s.vectorize(Nn { a, b, c, rows, depth, add });
 }
 
-struct Nn<'a, const ADD: bool> {
+struct Nn<'a> {
     a: &'a [Lanes],
     b: &'a [Lanes],
     c: &'a mut [Lanes],
     rows: usize,
     depth: usize,
+    add: bool,
 }
 
-impl<const ADD: bool> Kernel for Nn<'_, ADD> {
+impl Kernel for Nn<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { a, b, c, rows, depth } = self;
+        let Self { a, b, c, rows, depth, add } = self;
         let width = if S::WIDE { 2 } else { 1 };
         for (b, c) in b.chunks(width * depth).zip(c.chunks_mut(width * rows)) {
-            if S::WIDE && c.len() == 2 * rows {
-                nn_strip::<S, 2, ADD>(s, a, b, c, rows, depth);
-            } else {
-                nn_strip::<S, 1, ADD>(s, a, b, c, rows, depth);
+            for inner in steps(depth, DEPTH) {
+                let add = add || inner.start > 0;
+                let a = &a[inner.start / LANES * rows..inner.end / LANES * rows];
+                if S::WIDE && c.len() == 2 * rows {
+                    nn_strip(s, a, [&b[inner.clone()], &b[depth..][inner]], c, rows, add);
+                } else {
+                    nn_strip(s, a, [&b[inner]], c, rows, add);
+                }
             }
         }
     }
@@ -46,57 +55,46 @@ impl<const ADD: bool> Kernel for Nn<'_, ADD> {
 
 /// All rows of `NV` panels of the result.
 #[inline(always)]
-fn nn_strip<S: Simd, const NV: usize, const ADD: bool>(
-    s: S,
-    a: &[Lanes],
-    b: &[Lanes],
-    c: &mut [Lanes],
-    rows: usize,
-    depth: usize,
-) {
+fn nn_strip<S: Simd, const NV: usize>(s: S, a: &[Lanes], b: [&[Lanes]; NV], c: &mut [Lanes], rows: usize, add: bool) {
     let mut row = 0;
     while row < rows {
         let left = rows - row;
         row += match (S::WIDE, left) {
-            (true, 12..) => nn_tile::<S, 12, NV, ADD>(s, a, b, c, rows, depth, row),
-            (true, 8..) => nn_tile::<S, 8, NV, ADD>(s, a, b, c, rows, depth, row),
-            (true, _) => nn_tile::<S, 4, NV, ADD>(s, a, b, c, rows, depth, row),
-            (false, 6..) => nn_tile::<S, 6, NV, ADD>(s, a, b, c, rows, depth, row),
-            (false, 4..) => nn_tile::<S, 4, NV, ADD>(s, a, b, c, rows, depth, row),
-            (false, _) => nn_tile::<S, 2, NV, ADD>(s, a, b, c, rows, depth, row),
+            (true, 12..) => nn_tile::<S, 12, NV>(s, a, b, c, rows, row, add),
+            (true, 8..) => nn_tile::<S, 8, NV>(s, a, b, c, rows, row, add),
+            (true, _) => nn_tile::<S, 4, NV>(s, a, b, c, rows, row, add),
+            (false, 6..) => nn_tile::<S, 6, NV>(s, a, b, c, rows, row, add),
+            (false, 4..) => nn_tile::<S, 4, NV>(s, a, b, c, rows, row, add),
+            (false, _) => nn_tile::<S, 2, NV>(s, a, b, c, rows, row, add),
         };
     }
 }
 
 /// `MR` rows of `NV` panels of the result, in registers. Returns `MR`.
 #[inline(always)]
-fn nn_tile<S: Simd, const MR: usize, const NV: usize, const ADD: bool>(
+fn nn_tile<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     a: &[Lanes],
-    b: &[Lanes],
+    b: [&[Lanes]; NV],
     c: &mut [Lanes],
     rows: usize,
-    depth: usize,
     row: usize,
+    add: bool,
 ) -> usize {
     let mut acc = [[s.zero(); NV]; MR];
-    if ADD {
+    if add {
         load_tile(s, &mut acc, c, rows, row);
     }
-    let mut b_panels = [&b[..0]; NV];
-    for (j, panel) in b_panels.iter_mut().enumerate() {
-        *panel = &b[j * depth..][..depth];
-    }
-    for (p, panel) in a[..rows * (depth / LANES)].chunks_exact(rows).enumerate() {
+    for (p, panel) in a.chunks_exact(rows).enumerate() {
         let a: &[Lanes; MR] = panel[row..].first_chunk().expect("rows are a multiple of the smallest tile");
-        let mut b = [&[Lanes([0.0; LANES]); LANES]; NV];
+        let mut blocks = [&[Lanes([0.0; LANES]); LANES]; NV];
         for j in 0..NV {
-            b[j] = b_panels[j][p * LANES..].first_chunk().expect("depth is a multiple of 16");
+            blocks[j] = b[j][p * LANES..].first_chunk().expect("depth is a multiple of 16");
         }
         for k in 0..LANES {
             let mut bv = [s.zero(); NV];
             for j in 0..NV {
-                bv[j] = s.load(&b[j][k].0);
+                bv[j] = s.load(&blocks[j][k].0);
             }
             for i in 0..MR {
                 let x = s.splat(a[i].0[k]);

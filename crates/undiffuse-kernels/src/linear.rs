@@ -159,7 +159,7 @@ impl Kernel for Multiply<'_> {
         let mut a = Scratch::new(panels(c_in) * to_rows);
         let mut c = Scratch::new(panels(c_out) * to_rows);
         pack(x, c_in, rows, c_in, &mut a, to_rows);
-        gemm::nn::<S, false>(s, &a, b, &mut c, to_rows, padded(c_in));
+        gemm::nn(s, &a, b, &mut c, to_rows, padded(c_in), false);
         for (r, y) in y.chunks_exact_mut(c_out).enumerate() {
             unpack_row(s, &c, to_rows, r, y, 1.0);
             if let Some(bias) = bias {

@@ -130,7 +130,7 @@ impl Kernel for Forward<'_> {
             }
         }
         let mut product = Scratch::new(block.images.len() * strip * rows);
-        gemm::nn::<S, false>(s, weight, &lowered, &mut product, rows, depth);
+        gemm::nn(s, weight, &lowered, &mut product, rows, depth, false);
         let planes = block.planes.len();
         for (i, part) in block.parts.iter_mut().enumerate() {
             let (image, plane) = (i / planes, i % planes);
@@ -168,7 +168,7 @@ impl Kernel for BackwardData<'_> {
         for span in steps(pixels, strip) {
             let width = panels(span.len());
             pack_pixels(dy, pixels, &span, &mut dy_p, depth);
-            gemm::nn::<S, false>(s, weight, &dy_p[..width * depth], &mut lowered[..width * rows], rows, depth);
+            gemm::nn(s, weight, &dy_p[..width * depth], &mut lowered[..width * rows], rows, depth, false);
             for (plane, part) in block.parts.iter_mut().enumerate() {
                 for tap in 0..of_plane {
                     let row = plane * of_plane + tap;
@@ -218,7 +218,7 @@ impl Kernel for BackwardWeight<'_> {
                     }
                     pack_transposed(s, &lines, strip, lanes, span.len(), panel, depth);
                 }
-                gemm::nn::<S, true>(s, &dy_p, lowered, to, rows, depth);
+                gemm::nn(s, &dy_p, lowered, to, rows, depth, true);
             }
         }
     }

@@ -7,6 +7,7 @@
 //! a matrix product. The choice looks at the size of one image alone.
 
 mod lowered;
+mod winograd;
 
 use crate::sums::sum_planes;
 
@@ -91,6 +92,8 @@ pub fn forward(shape: &Conv2d, x: &[f32], weight: &[f32], bias: Option<&[f32]>, 
     shape.check(x.len(), weight.len(), y.len(), bias.map(<[f32]>::len));
     if shape.is_empty() {
         fill_planes(shape, bias, y);
+    } else if winograd::serves(shape) {
+        winograd::forward(shape, x, weight, bias, y);
     } else {
         lowered::forward(shape, x, weight, bias, y);
     }
@@ -104,6 +107,8 @@ pub fn backward_data(shape: &Conv2d, dy: &[f32], weight: &[f32], dx: &mut [f32])
     shape.check(dx.len(), weight.len(), dy.len(), None);
     if shape.is_empty() {
         dx.fill(0.0);
+    } else if winograd::serves(shape) {
+        winograd::backward_data(shape, dy, weight, dx);
     } else {
         lowered::backward_data(shape, dy, weight, dx);
     }
@@ -120,6 +125,8 @@ pub fn backward_weight(shape: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32], db
     }
     if shape.is_empty() {
         dw.fill(0.0);
+    } else if winograd::serves(shape) {
+        winograd::backward_weight(shape, x, dy, dw);
     } else {
         lowered::backward_weight(shape, x, dy, dw);
     }

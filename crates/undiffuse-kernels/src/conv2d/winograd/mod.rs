@@ -1,0 +1,173 @@
+//! Winograd's F(4×4, 3×3) for 3×3 convolutions of stride 1 and padding 1: a quarter of the products, at the price of
+//! additions and about one more decimal digit of rounding error (largest error about `1e-5` of the root mean square).
+//!
+//! An image is cut into tiles of 4×4 outputs. Every tile's 6×6 inputs are transformed to 36 points; at each point the
+//! tiles and the transformed filters are two matrices, multiplied; the products are transformed back.
+//! A thread works on a strip of tiles at a time, of a size that its caches can hold.
+
+mod tiles;
+mod transform;
+mod weight;
+
+use super::Conv2d;
+use crate::blocks::{Block, Extent, planes_per_task, split};
+use crate::gemm;
+use crate::panel::{padded, panels};
+use crate::scratch::Scratch;
+use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use rayon::prelude::*;
+use tiles::{Grid, Layout, POINTS, SIDE, Strip, inputs, outputs};
+use transform::filter_2d;
+pub(super) use weight::backward_weight;
+
+/// Panels of output channels multiplied at a time.
+const PAIR: usize = 2;
+
+/// Transformed numbers of a strip, about: a share of the second-level cache.
+const STRIP: usize = 1 << 17;
+
+/// Whether this algorithm serves a convolution: below 12 channels too much of its vectors would be padding.
+pub(super) fn serves(shape: &Conv2d) -> bool {
+    shape.kernel == (3, 3) && shape.stride == 1 && shape.pad == [1; 4] && shape.c_in.min(shape.c_out) >= 12
+}
+
+/// How an image is cut into strips: images, and rows of tiles, of a strip.
+fn strip_size(grid: Grid, channels: usize) -> (usize, usize) {
+    let tiles = (STRIP / (POINTS * padded(channels))).clamp(16, 64);
+    let strips = grid.tiles().div_ceil(tiles).min(grid.down);
+    ((tiles / grid.tiles()).max(1), grid.down.div_ceil(strips))
+}
+
+/// The two products of a tensor with a filter bank.
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    /// `y` from `x`: channels of `weight` are summed.
+    Forward,
+    /// `dx` from `dy`: outputs of `weight` are summed, and taps are mirrored.
+    Data,
+}
+
+/// Writes `y`.
+pub(super) fn forward(shape: &Conv2d, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    convolve(shape, Direction::Forward, x, weight, bias, y);
+}
+
+/// Writes `dx`: a convolution of `dy` with the mirrored filters.
+pub(super) fn backward_data(shape: &Conv2d, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+    convolve(shape, Direction::Data, dy, weight, None, dx);
+}
+
+fn convolve(shape: &Conv2d, direction: Direction, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    let (c_in, c_out) = match direction {
+        Direction::Forward => (shape.c_in, shape.c_out),
+        Direction::Data => (shape.c_out, shape.c_in),
+    };
+    let grid = Grid::new(shape.h, shape.w);
+    let depth = padded(c_in);
+    let pair = PAIR * POINTS * depth;
+    let mut filters = Scratch::new(panels(c_out) * POINTS * depth);
+    filters.par_chunks_mut(pair).enumerate().for_each(|(i, to)| {
+        dispatch(Filters { shape, direction, weight, first_panel: i * PAIR, depth, to });
+    });
+    let (images, rows) = strip_size(grid, c_in);
+    let strips = shape.batch.div_ceil(images) * grid.down.div_ceil(rows);
+    let planes = planes_per_task(c_out, strips);
+    let blocks = split(y, c_out, grid.pixels(), Extent { images, planes, pixels: rows * SIDE * grid.w });
+    blocks.into_par_iter().for_each(|block| {
+        let filters = &filters[block.planes.start / LANES * POINTS * depth..];
+        dispatch(Convolve { grid, c_in, x, filters, bias, block });
+    });
+}
+
+/// Transforms the filters of up to [`PAIR`] panels of output channels: `to` is `[point][panel][depth]`.
+struct Filters<'a> {
+    shape: &'a Conv2d,
+    direction: Direction,
+    weight: &'a [f32],
+    first_panel: usize,
+    depth: usize,
+    to: &'a mut [Lanes],
+}
+
+impl Kernel for Filters<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { shape, direction, weight, first_panel, depth, to } = self;
+        let (c_in, c_out) = (shape.c_in, shape.c_out);
+        // From an output channel to the next, from an input channel to the next, and how many there are of each.
+        let (out_stride, in_stride, outs, ins) = match direction {
+            Direction::Forward => (c_in * 9, 9, c_out, c_in),
+            Direction::Data => (9, c_in * 9, c_in, c_out),
+        };
+        let width = to.len() / (POINTS * depth);
+        for panel in 0..width {
+            let first = (first_panel + panel) * LANES;
+            for c in 0..ins {
+                let mut taps = [[0.0; LANES]; 9];
+                for lane in 0..LANES.min(outs - first) {
+                    let from = &weight[(first + lane) * out_stride + c * in_stride..][..9];
+                    for (tap, from) in from.iter().enumerate() {
+                        taps[if direction == Direction::Data { 8 - tap } else { tap }][lane] = *from;
+                    }
+                }
+                let mut g = [[s.zero(); 3]; 3];
+                for tap in 0..9 {
+                    g[tap / 3][tap % 3] = s.load(&taps[tap]);
+                }
+                let u = filter_2d(s, g);
+                for point in 0..POINTS {
+                    s.store(u[point / 6][point % 6], &mut to[(point * width + panel) * depth + c].0);
+                }
+            }
+            for point in 0..POINTS {
+                to[(point * width + panel) * depth..][ins..depth].fill(Lanes::default());
+            }
+        }
+    }
+}
+
+/// A block of the outputs of a convolution.
+struct Convolve<'a> {
+    grid: Grid,
+    c_in: usize,
+    x: &'a [f32],
+    /// From the block's first output channel on.
+    filters: &'a [Lanes],
+    bias: Option<&'a [f32]>,
+    block: Block<'a>,
+}
+
+impl Kernel for Convolve<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { grid, c_in, x, filters, bias, mut block } = self;
+        let strip = Strip::of_pixels(grid, &block.images, &block.pixels);
+        let (rows, depth) = (strip.matrix_rows(), padded(c_in));
+        let layout = Layout::new(panels(c_in), rows);
+        let mut transformed = Scratch::new(layout.len());
+        let mut slab = strip.slab(1);
+        for panel in 0..panels(c_in) {
+            inputs(s, &strip, x, c_in, panel, &mut slab, &mut transformed, layout, panel);
+        }
+        let products_layout = Layout::new(PAIR, rows);
+        let mut products = Scratch::new(products_layout.len());
+        let mut slab = Scratch::new(padded(block.pixels.len()));
+        let filters = filters.chunks(PAIR * POINTS * depth);
+        for (pair, filters) in filters.take(panels(block.planes.len()).div_ceil(PAIR)).enumerate() {
+            let width = filters.len() / (POINTS * depth);
+            for (point, filters) in filters.chunks_exact(width * depth).enumerate() {
+                let a = &transformed[layout.of_point(point, panels(c_in))];
+                let c = &mut products[products_layout.of_point(point, width)];
+                gemm::nn(s, a, filters, c, rows, depth, false);
+            }
+            for panel in 0..width {
+                let channel = (pair * PAIR + panel) * LANES;
+                let first = block.planes.start + channel;
+                let bias = bias.map_or(s.zero(), |b| s.load_or(&b[first..b.len().min(first + LANES)], 0.0));
+                outputs(s, &strip, &products, products_layout, panel, bias, &mut slab, &mut block.parts, channel);
+            }
+        }
+    }
+}

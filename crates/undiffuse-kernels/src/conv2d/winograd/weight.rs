@@ -1,0 +1,119 @@
+//! The gradient of the filters: `dg = Gᵀ [Σ (Bᵀ d B) ⊙ (A dy Aᵀ)] G`, where the sum runs over tiles. At each of the 36
+//! points the sum is the product of two matrices, transformed inputs and transformed gradients.
+
+use super::tiles::{Grid, Layout, POINTS, Strip, inputs, output_gradients};
+use super::transform::filter_gradient_2d;
+use super::{Conv2d, PAIR, strip_size};
+use crate::blocks::steps;
+use crate::gemm;
+use crate::panel::{padded, panels};
+use crate::scratch::Scratch;
+use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use crate::sums::add_in_order;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Tiles that are summed in one chain, about.
+const CHUNK_TILES: usize = 512;
+
+/// Writes `dw`.
+pub(in super::super) fn backward_weight(shape: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let grid = Grid::new(shape.h, shape.w);
+    let rows = padded(shape.c_in);
+    let pair = PAIR * POINTS * rows;
+    let images = (CHUNK_TILES / grid.tiles()).max(1);
+    let chunks = shape.batch.div_ceil(images);
+    let pairs = panels(shape.c_out).div_ceil(PAIR);
+    let shares = rayon::current_num_threads().div_ceil(chunks);
+    let part = pairs.div_ceil(shares) * pair;
+    let total = add_in_order(chunks, panels(shape.c_out) * POINTS * rows, part, |chunk, first, to| {
+        let images = chunk * images..shape.batch.min((chunk + 1) * images);
+        dispatch(Accumulate { shape, grid, x, dy, images, first_panel: first / pair * PAIR, to });
+    });
+    dw.par_chunks_mut(PAIR * LANES * shape.c_in * 9).zip(total.par_chunks(pair)).for_each(|(dw, from)| {
+        dispatch(Finish { c_in: shape.c_in, from, dw });
+    });
+}
+
+/// Adds the products of some images' tiles to `to`: `[pair][point][panel][c_in]`, lanes are output channels.
+struct Accumulate<'a> {
+    shape: &'a Conv2d,
+    grid: Grid,
+    x: &'a [f32],
+    dy: &'a [f32],
+    images: Range<usize>,
+    /// The panel of output channels that `to` begins with.
+    first_panel: usize,
+    to: &'a mut [Lanes],
+}
+
+impl Kernel for Accumulate<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { shape, grid, x, dy, images, first_panel, to } = self;
+        let (c_in, c_out) = (shape.c_in, shape.c_out);
+        let m = padded(c_in);
+        let (at_once, strip_rows) = strip_size(grid, c_in);
+        for group in steps(images.len(), at_once) {
+            let group = images.start + group.start..images.start + group.end;
+            for rows in steps(grid.down, strip_rows) {
+                let strip = Strip { grid, images: group.clone(), rows };
+                let rows = strip.matrix_rows();
+                let layout = Layout::new(panels(c_in), rows);
+                let mut transformed = Scratch::new(layout.len());
+                let mut slab = strip.slab(1);
+                for panel in 0..panels(c_in) {
+                    inputs(s, &strip, x, c_in, panel, &mut slab, &mut transformed, layout, panel);
+                }
+                let d_layout = Layout::new(PAIR, rows);
+                let mut d_transformed = Scratch::new(d_layout.len());
+                let mut slab = strip.slab(0);
+                for (pair, to) in to.chunks_mut(PAIR * POINTS * m).enumerate() {
+                    let width = to.len() / (POINTS * m);
+                    for panel in 0..width {
+                        let from = first_panel + pair * PAIR + panel;
+                        output_gradients(s, &strip, dy, c_out, from, &mut slab, &mut d_transformed, d_layout, panel);
+                    }
+                    for (point, to) in to.chunks_exact_mut(width * m).enumerate() {
+                        let a = &transformed[layout.of_point(point, panels(c_in))];
+                        let b = &d_transformed[d_layout.of_point(point, width)];
+                        gemm::tn(s, a, b, to, rows, m);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transforms the sums of one pair of panels back to taps.
+struct Finish<'a> {
+    c_in: usize,
+    from: &'a [Lanes],
+    dw: &'a mut [f32],
+}
+
+impl Kernel for Finish<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { c_in, from, dw } = self;
+        let m = padded(c_in);
+        let width = from.len() / (POINTS * m);
+        for (panel, dw) in dw.chunks_mut(LANES * c_in * 9).enumerate() {
+            for c in 0..c_in {
+                let mut u = [[s.zero(); 6]; 6];
+                for point in 0..POINTS {
+                    u[point / 6][point % 6] = s.load(&from[(point * width + panel) * m + c].0);
+                }
+                let g = filter_gradient_2d(s, u);
+                for tap in 0..9 {
+                    let lanes = s.lanes(g[tap / 3][tap % 3]);
+                    for (dw, lane) in dw.chunks_exact_mut(c_in * 9).zip(lanes) {
+                        dw[c * 9 + tap] = lane;
+                    }
+                }
+            }
+        }
+    }
+}
