@@ -36,7 +36,7 @@ impl NoiseLevel {
         Self { alpha, sigma: 1.0 - alpha }
     }
 
-    /// Signal-to-noise ratio `alpha² / sigma²` [Kingma21, Eq. 2]; infinite where there is no noise.
+    /// Signal-to-noise ratio `alpha² / sigma²` [Kingma21, section 3.1]; infinite where there is no noise.
     pub fn snr(self) -> f64 {
         (self.alpha / self.sigma).powi(2)
     }
@@ -51,7 +51,7 @@ impl NoiseLevel {
         self.log_snr().clamp(-Self::LOG_SNR_LIMIT, Self::LOG_SNR_LIMIT)
     }
 
-    /// `sigma / alpha`: the noise level of `x_t / alpha`, which is what [Karras22] and k-diffusion call sigma.
+    /// `sigma / alpha`: the noise level of `x_t / alpha`, which is what EDM and k-diffusion call sigma.
     pub fn sigma_edm(self) -> f64 {
         self.sigma / self.alpha
     }

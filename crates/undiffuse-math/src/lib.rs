@@ -24,7 +24,7 @@
 //!
 //! Given `x_t` and its level, what was `x0`, on average over all pictures that could have led here? The answer `D(x_t) = E[x0 | x_t]` decides
 //! everything: the noise is `(x_t - alpha D) / sigma`, and the score, the slope of the log-density, is
-//! `(alpha D - x_t) / sigma²` [Efron11]. A network `F` gives `D` through a [`Parameterization`](parameterization::Parameterization),
+//! `(alpha D - x_t) / sigma²` [Efron11, Eq. 1.4]. A network `F` gives `D` through a [`Parameterization`](parameterization::Parameterization),
 //! `D = skip · x + out · F(input · x, told)`: predicting the noise, the picture, the velocity or the score differs in four numbers.
 //!
 //! ## Learning is regression
@@ -64,6 +64,31 @@
 //!
 //! Parts are written the same way in configs and on the command line, see [`registry`]. [`diffusers`] reads and writes the
 //! `scheduler_config.json` of Hugging Face diffusers, which is where most trained models keep these choices.
+//!
+//! ## Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Box58 | Box and Muller, A note on the generation of random normal deviates |
+//! | Efron11 | Efron, Tweedie's formula and selection bias |
+//! | Esser24 | Esser et al., Scaling rectified flow transformers, arXiv:2403.03206 |
+//! | Hang23 | Hang et al., Efficient diffusion training via Min-SNR weighting, arXiv:2303.09556 |
+//! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Hoogeboom23, Hoogeboom24 | Hoogeboom et al., Simple diffusion, arXiv:2301.11093; Simpler diffusion, arXiv:2410.19324 |
+//! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
+//! | Kingma21, Kingma23 | Kingma et al., Variational diffusion models, arXiv:2107.00630; Kingma and Gao, arXiv:2303.00848 |
+//! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
+//! | Lipman23, Liu23 | Lipman et al., Flow matching, arXiv:2210.02747; Liu et al., Rectified flow, arXiv:2209.03003 |
+//! | Liu22 | Liu et al., Pseudo numerical methods for diffusion models, arXiv:2202.09778 |
+//! | Lu22, Lu22b | Lu et al., DPM-Solver, arXiv:2206.00927; DPM-Solver++, arXiv:2211.01095 |
+//! | Nichol21 | Nichol and Dhariwal, Improved DDPM, arXiv:2102.09672 |
+//! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
+//! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
+//! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
+//! | Salmon11 | Salmon et al., Parallel random numbers: as easy as 1, 2, 3 |
+//! | Song21, Song21b, Song21c | Song et al., Score SDEs, arXiv:2011.13456; Maximum likelihood training, arXiv:2101.09258; DDIM, arXiv:2010.02502 |
+//! | Wichura88 | Wichura, Algorithm AS 241: the percentage points of the normal distribution |
+//! | Xu22 | Xu et al., GeoDiff, arXiv:2203.02923 |
 
 pub mod diffusers;
 pub mod draw;

@@ -60,7 +60,7 @@ pub fn below(seed: u64, stream: u64, index: u64, n: u64) -> u64 {
 /// Fills `out` with standard normals: elements `start..start + out.len()` of the stream.
 ///
 /// Element `k` depends on `(seed, stream, k)` alone, so a tensor may be filled in any pieces. By Box and Muller's method from 32-bit
-/// uniforms, hence bounded by 6.8 [Box58].
+/// uniforms, hence bounded by 6.8 [Box58, Eq. 1].
 pub fn normal(seed: u64, stream: u64, start: u64, out: &mut [f32]) {
     let (mut index, mut out) = (start, out);
     while !out.is_empty() {

@@ -71,3 +71,138 @@ fn every_walk_follows_diffusers() {
     }
     assert!(CLASSES.iter().all(|class| seen.iter().any(|s| s == class)), "a class without a walk");
 }
+
+/// Every combination of parts that can be written reads back to the same parts.
+#[test]
+fn written_configs_read_back() {
+    let parse = |schedule: &str, parameterization: &str| {
+        (schedule.parse::<ScheduleKind>().unwrap(), parameterization.parse::<ParameterizationKind>().unwrap())
+    };
+    let mut count = 0;
+    for (schedules, parameterizations, solvers) in [
+        (
+            &["linear", "scaled-linear:beta_end=0.02", "cosine:steps=500", "trained:betas=0.1;0.2;0.3"][..],
+            &["eps", "x0", "v"][..],
+            &["ddpm", "ddpm:variance=fixed-large", "ddim", "plms", "euler", "euler-ancestral", "heun", "dpmpp-2m"][..],
+        ),
+        (&["linear", "cosine"], &["eps"], &["dpmpp-2m:correction=heun,lower_order_final=false", "dpmpp-2m-sde"]),
+        (&["sigmoid:beta_end=0.01"], &["eps", "v"], &["ddpm"]),
+        (
+            &["edm", "edm:sigma_max=40"],
+            &["edm", "edm:sigma_data=1", "v:sigma_data=0.5"],
+            &["euler", "dpmpp-2m", "dpmpp-2m-sde"],
+        ),
+        (&["ve:sigma_max=90"], &["score"], &["ddpm:variance=fixed-large"]),
+        (&["flow"], &["flow"], &["euler"]),
+    ] {
+        for schedule in schedules {
+            for parameterization in parameterizations {
+                for solver in solvers {
+                    let (schedule, parameterization) = parse(schedule, parameterization);
+                    let solver: SolverKind = solver.parse().unwrap();
+                    let config = write(&schedule, &parameterization, Some(&solver), None, Clip::None).unwrap();
+                    let recipe = Recipe::from_value(&config).unwrap();
+                    assert_eq!(
+                        (&recipe.schedule, &recipe.parameterization, &recipe.solver, recipe.clip),
+                        (&schedule, &parameterization, &solver, Clip::None),
+                        "{config}"
+                    );
+                    let ignored: Vec<_> = recipe.notes.iter().filter(|note| note.contains("ignored")).collect();
+                    assert!(ignored.is_empty(), "{ignored:?}");
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 100);
+}
+
+#[test]
+fn written_spacings_and_clipping_read_back() {
+    let eps = "eps".parse().unwrap();
+    for (solver, spacing, clip) in [
+        ("ddpm", "trailing", Clip::Range(2.0)),
+        ("ddim", "leading:offset=1", Clip::Threshold { ratio: 0.9, max: 1.5 }),
+        ("ddim", "linspace", Clip::None),
+        ("euler", "linspace:round=false", Clip::None),
+        ("euler", "karras:sigma_min=0.1,sigma_max=20", Clip::None),
+        ("dpmpp-2m", "karras:round=nearest", Clip::Threshold { ratio: 0.9, max: 1.5 }),
+        ("dpmpp-2m", "linspace:endpoint=false", Clip::None),
+        ("heun", "trailing", Clip::Range(1.0)),
+    ] {
+        let (solver, spacing): (SolverKind, SpacingKind) = (solver.parse().unwrap(), spacing.parse().unwrap());
+        let config = write(&"linear".parse().unwrap(), &eps, Some(&solver), Some(&spacing), clip).unwrap();
+        let recipe = Recipe::from_value(&config).unwrap();
+        assert_eq!((recipe.solver, recipe.spacing, recipe.clip), (solver, spacing, clip), "{config}");
+    }
+}
+
+/// Continuous schedules become tables with their levels, so a network trained on one is told what it was trained with.
+#[test]
+fn continuous_schedules_become_tables() {
+    for word in ["vp", "cosine-vp:shift=-1"] {
+        let schedule: ScheduleKind = word.parse().unwrap();
+        let config = write(&schedule, &"v".parse().unwrap(), None, None, Clip::Range(1.0)).unwrap();
+        let table = Recipe::from_value(&config).unwrap().schedule;
+        for timestep in [1, 2, 10, 500, 998, 999] {
+            let (ours, theirs) = (schedule.level(f64::from(timestep) / 999.0), table.level(f64::from(timestep)));
+            assert!((ours.log_snr() - theirs.log_snr()).abs() < 2e-3, "{word} {timestep}: {ours:?} {theirs:?}");
+            assert!((schedule.told(f64::from(timestep) / 999.0) - table.told(f64::from(timestep))).abs() < 1e-9);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_named() {
+    let message = |schedule: &str, parameterization: &str, solver: &str, clip| {
+        let solver: SolverKind = solver.parse().unwrap();
+        let (schedule, parameterization) = (schedule.parse().unwrap(), parameterization.parse().unwrap());
+        write(&schedule, &parameterization, Some(&solver), None, clip).unwrap_err().to_string()
+    };
+    assert!(message("linear", "flow", "ddpm", Clip::None).contains("parameterization flow"));
+    assert!(message("edm", "eps", "euler", Clip::None).contains("parameterization eps on the edm schedule"));
+    assert!(message("edm", "edm", "heun", Clip::None).contains("solver heun"));
+    assert!(message("linear", "eps", "euler-ancestral:eta=0.5", Clip::None).contains("euler-ancestral:eta=0.5"));
+    assert!(message("sigmoid", "eps", "ddim", Clip::None).contains("DDIMScheduler"));
+    assert!(message("linear", "eps", "euler", Clip::Range(1.0)).contains("clipping"));
+    assert!(message("linear:rescale_zero_snr=true", "v", "heun", Clip::None).contains("rescale_zero_snr = false"));
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let message = |config: Value| Recipe::from_value(&config).unwrap_err().to_string();
+    let class = message(json!({ "_class_name": "DDIMSchedule" }));
+    assert!(class.contains("did you mean `DDIMScheduler`?") && class.contains("HeunDiscreteScheduler"), "{class}");
+    assert!(message(json!({ "beta_start": 1 })).contains("_class_name"));
+    assert!(message(json!([])).contains("object"));
+    for (class, field, value, expected) in [
+        ("DDPMScheduler", "variance_type", json!("learned_range"), "fixed_small"),
+        ("DDPMScheduler", "beta_schedule", json!("laplace"), "squaredcos_cap_v2"),
+        ("DDPMScheduler", "prediction_type", json!("noise"), "v_prediction"),
+        ("DDPMScheduler", "beta_start", json!("low"), "number"),
+        ("DDPMScheduler", "clip_sample", json!(1), "true or false"),
+        ("DDPMScheduler", "num_train_timesteps", json!(-3), "whole number"),
+        ("EulerDiscreteScheduler", "use_beta_sigmas", json!(true), "false"),
+        ("EulerDiscreteScheduler", "timestep_spacing", json!("middle"), "trailing"),
+        ("DPMSolverMultistepScheduler", "solver_order", json!(3), "1, 2"),
+        ("DPMSolverMultistepScheduler", "algorithm_type", json!("dpmsolver"), "sde-dpmsolver++"),
+        ("DPMSolverMultistepScheduler", "lambda_min_clipped", json!(-5.1), "-Infinity"),
+        ("FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting", json!(true), "false"),
+    ] {
+        let text = message(json!({ "_class_name": class, field: value }));
+        assert!(text.contains(class) && text.contains(field) && text.contains(expected), "{text}");
+    }
+    let part = message(json!({ "_class_name": "DDPMScheduler", "num_train_timesteps": 1 }));
+    assert!(part.contains("at least 2 timesteps"), "{part}");
+    let part = message(json!({ "_class_name": "EDMEulerScheduler", "sigma_min": 90.0 }));
+    assert!(part.contains("sigma_min < sigma_max"), "{part}");
+}
+
+#[test]
+fn python_writes_infinities() {
+    let text = r#"{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "note": "NaN \"-Infinity", "x": NaN}"#;
+    let recipe = Recipe::from_json(text).unwrap();
+    assert_eq!(recipe.solver.tag(), "dpmpp-2m");
+    assert_eq!(recipe.notes, ["DPMSolverMultistepScheduler has no field note, x: ignored"]);
+    assert!(Recipe::from_json("{").unwrap_err().to_string().contains("scheduler_config.json"));
+}

@@ -4,7 +4,7 @@ use super::{Parameterization, Scaling, TINY, Told};
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
-/// `F = eps`, hence `D = (x - sigma F) / alpha` [Ho20, Eq. 9]. The input is scaled to unit variance, which leaves
+/// `F = eps`, hence `D = (x - sigma F) / alpha` [Ho20, Eq. 15]. The input is scaled to unit variance, which leaves
 /// variance-preserving levels as they are.
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -28,7 +28,7 @@ pub trait Betas: Clone + PartialEq + Debug + Default + Serialize + DeserializeOw
 ///
 /// Between timesteps `sigma / alpha` is interpolated linearly, and `time` interpolates its logarithm, which is what
 /// diffusers and k-diffusion do.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct Discrete<B> {
     betas: B,
     levels: Vec<NoiseLevel>,
@@ -77,6 +77,13 @@ fn levels(betas: &[f64], terminal: Terminal) -> Vec<NoiseLevel> {
         }
     }
     alpha_bars.into_iter().map(|a| NoiseLevel { alpha: a.sqrt(), sigma: (1.0 - a).sqrt() }).collect()
+}
+
+impl<B: Debug> Debug for Discrete<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The table follows from the options.
+        self.betas.fmt(f)
+    }
 }
 
 impl<B: Betas> Default for Discrete<B> {

@@ -58,11 +58,11 @@ kind! {
         "ddpm" => Ddpm(Ddpm), "ancestral sampling from the Gaussian posterior [Ho20, Algorithm 2]";
         "ddim" => Ddim(Ddim), "implicit sampling, eta between ODE and ancestral [Song21c, Eq. 12]";
         "euler" => Euler(Euler), "Euler steps of the probability-flow ODE in sigma [Karras22, Algorithm 1]";
-        "euler-ancestral" => EulerAncestral(EulerAncestral), "an Euler step further down, then noise back up [k-diffusion]";
+        "euler-ancestral" => EulerAncestral(EulerAncestral), "an Euler step further down, then noise back up [k-diffusion, sampling.py]";
         "heun" => Heun(Heun), "second order, two evaluations a step [Karras22, Algorithm 1]";
         "dpmpp-2m" => Dpmpp2m(Dpmpp2m), "DPM-Solver++(2M), second order from one evaluation a step [Lu22b, Algorithm 2]";
-        "dpmpp-2m-sde" => Dpmpp2mSde(Dpmpp2mSde), "DPM-Solver++(2M) for the reverse SDE [Lu22b, Eq. 18; k-diffusion]";
-        "plms" => Plms(Plms), "pseudo linear multistep on DDIM's transfer [Liu22, Eq. 12]";
+        "dpmpp-2m-sde" => Dpmpp2mSde(Dpmpp2mSde), "DPM-Solver++(2M) for the reverse SDE [Lu22b, SDE-DPM-Solver++(2M)]";
+        "plms" => Plms(Plms), "pseudo linear multistep on DDIM's transfer [Liu22, PLMS]";
     }
 }
 

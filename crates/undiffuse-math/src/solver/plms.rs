@@ -7,7 +7,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// DDIM's step with `eps_hat` replaced by an Adams-Bashforth combination of the last four [Liu22, Eqs. 11 to 13]; the first step is
+/// DDIM's step with `eps_hat` replaced by an Adams-Bashforth combination of the last four [Liu22, PLMS]; the first step is
 /// a Heun-like pair, as in diffusers' `skip_prk_steps = true`, so that `n` steps cost `n + 1` evaluations.
 ///
 /// The combination takes the steps to be of equal length in time, whatever they are in noise.

@@ -4,7 +4,7 @@ use super::{Ends, Point, Round, Spacing, along_sigma, exponential::geometric, ra
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-/// The range of log-SNR in `steps` equal intervals, at the noisy end of each [Lu22, section 3.2]; with
+/// The range of log-SNR in `steps` equal intervals, at the noisy end of each [Lu22, uniform log-SNR]; with
 /// [`Last::FirstStep`](super::Last::FirstStep) the final step is as long as the others.
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -72,7 +72,7 @@ kind! {
         "trailing" => Trailing(Trailing), "times at the noisy end of even intervals [Lin24, section 3.3]";
         "karras" => Karras(Karras), "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]";
         "exponential" => Exponential(Exponential), "ln sigma evenly spaced, both ends included";
-        "log-snr" => LogSnr(LogSnr), "intervals of equal log-SNR [Lu22, section 3.2]";
+        "log-snr" => LogSnr(LogSnr), "intervals of equal log-SNR [Lu22, uniform log-SNR]";
         "time-uniform" => TimeUniform(TimeUniform), "intervals of equal time, not rounded to timesteps";
     }
 }

@@ -4,7 +4,7 @@ use super::{Linspace, Point, Spacing};
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-/// The range of times in `steps` equal intervals, at the noisy end of each, not rounded [Lu22, section 3.2].
+/// The range of times in `steps` equal intervals, at the noisy end of each, not rounded [Lu22, uniform time].
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TimeUniform {}

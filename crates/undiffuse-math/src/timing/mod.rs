@@ -26,8 +26,9 @@ pub trait Timing: Debug + Send + Sync {
     /// `|d log_snr / du|` at `u`: the inverse of the density of log-SNRs, finite. A central difference unless a timing knows
     /// better.
     fn rate(&self, schedule: &dyn Schedule, u: f64) -> f64 {
-        const STEP: f64 = 1e-4;
-        let (low, high) = ((u - STEP).max(1e-9), (u + STEP).min(1.0 - 1e-9));
+        // A step that shrinks with the distance to the nearer end, where quantile functions may be steep.
+        let step = 1e-3 * u * (1.0 - u);
+        let (low, high) = (u - step, u + step);
         let log_snr = |u| schedule.level(self.time(schedule, u)).bounded_log_snr();
         ((log_snr(low) - log_snr(high)) / (high - low)).abs()
     }

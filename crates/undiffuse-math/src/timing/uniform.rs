@@ -21,13 +21,18 @@ impl Timing for Uniform {
     fn rate(&self, schedule: &dyn Schedule, u: f64) -> f64 {
         let t = self.time(schedule, u);
         let (low, high) = schedule.range();
-        // A step of a table stands for the interval around it; elsewhere a ten-thousandth of the range does.
-        let (half, times) = match schedule.discrete_steps() {
-            Some(steps) => (0.5, steps as f64),
-            None => (1e-4 * (high - low), high - low),
+        let gap = |half: f64| {
+            let (from, to) = ((t - half).max(low), (t + half).min(high));
+            let log_snr = |t| schedule.level(t).bounded_log_snr();
+            ((log_snr(from) - log_snr(to)).abs(), to - from)
         };
-        let (from, to) = ((t - half).max(low), (t + half).min(high));
-        let log_snr = |t| schedule.level(t).bounded_log_snr();
-        (log_snr(from) - log_snr(to)).abs() / (to - from) * times
+        match schedule.discrete_steps() {
+            // A timestep stands for the times that are nearest to it; the first and the last have half as many.
+            Some(steps) => gap(0.5).0 * steps as f64,
+            None => {
+                let (change, width) = gap(1e-4 * (high - low));
+                change / width * (high - low)
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::Weighting;
 use crate::{level::NoiseLevel, parameterization::Scaling, registry::require};
 use serde::{Deserialize, Serialize};
 
-/// `min(alpha² / sigma², gamma)`: no level may dominate [Hang23, Eq. 7].
+/// `min(alpha² / sigma², gamma)`: no level may dominate [Hang23, Min-SNR].
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MinSnr {

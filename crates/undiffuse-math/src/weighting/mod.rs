@@ -56,10 +56,10 @@ kind! {
         "uniform" => Uniform(Uniform), "errors of x0 count equally";
         "truncated-snr" => TruncatedSnr(TruncatedSnr), "max(SNR, 1) [Salimans22, section 4]";
         "snr-plus-one" => SnrPlusOne(SnrPlusOne), "SNR + 1: errors of v count equally [Salimans22, section 4]";
-        "min-snr" => MinSnr(MinSnr), "min(SNR, gamma) [Hang23, Eq. 7]";
+        "min-snr" => MinSnr(MinSnr), "min(SNR, gamma) [Hang23, Min-SNR]";
         "edm" => Edm(Edm), "the inverse squared output scale of EDM [Karras22, Table 1]";
-        "likelihood" => Likelihood(Likelihood), "the variational bound, whatever the timing [Kingma21, Eq. 12; Song21b, Theorem 1]";
-        "sigmoid" => Sigmoid(Sigmoid), "the bound times sigmoid(bias - log_snr) [Kingma23, section 4.3; Hoogeboom24, section 3.1]";
+        "likelihood" => Likelihood(Likelihood), "the variational bound, whatever the timing [Kingma21, continuous-time loss; Song21b, Theorem 1]";
+        "sigmoid" => Sigmoid(Sigmoid), "the bound times sigmoid(bias - log_snr) [Kingma23, monotonic weightings; Hoogeboom24, sigmoid loss]";
         "target" => Target(Target), "errors of whatever the network answers count equally: 1 / out²";
     }
 }

@@ -5,7 +5,7 @@ use crate::{level::NoiseLevel, parameterization::Scaling, registry::require};
 use serde::{Deserialize, Serialize};
 
 /// `sigmoid(bias - log_snr)` times [`Likelihood`](super::Likelihood): a monotonic weighting of the bound, hence the bound of an
-/// augmented data distribution [Kingma23, section 4.3; Hoogeboom24, section 3.1].
+/// augmented data distribution [Kingma23, monotonic weightings; Hoogeboom24, sigmoid loss].
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sigmoid {
