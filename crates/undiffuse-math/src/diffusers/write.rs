@@ -156,6 +156,10 @@ fn class(config: &mut Map<String, Value>, schedule: &Kind, solver: Option<&Solve
         let because = format!(" in {class}");
         return Err(refuse("schedule", schedule, &because, "another solver (ddpm) or schedule"));
     }
+    let no_x0 = ["EulerAncestralDiscreteScheduler", "PNDMScheduler"].contains(&class.as_str());
+    if no_x0 && config.get("prediction_type") == Some(&json!("sample")) {
+        return Err(refuse("parameterization", &"x0", &format!(" in {class}"), "eps or v, or another solver"));
+    }
     if class == "HeunDiscreteScheduler" || class == "PNDMScheduler" {
         // These two have no such field, and would ignore it.
         if config.remove("rescale_betas_zero_snr") == Some(json!(true)) {
