@@ -1,8 +1,8 @@
 //! Noise without state: every random number is a function of `(seed, stream, index)`.
 //!
-//! The generator is Philox4x32-10 [Salmon11, section 3.3]: a keyed bijection of 128-bit counters that passes BigCrush. There is nothing to
-//! save, nothing to share between threads and no order in which numbers must be drawn: image `k` of a batch and image `k` alone get
-//! the same noise.
+//! The generator is Philox4x32-10 [Salmon11, section 3.3]: a keyed bijection of 128-bit counters that passes BigCrush.
+//! There is nothing to save, nothing to share between threads and no order in which numbers must be drawn: image `k`
+//! of a batch and image `k` alone get the same noise.
 //!
 //! Normals are formed in `f64` with the `libm` crate rather than the platform's mathematics library, so that they have
 //! the same bits everywhere.
@@ -59,8 +59,8 @@ pub fn below(seed: u64, stream: u64, index: u64, n: u64) -> u64 {
 
 /// Fills `out` with standard normals: elements `start..start + out.len()` of the stream.
 ///
-/// Element `k` depends on `(seed, stream, k)` alone, so a tensor may be filled in any pieces. By Box and Muller's method from 32-bit
-/// uniforms, hence bounded by 6.8 [Box58, Eq. 1].
+/// Element `k` depends on `(seed, stream, k)` alone, so a tensor may be filled in any pieces. By Box and Muller's
+/// method from 32-bit uniforms, hence bounded by 6.8 [Box58, Eq. 1].
 pub fn normal(seed: u64, stream: u64, start: u64, out: &mut [f32]) {
     let (mut index, mut out) = (start, out);
     while !out.is_empty() {

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 pub struct Row {
     /// The level at which the denoiser is asked, which is that of the current `x`.
     pub level: NoiseLevel,
-    /// The schedule's time of `level` where the plan was made from a [`Grid`](crate::spacing::Grid) that knows it; otherwise
-    /// [`Schedule::time`](crate::schedule::Schedule::time) of the log-SNR is meant.
+    /// The schedule's time of `level` where the plan was made from a [`Grid`](crate::spacing::Grid) that knows it;
+    /// otherwise [`Schedule::time`](crate::schedule::Schedule::time) of the log-SNR is meant.
     pub time: Option<f64>,
     /// The level of the new `x`.
     pub to: NoiseLevel,
@@ -55,7 +55,8 @@ impl Plan {
 
 /// The interpreter's state: where a walk through a [`Plan`] is, and the past images that later rows still read.
 ///
-/// `X` is whatever images are: a tensor, an `f64`, a vector of moments. Images that no later row reads are dropped at once.
+/// `X` is whatever images are: a tensor, an `f64`, a vector of moments. Images that no later row reads are dropped at
+/// once.
 ///
 /// ```
 /// use undiffuse_math::{plan::Walk, schedule::Vp, solver::Heun, spacing::{Grid, Karras, Last}};
@@ -126,8 +127,8 @@ impl<'p, X> Walk<'p, X> {
         &self.xs.values[0].1
     }
 
-    /// Puts another image in the place of the current one: for inpainting, and for samplers that move `x` when the denoised
-    /// image is clipped.
+    /// Puts another image in the place of the current one: for inpainting, and for samplers that move `x` when the
+    /// denoised image is clipped.
     pub fn replace_x(&mut self, x: X) {
         self.xs.values[0].1 = x;
     }
@@ -138,8 +139,9 @@ impl<'p, X> Walk<'p, X> {
         x
     }
 
-    /// Runs one row: `denoised` is the denoiser's answer for [`Walk::x`] at the row's level, `noise` is standard normal (and needed
-    /// where the row's `noise` is not 0), `sum` forms `Σ c · x` of at least one term. Nothing happens at the end of the plan.
+    /// Runs one row: `denoised` is the denoiser's answer for [`Walk::x`] at the row's level, `noise` is standard
+    /// normal (and needed where the row's `noise` is not 0), `sum` forms `Σ c · x` of at least one term. Nothing
+    /// happens at the end of the plan.
     ///
     /// # Panics
     /// If the row has noise and none is given: that would silently be another sampler.

@@ -1,8 +1,8 @@
 //! One registry for every kind of part: a line in a table gives the config tag, the command-line word, the
 //! documentation list and a place in every test loop.
 //!
-//! Each kind of part ([schedule](crate::schedule), [solver](crate::solver), …) is an enum made by one macro. Its values are
-//! written three ways that mean the same:
+//! Each kind of part ([schedule](crate::schedule), [solver](crate::solver), …) is an enum made by one macro. Its
+//! values are written three ways that mean the same:
 //!
 //! | where | form |
 //! |---|---|

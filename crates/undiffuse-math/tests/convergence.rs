@@ -34,7 +34,8 @@ fn orders_on_a_gaussian() {
     }
 }
 
-/// Against classical Runge-Kutta on `dy/ds = (y - D) / s` in `y = x / alpha`, `ln s`, with steps a hundred times finer.
+/// Against classical Runge-Kutta on `dy/ds = (y - D) / s` in `y = x / alpha`, `ln s`, with steps a hundred times
+/// finer.
 #[test]
 fn orders_on_a_mixture() {
     let data = Mixture(vec![(0.3, -1.0, 0.2), (0.7, 0.8, 0.3)]);

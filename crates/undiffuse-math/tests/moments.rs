@@ -1,5 +1,5 @@
-//! Samplers on normal data, followed exactly: every image is an affine function of the noises, so its mean and variance are
-//! known without drawing any.
+//! Samplers on normal data, followed exactly: every image is an affine function of the noises, so its mean and
+//! variance are known without drawing any.
 
 mod common;
 
@@ -31,7 +31,8 @@ fn moments(plan: &Plan) -> (f64, f64) {
     (x[0], x[1..].iter().map(|c| c * c).sum())
 }
 
-/// `n` steps in log-SNR over the middle of the range, where every method is in its asymptotic regime, ending at log-SNR 6.
+/// `n` steps in log-SNR over the middle of the range, where every method is in its asymptotic regime, ending at
+/// log-SNR 6.
 fn errors(schedule: &dyn Schedule, solver: &dyn Solver, n: usize) -> (f64, f64) {
     let levels: Vec<_> = (0..=n).map(|i| schedule.level_at(-5.0 + 11.0 * i as f64 / n as f64)).collect();
     let (mean, variance) = moments(&solver.plan(&levels));

@@ -173,8 +173,9 @@ fn weightings_are_losses_of_networks() {
     }
 }
 
-/// For normal data of standard deviation `s` the error of the best denoiser is `s² / (1 + s² SNR)`, so the diffusion term of
-/// the bound, `½ ∫ SNR · error d log_snr`, is `½ ln((1 + s² SNR_max) / (1 + s² SNR_min))`: whatever the schedule and the timing.
+/// For normal data of standard deviation `s` the error of the best denoiser is `s² / (1 + s² SNR)`, so the diffusion
+/// term of the bound, `½ ∫ SNR · error d log_snr`, is `½ ln((1 + s² SNR_max) / (1 + s² SNR_min))`: whatever the
+/// schedule and the timing.
 #[test]
 fn the_likelihood_weighting_integrates_to_the_bound() {
     let s = 0.6f64;

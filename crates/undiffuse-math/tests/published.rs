@@ -91,8 +91,9 @@ fn dpm_solver_multistep() {
     near(&full_loop(&dpm(v("use_lu_lambdas"))), None, 0.1554, "lu, v");
 }
 
-/// As diffusers' tests of Euler and Heun do it: the scaled network input takes the place of the image before every evaluation.
-/// In this crate's `x` (theirs times alpha) that is a multiplication by alpha; Heun's first image of a pair stays as it was scaled.
+/// As diffusers' tests of Euler and Heun do it: the scaled network input takes the place of the image before every
+/// evaluation. In this crate's `x` (theirs times alpha) that is a multiplication by alpha; Heun's first image of a
+/// pair stays as it was scaled.
 fn rescaled_loop(recipe: &Recipe, from: usize) -> Vec<f64> {
     let mut grid = recipe.grid(STEPS).unwrap();
     let spread = grid.points[0].level.sigma_edm();

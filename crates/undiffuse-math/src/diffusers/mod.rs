@@ -1,8 +1,9 @@
 //! The bridge to Hugging Face diffusers: its `scheduler_config.json` says in one file what here are separate parts.
 //!
-//! A [`Recipe`] holds those parts. [`Recipe::from_json`] reads every scheduler class that a `UNet2DModel` commonly comes with, and
-//! [`write`](write()) goes the other way, so that a model trained here opens in diffusers. What a config says and this crate has no
-//! part for is refused by name, never silently approximated; the few deliberate differences are listed in [`Recipe::notes`].
+//! A [`Recipe`] holds those parts. [`Recipe::from_json`] reads every scheduler class that a `UNet2DModel` commonly
+//! comes with, and [`write`](write()) goes the other way, so that a model trained here opens in diffusers. What a
+//! config says and this crate has no part for is refused by name, never silently approximated; the few deliberate
+//! differences are listed in [`Recipe::notes`].
 //!
 //! | class | becomes |
 //! |---|---|

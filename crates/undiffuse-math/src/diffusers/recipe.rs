@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// How a model is to be sampled: everything that a diffusers scheduler config decides.
 ///
-/// A sampler that runs [`Recipe::plan`] does, for each row: ask the denoiser; clip its answer by [`Recipe::clip`]; where
-/// [`Recipe::keep_eps`] is set and clipping changed `D` to `D_clipped`, move `x` by `alpha · (D_clipped - D)`; step.
+/// A sampler that runs [`Recipe::plan`] does, for each row: ask the denoiser; clip its answer by [`Recipe::clip`];
+/// where [`Recipe::keep_eps`] is set and clipping changed `D` to `D_clipped`, move `x` by `alpha · (D_clipped - D)`;
+/// step.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Recipe {
     /// Time to noise level.
@@ -32,12 +33,14 @@ pub struct Recipe {
     pub start: Start,
     /// What is done to denoised images.
     pub clip: Clip,
-    /// DDIM keeps the network's own eps when it clips the denoised image (`use_clipped_model_output = false`); the others derive it
-    /// anew.
+    /// DDIM keeps the network's own eps when it clips the denoised image (`use_clipped_model_output = false`); the
+    /// others derive it anew.
     pub keep_eps: bool,
-    /// DDIM steps from timestep `t` to `t - ⌊T / steps⌋`, which is not the next timestep it visits unless the spacing divides evenly.
+    /// DDIM steps from timestep `t` to `t - ⌊T / steps⌋`, which is not the next timestep it visits unless the spacing
+    /// divides evenly.
     pub stride: bool,
-    /// Langevin steps at the level of each row, before it is run. Their size depends on the images, so no plan can hold them.
+    /// Langevin steps at the level of each row, before it is run. Their size depends on the images, so no plan can
+    /// hold them.
     pub corrector: Option<Corrector>,
     /// The pixel values that mean black and white.
     pub pixels: (f64, f64),
@@ -65,8 +68,8 @@ pub enum Clip {
     None,
     /// Clamped to ± this.
     Range(f64),
-    /// With `s` the quantile `ratio` of an image's absolute values, kept between 1 and `max`: clamped to ±`s`, then divided by `s`
-    /// [Saharia22, section 2.3].
+    /// With `s` the quantile `ratio` of an image's absolute values, kept between 1 and `max`: clamped to ±`s`, then
+    /// divided by `s` [Saharia22, section 2.3].
     Threshold {
         /// Which quantile.
         ratio: f64,
@@ -75,8 +78,8 @@ pub enum Clip {
     },
 }
 
-/// Langevin corrector of score SDEs [Song21, Algorithm 4]: with `g` the score and `z` fresh noise, `e = 2 (snr ‖z‖ / ‖g‖)²`,
-/// `x ← x + e g + sqrt(2 e) z`; norms are of whole images, averaged over the batch.
+/// Langevin corrector of score SDEs [Song21, Algorithm 4]: with `g` the score and `z` fresh noise, `e = 2 (snr ‖z‖ /
+/// ‖g‖)²`, `x ← x + e g + sqrt(2 e) z`; norms are of whole images, averaged over the batch.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Corrector {
     /// Corrections before each step.

@@ -21,9 +21,9 @@ pub struct WriteError {
 
 /// Writes the `scheduler_config.json` of the diffusers class that has these parts.
 ///
-/// Without a solver the class is the plainest of the schedule's family: `DDPMScheduler`, `EDMEulerScheduler`, `ScoreSdeVeScheduler` or
-/// `FlowMatchEulerDiscreteScheduler`. Continuous variance-preserving schedules become the table of betas that has their levels at
-/// `t = i / 999`, which is what their networks are told there too.
+/// Without a solver the class is the plainest of the schedule's family: `DDPMScheduler`, `EDMEulerScheduler`,
+/// `ScoreSdeVeScheduler` or `FlowMatchEulerDiscreteScheduler`. Continuous variance-preserving schedules become the
+/// table of betas that has their levels at `t = i / 999`, which is what their networks are told there too.
 ///
 /// # Errors
 /// Names the part that diffusers has no word for.

@@ -4,11 +4,12 @@ use super::{Parameterization, Scaling, Told};
 use crate::{level::NoiseLevel, registry::require};
 use serde::{Deserialize, Serialize};
 
-/// Input and target have unit variance at every level, and the network's errors are amplified least [Karras22, Table 1].
+/// Input and target have unit variance at every level, and the network's errors are amplified least [Karras22, Table
+/// 1].
 ///
-/// The paper's `c_skip, c_out, c_in` are functions of `sigma / alpha` acting on `x / alpha`; with
-/// `n² = sigma² + alpha² sigma_data²` they read `skip = alpha sigma_data² / n²`, `out = sigma sigma_data / n`, `input = 1 / n`,
-/// which stays finite at pure noise. Told `ln(sigma / alpha) / 4`.
+/// The paper's `c_skip, c_out, c_in` are functions of `sigma / alpha` acting on `x / alpha`; with `n² = sigma² +
+/// alpha² sigma_data²` they read `skip = alpha sigma_data² / n²`, `out = sigma sigma_data / n`, `input = 1 / n`, which
+/// stays finite at pure noise. Told `ln(sigma / alpha) / 4`.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Edm {

@@ -4,8 +4,8 @@ use super::{Parameterization, Scaling, Told};
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
-/// `F = eps - x0`, hence `D = (x - sigma F) / (alpha + sigma)` [Liu23, Eq. 1]. The input is `x / (alpha + sigma)`, the same point
-/// on the straight path, which leaves rectified-flow levels as they are.
+/// `F = eps - x0`, hence `D = (x - sigma F) / (alpha + sigma)` [Liu23, Eq. 1]. The input is `x / (alpha + sigma)`, the
+/// same point on the straight path, which leaves rectified-flow levels as they are.
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flow {}

@@ -4,8 +4,8 @@ use super::{Parameterization, Scaling, TINY, Told};
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
-/// `F = ∇ log p(x) = -eps / sigma`, hence `D = (x + sigma² F) / alpha` by Tweedie's formula [Song21, Eq. 7; Efron11, Eq. 1.4].
-/// The input is not scaled.
+/// `F = ∇ log p(x) = -eps / sigma`, hence `D = (x + sigma² F) / alpha` by Tweedie's formula [Song21, Eq. 7; Efron11,
+/// Eq. 1.4]. The input is not scaled.
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Score {}

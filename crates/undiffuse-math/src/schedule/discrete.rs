@@ -10,7 +10,8 @@ use std::fmt::Debug;
 pub struct Terminal {
     /// Shift and scale `sqrt(alpha_bar)` so that the last timestep is pure noise [Lin24, Algorithm 1].
     pub rescale_zero_snr: bool,
-    /// Lower bound on `alpha_bar` once rescaled; diffusers' Euler and DPM-Solver use `2^-24` where a division needs it.
+    /// Lower bound on `alpha_bar` once rescaled; diffusers' Euler and DPM-Solver use `2^-24` where a division needs
+    /// it.
     pub alpha_bar_floor: f64,
 }
 

@@ -4,7 +4,8 @@ use super::discrete::{Betas, Discrete, Terminal};
 use super::linear::linspace;
 use serde::{Deserialize, Serialize};
 
-/// `beta_t = beta_start + (beta_end - beta_start) / (1 + exp(-u_t))`, `u` evenly spaced on [-6, 6] [Xu22, as in diffusers].
+/// `beta_t = beta_start + (beta_end - beta_start) / (1 + exp(-u_t))`, `u` evenly spaced on [-6, 6] [Xu22, as in
+/// diffusers].
 pub type Sigmoid = Discrete<SigmoidBetas>;
 
 /// Options of [`Sigmoid`].

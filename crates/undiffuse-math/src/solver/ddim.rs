@@ -4,8 +4,8 @@ use super::{Solver, one_step, plan_by_step, ratio};
 use crate::{level::NoiseLevel, plan::Plan, registry::require};
 use serde::{Deserialize, Serialize};
 
-/// `x' = alpha' D + sqrt(sigma'² - s²) eps_hat + s z`, `eps_hat = (x - alpha D) / sigma`, `s = eta sigma' sqrt(1 - r²)`
-/// [Song21c, Eqs. 12 and 16].
+/// `x' = alpha' D + sqrt(sigma'² - s²) eps_hat + s z`, `eps_hat = (x - alpha D) / sigma`, `s = eta sigma' sqrt(1 -
+/// r²)` [Song21c, Eqs. 12 and 16].
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ddim {

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 /// An Euler step in `sigma / alpha`, corrected by the trapezoidal rule [Karras22, Algorithm 1].
 ///
-/// With `x_e` the Euler step's end and `D_e` the denoised image there, the corrected point is
-/// `x_e + alpha' (1 - r) / (2 r) · (D_e - D)`: the correction needs no older `x`. Where `r = 0`, from pure noise and to the clean
-/// end, the Euler step stands alone.
+/// With `x_e` the Euler step's end and `D_e` the denoised image there, the corrected point is `x_e + alpha' (1 - r) /
+/// (2 r) · (D_e - D)`: the correction needs no older `x`. Where `r = 0`, from pure noise and to the clean end, the
+/// Euler step stands alone.
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Heun {}

@@ -1,9 +1,10 @@
 //! Solvers: from a list of levels to a [`Plan`].
 //!
-//! Write `r = (alpha sigma') / (alpha' sigma)` for the step from `(alpha, sigma)` to `(alpha', sigma')`: the ratio of the two `sigma / alpha`,
-//! which is `exp(-h)` with `h` half the gain in log-SNR. In `x / alpha` and `sigma / alpha` every schedule is the variance-exploding one,
-//! and the methods of the literature become the same few lines of `r`. What is left of `alpha` never stands alone in a
-//! denominator, so pure noise (`r = 0`) and the clean end need no special schedule.
+//! Write `r = (alpha sigma') / (alpha' sigma)` for the step from `(alpha, sigma)` to `(alpha', sigma')`: the ratio of
+//! the two `sigma / alpha`, which is `exp(-h)` with `h` half the gain in log-SNR. In `x / alpha` and `sigma / alpha`
+//! every schedule is the variance-exploding one, and the methods of the literature become the same few lines of `r`.
+//! What is left of `alpha` never stands alone in a denominator, so pure noise (`r = 0`) and the clean end need no
+//! special schedule.
 
 mod ddim;
 mod ddpm;
@@ -73,8 +74,8 @@ fn ratio(from: NoiseLevel, to: NoiseLevel) -> f64 {
     if top == bottom { 1.0 } else { top / bottom }
 }
 
-/// The first-order step that all of DDPM, DDIM, Euler and Euler ancestral are: keep `sqrt(sigma'² - noise²)` of the noise
-/// already in `x`, replace the rest by fresh noise.
+/// The first-order step that all of DDPM, DDIM, Euler and Euler ancestral are: keep `sqrt(sigma'² - noise²)` of the
+/// noise already in `x`, replace the rest by fresh noise.
 fn one_step(from: NoiseLevel, to: NoiseLevel, noise: f64) -> Row {
     let kept = (to.sigma * to.sigma - noise * noise).max(0.0).sqrt();
     let x = if from.sigma > 0.0 { kept / from.sigma } else { to.alpha / from.alpha };

@@ -7,8 +7,8 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// DDIM's step with `eps_hat` replaced by an Adams-Bashforth combination of the last four [Liu22, PLMS]; the first step is
-/// a Heun-like pair, as in diffusers' `skip_prk_steps = true`, so that `n` steps cost `n + 1` evaluations.
+/// DDIM's step with `eps_hat` replaced by an Adams-Bashforth combination of the last four [Liu22, PLMS]; the first
+/// step is a Heun-like pair, as in diffusers' `skip_prk_steps = true`, so that `n` steps cost `n + 1` evaluations.
 ///
 /// The combination takes the steps to be of equal length in time, whatever they are in noise.
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use super::{Ends, Point, Round, Spacing, along_sigma, ramp};
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-/// `ln(sigma / alpha)` evenly spaced, both ends included: [`Karras`](super::Karras) with `rho → ∞`. On [`Ve`](crate::schedule::Ve) these
-/// are the levels of score SDEs [Song21, Appendix C].
+/// `ln(sigma / alpha)` evenly spaced, both ends included: [`Karras`](super::Karras) with `rho → ∞`. On
+/// [`Ve`](crate::schedule::Ve) these are the levels of score SDEs [Song21, Appendix C].
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Exponential {

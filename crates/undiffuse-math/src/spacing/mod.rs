@@ -1,10 +1,10 @@
 //! Spacings: at which times a sampler looks at the image.
 //!
-//! A spacing picks [`Point`]s of a schedule, from the noisiest down; a [`Grid`] adds the level at which the walk ends, and
-//! from a grid a solver makes its [`Plan`].
+//! A spacing picks [`Point`]s of a schedule, from the noisiest down; a [`Grid`] adds the level at which the walk ends,
+//! and from a grid a solver makes its [`Plan`].
 //!
-//! On schedules that are tables the timesteps come out as diffusers computes them, rounding included; on continuous ones
-//! the same words mean their continuous counterpart.
+//! On schedules that are tables the timesteps come out as diffusers computes them, rounding included; on continuous
+//! ones the same words mean their continuous counterpart.
 
 mod exponential;
 mod karras;
@@ -28,8 +28,8 @@ use std::fmt::Debug;
 
 /// A time and the noise level that is meant by it.
 ///
-/// The two are kept together because tables interpolate: the level that a formula in sigma asks for and the time that a network
-/// is told for it are both exact here, while either would be slightly off if computed back from the other.
+/// The two are kept together because tables interpolate: the level that a formula in sigma asks for and the time that
+/// a network is told for it are both exact here, while either would be slightly off if computed back from the other.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct Point {
     /// Time in the schedule's native unit.
@@ -180,8 +180,8 @@ pub fn levels(schedule: &dyn Schedule, times: &[f64], last: Last) -> Vec<NoiseLe
     times.iter().map(|t| schedule.level(*t)).chain([last.level(schedule)]).collect()
 }
 
-/// The share of the way from noisy (0) to clean (1) for each of `steps` points; without the endpoint the last one stops
-/// a gap short of 1.
+/// The share of the way from noisy (0) to clean (1) for each of `steps` points; without the endpoint the last one
+/// stops a gap short of 1.
 fn ramp(steps: usize, endpoint: bool) -> impl Iterator<Item = f64> {
     let gaps = if endpoint { steps.saturating_sub(1).max(1) } else { steps };
     (0..steps).map(move |i| i as f64 / gaps as f64)
@@ -189,8 +189,8 @@ fn ramp(steps: usize, endpoint: bool) -> impl Iterator<Item = f64> {
 
 /// Points along a curve of `sigma / alpha`: `curve(share, sigma_max, sigma_min)` with the share of [`ramp`].
 ///
-/// Where the schedule's noisy end is pure noise its sigma is infinite: the curve then starts from a bounded one, and the
-/// first point is the schedule's own end.
+/// Where the schedule's noisy end is pure noise its sigma is infinite: the curve then starts from a bounded one, and
+/// the first point is the schedule's own end.
 fn along_sigma(
     schedule: &dyn Schedule,
     ends: Ends,

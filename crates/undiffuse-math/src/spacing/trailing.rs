@@ -4,8 +4,8 @@ use super::{Point, Spacing};
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-/// `t_i = round(T - i · T / steps) - 1` [Lin24, section 3.3]: starts at the noisiest timestep. On continuous schedules `t_i` is the noisy
-/// end of the `i`-th of `steps` equal intervals.
+/// `t_i = round(T - i · T / steps) - 1` [Lin24, section 3.3]: starts at the noisiest timestep. On continuous schedules
+/// `t_i` is the noisy end of the `i`-th of `steps` equal intervals.
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trailing {}

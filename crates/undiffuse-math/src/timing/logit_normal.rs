@@ -4,8 +4,8 @@ use super::{Timing, normal_quantile};
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-/// The share of the schedule's range of times is `1 / (1 + exp(-z))` with `z ~ N(mean, std²)` [Esser24, Eq. 19]; whole timesteps where
-/// the schedule is a table.
+/// The share of the schedule's range of times is `1 / (1 + exp(-z))` with `z ~ N(mean, std²)` [Esser24, Eq. 19]; whole
+/// timesteps where the schedule is a table.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogitNormal {

@@ -1,7 +1,7 @@
 //! Timings: which times a network is trained at.
 //!
-//! A timing maps one uniform number to a time, so that callers may stratify: `u_i = (i + u) / n` over a batch of `n` covers all
-//! levels evenly and lowers the variance of the loss [Kingma21, Appendix I.1].
+//! A timing maps one uniform number to a time, so that callers may stratify: `u_i = (i + u) / n` over a batch of `n`
+//! covers all levels evenly and lowers the variance of the loss [Kingma21, Appendix I.1].
 
 mod log_snr_uniform;
 mod logit_normal;

@@ -1,7 +1,7 @@
 //! The quantile function of the normal distribution.
 
-/// `z` with `P(Z < z) = u` for a standard normal `Z`; relative accuracy about 1e-15 (algorithm PPND16 of [Wichura88, AS 241]).
-/// Infinite at 0 and 1, NaN outside.
+/// `z` with `P(Z < z) = u` for a standard normal `Z`; relative accuracy about 1e-15 (algorithm PPND16 of [Wichura88,
+/// AS 241]). Infinite at 0 and 1, NaN outside.
 pub fn normal_quantile(u: f64) -> f64 {
     let q = u - 0.5;
     if q.abs() <= 0.425 {

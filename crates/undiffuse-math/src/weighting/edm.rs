@@ -4,8 +4,8 @@ use super::Weighting;
 use crate::{level::NoiseLevel, parameterization, parameterization::Parameterization, parameterization::Scaling};
 use serde::{Deserialize, Serialize};
 
-/// `(s² + sigma_data²) / (s · sigma_data)²` with `s = sigma / alpha`: the network of the EDM parameterization has plain mean
-/// squared error [Karras22, Table 1].
+/// `(s² + sigma_data²) / (s · sigma_data)²` with `s = sigma / alpha`: the network of the EDM parameterization has
+/// plain mean squared error [Karras22, Table 1].
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Edm {

@@ -1,7 +1,7 @@
 //! Weightings: how much an error at each noise level counts.
 //!
-//! Every one is a weight on `‖D - x0‖²`. Since `‖D - x0‖² = (sigma² / alpha²) ‖eps_hat - eps‖² = out² ‖F - F*‖²`, the same
-//! weighting means the same loss for every parameterization.
+//! Every one is a weight on `‖D - x0‖²`. Since `‖D - x0‖² = (sigma² / alpha²) ‖eps_hat - eps‖² = out² ‖F - F*‖²`, the
+//! same weighting means the same loss for every parameterization.
 
 mod edm;
 mod likelihood;
@@ -31,8 +31,8 @@ pub trait Weighting: Debug + Send + Sync {
     /// The weight at a noise level.
     ///
     /// `scaling` is that of the network's parameterization. `rate` is `|d log_snr / du|`, the inverse of the density
-    /// with which the [timing](crate::timing) draws log-SNRs: weightings that are integrals over log-SNR multiply by it
-    /// and so mean the same loss under every timing; the others ignore it.
+    /// with which the [timing](crate::timing) draws log-SNRs: weightings that are integrals over log-SNR multiply by
+    /// it and so mean the same loss under every timing; the others ignore it.
     fn weight(&self, at: NoiseLevel, scaling: &Scaling, rate: f64) -> f64;
 
     /// Whether the options make sense together.

@@ -4,8 +4,8 @@ use super::Weighting;
 use crate::{level::NoiseLevel, parameterization::Scaling, registry::require};
 use serde::{Deserialize, Serialize};
 
-/// `sigmoid(bias - log_snr)` times [`Likelihood`](super::Likelihood): a monotonic weighting of the bound, hence the bound of an
-/// augmented data distribution [Kingma23, monotonic weightings; Hoogeboom24, sigmoid loss].
+/// `sigmoid(bias - log_snr)` times [`Likelihood`](super::Likelihood): a monotonic weighting of the bound, hence the
+/// bound of an augmented data distribution [Kingma23, monotonic weightings; Hoogeboom24, sigmoid loss].
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sigmoid {
