@@ -23,6 +23,8 @@ use crate::{Options, Skipped};
 const MAGIC: &[u8; 8] = b"undiff\x01\n";
 /// Length, checksum and magic behind the JSON.
 const FOOTER: usize = 8 + 4 + 8;
+/// How the names of temporary files begin.
+const BUILDING: &str = ".building-";
 /// Pixels for each checksum.
 const CHUNK: usize = 4 << 20;
 
@@ -159,7 +161,8 @@ impl Spool {
     pub fn beside(target: &Path) -> std::io::Result<Spool> {
         let folder = target.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
-        let file = tempfile::Builder::new().prefix(".building-").suffix(".tmp").tempfile_in(folder)?;
+        remove_abandoned(folder);
+        let file = tempfile::Builder::new().prefix(BUILDING).suffix(".tmp").tempfile_in(folder)?;
         let mut spool = BufWriter::with_capacity(1 << 20, file);
         spool.write_all(MAGIC)?;
         Ok(Spool::File(spool))
@@ -220,6 +223,18 @@ impl Spool {
         let map = unsafe { Mmap::map(&handle)? };
         let length = meta.pixel_bytes();
         Ok((meta, Pixels::Mapped { map, length }))
+    }
+}
+
+/// Removes what a killed process left behind: temporary files that nobody has written to for a day.
+fn remove_abandoned(folder: &Path) {
+    let day = std::time::Duration::from_secs(24 * 3600);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| time.elapsed().ok());
+        if entry.file_name().to_string_lossy().starts_with(BUILDING) && age.is_some_and(|age| age > day) {
+            // Whether it goes or stays, the cache works.
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{self, Meta, Pixels, Spool};
 use crate::collect::{Outcome, collect, decide_size};
+use crate::error::images;
 use crate::source::{self, Source};
 use crate::{DataError, Image, Options, Skipped};
 
@@ -80,7 +81,7 @@ impl Dataset {
     /// As [`open`](Self::open).
     pub fn from_source(name: &str, source: &mut dyn Source, options: &Options) -> Result<Dataset, DataError> {
         options.check()?;
-        build(name.as_ref(), name, source, options, String::new(), None, &mut |_| {})
+        build(name.as_ref(), "program", source, options, String::new(), None, &mut |_| {})
     }
 
     /// Number of pictures.
@@ -196,7 +197,7 @@ impl Dataset {
             )
         });
         let skipped = self.meta.skipped.first().map(|first| {
-            format!("{} images were skipped (first: {}: {})", self.meta.skipped.len(), first.name, first.reason)
+            format!("skipped {} (first: {}: {})", images(self.meta.skipped.len()), first.name, first.reason)
         });
         let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped);
         found.chain(self.meta.notes.iter().cloned()).collect()

@@ -89,7 +89,7 @@ pub enum DataError {
         count: usize,
     },
     /// No picture could be decoded.
-    #[error("none of the {count} images in {} could be used:\n{}", .path.display(), reasons(.first))]
+    #[error("no usable image in {}; tried {count}:\n{}", .path.display(), reasons(.first))]
     AllFailed {
         /// The path as it was given.
         path: PathBuf,
@@ -99,8 +99,8 @@ pub enum DataError {
         first: Vec<Skipped>,
     },
     /// Some pictures could not be decoded, and `strict` forbids leaving them out.
-    #[error("{count} of the images in {} cannot be used, and --strict refuses to go on without them:\n{}\n\
-             Repair or remove them, or drop --strict to skip them", .path.display(), reasons(.first))]
+    #[error("{} in {} cannot be used, and --strict refuses to go on:\n{}\n\
+             Repair or remove them, or drop --strict to skip them", images(*.count), .path.display(), reasons(.first))]
     Strict {
         /// The path as it was given.
         path: PathBuf,
@@ -150,6 +150,11 @@ impl DataError {
     pub(crate) fn corrupt(path: &Path, problem: impl Into<String>) -> Self {
         DataError::Corrupt { path: path.to_path_buf(), problem: problem.into() }
     }
+}
+
+/// `"1 image"`, `"2 images"`.
+pub(crate) fn images(count: usize) -> String {
+    if count == 1 { "1 image".into() } else { format!("{count} images") }
 }
 
 fn ignored_clause(ignored: &usize) -> String {

@@ -49,6 +49,6 @@ pub use self::png::{encode_png, read_png_text};
 pub use contact::contact_sheet;
 pub use dataset::{Dataset, Progress, Stage};
 pub use error::{DataError, Skipped};
-pub use options::{Cache, Limits, Options};
+pub use options::{Cache, Limits, Options, parse_color};
 pub use report::{ChannelStats, ClassCount, Report, Spread};
 pub use split::{HeldOut, Split};

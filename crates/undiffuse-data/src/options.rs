@@ -74,6 +74,34 @@ impl Default for Options {
     }
 }
 
+/// A colour by name (`white`, `black`, `grey`) or by value (`#rrggbb`, `#rgb`, `r,g,b`), as `--background` takes it.
+///
+/// # Errors
+/// [`DataError::Option`] for anything else.
+pub fn parse_color(text: &str) -> Result<[u8; 3], DataError> {
+    const NAMES: &[(&str, [u8; 3])] = &[("white", [255; 3]), ("black", [0; 3]), ("grey", [128; 3]), ("gray", [128; 3])];
+    let text = text.trim().to_lowercase();
+    // `from_str_radix` alone would take a sign.
+    let is_hex = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
+    let hex = |digits: &str| u32::from_str_radix(digits, 16).ok().filter(|_| is_hex(digits));
+    let bytes = |value: u32| [(value >> 16) as u8, (value >> 8) as u8, value as u8];
+    let named = NAMES.iter().find(|(name, _)| *name == text).map(|(_, color)| *color);
+    let by_value = || match text.strip_prefix('#') {
+        Some(digits) if digits.len() == 6 => hex(digits).map(bytes),
+        Some(digits) if digits.len() == 3 => hex(digits).map(|v| [v >> 8, v >> 4 & 15, v & 15].map(|d| d as u8 * 17)),
+        Some(_) => None,
+        None => {
+            let parts: Option<Vec<u8>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+            parts.and_then(|parts| parts.try_into().ok())
+        }
+    };
+    named.or_else(by_value).ok_or_else(|| DataError::Option {
+        name: "background",
+        value: text.clone(),
+        expected: "a colour is white, black, grey, #rrggbb, #rgb or three numbers from 0 to 255 such as 255,128,0",
+    })
+}
+
 /// Where the decoded pictures are kept between runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -116,5 +144,20 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits { pixels: 128_000_000, memory: 1 << 30, file: 256 << 20 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours() {
+        let good =
+            [("white", [255, 255, 255]), ("#ff8000", [255, 128, 0]), ("#F80", [255, 136, 0]), ("1, 2,3", [1, 2, 3])];
+        good.iter().for_each(|(text, color)| assert_eq!(parse_color(text).unwrap(), *color));
+        for text in ["", "#", "#12345", "#+12345", "#gggggg", "1,2", "1,2,256", "1,2,3,4", "purple", "#é0"] {
+            assert!(parse_color(text).unwrap_err().to_string().contains("`background`"), "{text}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::error::images;
 use crate::{Dataset, Skipped, duplicates};
 
 /// Names that a printed list shows before it says "and n more".
@@ -152,7 +153,7 @@ impl Report {
 
     fn warn(&mut self, originals: &[(usize, usize)]) {
         let size = self.size;
-        let share = |count: usize| format!("{count} of {} images", originals.len());
+        let share = |count: usize| format!("{count} of {}", images(originals.len()));
         let small = originals.iter().filter(|(w, h)| *w.min(h) < size).count();
         let aspect = |(w, h): &(usize, usize)| *w.max(h) as f64 / *w.min(h) as f64;
         let extreme = originals.iter().filter(|o| aspect(o) > EXTREME_ASPECT).count();
@@ -162,13 +163,13 @@ impl Report {
         let mut found = Vec::new();
         if small > 0 {
             found.push(format!(
-                "{} are smaller than {size}x{size} and were enlarged, so a model learns their blur; a smaller --size avoids it",
+                "smaller than {size}x{size} and enlarged: {}. A model learns their blur; a smaller --size avoids it",
                 share(small)
             ));
         }
         if extreme > 0 {
             found.push(format!(
-                "{} are more than twice as long as wide: less than half of each is left after the centre crop",
+                "more than twice as long as wide: {}. Less than half of each is left after the centre crop",
                 share(extreme)
             ));
         }
@@ -181,10 +182,10 @@ impl Report {
             ));
         }
         if self.unlabelled > 0 {
-            found.push(format!("{} have no class, where others have one", share(self.unlabelled)));
+            found.push(format!("without a class, where others have one: {}", share(self.unlabelled)));
         }
         if copies as f64 > MANY_DUPLICATES * originals.len() as f64 {
-            found.push(format!("{copies} images are exact copies of others: a model memorises what it sees often"));
+            found.push(format!("{} repeated exactly: a model memorises what it sees often", images(copies)));
         }
         if self.statistics.iter().all(|s| s.std < 2.0) {
             found.push("the images are almost of one colour: there is little to learn".to_string());

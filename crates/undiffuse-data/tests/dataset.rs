@@ -87,13 +87,14 @@ fn the_cache_is_used_checked_and_renewed() {
     assert_eq!(open().image(3), images[3]);
 
     let whole = fs::read(&file).unwrap();
-    let damage: [&dyn Fn(&mut Vec<u8>); 6] = [
-        &|b| b.truncate(b.len() - 1),
-        &|b| b.truncate(b.len() / 2),
-        &|b| b.clear(),
-        &|b| b[0] ^= 1,
-        &|b| b[100] ^= 1,
-        &|b| {
+    type Damage = fn(&mut Vec<u8>);
+    let damage: [Damage; 6] = [
+        |b| b.truncate(b.len() - 1),
+        |b| b.truncate(b.len() / 2),
+        |b| b.clear(),
+        |b| b[0] ^= 1,
+        |b| b[100] ^= 1,
+        |b| {
             let at = b.len() - 40;
             b[at] ^= 1;
         },
@@ -182,7 +183,10 @@ fn what_cannot_be_trained_on_is_refused() {
         fs::write(folder.path().join(format!("{i}.png")), b"x").unwrap();
     }
     let text = Dataset::open(folder.path(), &options).unwrap_err().to_string();
-    assert!(text.starts_with("none of the 5 images") && text.contains("  0.png: not an image"), "{text}");
+    assert!(
+        text.starts_with("no usable image in") && text.contains("tried 5") && text.contains("  0.png: not an image"),
+        "{text}"
+    );
     assert_eq!(text.lines().count(), 4);
     fs::write(folder.path().join("5.png"), encode_png(&colour(8, 8, 0), &[]).unwrap()).unwrap();
     let text = Dataset::open(folder.path(), &options).unwrap_err().to_string();
@@ -250,10 +254,10 @@ fn the_report_finds_what_is_wrong() {
         "1  rare",
         "1 exact copies: 00003 = 00007",
         "only 30 images",
-        "30 of 30 images are smaller than 24x24",
-        "1 of 30 images are more than twice as long as wide",
+        "smaller than 24x24 and enlarged: 30 of 30 images",
+        "more than twice as long as wide: 1 of 30 images",
         "`common` has 29 images, `rare` has 1",
-        "1 images are exact copies",
+        "1 image repeated exactly",
     ];
     expected.iter().for_each(|e| assert!(text.contains(e), "`{e}` is not in:\n{text}"));
     let json = serde_json::to_value(&report).unwrap();
@@ -283,6 +287,27 @@ fn a_split_is_stable() {
         "adding pictures reshuffled the old ones"
     );
     assert_eq!(small.split(HeldOut::Count(1000), 7).held_out.len(), 100);
+}
+
+#[test]
+fn abandoned_temporary_files_are_removed() {
+    let (data, cache) = (folder_of(&[colour(8, 8, 0), colour(8, 8, 1)]), tempfile::tempdir().unwrap());
+    let put = |name: &str, days: u64| {
+        let file = fs::File::create(cache.path().join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400)).unwrap();
+    };
+    put(".building-old.tmp", 2);
+    put(".building-new.tmp", 0);
+    put("other", 9);
+    Dataset::open(data.path(), &cached(cache.path())).unwrap();
+    let left = |name: &str| cache.path().join(name).exists();
+    assert_eq!([".building-old.tmp", ".building-new.tmp", "other"].map(left), [false, true, true]);
+}
+
+#[test]
+fn a_dataset_is_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Dataset>();
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::layout::{self, Layout, Role};
-use super::{Entry, Input, Payload, Probe, Sink, Source, SourceKind, failed};
+use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind, failed};
 use crate::{DataError, Options};
 
 pub(super) const KIND: SourceKind = SourceKind {
@@ -17,7 +17,7 @@ pub(super) const KIND: SourceKind = SourceKind {
     open,
 };
 
-fn open(path: &Path, _: &Options) -> Result<Box<dyn Source>, DataError> {
+fn open(path: &Path, _: &Options) -> Opened {
     let mut files: Vec<(String, Input)> = Vec::new();
     let mut folder = Folder { root: path.to_path_buf(), ..Folder::default() };
     let visible =

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Entry, Input, Payload, Probe, Sink, Source, SourceKind};
+use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind};
 use crate::{DataError, Image, Options};
 
 pub(super) const KIND: SourceKind = SourceKind {
@@ -31,7 +31,7 @@ fn accepts(probe: &Probe) -> bool {
     }
 }
 
-fn open(path: &Path, _: &Options) -> Result<Box<dyn Source>, DataError> {
+fn open(path: &Path, _: &Options) -> Opened {
     let images = match path.is_dir() {
         true => images_in(path),
         false => vec![images_beside(path)?],

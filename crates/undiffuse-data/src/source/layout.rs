@@ -104,14 +104,14 @@ pub(super) fn layout(
     let total = layout.pictures.len();
     if !table.files.is_empty() && described < total {
         let rest = total - described;
-        notes.push(format!("{rest} of {total} images are not in {}: nothing is known about them", table.files));
+        notes.push(format!("not in {}: {rest} of {total} images", table.files));
     }
     if table.rows.len() > described {
         let missing = table.rows.len() - described;
         let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let first = table.rows.keys().find(|name| !known.contains(name.as_str()));
         let first = first.map(|name| format!(" (first: {name})")).unwrap_or_default();
-        notes.push(format!("{missing} rows of {} name images that are not there{first}", table.files));
+        notes.push(format!("rows of {} that name missing images: {missing}{first}", table.files));
     }
     layout.notes = notes;
     Ok(layout)
@@ -150,9 +150,7 @@ fn read_tables(
     }
     let files = tables.iter().map(|&i| names[i].as_str()).collect::<Vec<_>>().join(", ");
     if repeated > 0 {
-        notes.push(format!(
-            "{repeated} further captions in {files} belong to images that already have one; the first counts"
-        ));
+        notes.push(format!("further captions in {files} for images that have one: {repeated}. The first counts"));
     }
     Ok(Tables { rows, files })
 }
@@ -253,7 +251,7 @@ mod tests {
         };
         assert_eq!(found.pictures, [expect(0, Some("L"), "one"), expect(2, None, "two")]);
         assert_eq!(found.ignored, 1);
-        assert!(found.notes[0].contains("1 of 2 images are not in cat/metadata.jsonl"), "{:?}", found.notes);
+        assert!(found.notes[0].contains("not in cat/metadata.jsonl: 1 of 2 images"), "{:?}", found.notes);
         assert!(found.notes[1].contains("first: cat/gone.png"), "{:?}", found.notes);
     }
 

@@ -105,6 +105,9 @@ impl Input {
     }
 }
 
+/// What opening a source gives.
+type Opened = Result<Box<dyn Source>, DataError>;
+
 /// A kind of source.
 pub struct SourceKind {
     /// Its name in messages and logs.
@@ -114,7 +117,7 @@ pub struct SourceKind {
     /// Whether the path looks like one.
     accepts: fn(&Probe) -> bool,
     /// Opens it without reading pictures.
-    open: fn(&Path, &Options) -> Result<Box<dyn Source>, DataError>,
+    open: fn(&Path, &Options) -> Opened,
 }
 
 /// Every kind of source. The first that accepts a path opens it, so the more specific come first.

@@ -9,7 +9,7 @@ use ::tar::Archive;
 use flate2::read::MultiGzDecoder;
 
 use super::layout::{self, Layout, Role};
-use super::{Entry, Input, Payload, Probe, Sink, Source, SourceKind, failed};
+use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind, failed};
 use crate::{DataError, Options};
 
 pub(super) const KIND: SourceKind =
@@ -20,7 +20,7 @@ fn accepts(probe: &Probe) -> bool {
     !probe.is_folder && (signed || probe.ends_with(&[".tar", ".tar.gz", ".tgz"]))
 }
 
-fn open(path: &Path, options: &Options) -> Result<Box<dyn Source>, DataError> {
+fn open(path: &Path, options: &Options) -> Opened {
     let gzipped = Probe::new(path)?.gzipped;
     let inputs = vec![Input::of(path)?];
     let limit = options.limits.file;
@@ -37,15 +37,21 @@ struct Tar {
     layout: Option<Layout>,
 }
 
+/// One file of the archive, while it passes by.
+struct Member<'a> {
+    /// Its place among the files.
+    number: usize,
+    name: String,
+    size: u64,
+    content: &'a mut dyn Read,
+}
+
 /// Largest sidecar that is kept while the archive is listed.
 const SIDECAR_LIMIT: u64 = 64 << 20;
 
 impl Tar {
-    /// Calls `each` with the number, name, size and content of every file, in the order of the archive.
-    fn walk(
-        &self,
-        each: &mut dyn FnMut(usize, String, u64, &mut dyn Read) -> std::io::Result<bool>,
-    ) -> Result<(), DataError> {
+    /// Calls `each` for every file, in the order of the archive, until it returns false.
+    fn walk(&self, each: &mut dyn FnMut(Member) -> std::io::Result<bool>) -> Result<(), DataError> {
         let file = File::open(&self.path).map_err(|e| DataError::io(&self.path, e))?;
         let buffered = BufReader::with_capacity(1 << 16, file);
         let reader: Box<dyn Read> = match self.gzipped {
@@ -62,7 +68,7 @@ impl Tar {
                 }
                 let name = layout::clean(&String::from_utf8_lossy(&member.path_bytes()));
                 let size = member.size();
-                if !each(number, name, size, &mut member)? {
+                if !each(Member { number, name, size, content: &mut member })? {
                     return Ok(());
                 }
                 number += 1;
@@ -84,7 +90,7 @@ impl Tar {
         }
         let mut names = Vec::new();
         let mut sidecars: HashMap<usize, Vec<u8>> = HashMap::new();
-        self.walk(&mut |number, name, size, content| {
+        self.walk(&mut |Member { number, name, size, content }| {
             if matches!(layout::role(&name), Role::Table | Role::Text) && size <= SIDECAR_LIMIT {
                 let mut bytes = Vec::new();
                 content.read_to_end(&mut bytes)?;
@@ -105,7 +111,7 @@ impl Source for Tar {
         let layout = self.read_layout()?;
         let mut pictures = layout.pictures.into_iter().peekable();
         let limit = self.limit;
-        self.walk(&mut |number, name, size, content| {
+        self.walk(&mut |Member { number, name, size, content }| {
             let Some(picture) = pictures.next_if(|p| p.file == number) else {
                 return Ok(pictures.peek().is_some());
             };

@@ -8,7 +8,7 @@ use ::zip::ZipArchive;
 use ::zip::result::ZipError;
 
 use super::layout::{self, Layout, Role};
-use super::{Entry, Input, Payload, Probe, Sink, Source, SourceKind, failed};
+use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind, failed};
 use crate::{DataError, Options};
 
 pub(super) const KIND: SourceKind = SourceKind {
@@ -20,7 +20,7 @@ pub(super) const KIND: SourceKind = SourceKind {
 
 type Archive = ZipArchive<BufReader<File>>;
 
-fn open(path: &Path, options: &Options) -> Result<Box<dyn Source>, DataError> {
+fn open(path: &Path, options: &Options) -> Opened {
     let file = File::open(path).map_err(|e| DataError::io(path, e))?;
     let damaged = |e: ZipError| {
         DataError::corrupt(path, format!("{e}. A download that broke off looks like this: fetch the archive again"))
