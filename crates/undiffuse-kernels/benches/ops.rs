@@ -1,7 +1,8 @@
 //! Times every operation at the shapes of the reference network: `cargo bench -p undiffuse-kernels`.
 //!
-//! Prints one line an operation: name, milliseconds (the median), GFLOP/s of the textbook arithmetic (Winograd does
-//! less of it). `RAYON_NUM_THREADS` chooses the threads; an argument keeps only the names that contain it.
+//! Prints one line an operation: name, then milliseconds and GFLOP/s of the textbook arithmetic (Winograd does less of
+//! it), for the median and for the best run, then CPU time, which says most on a busy
+//! machine. `RAYON_NUM_THREADS` chooses the threads; an argument keeps only the names that contain it.
 //! `torch_ops.py` beside this file sets the same operations of PyTorch against it.
 
 use std::time::{Duration, Instant};
@@ -48,16 +49,35 @@ impl Bench {
             return;
         }
         f();
-        let (begin, mut times) = (Instant::now(), vec![]);
+        let (begin, cpu, mut times) = (Instant::now(), cpu_seconds(), vec![]);
         while times.len() < 5 || (begin.elapsed() < Duration::from_millis(500) && times.len() < 2000) {
             let start = Instant::now();
             f();
             times.push(start.elapsed().as_secs_f64());
         }
+        let cpu = (cpu_seconds() - cpu) / times.len() as f64;
         times.sort_by(f64::total_cmp);
-        let median = times[times.len() / 2];
-        println!("{name}\t{:.4}\t{:.0}", median * 1e3, flops / median / 1e9);
+        let [median, best] = [times[times.len() / 2], times[0]];
+        let rate = |seconds| flops / seconds / 1e9;
+        println!(
+            "{name}\t{:.4}\t{:.0}\t{:.4}\t{:.0}\t{:.4}",
+            median * 1e3,
+            rate(median),
+            best * 1e3,
+            rate(best),
+            cpu * 1e3
+        );
     }
+}
+
+/// The time that all threads of this process have spent on a CPU, where Linux tells; else zero.
+fn cpu_seconds() -> f64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    threads
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
+        .sum::<f64>()
+        / 1e9
 }
 
 fn random(n: usize) -> Vec<f32> {
@@ -74,7 +94,7 @@ fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
     let bench = Bench { filter };
     println!("# level {:?}, {} threads", simd_level(), rayon::current_num_threads());
-    println!("# operation\tms\tGFLOP/s");
+    println!("# operation\tmedian ms\tGFLOP/s\tbest ms\tGFLOP/s\tCPU ms of all threads");
     for [batch, c_in, c_out, size, kernel, stride] in CONVOLUTIONS {
         let pad = [kernel / 2; 4];
         let shape = Conv2d { batch, c_in, h: size, w: size, c_out, kernel: (kernel, kernel), stride, pad };

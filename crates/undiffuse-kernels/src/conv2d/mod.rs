@@ -3,10 +3,10 @@
 //! `y[n, o, p, q] = bias[o] + Σ_{c, i, j} weight[o, c, i, j] · x[n, c, p·stride + i − top, q·stride + j − left]`,
 //! with zeros outside of the image.
 //!
-//! 3×3 convolutions of stride 1 and padding 1 with enough channels use Winograd's algorithm; all others are lowered to
-//! a matrix product. The choice looks at the size of one image alone.
+//! 3×3 convolutions of stride 1 and padding 1 with enough input channels use Winograd's algorithm, all others a matrix
+//! product over the taps of the filter. The choice looks at channels and filter alone.
 
-mod lowered;
+mod taps;
 mod winograd;
 
 use crate::sums::sum_planes;
@@ -84,6 +84,37 @@ impl Conv2d {
     }
 }
 
+/// The two products of a tensor with a filter bank.
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    /// `y` from `x`.
+    Forward,
+    /// `dx` from `dy`.
+    Data,
+}
+
+/// The filter bank as a product in one direction sees it.
+#[derive(Clone, Copy)]
+struct Bank {
+    /// Channels that come out, and from one to the next in the weights.
+    outs: usize,
+    out_stride: usize,
+    /// Channels that go in, and from one to the next in the weights.
+    ins: usize,
+    in_stride: usize,
+}
+
+impl Direction {
+    fn bank(self, shape: &Conv2d) -> Bank {
+        let of_plane = shape.kernel.0 * shape.kernel.1;
+        let (c_out, out_stride, c_in, in_stride) = (shape.c_out, shape.taps(), shape.c_in, of_plane);
+        match self {
+            Direction::Forward => Bank { outs: c_out, out_stride, ins: c_in, in_stride },
+            Direction::Data => Bank { outs: c_in, out_stride: in_stride, ins: c_out, in_stride: out_stride },
+        }
+    }
+}
+
 /// Writes `y`.
 ///
 /// # Panics
@@ -95,7 +126,7 @@ pub fn forward(shape: &Conv2d, x: &[f32], weight: &[f32], bias: Option<&[f32]>, 
     } else if winograd::serves(shape) {
         winograd::forward(shape, x, weight, bias, y);
     } else {
-        lowered::forward(shape, x, weight, bias, y);
+        taps::forward(shape, x, weight, bias, y);
     }
 }
 
@@ -110,7 +141,7 @@ pub fn backward_data(shape: &Conv2d, dy: &[f32], weight: &[f32], dx: &mut [f32])
     } else if winograd::serves(shape) {
         winograd::backward_data(shape, dy, weight, dx);
     } else {
-        lowered::backward_data(shape, dy, weight, dx);
+        taps::backward_data(shape, dy, weight, dx);
     }
 }
 
@@ -128,7 +159,7 @@ pub fn backward_weight(shape: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32], db
     } else if winograd::serves(shape) {
         winograd::backward_weight(shape, x, dy, dw);
     } else {
-        lowered::backward_weight(shape, x, dy, dw);
+        taps::backward_weight(shape, x, dy, dw);
     }
 }
 

@@ -5,18 +5,17 @@
 
 use std::sync::OnceLock;
 
+#[allow(unsafe_code)] // the view of lanes as plain numbers
+mod lanes;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // the intrinsics, and the calls into functions compiled for them
 mod x86;
 
+pub(crate) use lanes::{Lanes, flat, flat_mut};
+
 /// The number of lanes of a vector, at every level.
 pub(crate) const LANES: usize = 16;
-
-/// Sixteen numbers that fill one cache line: the unit of every scratch buffer.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[repr(C, align(64))]
-pub(crate) struct Lanes(pub [f32; LANES]);
 
 /// The vector instructions of one level.
 ///

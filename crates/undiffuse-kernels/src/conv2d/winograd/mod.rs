@@ -9,7 +9,7 @@ mod tiles;
 mod transform;
 mod weight;
 
-use super::Conv2d;
+use super::{Bank, Conv2d, Direction};
 use crate::blocks::{Block, Extent, planes_per_task, split};
 use crate::gemm;
 use crate::panel::{padded, panels};
@@ -26,9 +26,10 @@ const PAIR: usize = 2;
 /// Transformed numbers of a strip, about: a share of the second-level cache.
 const STRIP: usize = 1 << 17;
 
-/// Whether this algorithm serves a convolution: below 12 channels too much of its vectors would be padding.
+/// Whether this algorithm serves a convolution. With fewer than 12 input channels too much of its vectors would be
+/// padding, and there is less for it to save.
 pub(super) fn serves(shape: &Conv2d) -> bool {
-    shape.kernel == (3, 3) && shape.stride == 1 && shape.pad == [1; 4] && shape.c_in.min(shape.c_out) >= 12
+    shape.kernel == (3, 3) && shape.stride == 1 && shape.pad == [1; 4] && shape.c_in >= 12
 }
 
 /// How an image is cut into strips: images, and rows of tiles, of a strip.
@@ -36,15 +37,6 @@ fn strip_size(grid: Grid, channels: usize) -> (usize, usize) {
     let tiles = (STRIP / (POINTS * padded(channels))).clamp(16, 64);
     let strips = grid.tiles().div_ceil(tiles).min(grid.down);
     ((tiles / grid.tiles()).max(1), grid.down.div_ceil(strips))
-}
-
-/// The two products of a tensor with a filter bank.
-#[derive(Clone, Copy, PartialEq)]
-enum Direction {
-    /// `y` from `x`: channels of `weight` are summed.
-    Forward,
-    /// `dx` from `dy`: outputs of `weight` are summed, and taps are mirrored.
-    Data,
 }
 
 /// Writes `y`.
@@ -58,10 +50,7 @@ pub(super) fn backward_data(shape: &Conv2d, dy: &[f32], weight: &[f32], dx: &mut
 }
 
 fn convolve(shape: &Conv2d, direction: Direction, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    let (c_in, c_out) = match direction {
-        Direction::Forward => (shape.c_in, shape.c_out),
-        Direction::Data => (shape.c_out, shape.c_in),
-    };
+    let Bank { ins: c_in, outs: c_out, .. } = direction.bank(shape);
     let grid = Grid::new(shape.h, shape.w);
     let depth = padded(c_in);
     let pair = PAIR * POINTS * depth;
@@ -94,12 +83,7 @@ impl Kernel for Filters<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { shape, direction, weight, first_panel, depth, to } = self;
-        let (c_in, c_out) = (shape.c_in, shape.c_out);
-        // From an output channel to the next, from an input channel to the next, and how many there are of each.
-        let (out_stride, in_stride, outs, ins) = match direction {
-            Direction::Forward => (c_in * 9, 9, c_out, c_in),
-            Direction::Data => (9, c_in * 9, c_in, c_out),
-        };
+        let Bank { outs, out_stride, ins, in_stride } = direction.bank(shape);
         let width = to.len() / (POINTS * depth);
         for panel in 0..width {
             let first = (first_panel + panel) * LANES;
