@@ -1,3 +1,39 @@
-fn main() {
-    println!("Hello, world!");
+//! The `undiffuse` program: arguments in, one command run, the right exit code out.
+
+mod commands;
+mod common;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Most of a training step's time that is not arithmetic is memory being handed out and taken back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Train diffusion models on your own images, sample from them, and watch the ink spread and un-spread.
+#[derive(Parser)]
+#[command(name = "undiffuse", version, arg_required_else_help = true, max_term_width = 100)]
+struct Program {
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+fn main() -> ExitCode {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(e) => {
+            // Help and version are no failures; clap knows which is which.
+            let _ = e.print();
+            return ExitCode::from(e.exit_code() as u8);
+        }
+    };
+    match program.command.run() {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::from(common::exit_code(&e))
+        }
+    }
 }

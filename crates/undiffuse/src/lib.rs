@@ -1,14 +1,15 @@
-pub fn add(left: u64, right: u64) -> u64 {
-    left + right
-}
+//! Diffusion models: train, sample, keep.
+pub mod denoise;
+pub mod device;
+mod files;
+pub mod image;
+pub mod model;
+pub mod sample;
+pub mod train;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_works() {
-        let result = add(2, 2);
-        assert_eq!(result, 4);
-    }
-}
+pub use burn;
+pub use files::FileError;
+pub use model::Model;
+pub use undiffuse_data as data;
+pub use undiffuse_math as math;
+pub use undiffuse_nn as nn;

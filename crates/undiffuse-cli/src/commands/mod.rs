@@ -1,0 +1,33 @@
+//! One file a command; this table is all that `main` knows of them.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+macro_rules! commands {
+    ($($(#[doc = $doc:literal])+ $module:ident $variant:ident;)+) => {
+        $(mod $module;)+
+
+        /// What the program can do.
+        #[derive(Subcommand)]
+        pub enum Command {
+            $($(#[doc = $doc])+ $variant($module::Args),)+
+        }
+
+        impl Command {
+            /// Runs the command.
+            pub fn run(self) -> anyhow::Result<ExitCode> {
+                match self {
+                    $(Command::$variant(args) => $module::run(args),)+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Train a model on a folder of images (or, with no words, on the bundled ones)
+    train Train;
+    /// Make new pictures with a trained model
+    sample Sample;
+}

@@ -1,0 +1,85 @@
+//! What several commands share: exit codes, devices, threads, interruption.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use undiffuse::burn::tensor::Device;
+
+/// Exit codes: what went wrong, for scripts.
+pub const FAILED: u8 = 1;
+/// The command line or a configuration was wrong.
+pub const USAGE: u8 = 2;
+/// Interrupted by Ctrl-C, with the state saved.
+pub const INTERRUPTED: u8 = 130;
+
+/// An error that lies in what was asked for, not in doing it.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// A usage error as an `anyhow` error.
+pub fn usage(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Usage(message.into()))
+}
+
+/// The exit code that belongs to an error.
+pub fn exit_code(e: &anyhow::Error) -> u8 {
+    use undiffuse::{device::DeviceError, train};
+    let wrong_request = e.is::<Usage>()
+        || e.is::<DeviceError>()
+        || e.is::<train::ConfigError>()
+        || matches!(
+            e.downcast_ref::<train::TrainError>(),
+            Some(train::TrainError::Config(_) | train::TrainError::Exists(_) | train::TrainError::NoRun(_))
+        );
+    if wrong_request { USAGE } else { FAILED }
+}
+
+/// `--device` and `--threads`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Machine {
+    /// Where to compute: cpu, or cuda:0, vulkan:0, … when built with that feature
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// CPU threads; all cores when not given. Results do not depend on it
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+impl Machine {
+    /// Opens the device and sets the number of threads for the whole program.
+    pub fn open(&self) -> anyhow::Result<Device> {
+        if let Some(threads) = self.threads {
+            if threads == 0 {
+                return Err(usage("--threads must be at least 1"));
+            }
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+            pool.context("cannot start the threads")?;
+        }
+        Ok(undiffuse::device::open(&self.device)?)
+    }
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Turns Ctrl-C and a polite kill into a flag; a second one ends the program at once.
+pub fn catch_interrupt() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+/// Whether an interruption was asked for.
+pub fn interrupted() -> bool {
+    STOP.load(Ordering::SeqCst)
+}

@@ -1,0 +1,80 @@
+//! Plain progress lines, for logs and pipes.
+
+use std::time::{Duration, Instant};
+
+use undiffuse::train::{Event, Started, Step};
+
+/// Prints a run's events as lines, steps at most every few seconds.
+pub struct Lines {
+    last: Option<Instant>,
+    loss: f64,
+    every: Duration,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { last: None, loss: f64::NAN, every: Duration::from_secs(5) }
+    }
+}
+
+impl Lines {
+    /// Prints what `event` is worth.
+    pub fn show(&mut self, event: &Event) {
+        match event {
+            Event::Started(started) => self.started(started),
+            Event::Planned { until, images_per_second } => {
+                println!("speed {images_per_second:.0} images/s: training for {until} images");
+            }
+            Event::Step(step) => self.step(step),
+            Event::Validated { nimg, loss } => println!("{nimg:>9} images  validation loss {loss:.4}"),
+            Event::Preview(preview) => println!("{:>9} images  samples: {}", preview.nimg, preview.path.display()),
+            Event::Saved { nimg, path } => println!("{nimg:>9} images  saved {}", path.display()),
+            Event::Finished { nimg, model } => println!("{nimg:>9} images  done: {}", model.display()),
+        }
+    }
+
+    fn started(&self, s: &Started) {
+        let colour = if s.channels == 1 { "grey" } else { "colour" };
+        println!("{} pictures, {}×{} {colour}, {} held out", s.images, s.size, s.size, s.held_out);
+        if !s.classes.is_empty() {
+            println!("{} classes: {}", s.classes.len(), s.classes.join(", "));
+        }
+        println!("network of {:.2} M parameters; run folder {}", s.parameters as f64 / 1e6, s.run.display());
+        if s.nimg > 0 {
+            println!("resumed at {} images", s.nimg);
+        }
+        for warning in &s.warnings {
+            println!("warning: {warning}");
+        }
+    }
+
+    fn step(&mut self, s: &Step) {
+        self.loss = if self.loss.is_nan() { s.loss } else { self.loss * 0.98 + s.loss * 0.02 };
+        let finished = s.until.is_some_and(|until| s.nimg >= until);
+        if self.last.is_some_and(|last| last.elapsed() < self.every) && !finished {
+            return;
+        }
+        self.last = Some(Instant::now());
+        let left = match s.until {
+            Some(until) if s.images_per_second > 0.0 => {
+                let seconds = until.saturating_sub(s.nimg) as f64 / s.images_per_second;
+                format!("of {until}  {} left", duration(seconds))
+            }
+            _ => "measuring the speed".to_owned(),
+        };
+        println!(
+            "{:>9} images  loss {:.4}  {:.0} images/s  lr {:.1e}  {left}",
+            s.nimg, self.loss, s.images_per_second, s.lr
+        );
+    }
+}
+
+/// `1h02m`, `3m05s`, `12s`.
+pub fn duration(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match (s / 3600, s / 60 % 60, s % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s:02}s"),
+        (h, m, _) => format!("{h}h{m:02}m"),
+    }
+}

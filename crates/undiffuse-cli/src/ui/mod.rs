@@ -1,0 +1,3 @@
+//! What a person sees while something runs.
+
+pub mod lines;

@@ -1,0 +1,46 @@
+//! Keeping the guess of the clean picture where pictures can be.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use undiffuse_math::diffusers::Clip;
+
+use super::{At, Cond, Denoise};
+
+/// A denoiser whose guess is clipped to the range of pictures, or thresholded per picture.
+pub struct Clipped<D> {
+    /// The denoiser.
+    pub inner: D,
+    /// The rule.
+    pub clip: Clip,
+}
+
+impl<D: Denoise> Denoise for Clipped<D> {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
+        let guess = self.inner.denoise(x, at, cond);
+        match self.clip {
+            Clip::None => guess,
+            Clip::Range(limit) => guess.clamp(-limit, limit),
+            Clip::Threshold { ratio, max } => dynamic_threshold(guess, ratio, max),
+        }
+    }
+
+    fn device(&self) -> Device {
+        self.inner.device()
+    }
+}
+
+/// Dynamic thresholding [Saharia22, §2.3]: each picture is clipped at the `ratio` quantile of its
+/// absolute values, kept within [1, max], and divided by it.
+fn dynamic_threshold(x: Tensor<4>, ratio: f64, max: f64) -> Tensor<4> {
+    let (dims, device) = (x.dims(), x.device());
+    let per_image = dims[1..].iter().product::<usize>();
+    let mut values = x.into_data().try_into_vec_as::<f32>().expect("pictures are float tensors");
+    for image in values.chunks_mut(per_image.max(1)) {
+        let mut magnitudes: Vec<f32> = image.iter().map(|v| v.abs()).collect();
+        magnitudes.sort_by(f32::total_cmp);
+        let at = ratio * (magnitudes.len() - 1) as f64;
+        let (low, high) = (magnitudes[at.floor() as usize], magnitudes[at.ceil() as usize]);
+        let limit = (low + (high - low) * at.fract() as f32).clamp(1.0, max as f32);
+        image.iter_mut().for_each(|v| *v = v.clamp(-limit, limit) / limit);
+    }
+    Tensor::from_data(TensorData::new(values, dims), &device)
+}

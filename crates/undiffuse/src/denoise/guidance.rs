@@ -1,0 +1,34 @@
+//! Classifier-free guidance.
+
+use burn::tensor::{Device, Tensor};
+
+use super::{At, Cond, Denoise};
+
+/// `D = D(∅) + scale · (D(class) − D(∅))` [Ho22, Eq. 6]: 1 is the plain conditional model, more
+/// trades variety for likeness to the class. Both guesses run as one batch.
+pub struct Guided<D> {
+    /// The class-conditional denoiser.
+    pub inner: D,
+    /// The label that stands for "no class".
+    pub null: u32,
+    /// Guidance scale.
+    pub scale: f64,
+}
+
+impl<D: Denoise> Denoise for Guided<D> {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
+        let labels = match &cond.labels {
+            Some(labels) if self.scale != 1.0 => labels,
+            _ => return self.inner.denoise(x, at, cond),
+        };
+        let n = labels.len();
+        let both = Cond { labels: Some(labels.iter().copied().chain(std::iter::repeat_n(self.null, n)).collect()) };
+        let guess = self.inner.denoise(Tensor::cat(vec![x.clone(), x], 0), &[at, at].concat(), &both);
+        let (with, without) = (guess.clone().narrow(0, 0, n), guess.narrow(0, n, n));
+        without.clone() + (with - without) * self.scale
+    }
+
+    fn device(&self) -> Device {
+        self.inner.device()
+    }
+}

@@ -1,0 +1,62 @@
+//! Denoisers: anything that guesses the clean picture from a noisy one, `D(x_t, level) → x0`.
+//!
+//! A network becomes a denoiser through its parameterisation ([`Network`]); guidance, clipping and
+//! inpainting wrap a denoiser and are denoisers themselves, so that samplers know only this trait.
+
+mod clip;
+mod guidance;
+mod inpaint;
+mod network;
+
+pub use clip::Clipped;
+pub use guidance::Guided;
+pub use inpaint::Inpaint;
+pub use network::Network;
+
+use burn::tensor::{Device, Tensor};
+use undiffuse_math::prelude::{NoiseLevel, Row};
+
+/// What a batch of pictures should show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cond {
+    /// One class index per picture; `None` for models without classes.
+    pub labels: Option<Vec<u32>>,
+}
+
+impl Cond {
+    /// The same class for every one of `n` pictures.
+    pub fn class(label: u32, n: usize) -> Self {
+        Self { labels: Some(vec![label; n]) }
+    }
+}
+
+/// The noise level of one picture, and the time that a network is to be told for it where a plan
+/// knows better than the schedule's inverse.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct At {
+    /// The noise level.
+    pub level: NoiseLevel,
+    /// The schedule's time.
+    pub time: Option<f64>,
+}
+
+impl From<NoiseLevel> for At {
+    fn from(level: NoiseLevel) -> Self {
+        Self { level, time: None }
+    }
+}
+
+impl From<&Row> for At {
+    fn from(row: &Row) -> Self {
+        Self { level: row.level, time: row.time }
+    }
+}
+
+/// A guess of the clean picture.
+pub trait Denoise {
+    /// `x [B, C, H, W]` noisy pictures, `at [B]` their noise levels → the guess of `x0 [B, C, H, W]`.
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4>;
+
+    /// Where the tensors live.
+    fn device(&self) -> Device;
+}

@@ -1,0 +1,46 @@
+//! A network read through its parameterisation.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use undiffuse_math::draw::told;
+use undiffuse_math::prelude::{ParameterizationKind, Scaling, ScheduleKind};
+use undiffuse_nn::{Labels, UNet2DModel};
+
+use super::{At, Cond, Denoise};
+
+/// `D(x, level) = skip · x + out · F(input · x, told)` [Karras22, Eq. 7].
+#[derive(Debug)]
+pub struct Network<'a> {
+    /// The network `F`.
+    pub network: &'a UNet2DModel,
+    /// The schedule, for networks that are told the time.
+    pub schedule: &'a ScheduleKind,
+    /// How `F` is read.
+    pub parameterization: &'a ParameterizationKind,
+}
+
+/// One number per picture, shaped to multiply pictures.
+fn per_image(values: impl Iterator<Item = f64>, device: &Device) -> Tensor<4> {
+    let values: Vec<f32> = values.map(|v| v as f32).collect();
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n, 1, 1, 1]), device)
+}
+
+impl Denoise for Network<'_> {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
+        let device = x.device();
+        let [_, c, _, _] = x.dims();
+        let scalings: Vec<Scaling> = at.iter().map(|at| self.parameterization.scaling(at.level)).collect();
+        let factor = |of: fn(&Scaling) -> f64| per_image(scalings.iter().map(of), &device);
+        let told: Vec<f32> =
+            scalings.iter().zip(at).map(|(s, at)| told(&**self.schedule, s, at.level, at.time) as f32).collect();
+        let labels = cond.labels.as_ref().map(|l| Labels::Number(l.iter().map(|&l| l as f32).collect()));
+        let y = self.network.forward(x.clone() * factor(|s| s.input), &told, labels.as_ref());
+        // Networks with a learned variance answer twice as many channels; the first half is the mean.
+        let y = if y.dims()[1] > c { y.narrow(1, 0, c) } else { y };
+        x * factor(|s| s.skip) + y * factor(|s| s.out)
+    }
+
+    fn device(&self) -> Device {
+        self.network.device()
+    }
+}

@@ -1,0 +1,326 @@
+//! A trained model: a diffusers pipeline folder with a `UNet2DModel`.
+//!
+//! ```text
+//! my-model/
+//!   model_index.json
+//!   unet/config.json
+//!   unet/diffusion_pytorch_model.safetensors
+//!   scheduler/scheduler_config.json
+//!   undiffuse.json                 what diffusers has no word for: see `Card`
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use undiffuse_math::diffusers::{self, Recipe};
+use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
+use undiffuse_math::solver::Ddim;
+use undiffuse_math::spacing::{GridError, Trailing};
+use undiffuse_nn::{UNet2DConfig, UNet2DModel, unet::ConfigError, weights};
+
+use crate::denoise::{Clipped, Denoise, Guided, Network};
+use crate::files::{self, FileError};
+
+/// The diffusers release whose formats are written.
+const DIFFUSERS: &str = "0.42.1";
+
+/// What a model folder knows beyond diffusers' words; the file `undiffuse.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Card {
+    /// Version of this file's format.
+    pub format: u32,
+    /// Names of the classes, in the order of their labels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// The label that means "no class", for guidance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub null_class: Option<u32>,
+    /// How this model is best sampled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<SampleDefaults>,
+    /// The exact process, only when diffusers' scheduler file says something else or nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// Where the model comes from: program, data, run, seed, images seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
+}
+
+/// What a network was trained on: the schedule, and what it answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// (α, σ)(t).
+    pub schedule: ScheduleKind,
+    /// How the network is read.
+    pub parameterization: ParameterizationKind,
+}
+
+/// Sampling settings that go with a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleDefaults {
+    /// How to step.
+    pub solver: SolverKind,
+    /// Which times.
+    pub spacing: SpacingKind,
+    /// Number of steps.
+    pub steps: usize,
+    /// Classifier-free guidance scale; 1 is none.
+    pub guidance: f64,
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// Program and version.
+    pub program: String,
+    /// Name of the data.
+    pub data: String,
+    /// SHA-256 of the decoded training pixels and labels.
+    pub data_fingerprint: String,
+    /// Pictures that the model was trained on.
+    pub data_images: usize,
+    /// The preset that the training started from.
+    pub preset: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Pictures seen in training.
+    pub images_seen: u64,
+    /// Relative width of the weights' average.
+    pub ema: f64,
+    /// Loss on held-out pictures at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
+}
+
+/// A model folder that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Nothing there.
+    #[error("there is no model at `{0}`: give a diffusers folder (with `unet/` and `scheduler/`) or a run made by `undiffuse train`")]
+    NotFound(PathBuf),
+    /// A training run that has not produced a model yet.
+    #[error("the run at `{0}` has no model yet: continue it with `undiffuse train --resume {0}`")]
+    Unfinished(PathBuf),
+    /// A file is missing or unreadable.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// `config.json` describes no network of ours.
+    #[error("`{path}`: {source}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConfigError,
+    },
+    /// The weights do not fit.
+    #[error(transparent)]
+    Weights(#[from] weights::WeightsError),
+    /// Only pickled weights are there.
+    #[error("`{0}` holds pickled weights, which can run code when read: save the model with safe_serialization=True (safetensors)")]
+    Pickle(PathBuf),
+    /// The scheduler's file describes nothing of ours.
+    #[error("`{path}`: {problem}")]
+    Scheduler {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// `undiffuse.json` is broken.
+    #[error("`{path}` is damaged: {problem}; restore it, or delete it to go by the diffusers files alone")]
+    Card {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A network and all that is needed to sample from it.
+#[derive(Debug)]
+pub struct Model {
+    /// The network.
+    pub network: UNet2DModel,
+    /// Schedule, parameterisation, and how to sample.
+    pub recipe: Recipe,
+    /// The rest.
+    pub card: Card,
+}
+
+impl Model {
+    /// Loads a diffusers pipeline folder, or the model inside a run folder.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, ModelError> {
+        let folder = locate(path.as_ref())?;
+        let card = read_card(&folder)?;
+        let recipe = match (&card.process, read_recipe(&folder)) {
+            (None, recipe) => recipe?,
+            (Some(Process { schedule, parameterization }), recipe) => {
+                let fallback =
+                    |_| Recipe::new(schedule.clone(), parameterization.clone(), Trailing::default(), Ddim::default());
+                let (schedule, parameterization) = (schedule.clone(), parameterization.clone());
+                Recipe { schedule, parameterization, ..recipe.unwrap_or_else(fallback) }
+            }
+        };
+        Ok(Self { network: load_network(&folder, device)?, recipe, card })
+    }
+
+    /// Writes the folder; an interruption leaves the old one or the new one.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
+        files::write_folder(path.as_ref(), |folder| self.write(folder))
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), ModelError> {
+        let mut config = self.network.config().clone();
+        config.diffusers_version = Some(DIFFUSERS.into());
+        let Recipe { schedule, parameterization, clip, .. } = &self.recipe;
+        let scheduler = diffusers::write(schedule, parameterization, None, None, *clip).ok();
+        let told = scheduler.as_ref().and_then(|value| Recipe::from_value(value).ok());
+        let exact = told.is_some_and(|r| r.schedule == *schedule && r.parameterization == *parameterization);
+        let process =
+            (!exact).then(|| Process { schedule: schedule.clone(), parameterization: parameterization.clone() });
+        let card = Card { format: 1, process, ..self.card.clone() };
+        let pretty = |value: &serde_json::Value| format!("{value:#}\n");
+        let make = |part: &str| {
+            let folder = folder.join(part);
+            std::fs::create_dir_all(&folder).map_err(files::at("create", &folder)).map(|()| folder)
+        };
+        if let Some(scheduler) = scheduler {
+            let class = scheduler["_class_name"].as_str().unwrap_or_default();
+            let index = json!({
+                "_class_name": "DDPMPipeline",
+                "_diffusers_version": DIFFUSERS,
+                "scheduler": ["diffusers", class],
+                "unet": ["diffusers", "UNet2DModel"],
+            });
+            files::write(&folder.join("model_index.json"), pretty(&index).as_bytes())?;
+            files::write(&make("scheduler")?.join("scheduler_config.json"), pretty(&scheduler).as_bytes())?;
+        }
+        let unet = make("unet")?;
+        let weights = weights::to_bytes(&weights::export(&self.network), &[("format", "pt")]);
+        files::write(&unet.join("config.json"), config.to_json().as_bytes())?;
+        files::write(&unet.join(WEIGHTS), &weights)?;
+        let card = serde_json::to_value(&card).expect("a card of numbers and names serialises");
+        files::write(&folder.join("undiffuse.json"), pretty(&card).as_bytes())?;
+        Ok(())
+    }
+
+    /// The model as a denoiser: its network through its parameterisation, clipped as its scheduler
+    /// says, with classifier-free guidance of `guidance` when it has classes.
+    pub fn denoiser(&self, guidance: f64) -> Box<dyn Denoise + '_> {
+        let network = Network {
+            network: &self.network,
+            schedule: &self.recipe.schedule,
+            parameterization: &self.recipe.parameterization,
+        };
+        match self.card.null_class {
+            Some(null) => {
+                Box::new(Clipped { inner: Guided { inner: network, null, scale: guidance }, clip: self.recipe.clip })
+            }
+            None => Box::new(Clipped { inner: network, clip: self.recipe.clip }),
+        }
+    }
+
+    /// The plan of these settings on the model's schedule.
+    ///
+    /// # Errors
+    /// No steps, or more than the schedule has timesteps.
+    pub fn plan(&self, settings: &SampleDefaults) -> Result<Plan, GridError> {
+        self.recipe_for(settings).plan(settings.steps)
+    }
+
+    /// The model's recipe with the solver and spacing of `settings`; what belongs to the model's own
+    /// solver alone stays only with that solver.
+    fn recipe_for(&self, settings: &SampleDefaults) -> Recipe {
+        let recipe = self.recipe.clone();
+        let recipe = match settings.solver == recipe.solver {
+            true => recipe,
+            false => recipe.with_solver(settings.solver.clone()),
+        };
+        match settings.spacing == recipe.spacing {
+            true => recipe,
+            false => recipe.with_spacing(settings.spacing.clone()),
+        }
+    }
+
+    /// `[C, H, W]` of the model's pictures.
+    pub fn shape(&self) -> [usize; 3] {
+        let config = self.network.config();
+        let (h, w) = config.sample_size.map_or((32, 32), |s| s.height_width());
+        [config.in_channels, h, w]
+    }
+
+    /// How this model is sampled unless asked otherwise.
+    pub fn sample_defaults(&self) -> SampleDefaults {
+        self.card.sample.clone().unwrap_or_else(|| SampleDefaults {
+            solver: self.recipe.solver.clone(),
+            spacing: self.recipe.spacing.clone(),
+            steps: 50,
+            guidance: 1.0,
+        })
+    }
+}
+
+const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+
+/// The model folder that `path` means: itself, or `model/` inside a run.
+pub fn locate(path: &Path) -> Result<PathBuf, ModelError> {
+    if path.join("unet/config.json").is_file() || path.join("config.json").is_file() {
+        return Ok(path.to_owned());
+    }
+    let inside = path.join("model");
+    if inside.join("unet/config.json").is_file() {
+        return Ok(inside);
+    }
+    match path.join(crate::train::CONFIG_FILE).is_file() {
+        true => Err(ModelError::Unfinished(path.to_owned())),
+        false => Err(ModelError::NotFound(path.to_owned())),
+    }
+}
+
+/// The bare network of a pipeline folder, or of a folder that holds nothing but a network.
+pub fn load_network(folder: &Path, device: &Device) -> Result<UNet2DModel, ModelError> {
+    let unet = folder.join("unet");
+    let folder = if unet.is_dir() { unet } else { folder.to_owned() };
+    let path = folder.join("config.json");
+    let fail = |source| ModelError::Config { path: path.clone(), source };
+    let config = UNet2DConfig::from_json(&files::read_text(&path)?).map_err(fail)?;
+    let blank = UNet2DModel::new(&config, device).map_err(fail)?;
+    Ok(weights::load(blank, &find_weights(&folder)?)?)
+}
+
+fn find_weights(folder: &Path) -> Result<PathBuf, ModelError> {
+    let usual = folder.join(WEIGHTS);
+    if usual.is_file() {
+        return Ok(usual);
+    }
+    let with_ending = |ending: &str| {
+        let entries = std::fs::read_dir(folder).ok()?;
+        entries.filter_map(|e| Some(e.ok()?.path())).find(|p| p.to_string_lossy().ends_with(ending))
+    };
+    match (with_ending(".safetensors"), with_ending(".bin")) {
+        (Some(other), _) => Ok(other),
+        (None, Some(pickle)) => Err(ModelError::Pickle(pickle)),
+        // Reading the usual name gives the message that it is missing.
+        (None, None) => Ok(usual),
+    }
+}
+
+fn read_card(folder: &Path) -> Result<Card, ModelError> {
+    let path = folder.join("undiffuse.json");
+    if !path.is_file() {
+        return Ok(Card::default());
+    }
+    serde_json::from_str(&files::read_text(&path)?)
+        .map_err(|e| ModelError::Card { path: path.clone(), problem: e.to_string() })
+}
+
+fn read_recipe(folder: &Path) -> Result<Recipe, ModelError> {
+    let path = folder.join("scheduler/scheduler_config.json");
+    Recipe::from_json(&files::read_text(&path)?).map_err(|e| ModelError::Scheduler { path, problem: e.to_string() })
+}

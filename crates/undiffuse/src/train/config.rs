@@ -1,0 +1,301 @@
+//! The configuration of a training run: one TOML file in which everything is written down.
+//!
+//! A configuration is layered: a preset, then a person's file, then the command line's options and
+//! `--set key=value`; each layer is a partial TOML table over the one before, and all of them pass
+//! through the same types here. The result is written into the run.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use undiffuse_math::{
+    parameterization::ParameterizationKind, schedule::ScheduleKind, timing::TimingKind, weighting::WeightingKind,
+};
+
+use super::network::NetworkConfig;
+use super::presets;
+use crate::model::SampleDefaults;
+
+/// Everything that decides a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Version of this format: 1.
+    pub version: u32,
+    /// The preset that this configuration started from.
+    pub preset: String,
+    /// The pictures.
+    pub data: DataConfig,
+    /// The network.
+    pub network: NetworkConfig,
+    /// The diffusion process and what the network learns of it.
+    pub noise: NoiseConfig,
+    /// The training loop.
+    pub train: TrainConfig,
+    /// How the model is sampled unless asked otherwise.
+    pub sample: SampleDefaults,
+}
+
+/// `[data]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataConfig {
+    /// Folder, archive or idx file.
+    pub path: String,
+    /// Side in pixels; 0 means the pictures' own where that is sensible.
+    pub size: usize,
+    /// 1 grey, 3 colour; 0 means by the pictures.
+    pub channels: usize,
+    /// RGB colour behind transparent pixels.
+    pub background: [u8; 3],
+    /// Mirror half of the pictures.
+    pub flip: bool,
+    /// Refuse data with pictures that cannot be decoded.
+    pub strict: bool,
+    /// Train one model for all classes, told which one it paints.
+    pub classes: bool,
+    /// Share of the pictures kept out of training for the validation loss.
+    pub held_out: f64,
+}
+
+/// `[noise]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoiseConfig {
+    /// (α, σ)(t).
+    pub schedule: ScheduleKind,
+    /// What the network answers.
+    pub parameterization: ParameterizationKind,
+    /// Weight of `‖D − x₀‖²` by noise level.
+    pub weighting: WeightingKind,
+    /// Distribution of the training times.
+    pub timing: TimingKind,
+}
+
+/// How the learning rate ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LrSchedule {
+    /// Stays after the warm-up.
+    Constant,
+    /// Falls to zero along half a cosine.
+    Cosine,
+    /// Falls to zero along a straight line.
+    Linear,
+}
+
+/// `[train]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Length: exactly one of `budget`, `images`, `epochs` (empty or 0 means not given).
+    pub budget: String,
+    /// Length in pictures seen.
+    pub images: u64,
+    /// Length in passes over the data.
+    pub epochs: f64,
+    /// Pictures per optimiser step.
+    pub batch: usize,
+    /// Parts that a batch is computed in, to save memory.
+    pub accumulate: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// How the learning rate ends.
+    pub lr_schedule: LrSchedule,
+    /// Pictures over which the learning rate rises.
+    pub warmup_images: u64,
+    /// AdamW's decays.
+    pub betas: [f64; 2],
+    /// AdamW's ε.
+    pub eps: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest norm of the gradient; 0 is no limit.
+    pub clip: f64,
+    /// Relative widths of the weights' averages; the first is the model's.
+    pub ema: Vec<f64>,
+    /// Share of labels replaced by "no class", which guidance needs.
+    pub label_dropout: f64,
+    /// Seconds between checkpoints.
+    pub checkpoint_seconds: u64,
+    /// Sample grids and validations along the run, the last at its end.
+    pub previews: u32,
+}
+
+/// A configuration that cannot be used: every problem at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+impl ConfigError {
+    fn one(message: impl Into<String>) -> Self {
+        Self(vec![message.into()])
+    }
+}
+
+impl Config {
+    /// The resolved TOML text.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a config of numbers and names serialises")
+    }
+
+    /// Parses a resolved configuration.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        resolve(text.parse::<Table>().map_err(|e| ConfigError::one(e.to_string()))?)
+    }
+
+    /// Starts from `preset`, then lays over it a file and `key=value` settings.
+    pub fn layered(preset: &str, file: Option<&Path>, settings: &[String]) -> Result<Self, ConfigError> {
+        let mut layers = Vec::new();
+        let mut preset = preset.to_owned();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| ConfigError::one(format!("cannot read the config `{}`: {e}", path.display())))?;
+            let table: Table =
+                text.parse().map_err(|e| ConfigError::one(format!("`{}` is not TOML: {e}", path.display())))?;
+            if let Some(Value::String(name)) = table.get("preset") {
+                preset = name.clone();
+            }
+            layers.push(table);
+        }
+        let mut problems = Vec::new();
+        for setting in settings {
+            match parse_setting(setting) {
+                Ok(table) => layers.push(table),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        let mut table = presets::table(&preset).map_err(ConfigError::one)?;
+        for layer in layers {
+            merge(&mut table, layer);
+        }
+        table.insert("preset".into(), Value::String(preset));
+        resolve(table)
+    }
+
+    /// Finds every value that cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, message: String| {
+            if !holds {
+                problems.push(message);
+            }
+        };
+        let t = &self.train;
+        require(self.version == 1, format!("version = {}: this program reads version 1", self.version));
+        require(t.batch >= 1, "train.batch must be at least 1".into());
+        require(
+            t.accumulate >= 1 && t.batch.max(1) % t.accumulate.max(1) == 0,
+            format!("train.accumulate = {} must divide train.batch = {}", t.accumulate, t.batch),
+        );
+        require(t.lr > 0.0 && t.lr.is_finite(), format!("train.lr = {} must be a positive number", t.lr));
+        let in_unit = |x: f64| (0.0..1.0).contains(&x);
+        require(t.betas.iter().all(|&b| in_unit(b)), format!("train.betas = {:?} must be in [0, 1)", t.betas));
+        require(t.eps > 0.0, format!("train.eps = {} must be positive", t.eps));
+        require(t.weight_decay >= 0.0, format!("train.weight_decay = {} must not be negative", t.weight_decay));
+        require(t.clip >= 0.0, format!("train.clip = {} must not be negative", t.clip));
+        require(
+            !t.ema.is_empty() && t.ema.iter().all(|&w| w > 0.0 && w < 0.28),
+            format!("train.ema = {:?} needs at least one relative width, each between 0 and 0.28", t.ema),
+        );
+        require(in_unit(t.label_dropout), format!("train.label_dropout = {} must be in [0, 1)", t.label_dropout));
+        require(
+            (0.0..=0.5).contains(&self.data.held_out),
+            format!("data.held_out = {} must be in [0, 0.5]", self.data.held_out),
+        );
+        require(self.sample.steps >= 1, "sample.steps must be at least 1".into());
+        let lengths = [!t.budget.is_empty(), t.images > 0, t.epochs > 0.0];
+        require(
+            lengths.iter().filter(|&&given| given).count() == 1,
+            "give the length of the training once: train.budget, train.images or train.epochs".into(),
+        );
+        if !t.budget.is_empty()
+            && let Err(problem) = super::length::parse_duration(&t.budget)
+        {
+            problems.push(format!("train.budget: {problem}"));
+        }
+        problems.extend(self.network.problems());
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+}
+
+/// `train.lr=3e-4` as a nested table. Values are TOML; what is not TOML is a string.
+fn parse_setting(setting: &str) -> Result<Table, String> {
+    let (key, value) =
+        setting.split_once('=').ok_or_else(|| format!("`{setting}` is not of the form key=value, such as train.lr=3e-4"))?;
+    let value = format!("v = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("v"))
+        .unwrap_or_else(|| Value::String(value.trim().to_owned()));
+    let value = key.trim().rsplit('.').fold(value, |value, part| {
+        let mut table = Table::new();
+        table.insert(part.trim().to_owned(), value);
+        Value::Table(table)
+    });
+    match value {
+        Value::Table(table) => Ok(table),
+        _ => Err(format!("`{setting}` has no key")),
+    }
+}
+
+/// Lays `over` on `table`: tables merge, everything else replaces. Giving one length of the run
+/// takes the others back.
+fn merge(table: &mut Table, over: Table) {
+    const LENGTHS: [&str; 3] = ["budget", "images", "epochs"];
+    if let Some(given) = LENGTHS.iter().find(|key| over.contains_key(**key)) {
+        for key in LENGTHS.iter().filter(|key| *key != given) {
+            if let Some(old) = table.get_mut(*key) {
+                *old = if *key == "budget" { Value::String(String::new()) } else { Value::Integer(0) };
+            }
+        }
+    }
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            // A part's options belong to its kind, so another kind starts afresh.
+            (Some(Value::Table(old)), Value::Table(new)) if !new.contains_key("kind") => merge(old, new),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+/// The typed configuration, with every unknown key named.
+fn resolve(mut table: Table) -> Result<Config, ConfigError> {
+    let mut problems = Vec::new();
+    // Whole numbers are numbers: `train.lr=1` is not a type error.
+    if let Some(Value::Table(train)) = table.get_mut("train") {
+        for key in ["epochs", "lr", "eps", "weight_decay", "clip", "label_dropout"] {
+            if let Some(value) = train.get_mut(key)
+                && let Value::Integer(n) = *value
+            {
+                *value = Value::Float(n as f64);
+            }
+        }
+    }
+    let reference = presets::table(presets::DEFAULT).map_err(ConfigError::one)?;
+    let parsed = serde_ignored::deserialize(Value::Table(table), |path| {
+        let path = path.to_string();
+        let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+        let known = section.split('.').filter(|s| !s.is_empty()).try_fold(&reference, |t, part| t.get(part)?.as_table());
+        let known = known.map(|t| t.keys().cloned().collect::<Vec<_>>().join(", ")).unwrap_or_default();
+        problems.push(format!("unknown key `{path}` in the config; known there: {known}"));
+    });
+    match parsed {
+        Ok(config) if problems.is_empty() => {
+            let config: Config = config;
+            config.check().map(|()| config)
+        }
+        Ok(config) => {
+            let config: Config = config;
+            problems.extend(config.check().err().into_iter().flat_map(|e| e.0));
+            Err(ConfigError(problems))
+        }
+        Err(e) => {
+            problems.push(format!("the config does not fit: {}", e.to_string().trim()));
+            Err(ConfigError(problems))
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Everything random about one step, as a function of the seed and of how many pictures were seen.
+//!
+//! Nothing here has a state: picture number `n` of a run always gets the same place in the data,
+//! mirror, time, noise and label, so a resumed run draws what an uninterrupted one would have drawn.
+
+use rayon::prelude::*;
+use undiffuse_data::Dataset;
+use undiffuse_math::{draw::Draw, noise};
+
+use super::config::NoiseConfig;
+
+/// What a random number is for; part of its stream.
+#[derive(Clone, Copy)]
+enum Use {
+    Order = 1,
+    Flip = 2,
+    Time = 3,
+    Noise = 4,
+    Label = 5,
+}
+
+impl Use {
+    fn stream(self, counter: u64) -> u64 {
+        (self as u64) << 56 | counter
+    }
+}
+
+/// The noisy pictures of a batch and what the network should answer.
+#[derive(Clone, Debug, Default)]
+pub struct Draws {
+    /// What goes into the network `[B, C, H, W]`, already scaled by the parameterisation.
+    pub input: Vec<f32>,
+    /// What should come out `[B, C, H, W]`.
+    pub target: Vec<f32>,
+    /// What the network is told about the noise `[B]`.
+    pub told: Vec<f32>,
+    /// Class labels `[B]`, for models with classes.
+    pub labels: Option<Vec<f32>>,
+    /// Weight of each picture's squared error `[B]`.
+    pub weights: Vec<f32>,
+}
+
+/// Draws batches from one dataset.
+pub struct Drawer<'a> {
+    /// The pictures.
+    pub data: &'a Dataset,
+    /// Which of them are trained on.
+    pub indices: &'a [usize],
+    /// The process.
+    pub noise: &'a NoiseConfig,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Mirror half of the pictures.
+    pub flip: bool,
+    /// The label for "no class" and the share of labels that it replaces.
+    pub null_label: Option<(u32, f64)>,
+}
+
+impl Drawer<'_> {
+    /// The batch of pictures number `from..from + count` of a run, part of an optimiser step that
+    /// begins at `step_from` and has `batch` pictures, over whose times a stratified sample is spread.
+    pub fn train(&self, order: &mut Order, from: u64, count: usize, step_from: u64, batch: usize) -> Draws {
+        let numbers: Vec<u64> = (from..from + count as u64).collect();
+        let indices: Vec<usize> = numbers.iter().map(|&n| self.indices[order.place(self, n)]).collect();
+        let flips = numbers.iter().map(|&n| self.flip && self.uniform(Use::Flip, n) < 0.5).collect::<Vec<_>>();
+        let offset = self.uniform(Use::Time, step_from);
+        let at = |n: u64| ((n - step_from) as f64 + offset) / batch as f64;
+        let labels = |n: u64, index: usize| match self.null_label {
+            Some((null, share)) if self.uniform(Use::Label, n) < share => Some(null),
+            _ => self.data.label(index),
+        };
+        self.draw(&numbers, &indices, &flips, at, labels)
+    }
+
+    /// The batch of held-out pictures `indices`, with times spread evenly over `total` and noise that
+    /// is the same at every validation. `from` is the first one's number.
+    pub fn validation(&self, indices: &[usize], from: usize, total: usize) -> Draws {
+        // Numbers above any that training reaches.
+        let numbers: Vec<u64> = (0..indices.len()).map(|i| 1 << 55 | (from + i) as u64).collect();
+        let at = |n: u64| ((n & !(1 << 55)) as f64 + 0.5) / total as f64;
+        self.draw(&numbers, indices, &vec![false; indices.len()], at, |_, index| self.data.label(index))
+    }
+
+    fn uniform(&self, what: Use, counter: u64) -> f64 {
+        noise::uniform(self.seed, what.stream(counter), 0)
+    }
+
+    fn draw(
+        &self,
+        numbers: &[u64],
+        indices: &[usize],
+        flips: &[bool],
+        at: impl Fn(u64) -> f64,
+        label: impl Fn(u64, usize) -> Option<u32>,
+    ) -> Draws {
+        let mut input = Vec::new();
+        self.data.batch(indices, flips, &mut input);
+        let NoiseConfig { schedule, parameterization, weighting, timing } = self.noise;
+        let each: Vec<Draw> = numbers
+            .iter()
+            .map(|&n| Draw::new(&**schedule, &**parameterization, &**weighting, &**timing, at(n)))
+            .collect();
+        let labels = self.null_label.map(|(null, _)| {
+            numbers.iter().zip(indices).map(|(&n, &i)| label(n, i).unwrap_or(null) as f32).collect()
+        });
+        let mut draws = Draws {
+            told: each.iter().map(|d| d.told as f32).collect(),
+            weights: each.iter().map(|d| d.target_weight() as f32).collect(),
+            labels,
+            target: vec![0.0; input.len()],
+            input,
+        };
+        let per_image = draws.input.len() / numbers.len().max(1);
+        draws
+            .input
+            .par_chunks_mut(per_image.max(1))
+            .zip(draws.target.par_chunks_mut(per_image.max(1)))
+            .zip(numbers.par_iter().zip(&each))
+            .for_each(|((input, target), (&n, Draw { level, scaling: s, .. }))| {
+                noise::normal(self.seed, Use::Noise.stream(n), 0, target);
+                let [a, b] = [s.input * level.alpha, s.input * level.sigma].map(|x| x as f32);
+                let [c, d] = [s.target_x0, s.target_eps].map(|x| x as f32);
+                for (x, e) in input.iter_mut().zip(target) {
+                    let (x0, eps) = (*x, *e);
+                    *x = a * x0 + b * eps;
+                    *e = c * x0 + d * eps;
+                }
+            });
+        draws
+    }
+}
+
+/// The order of the pictures in the current pass over the data.
+#[derive(Default)]
+pub struct Order {
+    epoch: Option<u64>,
+    order: Vec<u32>,
+}
+
+impl Order {
+    /// Where picture number `n` of a run stands among the training pictures.
+    fn place(&mut self, drawer: &Drawer, n: u64) -> usize {
+        let pictures = drawer.indices.len() as u64;
+        let epoch = n / pictures;
+        if self.epoch != Some(epoch) {
+            self.order = noise::shuffled(drawer.seed, Use::Order.stream(epoch), pictures as u32);
+            self.epoch = Some(epoch);
+        }
+        self.order[(n % pictures) as usize] as usize
+    }
+}

@@ -1,0 +1,158 @@
+//! What a training run tells its consumer.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use undiffuse_data::{DataError, Image};
+
+use super::config::ConfigError;
+use crate::files::FileError;
+use crate::model::ModelError;
+
+/// Something that happened in a run.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Everything is loaded; training begins or goes on.
+    Started(Started),
+    /// The length is now known, in pictures, from the speed that was measured.
+    Planned {
+        /// Pictures at the end.
+        until: u64,
+        /// Measured speed.
+        images_per_second: f64,
+    },
+    /// One optimiser step.
+    Step(Step),
+    /// The loss on held-out pictures.
+    Validated {
+        /// Pictures seen.
+        nimg: u64,
+        /// Mean loss.
+        loss: f64,
+    },
+    /// Samples of the model as it is now.
+    Preview(Preview),
+    /// The state is safe on disk.
+    Saved {
+        /// Pictures seen.
+        nimg: u64,
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// The planned length is reached and the model written.
+    Finished {
+        /// Pictures seen.
+        nimg: u64,
+        /// The model folder.
+        model: PathBuf,
+    },
+}
+
+/// What a run works on.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The run folder.
+    pub run: PathBuf,
+    /// Pictures that are trained on.
+    pub images: usize,
+    /// Pictures kept for validation.
+    pub held_out: usize,
+    /// Side of the pictures.
+    pub size: usize,
+    /// Channels of the pictures.
+    pub channels: usize,
+    /// Names of the classes; empty for an unconditional model.
+    pub classes: Vec<String>,
+    /// Numbers in the network.
+    pub parameters: usize,
+    /// Pictures seen before, when a run is resumed.
+    pub nimg: u64,
+    /// Warnings about the data, each a sentence.
+    pub warnings: Vec<String>,
+}
+
+/// One optimiser step; a line of `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// Number of this step, from 1.
+    pub step: u64,
+    /// Pictures seen after it.
+    pub nimg: u64,
+    /// Weighted mean squared error of the network's answer.
+    pub loss: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Learning rate of the step.
+    pub lr: f64,
+    /// Speed of the last steps.
+    pub images_per_second: f64,
+    /// Seconds since the program began with the run.
+    pub seconds: f64,
+    /// Pictures at the end, once planned.
+    #[serde(skip)]
+    pub until: Option<u64>,
+}
+
+/// Samples along the way.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// Pictures seen.
+    pub nimg: u64,
+    /// Where the grid was written.
+    pub path: PathBuf,
+    /// The grid.
+    pub grid: Image,
+}
+
+/// Why a run stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A checkpoint or model could not be read or written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The folder holds a run already.
+    #[error("`{0}` holds a run already: continue it with --resume {0}, or name another folder with --run")]
+    Exists(PathBuf),
+    /// There is no run in the folder.
+    #[error("there is no run at `{0}`: it has no config.toml")]
+    NoRun(PathBuf),
+    /// Another program is training in the folder.
+    #[error("another program is training in `{0}`")]
+    Locked(PathBuf),
+    /// The data is not what the run began with.
+    #[error("the data at `{path}` is not what this run began with (fingerprint {now}, was {before}): put the old data back, or start a new run")]
+    DataChanged {
+        /// The data.
+        path: String,
+        /// Fingerprint that the run recorded.
+        before: String,
+        /// Fingerprint now.
+        now: String,
+    },
+    /// The pictures' size and the network do not fit.
+    #[error("{0}")]
+    Network(String),
+    /// Training blew up.
+    #[error(
+        "training diverged at step {step} ({nimg} images): {what}. Lower the learning rate (--set train.lr={advice:.1e}), and continue from the last good checkpoint with --resume; it was not overwritten"
+    )]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// Pictures seen before it.
+        nimg: u64,
+        /// What was seen.
+        what: String,
+        /// A learning rate to try.
+        advice: f64,
+    },
+}

@@ -1,0 +1,111 @@
+//! How long a run is, and the learning rate along it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::LrSchedule;
+
+/// A stretch of training whose end is known. A run has one; every extension adds one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Pictures seen when this stretch was planned.
+    pub from: u64,
+    /// Pictures seen at its end.
+    pub until: u64,
+}
+
+/// The planned length of a run, the file `length.json`: written before the first step that
+/// depends on it, so that a resumed run follows the same curve.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Length {
+    /// The stretches, in order.
+    pub segments: Vec<Segment>,
+    /// The speed that the last one was planned with, in pictures a second.
+    pub images_per_second: f64,
+}
+
+impl Length {
+    /// Pictures at the end, once that is known.
+    pub fn until(&self) -> Option<u64> {
+        self.segments.last().map(|s| s.until)
+    }
+
+    /// Factor on the peak learning rate for the step that begins at `nimg`: a linear rise over
+    /// `warmup` pictures, then `schedule` over what is left of the stretch.
+    pub fn lr_factor(&self, nimg: u64, batch: u64, warmup: u64, schedule: LrSchedule) -> f64 {
+        let rise = if warmup == 0 { 1.0 } else { ((nimg + batch) as f64 / warmup as f64).min(1.0) };
+        let Some(segment) = self.segments.iter().find(|s| nimg < s.until).or(self.segments.last()) else {
+            return rise;
+        };
+        let start = segment.from.max(warmup.min(segment.until));
+        let span = (segment.until - start.min(segment.until)) as f64;
+        let done = if span > 0.0 { (nimg.saturating_sub(start) as f64 / span).min(1.0) } else { 0.0 };
+        rise * match schedule {
+            LrSchedule::Constant => 1.0,
+            LrSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+            LrSchedule::Linear => 1.0 - done,
+        }
+    }
+}
+
+/// Reads `90s`, `10m`, `1h30m`, `2h`, `1d`; a bare number is minutes.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let fail = || format!("`{text}` is not a length of time: write 90s, 10m, 1h30m or 2d");
+    let mut seconds = 0.0;
+    let mut number = String::new();
+    for c in text.trim().chars() {
+        match c {
+            '0'..='9' | '.' => number.push(c),
+            ' ' => {}
+            unit => {
+                let unit = match unit {
+                    's' => 1.0,
+                    'm' => 60.0,
+                    'h' => 3600.0,
+                    'd' => 86400.0,
+                    _ => return Err(fail()),
+                };
+                seconds += number.parse::<f64>().map_err(|_| fail())? * unit;
+                number.clear();
+            }
+        }
+    }
+    if !number.is_empty() {
+        seconds += number.parse::<f64>().map_err(|_| fail())? * 60.0;
+    }
+    if !(1.0..=1e8).contains(&seconds) {
+        return Err(format!("`{text}` is {seconds} s: give at least one second"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let seconds = |text| parse_duration(text).map(|d| d.as_secs());
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("1h30m"), Ok(5400));
+        assert_eq!(seconds("5"), Ok(300));
+        assert!(seconds("soon").is_err() && seconds("0s").is_err() && seconds("").is_err());
+    }
+
+    #[test]
+    fn the_curve_rises_falls_and_rises_again_for_an_extension() {
+        let length = Length {
+            segments: vec![Segment { from: 0, until: 1000 }, Segment { from: 1000, until: 3000 }],
+            images_per_second: 0.0,
+        };
+        let lr = |nimg| length.lr_factor(nimg, 10, 100, LrSchedule::Cosine);
+        assert_eq!(lr(0), 0.1);
+        assert_eq!(lr(100), 1.0);
+        assert!((lr(550) - 0.5).abs() < 1e-12);
+        assert!(lr(990) < 1e-3);
+        assert_eq!(lr(1000), 1.0);
+        assert!((lr(2000) - 0.5).abs() < 1e-12);
+        assert_eq!(length.lr_factor(2000, 10, 100, LrSchedule::Constant), 1.0);
+    }
+}

@@ -1,0 +1,23 @@
+//! The recipes that come with the program, one readable TOML each.
+
+use toml::Table;
+
+/// The preset that training starts from unless told otherwise.
+pub const DEFAULT: &str = "quick";
+
+macro_rules! presets {
+    ($($name:literal),+ $(,)?) => {
+        /// Every preset: its name and its TOML.
+        pub const ALL: &[(&str, &str)] = &[$(($name, include_str!(concat!("../presets/", $name, ".toml")))),+];
+    };
+}
+presets!["quick", "ddpm", "cosine-v", "edm", "flow"];
+
+/// The table of a preset, or a message that lists the names there are.
+pub fn table(name: &str) -> Result<Table, String> {
+    let Some((_, text)) = ALL.iter().find(|(known, _)| *known == name) else {
+        let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
+        return Err(format!("there is no preset `{name}`: choose from {}", names.join(", ")));
+    };
+    text.parse().map_err(|e| format!("preset {name}: {e}"))
+}

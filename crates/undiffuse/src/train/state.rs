@@ -1,0 +1,144 @@
+//! What a step changes: the weights, their averages, the optimiser's moments.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use undiffuse_nn::ops::adamw::{AdamW, adamw, square_sum};
+use undiffuse_nn::weights::Named;
+use undiffuse_nn::{Labels, UNet2DModel, params};
+
+use super::average::Average;
+use super::draws::Draws;
+
+/// The changing part of a run, and nothing else.
+pub struct State {
+    /// The network, on an autodiff device.
+    pub network: UNet2DModel,
+    /// AdamW's moments, in the module's order; untrained parameters have unused ones.
+    moments: Vec<(Tensor<1>, Tensor<1>)>,
+    /// Averages of the weights.
+    pub averages: Vec<Average>,
+}
+
+/// Gradients of one optimiser step, summed over its parts.
+#[derive(Default)]
+pub struct Accumulated(Vec<(String, Tensor<1>)>);
+
+impl State {
+    /// The state before the first step.
+    pub fn new(network: UNet2DModel, widths: &[f64]) -> Self {
+        let mut moments = Vec::new();
+        params::for_each(&network, |p| {
+            let zero = p.value.inner().zeros_like();
+            moments.push((zero.clone(), zero));
+        });
+        let averages = widths.iter().map(|&w| Average::new(w, &network)).collect();
+        Self { network, moments, averages }
+    }
+
+    /// Adds the gradients of a part of a batch to `sum` and returns the part's mean loss.
+    pub fn accumulate(&self, draws: Draws, shape: [usize; 4], sum: &mut Accumulated) -> f64 {
+        let (loss, value) = loss(&self.network, draws, shape);
+        let mut gradients: Gradients = loss.backward();
+        let mut old = std::mem::take(&mut sum.0).into_iter();
+        params::take_gradients(&self.network, &mut gradients, |name, gradient| {
+            let gradient = match old.next() {
+                Some((_, earlier)) => earlier + gradient,
+                None => gradient,
+            };
+            sum.0.push((name, gradient));
+        });
+        value
+    }
+
+    /// One AdamW step with the summed gradients; `step` counts from 1.
+    pub fn update(&mut self, gradients: Accumulated, h: &AdamW, step: u64) {
+        let mut gradients: BTreeMap<String, Tensor<1>> = gradients.0.into_iter().collect();
+        let mut moments = self.moments.iter_mut();
+        self.network = params::map(self.network.clone(), |name, value| {
+            let moments = moments.next().expect("every parameter has moments");
+            match gradients.remove(name) {
+                Some(gradient) => adamw(value, gradient, moments, h),
+                None => value,
+            }
+        });
+        for average in &mut self.averages {
+            average.update(&self.network, step);
+        }
+    }
+
+    /// Every tensor of the state, named as in a checkpoint.
+    pub fn export(&self) -> Vec<Named> {
+        let mut all = Vec::new();
+        let mut i = 0;
+        params::for_each(&self.network, |p| {
+            let mut push = |prefix: String, value: Tensor<1>| {
+                let name = format!("{prefix}.{}", p.name);
+                all.push(Named { name, shape: p.shape.clone(), values: params::to_host(value) });
+            };
+            push("raw".into(), p.value.clone().inner());
+            for (k, average) in self.averages.iter().enumerate() {
+                push(format!("average.{k}"), average.values[i].clone());
+            }
+            push("adam.m".into(), self.moments[i].0.clone());
+            push("adam.v".into(), self.moments[i].1.clone());
+            i += 1;
+        });
+        all
+    }
+
+    /// Puts a checkpoint's tensors in place; says which one is missing or of another shape.
+    pub fn import(&mut self, mut tensors: BTreeMap<String, Named>, device: &Device) -> Result<(), String> {
+        let mut problem = None;
+        let mut take = |name: String, shape: &[usize]| match tensors.remove(&name) {
+            Some(t) if t.shape == shape => Some(params::from_host(t.values, device)),
+            _ => {
+                problem.get_or_insert(format!("tensor `{name}` is missing or has another shape"));
+                None
+            }
+        };
+        let mut raw = Vec::new();
+        let mut i = 0;
+        params::for_each(&self.network, |p| {
+            raw.push(take(format!("raw.{}", p.name), &p.shape));
+            for (k, average) in self.averages.iter_mut().enumerate() {
+                if let Some(value) = take(format!("average.{k}.{}", p.name), &p.shape) {
+                    average.values[i] = value;
+                }
+            }
+            if let (Some(m), Some(v)) =
+                (take(format!("adam.m.{}", p.name), &p.shape), take(format!("adam.v.{}", p.name), &p.shape))
+            {
+                self.moments[i] = (m, v);
+            }
+            i += 1;
+        });
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
+        let mut raw = raw.into_iter();
+        self.network = params::map(self.network.clone(), |_, old| raw.next().flatten().unwrap_or(old));
+        Ok(())
+    }
+}
+
+impl Accumulated {
+    /// Norm of the summed gradient.
+    pub fn norm(&self) -> f64 {
+        self.0.iter().map(|(_, g)| square_sum(g.clone())).sum::<f64>().sqrt()
+    }
+}
+
+/// The weighted mean squared error of the network's answers, as a tensor and as a number.
+pub fn loss(network: &UNet2DModel, draws: Draws, shape: [usize; 4]) -> (Tensor<1>, f64) {
+    let device = network.device();
+    let batch = shape[0];
+    let tensor = |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
+    let labels = draws.labels.map(Labels::Number);
+    let answer = network.forward(tensor(draws.input, shape), &draws.told, labels.as_ref());
+    let error = answer - tensor(draws.target, shape);
+    let weights = tensor(draws.weights, [batch, 1, 1, 1]);
+    let loss = (error.clone() * error * weights).mean();
+    let value = loss.clone().into_scalar::<f32>() as f64;
+    (loss, value)
+}
