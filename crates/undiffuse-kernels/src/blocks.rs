@@ -1,6 +1,7 @@
 //! How work is cut into blocks of an output that a thread owns.
 
 use crate::simd::LANES;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A part of a `[batch, planes, pixels]` tensor that one thread may write.
@@ -53,4 +54,16 @@ pub(crate) fn steps(n: usize, by: usize) -> impl Iterator<Item = Range<usize>> {
 pub(crate) fn planes_per_task(planes: usize, tasks: usize) -> usize {
     let shares = rayon::current_num_threads().div_ceil(tasks.max(1));
     planes.div_ceil(shares).next_multiple_of(2 * LANES).min(planes)
+}
+
+/// Multiply-adds, or numbers moved at length, below which waking other threads takes longer than doing the work.
+pub(crate) const SMALL: usize = 1 << 21;
+
+/// Does `task` for all `tasks`, which are about `work` multiply-adds together: on all threads if that pays.
+pub(crate) fn for_each<T: Send>(tasks: Vec<T>, work: usize, task: impl Fn(T) + Sync + Send) {
+    if work < SMALL || tasks.len() < 2 {
+        tasks.into_iter().for_each(task);
+    } else {
+        tasks.into_par_iter().for_each(task);
+    }
 }

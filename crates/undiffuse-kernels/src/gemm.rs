@@ -1,4 +1,4 @@
-//! Three products of panel matrices (see [`crate::panel`]).
+//! Two products of panel matrices (see [`crate::panel`]).
 //!
 //! Every element of a result is one chain of fused multiply-adds, in the order of the inner index, that starts from
 //! zero or from what the result held. So its bits depend on nothing but its own row and column: not on the tile it
@@ -95,91 +95,6 @@ fn nn_tile<S: Simd, const MR: usize, const NV: usize>(
             let mut bv = [s.zero(); NV];
             for j in 0..NV {
                 bv[j] = s.load(&blocks[j][k].0);
-            }
-            for i in 0..MR {
-                let x = s.splat(a[i].0[k]);
-                for j in 0..NV {
-                    acc[i][j] = s.mul_add(x, bv[j], acc[i][j]);
-                }
-            }
-        }
-    }
-    store_tile(s, &acc, c, rows, row);
-    MR
-}
-
-/// `C = A · B` where row `r` of `B` is the plain numbers of `b` from `offsets[r]` on.
-///
-/// `a`: `rows × offsets.len()` in panels, their number a multiple of 16; `c`: `rows × n` in panels; `n` follows from
-/// the length of `c`.
-#[inline(always)]
-pub(crate) fn taps<S: Simd>(s: S, a: &[Lanes], offsets: &[usize], b: &[f32], c: &mut [Lanes], rows: usize) {
-    s.vectorize(Taps { a, offsets, b, c, rows });
-}
-
-struct Taps<'a> {
-    a: &'a [Lanes],
-    offsets: &'a [usize],
-    b: &'a [f32],
-    c: &'a mut [Lanes],
-    rows: usize,
-}
-
-impl Kernel for Taps<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { a, offsets, b, c, rows } = self;
-        if offsets.is_empty() {
-            c.fill(Lanes::default());
-        }
-        let width = if S::WIDE { 2 } else { 1 };
-        for (c, column) in c.chunks_mut(width * rows).zip((0..).step_by(width * LANES)) {
-            for inner in steps(offsets.len(), DEPTH) {
-                let add = inner.start > 0;
-                let a = &a[inner.start / LANES * rows..inner.end / LANES * rows];
-                let offsets = &offsets[inner];
-                let mut row = 0;
-                while row < rows {
-                    row += match (S::WIDE && c.len() == 2 * rows, S::WIDE, rows - row) {
-                        (true, _, 12..) => taps_tile::<S, 12, 2>(s, a, offsets, &b[column..], c, row, add),
-                        (true, _, 8..) => taps_tile::<S, 8, 2>(s, a, offsets, &b[column..], c, row, add),
-                        (true, _, _) => taps_tile::<S, 4, 2>(s, a, offsets, &b[column..], c, row, add),
-                        (_, true, 12..) => taps_tile::<S, 12, 1>(s, a, offsets, &b[column..], c, row, add),
-                        (_, false, 6..) => taps_tile::<S, 6, 1>(s, a, offsets, &b[column..], c, row, add),
-                        (_, _, 4..) => taps_tile::<S, 4, 1>(s, a, offsets, &b[column..], c, row, add),
-                        (_, _, _) => taps_tile::<S, 2, 1>(s, a, offsets, &b[column..], c, row, add),
-                    };
-                }
-            }
-        }
-    }
-}
-
-/// `MR` rows of `NV` panels of the result, in registers. Returns `MR`.
-#[inline(always)]
-fn taps_tile<S: Simd, const MR: usize, const NV: usize>(
-    s: S,
-    a: &[Lanes],
-    offsets: &[usize],
-    b: &[f32],
-    c: &mut [Lanes],
-    row: usize,
-    add: bool,
-) -> usize {
-    let rows = c.len() / NV;
-    let mut acc = [[s.zero(); NV]; MR];
-    if add {
-        load_tile(s, &mut acc, c, rows, row);
-    }
-    for (a, offsets) in a.chunks_exact(rows).zip(offsets.as_chunks::<LANES>().0) {
-        let a: &[Lanes; MR] = a[row..].first_chunk().expect("rows are a multiple of the smallest tile");
-        for k in 0..LANES {
-            let from = &b[offsets[k]..][..NV * LANES];
-            let mut bv = [s.zero(); NV];
-            for j in 0..NV {
-                bv[j] = s.load(from[j * LANES..].first_chunk().expect("a whole vector"));
             }
             for i in 0..MR {
                 let x = s.splat(a[i].0[k]);

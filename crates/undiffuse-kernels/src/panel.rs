@@ -78,7 +78,7 @@ pub(crate) fn pack_transposed<S: Simd>(
 pub(crate) fn load<S: Simd>(s: S, from: &[f32]) -> S::V {
     match from.first_chunk() {
         Some(whole) => s.load(whole),
-        None => s.load_or(from, 0.0),
+        None => s.load_some(from),
     }
 }
 
@@ -98,5 +98,20 @@ pub(crate) fn unpack_row<S: Simd>(s: S, from: &[Lanes], from_rows: usize, row: u
     for (p, chunk) in to.chunks_mut(LANES).enumerate() {
         let v = s.mul(s.load(&from[p * from_rows + row].0), scale);
         store(s, v, chunk);
+    }
+}
+
+/// `to = from + offset`, for as many numbers as `to` holds.
+#[inline(always)]
+pub(crate) fn copy<S: Simd>(s: S, from: &[f32], offset: f32, to: &mut [f32]) {
+    let from = &from[..to.len()];
+    let v_offset = s.splat(offset);
+    let (chunks, rest) = to.as_chunks_mut::<LANES>();
+    let (from_chunks, from_rest) = from.as_chunks::<LANES>();
+    for (to, from) in chunks.iter_mut().zip(from_chunks) {
+        s.store(s.add(s.load(from), v_offset), to);
+    }
+    if !rest.is_empty() {
+        s.store_some(s.add(s.load_some(from_rest), v_offset), rest);
     }
 }

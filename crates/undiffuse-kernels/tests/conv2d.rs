@@ -126,6 +126,25 @@ fn shapes_of_networks() {
 }
 
 #[test]
+fn images_that_take_several_strips() {
+    let conv = |c_in, c_out, h, w, kernel, stride| Conv2d {
+        batch: 2,
+        c_in,
+        h,
+        w,
+        c_out,
+        kernel: (kernel, kernel),
+        stride,
+        pad: [kernel / 2; 4],
+    };
+    check(&conv(17, 13, 130, 70, 3, 1), 3e-5);
+    check(&conv(40, 5, 66, 45, 3, 2), 1e-5);
+    check(&conv(5, 6, 101, 150, 5, 1), 2e-5);
+    check(&conv(70, 6, 40, 36, 1, 1), 1e-5);
+    check(&conv(70, 6, 64, 32, 1, 1), 1e-5);
+}
+
+#[test]
 fn a_padding_larger_than_the_filter_reads_only_zeros() {
     check(&Conv2d { batch: 1, c_in: 2, h: 2, w: 2, c_out: 3, kernel: (2, 2), stride: 2, pad: [5, 4, 3, 6] }, 2e-6);
 }

@@ -63,6 +63,12 @@ pub(crate) trait Simd: Copy {
         self.splat(0.0)
     }
 
+    /// Reads up to sixteen numbers; missing lanes are zero.
+    #[inline(always)]
+    fn load_some(self, from: &[f32]) -> Self::V {
+        self.load_or(from, 0.0)
+    }
+
     /// Reads up to sixteen numbers; missing lanes become `fill`.
     #[inline(always)]
     fn load_or(self, from: &[f32], fill: f32) -> Self::V {

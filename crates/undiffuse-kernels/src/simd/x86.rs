@@ -85,6 +85,27 @@ impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }
     }
 
+    #[inline(always)]
+    fn load_some(self, from: &[f32]) -> Self::V {
+        // SAFETY: `self` proves AVX-512F; only the lanes of the mask are read, which `from` holds.
+        unsafe { _mm512_maskz_loadu_ps(first(from.len()), from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store_some(self, v: Self::V, to: &mut [f32]) {
+        // SAFETY: `self` proves AVX-512F; only the lanes of the mask are written, which `to` holds.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), v) }
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe {
+            let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)));
+            sum8(_mm256_add_ps(_mm512_castps512_ps256(v), high))
+        }
+    }
+
     whole! {
         add(a, b) = _mm512_add_ps;
         sub(a, b) = _mm512_sub_ps;
@@ -139,6 +160,27 @@ impl Simd for Avx512 {
             }
             out
         }
+    }
+}
+
+/// The mask of the first `n` (at most sixteen) lanes.
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    assert!(n <= LANES);
+    ((1u32 << n) - 1) as __mmask16
+}
+
+/// The sum of eight lanes, halves added to halves.
+///
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+unsafe fn sum8(v: __m256) -> f32 {
+    // SAFETY: the caller promises AVX2.
+    unsafe {
+        let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+        let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+        _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
     }
 }
 
@@ -205,6 +247,12 @@ impl Simd for Avx2 {
             _mm256_storeu_ps(to.as_mut_ptr(), v[0]);
             _mm256_storeu_ps(to.as_mut_ptr().add(8), v[1]);
         }
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { sum8(_mm256_add_ps(v[0], v[1])) }
     }
 
     halves! {

@@ -1,5 +1,5 @@
-//! Convolution of any size as a matrix product over the taps of the filter, without storing the product's right-hand
-//! side: its rows are shifted views of the source planes (see [`planes`]). Lanes are pixels.
+//! Convolution of any size as a matrix product over the taps of the filter. The rows of the product's right-hand side
+//! are shifted views of the source planes (see [`planes`]), gathered for a few vectors at a time. Lanes are pixels.
 //!
 //! Both `y` and `dx` are such products. Seen from `x`, outputs step by the stride; seen from `y`, the pixels of `x`
 //! fall into `stride²` classes, each of which meets its own taps and is a product of its own.
@@ -8,18 +8,24 @@ mod planes;
 mod weight;
 
 use super::{Bank, Conv2d, Direction};
-use crate::blocks::{Block, Extent, planes_per_task, split};
+use crate::blocks::{Block, Extent, for_each, planes_per_task, split, steps};
 use crate::gemm;
 use crate::panel::{padded, panels};
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch, flat};
-use planes::{Lattice, Planes, Size, copy};
+use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch, flat, flat_mut};
+use planes::Lattice;
 use rayon::prelude::*;
 use std::ops::Range;
 pub(super) use weight::backward_weight;
 
 /// Numbers of the source planes of a task, about: a share of the second-level cache.
 const STRIP: usize = 1 << 16;
+
+/// Pixels multiplied at a time, about.
+const SPAN: usize = 256;
+
+/// Vectors of pixels gathered at a time.
+const GATHERED: usize = 2;
 
 /// A tap of the filter, and what it reads.
 #[derive(Clone, Copy, Debug)]
@@ -112,11 +118,6 @@ impl Plan {
         self.bank.ins * self.source.0 * self.source.1
     }
 
-    /// Places in a source plane up to the last output of `rows` rows of the last image.
-    fn positions(&self, size: Size, rows: usize) -> usize {
-        ((size.images - 1) * size.rows + rows) * size.pitch - self.margin.1
-    }
-
     /// Rows of the classes that cover the rows `from..to` of the output image.
     fn class_rows(&self, from: usize, to: usize) -> (usize, usize) {
         // The first class has the origin that lies highest.
@@ -137,33 +138,71 @@ impl Plan {
         (images, (all_rows.div_ceil(strips) * step).min(h))
     }
 
-    /// The planes of a source tensor for rows `first..end` of the classes.
-    fn planes<'a>(&self, source: &'a [f32], images: usize, first: usize, end: usize) -> (Planes<'a>, Size) {
-        let size = Size { images, rows: end - first + self.margin.0, pitch: self.pitch() };
-        let plane = source.len() / (images * self.bank.ins);
-        let as_it_is = self.lattices.len() == 1
-            && matches!(self.lattices[0], Lattice { step: 1, origin: (0, 0) })
-            && size.pitch == self.source.1
-            && images == 1
-            && ((end - first) * size.pitch).is_multiple_of(LANES)
-            && end * size.pitch <= plane;
+    /// The planes of a source image for rows `first..end` of the classes, `[lattice][channel][row][column]`.
+    #[inline(always)]
+    fn planes<'a, S: Simd>(
+        &self,
+        s: S,
+        image: &'a [f32],
+        first: usize,
+        end: usize,
+        copied: &'a mut [Lanes],
+    ) -> Planes<'a> {
+        let (h, w) = self.source;
+        let (rows, pitch) = (end - first + self.margin.0, self.pitch());
+        // The image itself serves if no vector of pixels reaches beyond its last row.
+        let whole_vectors = w.is_multiple_of(LANES)
+            || (end - first <= self.rows_at_once() && ((end - first) * w).is_multiple_of(LANES));
+        let as_it_is = self.lattices == [Lattice::WHOLE] && pitch == w && self.margin == (0, 0) && whole_vectors;
         if as_it_is {
-            (Planes::Direct(&source[first * size.pitch..]), Size { rows: plane / size.pitch, ..size })
-        } else {
-            let lattices: Vec<_> = self.lattices.iter().map(|l| l.at_row(first, 0)).collect();
-            (copy(source, self.bank.ins, self.source.1, &lattices, size), size)
+            return Planes { numbers: &image[first * w..], span: h * w };
         }
+        let span = rows * pitch;
+        let copied = flat_mut(copied);
+        for (lattice, planes) in self.lattices.iter().zip(copied.chunks_mut(self.bank.ins * span)) {
+            let lattice = lattice.at_row(first, 0);
+            for (plane, image) in planes.chunks_exact_mut(span).zip(image.chunks_exact(h * w)) {
+                lattice.read(s, image, w, plane, pitch, pitch);
+            }
+        }
+        // Vectors that begin at the last pixels reach beyond the last plane.
+        copied[self.lattices.len() * self.bank.ins * span..].fill(0.0);
+        Planes { numbers: copied, span }
     }
 
-    /// Where each row of a product begins in the planes, filled up to a multiple of sixteen.
-    fn offsets(&self, taps: &[Tap], size: Size) -> Vec<usize> {
-        let place = |c: usize, t: &Tap| (t.lattice * self.bank.ins + c) * size.span() + t.row * size.pitch + t.column;
+    /// A buffer for [`Self::planes`] of up to `rows` rows.
+    fn planes_buffer(&self, rows: usize) -> Scratch {
+        let numbers = self.lattices.len() * self.bank.ins * (rows + self.margin.0) * self.pitch();
+        Scratch::new(panels(numbers) + 1)
+    }
+
+    /// Where each row of a product begins in planes of `span` numbers, filled up to a multiple of sixteen.
+    fn offsets(&self, taps: &[Tap], span: usize) -> Vec<usize> {
+        let pitch = self.pitch();
+        let place = |c: usize, t: &Tap| (t.lattice * self.bank.ins + c) * span + t.row * pitch + t.column;
         let mut offsets: Vec<_> = (0..self.bank.ins).flat_map(|c| taps.iter().map(move |t| place(c, t))).collect();
         // The weights of what is filled up are zero; reading what is read anyway cannot bring in a foreign NaN.
         let first = offsets.first().copied();
         offsets.resize(padded(offsets.len()), first.unwrap_or(0));
         offsets
     }
+
+    /// Rows of a class that are multiplied at a time.
+    fn rows_at_once(&self) -> usize {
+        (SPAN / self.pitch()).max(1)
+    }
+
+    /// Numbers from the first to the last output of some rows of a class.
+    fn positions(&self, rows: usize) -> usize {
+        rows * self.pitch() - self.margin.1
+    }
+}
+
+/// Source planes.
+struct Planes<'a> {
+    numbers: &'a [f32],
+    /// From a plane to the next.
+    span: usize,
 }
 
 /// Writes `y`.
@@ -195,8 +234,9 @@ fn convolve(plan: &Plan, source: &[f32], weight: &[f32], bias: Option<&[f32]>, o
             rest = after;
         }
     });
+    let work = out.len() * plan.bank.ins * plan.classes.iter().map(|c| c.taps.len()).sum::<usize>();
     let blocks = split(out, outs, pixels, Extent { images, planes, pixels: out_rows * plan.out.1 });
-    blocks.into_par_iter().for_each(|block| {
+    for_each(blocks, work, |block| {
         let weight = &packed[block.planes.start / planes * len..][..len];
         dispatch(Convolve { plan, source, weight, rows, bias, block });
     });
@@ -235,31 +275,64 @@ impl Kernel for Convolve<'_> {
         let w = plan.out.1;
         let y = block.pixels.start / w;
         let (first, end) = plan.class_rows(y, block.pixels.end / w);
-        let source = &source[block.images.start * plan.source_len()..block.images.end * plan.source_len()];
-        let (planes, size) = plan.planes(source, block.images.len(), first, end);
-        let of_image = size.rows * size.pitch;
-        let of_class = (end - first) * size.pitch;
-        let columns = plan.positions(size, end - first);
-        let mut product = Scratch::new(panels(columns) * rows);
-        let mut line = Scratch::new(panels(of_class) + 1);
-        let mut weight = weight;
-        for class in &plan.classes {
-            let offsets = plan.offsets(&class.taps, size);
-            let (of_class_weight, after) = weight.split_at(offsets.len() / LANES * rows);
-            weight = after;
-            gemm::taps(s, of_class_weight, &offsets, planes.numbers(), &mut product, rows);
-            let to = class.to.at_row(first, y);
-            let n_planes = block.planes.len();
-            for (i, part) in block.parts.iter_mut().enumerate() {
-                let (n, plane) = (i / n_planes, i % n_planes);
-                let bias = s.splat(bias.map_or(0.0, |b| b[block.planes.start + plane]));
-                let start = n * of_image;
-                for (line, p) in line.iter_mut().zip(start / LANES..panels(columns)) {
-                    s.store(s.add(s.load(&product[p * rows + plane].0), bias), &mut line.0);
+        let depth = plan.classes.iter().map(|c| padded(c.taps.len() * plan.bank.ins)).max().unwrap_or(0);
+        let positions = plan.positions(plan.rows_at_once().min(end - first));
+        let mut buffer = plan.planes_buffer(end - first);
+        let mut gathered = Scratch::new(GATHERED * depth);
+        let mut product = Scratch::new(panels(positions) * rows);
+        let mut line = Scratch::new(panels(positions));
+        for (image, parts) in block.images.zip(block.parts.chunks_mut(block.planes.len())) {
+            let source = &source[image * plan.source_len()..][..plan.source_len()];
+            let planes = plan.planes(s, source, first, end, &mut buffer);
+            let mut weight = weight;
+            for class in &plan.classes {
+                let offsets = plan.offsets(&class.taps, planes.span);
+                let (of_class, after) = weight.split_at(offsets.len() / LANES * rows);
+                weight = after;
+                for span in steps(end - first, plan.rows_at_once()) {
+                    let from = &planes.numbers[span.start * plan.pitch()..];
+                    let positions = plan.positions(span.len());
+                    let product = &mut product[..panels(positions) * rows];
+                    multiply(s, of_class, from, &offsets, &mut gathered, product, rows);
+                    let to = class.to.at_row(first + span.start, y);
+                    for (plane, part) in parts.iter_mut().enumerate() {
+                        let bias = bias.map_or(0.0, |b| b[block.planes.start + plane]);
+                        for (line, column) in line.iter_mut().zip(product.chunks_exact(rows)) {
+                            *line = column[plane];
+                        }
+                        let line = &flat(&line)[..positions];
+                        to.write(s, line, plan.pitch(), plan.columns, bias, part, w);
+                    }
                 }
-                let line = &flat(&line)[start % LANES..][..of_class];
-                to.write(line, size.pitch, plan.columns, part, w);
             }
         }
+    }
+}
+
+/// `product = weight · views`, where row `r` of the views is `from` from `offsets[r]` on.
+#[inline(always)]
+fn multiply<S: Simd>(
+    s: S,
+    weight: &[Lanes],
+    from: &[f32],
+    offsets: &[usize],
+    gathered: &mut [Lanes],
+    product: &mut [Lanes],
+    rows: usize,
+) {
+    if offsets.is_empty() {
+        product.fill(Lanes::default());
+        return;
+    }
+    let depth = offsets.len();
+    for (i, product) in product.chunks_mut(GATHERED * rows).enumerate() {
+        let gathered = &mut gathered[..product.len() / rows * depth];
+        for (j, panel) in gathered.chunks_exact_mut(depth).enumerate() {
+            let from = &from[(i * GATHERED + j) * LANES..];
+            for (to, offset) in panel.iter_mut().zip(offsets) {
+                to.0 = *from[*offset..].first_chunk().expect("planes end with a spare vector");
+            }
+        }
+        gemm::nn(s, weight, gathered, product, rows, depth, false);
     }
 }

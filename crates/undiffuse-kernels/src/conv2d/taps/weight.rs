@@ -1,7 +1,7 @@
 //! The gradient of the weights: `dw[o, r] = Σ dy[o, pixel] · view[r, pixel]`, where `view[r]` is the shifted source plane
 //! that row `r` (a channel and a tap) of the forward product reads.
 
-use super::planes::{Lattice, Size};
+use super::planes::Lattice;
 use super::{Conv2d, Direction, Plan};
 use crate::blocks::steps;
 use crate::gemm;
@@ -52,56 +52,40 @@ impl Kernel for Accumulate<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { plan, x, dy, images, first_panel, rows, to } = self;
-        let (h, w) = plan.out;
-        let outs = plan.bank.outs;
+        let ((h, w), outs) = (plan.out, plan.bank.outs);
         let (at_once, strip) = plan.task_size();
-        let taps = &plan.classes[0].taps;
+        let most = padded(plan.positions(strip));
+        let mut buffer = plan.planes_buffer(strip);
+        let mut line = Scratch::new(panels(most + plan.margin.1));
+        let mut gradients = Scratch::zeroed(at_once * panels(most) * rows);
+        let mut views = Scratch::new(to.len() / rows * at_once * most);
         for group in steps(images.len(), at_once) {
-            let group = images.start + group.start..images.start + group.end;
-            let x = &x[group.start * plan.source_len()..group.end * plan.source_len()];
-            let dy = &dy[group.start * outs * h * w..group.end * outs * h * w];
             for span in steps(h, strip) {
-                let (planes, size) = plan.planes(x, group.len(), span.start, span.end);
-                let offsets = plan.offsets(taps, size);
-                let depth = padded(plan.positions(size, span.len()));
-                let gradients = pack_gradients(dy, outs, (h, w), &span, size, rows, depth);
-                let mut views = Scratch::new(to.len() / rows * depth);
-                for (view, offsets) in views.chunks_exact_mut(depth).zip(offsets.chunks(LANES).skip(first_panel)) {
-                    transpose_views(s, planes.numbers(), offsets, view);
+                // The images of a group follow each other along the inner index.
+                let of_image = padded(plan.positions(span.len()));
+                let depth = group.len() * of_image;
+                for (i, image) in (images.start + group.start..images.start + group.end).enumerate() {
+                    let x = &x[image * plan.source_len()..][..plan.source_len()];
+                    let planes = plan.planes(s, x, span.start, span.end, &mut buffer);
+                    let offsets = plan.offsets(&plan.classes[0].taps, planes.span);
+                    let panel_offsets = offsets.chunks(LANES).skip(first_panel);
+                    for (view, offsets) in views.chunks_exact_mut(depth).zip(panel_offsets).take(to.len() / rows) {
+                        transpose_views(s, planes.numbers, offsets, &mut view[i * of_image..][..of_image]);
+                    }
+                    let to = &mut gradients[panels(i * of_image) * rows..][..panels(of_image) * rows];
+                    let line = &mut flat_mut(&mut line)[..span.len() * plan.pitch()];
+                    for o in 0..outs {
+                        let plane = &dy[(image * outs + o) * h * w..][span.start * w..span.end * w];
+                        Lattice::WHOLE.read(s, plane, w, line, plan.pitch(), w);
+                        for (to, chunk) in to.chunks_exact_mut(rows).zip(line.chunks(LANES)) {
+                            fill(&mut to[o], chunk);
+                        }
+                    }
                 }
-                gemm::nn(s, &gradients, &views, to, rows, depth, true);
+                gemm::nn(s, &gradients, &views[..to.len() / rows * depth], to, rows, depth, true);
             }
         }
     }
-}
-
-/// The rows `span` of gradients as `rows × depth`, in the places that their outputs have in the source planes, and zeros
-/// elsewhere.
-#[inline(always)]
-fn pack_gradients(
-    dy: &[f32],
-    outs: usize,
-    (h, w): (usize, usize),
-    span: &Range<usize>,
-    size: Size,
-    rows: usize,
-    depth: usize,
-) -> Scratch {
-    let whole = Lattice { step: 1, origin: (0, 0) };
-    let of_image = size.rows * size.pitch;
-    let mut line = Scratch::new(panels(size.images * of_image));
-    let mut to = Scratch::zeroed(panels(depth) * rows);
-    for o in 0..outs {
-        let numbers = &mut flat_mut(&mut line)[..size.images * of_image];
-        for (n, numbers) in numbers.chunks_exact_mut(of_image).enumerate() {
-            let plane = &dy[(n * outs + o) * h * w..][span.start * w..span.end * w];
-            whole.read(plane, w, numbers, size.pitch, w);
-        }
-        for (p, chunk) in numbers.chunks(LANES).take(panels(depth)).enumerate() {
-            fill(&mut to[p * rows + o], chunk);
-        }
-    }
-    to
 }
 
 /// Sixteen rows of the product's right-hand side as columns.

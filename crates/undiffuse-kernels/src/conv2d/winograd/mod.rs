@@ -12,12 +12,12 @@ mod weight;
 use super::{Bank, Conv2d, Direction};
 use crate::blocks::{Block, Extent, planes_per_task, split};
 use crate::gemm;
-use crate::panel::{padded, panels};
+use crate::panel::{load, padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use rayon::prelude::*;
 use tiles::{Grid, Layout, POINTS, SIDE, Strip, inputs, outputs};
-use transform::filter_2d;
+use transform::{filter, filter_columns};
 pub(super) use weight::backward_weight;
 
 /// Panels of output channels multiplied at a time.
@@ -88,20 +88,22 @@ impl Kernel for Filters<'_> {
         for panel in 0..width {
             let first = (first_panel + panel) * LANES;
             for c in 0..ins {
-                let mut taps = [[0.0; LANES]; 9];
+                let mut block = [s.zero(); LANES];
                 for lane in 0..LANES.min(outs - first) {
-                    let from = &weight[(first + lane) * out_stride + c * in_stride..][..9];
-                    for (tap, from) in from.iter().enumerate() {
-                        taps[if direction == Direction::Data { 8 - tap } else { tap }][lane] = *from;
-                    }
+                    // Nine are wanted; what follows them is read where there is something, and not used.
+                    block[lane] = load(s, &weight[(first + lane) * out_stride + c * in_stride..]);
                 }
+                let taps = s.transpose(block);
                 let mut g = [[s.zero(); 3]; 3];
                 for tap in 0..9 {
-                    g[tap / 3][tap % 3] = s.load(&taps[tap]);
+                    g[tap / 3][tap % 3] = taps[if direction == Direction::Data { 8 - tap } else { tap }];
                 }
-                let u = filter_2d(s, g);
-                for point in 0..POINTS {
-                    s.store(u[point / 6][point % 6], &mut to[(point * width + panel) * depth + c].0);
+                let u = filter_columns(s, g);
+                for i in 0..6 {
+                    let row = filter(s, u[i]);
+                    for j in 0..6 {
+                        s.store(row[j], &mut to[((6 * i + j) * width + panel) * depth + c].0);
+                    }
                 }
             }
             for point in 0..POINTS {

@@ -3,8 +3,7 @@
 //! Sixteen channels at a time, planes are turned into a *slab*: pixels in rows, channels in lanes. There every
 //! transform works on whole vectors, and the zeros around an image are part of the slab.
 
-use super::transform::{input_2d, output_2d, output_gradient_2d};
-use crate::panel::store;
+use super::transform::{input, input_columns, output, output_columns, output_gradient, output_gradient_columns};
 use crate::scratch::Scratch;
 use crate::simd::{LANES, Lanes, Simd};
 use std::ops::Range;
@@ -118,14 +117,28 @@ fn fill_slab<S: Simd>(s: S, grid: &Grid, image: &[f32], channel: usize, slab: &m
             };
         }
         let block = s.transpose(block);
-        for v in &block[..LANES.min(end - pixel)] {
-            s.store(*v, &mut slab.lanes[at].0);
-            at += 1;
-            column += 1;
-            if column == grid.w {
-                column = 0;
-                at += slab.pitch - grid.w;
+        if pixel + LANES <= end && column + LANES <= grid.w {
+            // within a row: no index depends on data, so nothing leaves the registers
+            let to: &mut [Lanes; LANES] = slab.lanes[at..].first_chunk_mut().expect("a row of the slab");
+            for i in 0..LANES {
+                s.store(block[i], &mut to[i].0);
             }
+            at += LANES;
+            column += LANES;
+        } else {
+            for v in &block[..LANES.min(end - pixel)] {
+                if column == grid.w {
+                    column = 0;
+                    at += slab.pitch - grid.w;
+                }
+                s.store(*v, &mut slab.lanes[at].0);
+                at += 1;
+                column += 1;
+            }
+        }
+        if column == grid.w {
+            column = 0;
+            at += slab.pitch - grid.w;
         }
     }
 }
@@ -164,7 +177,7 @@ impl Layout {
 
 /// Defines the function that reads tiles of `$side × $side` pixels from planes and writes them transformed.
 macro_rules! tiles_from_planes {
-    ($(#[$doc:meta])* $name:ident, $transform:ident, $side:literal) => {
+    ($(#[$doc:meta])* $name:ident, $columns:ident, $rows:ident, $side:literal) => {
         $(#[$doc])*
         #[inline(always)]
         #[allow(clippy::too_many_arguments)]
@@ -191,9 +204,12 @@ macro_rules! tiles_from_planes {
                             d[i][j] = s.load(&from[j].0);
                         }
                     }
-                    let d = $transform(s, d);
-                    for point in 0..POINTS {
-                        s.store(d[point / 6][point % 6], &mut to[layout.at(point, to_panel) + tile].0);
+                    let d = $columns(s, d);
+                    for i in 0..6 {
+                        let row = $rows(s, d[i]);
+                        for j in 0..6 {
+                            s.store(row[j], &mut to[layout.at(6 * i + j, to_panel) + tile].0);
+                        }
                     }
                     tile += 1;
                 }
@@ -208,11 +224,11 @@ macro_rules! tiles_from_planes {
 
 tiles_from_planes!(
     /// Sixteen channels of inputs (panel `panel` of `x`, of `channels` planes), transformed.
-    inputs, input_2d, 6
+    inputs, input_columns, input, 6
 );
 tiles_from_planes!(
     /// Sixteen channels of gradients of outputs, transformed.
-    output_gradients, output_gradient_2d, 4
+    output_gradients, output_gradient_columns, output_gradient, 4
 );
 
 /// Transforms products back and writes up to sixteen channels of outputs: `parts` is `[images][channels]`, of which
@@ -237,28 +253,38 @@ pub(super) fn outputs<S: Simd>(
     for parts in parts.chunks_exact_mut(channels) {
         for (row, column) in strip.positions() {
             let mut m = [[s.zero(); 6]; 6];
-            for point in 0..POINTS {
-                m[point / 6][point % 6] = s.load(&products[point * layout.point + tile].0);
+            for i in 0..6 {
+                for j in 0..6 {
+                    m[i][j] = s.load(&products[(6 * i + j) * layout.point + tile].0);
+                }
             }
-            let y = output_2d(s, m);
+            let m = output_columns(s, m);
+            let columns = SIDE.min(w - column);
             for i in 0..SIDE.min(pixel_rows - row) {
-                for j in 0..SIDE.min(w - column) {
-                    s.store(s.add(y[i][j], bias), &mut slab[(row + i) * w + column + j].0);
+                let y = output(s, m[i]);
+                let to = &mut slab[(row + i) * w + column..][..columns];
+                for j in 0..SIDE {
+                    if j < columns {
+                        s.store(s.add(y[j], bias), &mut to[j].0);
+                    }
                 }
             }
             tile += 1;
         }
-        let end = (channel + LANES).min(channels);
         for (block, pixel) in slab.chunks_exact(LANES).zip((0..).step_by(LANES)) {
             let mut v = [s.zero(); LANES];
             for i in 0..LANES {
                 v[i] = s.load(&block[i].0);
             }
             let v = s.transpose(v);
-            for (v, part) in v.iter().zip(&mut parts[channel..end]) {
-                let to = &mut part[pixel..];
-                let len = to.len().min(LANES);
-                store(s, *v, &mut to[..len]);
+            for i in 0..LANES {
+                if let Some(part) = parts.get_mut(channel + i) {
+                    let to = &mut part[pixel..];
+                    match to.first_chunk_mut() {
+                        Some(whole) => s.store(v[i], whole),
+                        None => s.store_some(v[i], to),
+                    }
+                }
             }
         }
     }

@@ -111,13 +111,14 @@ pub(super) fn filter_gradient<S: Simd>(s: S, u: [S::V; 6]) -> [S::V; 3] {
     ]
 }
 
-/// Applies a one-dimensional transform to the columns and then to the rows of a small matrix.
-macro_rules! in_two_dimensions {
+/// Applies a one-dimensional transform to the columns of a small matrix. The rows are left to the caller, who stores
+/// each as soon as it is transformed: 36 vectors are more than there are registers.
+macro_rules! of_columns {
     ($name:ident = $one:ident: $from:literal => $to:literal) => {
-        /// The two-dimensional form of the function of the same name.
+        /// The transform of the same name, of columns.
         #[inline(always)]
-        pub(super) fn $name<S: Simd>(s: S, d: [[S::V; $from]; $from]) -> [[S::V; $to]; $to] {
-            let mut columns = [[s.zero(); $from]; $to];
+        pub(super) fn $name<S: Simd>(s: S, d: [[S::V; $from]; $from]) -> [[S::V; $from]; $to] {
+            let mut out = [[s.zero(); $from]; $to];
             for j in 0..$from {
                 let mut column = [s.zero(); $from];
                 for i in 0..$from {
@@ -125,20 +126,16 @@ macro_rules! in_two_dimensions {
                 }
                 let column = $one(s, column);
                 for i in 0..$to {
-                    columns[i][j] = column[i];
+                    out[i][j] = column[i];
                 }
-            }
-            let mut out = [[s.zero(); $to]; $to];
-            for i in 0..$to {
-                out[i] = $one(s, columns[i]);
             }
             out
         }
     };
 }
 
-in_two_dimensions!(input_2d = input: 6 => 6);
-in_two_dimensions!(output_2d = output: 6 => 4);
-in_two_dimensions!(output_gradient_2d = output_gradient: 4 => 6);
-in_two_dimensions!(filter_2d = filter: 3 => 6);
-in_two_dimensions!(filter_gradient_2d = filter_gradient: 6 => 3);
+of_columns!(input_columns = input: 6 => 6);
+of_columns!(output_columns = output: 6 => 4);
+of_columns!(output_gradient_columns = output_gradient: 4 => 6);
+of_columns!(filter_columns = filter: 3 => 6);
+of_columns!(filter_gradient_columns = filter_gradient: 6 => 3);

@@ -2,7 +2,7 @@
 //! points the sum is the product of two matrices, transformed inputs and transformed gradients.
 
 use super::tiles::{Grid, Layout, POINTS, Strip, inputs, output_gradients};
-use super::transform::filter_gradient_2d;
+use super::transform::{filter_gradient, filter_gradient_columns};
 use super::{Conv2d, PAIR, strip_size};
 use crate::blocks::steps;
 use crate::gemm;
@@ -103,15 +103,22 @@ impl Kernel for Finish<'_> {
         for (panel, dw) in dw.chunks_mut(LANES * c_in * 9).enumerate() {
             for c in 0..c_in {
                 let mut u = [[s.zero(); 6]; 6];
-                for point in 0..POINTS {
-                    u[point / 6][point % 6] = s.load(&from[(point * width + panel) * m + c].0);
-                }
-                let g = filter_gradient_2d(s, u);
-                for tap in 0..9 {
-                    let lanes = s.lanes(g[tap / 3][tap % 3]);
-                    for (dw, lane) in dw.chunks_exact_mut(c_in * 9).zip(lanes) {
-                        dw[c * 9 + tap] = lane;
+                for i in 0..6 {
+                    for j in 0..6 {
+                        u[i][j] = s.load(&from[((6 * i + j) * width + panel) * m + c].0);
                     }
+                }
+                let u = filter_gradient_columns(s, u);
+                let mut taps = [s.zero(); LANES];
+                for i in 0..3 {
+                    let row = filter_gradient(s, u[i]);
+                    for j in 0..3 {
+                        taps[3 * i + j] = row[j];
+                    }
+                }
+                let of_outputs = s.transpose(taps);
+                for (dw, v) in dw.chunks_exact_mut(c_in * 9).zip(of_outputs) {
+                    s.store_some(v, &mut dw[c * 9..(c + 1) * 9]);
                 }
             }
         }
