@@ -13,7 +13,7 @@ use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind, fail
 use crate::{DataError, Options};
 
 pub(super) const KIND: SourceKind =
-    SourceKind { tag: "tar", reads: "a .tar, .tar.gz or .tgz of such a folder", accepts, open };
+    SourceKind { tag: "tar", reads: "a .tar, .tar.gz or .tgz of image files", accepts, open };
 
 fn accepts(probe: &Probe) -> bool {
     let signed = probe.head.get(257..262) == Some(b"ustar");

@@ -13,7 +13,7 @@ use crate::{DataError, Options};
 
 pub(super) const KIND: SourceKind = SourceKind {
     tag: "zip",
-    reads: "a .zip of such a folder",
+    reads: "a .zip of image files",
     accepts: |p: &Probe| p.head.starts_with(b"PK\x03\x04"),
     open,
 };
