@@ -1,7 +1,8 @@
 //! Diffusion models: train, sample, keep.
 pub mod denoise;
 pub mod device;
-mod files;
+pub mod files;
+pub mod forward;
 pub mod image;
 pub mod model;
 pub mod sample;

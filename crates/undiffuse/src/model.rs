@@ -14,14 +14,19 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use undiffuse_math::diffusers::{self, Recipe};
+use burn::tensor::Tensor;
+use undiffuse_data::Image;
+use undiffuse_math::diffusers::{self, Clip, Recipe};
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::{GridError, Trailing};
-use undiffuse_nn::{UNet2DConfig, UNet2DModel, unet::ConfigError, weights};
+use undiffuse_nn::unet::{ConfigError, InputError};
+use undiffuse_nn::{UNet2DConfig, UNet2DModel, weights};
 
-use crate::denoise::{Clipped, Denoise, Guided, Network};
+use crate::denoise::{Clipped, Cond, Denoise, Guided, Network};
 use crate::files::{self, FileError};
+use crate::image::to_images;
+use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
 
 /// The diffusers release whose formats are written.
 const DIFFUSERS: &str = "0.42.1";
@@ -151,6 +156,7 @@ pub struct Model {
     pub recipe: Recipe,
     /// The rest.
     pub card: Card,
+    shape: [usize; 3],
 }
 
 impl Model {
@@ -167,7 +173,14 @@ impl Model {
                 Recipe { schedule, parameterization, ..recipe.unwrap_or_else(fallback) }
             }
         };
-        Ok(Self { network: load_network(&folder, device)?, recipe, card })
+        Ok(Self::new(load_network(&folder, device)?, recipe, card))
+    }
+
+    /// A model from its parts.
+    pub fn new(network: UNet2DModel, recipe: Recipe, card: Card) -> Self {
+        let config = network.config();
+        let (h, w) = config.sample_size.map_or((32, 32), |s| s.height_width());
+        Self { shape: [config.in_channels, h, w], network, recipe, card }
     }
 
     /// Writes the folder; an interruption leaves the old one or the new one.
@@ -210,28 +223,106 @@ impl Model {
         Ok(())
     }
 
-    /// The model as a denoiser: its network through its parameterisation, clipped as its scheduler
-    /// says, with classifier-free guidance of `guidance` when it has classes.
+    /// The model as a denoiser: its network through its parameterisation, with classifier-free guidance of
+    /// `guidance` when it has classes, clipped as its scheduler says.
     pub fn denoiser(&self, guidance: f64) -> Box<dyn Denoise + '_> {
-        let network = Network {
+        let inner = Network {
             network: &self.network,
             schedule: &self.recipe.schedule,
             parameterization: &self.recipe.parameterization,
         };
+        let clip = if self.recipe.keep_eps { Clip::None } else { self.recipe.clip };
         match self.card.null_class {
-            Some(null) => {
-                Box::new(Clipped { inner: Guided { inner: network, null, scale: guidance }, clip: self.recipe.clip })
-            }
-            None => Box::new(Clipped { inner: network, clip: self.recipe.clip }),
+            Some(null) => Box::new(Clipped { inner: Guided { inner, null, scale: guidance }, clip }),
+            None => Box::new(Clipped { inner, clip }),
         }
     }
 
-    /// The plan of these settings on the model's schedule.
+    /// `[B, C, H, W]` in the model's own pixel range → pictures.
+    pub fn images(&self, x: Tensor<4>) -> Vec<Image> {
+        to_images(self.to_unit(x))
+    }
+
+    /// From the model's own pixel range to [−1, 1].
+    pub fn to_unit(&self, x: Tensor<4>) -> Tensor<4> {
+        match self.recipe.pixels {
+            (-1.0, 1.0) => x,
+            (black, white) => (x - black) * (2.0 / (white - black)) - 1.0,
+        }
+    }
+
+    /// From [−1, 1] to the model's own pixel range.
+    pub fn from_unit(&self, x: Tensor<4>) -> Tensor<4> {
+        match self.recipe.pixels {
+            (-1.0, 1.0) => x,
+            (black, white) => (x + 1.0) * ((white - black) / 2.0) + black,
+        }
+    }
+
+    /// The same model, to be sampled with these settings unless asked otherwise.
+    pub fn with(mut self, settings: SampleDefaults) -> Self {
+        self.recipe = self.recipe_for(&settings);
+        self.card.sample = Some(settings);
+        self
+    }
+
+    /// The plan of the model's sampling settings on its schedule.
     ///
     /// # Errors
     /// No steps, or more than the schedule has timesteps.
-    pub fn plan(&self, settings: &SampleDefaults) -> Result<Plan, GridError> {
-        self.recipe_for(settings).plan(settings.steps)
+    pub fn plan(&self) -> Result<Plan, GridError> {
+        let settings = self.sample_defaults();
+        self.recipe_for(&settings).plan(settings.steps)
+    }
+
+    /// The last part of the plan, for walks that begin at a picture: `strength` is the share of the steps that are
+    /// walked, at least one [Meng22].
+    ///
+    /// # Errors
+    /// No steps, or more than the schedule has timesteps.
+    pub fn plan_from(&self, strength: f64) -> Result<Plan, GridError> {
+        let settings = self.sample_defaults();
+        let mut grid = self.recipe_for(&settings).grid(settings.steps)?;
+        let walked = ((grid.points.len() as f64 * strength).round() as usize).clamp(1, grid.points.len());
+        grid.points.drain(..grid.points.len() - walked);
+        Ok(grid.plan(&*settings.solver))
+    }
+
+    /// Pictures of another size; convolutional networks allow it.
+    ///
+    /// # Errors
+    /// Sides that the network cannot halve often enough.
+    pub fn resize(&mut self, height: usize, width: usize) -> Result<(), InputError> {
+        let channels = self.network.config().in_channels;
+        self.network.check_size(height, width)?;
+        self.shape = [channels, height, width];
+        Ok(())
+    }
+
+    /// A walk from noise to pictures along `plan`, as the model's recipe has it.
+    pub fn sample<'a>(&self, denoiser: &'a dyn Denoise, plan: &'a Plan, noise: Noise, cond: &'a Cond) -> Walker<'a> {
+        self.walker(sample(denoiser, plan, noise, self.shape(), cond))
+    }
+
+    /// A walk that begins at clean pictures `x0 [B, C, H, W]` (in the model's pixel range), noised to the level
+    /// where `plan` begins.
+    pub fn sample_from<'a>(
+        &self,
+        denoiser: &'a dyn Denoise,
+        plan: &'a Plan,
+        noise: Noise,
+        x0: Tensor<4>,
+        cond: &'a Cond,
+    ) -> Walker<'a> {
+        self.walker(sample_from(denoiser, plan, noise, x0, cond))
+    }
+
+    fn walker<'a>(&self, sampler: Sampler<'a>) -> Walker<'a> {
+        let sampler = if self.recipe.keep_eps { sampler.keeping_eps(self.recipe.clip) } else { sampler };
+        match self.recipe.corrector {
+            Some(corrector) => Walker::Corrected(sampler.corrected(corrector)),
+            None => Walker::Plain(sampler),
+        }
     }
 
     /// The model's recipe with the solver and spacing of `settings`; what belongs to the model's own
@@ -250,9 +341,7 @@ impl Model {
 
     /// `[C, H, W]` of the model's pictures.
     pub fn shape(&self) -> [usize; 3] {
-        let config = self.network.config();
-        let (h, w) = config.sample_size.map_or((32, 32), |s| s.height_width());
-        [config.in_channels, h, w]
+        self.shape
     }
 
     /// How this model is sampled unless asked otherwise.

@@ -6,39 +6,66 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
+use undiffuse_math::diffusers::{Clip, Corrector};
 use undiffuse_math::noise;
-use undiffuse_math::prelude::{NoiseLevel, Plan, Walk};
+use undiffuse_math::prelude::{NoiseLevel, Plan, Row, Walk};
 
-use crate::denoise::{At, Cond, Denoise};
+use crate::denoise::{self, At, Cond, Denoise};
 
 /// Where the randomness of a batch of pictures comes from.
 #[derive(Clone, Debug)]
 pub enum Noise {
     /// One seed per picture: picture `k` depends on `seeds[k]` alone, whatever shares its batch.
     Seeds(Vec<u64>),
-    /// Unit-normal tensors from elsewhere: the first `[B, C, H, W]` starts, the others feed the
-    /// plan's noisy rows in order.
+    /// Unit-normal tensors `[B, C, H, W]` from elsewhere: the first starts, the others are taken in the order in
+    /// which noise is needed.
     Given(Vec<Tensor<4>>),
 }
 
-/// The stream of a seed's initial noise; row `r` of a plan draws from stream `r + 1`.
-const INITIAL: u64 = 0;
+/// What noise of a seed is for: its stream.
+#[derive(Clone, Copy)]
+enum Use {
+    /// The start.
+    Initial,
+    /// Row number `n` of the plan.
+    Row(usize),
+    /// Correction number `n`.
+    Correction(usize),
+}
 
-impl Noise {
-    /// Unit-normal noise `[B, C, H, W]` for the start.
-    pub fn initial(&self, shape: [usize; 3], device: &Device) -> Tensor<4> {
+impl Use {
+    fn stream(self) -> u64 {
         match self {
-            Noise::Seeds(seeds) => normal(seeds, INITIAL, shape, device),
-            Noise::Given(tensors) => tensors[0].clone(),
+            Use::Initial => 0,
+            Use::Row(n) => n as u64 + 1,
+            Use::Correction(n) => 1 << 32 | n as u64,
         }
     }
+}
 
-    fn row(&self, row: usize, nth: usize, shape: [usize; 3], device: &Device) -> Tensor<4> {
-        match self {
-            Noise::Seeds(seeds) => normal(seeds, row as u64 + 1, shape, device),
-            Noise::Given(tensors) => tensors[nth + 1].clone(),
+/// A [`Noise`] and how much of it is used up.
+struct Source {
+    noise: Noise,
+    taken: usize,
+}
+
+impl Source {
+    /// Unit-normal noise `[B, C, H, W]`.
+    fn draw(&mut self, what: Use, shape: [usize; 3], device: &Device) -> Tensor<4> {
+        self.taken += 1;
+        match &self.noise {
+            Noise::Seeds(seeds) => normal(seeds, what.stream(), shape, device),
+            Noise::Given(tensors) => match tensors.get(self.taken - 1) {
+                Some(tensor) => tensor.clone(),
+                None => panic!("the sampler needs {} noise tensors, {} were given", self.taken, tensors.len()),
+            },
         }
     }
+}
+
+/// How many noise tensors a plan takes, the initial one included.
+pub fn noises(plan: &Plan) -> usize {
+    1 + plan.rows.iter().filter(|row| row.noise != 0.0).count()
 }
 
 /// Unit-normal noise, picture `k` from `(seeds[k], stream)`.
@@ -71,10 +98,10 @@ pub struct Progress {
 pub struct Sampler<'a> {
     denoiser: &'a dyn Denoise,
     plan: &'a Plan,
-    noise: Noise,
+    noise: Source,
     cond: &'a Cond,
     walk: Walk<'a, Tensor<4>>,
-    noisy_rows: usize,
+    keep_eps: Option<Clip>,
 }
 
 /// Starts from noise: `shape` is `[C, H, W]`.
@@ -85,19 +112,50 @@ pub fn sample<'a>(
     shape: [usize; 3],
     cond: &'a Cond,
 ) -> Sampler<'a> {
-    let x = noise.initial(shape, &denoiser.device()) * plan.start;
-    sample_from(denoiser, plan, noise, x, cond)
+    let mut noise = Source { noise, taken: 0 };
+    let x = noise.draw(Use::Initial, shape, &denoiser.device()) * plan.start;
+    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None }
 }
 
-/// Starts from `x`, noisy pictures at the level of the plan's first row.
+/// Starts from clean pictures `x0 [B, C, H, W]`, noised to the level of the plan's first row.
 pub fn sample_from<'a>(
     denoiser: &'a dyn Denoise,
     plan: &'a Plan,
     noise: Noise,
-    x: Tensor<4>,
+    x0: Tensor<4>,
     cond: &'a Cond,
 ) -> Sampler<'a> {
-    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), noisy_rows: 0 }
+    let mut noise = Source { noise, taken: 0 };
+    let [_, c, h, w] = x0.dims();
+    let level = plan.rows.first().map_or(NoiseLevel::CLEAN, |row| row.level);
+    let eps = noise.draw(Use::Initial, [c, h, w], &denoiser.device());
+    let x = x0 * level.alpha + eps * level.sigma;
+    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None }
+}
+
+impl<'a> Sampler<'a> {
+    /// Clips every guess, and moves `x` so that the noise which the unclipped guess implied stays: what DDIM does in
+    /// diffusers. The denoiser must not clip itself.
+    pub fn keeping_eps(self, clip: Clip) -> Self {
+        Self { keep_eps: Some(clip), ..self }
+    }
+
+    /// The same walk with Langevin corrections before each row.
+    pub fn corrected(self, corrector: Corrector) -> Corrected<'a> {
+        Corrected { sampler: self, corrector, done: 0 }
+    }
+
+    /// The shape `[B, C, H, W]`.
+    pub fn shape(&self) -> [usize; 4] {
+        self.walk.x().dims()
+    }
+
+    /// The guess of the clean pictures at a row's level.
+    fn guess(&self, row: &Row) -> Tensor<4> {
+        let x = self.walk.x().clone();
+        let at = vec![At::from(row); x.dims()[0]];
+        self.denoiser.denoise(x, &at, self.cond)
+    }
 }
 
 impl Sampler<'_> {
@@ -113,14 +171,16 @@ impl Iterator for Sampler<'_> {
 
     fn next(&mut self) -> Option<Progress> {
         let row = self.walk.row()?;
-        let x = self.walk.x().clone();
-        let [b, c, h, w] = x.dims();
-        let denoised = self.denoiser.denoise(x, &vec![At::from(row); b], self.cond);
-        let fresh = (row.noise != 0.0).then(|| {
-            let noise = self.noise.row(self.walk.done(), self.noisy_rows, [c, h, w], &denoised.device());
-            self.noisy_rows += 1;
-            noise
-        });
+        let mut denoised = self.guess(row);
+        if let Some(clip) = self.keep_eps {
+            let clipped = denoise::clip(denoised.clone(), clip);
+            let moved = self.walk.x().clone() + (clipped.clone() - denoised) * row.level.alpha;
+            self.walk.replace_x(moved);
+            denoised = clipped;
+        }
+        let [_, c, h, w] = denoised.dims();
+        let fresh =
+            (row.noise != 0.0).then(|| self.noise.draw(Use::Row(self.walk.done()), [c, h, w], &denoised.device()));
         self.walk.step(denoised.clone(), fresh, weighted_sum);
         Some(Progress { row: self.walk.done(), rows: self.plan.rows.len(), level: row.to, x: self.walk.x().clone(), denoised })
     }
@@ -133,4 +193,74 @@ fn weighted_sum(terms: &[(f64, &Tensor<4>)]) -> Tensor<4> {
         .map(|&(weight, tensor)| tensor.clone() * weight)
         .reduce(|sum, term| sum + term)
         .expect("a row of a plan has at least one term")
+}
+
+/// A [`Sampler`] that, before each row, takes Langevin steps at the row's level [Song21, Algorithm 4].
+///
+/// The size of a step depends on the pictures, so no plan can hold it: with `g` the score and `z` fresh noise,
+/// `e = 2 (snr ‖z‖ / ‖g‖)²` and `x ← x + e g + √(2e) z`. Norms are of each picture alone, where the original takes
+/// means over the batch: a picture must not depend on what shares its batch.
+pub struct Corrected<'a> {
+    sampler: Sampler<'a>,
+    corrector: Corrector,
+    done: usize,
+}
+
+impl Corrected<'_> {
+    /// Runs to the end and returns the pictures `[B, C, H, W]`.
+    pub fn finish(mut self) -> Tensor<4> {
+        self.by_ref().for_each(drop);
+        self.sampler.walk.into_x()
+    }
+}
+
+impl Iterator for Corrected<'_> {
+    type Item = Progress;
+
+    fn next(&mut self) -> Option<Progress> {
+        let row = self.sampler.walk.row()?;
+        for _ in 0..self.corrector.steps {
+            let x = self.sampler.walk.x().clone();
+            let [b, c, h, w] = x.dims();
+            let z = self.sampler.noise.draw(Use::Correction(self.done), [c, h, w], &x.device());
+            self.done += 1;
+            let level = row.level;
+            let score = (self.sampler.guess(row) * level.alpha - x.clone()) / (level.sigma * level.sigma);
+            let norm = |t: &Tensor<4>| t.clone().powi_scalar(2).reshape([b, c * h * w]).sum_dim(1).sqrt();
+            let e = (norm(&z) / norm(&score) * self.corrector.snr).powi_scalar(2) * 2.0;
+            let e = e.reshape([b, 1, 1, 1]);
+            self.sampler.walk.replace_x(x + score * e.clone() + z * (e * 2.0).sqrt());
+        }
+        self.sampler.next()
+    }
+}
+
+/// A walk of either kind.
+#[allow(clippy::large_enum_variant)]
+pub enum Walker<'a> {
+    /// Along the plan.
+    Plain(Sampler<'a>),
+    /// Along the plan, with corrections.
+    Corrected(Corrected<'a>),
+}
+
+impl Walker<'_> {
+    /// Runs to the end and returns the pictures `[B, C, H, W]`.
+    pub fn finish(self) -> Tensor<4> {
+        match self {
+            Walker::Plain(walk) => walk.finish(),
+            Walker::Corrected(walk) => walk.finish(),
+        }
+    }
+}
+
+impl Iterator for Walker<'_> {
+    type Item = Progress;
+
+    fn next(&mut self) -> Option<Progress> {
+        match self {
+            Walker::Plain(walk) => walk.next(),
+            Walker::Corrected(walk) => walk.next(),
+        }
+    }
 }

@@ -1,40 +1,376 @@
 //! `undiffuse sample`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
+use serde_json::json;
+use undiffuse::burn::tensor::{Device, Tensor, TensorData};
+use undiffuse::data::{Image, Options, encode_png, grid, transform};
+use undiffuse::denoise::{Cond, Denoise, Inpaint};
+use undiffuse::image::from_image;
+use undiffuse::math::prelude::{Plan, SolverKind, SpacingKind};
+use undiffuse::model::SampleDefaults;
+use undiffuse::nn::weights::{self, Named};
+use undiffuse::sample::{Noise, Walker, noises};
 use undiffuse::Model;
-use undiffuse::data::{encode_png, grid};
-use undiffuse::denoise::Cond;
-use undiffuse::image::to_images;
-use undiffuse::sample::{Noise, sample};
 
-use crate::common::Machine;
+use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::ui::bars::Bar;
 
 /// Make new pictures with a trained model.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A run, or a diffusers model folder
+    /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
     model: PathBuf,
     /// How many pictures
-    #[arg(short, default_value_t = 16)]
+    #[arg(short, long = "number", default_value_t = 16)]
     n: usize,
-    /// Seed of the first picture; the next ones count up
+    /// Network evaluations to spend is set by the solver and this number of steps; the model's own when not given
+    #[arg(long)]
+    steps: Option<usize>,
+    /// How to step, such as dpmpp-2m or ddim:eta=0.5; `undiffuse plan --list` lists them
+    #[arg(long)]
+    solver: Option<SolverKind>,
+    /// Which times to visit, such as karras or trailing
+    #[arg(long)]
+    spacing: Option<SpacingKind>,
+    /// The solver's eta: 0 is deterministic, 1 as noisy as the forward process
+    #[arg(long)]
+    eta: Option<f64>,
+    /// Seed of the first picture; the others count up. A picture depends on its seed and the settings alone
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Class by name or number, several separated by commas take turns; `none` for no class. All in turn when not given
+    #[arg(long, value_delimiter = ',')]
+    class: Vec<String>,
+    /// Classifier-free guidance: 1 is none, more follows the class more closely
+    #[arg(long)]
+    guidance: Option<f64>,
+    /// Pictures computed at a time; results do not depend on it
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Size of the pictures as WIDTHxHEIGHT; the model's own when not given
+    #[arg(long, value_parser = parse_size)]
+    size: Option<(usize, usize)>,
+    /// Noise to start from instead of seeds: a safetensors file with `init_noise [N, C, H, W]` and, for solvers that
+    /// add noise, `noise.0`, `noise.1`, …
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with_all = ["n", "seed"])]
+    init_noise: Option<PathBuf>,
+    /// Start from this picture instead of noise
+    #[arg(long, value_name = "IMAGE")]
+    init_image: Option<PathBuf>,
+    /// How much of the way is walked again with --init-image: 0 keeps the picture, 1 forgets it
+    #[arg(long, default_value_t = 0.6, requires = "init_image")]
+    strength: f64,
+    /// Paint only where this picture is white; keep --init-image where it is black
+    #[arg(long, value_name = "IMAGE", requires = "init_image")]
+    mask: Option<PathBuf>,
+    /// Folder for the pictures; samples/<model name> when not given
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Also write the raw result as the tensor `sample` of this safetensors file
+    #[arg(long, value_name = "FILE.safetensors")]
+    raw: Option<PathBuf>,
     #[command(flatten)]
     machine: Machine,
+}
+
+fn parse_size(text: &str) -> Result<(usize, usize), String> {
+    let parse = |s: &str| s.trim().parse::<usize>().ok().filter(|&n| n > 0);
+    let (w, h) = text.split_once('x').unwrap_or((text, text));
+    match (parse(w), parse(h)) {
+        (Some(w), Some(h)) => Ok((w, h)),
+        _ => Err("write WIDTHxHEIGHT, such as 32x32".into()),
+    }
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
+    common::catch_interrupt()?;
+    if args.batch == 0 || args.n == 0 {
+        return Err(usage("-n and --batch must be at least 1"));
+    }
     let model = Model::load(&args.model, &device)?;
-    let defaults = model.sample_defaults();
-    let plan = model.plan(&defaults)?;
-    let denoiser = model.denoiser(defaults.guidance);
-    let cond = Cond { labels: None };
-    let x = sample(&*denoiser, &plan, Noise::Seeds((args.seed..args.seed + args.n as u64).collect()), model.shape(), &cond).finish();
-    std::fs::write("grid.png", encode_png(&grid(&to_images(x), 8, 2), &[])?)?;
-    Ok(ExitCode::SUCCESS)
+    let settings = settings(&args, &model)?;
+    let mut model = model.with(settings.clone());
+    if let Some((w, h)) = args.size {
+        model.resize(h, w).map_err(|e| usage(format!("--size: {e}")))?;
+    }
+    for note in &model.recipe.notes {
+        eprintln!("note: {note}");
+    }
+    let plan = model.plan().map_err(|e| usage(format!("--steps: {e}")))?;
+    let job = Job::new(&args, model, plan, &device)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => unused(&Path::new("samples").join(name(&args.model))),
+    };
+    fs::create_dir_all(&out).with_context(|| format!("cannot create the folder `{}`", out.display()))?;
+    job.run(&args, &settings, &out)
+}
+
+/// The model's settings with what was asked for in their place.
+fn settings(args: &Args, model: &Model) -> anyhow::Result<SampleDefaults> {
+    let own = model.sample_defaults();
+    let mut solver = args.solver.clone().unwrap_or(own.solver);
+    if let Some(eta) = args.eta {
+        let mut options = solver.options();
+        if !options.contains_key("eta") {
+            return Err(usage(format!("--eta: the solver `{}` has no eta; ddim and euler-ancestral have", solver.tag())));
+        }
+        options.insert("eta".into(), json!(eta));
+        options.insert("kind".into(), json!(solver.tag()));
+        solver = SolverKind::from_value(options.into()).map_err(|e| usage(format!("--eta: {e}")))?;
+    }
+    let guidance = args.guidance.unwrap_or(own.guidance);
+    if args.guidance.is_some_and(|g| g != 1.0) && model.card.null_class.is_none() {
+        return Err(usage("--guidance needs a model that was trained with classes and label dropout; this one was not"));
+    }
+    if !guidance.is_finite() {
+        return Err(usage("--guidance must be a number"));
+    }
+    let spacing = args.spacing.clone().unwrap_or(own.spacing);
+    Ok(SampleDefaults { solver, spacing, steps: args.steps.unwrap_or(own.steps), guidance })
+}
+
+/// Everything that is the same for every batch.
+struct Job {
+    model: Model,
+    plan: Plan,
+    n: usize,
+    /// One label a picture, for models with classes.
+    labels: Option<Vec<u32>>,
+    given: Option<Vec<Tensor<4>>>,
+    init: Option<Tensor<4>>,
+    mask: Option<Tensor<4>>,
+}
+
+impl Job {
+    fn new(args: &Args, model: Model, mut plan: Plan, device: &Device) -> anyhow::Result<Self> {
+        let [c, h, w] = model.shape();
+        if args.init_image.is_some() {
+            if !(0.0..=1.0).contains(&args.strength) {
+                return Err(usage(format!("--strength {} must be between 0 and 1", args.strength)));
+            }
+            plan = model.plan_from(args.strength).map_err(|e| usage(format!("--steps: {e}")))?;
+        }
+        let given = args.init_noise.as_ref().map(|path| read_noise(path, noises(&plan), [c, h, w], device)).transpose()?;
+        let n = given.as_ref().map_or(args.n, |tensors| tensors[0].dims()[0]);
+        let labels = labels(&args.class, &model, n)?;
+        let picture = |path: &PathBuf, channels| -> anyhow::Result<Image> {
+            let options = Options { channels: Some(channels), ..Options::default() };
+            Ok(Image::open(path, &options)?)
+        };
+        let init = match &args.init_image {
+            None => None,
+            Some(path) => {
+                let image = fit(&picture(path, c)?, w, h);
+                Some(model.from_unit(from_image(&image, device)))
+            }
+        };
+        let mask = match (&args.mask, &args.init_image) {
+            (Some(path), Some(init)) => {
+                let (mask, init_size) = (picture(path, 1)?, picture(init, c)?);
+                if (mask.width, mask.height) != (init_size.width, init_size.height) {
+                    return Err(usage(format!(
+                        "--mask `{}` is {}×{} pixels, --init-image is {}×{}: they must be of one size",
+                        path.display(),
+                        mask.width,
+                        mask.height,
+                        init_size.width,
+                        init_size.height
+                    )));
+                }
+                let mask = from_image(&fit(&mask, w, h), device);
+                Some(mask.greater_elem(0.0).float())
+            }
+            _ => None,
+        };
+        Ok(Self { model, plan, n, labels, given, init, mask })
+    }
+
+    fn run(&self, args: &Args, settings: &SampleDefaults, out: &Path) -> anyhow::Result<ExitCode> {
+        let mut denoiser: Box<dyn Denoise + '_> = self.model.denoiser(settings.guidance);
+        if let (Some(known), Some(mask)) = (&self.init, &self.mask) {
+            denoiser = Box::new(Inpaint { inner: denoiser, known: known.clone(), mask: mask.clone() });
+        }
+        let mut bar = Bar::new(self.n * self.plan.rows.len(), "sampling");
+        let (mut images, mut raw) = (Vec::new(), Vec::new());
+        for from in (0..self.n).step_by(args.batch) {
+            let count = args.batch.min(self.n - from);
+            let cond = Cond { labels: self.labels.as_ref().map(|l| l[from..from + count].to_vec()) };
+            let mut walk = self.walk(&*denoiser, &cond, args.seed, from, count);
+            while walk.next().is_some() {
+                bar.step(count);
+                if common::interrupted() {
+                    bar.finish();
+                    eprintln!("interrupted: {} of {} pictures are in {}", images.len(), self.n, out.display());
+                    return Ok(ExitCode::from(INTERRUPTED));
+                }
+            }
+            let x = walk.finish();
+            if args.raw.is_some() {
+                raw.extend(x.clone().into_data().try_into_vec_as::<f32>().context("cannot read the result")?);
+            }
+            for (k, image) in self.model.images(x).into_iter().enumerate() {
+                self.write(args, settings, out, from + k, &image)?;
+                images.push(image);
+            }
+        }
+        bar.finish();
+        let columns = match self.model.card.classes.len() {
+            classes @ 4..=12 if self.n > classes && args.class.is_empty() => classes,
+            _ => (self.n as f64).sqrt().ceil() as usize,
+        };
+        let sheet = out.join("grid.png");
+        write_png(&sheet, &grid(&images, columns, 2), &[])?;
+        if let Some(path) = &args.raw {
+            let [c, h, w] = self.model.shape();
+            let tensor = Named { name: "sample".into(), shape: vec![self.n, c, h, w], values: raw };
+            fs::write(path, weights::to_bytes(&[tensor], &[]))
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        println!("{} pictures in {}, all of them in {}", self.n, out.display(), sheet.display());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn walk<'a>(
+        &'a self,
+        denoiser: &'a dyn Denoise,
+        cond: &'a Cond,
+        seed: u64,
+        from: usize,
+        count: usize,
+    ) -> Walker<'a> {
+        let noise = match &self.given {
+            Some(tensors) => Noise::Given(tensors.iter().map(|t| t.clone().narrow(0, from, count)).collect()),
+            None => Noise::Seeds((0..count).map(|k| seed.wrapping_add((from + k) as u64)).collect()),
+        };
+        match &self.init {
+            Some(init) => {
+                let x0 = init.clone().repeat_dim(0, count);
+                self.model.sample_from(denoiser, &self.plan, noise, x0, cond)
+            }
+            None => self.model.sample(denoiser, &self.plan, noise, cond),
+        }
+    }
+
+    /// Writes picture number `k` with what made it in its text chunk.
+    fn write(
+        &self,
+        args: &Args,
+        settings: &SampleDefaults,
+        out: &Path,
+        k: usize,
+        image: &Image,
+    ) -> anyhow::Result<()> {
+        let seed = args.seed.wrapping_add(k as u64);
+        let label = self.labels.as_ref().map(|l| l[k]);
+        let class = label.map(|l| self.model.card.classes.get(l as usize).map_or("none", |name| name));
+        let shown = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
+        let facts = json!({
+            "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
+            "model": args.model.display().to_string(),
+            "seed": self.given.is_none().then_some(seed),
+            "class": class,
+            "label": label,
+            "solver": settings.solver.to_string(),
+            "spacing": settings.spacing.to_string(),
+            "steps": settings.steps,
+            "guidance": settings.guidance,
+            "size": args.size.map(|(w, h)| format!("{w}x{h}")),
+            "init_noise": shown(&args.init_noise),
+            "init_image": shown(&args.init_image),
+            "strength": args.init_image.as_ref().map(|_| args.strength),
+            "mask": shown(&args.mask),
+            "trained": self.model.card.provenance,
+        });
+        let suffix = class.map(|c| format!("-{}", file_part(c))).unwrap_or_default();
+        let name = if self.given.is_some() { format!("{k:06}{suffix}.png") } else { format!("{seed:08}{suffix}.png") };
+        write_png(&out.join(name), image, &[("undiffuse".into(), facts.to_string())])
+    }
+}
+
+fn write_png(path: &Path, image: &Image, text: &[(String, String)]) -> anyhow::Result<()> {
+    fs::write(path, encode_png(image, text)?).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// A class name as part of a file name.
+fn file_part(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// The label of each picture: the classes asked for take turns.
+fn labels(asked: &[String], model: &Model, n: usize) -> anyhow::Result<Option<Vec<u32>>> {
+    let rows = model.network.config().num_class_embeds;
+    let Some(rows) = rows else {
+        return match asked {
+            [] => Ok(None),
+            _ => Err(usage("--class: this model was trained without classes")),
+        };
+    };
+    let names = &model.card.classes;
+    let label = |text: &String| {
+        let text = text.trim();
+        if let (true, Some(null)) = (text.eq_ignore_ascii_case("none"), model.card.null_class) {
+            return Ok(null);
+        }
+        let known = names.iter().position(|name| name.eq_ignore_ascii_case(text)).map(|i| i as u32);
+        known.or_else(|| text.parse().ok().filter(|&l| (l as usize) < rows)).ok_or_else(|| {
+            let choices = if names.is_empty() { format!("0 to {}", rows - 1) } else { names.join(", ") };
+            usage(format!("--class `{text}`: the model has no such class; it has {choices}"))
+        })
+    };
+    let turns: Vec<u32> = match asked {
+        [] if names.is_empty() => (0..rows as u32).collect(),
+        [] => (0..names.len() as u32).collect(),
+        asked => asked.iter().map(label).collect::<anyhow::Result<_>>()?,
+    };
+    Ok(Some(turns.iter().copied().cycle().take(n).collect()))
+}
+
+/// The picture at the model's size: cropped to a square for square models, stretched otherwise.
+fn fit(image: &Image, width: usize, height: usize) -> Image {
+    if width == height { transform::square(image, width) } else { transform::resize(image, width, height) }
+}
+
+/// Reads `init_noise` and the first `needed - 1` of `noise.K`.
+fn read_noise(path: &Path, needed: usize, shape: [usize; 3], device: &Device) -> anyhow::Result<Vec<Tensor<4>>> {
+    let tensors = weights::read(path)?;
+    let names = std::iter::once("init_noise".to_owned()).chain((0..needed - 1).map(|k| format!("noise.{k}")));
+    let mut all = Vec::new();
+    for name in names {
+        let tensor = tensors.get(&name).ok_or_else(|| {
+            usage(format!("--init-noise `{}` has no tensor `{name}`; this plan needs {needed} noises", path.display()))
+        })?;
+        let pictures = all.first().map_or(tensor.shape.first().copied().unwrap_or(0), |t: &Tensor<4>| t.dims()[0]);
+        let expected = [pictures, shape[0], shape[1], shape[2]];
+        if tensor.shape != expected || pictures == 0 {
+            return Err(usage(format!(
+                "--init-noise `{}`: tensor `{name}` is {:?}, the model needs {expected:?}",
+                path.display(),
+                tensor.shape
+            )));
+        }
+        all.push(Tensor::from_data(TensorData::new(tensor.values.clone(), expected), device));
+    }
+    Ok(all)
+}
+
+/// The name of a model: the run's, not `model`.
+fn name(path: &Path) -> String {
+    let folder = if path.ends_with("model") { path.parent().unwrap_or(path) } else { path };
+    folder.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned())
+}
+
+/// `path`, or `path-2`, `path-3`… when it is taken.
+fn unused(path: &Path) -> PathBuf {
+    let numbered = |n: usize| PathBuf::from(format!("{}-{n}", path.display()));
+    std::iter::once(path.to_owned())
+        .chain((2..).map(numbered))
+        .find(|p| !p.exists())
+        .unwrap_or_else(|| path.to_owned())
 }

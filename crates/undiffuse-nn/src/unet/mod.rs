@@ -137,6 +137,13 @@ impl UNet2DModel {
         x
     }
 
+    /// Whether the network can take pictures of this size.
+    pub fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
+        let stride = self.config.stride();
+        let fits = height > 0 && width > 0 && height % stride == 0 && width % stride == 0;
+        if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
+    }
+
     /// Finds what [`UNet2DModel::forward`] would panic on.
     pub fn check_input(&self, shape: [usize; 4], timesteps: usize, labels: Option<&Labels>) -> Result<(), InputError> {
         let [b, c, h, w] = shape;
@@ -144,10 +151,7 @@ impl UNet2DModel {
         if c != config.in_channels {
             return Err(InputError::Channels { got: c, expected: config.in_channels });
         }
-        let stride = config.stride();
-        if h == 0 || w == 0 || h % stride != 0 || w % stride != 0 {
-            return Err(InputError::Size { height: h, width: w, stride });
-        }
+        self.check_size(h, w)?;
         if timesteps != b {
             return Err(InputError::Batch { what: "timestep", got: timesteps, expected: b });
         }

@@ -15,16 +15,20 @@ pub struct Clipped<D> {
 
 impl<D: Denoise> Denoise for Clipped<D> {
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
-        let guess = self.inner.denoise(x, at, cond);
-        match self.clip {
-            Clip::None => guess,
-            Clip::Range(limit) => guess.clamp(-limit, limit),
-            Clip::Threshold { ratio, max } => dynamic_threshold(guess, ratio, max),
-        }
+        clip(self.inner.denoise(x, at, cond), self.clip)
     }
 
     fn device(&self) -> Device {
         self.inner.device()
+    }
+}
+
+/// Applies a rule to a guess `[B, C, H, W]`.
+pub fn clip(guess: Tensor<4>, rule: Clip) -> Tensor<4> {
+    match rule {
+        Clip::None => guess,
+        Clip::Range(limit) => guess.clamp(-limit, limit),
+        Clip::Threshold { ratio, max } => dynamic_threshold(guess, ratio, max),
     }
 }
 

@@ -8,7 +8,7 @@ mod guidance;
 mod inpaint;
 mod network;
 
-pub use clip::Clipped;
+pub use clip::{Clipped, clip};
 pub use guidance::Guided;
 pub use inpaint::Inpaint;
 pub use network::Network;
@@ -59,4 +59,14 @@ pub trait Denoise {
 
     /// Where the tensors live.
     fn device(&self) -> Device;
+}
+
+impl Denoise for Box<dyn Denoise + '_> {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
+        (**self).denoise(x, at, cond)
+    }
+
+    fn device(&self) -> Device {
+        (**self).device()
+    }
 }

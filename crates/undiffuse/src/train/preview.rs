@@ -4,9 +4,8 @@ use undiffuse_data::{Image, grid};
 use undiffuse_math::spacing::GridError;
 
 use crate::denoise::Cond;
-use crate::image::to_images;
 use crate::model::Model;
-use crate::sample::{Noise, sample};
+use crate::sample::Noise;
 
 /// Columns of a preview.
 const COLUMNS: usize = 10;
@@ -18,13 +17,11 @@ pub const PICTURES: usize = COLUMNS * ROWS;
 
 /// A grid of samples of the model with seeds 0, 1, 2…; the classes take turns along each row.
 pub fn preview(model: &Model) -> Result<Image, GridError> {
-    let defaults = model.sample_defaults();
     let classes = model.card.classes.len() as u32;
     let labels = (classes > 0).then(|| (0..PICTURES as u32).map(|i| i % COLUMNS as u32 % classes).collect());
-    let plan = model.plan(&defaults)?;
-    let denoiser = model.denoiser(defaults.guidance);
-    let seeds = (0..PICTURES as u64).collect();
+    let plan = model.plan()?;
+    let denoiser = model.denoiser(model.sample_defaults().guidance);
     let cond = Cond { labels };
-    let x = sample(&*denoiser, &plan, Noise::Seeds(seeds), model.shape(), &cond).finish();
-    Ok(grid(&to_images(x), COLUMNS, 2))
+    let x = model.sample(&*denoiser, &plan, Noise::Seeds((0..PICTURES as u64).collect()), &cond).finish();
+    Ok(grid(&model.images(x), COLUMNS, 2))
 }

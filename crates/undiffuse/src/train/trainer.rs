@@ -281,7 +281,7 @@ impl Trainer {
             provenance: Some(provenance),
             ..Card::default()
         };
-        Model { network: self.state.averages[0].network(&self.state.network), recipe, card }
+        Model::new(self.state.averages[0].network(&self.state.network), recipe, card)
     }
 
     fn write_checkpoint(&mut self) -> Result<Event, TrainError> {

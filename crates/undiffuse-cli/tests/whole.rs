@@ -1,0 +1,187 @@
+//! The whole way through the built program: train, be killed, resume, sample, and the messages for what goes wrong.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use undiffuse::data::{Image, encode_png, read_png_text};
+
+fn undiffuse(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_undiffuse")).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs and expects an exit code; returns what was printed.
+fn expect(code: i32, args: &[&str]) -> String {
+    let output = undiffuse(args);
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "undiffuse {}\n{text}", args.join(" "));
+    assert!(!text.contains("panicked"), "undiffuse {}\n{text}", args.join(" "));
+    text
+}
+
+/// Pictures of 8×8 pixels in two classes.
+fn pictures(folder: &Path) -> PathBuf {
+    let data = folder.join("shapes");
+    for k in 0..40usize {
+        let class = ["bar", "dot"][k % 2];
+        std::fs::create_dir_all(data.join(class)).unwrap();
+        let at = 1 + k * 3 % 6;
+        let lit = |i: usize| if k % 2 == 0 { i % 8 == at } else { (i % 8).abs_diff(at) + (i / 8).abs_diff(4) < 2 };
+        let pixels = (0..64).map(|i| if lit(i) { 255 - k as u8 } else { 0 }).collect();
+        let png = encode_png(&Image::new(8, 8, 1, pixels), &[]).unwrap();
+        std::fs::write(data.join(class).join(format!("{k:03}.png")), png).unwrap();
+    }
+    data
+}
+
+const TINY: [&str; 12] = [
+    "--set", "network.width=8", "--set", "network.multiply=[1,2]", "--set", "network.groups=4", "--set",
+    "network.head_dim=8", "--set", "train.batch=8", "--set", "sample.steps=5",
+];
+
+fn train<'a>(data: &'a str, run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["train", "--data", data, "--run", run, "--threads", "1"];
+    args.extend(TINY);
+    args.extend(more);
+    args
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The newest checkpoint of a run.
+fn state(run: &Path) -> Vec<u8> {
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    std::fs::read(all.pop().unwrap()).unwrap()
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    // Checkpoints as often as there are seconds: 0 is after every step, so kills fall into writes, too.
+    let length = ["--images", "2400", "--set", "train.checkpoint_seconds=0", "--set", "train.previews=1"];
+    expect(0, &train(text(&data), text(&whole), &length));
+    let mut kills = 0;
+    for k in 0..6u64 {
+        let args = match killed.join("config.toml").exists() {
+            false => train(text(&data), text(&killed), &length),
+            true => vec!["train", "--resume", text(&killed), "--threads", "1"],
+        };
+        let mut child = Command::new(env!("CARGO_BIN_EXE_undiffuse"))
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(150 + 137 * k));
+        kills += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    expect(0, &["train", "--resume", text(&killed), "--threads", "1"]);
+    assert!(kills > 0, "the run is too short to be killed");
+    assert!(state(&whole) == state(&killed), "after {kills} kills the state differs");
+}
+
+#[test]
+fn pictures_depend_on_their_seed_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let run = folder.path().join("run");
+    expect(0, &train(text(&data), text(&run), &["--images", "400"]));
+    let sample = |batch: &str, threads: &str, solver: &str| {
+        let out = folder.path().join(format!("{batch}-{threads}-{solver}"));
+        let settings = ["sample", text(&run), "-n", "9", "--seed", "3", "--solver", solver];
+        expect(0, &[&settings[..], &["--batch", batch, "--threads", threads, "--out", text(&out)]].concat());
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        assert_eq!(files.len(), 10, "nine pictures and a grid");
+        files.into_iter().map(|f| std::fs::read(f).unwrap()).collect::<Vec<_>>()
+    };
+    for solver in ["dpmpp-2m", "ddpm"] {
+        let one = sample("1", "1", solver);
+        assert!(sample("4", "2", solver) == one && sample("9", "2", solver) == one, "{solver}");
+    }
+}
+
+#[test]
+fn pictures_know_what_made_them_and_can_be_started_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let run = folder.path().join("run");
+    let said = expect(0, &train(text(&data), text(&run), &["--images", "400"]));
+    assert!(said.contains("undiffuse sample"), "{said}");
+    let out = folder.path().join("out");
+    let raw = folder.path().join("raw.safetensors");
+    let args = ["-n", "2", "--class", "dot", "--guidance", "2", "--solver", "ddim", "--eta", "0.5"];
+    expect(0, &[&["sample", text(&run), "--out", text(&out), "--raw", text(&raw)], &args[..]].concat());
+    let png = std::fs::read(out.join("00000001-dot.png")).unwrap();
+    let facts = read_png_text(&png).unwrap();
+    let facts: serde_json::Value = serde_json::from_str(&facts[0].1).unwrap();
+    assert_eq!((facts["seed"].as_u64(), facts["class"].as_str()), (Some(1), Some("dot")));
+    assert_eq!(facts["solver"], "ddim:eta=0.5");
+    assert!(std::fs::metadata(raw).unwrap().len() > 2 * 64 * 4);
+
+    // Image to image and inpainting: what is kept is kept.
+    let init = data.join("bar/000.png");
+    let mask = folder.path().join("mask.png");
+    let right = (0..64).map(|i| if i % 8 >= 4 { 255 } else { 0 }).collect();
+    std::fs::write(&mask, encode_png(&Image::new(8, 8, 1, right), &[]).unwrap()).unwrap();
+    let painted = folder.path().join("painted");
+    let from = ["sample", text(&run), "-n", "1", "--class", "bar", "--init-image", text(&init), "--strength", "1"];
+    expect(0, &[&from[..], &["--mask", text(&mask), "--out", text(&painted)]].concat());
+    let open = |path: &Path| Image::open(path, &Default::default()).unwrap();
+    let (before, after) = (open(&init), open(&painted.join("00000000-bar.png")));
+    let left = |image: &Image| (0..64).filter(|i| i % 8 < 4).map(|i| image.pixels[i]).collect::<Vec<_>>();
+    assert_eq!(left(&before), left(&after));
+    let small = folder.path().join("small.png");
+    std::fs::write(&small, encode_png(&Image::filled(4, 4, &[255]), &[]).unwrap()).unwrap();
+    let said = expect(2, &[&from[..], &["--mask", text(&small)]].concat());
+    assert!(said.contains("4×4") && said.contains("8×8"), "{said}");
+}
+
+#[test]
+fn what_goes_wrong_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let run = folder.path().join("run");
+    expect(0, &train(text(&data), text(&run), &["--images", "16"]));
+    let nowhere = folder.path().join("nowhere");
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, "[train]\nlearning_rate = 1.0\n").unwrap();
+    let cases: Vec<(i32, Vec<&str>, &str)> = vec![
+        (2, train(text(&data), text(&run), &[]), "--resume"),
+        (2, vec!["train", "--resume", text(&nowhere)], "no run"),
+        (1, vec!["train", "--data", text(&nowhere), "--run", "x"], "no such file"),
+        (2, vec!["train", "--data", text(&data), "--config", text(&config), "--run", "x"], "learning_rate"),
+        (2, vec!["train", "--data", text(&data), "--set", "train.lr=fast", "--run", "x"], "lr"),
+        (2, vec!["train", "--data", text(&data), "--budget", "soon", "--run", "x"], "soon"),
+        (2, vec!["train", "--device", "cuda:0"], "--features cuda"),
+        (2, vec!["train", "--device", "abacus"], "abacus"),
+        (1, vec!["sample", text(&nowhere)], "no model"),
+        (2, vec!["sample", text(&run), "--class", "cat"], "bar, dot"),
+        (2, vec!["sample", text(&run), "--solver", "eular"], "euler"),
+        (2, vec!["sample", text(&run), "--steps", "0"], "at least 1"),
+        (2, vec!["sample", text(&run), "--solver", "heun", "--eta", "1"], "eta"),
+        (2, vec!["sample", text(&run), "--size", "9x9"], "multiples"),
+    ];
+    for (code, args, part) in cases {
+        let said = expect(code, &args);
+        assert!(said.contains(part), "{args:?}: `{part}` is not in: {said}");
+    }
+    // A truncated file is named, and nothing is lost by looking at it.
+    let weights = run.join("model/unet/diffusion_pytorch_model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    let said = expect(1, &["sample", text(&run)]);
+    assert!(said.contains("safetensors") && said.contains("complete"), "{said}");
+    let checkpoint = std::fs::read_dir(run.join("checkpoints")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&checkpoint, b"broken").unwrap();
+    let said = expect(0, &["train", "--resume", text(&run), "--threads", "1"]);
+    assert!(said.contains("skipped"), "{said}");
+}

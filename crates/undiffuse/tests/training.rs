@@ -1,0 +1,196 @@
+//! Training as promised: resumed runs, any number of threads, one batch overfitted, divergence caught.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use undiffuse::data::{Image, encode_png};
+use undiffuse::train::{Config, Event, Extension, TrainError, Trainer, checkpoint};
+use undiffuse::Model;
+
+/// Pictures of 8×8 pixels: discs and squares of random size and place, in two class folders.
+fn pictures(folder: &Path, n: usize) -> PathBuf {
+    let data = folder.join("pictures");
+    for k in 0..n {
+        let class = ["disc", "square"][k % 2];
+        std::fs::create_dir_all(data.join(class)).unwrap();
+        let (x, y, r) = (2 + k * 7 % 4, 2 + k * 5 % 4, 1 + k % 3);
+        let inside = |i: usize| {
+            let (dx, dy) = (x.abs_diff(i % 8), y.abs_diff(i / 8));
+            if k % 2 == 0 { dx * dx + dy * dy <= r * r } else { dx.max(dy) <= r }
+        };
+        let pixels = (0..64).map(|i| if inside(i) { 255 - (k % 50) as u8 } else { 0 }).collect();
+        let png = encode_png(&Image::new(8, 8, 1, pixels), &[]).unwrap();
+        std::fs::write(data.join(class).join(format!("{k:03}.png")), png).unwrap();
+    }
+    data
+}
+
+const TINY: [&str; 9] = [
+    "network.width=8",
+    "network.multiply=[1,2]",
+    "network.groups=4",
+    "network.head_dim=8",
+    "network.attention=4",
+    "train.batch=8",
+    "train.previews=1",
+    "train.warmup_images=32",
+    "sample.steps=4",
+];
+
+fn config(data: &Path, more: &[&str]) -> Config {
+    let mut settings: Vec<String> = TINY.iter().map(|s| (*s).to_owned()).collect();
+    settings.push(format!("data.path={:?}", data.display().to_string()));
+    settings.extend(more.iter().map(|s| (*s).to_owned()));
+    Config::layered("quick", None, &settings).unwrap()
+}
+
+fn create(config: Config, run: &Path) -> Trainer {
+    Trainer::create(config, run, &Device::flex(), &mut |_| {}).unwrap()
+}
+
+fn finish(trainer: Trainer) {
+    trainer.for_each(|event| drop(event.unwrap()));
+}
+
+/// The bytes of a run's newest checkpoint: weights, averages, optimiser, counters.
+fn state(run: &Path) -> Vec<u8> {
+    std::fs::read(checkpoint::all(&run.join("checkpoints")).pop().unwrap()).unwrap()
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 30);
+    let settings = ["train.images=200", "train.accumulate=2", "data.flip=true", "network.dropout=0.1"];
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    finish(create(config(&data, &settings), &whole));
+
+    // Stops in the middle of a pass over the data, twice, and once right at the beginning.
+    let mut trainer = Some(create(config(&data, &settings), &parts));
+    for stop_after in [0, 5, 9] {
+        let mut t = trainer.take().unwrap_or_else(|| resume(&parts, &Extension::default()).unwrap());
+        let steps = t.by_ref().map(Result::unwrap).filter(|e| matches!(e, Event::Step(_)));
+        let _ = steps.take(stop_after).count();
+        t.save().unwrap();
+    }
+    finish(resume(&parts, &Extension::default()).unwrap());
+    assert!(state(&whole) == state(&parts), "a resumed run differs");
+    let lines = |run: &Path| std::fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count();
+    assert_eq!(lines(&whole), lines(&parts), "steps that were done again must not be logged twice");
+}
+
+fn resume(run: &Path, extension: &Extension) -> Result<Trainer, TrainError> {
+    Trainer::resume(run, extension, &Device::flex(), &mut |_| {})
+}
+
+#[test]
+fn an_extended_run_is_the_same_however_it_was_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 30);
+    let longer = Extension { images: Some(160), ..Extension::default() };
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    for run in [&one, &two] {
+        finish(create(config(&data, &["train.images=80"]), run));
+    }
+    finish(resume(&one, &longer).unwrap());
+    let mut t = resume(&two, &longer).unwrap();
+    let _ = t.by_ref().map(Result::unwrap).filter(|e| matches!(e, Event::Step(_))).take(4).count();
+    t.save().unwrap();
+    drop(t);
+    finish(resume(&two, &Extension::default()).unwrap());
+    assert!(state(&one) == state(&two), "an extended run differs");
+    assert!(resume(&one, &Extension { images: Some(100), ..Extension::default() }).is_err(), "an end in the past");
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 30);
+    let run = |threads: usize| {
+        let run = folder.path().join(format!("threads-{threads}"));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| finish(create(config(&data, &["train.images=80"]), &run)));
+        state(&run)
+    };
+    let one = run(1);
+    assert!(run(2) == one && run(3) == one, "the number of threads changes the weights");
+}
+
+#[test]
+fn a_few_pictures_can_be_learned_by_heart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 4);
+    let settings =
+        ["train.images=6400", "data.held_out=0.0", "network.width=16", "train.lr=3e-3", "data.classes=false", "train.batch=16"];
+    let mut losses = Vec::new();
+    for event in create(config(&data, &settings), &folder.path().join("run")) {
+        if let Event::Step(step) = event.unwrap() {
+            losses.push(step.loss);
+        }
+    }
+    let mean = |l: &[f64]| l.iter().sum::<f64>() / l.len() as f64;
+    let (first, last) = (mean(&losses[..5]), mean(&losses[losses.len() - 40..]));
+    assert!(last < 0.12 * first, "{first} -> {last}");
+}
+
+#[test]
+fn divergence_stops_before_a_good_checkpoint_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 30);
+    let run = folder.path().join("run");
+    let mut trainer = create(config(&data, &["train.images=8000", "train.lr=1e30", "train.warmup_images=0"]), &run);
+    let saved = trainer.save().unwrap();
+    let Event::Saved { path, .. } = saved else { panic!("{saved:?}") };
+    let before = std::fs::read(&path).unwrap();
+    let error = trainer.find_map(Result::err).expect("a learning rate of 1e30 diverges");
+    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    assert!(error.to_string().contains("train.lr="), "{error}");
+    assert!(trainer.next().is_none());
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_run_is_never_overwritten_and_its_model_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 30);
+    let run = folder.path().join("run");
+    finish(create(config(&data, &["train.images=16"]), &run));
+    let again = Trainer::create(config(&data, &["train.images=16"]), &run, &Device::flex(), &mut |_| {});
+    assert!(matches!(again.err(), Some(TrainError::Exists(_))));
+    let model = Model::load(&run, &Device::flex()).unwrap();
+    assert_eq!(model.card.classes, ["disc", "square"]);
+    assert_eq!(model.card.null_class, Some(2));
+    assert_eq!(model.shape(), [1, 8, 8]);
+    // Other data in the same place is noticed.
+    std::fs::remove_file(data.join("disc/000.png")).unwrap();
+    assert!(matches!(resume(&run, &Extension::default()).err(), Some(TrainError::DataChanged { .. })));
+}
+
+#[test]
+fn every_preset_trains_and_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 30);
+    for (name, _) in undiffuse::train::presets::ALL {
+        let mut settings: Vec<String> = TINY.iter().map(|s| (*s).to_owned()).collect();
+        settings.push(format!("data.path={:?}", data.display().to_string()));
+        settings.push("train.images=16".into());
+        let config = Config::layered(name, None, &settings).unwrap();
+        assert_eq!(config, Config::from_toml(&config.to_toml()).unwrap(), "{name} survives being written");
+        let run = folder.path().join(name);
+        finish(create(config, &run));
+        let model = Model::load(&run, &Device::flex()).unwrap();
+        assert!(model.plan().unwrap().rows.len() >= 4, "{name}");
+        assert!(run.join("samples").read_dir().unwrap().count() == 1, "{name}");
+    }
+}
+
+#[test]
+fn every_problem_of_a_config_is_named_at_once() {
+    let bad = ["train.lr=-1", "train.bach=3", "network.width=30", "train.images=5", "data.sizes=3"];
+    let settings: Vec<String> = bad.iter().map(|s| (*s).to_owned()).collect();
+    let text = Config::layered("quick", None, &settings).unwrap_err().to_string();
+    for part in ["train.lr", "train.bach", "network.groups", "data.sizes"] {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    assert!(Config::layered("quik", None, &[]).unwrap_err().to_string().contains("quick"));
+}
