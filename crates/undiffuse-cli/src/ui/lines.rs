@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use undiffuse::train::{Event, Started, Step};
 
+use super::text::duration;
+use super::{Watch, say};
+
 /// Prints a run's events as lines, steps at most every few seconds.
 pub struct Lines {
     last: Option<Instant>,
@@ -17,34 +20,36 @@ impl Default for Lines {
     }
 }
 
-impl Lines {
-    /// Prints what `event` is worth.
-    pub fn show(&mut self, event: &Event) {
+impl Watch for Lines {
+    fn show(&mut self, event: &Event) {
         match event {
             Event::Started(started) => self.started(started),
             Event::Planned { until, images_per_second } => {
-                println!("speed {images_per_second:.0} images/s: training for {until} images");
+                say(format!("speed {images_per_second:.0} images/s: training for {until} images"));
             }
             Event::Step(step) => self.step(step),
-            Event::Validated { nimg, loss } => println!("{nimg:>9} images  validation loss {loss:.4}"),
-            Event::Preview(preview) => println!("{:>9} images  samples: {}", preview.nimg, preview.path.display()),
-            Event::Saved { nimg, path } => println!("{nimg:>9} images  saved {}", path.display()),
-            Event::Finished { nimg, model } => println!("{nimg:>9} images  done: {}", model.display()),
+            Event::Validated { nimg, loss } => say(format!("{nimg:>9} images  validation loss {loss:.4}")),
+            Event::Preview(preview) => say(format!("{:>9} images  samples: {}", preview.nimg, preview.path.display())),
+            Event::Saved { nimg, path } => say(format!("{nimg:>9} images  saved {}", path.display())),
+            // The summary says it.
+            Event::Finished { .. } => {}
         }
     }
+}
 
+impl Lines {
     fn started(&self, s: &Started) {
         let colour = if s.channels == 1 { "grey" } else { "colour" };
-        println!("{} pictures, {}×{} {colour}, {} held out", s.images, s.size, s.size, s.held_out);
+        say(format!("{} pictures, {}×{} {colour}, {} held out", s.images, s.size, s.size, s.held_out));
         if !s.classes.is_empty() {
-            println!("{} classes: {}", s.classes.len(), s.classes.join(", "));
+            say(format!("{} classes: {}", s.classes.len(), s.classes.join(", ")));
         }
-        println!("network of {:.2} M parameters; run folder {}", s.parameters as f64 / 1e6, s.run.display());
+        say(format!("network of {:.2} M parameters; run folder {}", s.parameters as f64 / 1e6, s.run.display()));
         if s.nimg > 0 {
-            println!("resumed at {} images", s.nimg);
+            say(format!("resumed at {} images", s.nimg));
         }
         for warning in &s.warnings {
-            println!("warning: {warning}");
+            say(format!("warning: {warning}"));
         }
     }
 
@@ -62,19 +67,9 @@ impl Lines {
             }
             _ => "measuring the speed".to_owned(),
         };
-        println!(
+        say(format!(
             "{:>9} images  loss {:.4}  {:.0} images/s  lr {:.1e}  {left}",
             s.nimg, self.loss, s.images_per_second, s.lr
-        );
-    }
-}
-
-/// `1h02m`, `3m05s`, `12s`.
-pub fn duration(seconds: f64) -> String {
-    let s = seconds.round() as u64;
-    match (s / 3600, s / 60 % 60, s % 60) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, s) => format!("{m}m{s:02}s"),
-        (h, m, _) => format!("{h}h{m:02}m"),
+        ));
     }
 }
