@@ -2,6 +2,7 @@
 
 mod commands;
 mod common;
+mod output;
 mod ui;
 
 use std::process::ExitCode;

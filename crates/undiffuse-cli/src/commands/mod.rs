@@ -30,4 +30,14 @@ commands! {
     train Train;
     /// Make new pictures with a trained model
     sample Sample;
+    /// Show what a dataset holds, and draw a contact sheet of it
+    data Data;
+    /// Watch pictures dissolve into noise, step by step
+    diffuse Diffuse;
+    /// Print a sampler as a table of numbers, or list the parts to make one from
+    plan Plan;
+    /// Look into a picture, a model, a run or a checkpoint
+    inspect Inspect;
+    /// Run the bare network on tensors
+    predict Predict;
 }

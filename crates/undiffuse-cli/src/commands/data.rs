@@ -1,0 +1,92 @@
+//! `undiffuse data`.
+
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use undiffuse::data::{DataError, Dataset, Options, Progress, Report, Stage, contact_sheet, encode_png, parse_color};
+
+use crate::common::usage;
+use crate::output::{show, show_json, stem, write};
+
+/// Show what a dataset holds, and draw a contact sheet of it.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Images: a folder, a .zip or .tar(.gz) of one, or idx files
+    path: PathBuf,
+    /// Side of the squares that training would see; by the pictures when not given
+    #[arg(long)]
+    size: Option<usize>,
+    /// 1 for grey, 3 for colour; by the pictures when not given
+    #[arg(long)]
+    channels: Option<usize>,
+    /// Colour behind transparent pixels: white, black, grey, #rrggbb or r,g,b
+    #[arg(long, default_value = "white", value_parser = parse_color)]
+    background: Color,
+    /// Refuse data with pictures that cannot be decoded, instead of skipping them
+    #[arg(long)]
+    strict: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Where the contact sheet goes; <name>-contact.png in the current folder when not given
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+}
+
+/// Red, green, blue.
+type Color = [u8; 3];
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let options = Options {
+        size: args.size,
+        channels: args.channels,
+        background: args.background,
+        strict: args.strict,
+        ..Options::default()
+    };
+    let dataset = open(&args.path, &options)?;
+    let report = Report::new(&dataset);
+    let sheet = args.sheet.unwrap_or_else(|| format!("{}-contact.png", stem(&args.path)).into());
+    // What was found is worth reading even where no sheet can be written.
+    if !args.json {
+        show(&report.to_string())?;
+    }
+    write(&sheet, &encode_png(&contact_sheet(&dataset), &[])?)?;
+    if args.json {
+        let mut json = serde_json::to_value(&report)?;
+        json["contact_sheet"] = sheet.display().to_string().into();
+        show_json(&json)?;
+    } else {
+        // Under the report, in its columns.
+        show(&format!("{:<12} {}\n", "contact", sheet.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the data, with its progress on the terminal, if there is one.
+fn open(path: &Path, options: &Options) -> anyhow::Result<Dataset> {
+    let mut line = std::io::stderr();
+    let terminal = line.is_terminal();
+    let mut shown = false;
+    let opened = Dataset::open_with(path, options, &mut |Progress { stage, done, total }| {
+        if terminal {
+            let what = match stage {
+                Stage::Measuring => "measuring",
+                Stage::Decoding => "decoding",
+            };
+            let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
+            // Progress that cannot be shown is no reason to stop.
+            let _ = write!(line, "\r\x1b[K{what} {done}{of}");
+            shown = true;
+        }
+    });
+    if shown {
+        let _ = write!(line, "\r\x1b[K");
+    }
+    opened.map_err(|e| match e {
+        DataError::Option { .. } => usage(e.to_string()),
+        e => e.into(),
+    })
+}

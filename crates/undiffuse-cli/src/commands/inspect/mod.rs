@@ -1,0 +1,70 @@
+//! `undiffuse inspect`.
+
+mod model;
+mod picture;
+mod run;
+mod weights;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use serde_json::Value;
+use undiffuse::train;
+
+use crate::output::{at, show, show_json};
+
+/// Look into a picture, a model, a run or a checkpoint.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A PNG made by this program, a model folder, a run, or a .safetensors file
+    path: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found, for people and for programs.
+struct Findings {
+    text: String,
+    json: Value,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let found = look(&args.path)?;
+    if args.json {
+        show_json(&found.json)?
+    } else {
+        show(&found.text)?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+fn look(path: &Path) -> anyhow::Result<Findings> {
+    if path.join(train::CONFIG_FILE).is_file() {
+        return run::inspect(path);
+    }
+    if path.is_dir() {
+        return model::inspect(path);
+    }
+    let bytes = std::fs::read(path).map_err(at("read", path))?;
+    if bytes.starts_with(PNG) {
+        return picture::inspect(path, &bytes);
+    }
+    if path.extension().is_some_and(|e| e == "safetensors") {
+        return weights::inspect(path, &bytes);
+    }
+    bail!("`{}` is none of what can be looked into: a PNG, a model folder, a run, a .safetensors file", path.display())
+}
+
+/// A number of bytes for people.
+fn size(bytes: usize) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

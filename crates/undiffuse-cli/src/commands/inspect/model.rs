@@ -1,0 +1,149 @@
+//! A model folder.
+
+use std::path::Path;
+
+use serde_json::json;
+use undiffuse::burn::tensor::Device;
+use undiffuse::math::diffusers::{Clip, Recipe};
+use undiffuse::model::{self, Card, Model, Provenance, SampleDefaults};
+use undiffuse::nn::unet::TimeScaleShift;
+use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
+
+use super::Findings;
+use crate::output::{facts, millions};
+
+/// Facts for people, in order.
+type Facts = Vec<(&'static str, String)>;
+
+pub fn inspect(path: &Path) -> anyhow::Result<Findings> {
+    let (device, folder) = (Device::flex(), model::locate(path)?);
+    if !folder.join("scheduler").is_dir() && !folder.join("undiffuse.json").is_file() {
+        return Ok(bare(&folder, &model::load_network(&folder, &device)?));
+    }
+    let model = Model::load(&folder, &device)?;
+    let parameters = params::count(&model.network);
+    let (recipe, card, how) = (&model.recipe, &model.card, model.sample_defaults());
+    let mut found = network(&folder, model.network.config(), parameters);
+    found.extend(process(recipe, card, &how));
+    found.extend(card.provenance.iter().map(|p| ("provenance", provenance(p))));
+    found.extend(recipe.notes.iter().map(|note| ("note", note.clone())));
+    let json = json!({
+        "kind": "model",
+        "path": folder.display().to_string(),
+        "parameters": parameters,
+        "network": model.network.config(),
+        "schedule": recipe.schedule,
+        "parameterization": recipe.parameterization,
+        "spacing": recipe.spacing,
+        "solver": recipe.solver,
+        "last": recipe.last,
+        "start": recipe.start,
+        "clip": recipe.clip,
+        "corrector": recipe.corrector,
+        "notes": recipe.notes,
+        "sample": how,
+        "card": card,
+    });
+    Ok(Findings { text: facts(&found), json })
+}
+
+/// A network without a scheduler.
+fn bare(folder: &Path, network_: &UNet2DModel) -> Findings {
+    let parameters = params::count(network_);
+    let mut found = network(folder, network_.config(), parameters);
+    found.push((
+        "process",
+        "unknown: there is no scheduler/ beside the network, so it can predict but not sample".into(),
+    ));
+    let json = json!({
+        "kind": "network",
+        "path": folder.display().to_string(),
+        "parameters": parameters,
+        "network": network_.config(),
+    });
+    Findings { text: facts(&found), json }
+}
+
+fn network(folder: &Path, config: &UNet2DConfig, parameters: usize) -> Facts {
+    let (c, out) = (config.in_channels, config.out_channels);
+    let channels = if c == out { format!("{c}") } else { format!("{c} in, {out} out") };
+    let size = config.sample_size.map_or("of any size".into(), |size| {
+        let (height, width) = size.height_width();
+        format!("{width}×{height}")
+    });
+    let heads = match config.attention_head_dim {
+        Some(width) => format!("attention heads {width} wide"),
+        None => "one attention head".into(),
+    };
+    let blocks = config.layers_per_block;
+    let details = format!(
+        "{blocks} residual block{} a stage, group normalisation in {} groups, {heads}",
+        if blocks == 1 { "" } else { "s" },
+        config.norm_num_groups
+    );
+    let kind = format!("{:?}", config.time_embedding_type).to_lowercase();
+    let enters = match config.resnet_time_scale_shift {
+        TimeScaleShift::Default => "added to the features",
+        TimeScaleShift::ScaleShift => "scales and shifts the features",
+    };
+    vec![
+        ("model", folder.display().to_string()),
+        ("network", format!("UNet2DModel, {} parameters ({parameters})", millions(parameters))),
+        ("pictures", format!("{size}, {channels} channel{}", if c == 1 && c == out { "" } else { "s" })),
+        ("stages", stages(config) + &details),
+        ("time", format!("{kind} embedding {} wide, {enters}", config.time_embed_dim())),
+    ]
+}
+
+/// The U: a line for each stage, with its channels, down on the left and up on the right.
+fn stages(config: &UNet2DConfig) -> String {
+    let ups = config.up_block_types.iter().rev();
+    let sides = config.down_block_types.iter().zip(ups).zip(&config.block_out_channels);
+    let line = |((down, up), channels)| format!("{channels:>4}  {:<24} {up:?}\n", format!("{down:?}"));
+    let mut text: String = sides.map(line).collect();
+    if let Some(middle) = config.mid_block_type {
+        let attention = if config.add_attention { "with" } else { "without" };
+        text += &format!("      {middle:?}, {attention} attention\n");
+    }
+    text
+}
+
+fn process(recipe: &Recipe, card: &Card, how: &SampleDefaults) -> Facts {
+    let clip = match recipe.clip {
+        Clip::None => "not clipped".into(),
+        Clip::Range(range) => format!("clipped to ±{range}"),
+        Clip::Threshold { ratio, max } => format!("clipped at their quantile {ratio}, at most {max}"),
+    };
+    let guidance = if card.null_class.is_some() { format!(", guidance {}", how.guidance) } else { String::new() };
+    let mut found = vec![
+        ("schedule", recipe.schedule.to_string()),
+        ("answers", format!("{} (parameterization)", recipe.parameterization)),
+        (
+            "sampled",
+            format!("solver {}, spacing {}, {} steps{guidance}; guesses {clip}", how.solver, how.spacing, how.steps),
+        ),
+    ];
+    if let Some(corrector) = recipe.corrector {
+        found.push(("corrector", format!("{} Langevin steps at snr {}", corrector.steps, corrector.snr)));
+    }
+    if !card.classes.is_empty() {
+        let null = card.null_class.map(|n| format!(" (no class: {n})")).unwrap_or_default();
+        found.push(("classes", format!("{}{null}: {}", card.classes.len(), card.classes.join(", "))));
+    }
+    found
+}
+
+fn provenance(p: &Provenance) -> String {
+    let loss = p.validation_loss.map(|loss| format!("\nloss on held-out pictures {loss:.4}")).unwrap_or_default();
+    format!(
+        "made by {}, preset {}, seed {}\n{} images of {} (sha256 {})\n{} images seen, averaged over {:.0} % of training{loss}",
+        p.program,
+        p.preset,
+        p.seed,
+        p.data_images,
+        p.data,
+        p.data_fingerprint.get(..12).unwrap_or(&p.data_fingerprint),
+        p.images_seen,
+        100.0 * p.ema,
+    )
+}

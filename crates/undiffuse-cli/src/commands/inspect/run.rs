@@ -1,0 +1,174 @@
+//! A training run.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use undiffuse::train::checkpoint::{self, Counters};
+use undiffuse::train::length::Length;
+use undiffuse::train::{CONFIG_FILE, Config};
+
+use super::Findings;
+use crate::output::{at, facts};
+
+/// Steps that the recent loss is a mean of.
+const RECENT: usize = 100;
+/// Validations that are shown.
+const VALIDATIONS: usize = 5;
+
+pub fn inspect(path: &Path) -> anyhow::Result<Findings> {
+    let file = path.join(CONFIG_FILE);
+    let config = Config::from_toml(&fs::read_to_string(&file).map_err(at("read", &file))?)?;
+    let length: Length = match fs::read_to_string(path.join("length.json")) {
+        Ok(text) => serde_json::from_str(&text)
+            .map_err(|e| anyhow::anyhow!("`{}` is damaged: {e}", path.join("length.json").display()))?,
+        Err(_) => Length::default(),
+    };
+    let (counters, broken) = newest(path);
+    let log = Log::read(path);
+    let state = State::of(path, &config, &length, &counters);
+    let until = length.until();
+    let model = path.join("model");
+    let progress = match until {
+        Some(until) => format!("{} of {until} images, {} steps", counters.nimg, counters.step),
+        None => format!("{} images, {} steps; the end is not planned yet", counters.nimg, counters.step),
+    };
+    let mut found = vec![
+        ("run", path.display().to_string()),
+        ("data", config.data.path.clone()),
+        (
+            "recipe",
+            format!(
+                "preset {}, {}×{} pixels, seed {}",
+                config.preset, config.data.size, config.data.size, config.train.seed
+            ),
+        ),
+        ("saved at", progress),
+        ("state", state.words(path)),
+    ];
+    found.extend(log.loss().map(|(loss, n)| ("loss", format!("{loss:.4} (mean of the last {n} steps)"))));
+    let shown = log.validations.iter().rev().take(VALIDATIONS).rev();
+    let shown: Vec<String> = shown.map(|(nimg, loss)| format!("{loss:.4} at {nimg} images")).collect();
+    found.extend((!shown.is_empty()).then(|| ("held out", shown.join("\n"))));
+    found.extend(log.speed.map(|speed| ("speed", format!("{speed:.0} images/s"))));
+    let model = model.join("unet/config.json").is_file().then(|| model.display().to_string());
+    found.push(("model", model.clone().unwrap_or_else(|| "none yet".into())));
+    found.extend(broken.iter().map(|problem| ("warning", problem.clone())));
+    let json = json!({
+        "kind": "run",
+        "path": path.display().to_string(),
+        "config": config,
+        "step": counters.step,
+        "nimg": counters.nimg,
+        "until": until,
+        "state": state.tag(),
+        "resumable": state.resumable(),
+        "loss": log.loss().map(|(loss, _)| loss),
+        "validation": log.validations.iter().map(|(nimg, loss)| json!({ "nimg": nimg, "loss": loss })).collect::<Vec<_>>(),
+        "images_per_second": log.speed,
+        "model": model,
+        "broken_checkpoints": broken,
+    });
+    Ok(Findings { text: facts(&found), json })
+}
+
+/// The counters of the newest checkpoint that can be read, and what is wrong with newer ones.
+fn newest(run: &Path) -> (Counters, Vec<String>) {
+    let mut broken = Vec::new();
+    for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
+        match checkpoint::load(&path) {
+            Ok((counters, _)) => return (counters, broken),
+            Err(e) => broken.push(format!("this checkpoint will be skipped: {e}")),
+        }
+    }
+    (Counters::default(), broken)
+}
+
+/// What can be done with a run now.
+enum State {
+    /// Another program has it.
+    Training,
+    /// The data cannot be found where it was.
+    DataGone(String),
+    /// The planned length is reached.
+    Finished,
+    /// It can go on; from the start where nothing was saved.
+    Interrupted { saved: bool },
+}
+
+impl State {
+    fn of(run: &Path, config: &Config, length: &Length, counters: &Counters) -> Self {
+        let lock = File::open(run.join("lock"));
+        if lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))) {
+            return State::Training;
+        }
+        match length.until() {
+            Some(until) if counters.nimg >= until => State::Finished,
+            _ if !Path::new(&config.data.path).exists() => State::DataGone(config.data.path.clone()),
+            _ => State::Interrupted { saved: counters.nimg > 0 },
+        }
+    }
+
+    fn tag(&self) -> &'static str {
+        match self {
+            State::Training => "training",
+            State::DataGone(_) => "data-gone",
+            State::Finished => "finished",
+            State::Interrupted { .. } => "interrupted",
+        }
+    }
+
+    fn resumable(&self) -> bool {
+        matches!(self, State::Finished | State::Interrupted { .. })
+    }
+
+    fn words(&self, run: &Path) -> String {
+        let run = run.display();
+        match self {
+            State::Training => "a program is training in it now".into(),
+            State::DataGone(data) => {
+                format!(
+                    "cannot be resumed: its data `{data}` is not there (relative paths start at the current folder)"
+                )
+            }
+            State::Finished => format!("finished; make it longer with: undiffuse train --resume {run} --budget 10m"),
+            State::Interrupted { saved: true } => format!("interrupted; continue with: undiffuse train --resume {run}"),
+            State::Interrupted { saved: false } => {
+                format!("nothing saved yet; begin again with: undiffuse train --resume {run}")
+            }
+        }
+    }
+}
+
+/// `metrics.jsonl`, as far as it is of interest.
+#[derive(Default)]
+struct Log {
+    losses: Vec<f64>,
+    validations: Vec<(u64, f64)>,
+    speed: Option<f64>,
+}
+
+impl Log {
+    /// Reads the log; lines that a killed program left half-written are passed over.
+    fn read(run: &Path) -> Self {
+        let mut log = Log::default();
+        let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let Some(loss) = line["loss"].as_f64() else { continue };
+            match line["event"].as_str() {
+                Some("validation") => log.validations.push((line["nimg"].as_u64().unwrap_or(0), loss)),
+                _ => {
+                    log.losses.push(loss);
+                    log.speed = line["images_per_second"].as_f64();
+                }
+            }
+        }
+        log
+    }
+
+    /// Mean over the last steps, and how many they are.
+    fn loss(&self) -> Option<(f64, usize)> {
+        let recent = &self.losses[self.losses.len().saturating_sub(RECENT)..];
+        (!recent.is_empty()).then(|| (recent.iter().sum::<f64>() / recent.len() as f64, recent.len()))
+    }
+}

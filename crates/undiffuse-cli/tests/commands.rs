@@ -1,0 +1,405 @@
+//! The commands that look and show (`data`, `diffuse`, `plan`, `inspect`, `predict`) through the built program.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use undiffuse::data::{Image, Options, encode_png, read_png_text};
+use undiffuse::math::prelude::ScheduleKind;
+use undiffuse::nn::weights::{self, Named};
+
+/// Runs in `folder`, expects an exit code, and returns standard output and standard error.
+fn run(folder: &Path, code: i32, args: &[&str]) -> (String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_undiffuse"))
+        .args(args)
+        .current_dir(folder)
+        .env("UNDIFFUSE_CACHE", folder.join("cache"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "undiffuse {}\n{out}{err}", args.join(" "));
+    assert!(!err.contains("panicked"), "undiffuse {}\n{err}", args.join(" "));
+    (out, err)
+}
+
+/// Runs and expects success.
+fn ok(folder: &Path, args: &[&str]) -> String {
+    run(folder, 0, args).0
+}
+
+/// Runs and expects a refusal with these words.
+fn refused(folder: &Path, code: i32, args: &[&str], words: &[&str]) {
+    let (_, err) = run(folder, code, args);
+    for word in words {
+        assert!(err.contains(word), "undiffuse {}: `{word}` is missing in\n{err}", args.join(" "));
+    }
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+fn close(a: &Value, b: f64) {
+    let a = a.as_f64().unwrap();
+    assert!((a - b).abs() <= 1e-6 * b.abs().max(1e-6), "{a} {b}");
+}
+
+/// A colour picture of this size.
+fn picture(folder: &Path, name: &str, width: usize, height: usize) -> PathBuf {
+    let pixels = (0..width * height * 3).map(|i| (i * 31 % 251) as u8).collect();
+    let path = folder.join(name);
+    std::fs::write(&path, encode_png(&Image::new(width, height, 3, pixels), &[]).unwrap()).unwrap();
+    path
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../undiffuse-nn/tests/fixtures/unet")
+}
+
+/// A network of the fixtures, as a command takes it.
+fn network(name: &str) -> String {
+    fixtures().join(name).to_str().unwrap().to_owned()
+}
+
+fn tensor(name: &str, shape: &[usize], value: f32) -> Named {
+    Named { name: name.into(), shape: shape.to_vec(), values: vec![value; shape.iter().product()] }
+}
+
+#[test]
+fn data_reports_and_draws_a_sheet() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for k in 0..6 {
+        let class = folder.join("pets").join(["cat", "dog"][k % 2]);
+        std::fs::create_dir_all(&class).unwrap();
+        picture(&class, &format!("{k}.png"), 9 + k, 8);
+    }
+    std::fs::write(folder.join("pets/cat/broken.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    let text = ok(folder, &["data", "pets", "--size", "8"]);
+    for word in
+        ["images       6, 1 skipped", "broken.png", "3  cat", "3  dog", "trained as   8x8 RGB", "pets-contact.png"]
+    {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+    let sheet = Image::open(&folder.join("pets-contact.png"), &Options::default()).unwrap();
+    assert!(sheet.height >= 2 * 64, "two rows of pictures enlarged to 64");
+    let args = ["data", "pets", "--size", "8", "--channels", "1", "--json", "--sheet", "s.png"];
+    let report = json(&ok(folder, &args));
+    assert_eq!((&report["images"], &report["channels"]), (&6.into(), &1.into()));
+    assert_eq!(report["contact_sheet"], "s.png");
+    assert!(folder.join("s.png").is_file());
+
+    refused(folder, 1, &["data", "pets", "--size", "8", "--strict"], &["--strict", "broken.png"]);
+    refused(folder, 1, &["data", "nowhere"], &["nowhere", "no such file"]);
+    refused(folder, 1, &["data", "pets", "--size", "8", "--sheet", "no/such/s.png"], &["cannot write `no/such/s.png`"]);
+    refused(folder, 2, &["data", "pets", "--size", "1"], &["size", "2 to 4096"]);
+    refused(folder, 2, &["data", "pets", "--background", "purple"], &["purple", "#rrggbb"]);
+}
+
+#[test]
+fn diffuse_draws_the_same_strip_again_on_every_schedule() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    picture(folder, "cat.png", 20, 10);
+    assert!(ok(folder, &["diffuse", "cat.png", "--steps", "3"]).contains("wrote cat-diffuse.png"));
+    let bytes = std::fs::read(folder.join("cat-diffuse.png")).unwrap();
+    ok(folder, &["diffuse", "cat.png", "--steps", "3", "--out", "again.png"]);
+    assert_eq!(bytes, std::fs::read(folder.join("again.png")).unwrap());
+    ok(folder, &["diffuse", "cat.png", "--steps", "3", "--seed", "1", "--out", "other.png"]);
+    assert_ne!(bytes, std::fs::read(folder.join("other.png")).unwrap());
+
+    // The command that a strip carries makes it again.
+    let found = json(&ok(folder, &["inspect", "cat-diffuse.png", "--json"]));
+    let again = found["again"].as_str().unwrap().to_owned() + " --out third.png";
+    let words: Vec<&str> = again.split(' ').skip(1).collect();
+    ok(folder, &words);
+    assert_eq!(bytes, std::fs::read(folder.join("third.png")).unwrap());
+
+    let strip = Image::open(&folder.join("cat-diffuse.png"), &Options::default()).unwrap();
+    // 20 pixels become 220; three columns, and three rows of pictures.
+    assert!(strip.width > 3 * 220 && strip.width < 3 * 220 + 100, "{}", strip.width);
+    assert!(strip.height > 3 * 110, "{}", strip.height);
+    for schedule in ScheduleKind::ALL {
+        let out = format!("{}.png", schedule.tag);
+        ok(folder, &["diffuse", "cat.png", "--steps", "2", "--schedule", schedule.tag, "--histogram", "--out", &out]);
+        let plotted = Image::open(&folder.join(out), &Options::default()).unwrap();
+        assert!(plotted.height > strip.height, "{}: the histogram is one more row", schedule.tag);
+    }
+}
+
+#[test]
+fn diffuse_writes_animations_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let cat = picture(folder, "cat.png", 6, 6);
+    picture(folder, "dog.png", 300, 7);
+    ok(folder, &["diffuse", "cat.png", "dog.png", "--out", "strips/", "--gif", "--ping-pong", "--size", "6"]);
+    for name in ["cat-diffuse.png", "cat-diffuse.gif", "dog-diffuse.png", "dog-diffuse.gif"] {
+        assert!(folder.join("strips").join(name).is_file(), "{name}");
+    }
+    let frames = std::fs::read(folder.join("strips/cat-diffuse.gif")).unwrap();
+    assert!(frames.starts_with(b"GIF89a"));
+
+    let before = std::fs::read(&cat).unwrap();
+    refused(folder, 2, &["diffuse", "cat.png", "--out", "cat.png"], &["would be overwritten", "--out"]);
+    assert_eq!(before, std::fs::read(&cat).unwrap());
+    refused(folder, 2, &["diffuse", "cat.png", "./cat.png"], &["both become cat-diffuse.png"]);
+    refused(folder, 2, &["diffuse", "cat.png", "--out", "cat.jpg"], &["PNG"]);
+    refused(folder, 2, &["diffuse", "cat.png", "--schedule", "cosin"], &["did you mean `cosine`"]);
+    refused(folder, 2, &["diffuse", "cat.png", "--schedule", "flow:shift=-1"], &["shift must be positive"]);
+    refused(folder, 2, &["diffuse", "cat.png", "--steps", "1"], &["--steps"]);
+    refused(folder, 2, &["diffuse"], &["IMAGE"]);
+    refused(folder, 1, &["diffuse", "bird.png"], &["bird.png", "no such file"]);
+    std::fs::write(folder.join("note.png"), "not a picture").unwrap();
+    refused(folder, 1, &["diffuse", "note.png"], &["note.png", "not an image"]);
+    // A file where a folder is needed.
+    refused(folder, 1, &["diffuse", "cat.png", "--out", "note.png/x.png"], &["cannot create `note.png`"]);
+}
+
+/// DDIM and Euler by their published formulas, and numbers of the DDPM schedule: alphas_cumprod[999] of diffusers is
+/// 4.0358e-5.
+#[test]
+fn plan_prints_the_rows_of_a_sampler() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let plan = json(&ok(folder, &["plan", "--steps", "5", "--json"]));
+    assert_eq!((&plan["nfe"], plan["rows"].as_array().unwrap().len()), (&5.into(), 5));
+    let first = &plan["rows"][0];
+    assert_eq!(first["time"], 999.0);
+    assert!((first["level"]["alpha"].as_f64().unwrap().powi(2) - 4.0358e-5).abs() < 1e-9);
+    for row in plan["rows"].as_array().unwrap() {
+        let of = |level: &str, part: &str| row[level][part].as_f64().unwrap();
+        // [Song21c, Eq. 12] with eta = 0.
+        let kept = of("to", "sigma") / of("level", "sigma");
+        close(&row["x"][0], kept);
+        close(&row["denoised"][0], of("to", "alpha") - kept * of("level", "alpha"));
+        close(&row["log_snr"], 2.0 * (of("level", "alpha") / of("level", "sigma")).ln());
+    }
+    // [Karras22, Eq. 5]: the middle of three is ((80^(1/7) + 0.002^(1/7)) / 2)^7, and Heun looks there twice.
+    let args = ["plan", "--schedule", "edm", "--spacing", "karras", "--solver", "heun", "--steps", "3", "--json"];
+    let plan = json(&ok(folder, &args));
+    assert_eq!(plan["nfe"], 5);
+    let root = 1.0f64 / 7.0;
+    close(&plan["rows"][1]["level"]["sigma"], ((80f64.powf(root) + 0.002f64.powf(root)) / 2.0).powi(7));
+    // Pure noise has no finite log-SNR.
+    let flow = json(&ok(folder, &["plan", "--schedule", "flow", "--solver", "euler", "--steps", "2", "--json"]));
+    assert_eq!(flow["rows"][0]["log_snr"], Value::Null);
+
+    let text = ok(folder, &["plan", "--solver", "ddpm", "--steps", "3"]);
+    assert!(text.contains("nfe 3") && text.contains("999.000000"), "{text}");
+    refused(folder, 2, &["plan", "--solver", "hein"], &["did you mean `heun`"]);
+    refused(folder, 2, &["plan", "--steps", "0"], &["at least 1"]);
+    refused(folder, 2, &["plan", "--steps", "2000"], &["1000 timesteps"]);
+}
+
+#[test]
+fn plan_lists_every_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = ok(folder.path(), &["plan", "--list"]);
+    for entry in ScheduleKind::ALL {
+        assert!(text.contains(&format!("  {:<16} {}", entry.tag, entry.doc)), "{}", entry.tag);
+    }
+    let list = json(&ok(folder.path(), &["plan", "--list", "--json"]));
+    for kind in ["schedule", "spacing", "solver", "parameterization", "weighting", "timing"] {
+        assert!(text.contains(&format!("{kind}\n")), "{kind}");
+        assert!(list[kind].as_array().unwrap().len() >= 4, "{kind}");
+    }
+    assert_eq!(list["solver"][1]["options"]["eta"], 0.0);
+}
+
+#[test]
+fn inspect_reads_networks_weights_and_refuses_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // INDEX.json counts the parameters with PyTorch.
+    let index = json(&std::fs::read_to_string(fixtures().join("INDEX.json")).unwrap());
+    let plain = index["fixtures"].as_array().unwrap().iter().find(|f| f["name"] == "plain").unwrap();
+    let found = json(&ok(folder, &["inspect", &network("plain"), "--json"]));
+    assert_eq!((&found["kind"], &found["parameters"]), (&"network".into(), &plain["parameters"]));
+    let text = ok(folder, &["inspect", &network("plain")]);
+    for word in ["10709", "DownBlock2D", "UpBlock2D", "8×8, 1 channel", "there is no scheduler"] {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+    let file = fixtures().join("plain/diffusion_pytorch_model.safetensors");
+    let found = json(&ok(folder, &["inspect", file.to_str().unwrap(), "--json"]));
+    assert_eq!((&found["numbers"], &found["kind"]), (&plain["parameters"], &"weights".into()));
+    assert_eq!(found["tensors"]["conv_in.weight"], serde_json::json!([4, 1, 3, 3]));
+
+    let png = encode_png(&Image::filled(3, 2, &[9]), &[("Title".into(), "A picture".into())]).unwrap();
+    std::fs::write(folder.join("a.png"), &png).unwrap();
+    let text = ok(folder, &["inspect", "a.png"]);
+    assert!(text.contains("3×2 pixels") && text.contains("Title: A picture"), "{text}");
+    std::fs::write(folder.join("short.png"), &png[..png.len() - 20]).unwrap();
+    refused(folder, 1, &["inspect", "short.png"], &["short.png", "damaged"]);
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(folder.join("short.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
+    refused(folder, 1, &["inspect", "short.safetensors"], &["short.safetensors", "not a complete safetensors file"]);
+    std::fs::write(folder.join("a.txt"), "words").unwrap();
+    refused(folder, 1, &["inspect", "a.txt"], &["a.txt", "a PNG, a model folder"]);
+    refused(folder, 1, &["inspect", "nothing"], &["cannot read `nothing`"]);
+    std::fs::create_dir(folder.join("empty")).unwrap();
+    refused(folder, 1, &["inspect", "empty"], &["no model at `empty`"]);
+}
+
+#[test]
+fn inspect_reads_a_run_its_checkpoint_its_model_and_its_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for k in 0..8 {
+        for class in ["cat", "dog"] {
+            std::fs::create_dir_all(folder.join("pets").join(class)).unwrap();
+            picture(&folder.join("pets").join(class), &format!("{k}.png"), 8, 9 + k);
+        }
+    }
+    let mut args = vec!["train", "--data", "pets", "--size", "8", "--run", "run", "--images", "16", "--threads", "1"];
+    for setting in [
+        "network.width=8",
+        "network.multiply=[1,2]",
+        "network.groups=4",
+        "network.head_dim=8",
+        "train.batch=8",
+        "sample.steps=2",
+    ] {
+        args.extend(["--set", setting]);
+    }
+    ok(folder, &args);
+
+    let run_ = json(&ok(folder, &["inspect", "run", "--json"]));
+    assert_eq!((&run_["nimg"], &run_["until"], &run_["step"]), (&16.into(), &16.into(), &2.into()));
+    assert_eq!((&run_["state"], &run_["resumable"]), (&"finished".into(), &true.into()));
+    assert!(run_["loss"].as_f64().unwrap() > 0.0);
+    let model = json(&ok(folder, &["inspect", "run/model", "--json"]));
+    assert_eq!(model["card"]["classes"], serde_json::json!(["cat", "dog"]));
+    assert_eq!((&model["sample"]["steps"], &model["card"]["provenance"]["images_seen"]), (&2.into(), &16.into()));
+    let checkpoint = "run/checkpoints/000000000016.safetensors";
+    let found = json(&ok(folder, &["inspect", checkpoint, "--json"]));
+    assert_eq!((&found["kind"], &found["state"]["nimg"]), (&"checkpoint".into(), &16.into()));
+    assert_eq!(found["groups"]["raw"], model["parameters"]);
+    let text = ok(folder, &["inspect", checkpoint]) + &ok(folder, &["inspect", "run/model"]);
+    for word in ["undiffuse train --resume run", "cat, dog", "16 images seen", "schedule", "solver"] {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+
+    // A sample's settings give the command that makes it again.
+    ok(folder, &["sample", "run", "-n", "1", "--seed", "3", "--class", "dog", "--out", "a", "--threads", "1"]);
+    let sample = std::fs::read_dir(folder.join("a")).unwrap().map(|e| e.unwrap().path());
+    let sample = sample.into_iter().find(|p| !p.ends_with("grid.png")).unwrap();
+    let again =
+        json(&ok(folder, &["inspect", sample.to_str().unwrap(), "--json"]))["again"].as_str().unwrap().to_owned();
+    let words: Vec<&str> = again.split(' ').skip(1).chain(["--out", "b", "--threads", "1"]).collect();
+    ok(folder, &words);
+    let second = folder.join("b").join(sample.file_name().unwrap());
+    assert_eq!(std::fs::read(&sample).unwrap(), std::fs::read(&second).unwrap());
+    assert!(!read_png_text(&std::fs::read(second).unwrap()).unwrap().is_empty());
+
+    // A checkpoint cut short is named, and the one before it counts.
+    let bytes = std::fs::read(folder.join(checkpoint)).unwrap();
+    std::fs::write(folder.join("run/checkpoints/000000000024.safetensors"), &bytes[..bytes.len() - 9]).unwrap();
+    let run_ = json(&ok(folder, &["inspect", "run", "--json"]));
+    assert_eq!(run_["nimg"], 16);
+    assert!(run_["broken_checkpoints"][0].as_str().unwrap().contains("000000000024"));
+    // Without its data a run that is not done cannot go on.
+    std::fs::remove_file(folder.join("run/length.json")).unwrap();
+    assert_eq!(json(&ok(folder, &["inspect", "run", "--json"]))["state"], "interrupted");
+    std::fs::rename(folder.join("pets"), folder.join("gone")).unwrap();
+    assert_eq!(json(&ok(folder, &["inspect", "run", "--json"]))["state"], "data-gone");
+}
+
+/// Outputs of diffusers in double precision; see `xtask/golden/unet.py`.
+#[test]
+fn predict_equals_diffusers() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut ran = 0;
+    for entry in std::fs::read_dir(fixtures()).unwrap() {
+        let dir = entry.unwrap().path();
+        // Skip blocks are refused by name, which the parity test of the network covers.
+        let config = std::fs::read_to_string(dir.join("config.json")).unwrap_or_else(|_| "Skip".into());
+        if config.contains("Skip") {
+            continue;
+        }
+        let io = dir.join("io.safetensors");
+        ok(folder, &["predict", dir.to_str().unwrap(), "--input", io.to_str().unwrap(), "--output", "out.safetensors"]);
+        let got = &weights::read(&folder.join("out.safetensors")).unwrap()["sample"];
+        let expected = &weights::read(&io).unwrap()["output"];
+        assert_eq!(got.shape, expected.shape);
+        let largest = expected.values.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let error = got.values.iter().zip(&expected.values).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest;
+        assert!(error < 1e-4, "{}: {error}", dir.display());
+        ran += 1;
+    }
+    assert!(ran > 10);
+}
+
+#[test]
+fn predict_refuses_what_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let write =
+        |tensors: &[Named]| std::fs::write(folder.join("in.safetensors"), weights::to_bytes(tensors, &[])).unwrap();
+    let check = |name: &str, tensors: &[Named], words: &[&str]| {
+        write(tensors);
+        let args = ["predict", &network(name), "--input", "in.safetensors", "--output", "out.safetensors"];
+        refused(folder, 1, &args, words);
+        assert!(!folder.join("out.safetensors").exists());
+    };
+    let (x, t) = (tensor("sample", &[2, 1, 8, 8], 0.5), tensor("timestep", &[2], 3.0));
+    check("plain", std::slice::from_ref(&t), &["in.safetensors", "no tensor `sample`", "`timestep`"]);
+    check("plain", std::slice::from_ref(&x), &["no tensor `timestep`"]);
+    check("plain", &[tensor("sample", &[1, 8, 8], 0.5), t.clone()], &["[1, 8, 8]", "batch, channels, height, width"]);
+    check("plain", &[tensor("sample", &[0, 1, 8, 8], 0.5), t.clone()], &["no pictures"]);
+    check("plain", &[tensor("sample", &[2, 3, 8, 8], 0.5), t.clone()], &["3 channels", "takes 1"]);
+    check("plain", &[tensor("sample", &[2, 1, 8, 7], 0.5), t.clone()], &["7×8", "multiples of 2"]);
+    check("plain", &[x.clone(), tensor("timestep", &[3], 3.0)], &["`timestep` has 3", "batch has 2"]);
+    check("plain", &[x.clone(), tensor("timestep", &[2, 1], 3.0)], &["`timestep` has shape [2, 1]"]);
+    check("plain", &[x.clone(), tensor("timestep", &[2], f32::NAN)], &["`timestep` holds NaN"]);
+    check("plain", &[x.clone(), t.clone(), tensor("class_labels", &[2], 0.0)], &["no classes"]);
+
+    // A single time is meant for every picture.
+    let args = ["predict", &network("plain"), "--input", "in.safetensors", "--output", "out.safetensors"];
+    write(&[x.clone(), tensor("timestep", &[2], 3.0)]);
+    ok(folder, &args);
+    let both = weights::read(&folder.join("out.safetensors")).unwrap();
+    write(&[x.clone(), tensor("timestep", &[], 3.0)]);
+    ok(folder, &args);
+    assert_eq!(both, weights::read(&folder.join("out.safetensors")).unwrap());
+
+    let model = network("plain");
+    let with = |input: &'static str, output: &'static str| {
+        ["predict", &model, "--input", input, "--output", output].map(str::to_owned)
+    };
+    let refuse =
+        |code, args: [String; 6], words: &[&str]| refused(folder, code, &args.each_ref().map(String::as_str), words);
+    refuse(1, with("in.safetensors", "no/such/out.safetensors"), &["cannot write `no/such/out.safetensors`"]);
+    refuse(1, with("nothing.safetensors", "out.safetensors"), &["cannot read `nothing.safetensors`"]);
+    let whole = std::fs::read(folder.join("in.safetensors")).unwrap();
+    std::fs::write(folder.join("short.safetensors"), &whole[..whole.len() - 3]).unwrap();
+    refuse(1, with("short.safetensors", "out.safetensors"), &["short.safetensors", "not a complete"]);
+    refused(
+        folder,
+        1,
+        &["predict", "nowhere", "--input", "in.safetensors", "--output", "o"],
+        &["no model at `nowhere`"],
+    );
+    let gpu = ["predict", &model, "--input", "in.safetensors", "--output", "o", "--device", "gpu"];
+    refused(folder, 2, &gpu, &["`gpu` is not a device"]);
+}
+
+#[test]
+fn predict_knows_the_classes_and_timesteps_of_a_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (name, name_of_input, words) in [
+        ("classes-28", "class_labels", ["class label 99", "0.."]),
+        ("learned-relu", "timestep", ["`timestep` holds 1.5", "whole numbers"]),
+    ] {
+        let mut io = weights::read(&fixtures().join(name).join("io.safetensors")).unwrap();
+        let bad = if name_of_input == "timestep" { 1.5 } else { 99.0 };
+        io.get_mut(name_of_input).unwrap().values.fill(bad);
+        let tensors: Vec<Named> = io.into_values().collect();
+        std::fs::write(folder.join("in.safetensors"), weights::to_bytes(&tensors, &[])).unwrap();
+        refused(folder, 1, &["predict", &network(name), "--input", "in.safetensors", "--output", "o"], &words);
+    }
+}
