@@ -6,7 +6,7 @@ use crate::text::{GLYPH, draw_centered};
 
 const CURVE: [u8; 3] = [214, 72, 42];
 const BARS: [u8; 3] = [150, 190, 235];
-/// Width of a bar in pixels, the gap after it included.
+/// Least width of a bar in pixels, the gap after it included.
 const BAR: usize = 4;
 /// Room under the axis for its numbers.
 const AXIS: usize = GLYPH + 6;
@@ -47,11 +47,13 @@ pub fn histogram(
     };
     let whole = span.ceil() as i32 - 1;
     (-whole..=whole).for_each(|value| mark(&mut plot, value));
-    let bins = (width / BAR).max(1);
+    // Fewer values make wider bars, so that chance does not draw the outline.
+    let bins = ((3.0 * (values.len() as f64).cbrt()) as usize).min(width / BAR).max(1);
     for (k, bar) in density(values, span, bins).into_iter().enumerate() {
         let y = y_of(bar).clamp(0.0, floor as f64).round() as usize;
         let color = if bar > top { ACCENT } else { BARS };
-        plot.paste(&Image::filled(BAR - 1, floor - y, &color), k * width / bins, y);
+        let (left, right) = (k * width / bins, (k + 1) * width / bins);
+        plot.paste(&Image::filled(right - left - 1, floor - y, &color), left, y);
     }
     plot.paste(&Image::filled(width, 1, &FAINT), 0, floor);
     draw_curve(&mut plot, floor, |x| y_of(curve((x / width as f64 * 2.0 - 1.0) * span)));
@@ -88,10 +90,10 @@ mod tests {
 
     #[test]
     fn bars_stand_on_the_axis_and_the_curve_lies_at_its_height() {
-        let plot = histogram((80, 50), &[0.1], 2.0, 1.0, |_| 0.5);
+        let plot = histogram((80, 50), &[0.1; 1000], 2.0, 1.0, |_| 0.5);
         let floor = 50 - AXIS;
-        // The only bar is in the bin right of the middle, and higher than the plot.
-        assert_eq!(plot.pixel(40, floor - 1), ACCENT);
+        // All values are in the bin right of the middle, whose bar is higher than the plot.
+        assert_eq!(plot.pixel(42, floor - 1), ACCENT);
         assert_ne!(plot.pixel(10, floor - 1), ACCENT);
         assert_eq!(plot.pixel(3, floor / 2), CURVE);
         assert_eq!(plot.pixel(3, 3), [255; 3]);
