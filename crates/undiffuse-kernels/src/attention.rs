@@ -3,12 +3,12 @@
 //! `o = softmax(scale · q kᵀ) v` for every head, without keeping the `length × length` matrix: a block of queries at a
 //! time, so a thread needs `O(length · (dim + block))` memory.
 
+use crate::blocks::for_each;
 use crate::elementary::exp;
 use crate::gemm;
 use crate::panel::{pack, pack_transposed, padded, panels, unpack_row};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use rayon::prelude::*;
 
 /// The size of an attention. Tensors are `[heads, length, dim]`, where `heads` counts those of all images.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,12 +49,11 @@ pub fn forward(shape: &Attention, qkv: [&[f32]; 3], o: &mut [f32]) {
     // With fewer heads than threads, a head is cut into spans of queries.
     let spans = rayon::current_num_threads().div_ceil(shape.heads.max(1));
     let queries = shape.length.div_ceil(spans).next_multiple_of(BLOCK).min(shape.length);
-    let outputs: Vec<_> = o
+    let outputs = o
         .chunks_mut(head)
         .enumerate()
-        .flat_map(|(h, o)| o.chunks_mut(queries * shape.dim).enumerate().map(move |(i, o)| (h, i * queries, o)))
-        .collect();
-    outputs.into_par_iter().for_each(|(h, first, o)| {
+        .flat_map(|(h, o)| o.chunks_mut(queries * shape.dim).enumerate().map(move |(i, o)| (h, i * queries, o)));
+    for_each(outputs, qkv[0].len() * shape.length * 2, |(h, first, o)| {
         let [q, k, v] = qkv.map(|t| &t[h * head..(h + 1) * head]);
         let q = &q[first * shape.dim..][..o.len()];
         dispatch(Forward { shape, q, k, v, o });
@@ -74,12 +73,11 @@ pub fn backward(shape: &Attention, qkv: [&[f32]; 3], d_o: &[f32], [dq, dk, dv]: 
     if head == 0 {
         return;
     }
-    (dq.par_chunks_mut(head), dk.par_chunks_mut(head), dv.par_chunks_mut(head)).into_par_iter().enumerate().for_each(
-        |(h, (dq, dk, dv))| {
-            let [q, k, v, d_o] = [qkv[0], qkv[1], qkv[2], d_o].map(|t| &t[h * head..(h + 1) * head]);
-            dispatch(Backward { shape, q, k, v, d_o, dq, dk, dv });
-        },
-    );
+    let outputs = dq.chunks_mut(head).zip(dk.chunks_mut(head).zip(dv.chunks_mut(head))).enumerate();
+    for_each(outputs, qkv[0].len() * shape.length * 5, |(h, (dq, (dk, dv)))| {
+        let [q, k, v, d_o] = [qkv[0], qkv[1], qkv[2], d_o].map(|t| &t[h * head..(h + 1) * head]);
+        dispatch(Backward { shape, q, k, v, d_o, dq, dk, dv });
+    });
 }
 
 /// Some queries of one head.

@@ -1,4 +1,4 @@
-//! How work is cut into blocks of an output that a thread owns.
+//! How work is cut into blocks of an output that a thread owns, and given to threads.
 
 use crate::simd::LANES;
 use rayon::prelude::*;
@@ -56,14 +56,17 @@ pub(crate) fn planes_per_task(planes: usize, tasks: usize) -> usize {
     planes.div_ceil(shares).next_multiple_of(2 * LANES).min(planes)
 }
 
-/// Multiply-adds, or numbers moved at length, below which waking other threads takes longer than doing the work.
-pub(crate) const SMALL: usize = 1 << 21;
+/// Multiply-adds below which waking other threads takes longer than doing the work.
+const SMALL: usize = 1 << 21;
 
-/// Does `task` for all `tasks`, which are about `work` multiply-adds together: on all threads if that pays.
-pub(crate) fn for_each<T: Send>(tasks: Vec<T>, work: usize, task: impl Fn(T) + Sync + Send) {
-    if work < SMALL || tasks.len() < 2 {
-        tasks.into_iter().for_each(task);
+/// What to multiply a count of numbers by where each costs a few reads or an exponential, in multiply-adds.
+pub(crate) const ELEMENTWISE: usize = 32;
+
+/// Does `task` for all `tasks`, which cost about `work` multiply-adds together: on all threads if that pays.
+pub(crate) fn for_each<T: Send>(tasks: impl Iterator<Item = T>, work: usize, task: impl Fn(T) + Sync + Send) {
+    if work < SMALL || rayon::current_num_threads() == 1 {
+        tasks.for_each(task);
     } else {
-        tasks.into_par_iter().for_each(task);
+        tasks.collect::<Vec<_>>().into_par_iter().for_each(task);
     }
 }

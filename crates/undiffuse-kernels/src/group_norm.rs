@@ -4,11 +4,11 @@
 //! `mean = Σ x / m`, `var = Σ (x − mean)² / m`, `x̂ = (x − mean) / √(var + eps)`, `z = x̂ · gamma + beta`,
 //! `y = z` or `y = silu(z)`.
 
+use crate::blocks::{ELEMENTWISE, for_each};
 use crate::panel::{load, store};
 use crate::silu;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 use crate::sums::{SUMS, fold, sum};
-use rayon::prelude::*;
 
 /// What is normalised, and how. Tensors are `[batch, channels, pixels]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +53,8 @@ pub fn forward(shape: &GroupNorm, x: &[f32], affine: [&[f32]; 2], y: &mut [f32])
     if len == 0 {
         return;
     }
-    y.par_chunks_mut(len).zip(x.par_chunks(len)).enumerate().for_each(|(i, (y, x))| {
+    let groups = y.chunks_mut(len).zip(x.chunks(len)).enumerate();
+    for_each(groups, x.len() * ELEMENTWISE, |(i, (y, x))| {
         let first = i % shape.groups * cg;
         let affine = affine.map(|a| &a[first..first + cg]);
         dispatch(Forward { shape, x, affine, y });
@@ -83,14 +84,13 @@ pub fn backward(
     }
     // [image][channel][gamma, beta]: one share a channel of an image, added below in image order
     let mut shares = vec![[0.0; 2]; shape.batch * shape.channels];
-    (dx.par_chunks_mut(len), shares.par_chunks_mut(cg), x.par_chunks(len), dy.par_chunks(len))
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(i, (dx, shares, x, dy))| {
-            let first = i % shape.groups * cg;
-            let affine = affine.map(|a| &a[first..first + cg]);
-            dispatch(Backward { shape, x, affine, dy, dx, shares });
-        });
+    let outputs = dx.chunks_mut(len).zip(shares.chunks_mut(cg));
+    let groups = outputs.zip(x.chunks(len).zip(dy.chunks(len))).enumerate();
+    for_each(groups, x.len() * ELEMENTWISE, |(i, ((dx, shares), (x, dy)))| {
+        let first = i % shape.groups * cg;
+        let affine = affine.map(|a| &a[first..first + cg]);
+        dispatch(Backward { shape, x, affine, dy, dx, shares });
+    });
     for image in shares.chunks(shape.channels) {
         for ((dgamma, dbeta), share) in dgamma.iter_mut().zip(dbeta.iter_mut()).zip(image) {
             *dgamma += share[0];

@@ -1,11 +1,11 @@
 //! The linear map `y = x · Wᵀ + b` of rows, forward and backward.
 
+use crate::blocks::{ELEMENTWISE, for_each};
 use crate::gemm;
 use crate::panel::{pack, pack_transposed, padded, panels, unpack_row};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use crate::sums::add;
-use rayon::prelude::*;
 
 /// The size of a linear map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub fn forward(shape: &Linear, x: &[f32], weight: &[f32], bias: Option<&[f32]>, 
     let depth = padded(shape.c_in);
     let mut packed = Scratch::new(panels(shape.c_out) * depth);
     // Wᵀ as `c_in × c_out`
-    packed.par_chunks_mut(depth).enumerate().for_each(|(p, panel)| {
+    for_each(packed.chunks_mut(depth).enumerate(), weight.len() * ELEMENTWISE, |(p, panel)| {
         let rows = LANES.min(shape.c_out - p * LANES);
         let src = &weight[p * LANES * shape.c_in..][..rows * shape.c_in];
         dispatch(PackTransposed { src, rows, columns: shape.c_in, to: panel });
@@ -94,9 +94,9 @@ pub fn backward_weight(shape: &Linear, x: &[f32], dy: &[f32], dw: &mut [f32], db
     }
     // Each task owns some outputs, and walks all rows for them.
     let outputs = shape.c_out.div_ceil(rayon::current_num_threads()).next_multiple_of(LANES);
-    dw.par_chunks_mut(outputs * shape.c_in)
-        .enumerate()
-        .for_each(|(i, dw)| dispatch(WeightGradient { shape, x, dy, first: i * outputs, dw }));
+    for_each(dw.chunks_mut(outputs * shape.c_in).enumerate(), x.len() * shape.c_out, |(i, dw)| {
+        dispatch(WeightGradient { shape, x, dy, first: i * outputs, dw });
+    });
 }
 
 /// `sums[c] = Σᵣ rows[r, c]`, in row order.
@@ -118,9 +118,10 @@ fn add_bias_only(shape: &Linear, bias: Option<&[f32]>, y: &mut [f32]) {
 
 /// `y = x · B + bias` for the packed matrix `b`.
 fn multiply_rows(x: &[f32], c_in: usize, b: &[Lanes], bias: Option<&[f32]>, y: &mut [f32], c_out: usize) {
-    y.par_chunks_mut(ROWS * c_out)
-        .zip(x.par_chunks(ROWS * c_in))
-        .for_each(|(y, x)| dispatch(Multiply { x, c_in, b, bias, y, c_out }));
+    let work = x.len() * c_out;
+    for_each(y.chunks_mut(ROWS * c_out).zip(x.chunks(ROWS * c_in)), work, |(y, x)| {
+        dispatch(Multiply { x, c_in, b, bias, y, c_out });
+    });
 }
 
 struct PackTransposed<'a> {

@@ -1,9 +1,9 @@
 //! SiLU, `x · σ(x)`, also called swish (Elfwing et al. 2017).
 
+use crate::blocks::{ELEMENTWISE, for_each};
 use crate::elementary::{exp, sigmoid};
 use crate::panel::{load, store};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
-use rayon::prelude::*;
 
 /// Elements given to a thread at a time; without influence on the result.
 const CHUNK: usize = 1 << 14;
@@ -14,7 +14,7 @@ const CHUNK: usize = 1 << 14;
 /// If the lengths differ.
 pub fn forward(x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "silu::forward: x and y must have equal lengths");
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| dispatch(Forward { x, y }));
+    for_each(y.chunks_mut(CHUNK).zip(x.chunks(CHUNK)), x.len() * ELEMENTWISE, |(y, x)| dispatch(Forward { x, y }));
 }
 
 /// `dx = dy · σ(x) · (1 + x · (1 − σ(x)))`, elementwise.
@@ -24,9 +24,8 @@ pub fn forward(x: &[f32], y: &mut [f32]) {
 pub fn backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert_eq!(x.len(), dx.len(), "silu::backward: x and dx must have equal lengths");
     assert_eq!(dy.len(), dx.len(), "silu::backward: dy and dx must have equal lengths");
-    dx.par_chunks_mut(CHUNK)
-        .zip(x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK)))
-        .for_each(|(dx, (x, dy))| dispatch(Backward { x, dy, dx }));
+    let tasks = dx.chunks_mut(CHUNK).zip(x.chunks(CHUNK).zip(dy.chunks(CHUNK)));
+    for_each(tasks, x.len() * ELEMENTWISE, |(dx, (x, dy))| dispatch(Backward { x, dy, dx }));
 }
 
 /// `x · σ(x)`

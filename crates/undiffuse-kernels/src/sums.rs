@@ -1,9 +1,9 @@
 //! Sums whose order is fixed by the length of what is summed.
 
+use crate::blocks::{ELEMENTWISE, for_each};
 use crate::panel::load;
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use rayon::prelude::*;
 
 /// Vectors that sum side by side, so that an addition need not wait for the one before.
 pub(crate) const SUMS: usize = 4;
@@ -32,7 +32,10 @@ pub(crate) fn sum_planes(x: &[f32], pixels: usize, sums: &mut [f32]) {
     if x.is_empty() {
         return;
     }
-    let shares: Vec<f32> = x.par_chunks(pixels).map(|plane| dispatch(Sum(plane))).collect();
+    let mut shares = vec![0.0; x.len() / pixels];
+    for_each(shares.iter_mut().zip(x.chunks(pixels)), x.len() * ELEMENTWISE, |(share, plane)| {
+        *share = dispatch(Sum(plane));
+    });
     for image in shares.chunks(sums.len()) {
         for (sum, share) in sums.iter_mut().zip(image) {
             *sum += share;
@@ -53,34 +56,31 @@ impl Kernel for Sum<'_> {
 /// Adds the shares of `chunks` chunks, elementwise and in order, into one buffer of `len` lanes.
 ///
 /// A share is computed in parts of `part` lanes: `compute(chunk, first, lanes)` adds to the zeroed `lanes`, which
-/// begin at `first`. As many shares are held at once as there are threads; their number changes no bit.
+/// begin at `first`; all of them cost about `work` multiply-adds. As many shares are held at once as there are threads; their number changes no bit.
 pub(crate) fn add_in_order(
     chunks: usize,
     len: usize,
     part: usize,
+    work: usize,
     compute: impl Fn(usize, usize, &mut [Lanes]) + Sync,
 ) -> Scratch {
     let mut total = Scratch::zeroed(len);
     if chunks == 1 {
-        total.par_chunks_mut(part).enumerate().for_each(|(i, lanes)| compute(0, i * part, lanes));
+        for_each(total.chunks_mut(part).enumerate(), work, |(i, lanes)| compute(0, i * part, lanes));
         return total;
     }
     let at_once = rayon::current_num_threads().min(chunks);
     let mut shares = Scratch::new(at_once * len);
     for first in (0..chunks).step_by(at_once) {
         let shares = &mut shares[..at_once.min(chunks - first) * len];
-        let tasks: Vec<_> = shares
-            .chunks_mut(len)
-            .enumerate()
-            .flat_map(|(c, share)| {
-                share.chunks_mut(part).enumerate().map(move |(i, lanes)| (first + c, i * part, lanes))
-            })
-            .collect();
-        tasks.into_par_iter().for_each(|(chunk, first, lanes)| {
+        let tasks = shares.chunks_mut(len).enumerate().flat_map(|(c, share)| {
+            share.chunks_mut(part).enumerate().map(move |(i, lanes)| (first + c, i * part, lanes))
+        });
+        for_each(tasks, work / chunks * at_once, |(chunk, first, lanes)| {
             lanes.fill(Lanes::default());
             compute(chunk, first, lanes);
         });
-        total.par_chunks_mut(ADDED).enumerate().for_each(|(i, total)| {
+        for_each(total.chunks_mut(ADDED).enumerate(), len * LANES * ELEMENTWISE, |(i, total)| {
             for share in shares.chunks(len) {
                 add(total, &share[i * ADDED..]);
             }

@@ -83,7 +83,7 @@ fn linear_maps() {
 
 #[test]
 fn group_norms() {
-    for (channels, pixels, groups) in [(8, 49, 2), (32, 64, 32), (6, 1, 2)] {
+    for (channels, pixels, groups) in [(8, 49, 2), (32, 64, 32), (16, 300, 4), (6, 1, 2)] {
         let [gamma, beta] = [numbers(1, channels), numbers(2, channels)];
         let shape = |batch| GroupNorm { batch, channels, pixels, groups, eps: 1e-5, silu: true };
         check("group_norm", channels * pixels, |batch, x| {

@@ -123,7 +123,7 @@ pub fn forward(shape: &Conv2d, x: &[f32], weight: &[f32], bias: Option<&[f32]>, 
     shape.check(x.len(), weight.len(), y.len(), bias.map(<[f32]>::len));
     if shape.is_empty() {
         fill_planes(shape, bias, y);
-    } else if winograd::serves(shape) {
+    } else if winograd::serves(shape, shape.c_in) {
         winograd::forward(shape, x, weight, bias, y);
     } else {
         taps::forward(shape, x, weight, bias, y);
@@ -138,7 +138,7 @@ pub fn backward_data(shape: &Conv2d, dy: &[f32], weight: &[f32], dx: &mut [f32])
     shape.check(dx.len(), weight.len(), dy.len(), None);
     if shape.is_empty() {
         dx.fill(0.0);
-    } else if winograd::serves(shape) {
+    } else if winograd::serves(shape, shape.c_out) {
         winograd::backward_data(shape, dy, weight, dx);
     } else {
         taps::backward_data(shape, dy, weight, dx);
@@ -156,7 +156,7 @@ pub fn backward_weight(shape: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32], db
     }
     if shape.is_empty() {
         dw.fill(0.0);
-    } else if winograd::serves(shape) {
+    } else if winograd::serves(shape, shape.c_in.max(shape.c_out)) {
         winograd::backward_weight(shape, x, dy, dw);
     } else {
         taps::backward_weight(shape, x, dy, dw);

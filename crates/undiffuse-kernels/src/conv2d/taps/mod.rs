@@ -8,13 +8,12 @@ mod planes;
 mod weight;
 
 use super::{Bank, Conv2d, Direction};
-use crate::blocks::{Block, Extent, for_each, planes_per_task, split, steps};
+use crate::blocks::{Block, ELEMENTWISE, Extent, for_each, planes_per_task, split, steps};
 use crate::gemm;
 use crate::panel::{padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch, flat, flat_mut};
 use planes::Lattice;
-use rayon::prelude::*;
 use std::ops::Range;
 pub(super) use weight::backward_weight;
 
@@ -25,7 +24,7 @@ const STRIP: usize = 1 << 16;
 const SPAN: usize = 256;
 
 /// Vectors of pixels gathered at a time.
-const GATHERED: usize = 2;
+const GATHERED: usize = 4;
 
 /// A tap of the filter, and what it reads.
 #[derive(Clone, Copy, Debug)]
@@ -226,7 +225,7 @@ fn convolve(plan: &Plan, source: &[f32], weight: &[f32], bias: Option<&[f32]>, o
     let depths: Vec<usize> = plan.classes.iter().map(|c| panels(c.taps.len() * plan.bank.ins)).collect();
     let len = depths.iter().sum::<usize>() * rows;
     let mut packed = Scratch::new(outs.div_ceil(planes) * len);
-    packed.par_chunks_mut(len).enumerate().for_each(|(i, to)| {
+    for_each(packed.chunks_mut(len).enumerate(), weight.len() * ELEMENTWISE, |(i, to)| {
         let mut rest = to;
         for (class, depth) in plan.classes.iter().zip(&depths) {
             let (to, after) = rest.split_at_mut(depth * rows);
@@ -236,7 +235,7 @@ fn convolve(plan: &Plan, source: &[f32], weight: &[f32], bias: Option<&[f32]>, o
     });
     let work = out.len() * plan.bank.ins * plan.classes.iter().map(|c| c.taps.len()).sum::<usize>();
     let blocks = split(out, outs, pixels, Extent { images, planes, pixels: out_rows * plan.out.1 });
-    for_each(blocks, work, |block| {
+    for_each(blocks.into_iter(), work, |block| {
         let weight = &packed[block.planes.start / planes * len..][..len];
         dispatch(Convolve { plan, source, weight, rows, bias, block });
     });
@@ -327,10 +326,12 @@ fn multiply<S: Simd>(
     let depth = offsets.len();
     for (i, product) in product.chunks_mut(GATHERED * rows).enumerate() {
         let gathered = &mut gathered[..product.len() / rows * depth];
-        for (j, panel) in gathered.chunks_exact_mut(depth).enumerate() {
-            let from = &from[(i * GATHERED + j) * LANES..];
-            for (to, offset) in panel.iter_mut().zip(offsets) {
-                to.0 = *from[*offset..].first_chunk().expect("planes end with a spare vector");
+        let from = &from[i * GATHERED * LANES..];
+        // Row by row, so that memory is read in runs.
+        for (r, offset) in offsets.iter().enumerate() {
+            let row = &from[*offset..];
+            for (j, to) in gathered[r..].iter_mut().step_by(depth).enumerate() {
+                to.0 = *row[j * LANES..].first_chunk().expect("planes end with a spare vector");
             }
         }
         gemm::nn(s, weight, gathered, product, rows, depth, false);

@@ -23,7 +23,8 @@ pub(in super::super) fn backward_weight(shape: &Conv2d, x: &[f32], dy: &[f32], d
     let chunks = shape.batch.div_ceil(images);
     let shares = rayon::current_num_threads().div_ceil(chunks);
     let part = panels(taps).div_ceil(shares) * rows;
-    let total = add_in_order(chunks, panels(taps) * rows, part, |chunk, first, to| {
+    let work = dy.len() * taps;
+    let total = add_in_order(chunks, panels(taps) * rows, part, work, |chunk, first, to| {
         let images = chunk * images..shape.batch.min((chunk + 1) * images);
         dispatch(Accumulate { plan: &plan, x, dy, images, first_panel: first / rows, rows, to });
     });

@@ -10,12 +10,11 @@ mod transform;
 mod weight;
 
 use super::{Bank, Conv2d, Direction};
-use crate::blocks::{Block, Extent, planes_per_task, split};
+use crate::blocks::{Block, ELEMENTWISE, Extent, for_each, planes_per_task, split, steps};
 use crate::gemm;
 use crate::panel::{load, padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use rayon::prelude::*;
 use tiles::{Grid, Layout, POINTS, SIDE, Strip, inputs, outputs};
 use transform::{filter, filter_columns};
 pub(super) use weight::backward_weight;
@@ -26,10 +25,10 @@ const PAIR: usize = 2;
 /// Transformed numbers of a strip, about: a share of the second-level cache.
 const STRIP: usize = 1 << 17;
 
-/// Whether this algorithm serves a convolution. With fewer than 12 input channels too much of its vectors would be
-/// padding, and there is less for it to save.
-pub(super) fn serves(shape: &Conv2d) -> bool {
-    shape.kernel == (3, 3) && shape.stride == 1 && shape.pad == [1; 4] && shape.c_in >= 12
+/// Whether this algorithm serves a pass over a convolution that transforms `channels` channels of the input: with fewer
+/// than 12 too much of its vectors would be padding, and there is less for it to save.
+pub(super) fn serves(shape: &Conv2d, channels: usize) -> bool {
+    shape.kernel == (3, 3) && shape.stride == 1 && shape.pad == [1; 4] && channels >= 12
 }
 
 /// How an image is cut into strips: images, and rows of tiles, of a strip.
@@ -54,17 +53,19 @@ fn convolve(shape: &Conv2d, direction: Direction, x: &[f32], weight: &[f32], bia
     let grid = Grid::new(shape.h, shape.w);
     let depth = padded(c_in);
     let pair = PAIR * POINTS * depth;
-    let mut filters = Scratch::new(panels(c_out) * POINTS * depth);
-    filters.par_chunks_mut(pair).enumerate().for_each(|(i, to)| {
-        dispatch(Filters { shape, direction, weight, first_panel: i * PAIR, depth, to });
-    });
     let (images, rows) = strip_size(grid, c_in);
     let strips = shape.batch.div_ceil(images) * grid.down.div_ceil(rows);
     let planes = planes_per_task(c_out, strips);
     let blocks = split(y, c_out, grid.pixels(), Extent { images, planes, pixels: rows * SIDE * grid.w });
-    blocks.into_par_iter().for_each(|block| {
-        let filters = &filters[block.planes.start / LANES * POINTS * depth..];
-        dispatch(Convolve { grid, c_in, x, filters, bias, block });
+    // What only one task needs, it transforms itself, a pair of panels at a time, and never leaves its cache.
+    let shared = if strips > 1 { panels(c_out) } else { 0 };
+    let mut filters = Scratch::new(shared * POINTS * depth);
+    for_each(filters.chunks_mut(pair).enumerate(), shared * LANES * c_in * 9 * ELEMENTWISE, |(i, to)| {
+        dispatch(Filters { shape, direction, weight, first_panel: i * PAIR, depth, to });
+    });
+    let filters = (strips > 1).then_some(&*filters);
+    for_each(blocks.into_iter(), shape.batch * c_out * c_in * grid.tiles() * POINTS, |block| {
+        dispatch(Convolve { shape, direction, grid, x, weight, filters, bias, block });
     });
 }
 
@@ -115,11 +116,13 @@ impl Kernel for Filters<'_> {
 
 /// A block of the outputs of a convolution.
 struct Convolve<'a> {
+    shape: &'a Conv2d,
+    direction: Direction,
     grid: Grid,
-    c_in: usize,
     x: &'a [f32],
-    /// From the block's first output channel on.
-    filters: &'a [Lanes],
+    weight: &'a [f32],
+    /// All filters, transformed, if they are at hand.
+    filters: Option<&'a [Lanes]>,
     bias: Option<&'a [f32]>,
     block: Block<'a>,
 }
@@ -128,7 +131,8 @@ impl Kernel for Convolve<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { grid, c_in, x, filters, bias, mut block } = self;
+        let Self { shape, direction, grid, x, weight, filters, bias, mut block } = self;
+        let c_in = direction.bank(shape).ins;
         let strip = Strip::of_pixels(grid, &block.images, &block.pixels);
         let (rows, depth) = (strip.matrix_rows(), padded(c_in));
         let layout = Layout::new(panels(c_in), rows);
@@ -140,16 +144,24 @@ impl Kernel for Convolve<'_> {
         let products_layout = Layout::new(PAIR, rows);
         let mut products = Scratch::new(products_layout.len());
         let mut slab = Scratch::new(padded(block.pixels.len()));
-        let filters = filters.chunks(PAIR * POINTS * depth);
-        for (pair, filters) in filters.take(panels(block.planes.len()).div_ceil(PAIR)).enumerate() {
-            let width = filters.len() / (POINTS * depth);
+        let mut own = Scratch::new(if filters.is_none() { PAIR * POINTS * depth } else { 0 });
+        for pair in steps(panels(block.planes.len()), PAIR) {
+            let (width, first_panel) = (pair.len(), block.planes.start / LANES + pair.start);
+            let filters = match filters {
+                Some(filters) => &filters[first_panel * POINTS * depth..][..width * POINTS * depth],
+                None => {
+                    let to = &mut own[..width * POINTS * depth];
+                    s.vectorize(Filters { shape, direction, weight, first_panel, depth, to });
+                    &own[..width * POINTS * depth]
+                }
+            };
             for (point, filters) in filters.chunks_exact(width * depth).enumerate() {
                 let a = &transformed[layout.of_point(point, panels(c_in))];
                 let c = &mut products[products_layout.of_point(point, width)];
                 gemm::nn(s, a, filters, c, rows, depth, false);
             }
             for panel in 0..width {
-                let channel = (pair * PAIR + panel) * LANES;
+                let channel = (pair.start + panel) * LANES;
                 let first = block.planes.start + channel;
                 let bias = bias.map_or(s.zero(), |b| s.load_or(&b[first..b.len().min(first + LANES)], 0.0));
                 outputs(s, &strip, &products, products_layout, panel, bias, &mut slab, &mut block.parts, channel);

@@ -4,13 +4,12 @@
 use super::tiles::{Grid, Layout, POINTS, Strip, inputs, output_gradients};
 use super::transform::{filter_gradient, filter_gradient_columns};
 use super::{Conv2d, PAIR, strip_size};
-use crate::blocks::steps;
+use crate::blocks::{ELEMENTWISE, for_each, steps};
 use crate::gemm;
 use crate::panel::{padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use crate::sums::add_in_order;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Tiles that are summed in one chain, about.
@@ -26,11 +25,13 @@ pub(in super::super) fn backward_weight(shape: &Conv2d, x: &[f32], dy: &[f32], d
     let pairs = panels(shape.c_out).div_ceil(PAIR);
     let shares = rayon::current_num_threads().div_ceil(chunks);
     let part = pairs.div_ceil(shares) * pair;
-    let total = add_in_order(chunks, panels(shape.c_out) * POINTS * rows, part, |chunk, first, to| {
+    let work = shape.batch * grid.tiles() * POINTS * shape.c_in * shape.c_out;
+    let total = add_in_order(chunks, panels(shape.c_out) * POINTS * rows, part, work, |chunk, first, to| {
         let images = chunk * images..shape.batch.min((chunk + 1) * images);
         dispatch(Accumulate { shape, grid, x, dy, images, first_panel: first / pair * PAIR, to });
     });
-    dw.par_chunks_mut(PAIR * LANES * shape.c_in * 9).zip(total.par_chunks(pair)).for_each(|(dw, from)| {
+    let work = dw.len() * ELEMENTWISE;
+    for_each(dw.chunks_mut(PAIR * LANES * shape.c_in * 9).zip(total.chunks(pair)), work, |(dw, from)| {
         dispatch(Finish { c_in: shape.c_in, from, dw });
     });
 }
