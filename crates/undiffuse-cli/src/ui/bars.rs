@@ -27,7 +27,8 @@ impl Bar {
     /// A bar for `total_rows` rows.
     pub fn new(total_rows: usize, label: impl Into<String>) -> Bar {
         let (label, now) = (label.into(), Instant::now());
-        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(total_rows as u64).with_message(label.clone()));
+        let bar =
+            std::io::stderr().is_terminal().then(|| ProgressBar::new(total_rows as u64).with_message(label.clone()));
         let bar = Bar { label, total: total_rows, done: 0, per_image: 1, began: now, shown: now, bar };
         bar.rows_per_image(1)
     }

@@ -45,7 +45,15 @@ impl Colors {
             },
             _ => {
                 // The cube's steps are 0, 95, 135, 175, 215, 255.
-                let step = |v: u8| if v < 48 { 0 } else if v < 115 { 1 } else { (v - 35) / 40 };
+                let step = |v: u8| {
+                    if v < 48 {
+                        0
+                    } else if v < 115 {
+                        1
+                    } else {
+                        (v - 35) / 40
+                    }
+                };
                 Color::Indexed(16 + 36 * step(r) + 6 * step(g) + step(b))
             }
         }
@@ -65,8 +73,8 @@ impl Gallery {
     /// Takes a grid of pictures of `side` pixels apart; a grid of another shape is one picture.
     pub fn new(nimg: u64, grid: &Image, side: usize) -> Gallery {
         let cell = side + PAD;
-        let regular = side > 0
-            && [grid.width, grid.height].iter().all(|&n| n >= cell + PAD && (n - PAD).is_multiple_of(cell));
+        let regular =
+            side > 0 && [grid.width, grid.height].iter().all(|&n| n >= cell + PAD && (n - PAD).is_multiple_of(cell));
         let tiles = if regular {
             let (columns, rows) = ((grid.width - PAD) / cell, (grid.height - PAD) / cell);
             (0..columns * rows).map(|i| cut(grid, PAD + i % columns * cell, PAD + i / columns * cell, side)).collect()
@@ -87,14 +95,14 @@ impl Gallery {
 
     fn compose(&self, width: usize, height: usize, wanted: usize) -> Image {
         let first = &self.tiles[0];
-        let (factor, columns, rows) = fit([first.width, first.height], [width, height], wanted.min(self.tiles.len()));
+        let Fit { tile: [w, h], columns, rows } =
+            fit([first.width, first.height], [width, height], wanted.min(self.tiles.len()));
         let shown = &self.tiles[..self.tiles.len().min(columns * rows)];
-        let (w, h) = (first.width.div_ceil(factor), first.height.div_ceil(factor));
         let (columns, rows) = (columns.min(shown.len()), shown.len().div_ceil(columns));
         let size = [(w + GAP) * columns - GAP, (h + GAP) * rows - GAP];
         let mut sheet = Image::filled(size[0], size[1], &vec![0; first.channels]);
         for (i, tile) in shown.iter().enumerate() {
-            sheet.paste(&shrink(tile, factor), i % columns * (w + GAP), i / columns * (h + GAP));
+            sheet.paste(&shrink(tile, w, h), i % columns * (w + GAP), i / columns * (h + GAP));
         }
         sheet
     }
@@ -106,7 +114,8 @@ impl Gallery {
             return;
         }
         let sheet = self.sheet(area.width as usize, area.height as usize * 2, wanted);
-        let (columns, rows) = (sheet.width.min(area.width as usize), sheet.height.div_ceil(2).min(area.height as usize));
+        let (columns, rows) =
+            (sheet.width.min(area.width as usize), sheet.height.div_ceil(2).min(area.height as usize));
         let left = area.x + (area.width - columns as u16) / 2;
         let top = area.y + (area.height - rows as u16) / 2;
         for row in 0..rows {
@@ -115,9 +124,7 @@ impl Gallery {
                 let cell = &mut buffer[(left + column as u16, top + row as u16)];
                 match colors {
                     Colors::Shades => cell.set_symbol(shade(upper, lower)),
-                    _ => cell
-                        .set_symbol("▀")
-                        .set_style(Style::new().fg(colors.color(upper)).bg(colors.color(lower))),
+                    _ => cell.set_symbol("▀").set_style(Style::new().fg(colors.color(upper)).bg(colors.color(lower))),
                 };
             }
         }
@@ -146,30 +153,52 @@ fn cut(grid: &Image, x: usize, y: usize, side: usize) -> Image {
     Image::new(side, side, grid.channels, (y..y + side).flat_map(row).copied().collect())
 }
 
-/// The smallest whole factor by which tiles must shrink for `wanted` of them to fit, and their columns and rows.
-fn fit(tile: [usize; 2], room: [usize; 2], wanted: usize) -> (usize, usize, usize) {
-    let count = |factor: usize, axis: usize| (room[axis] + GAP) / (tile[axis].div_ceil(factor) + GAP);
-    let fits = |factor: &usize| count(*factor, 0) * count(*factor, 1) >= wanted.max(1);
-    let smallest = tile[0].max(tile[1]).max(1);
-    let factor = (1..=smallest).find(fits).unwrap_or(smallest);
-    (factor, count(factor, 0).max(1), count(factor, 1).max(1))
+/// How tiles lie on a sheet.
+#[derive(Debug, PartialEq)]
+struct Fit {
+    tile: [usize; 2],
+    columns: usize,
+    rows: usize,
 }
 
-/// Means over squares of `factor` pixels.
-fn shrink(image: &Image, factor: usize) -> Image {
-    if factor == 1 {
+/// The largest tiles, not above their own size, of which `wanted` fit into the room.
+fn fit(tile: [usize; 2], room: [usize; 2], wanted: usize) -> Fit {
+    let longest = tile[0].max(tile[1]).max(1);
+    let at = |side: usize| {
+        let tile = tile.map(|n| ((n * side + longest / 2) / longest).max(1));
+        let count = |axis: usize| (room[axis] + GAP) / (tile[axis] + GAP);
+        Fit { tile, columns: count(0), rows: count(1) }
+    };
+    let enough = |f: &Fit| f.columns * f.rows >= wanted.max(1);
+    (1..=longest).rev().map(at).find(enough).unwrap_or(Fit { tile: [1, 1], columns: 1, rows: 1 })
+}
+
+/// The mean of the picture under each of `width × height` pixels, none larger than its own.
+fn shrink(image: &Image, width: usize, height: usize) -> Image {
+    if (width, height) == (image.width, image.height) {
         return image.clone();
     }
-    let (width, height) = (image.width.div_ceil(factor), image.height.div_ceil(factor));
+    let (columns, rows) = (shares(image.width, width), shares(image.height, height));
     let mean = |i: usize| {
         let (channel, x, y) = (i % image.channels, i / image.channels % width, i / image.channels / width);
-        let xs = x * factor..((x + 1) * factor).min(image.width);
-        let ys = y * factor..((y + 1) * factor).min(image.height);
-        let area = (xs.len() * ys.len()) as u32;
-        let sum: u32 = ys.flat_map(|y| xs.clone().map(move |x| u32::from(image.pixel(x, y)[channel]))).sum();
-        ((sum + area / 2) / area) as u8
+        let row = |&(y, share): &(usize, f32)| {
+            let value = |&(x, share): &(usize, f32)| share * f32::from(image.pixel(x, y)[channel]);
+            share * columns[x].iter().map(value).sum::<f32>()
+        };
+        rows[y].iter().map(row).sum::<f32>().round() as u8
     };
     Image::new(width, height, image.channels, (0..width * height * image.channels).map(mean).collect())
+}
+
+/// Which of `from` pixels lie under each of `to`, and with what share of it.
+fn shares(from: usize, to: usize) -> Vec<Vec<(usize, f32)>> {
+    // In units of 1/to of a pixel, where every border is whole.
+    let under = |i: usize| {
+        let (begin, end) = (i * from, (i + 1) * from);
+        let overlap = move |p: usize| end.min((p + 1) * to) - begin.max(p * to);
+        (begin / to..end.div_ceil(to)).map(|p| (p, overlap(p) as f32 / from as f32)).collect()
+    };
+    (0..to).map(under).collect()
 }
 
 /// A pixel as RGB; black outside.
@@ -210,16 +239,23 @@ mod tests {
 
     #[test]
     fn pictures_are_as_large_as_the_room_allows() {
-        assert_eq!(fit([28, 28], [290, 180], 60), (1, 10, 6));
-        assert_eq!(fit([28, 28], [38, 26], 6), (3, 3, 2));
-        assert_eq!(fit([28, 28], [60, 30], 1), (1, 2, 1));
-        assert_eq!(fit([28, 28], [0, 0], 1), (28, 1, 1));
+        let fit = |tile, room, wanted| {
+            let Fit { tile, columns, rows } = fit(tile, room, wanted);
+            (tile, columns, rows)
+        };
+        assert_eq!(fit([28, 28], [290, 180], 60), ([28, 28], 10, 6));
+        assert_eq!(fit([28, 28], [39, 26], 6), ([12, 12], 3, 2));
+        assert_eq!(fit([40, 20], [41, 21], 4), ([20, 10], 2, 2));
+        assert_eq!(fit([28, 28], [0, 0], 1), ([1, 1], 1, 1));
     }
 
     #[test]
     fn shrinking_averages() {
-        let image = Image::new(3, 2, 1, vec![0, 100, 7, 200, 100, 9]);
-        assert_eq!(shrink(&image, 2), Image::new(2, 1, 1, vec![100, 8]));
+        let image = Image::new(4, 2, 1, vec![0, 100, 7, 9, 200, 100, 9, 7]);
+        assert_eq!(shrink(&image, 2, 1), Image::new(2, 1, 1, vec![100, 8]));
+        // Each of two pixels covers one and a half of three.
+        assert_eq!(shrink(&Image::new(3, 1, 1, vec![30, 90, 210]), 2, 1), Image::new(2, 1, 1, vec![50, 170]));
+        assert!(shrink(&Image::filled(28, 28, &[255, 7, 0]), 11, 13).pixels.chunks(3).all(|p| p == [255, 7, 0]));
     }
 
     #[test]

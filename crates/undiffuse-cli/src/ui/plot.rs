@@ -44,8 +44,7 @@ struct Axis {
 impl Axis {
     /// The axis that holds all of `values` with a little room.
     fn around(values: impl Iterator<Item = f64>, from_zero: bool) -> Option<Axis> {
-        let (low, high) =
-            values.filter(|v| v.is_finite()).fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(v), b.max(v)));
+        let (low, high) = values.filter(|v| v.is_finite()).fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(v), b.max(v)));
         if low > high {
             return None;
         }
@@ -95,7 +94,10 @@ impl Axis {
             }
         };
         let inside = |&(v, _): &(f64, String)| v >= low && v <= high;
-        (0..24).map(|d| candidates(d).into_iter().filter(inside).collect::<Vec<_>>()).find(|t| t.len() <= most).unwrap_or_default()
+        (0..24)
+            .map(|d| candidates(d).into_iter().filter(inside).collect::<Vec<_>>())
+            .find(|t| t.len() <= most)
+            .unwrap_or_default()
     }
 }
 
@@ -129,19 +131,20 @@ impl Plot {
             points.iter().filter(|p| !axis.log || p.1 > 0.0).map(|&(x, y)| (x, axis.position(y))).collect()
         };
         let (dots, line, marks) = (place(&self.dots), place(&self.line), place(&self.marks));
-        let canvas = Canvas::default().marker(Marker::Braille).x_bounds([first, last]).y_bounds([0.0, 1.0]).paint(|c| {
-            c.draw(&Points { coords: &dots, color: FAINT });
-            c.layer();
-            for pair in line.windows(2) {
-                c.draw(&Segment { x1: pair[0].0, y1: pair[0].1, x2: pair[1].0, y2: pair[1].1, color: self.color });
-            }
-            if let [only] = line[..] {
-                c.draw(&Points { coords: &[only], color: self.color });
-            }
-            for &(x, y) in &marks {
-                c.print(x, y, Span::styled("◆", Style::new().fg(MARK)));
-            }
-        });
+        let canvas =
+            Canvas::default().marker(Marker::Braille).x_bounds([first, last]).y_bounds([0.0, 1.0]).paint(|c| {
+                c.draw(&Points { coords: &dots, color: FAINT });
+                c.layer();
+                for pair in line.windows(2) {
+                    c.draw(&Segment { x1: pair[0].0, y1: pair[0].1, x2: pair[1].0, y2: pair[1].1, color: self.color });
+                }
+                if let [only] = line[..] {
+                    c.draw(&Points { coords: &[only], color: self.color });
+                }
+                for &(x, y) in &marks {
+                    c.print(x, y, Span::styled("◆", Style::new().fg(MARK)));
+                }
+            });
         frame.render_widget(canvas, inner);
     }
 }

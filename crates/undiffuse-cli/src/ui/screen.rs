@@ -79,7 +79,11 @@ fn strong(text: impl Into<String>) -> Span<'static> {
 
 /// A titled area: its inside, below a line with the title.
 fn panel(frame: &mut Frame, area: Rect, title: Line) -> Rect {
-    let block = Block::new().borders(Borders::TOP).border_style(Style::new().fg(FAINT)).title(title);
+    let block = Block::new()
+        .borders(Borders::TOP)
+        .border_style(Style::new().fg(FAINT))
+        .title_style(Style::new().fg(Color::Reset))
+        .title(title);
     let inside = block.inner(area);
     frame.render_widget(block, area);
     inside
@@ -98,12 +102,11 @@ fn facts(run: &Run) -> Vec<Line<'static>> {
         parts.push(format!("{} held out", count(s.held_out as u64)));
     }
     parts.push(format!("{:.2} M parameters", s.parameters as f64 / 1e6));
-    parts.extend([&setting.preset, &setting.device].into_iter().filter(|t| !t.is_empty()).cloned());
     let title = vec![
         Span::styled("undiffuse", Style::new().fg(LOSS).add_modifier(Modifier::BOLD)),
         faint("  "),
         strong(s.run.display().to_string()),
-        faint(if setting.data.is_empty() { String::new() } else { format!("  from {}", setting.data) }),
+        faint(format!("  {} on {}, {}", setting.preset, setting.device, setting.data)),
     ];
     vec![Line::from(title), Line::from(parts.join(" · "))]
 }
@@ -162,10 +165,15 @@ fn curves(frame: &mut Frame, area: Rect, run: &Run) {
     let mut title = vec![Span::styled("loss ", Style::new().fg(LOSS))];
     title.extend(smoothed.last().map(|p| strong(format!("{} ", number(p.1)))));
     if let Some(validation) = run.validation.last() {
-        title.extend([Span::styled("◆ validation ", Style::new().fg(MARK)), strong(format!("{} ", number(validation)))]);
+        title
+            .extend([Span::styled("◆ validation ", Style::new().fg(MARK)), strong(format!("{} ", number(validation)))]);
     }
     let inside = panel(frame, top, Line::from(title));
     let dots = run.loss.points();
+    if let (Some((step, _)), true) = (&run.step, area.width >= 55) {
+        let end = Line::from(faint(format!(" {} images", count(step.nimg)))).right_aligned();
+        frame.render_widget(Paragraph::new(end), Rect { height: 1, ..top });
+    }
     Plot { dots, line: smoothed, marks: run.validation.points(), color: LOSS, from_zero: false }.draw(frame, inside);
     let [left, _, right] =
         Layout::horizontal([Constraint::Fill(1), Constraint::Length(1), Constraint::Fill(1)]).areas(bottom);
@@ -229,7 +237,10 @@ fn footer() -> Line<'static> {
 fn help(frame: &mut Frame, area: Rect) {
     let lines = HELP.lines().count() as u16;
     let place = middle(area, 60.min(area.width), (lines + 2).min(area.height));
-    let block = Block::bordered().border_type(BorderType::Rounded).title(" help ").padding(ratatui::widgets::Padding::horizontal(1));
+    let block = Block::bordered()
+        .border_type(BorderType::Rounded)
+        .title(" help ")
+        .padding(ratatui::widgets::Padding::horizontal(1));
     frame.render_widget(Clear, place);
     frame.render_widget(Paragraph::new(HELP).block(block), place);
 }

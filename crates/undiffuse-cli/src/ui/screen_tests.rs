@@ -31,13 +31,26 @@ fn step(step: u64) -> Event {
     let loss = 0.1 + 0.9 / (1.0 + step as f64 / 20.0) + 0.02 * (step as f64 * 2.7).sin();
     let (lr, gradient_norm) = (1e-3 * (1.0 - step as f64 / 2001.0), 2.0 / (1.0 + step as f64 / 50.0) + 0.1);
     let seconds = step as f64 * 0.35;
-    Event::Step(Step { step, nimg: step * 64, loss, gradient_norm, lr, images_per_second: 182.4, seconds, until: Some(128_000) })
+    Event::Step(Step {
+        step,
+        nimg: step * 64,
+        loss,
+        gradient_norm,
+        lr,
+        images_per_second: 182.4,
+        seconds,
+        until: Some(128_000),
+    })
 }
 
 fn preview(nimg: u64) -> Event {
     let tile = |i: usize| Image::new(28, 28, 1, (0..784).map(|p| (p % 28 * 9 + i * 3) as u8).collect());
     let tiles: Vec<_> = (0..60).map(tile).collect();
-    Event::Preview(Preview { nimg, path: PathBuf::from(format!("runs/x/samples/{nimg:09}.png")), grid: grid(&tiles, 10, 2) })
+    Event::Preview(Preview {
+        nimg,
+        path: PathBuf::from(format!("runs/x/samples/{nimg:09}.png")),
+        grid: grid(&tiles, 10, 2),
+    })
 }
 
 fn events() -> Vec<Event> {
@@ -76,7 +89,7 @@ fn assert_shows(text: &str, parts: &[&str]) {
 }
 
 const ALWAYS: [&str; 14] = [
-    "undiffuse  runs/x  from photos",
+    "undiffuse  runs/x  edm on cpu, photos",
     "9,900 pictures 28×28 grey · 10 classes · 100 held out",
     "1.23 M parameters",
     "64,000 of 128,000 images · 50 %",
@@ -122,7 +135,9 @@ fn no_size_and_no_moment_panics() {
     late.stopping = true;
     for view in [View::Both, View::Samples, View::Curves] {
         late.view = view;
-        for (width, height) in [(0, 0), (1, 1), (20, 5), (50, 14), (51, 15), (80, 19), (80, 24), (300, 14), (50, 100), (400, 120)] {
+        for (width, height) in
+            [(0, 0), (1, 1), (20, 5), (50, 14), (51, 15), (80, 19), (80, 24), (300, 14), (50, 100), (400, 120)]
+        {
             for run in [&mut fresh, &mut early, &mut late] {
                 draw(run, width, height);
             }
@@ -169,7 +184,10 @@ fn a_stop_and_the_help_are_seen() {
 fn a_resumed_run_shows_its_earlier_curves_but_not_what_is_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let lines = (1..=100).map(|i| {
-        format!("{{\"event\":\"step\",\"step\":{i},\"nimg\":{},\"loss\":0.5,\"gradient_norm\":1.0,\"lr\":0.001}}\n", i * 64)
+        format!(
+            "{{\"event\":\"step\",\"step\":{i},\"nimg\":{},\"loss\":0.5,\"gradient_norm\":1.0,\"lr\":0.001}}\n",
+            i * 64
+        )
     });
     let mut log: String = lines.collect();
     log.push_str("{\"event\":\"validation\",\"nimg\":3200,\"loss\":0.6}\n{\"event\":\"st");
@@ -186,11 +204,14 @@ fn the_summary_names_every_place_and_the_next_command() {
     events().iter().for_each(|e| summary.see(e));
     assert!(summary.lines().is_empty(), "nothing is done yet");
     summary.see(&Event::Finished { nimg: 64_000, model: "runs/x/model".into() });
-    assert_shows(&summary.lines().join("\n"), &[
-        "done: 64,000 images in 5m50s",
-        "runs/x/model",
-        "runs/x/samples/000064000.png",
-        "validation  0.2500",
-        "make more:  undiffuse sample runs/x -n 64 --seed 1",
-    ]);
+    assert_shows(
+        &summary.lines().join("\n"),
+        &[
+            "done: 64,000 images in 5m50s",
+            "runs/x/model",
+            "runs/x/samples/000064000.png",
+            "validation  0.2500",
+            "make more:  undiffuse sample runs/x -n 64 --seed 1",
+        ],
+    );
 }
