@@ -71,12 +71,15 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Turns Ctrl-C and a polite kill into a flag; a second one ends the program at once.
 pub fn catch_interrupt() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::SeqCst) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    })
-    .context("cannot listen for Ctrl-C")
+    ctrlc::set_handler(interrupt).context("cannot listen for Ctrl-C")
+}
+
+/// Asks the program to stop; the second time it ends at once.
+pub fn interrupt() {
+    if STOP.swap(true, Ordering::SeqCst) {
+        crate::ui::terminal::leave();
+        std::process::exit(i32::from(INTERRUPTED));
+    }
 }
 
 /// Whether an interruption was asked for.

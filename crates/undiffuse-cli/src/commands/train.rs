@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use undiffuse::train::{Config, Event, Extension, Trainer, presets};
 
 use crate::common::{self, INTERRUPTED, Machine};
-use crate::ui::lines::Lines;
+use crate::ui::{self, Setting, bars, summary::Summary, text};
 
 /// Train a model on a folder of images.
 #[derive(clap::Args)]
@@ -53,6 +53,9 @@ pub struct Args {
     /// Any setting of the configuration, such as train.lr=3e-4; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Progress as plain lines, also on a terminal
+    #[arg(long)]
+    plain: bool,
     #[command(flatten)]
     machine: Machine,
 }
@@ -65,7 +68,7 @@ fn preset_names() -> clap::builder::PossibleValuesParser {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    let mut progress = |_| {};
+    let mut progress = bars::loading();
     let mut trainer = match &args.resume {
         Some(run) => {
             let extension =
@@ -78,24 +81,29 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Trainer::create(config, &run, &device, &mut progress)?
         }
     };
-    let mut lines = Lines::default();
-    let mut finished = None;
+    let mut watch = ui::watch(args.plain, setting(trainer.config(), &args));
+    let mut summary = Summary::default();
     while let Some(event) = trainer.next() {
         let event = event?;
-        lines.show(&event);
-        if let Event::Finished { .. } = &event {
-            finished = Some(trainer.run().to_owned());
-        }
+        watch.show(&event);
+        summary.see(&event);
         if common::interrupted() && matches!(event, Event::Step(_)) {
-            lines.show(&trainer.save()?);
-            eprintln!("interrupted; continue with: undiffuse train --resume {}", trainer.run().display());
+            watch.show(&trainer.save()?);
+            drop(watch);
+            eprintln!("interrupted; continue with: undiffuse train --resume {}", text::shell(trainer.run()));
             return Ok(ExitCode::from(INTERRUPTED));
         }
     }
-    if let Some(run) = finished {
-        println!("\nmake more:  undiffuse sample {} -n 64 --seed 1", run.display());
-    }
+    drop(watch);
+    summary.print();
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the dashboard is told beside the events.
+fn setting(config: &Config, args: &Args) -> Setting {
+    let budget = if args.resume.is_some() { args.budget.clone().unwrap_or_default() } else { config.train.budget.clone() };
+    let (preset, data) = (config.preset.clone(), config.data.path.clone());
+    Setting { preset, data, device: args.machine.device.clone(), budget }
 }
 
 /// The name of a run on this data: the last part of its path without its ending.
