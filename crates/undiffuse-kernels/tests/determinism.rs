@@ -113,3 +113,38 @@ fn attentions() {
         });
     }
 }
+
+/// Numbers that are none, in one image, reach neither its neighbours nor, through reused memory, later calls.
+#[test]
+fn a_bad_image_harms_no_other() {
+    for (c_in, c_out, size, kernel, stride) in
+        [(16, 33, 7, 3, 1), (20, 17, 32, 3, 1), (3, 16, 9, 3, 1), (20, 12, 9, 3, 2), (24, 8, 7, 1, 1), (24, 8, 8, 1, 1)]
+    {
+        let pad = [kernel / 2; 4];
+        let shape = Conv2d { batch: 3, c_in, h: size, w: size, c_out, kernel: (kernel, kernel), stride, pad };
+        let weight = numbers(1, c_out * c_in * kernel * kernel);
+        let (image, out_image) = (c_in * size * size, c_out * shape.out_h() * shape.out_w());
+        let run = |x: &[f32], dy: &[f32]| {
+            let (mut y, mut dx, mut dw) = (unset(dy.len()), unset(x.len()), unset(weight.len()));
+            conv2d::forward(&shape, x, &weight, None, &mut y);
+            conv2d::backward_data(&shape, dy, &weight, &mut dx);
+            conv2d::backward_weight(&shape, x, dy, &mut dw, None);
+            [y, dx, dw].map(|t| bits(&t))
+        };
+        let (mut x, mut dy) = (numbers(2, 3 * image), numbers(3, 3 * out_image));
+        let clean = on_threads(1, || run(&x, &dy));
+        on_threads(1, || {
+            let (good_x, good_dy) = (x.clone(), dy.clone());
+            x[image..2 * image].fill(f32::NAN);
+            dy[out_image..2 * out_image].fill(f32::NAN);
+            let bad = run(&x, &dy);
+            for (i, len) in [(0, out_image), (1, image)] {
+                for n in [0, 2] {
+                    let range = n * len..(n + 1) * len;
+                    assert!(bad[i][range.clone()] == clean[i][range], "image {n} of {shape:?}");
+                }
+            }
+            assert!(run(&good_x, &good_dy) == clean, "a later call of {shape:?}");
+        });
+    }
+}
