@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::attention::Attention;
 use super::config::{DownBlockType, Resample, TimeScaleShift, UNet2DConfig, UpBlockType};
 use super::resnet::{Resize, ResnetBlock2D};
+use super::signal::Signal;
 use crate::layers::Conv2d;
 use crate::ops;
 
@@ -56,9 +57,9 @@ impl Sampler {
         }
     }
 
-    fn forward(&self, x: Tensor<4>, temb: &Tensor<2>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, signal: &Signal) -> Tensor<4> {
         match self {
-            Self::Resnet(block) => block.forward(x, temb),
+            Self::Resnet(block) => block.forward(x, signal),
             Self::Conv(ConvSampler { conv, resize: Resize::Up, .. }) => conv.forward(ops::upsample_nearest(x)),
             Self::Conv(ConvSampler { conv, pad_end: true, .. }) => conv.forward(pad_end(x)),
             Self::Conv(ConvSampler { conv, .. }) => conv.forward(x),
@@ -111,16 +112,16 @@ impl DownBlock {
     }
 
     /// Appends to `skips` what the way up will need.
-    pub fn forward(&self, mut x: Tensor<4>, temb: &Tensor<2>, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+    pub fn forward(&self, mut x: Tensor<4>, signal: &Signal, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward(x, temb);
+            x = resnet.forward(x, signal);
             if let Some(attention) = self.attentions.get(i) {
                 x = attention.forward(x);
             }
             skips.push(x.clone());
         }
         for sampler in &self.downsamplers {
-            x = sampler.forward(x, temb);
+            x = sampler.forward(x, signal);
             skips.push(x.clone());
         }
         x
@@ -155,10 +156,10 @@ impl MidBlock {
     }
 
     /// `[B, C, H, W]` → the same shape.
-    pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>) -> Tensor<4> {
-        let x = self.resnets[0].forward(x, temb);
+    pub fn forward(&self, x: Tensor<4>, signal: &Signal) -> Tensor<4> {
+        let x = self.resnets[0].forward(x, signal);
         let x = self.attentions.iter().fold(x, |x, attention| attention.forward(x));
-        self.resnets[1].forward(x, temb)
+        self.resnets[1].forward(x, signal)
     }
 }
 
@@ -204,14 +205,14 @@ impl UpBlock {
     }
 
     /// Takes from the end of `skips` what the way down left there.
-    pub fn forward(&self, mut x: Tensor<4>, temb: &Tensor<2>, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+    pub fn forward(&self, mut x: Tensor<4>, signal: &Signal, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             let skip = skips.pop().expect("the way down leaves one tensor for each block on the way up");
-            x = resnet.forward(Tensor::cat(vec![x, skip], 1), temb);
+            x = resnet.forward(Tensor::cat(vec![x, skip], 1), signal);
             if let Some(attention) = self.attentions.get(i) {
                 x = attention.forward(x);
             }
         }
-        self.upsamplers.iter().fold(x, |x, sampler| sampler.forward(x, temb))
+        self.upsamplers.iter().fold(x, |x, sampler| sampler.forward(x, signal))
     }
 }

@@ -5,6 +5,7 @@ mod blocks;
 mod config;
 mod embedding;
 mod resnet;
+mod signal;
 
 pub use config::{
     ClassEmbed, ConfigError, DownBlockType, MidBlockType, Resample, SampleSize, TimeEmbedding, TimeScaleShift,
@@ -15,6 +16,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use self::blocks::{DownBlock, MidBlock, UpBlock};
+use self::signal::Signal;
 use self::embedding::{ClassEmbedding, TimeProj, TimestepEmbedding, index, time_features};
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::ops::Activation;
@@ -102,6 +104,24 @@ impl UNet2DModel {
     /// # Panics
     /// When `timestep` or `labels` do not match the batch; [`UNet2DModel::check_input`] finds out first.
     pub fn forward(&self, x: Tensor<4>, timestep: &[f32], labels: Option<&Labels>) -> Tensor<4> {
+        self.run(x, timestep, labels, None)
+    }
+
+    /// The same while training: `seed` decides what drops out.
+    ///
+    /// # Panics
+    /// As [`UNet2DModel::forward`].
+    pub fn forward_training(
+        &self,
+        x: Tensor<4>,
+        timestep: &[f32],
+        labels: Option<&Labels>,
+        seed: u64,
+    ) -> Tensor<4> {
+        self.run(x, timestep, labels, Some(seed))
+    }
+
+    fn run(&self, x: Tensor<4>, timestep: &[f32], labels: Option<&Labels>, dropout: Option<u64>) -> Tensor<4> {
         let device = x.device();
         let x = if self.config.center_input_sample { x * 2.0 - 1.0 } else { x };
         let features = |t: &[f32]| time_features(self.time_proj.as_ref(), &self.config, t, &device);
@@ -117,16 +137,17 @@ impl UNet2DModel {
             _ => {}
         }
 
+        let signal = Signal::new(temb, dropout);
         let mut x = self.conv_in.forward(x);
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
-            x = block.forward(x, &temb, &mut skips);
+            x = block.forward(x, &signal, &mut skips);
         }
         if let Some(block) = &self.mid_block {
-            x = block.forward(x, &temb);
+            x = block.forward(x, &signal);
         }
         for block in &self.up_blocks {
-            x = block.forward(x, &temb, &mut skips);
+            x = block.forward(x, &signal, &mut skips);
         }
         // diffusers activates the output with SiLU whatever `act_fn` says.
         let x = self.conv_out.forward(self.conv_norm_out.forward_activated(x, Activation::Silu));

@@ -1,8 +1,9 @@
 //! The residual block: normalise, activate, convolve, listen to the time, and again.
 
 use burn::module::Module;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Tensor};
 
+use super::signal::Signal;
 use super::config::{TimeScaleShift, UNet2DConfig};
 use crate::layers::{Conv2d, GroupNorm, Linear};
 use crate::ops::{self, Activation};
@@ -95,12 +96,12 @@ impl ResnetBlock2D {
         self
     }
 
-    /// `x [B, C, H, W]`, `temb [B, T]` → `[B, C', H', W']`.
-    pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>) -> Tensor<4> {
+    /// `x [B, C, H, W]` → `[B, C', H', W']`.
+    pub fn forward(&self, x: Tensor<4>, signal: &Signal) -> Tensor<4> {
         let h = self.norm1.forward_activated(x.clone(), self.activation);
         let (x, h) = (self.resize.apply(x), self.resize.apply(h));
         let h = self.conv1.forward(h);
-        let time = self.time_emb_proj.forward(self.activation.apply(temb.clone()));
+        let time = self.time_emb_proj.forward(self.activation.apply(signal.embedding.clone()));
         let [b, c, _, _] = h.dims();
         let h = match self.time_scale_shift {
             TimeScaleShift::Default => {
@@ -111,22 +112,12 @@ impl ResnetBlock2D {
                 self.activation.apply(self.norm2.forward(h) * (scale + 1.0) + shift)
             }
         };
-        let h = self.conv2.forward(self.drop(h));
+        let h = self.conv2.forward(signal.drop(h, self.dropout));
         let x = match &self.conv_shortcut {
             Some(conv) => conv.forward(x),
             None => x,
         };
         scale_down(x + h, self.output_scale_factor)
-    }
-
-    /// Dropout, only while gradients are recorded.
-    fn drop(&self, h: Tensor<4>) -> Tensor<4> {
-        if self.dropout == 0.0 || !h.device().is_autodiff() {
-            return h;
-        }
-        let keep = 1.0 - self.dropout;
-        let mask = Tensor::<4>::random(h.dims(), Distribution::Bernoulli(keep), &h.device());
-        h * mask / keep
     }
 }
 

@@ -17,12 +17,18 @@ enum Use {
     Time = 3,
     Noise = 4,
     Label = 5,
+    Dropout = 6,
 }
 
 impl Use {
     fn stream(self, counter: u64) -> u64 {
         (self as u64) << 56 | counter
     }
+}
+
+/// The seed of dropout for the part of a step that begins at picture number `from`.
+pub fn dropout_seed(seed: u64, from: u64) -> u64 {
+    noise::bits(seed, Use::Dropout.stream(from), 0)
 }
 
 /// The noisy pictures of a batch and what the network should answer.

@@ -36,9 +36,9 @@ impl State {
         Self { network, moments, averages }
     }
 
-    /// Adds the gradients of a part of a batch to `sum` and returns the part's mean loss.
-    pub fn accumulate(&self, draws: Draws, shape: [usize; 4], sum: &mut Accumulated) -> f64 {
-        let (loss, value) = loss(&self.network, draws, shape);
+    /// Adds the gradients of a part of a batch to `sum` and returns the part's mean loss; `seed` is dropout's.
+    pub fn accumulate(&self, draws: Draws, shape: [usize; 4], seed: u64, sum: &mut Accumulated) -> f64 {
+        let (loss, value) = loss(&self.network, draws, shape, Some(seed));
         let mut gradients: Gradients = loss.backward();
         let mut old = std::mem::take(&mut sum.0).into_iter();
         params::take_gradients(&self.network, &mut gradients, |name, gradient| {
@@ -129,13 +129,18 @@ impl Accumulated {
     }
 }
 
-/// The weighted mean squared error of the network's answers, as a tensor and as a number.
-pub fn loss(network: &UNet2DModel, draws: Draws, shape: [usize; 4]) -> (Tensor<1>, f64) {
+/// The weighted mean squared error of the network's answers, as a tensor and as a number; with a seed, as in
+/// training.
+pub fn loss(network: &UNet2DModel, draws: Draws, shape: [usize; 4], seed: Option<u64>) -> (Tensor<1>, f64) {
     let device = network.device();
     let batch = shape[0];
     let tensor = |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
     let labels = draws.labels.map(Labels::Number);
-    let answer = network.forward(tensor(draws.input, shape), &draws.told, labels.as_ref());
+    let input = tensor(draws.input, shape);
+    let answer = match seed {
+        Some(seed) => network.forward_training(input, &draws.told, labels.as_ref(), seed),
+        None => network.forward(input, &draws.told, labels.as_ref()),
+    };
     let error = answer - tensor(draws.target, shape);
     let weights = tensor(draws.weights, [batch, 1, 1, 1]);
     let loss = (error.clone() * error * weights).mean();

@@ -13,7 +13,7 @@ use undiffuse_nn::{UNet2DModel, init, params};
 
 use super::checkpoint::{self, Counters};
 use super::config::Config;
-use super::draws::{Drawer, Order};
+use super::draws::{self, Drawer, Order};
 use super::length::{Length, Segment, parse_duration};
 use super::metrics::{Line, Metrics};
 use super::state::{Accumulated, State, loss};
@@ -44,7 +44,6 @@ pub struct Extension {
 pub struct Trainer {
     config: Config,
     run: PathBuf,
-    device: Device,
     data: Dataset,
     split: Split,
     state: State,
@@ -158,7 +157,6 @@ impl Trainer {
         let mut trainer = Self {
             config,
             run: run.to_owned(),
-            device: device.clone(),
             data,
             split,
             state,
@@ -318,15 +316,14 @@ impl Trainer {
         let (batch, part) = (train.batch, train.batch / train.accumulate);
         let from = self.counters.nimg;
         let factor = self.length.lr_factor(from, batch as u64, train.warmup_images, train.lr_schedule);
-        // Dropout is the one thing that the tensor library draws.
-        self.device.seed(train.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.counters.step);
         let mut order = std::mem::take(&mut self.order);
         let mut gradients = Accumulated::default();
         let mut loss = 0.0;
         for k in 0..train.accumulate {
             let start = from + (k * part) as u64;
             let draws = self.drawer().train(&mut order, start, part, from, batch);
-            loss += self.state.accumulate(draws, self.shape(part), &mut gradients) / train.accumulate as f64;
+            let seed = draws::dropout_seed(train.seed, start);
+            loss += self.state.accumulate(draws, self.shape(part), seed, &mut gradients) / train.accumulate as f64;
         }
         self.order = order;
         let norm = gradients.norm() / train.accumulate as f64;
@@ -408,7 +405,7 @@ impl Trainer {
             .enumerate()
             .map(|(i, indices)| {
                 let draws = self.drawer().validation(indices, i * part, held_out.len());
-                loss(&network, draws, self.shape(indices.len())).1 * indices.len() as f64
+                loss(&network, draws, self.shape(indices.len()), None).1 * indices.len() as f64
             })
             .sum();
         Some(sum / held_out.len() as f64)
