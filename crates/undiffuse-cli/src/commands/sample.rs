@@ -17,7 +17,7 @@ use undiffuse::sample::{Noise, Walker, noises};
 use undiffuse::Model;
 
 use crate::common::{self, INTERRUPTED, Machine, usage};
-use crate::ui::bars::Bar;
+use crate::ui::{bars::Bar, live::Live};
 
 /// Make new pictures with a trained model.
 #[derive(clap::Args)]
@@ -73,6 +73,9 @@ pub struct Args {
     /// Also write the raw result as the tensor `sample` of this safetensors file
     #[arg(long, value_name = "FILE.safetensors")]
     raw: Option<PathBuf>,
+    /// Progress without pictures, also on a terminal
+    #[arg(long)]
+    plain: bool,
     #[command(flatten)]
     machine: Machine,
 }
@@ -197,16 +200,25 @@ impl Job {
         if let (Some(known), Some(mask)) = (&self.init, &self.mask) {
             denoiser = Box::new(Inpaint { inner: denoiser, known: known.clone(), mask: mask.clone() });
         }
-        let mut bar = Bar::new(self.n * self.plan.rows.len(), "sampling");
+        let rows = self.plan.rows.len();
+        let mut live = if args.plain { None } else { Live::open() };
+        let mut bar = live.is_none().then(|| Bar::new(self.n * rows, "sampling").rows_per_image(rows));
         let (mut images, mut raw) = (Vec::new(), Vec::new());
         for from in (0..self.n).step_by(args.batch) {
             let count = args.batch.min(self.n - from);
             let cond = Cond { labels: self.labels.as_ref().map(|l| l[from..from + count].to_vec()) };
             let mut walk = self.walk(&*denoiser, &cond, args.seed, from, count);
-            while walk.next().is_some() {
-                bar.step(count);
+            while let Some(progress) = walk.next() {
+                if let Some(bar) = &mut bar {
+                    bar.step(count);
+                }
+                if let Some(live) = live.as_mut().filter(|live| live.due() || progress.row == rows) {
+                    let last = from + count;
+                    let status = format!("pictures {from}–{last} of {}, evaluation {} of {rows}", self.n, progress.row);
+                    live.show(&self.model.images(progress.denoised), &status);
+                }
                 if common::interrupted() {
-                    bar.finish();
+                    bar.into_iter().for_each(Bar::finish);
                     eprintln!("interrupted: {} of {} pictures are in {}", images.len(), self.n, out.display());
                     return Ok(ExitCode::from(INTERRUPTED));
                 }
@@ -220,7 +232,7 @@ impl Job {
                 images.push(image);
             }
         }
-        bar.finish();
+        bar.into_iter().for_each(Bar::finish);
         let columns = match self.model.card.classes.len() {
             classes @ 4..=12 if self.n > classes && args.class.is_empty() => classes,
             _ => (self.n as f64).sqrt().ceil() as usize,

@@ -34,7 +34,7 @@ impl Colors {
         }
     }
 
-    fn color(self, [r, g, b]: [u8; 3]) -> Color {
+    pub fn color(self, [r, g, b]: [u8; 3]) -> Color {
         match self {
             Colors::True => Color::Rgb(r, g, b),
             // xterm's palette: 16..=231 is a 6×6×6 cube, 232..=255 are greys 8, 18, … 238.

@@ -5,6 +5,7 @@ mod curve;
 mod dashboard;
 mod gallery;
 mod lines;
+pub mod live;
 mod plot;
 mod run;
 mod screen;

@@ -25,6 +25,7 @@ pub mod presets;
 mod preview;
 mod state;
 mod trainer;
+mod watchdog;
 
 pub use config::{Config, ConfigError, LrSchedule};
 pub use event::{Event, Preview, Started, Step, TrainError};

@@ -17,6 +17,7 @@ use super::draws::{self, Drawer, Order};
 use super::length::{Length, Segment, parse_duration};
 use super::metrics::{Line, Metrics};
 use super::state::{Accumulated, State, loss};
+use super::watchdog::Losses;
 use super::{CONFIG_FILE, Event, Preview, Started, Step, TrainError, preview};
 use crate::files::{self, FileError};
 use crate::model::{Card, Model, ModelError, Provenance};
@@ -57,6 +58,7 @@ pub struct Trainer {
     budget: Option<f64>,
     last_checkpoint: Instant,
     last_steps: VecDeque<(Instant, u64)>,
+    losses: Losses,
     pending: VecDeque<Event>,
     done: bool,
     // Held, not read: dropping it lets another program have the run.
@@ -169,6 +171,7 @@ impl Trainer {
             budget,
             last_checkpoint: Instant::now(),
             last_steps: VecDeque::new(),
+            losses: Losses::default(),
             pending: VecDeque::from([started]),
             done: false,
             _lock: lock,
@@ -328,9 +331,13 @@ impl Trainer {
         self.order = order;
         let norm = gradients.norm() / train.accumulate as f64;
         let bad = [("the loss", loss), ("the gradient", norm)].into_iter().find(|(_, value)| !value.is_finite());
-        if let Some((name, value)) = bad {
+        let what = match bad {
+            Some((name, value)) => Some(format!("{name} is {value}")),
+            None => self.losses.explodes(loss),
+        };
+        if let Some(what) = what {
             let (step, nimg, advice) = (self.counters.step + 1, from, train.lr / 3.0);
-            return Err(TrainError::Diverged { step, nimg, what: format!("{name} is {value}"), advice });
+            return Err(TrainError::Diverged { step, nimg, what, advice });
         }
         let clip = if train.clip > 0.0 { (train.clip / norm.max(1e-12)).min(1.0) } else { 1.0 };
         let h = AdamW {
