@@ -171,8 +171,8 @@ fn curves(frame: &mut Frame, area: Rect, run: &Run) {
     let inside = panel(frame, top, Line::from(title));
     let dots = run.loss.points();
     if let (Some((step, _)), true) = (&run.step, area.width >= 55) {
-        let end = Line::from(faint(format!(" {} images", count(step.nimg)))).right_aligned();
-        frame.render_widget(Paragraph::new(end), Rect { height: 1, ..top });
+        let end = Line::from(faint(format!(" at {} images ", count(step.nimg)))).right_aligned();
+        frame.render_widget(Paragraph::new(end), Rect { height: 1, width: top.width - 2, ..top });
     }
     Plot { dots, line: smoothed, marks: run.validation.points(), color: LOSS, from_zero: false }.draw(frame, inside);
     let [left, _, right] =
