@@ -57,8 +57,8 @@ impl Summary {
         let lines = self.lines();
         if let (Some(gallery), false, true) = (&mut self.gallery, lines.is_empty(), std::io::stdout().is_terminal()) {
             let (columns, rows, wanted) = LAST;
-            gallery.lines(columns, rows, wanted, Colors::detect()).iter().for_each(|line| super::say(line));
+            gallery.lines(columns, rows, wanted, Colors::detect()).iter().for_each(super::say);
         }
-        lines.iter().for_each(|line| super::say(line));
+        lines.iter().for_each(super::say);
     }
 }
