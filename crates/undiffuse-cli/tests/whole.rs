@@ -35,8 +35,18 @@ fn pictures(folder: &Path) -> PathBuf {
 }
 
 const TINY: [&str; 12] = [
-    "--set", "network.width=8", "--set", "network.multiply=[1,2]", "--set", "network.groups=4", "--set",
-    "network.head_dim=8", "--set", "train.batch=8", "--set", "sample.steps=5",
+    "--set",
+    "network.width=8",
+    "--set",
+    "network.multiply=[1,2]",
+    "--set",
+    "network.groups=4",
+    "--set",
+    "network.head_dim=8",
+    "--set",
+    "train.batch=8",
+    "--set",
+    "sample.steps=5",
 ];
 
 fn train<'a>(data: &'a str, run: &'a str, more: &[&'a str]) -> Vec<&'a str> {

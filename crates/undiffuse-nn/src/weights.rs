@@ -158,7 +158,8 @@ pub fn assign<M: Module>(module: M, tensors: BTreeMap<String, Named>, shown: &st
     params::for_each(&module, |p| {
         known.insert(p.name);
     });
-    problems.extend(tensors.keys().filter(|name| !known.contains(*name)).map(|name| format!("`{name}` is not part of it")));
+    problems
+        .extend(tensors.keys().filter(|name| !known.contains(*name)).map(|name| format!("`{name}` is not part of it")));
     if !problems.is_empty() {
         let more = problems.len().saturating_sub(5);
         problems.truncate(5);

@@ -97,8 +97,11 @@ fn gradients_equal_pytorch() {
             // A bias before a normalisation has no gradient but rounding.
             let largest = expected.values.iter().fold(0f32, |m, v| m.max(v.abs()));
             let got = params::to_host(g);
-            let error =
-                if largest < 1e-6 { got.iter().fold(0f32, |m, v| m.max(v.abs())) } else { relative_error(&got, &expected.values) };
+            let error = if largest < 1e-6 {
+                got.iter().fold(0f32, |m, v| m.max(v.abs()))
+            } else {
+                relative_error(&got, &expected.values)
+            };
             assert!(error < 1e-3, "{name}: {parameter}: {error}");
             worst = worst.max(error);
         });

@@ -6,7 +6,9 @@ use burn::tensor::Device;
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// Not a device name.
-    #[error("`{0}` is not a device: use cpu, cuda:0, rocm:0, vulkan:0, metal:0 or webgpu:0 (the number picks one of several)")]
+    #[error(
+        "`{0}` is not a device: use cpu, cuda:0, rocm:0, vulkan:0, metal:0 or webgpu:0 (the number picks one of several)"
+    )]
     Unknown(String),
     /// A real device whose support was left out of this build.
     #[error(

@@ -14,8 +14,7 @@ pub fn to_images(x: Tensor<4>) -> Vec<Image> {
 pub fn from_image(image: &Image, device: &Device) -> Tensor<4> {
     let Image { width, height, channels, ref pixels } = *image;
     let plane = width * height;
-    let values: Vec<f32> = (0..channels * plane)
-        .map(|i| pixels[i % plane * channels + i / plane] as f32 / 127.5 - 1.0)
-        .collect();
+    let values: Vec<f32> =
+        (0..channels * plane).map(|i| pixels[i % plane * channels + i / plane] as f32 / 127.5 - 1.0).collect();
     Tensor::from_data(TensorData::new(values, [1, channels, height, width]), device)
 }

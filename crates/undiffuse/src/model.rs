@@ -12,9 +12,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use burn::tensor::Tensor;
 use undiffuse_data::Image;
 use undiffuse_math::diffusers::{self, Clip, Recipe};
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
@@ -107,7 +107,9 @@ pub struct Provenance {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// Nothing there.
-    #[error("there is no model at `{0}`: give a diffusers folder (with `unet/` and `scheduler/`) or a run made by `undiffuse train`")]
+    #[error(
+        "there is no model at `{0}`: give a diffusers folder (with `unet/` and `scheduler/`) or a run made by `undiffuse train`"
+    )]
     NotFound(PathBuf),
     /// A training run that has not produced a model yet.
     #[error("the run at `{0}` has no model yet: continue it with `undiffuse train --resume {0}`")]
@@ -127,7 +129,9 @@ pub enum ModelError {
     #[error(transparent)]
     Weights(#[from] weights::WeightsError),
     /// Only pickled weights are there.
-    #[error("`{0}` holds pickled weights, which can run code when read: save the model with safe_serialization=True (safetensors)")]
+    #[error(
+        "`{0}` holds pickled weights, which can run code when read: save the model with safe_serialization=True (safetensors)"
+    )]
     Pickle(PathBuf),
     /// The scheduler's file describes nothing of ours.
     #[error("`{path}`: {problem}")]

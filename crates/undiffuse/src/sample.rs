@@ -182,7 +182,13 @@ impl Iterator for Sampler<'_> {
         let fresh =
             (row.noise != 0.0).then(|| self.noise.draw(Use::Row(self.walk.done()), [c, h, w], &denoised.device()));
         self.walk.step(denoised.clone(), fresh, weighted_sum);
-        Some(Progress { row: self.walk.done(), rows: self.plan.rows.len(), level: row.to, x: self.walk.x().clone(), denoised })
+        Some(Progress {
+            row: self.walk.done(),
+            rows: self.plan.rows.len(),
+            level: row.to,
+            x: self.walk.x().clone(),
+            denoised,
+        })
     }
 }
 

@@ -55,7 +55,10 @@ fn load(fixture: &Value, device: &Device) -> Result<Model, ModelError> {
 
 /// Where this program does something else on purpose, and why.
 const DIFFERENT: [(&str, &str); 2] = [
-    ("ddpm-v-trailing", "diffusers adds noise to the finished picture (fixed_large, spaced so that the last timestep is not 0)"),
+    (
+        "ddpm-v-trailing",
+        "diffusers adds noise to the finished picture (fixed_large, spaced so that the last timestep is not 0)",
+    ),
     ("pndm-runge-kutta", "PNDM's Runge-Kutta start is replaced by that of skip_prk_steps, as the recipe's notes say"),
 ];
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use undiffuse::Model;
 use undiffuse::data::{Image, encode_png};
 use undiffuse::train::{Config, Event, Extension, TrainError, Trainer, checkpoint};
-use undiffuse::Model;
 
 /// Pictures of 8×8 pixels: discs and squares of random size and place, in two class folders.
 fn pictures(folder: &Path, n: usize) -> PathBuf {
@@ -120,8 +120,14 @@ fn threads_do_not_change_a_bit() {
 fn a_few_pictures_can_be_learned_by_heart() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path(), 4);
-    let settings =
-        ["train.images=6400", "data.held_out=0.0", "network.width=16", "train.lr=3e-3", "data.classes=false", "train.batch=16"];
+    let settings = [
+        "train.images=6400",
+        "data.held_out=0.0",
+        "network.width=16",
+        "train.lr=3e-3",
+        "data.classes=false",
+        "train.batch=16",
+    ];
     let mut losses = Vec::new();
     for event in create(config(&data, &settings), &folder.path().join("run")) {
         if let Event::Step(step) = event.unwrap() {

@@ -63,14 +63,7 @@ pub fn linear(x: Tensor<2>, w: Tensor<2>, b: Tensor<1>) -> Tensor<2> {
 }
 
 pub fn group_norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, groups: usize, eps: f64, silu: bool) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::k_group_norm(
-        dispatch(x),
-        dispatch(gamma),
-        dispatch(beta),
-        groups,
-        eps,
-        silu,
-    ))
+    Tensor::from_dispatch(Dispatch::k_group_norm(dispatch(x), dispatch(gamma), dispatch(beta), groups, eps, silu))
 }
 
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
@@ -173,14 +166,11 @@ impl Backward<Flex, 3> for ConvBackward {
         let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
         let [x, w] = kept(checkpointer, ids);
         let s = conv_shape(&x, &w, stride, padding);
-        register(grads, nx, || {
-            new(x.shape(), |dx| kernels::conv2d::backward_data(&s, values(&dy), values(&w), dx))
-        });
+        register(grads, nx, || new(x.shape(), |dx| kernels::conv2d::backward_data(&s, values(&dy), values(&w), dx)));
         if nw.is_some() || nb.is_some() {
             let mut db = vec![0f32; s.c_out];
-            let dw = new(w.shape(), |dw| {
-                kernels::conv2d::backward_weight(&s, values(&x), values(&dy), dw, Some(&mut db))
-            });
+            let dw =
+                new(w.shape(), |dw| kernels::conv2d::backward_weight(&s, values(&x), values(&dy), dw, Some(&mut db)));
             register(grads, nw, || dw);
             register(grads, nb, || owned([s.c_out], db));
         }
@@ -199,9 +189,8 @@ impl Backward<Flex, 3> for LinearBackward {
         register(grads, nx, || new(x.shape(), |dx| kernels::linear::backward_data(&s, values(&dy), values(&w), dx)));
         if nw.is_some() || nb.is_some() {
             let mut db = vec![0f32; s.c_out];
-            let dw = new(w.shape(), |dw| {
-                kernels::linear::backward_weight(&s, values(&x), values(&dy), dw, Some(&mut db))
-            });
+            let dw =
+                new(w.shape(), |dw| kernels::linear::backward_weight(&s, values(&x), values(&dy), dw, Some(&mut db)));
             register(grads, nw, || dw);
             register(grads, nb, || owned([s.c_out], db));
         }

@@ -54,11 +54,7 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, p
 ///
 /// `x [rows, in]`, `weight [out, in]` (PyTorch's layout), `bias [out]` → `[rows, out]`.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
-    if cpu::runs(&x) {
-        cpu::linear(x, weight, bias)
-    } else {
-        reference::linear(x, weight, bias)
-    }
+    if cpu::runs(&x) { cpu::linear(x, weight, bias) } else { reference::linear(x, weight, bias) }
 }
 
 /// Group normalisation, optionally followed by SiLU in the same pass.
@@ -76,11 +72,7 @@ pub fn group_norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, groups: usize
 ///
 /// `q, k, v [B, heads, S, d]` → `[B, heads, S, d]`.
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    if cpu::runs(&q) {
-        cpu::attention(q, k, v)
-    } else {
-        reference::attention(q, k, v)
-    }
+    if cpu::runs(&q) { cpu::attention(q, k, v) } else { reference::attention(q, k, v) }
 }
 
 /// Nearest-neighbour enlargement by two: every pixel becomes a 2×2 block.
@@ -88,7 +80,5 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
 /// `x [B, C, H, W]` → `[B, C, 2H, 2W]`.
 pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
-    x.reshape([b, c, h, 1, w, 1])
-        .expand([b, c, h, 2, w, 2])
-        .reshape([b, c, 2 * h, 2 * w])
+    x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, 2, w, 2]).reshape([b, c, 2 * h, 2 * w])
 }

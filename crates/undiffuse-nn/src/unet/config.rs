@@ -271,14 +271,14 @@ impl UNet2DConfig {
             return fail("in_channels, out_channels, layers_per_block and norm_num_groups must be at least 1".into());
         }
         for &channels in &self.block_out_channels {
-            if channels == 0 || channels % self.norm_num_groups != 0 {
+            if channels == 0 || !channels.is_multiple_of(self.norm_num_groups) {
                 return fail(format!(
                     "block_out_channels {channels} does not divide into norm_num_groups = {}",
                     self.norm_num_groups
                 ));
             }
             if let Some(head) = self.attention_head_dim
-                && (head == 0 || (self.has_attention() && channels % head != 0 && channels > head))
+                && (head == 0 || (self.has_attention() && !channels.is_multiple_of(head) && channels > head))
             {
                 return fail(format!("block_out_channels {channels} does not divide into heads of {head}"));
             }

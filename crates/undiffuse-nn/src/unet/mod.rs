@@ -16,8 +16,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use self::blocks::{DownBlock, MidBlock, UpBlock};
-use self::signal::Signal;
 use self::embedding::{ClassEmbedding, TimeProj, TimestepEmbedding, index, time_features};
+use self::signal::Signal;
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::ops::Activation;
 
@@ -111,13 +111,7 @@ impl UNet2DModel {
     ///
     /// # Panics
     /// As [`UNet2DModel::forward`].
-    pub fn forward_training(
-        &self,
-        x: Tensor<4>,
-        timestep: &[f32],
-        labels: Option<&Labels>,
-        seed: u64,
-    ) -> Tensor<4> {
+    pub fn forward_training(&self, x: Tensor<4>, timestep: &[f32], labels: Option<&Labels>, seed: u64) -> Tensor<4> {
         self.run(x, timestep, labels, Some(seed))
     }
 
@@ -161,7 +155,7 @@ impl UNet2DModel {
     /// Whether the network can take pictures of this size.
     pub fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
         let stride = self.config.stride();
-        let fits = height > 0 && width > 0 && height % stride == 0 && width % stride == 0;
+        let fits = height > 0 && width > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
         if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
     }
 
@@ -195,7 +189,8 @@ impl UNet2DModel {
                 _ => Ok(()),
             },
             Some(Labels::Vector(v)) => {
-                let fits = config.class_embed_type == Some(ClassEmbed::Identity) && v.dims() == [b, config.time_embed_dim()];
+                let fits =
+                    config.class_embed_type == Some(ClassEmbed::Identity) && v.dims() == [b, config.time_embed_dim()];
                 if fits { Ok(()) } else { Err(InputError::Vector(config.time_embed_dim())) }
             }
         }
@@ -218,6 +213,8 @@ pub enum InputError {
     LabelsMissing,
     #[error("class label {label} is not one of 0..{classes}")]
     Label { label: f32, classes: usize },
-    #[error("this network's class labels do not fit: class_embed_type \"identity\" takes vectors [batch, {0}], all others take whole numbers [batch]")]
+    #[error(
+        "this network's class labels do not fit: class_embed_type \"identity\" takes vectors [batch, {0}], all others take whole numbers [batch]"
+    )]
     Vector(usize),
 }

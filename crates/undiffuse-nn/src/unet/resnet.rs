@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::signal::Signal;
 use super::config::{TimeScaleShift, UNet2DConfig};
+use super::signal::Signal;
 use crate::layers::{Conv2d, GroupNorm, Linear};
 use crate::ops::{self, Activation};
 
@@ -33,11 +33,7 @@ impl Resize {
 fn average_2x2(x: Tensor<4>) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
     let (h, w) = (h / 2, w / 2);
-    x.slice([0..b, 0..c, 0..2 * h, 0..2 * w])
-        .reshape([b, c, h, 2, w, 2])
-        .mean_dim(5)
-        .mean_dim(3)
-        .reshape([b, c, h, w])
+    x.slice([0..b, 0..c, 0..2 * h, 0..2 * w]).reshape([b, c, h, 2, w, 2]).mean_dim(5).mean_dim(3).reshape([b, c, h, w])
 }
 
 /// diffusers' `ResnetBlock2D`.
@@ -104,9 +100,7 @@ impl ResnetBlock2D {
         let time = self.time_emb_proj.forward(self.activation.apply(signal.embedding.clone()));
         let [b, c, _, _] = h.dims();
         let h = match self.time_scale_shift {
-            TimeScaleShift::Default => {
-                self.norm2.forward_activated(h + time.reshape([b, c, 1, 1]), self.activation)
-            }
+            TimeScaleShift::Default => self.norm2.forward_activated(h + time.reshape([b, c, 1, 1]), self.activation),
             TimeScaleShift::ScaleShift => {
                 let [scale, shift] = [0, c].map(|at| time.clone().narrow(1, at, c).reshape([b, c, 1, 1]));
                 self.activation.apply(self.norm2.forward(h) * (scale + 1.0) + shift)

@@ -56,8 +56,7 @@ pub fn all(folder: &Path) -> Vec<PathBuf> {
 
 /// Reads a checkpoint.
 pub fn load(path: &Path) -> Result<(Counters, BTreeMap<String, Named>), WeightsError> {
-    let bytes =
-        fs::read(path).map_err(|source| WeightsError::Read { path: path.display().to_string(), source })?;
+    let bytes = fs::read(path).map_err(|source| WeightsError::Read { path: path.display().to_string(), source })?;
     let shown = path.display().to_string();
     let tensors = weights::parse(&bytes, &shown)?;
     let state = weights::metadata(&bytes, "state").and_then(|text| serde_json::from_str(&text).ok());

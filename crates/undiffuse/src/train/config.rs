@@ -186,7 +186,7 @@ impl Config {
         require(self.version == 1, format!("version = {}: this program reads version 1", self.version));
         require(t.batch >= 1, "train.batch must be at least 1".into());
         require(
-            t.accumulate >= 1 && t.batch.max(1) % t.accumulate.max(1) == 0,
+            t.accumulate >= 1 && t.batch.is_multiple_of(t.accumulate),
             format!("train.accumulate = {} must divide train.batch = {}", t.accumulate, t.batch),
         );
         require(t.lr > 0.0 && t.lr.is_finite(), format!("train.lr = {} must be a positive number", t.lr));
@@ -222,8 +222,9 @@ impl Config {
 
 /// `train.lr=3e-4` as a nested table. Values are TOML; what is not TOML is a string.
 fn parse_setting(setting: &str) -> Result<Table, String> {
-    let (key, value) =
-        setting.split_once('=').ok_or_else(|| format!("`{setting}` is not of the form key=value, such as train.lr=3e-4"))?;
+    let (key, value) = setting
+        .split_once('=')
+        .ok_or_else(|| format!("`{setting}` is not of the form key=value, such as train.lr=3e-4"))?;
     let value = format!("v = {value}")
         .parse::<Table>()
         .ok()
@@ -279,7 +280,8 @@ fn resolve(mut table: Table) -> Result<Config, ConfigError> {
     let parsed = serde_ignored::deserialize(Value::Table(table), |path| {
         let path = path.to_string();
         let section = path.rsplit_once('.').map_or("", |(section, _)| section);
-        let known = section.split('.').filter(|s| !s.is_empty()).try_fold(&reference, |t, part| t.get(part)?.as_table());
+        let known =
+            section.split('.').filter(|s| !s.is_empty()).try_fold(&reference, |t, part| t.get(part)?.as_table());
         let known = known.map(|t| t.keys().cloned().collect::<Vec<_>>().join(", ")).unwrap_or_default();
         problems.push(format!("unknown key `{path}` in the config; known there: {known}"));
     });

@@ -106,9 +106,9 @@ impl Drawer<'_> {
             .iter()
             .map(|&n| Draw::new(&**schedule, &**parameterization, &**weighting, &**timing, at(n)))
             .collect();
-        let labels = self.null_label.map(|(null, _)| {
-            numbers.iter().zip(indices).map(|(&n, &i)| label(n, i).unwrap_or(null) as f32).collect()
-        });
+        let labels = self
+            .null_label
+            .map(|(null, _)| numbers.iter().zip(indices).map(|(&n, &i)| label(n, i).unwrap_or(null) as f32).collect());
         let mut draws = Draws {
             told: each.iter().map(|d| d.told as f32).collect(),
             weights: each.iter().map(|d| d.target_weight() as f32).collect(),

@@ -129,7 +129,9 @@ pub enum TrainError {
     #[error("another program is training in `{0}`")]
     Locked(PathBuf),
     /// The data is not what the run began with.
-    #[error("the data at `{path}` is not what this run began with (fingerprint {now}, was {before}): put the old data back, or start a new run")]
+    #[error(
+        "the data at `{path}` is not what this run began with (fingerprint {now}, was {before}): put the old data back, or start a new run"
+    )]
     DataChanged {
         /// The data.
         path: String,

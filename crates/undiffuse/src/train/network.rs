@@ -44,11 +44,11 @@ impl NetworkConfig {
             format!("network.multiply = {:?} needs one positive number a stage", self.multiply),
         );
         require(
-            self.groups > 0 && self.width % self.groups.max(1) == 0,
+            self.groups > 0 && self.width.is_multiple_of(self.groups),
             format!("network.groups = {} must divide network.width = {}", self.groups, self.width),
         );
         require(
-            self.head_dim > 0 && self.multiply.iter().all(|m| (m * self.width) % self.head_dim.max(1) == 0),
+            self.head_dim > 0 && self.multiply.iter().all(|m| (m * self.width).is_multiple_of(self.head_dim)),
             format!(
                 "network.head_dim = {} must divide the channels of every stage ({} times {:?})",
                 self.head_dim, self.width, self.multiply
@@ -62,7 +62,7 @@ impl NetworkConfig {
     /// the one for "no class".
     pub fn unet(&self, size: usize, channels: usize, labels: Option<usize>) -> UNet2DConfig {
         let stages = (1..self.multiply.len())
-            .take_while(|&n| size % (1 << n) == 0 && size >> n >= SMALLEST_SIDE)
+            .take_while(|&n| size.is_multiple_of(1 << n) && size >> n >= SMALLEST_SIDE)
             .last()
             .map_or(1, |n| n + 1);
         let attends = |stage: usize| size >> stage <= self.attention;

@@ -128,7 +128,8 @@ impl Trainer {
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
         let labels = config.data.classes.then(|| data.classes().len() + 1);
         let unet = config.network.unet(config.data.size, config.data.channels, labels);
-        let blank = UNet2DModel::new(&unet, &device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
+        let blank =
+            UNet2DModel::new(&unet, &device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
         let mut state = State::new(init::initialize(blank, seed), &config.train.ema);
         let mut warnings = data.warnings();
         let counters = restore(&mut state, run, device, &mut warnings)?;
@@ -298,7 +299,8 @@ impl Trainer {
     }
 
     fn drawer(&self) -> Drawer<'_> {
-        let null = self.config.data.classes.then(|| (self.data.classes().len() as u32, self.config.train.label_dropout));
+        let null =
+            self.config.data.classes.then(|| (self.data.classes().len() as u32, self.config.train.label_dropout));
         Drawer {
             data: &self.data,
             indices: &self.split.train,
@@ -427,9 +429,7 @@ impl Trainer {
         }
         let Some(&Segment { from, until }) = self.length.segments.last() else { return Ok(()) };
         let batch = self.config.train.batch as u64;
-        let count = |nimg: u64| {
-            nimg.saturating_sub(from) * self.config.train.previews as u64 / (until - from).max(1)
-        };
+        let count = |nimg: u64| nimg.saturating_sub(from) * self.config.train.previews as u64 / (until - from).max(1);
         let (nimg, finished) = (step.nimg, step.nimg >= until);
         if count(nimg) > count(nimg.saturating_sub(batch)) {
             if let Some(loss) = self.validate() {
