@@ -10,8 +10,8 @@ const STREAM: u64 = 0x1417;
 
 /// Draws every parameter: weights and biases uniform in ±1/√fan_in (PyTorch's default), gains one
 /// and offsets zero, tables standard normal, Fourier frequencies normal with deviation 16
-/// [Song21]. The last map of every residual branch and of the network starts at zero, so that the
-/// network begins as the identity on its residual stream [Ho20].
+/// \[Song21\]. The last map of every residual branch and of the network starts at zero, so that the
+/// network begins as the identity on its residual stream \[Ho20\].
 ///
 /// A parameter depends on `seed` and its own name and shape alone.
 pub fn initialize<M: Module>(module: M, seed: u64) -> M {

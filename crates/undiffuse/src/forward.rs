@@ -43,7 +43,7 @@ impl Forward {
         Self { width, height, channels, x0: (0..pixels.len()).map(value).collect(), eps }
     }
 
-    /// The picture at a noise level [Ho20, Eq. 4].
+    /// The picture at a noise level \[Ho20, Eq. 4\].
     pub fn at(&self, level: NoiseLevel) -> Noised {
         let times = |factor: f64, values: &[f32]| values.iter().map(|&v| (factor * f64::from(v)) as f32).collect();
         let (signal, noise): (Vec<f32>, Vec<f32>) = (times(level.alpha, &self.x0), times(level.sigma, &self.eps));
@@ -75,7 +75,7 @@ pub fn exposure(level: NoiseLevel) -> f64 {
 /// timesteps where the schedule has them.
 ///
 /// Where a schedule never shrinks the picture, time is sigma and spans many decades; it is spaced geometrically then,
-/// as [Song21, Eq. 9] has it. Fewer than two frames give the cleanest time alone.
+/// as \[Song21, Eq. 9\] has it. Fewer than two frames give the cleanest time alone.
 pub fn times(schedule: &dyn Schedule, frames: usize) -> Vec<f64> {
     let (clean, noisy) = schedule.range();
     let geometric = schedule.level(clean).alpha == schedule.level(noisy).alpha;

@@ -4,7 +4,7 @@
 //! A *denoiser* `D(x_t, level)` guesses `x₀` back; a *sampler* walks from pure noise to a picture along levels of
 //! falling noise, asking the denoiser at each. What the literature calls DDPM, DDIM, score SDE, EDM or flow matching
 //! are choices of schedule, of what a network answers, and of how to step; the chapters of
-//! [`undiffuse_math`](math) tell them one by one.
+//! [`math`] tell them one by one.
 //!
 //! # Make pictures
 //!

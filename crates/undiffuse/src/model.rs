@@ -280,7 +280,7 @@ impl Model {
     }
 
     /// The last part of the plan, for walks that begin at a picture: `strength` is the share of the steps that are
-    /// walked, at least one [Meng22].
+    /// walked, at least one \[Meng22\].
     ///
     /// # Errors
     /// No steps, or more than the schedule has timesteps.

@@ -201,7 +201,7 @@ fn weighted_sum(terms: &[(f64, &Tensor<4>)]) -> Tensor<4> {
         .expect("a row of a plan has at least one term")
 }
 
-/// A [`Sampler`] that, before each row, takes Langevin steps at the row's level [Song21, Algorithm 4].
+/// A [`Sampler`] that, before each row, takes Langevin steps at the row's level \[Song21, Algorithm 4\].
 ///
 /// The size of a step depends on the pictures, so no plan can hold it: with `g` the score and `z` fresh noise,
 /// `e = 2 (snr ‖z‖ / ‖g‖)²` and `x ← x + e g + √(2e) z`. Norms are of each picture alone, where the original takes

@@ -208,7 +208,7 @@ impl Job {
             let count = args.batch.min(self.n - from);
             let cond = Cond { labels: self.labels.as_ref().map(|l| l[from..from + count].to_vec()) };
             let mut walk = self.walk(&*denoiser, &cond, args.seed, from, count);
-            while let Some(progress) = walk.next() {
+            for progress in walk.by_ref() {
                 if let Some(bar) = &mut bar {
                     bar.step(count);
                 }

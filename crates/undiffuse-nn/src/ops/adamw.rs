@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::cpu;
 
-/// The numbers of one AdamW step [Loshchilov19, Alg. 2].
+/// The numbers of one AdamW step \[Loshchilov19, Alg. 2\].
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
     /// Learning rate of this step.

@@ -1,6 +1,6 @@
 //! The operations that networks are written in, each with two bodies.
 //!
-//! [`reference`] composes Burn's standard operations: it runs, and differentiates, on every device.
+//! [`mod@reference`] composes Burn's standard operations: it runs, and differentiates, on every device.
 //! On the CPU the same names run the kernels of `undiffuse-kernels` instead, with hand-written
 //! gradients; their sums have an order fixed by the shape of one image alone, which is what makes
 //! a picture depend on its seed and nothing else. A caller never sees which body ran.

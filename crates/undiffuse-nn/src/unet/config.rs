@@ -28,9 +28,9 @@ impl SampleSize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeEmbedding {
-    /// Sines and cosines of the timestep [Ho20].
+    /// Sines and cosines of the timestep \[Ho20\].
     Positional,
-    /// Sines and cosines of `2π w ln σ` with fixed random `w` [Song21].
+    /// Sines and cosines of `2π w ln σ` with fixed random `w` \[Song21\].
     Fourier,
     /// A table with one learned row per timestep.
     Learned,

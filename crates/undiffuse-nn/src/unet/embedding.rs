@@ -16,7 +16,7 @@ pub enum TimeProj {
     Learned(Embedding),
 }
 
-/// Fourier features: sines and cosines of `2π w ln t` [Song21, §C].
+/// Fourier features: sines and cosines of `2π w ln t` \[Song21, §C\].
 #[derive(Module, Debug)]
 pub struct Fourier {
     /// Frequencies `w [width]`; never trained.
@@ -63,7 +63,7 @@ pub fn index(values: &[f32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-/// Sines and cosines of `t / 10000^(i / (half − shift))` [Ho20; Vaswani17, §3.5], rounded where
+/// Sines and cosines of `t / 10000^(i / (half − shift))` \[Ho20; Vaswani17, §3.5\], rounded where
 /// diffusers rounds: the frequency and the angle are single precision.
 fn positional(t: &[f32], width: usize, config: &UNet2DConfig) -> Vec<f32> {
     let half = width / 2;
@@ -108,6 +108,7 @@ impl TimestepEmbedding {
 
 /// How a label becomes a vector.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one of it in a network
 pub enum ClassEmbedding {
     /// A learned row per class.
     Table(Embedding),

@@ -1,4 +1,4 @@
-//! diffusers' `UNet2DModel`: the U-shaped network of [Ho20] and its descendants.
+//! diffusers' `UNet2DModel`: the U-shaped network of \[Ho20\] and its descendants.
 
 mod attention;
 mod blocks;
@@ -23,6 +23,7 @@ use crate::ops::Activation;
 
 /// The class labels of a batch.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one of it in a batch
 pub enum Labels {
     /// A number per image: its row of the class table, or what is embedded like a timestep.
     Number(Vec<f32>),

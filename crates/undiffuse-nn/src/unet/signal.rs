@@ -19,7 +19,7 @@ impl Signal {
         Self { embedding, dropout: dropout_seed.map(|seed| (seed, Cell::new(0))) }
     }
 
-    /// Zeroes each value with probability `p` and scales the others up [Srivastava14], while training.
+    /// Zeroes each value with probability `p` and scales the others up \[Srivastava14\], while training.
     pub fn drop(&self, x: Tensor<4>, p: f64) -> Tensor<4> {
         let Some((seed, masks)) = self.dropout.as_ref().filter(|_| p > 0.0) else { return x };
         let stream = masks.replace(masks.get() + 1);

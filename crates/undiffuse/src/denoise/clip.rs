@@ -32,7 +32,7 @@ pub fn clip(guess: Tensor<4>, rule: Clip) -> Tensor<4> {
     }
 }
 
-/// Dynamic thresholding [Saharia22, §2.3]: each picture is clipped at the `ratio` quantile of its
+/// Dynamic thresholding \[Saharia22, §2.3\]: each picture is clipped at the `ratio` quantile of its
 /// absolute values, kept within [1, max], and divided by it.
 fn dynamic_threshold(x: Tensor<4>, ratio: f64, max: f64) -> Tensor<4> {
     let (dims, device) = (x.dims(), x.device());

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{At, Cond, Denoise};
 
-/// `D = D(∅) + scale · (D(class) − D(∅))` [Ho22, Eq. 6]: 1 is the plain conditional model, more
+/// `D = D(∅) + scale · (D(class) − D(∅))` \[Ho22, Eq. 6\]: 1 is the plain conditional model, more
 /// trades variety for likeness to the class. Both guesses run as one batch.
 pub struct Guided<D> {
     /// The class-conditional denoiser.

@@ -7,7 +7,7 @@ use undiffuse_nn::{Labels, UNet2DModel};
 
 use super::{At, Cond, Denoise};
 
-/// `D(x, level) = skip · x + out · F(input · x, told)` [Karras22, Eq. 7].
+/// `D(x, level) = skip · x + out · F(input · x, told)` \[Karras22, Eq. 7\].
 #[derive(Debug)]
 pub struct Network<'a> {
     /// The network `F`.

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use undiffuse_nn::{UNet2DModel, ops::adamw::average_toward, params};
 
-/// A power-function average: weights of `t` steps count as `t^γ` [Karras24, Eq. 121], which needs
+/// A power-function average: weights of `t` steps count as `t^γ` \[Karras24, Eq. 121\], which needs
 /// no warm-up and stays as wide, relative to the run so far, as it was asked to be.
 pub struct Average {
     /// Relative width: the standard deviation of the profile as a share of the run's length.
@@ -39,7 +39,7 @@ impl Average {
     }
 }
 
-/// The exponent γ whose profile has relative width `σ`: `σ² = (γ+1) / ((γ+2)² (γ+3))` [Karras24, Eq. 126].
+/// The exponent γ whose profile has relative width `σ`: `σ² = (γ+1) / ((γ+2)² (γ+3))` \[Karras24, Eq. 126\].
 fn exponent(width: f64) -> f64 {
     let width_of = |g: f64| ((g + 1.0) / ((g + 2.0).powi(2) * (g + 3.0))).sqrt();
     let (mut low, mut high) = (0.0f64, 1e4f64);
@@ -54,7 +54,7 @@ fn exponent(width: f64) -> f64 {
 mod tests {
     use super::exponent;
 
-    /// The pairs that [Karras24] prints: σ_rel 0.05 is γ ≈ 16.97, 0.10 is γ ≈ 6.94.
+    /// The pairs that \[Karras24\] prints: σ_rel 0.05 is γ ≈ 16.97, 0.10 is γ ≈ 6.94.
     #[test]
     fn exponents_are_those_of_the_paper() {
         assert!((exponent(0.05) - 16.97).abs() < 0.01, "{}", exponent(0.05));
