@@ -42,6 +42,19 @@ pub fn exit_code(e: &anyhow::Error) -> u8 {
     if wrong_request { USAGE } else { FAILED }
 }
 
+/// An error and its causes in one line; a cause that a message already tells is not told again.
+pub fn message(e: &anyhow::Error) -> String {
+    e.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
+        if told.is_empty() {
+            cause
+        } else if told.contains(&cause) {
+            told
+        } else {
+            format!("{told}: {cause}")
+        }
+    })
+}
+
 /// `--device` and `--threads`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Machine {

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match program.command.run() {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            eprintln!("error: {}", common::message(&e));
             ExitCode::from(common::exit_code(&e))
         }
     }

@@ -184,6 +184,9 @@ fn what_goes_wrong_is_said_in_one_line() {
         let said = expect(code, &args);
         assert!(said.contains(part), "{args:?}: `{part}` is not in: {said}");
     }
+    // A file in the place of a folder: said once, not once by each layer.
+    let said = expect(1, &train(text(&data), text(&config), &[]));
+    assert_eq!(said.matches("os error").count(), 1, "{said}");
     // A truncated file is named, and nothing is lost by looking at it.
     let weights = run.join("model/unet/diffusion_pytorch_model.safetensors");
     let bytes = std::fs::read(&weights).unwrap();
