@@ -24,9 +24,9 @@ use crate::ui::{bars::Bar, live::Live};
 pub struct Args {
     /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
     model: PathBuf,
-    /// How many pictures
-    #[arg(short, long = "number", default_value_t = 16)]
-    n: usize,
+    /// How many pictures; 16 when not given, or as many as --init-noise holds
+    #[arg(short, long = "number")]
+    n: Option<usize>,
     /// Network evaluations to spend is set by the solver and this number of steps; the model's own when not given
     #[arg(long)]
     steps: Option<usize>,
@@ -56,7 +56,7 @@ pub struct Args {
     size: Option<(usize, usize)>,
     /// Noise to start from instead of seeds: a safetensors file with `init_noise [N, C, H, W]` and, for solvers that
     /// add noise, `noise.0`, `noise.1`, …
-    #[arg(long, value_name = "FILE.safetensors", conflicts_with_all = ["n", "seed"])]
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
     init_noise: Option<PathBuf>,
     /// Start from this picture instead of noise
     #[arg(long, value_name = "IMAGE")]
@@ -93,7 +93,7 @@ fn parse_size(text: &str) -> Result<(usize, usize), String> {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    if args.batch == 0 || args.n == 0 {
+    if args.batch == 0 || args.n == Some(0) {
         return Err(usage("-n and --batch must be at least 1"));
     }
     let model = Model::load(&args.model, &device)?;
@@ -161,7 +161,11 @@ impl Job {
             plan = model.plan_from(args.strength).map_err(|e| usage(format!("--steps: {e}")))?;
         }
         let given = args.init_noise.as_ref().map(|path| read_noise(path, noises(&plan), [c, h, w], device)).transpose()?;
-        let n = given.as_ref().map_or(args.n, |tensors| tensors[0].dims()[0]);
+        let held = given.as_ref().map(|tensors| tensors[0].dims()[0]);
+        let n = args.n.or(held).unwrap_or(16);
+        if let Some(held) = held.filter(|&held| held != n) {
+            return Err(usage(format!("-n {n}: --init-noise holds noise for {held} pictures; leave -n out")));
+        }
         let labels = labels(&args.class, &model, n)?;
         let picture = |path: &PathBuf, channels| -> anyhow::Result<Image> {
             let options = Options { channels: Some(channels), ..Options::default() };
