@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::Value;
-use undiffuse::FileError;
+pub use undiffuse::files::{at, write};
 
 /// Writes to standard output. A reader that has seen enough (`… | head`) is no error.
 pub fn show(text: &str) -> anyhow::Result<()> {
@@ -19,24 +19,6 @@ pub fn show(text: &str) -> anyhow::Result<()> {
 /// Writes a JSON document to standard output.
 pub fn show_json(value: &Value) -> anyhow::Result<()> {
     show(&format!("{value:#}\n"))
-}
-
-/// Adds the path to an I/O error.
-pub fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
-    let path = path.display().to_string();
-    move |source| FileError { what, path, source }
-}
-
-/// Puts `bytes` at `path`; where that fails, what was there before stays.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    let part = path.with_file_name(name);
-    std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path)).map_err(|e| {
-        // What was written of it is of no use to anybody; that it may fail to go changes nothing.
-        let _ = std::fs::remove_file(&part);
-        at("write", path)(e)
-    })
 }
 
 /// Columns aligned to the right under their names, two spaces apart.

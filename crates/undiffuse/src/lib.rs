@@ -58,7 +58,7 @@
 
 pub mod denoise;
 pub mod device;
-mod files;
+pub mod files;
 pub mod forward;
 pub mod image;
 pub mod model;
