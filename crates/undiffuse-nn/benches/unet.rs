@@ -1,0 +1,94 @@
+//! Times a whole U-Net: `unet CONFIG.json step|forward BATCH [SECONDS]` prints one JSON line with the median milliseconds
+//! and the peak resident size. `cargo xtask bench` runs it in turn with its PyTorch twin, `xtask/bench/unet.py`.
+
+use std::time::Instant;
+
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use undiffuse_nn::ops::adamw::{AdamW, adamw};
+use undiffuse_nn::unet::SampleSize;
+use undiffuse_nn::{UNet2DConfig, UNet2DModel, init, params};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let [config, what, batch, seconds @ ..] = args.as_slice() else {
+        println!("usage: unet CONFIG.json step|forward BATCH [SECONDS]");
+        return;
+    };
+    let batch: usize = batch.parse().expect("BATCH is a number");
+    let seconds: f64 = seconds.first().map_or(10.0, |s| s.parse().expect("SECONDS is a number"));
+    let config = UNet2DConfig::from_json(&std::fs::read_to_string(config).expect("CONFIG is a file")).expect("a U-Net");
+    let times = if what == "step" { steps(&config, batch, seconds) } else { forwards(&config, batch, seconds) };
+    println!("{{\"ms\": {:.3}, \"runs\": {}, \"peak_mb\": {:.0}}}", median(&times), times.len(), peak_mb());
+}
+
+/// Milliseconds of each run after two that warm up, for about `seconds`.
+fn timed(seconds: f64, mut run: impl FnMut()) -> Vec<f64> {
+    run();
+    run();
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 5 || begin.elapsed().as_secs_f64() < seconds {
+        let start = Instant::now();
+        run();
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times
+}
+
+fn median(times: &[f64]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn input(config: &UNet2DConfig, batch: usize, device: &Device) -> Tensor<4> {
+    let Some(SampleSize::Square(side)) = config.sample_size else { panic!("a square sample size is needed") };
+    let shape = [batch, config.in_channels, side, side];
+    let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i as f32 * 0.37).sin()).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn times(batch: usize) -> Vec<f32> {
+    (0..batch).map(|i| (i * 997 % 1000) as f32).collect()
+}
+
+fn forwards(config: &UNet2DConfig, batch: usize, seconds: f64) -> Vec<f64> {
+    let device = Device::flex();
+    let model = init::initialize(UNet2DModel::new(config, &device).expect("a network"), 0);
+    let (x, t) = (input(config, batch, &device), times(batch));
+    timed(seconds, || drop(std::hint::black_box(model.forward(x.clone(), &t, None).into_data())))
+}
+
+fn steps(config: &UNet2DConfig, batch: usize, seconds: f64) -> Vec<f64> {
+    let device = Device::flex().autodiff();
+    let mut model = init::initialize(UNet2DModel::new(config, &device).expect("a network"), 0);
+    let (x, t) = (input(config, batch, &device), times(batch));
+    let mut moments = Vec::new();
+    params::for_each(&model, |p| {
+        let zero = p.value.inner().zeros_like();
+        moments.push((zero.clone(), zero));
+    });
+    let mut step = 0;
+    timed(seconds, || {
+        let loss = (model.forward(x.clone(), &t, None) - x.clone()).powi_scalar(2).mean();
+        let mut gradients: Gradients = loss.backward();
+        let mut all = std::collections::BTreeMap::new();
+        params::take_gradients(&model, &mut gradients, |name, gradient| drop(all.insert(name, gradient)));
+        let h = AdamW { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step, gradient_scale: 1.0 };
+        let mut moments = moments.iter_mut();
+        model = params::map(model.clone(), |name, value| {
+            adamw(value, all.remove(name).expect("a gradient"), moments.next().expect("moments"), &h)
+        });
+        step += 1;
+    })
+}
+
+/// Peak resident size of this process, as Linux counts it.
+fn peak_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap_or(0.0) / 1024.0
+}

@@ -1,0 +1,52 @@
+"""Times a whole U-Net in PyTorch: unet.py CONFIG.json step|forward BATCH SECONDS MODE
+
+MODE is `eager`, `channels_last` or `compile` (torch.compile of the channels_last network). Prints one JSON line like
+`cargo bench -p undiffuse-nn --bench unet`. Denormal numbers are flushed; preload tcmalloc for PyTorch's best figures.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DModel
+
+torch.set_flush_denormal(True)
+torch.manual_seed(0)
+config, what, batch, seconds, mode = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
+config = json.loads(Path(config).read_text())
+model = UNet2DModel(**config)
+side = config["sample_size"]
+x = torch.randn(batch, config["in_channels"], side, side)
+t = torch.arange(batch) * 997 % 1000
+if mode != "eager":
+    model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+network = torch.compile(model) if mode == "compile" else model
+
+if what == "step":
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, foreach=True)
+
+    def run():
+        loss = torch.nn.functional.mse_loss(network(x, t).sample, x)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+else:
+    model.eval()
+
+    @torch.inference_mode()
+    def run():
+        network(x, t)
+
+run()
+run()
+times, begin = [], time.perf_counter()
+while len(times) < 5 or time.perf_counter() - begin < seconds:
+    start = time.perf_counter()
+    run()
+    times.append(1e3 * (time.perf_counter() - start))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"ms": round(sorted(times)[len(times) // 2], 3), "runs": len(times), "peak_mb": round(peak)}))
