@@ -173,8 +173,8 @@ impl Kernel for Backward<'_> {
                 } else {
                     // rows that only fill the tile must not reach the sums over queries
                     for p in 0..lengths {
-                        scores[p * rows + r] = Lanes::default();
-                        d_scores[p * rows + r] = Lanes::default();
+                        scores[p * rows + r] = [0.0; LANES];
+                        d_scores[p * rows + r] = [0.0; LANES];
                     }
                 }
             }
@@ -198,7 +198,7 @@ fn pack_scaled<S: Simd>(s: S, q: &[f32], dim: usize, queries: usize, scale: f32,
     pack(q, dim, queries, dim, to, rows);
     let scale = s.splat(scale);
     for lanes in &mut to[..panels(dim) * rows] {
-        s.store(s.mul(s.load(&lanes.0), scale), &mut lanes.0);
+        s.store(s.mul(s.load(lanes), scale), lanes);
     }
 }
 
@@ -207,10 +207,10 @@ fn pack_scaled<S: Simd>(s: S, q: &[f32], dim: usize, queries: usize, scale: f32,
 fn exponentials<S: Simd>(s: S, scores: &mut [Lanes], rows: usize, r: usize, length: usize) -> f32 {
     let last = (panels(length) - 1) * rows + r;
     let filled = length - (panels(length) - 1) * LANES;
-    scores[last].0[filled..].fill(f32::NEG_INFINITY);
-    let mut largest = s.load(&scores[r].0);
+    scores[last][filled..].fill(f32::NEG_INFINITY);
+    let mut largest = s.load(&scores[r]);
     for row in scores[r..].iter().step_by(rows) {
-        largest = s.max(s.load(&row.0), largest);
+        largest = s.max(s.load(row), largest);
     }
     let largest = s.splat(s.largest(largest));
     // Below e⁻⁶⁰ nothing is left of an addend beside a sum of at least 1; stopping there also keeps the products
@@ -218,11 +218,11 @@ fn exponentials<S: Simd>(s: S, scores: &mut [Lanes], rows: usize, r: usize, leng
     let least = s.splat(-60.0);
     let mut sum = s.zero();
     for row in scores[r..].iter_mut().step_by(rows) {
-        let e = exp(s, s.max(least, s.sub(s.load(&row.0), largest)));
+        let e = exp(s, s.max(least, s.sub(s.load(row), largest)));
         sum = s.add(sum, e);
-        s.store(e, &mut row.0);
+        s.store(e, row);
     }
-    scores[last].0[filled..].fill(0.0);
+    scores[last][filled..].fill(0.0);
     s.sum(sum)
 }
 
@@ -232,13 +232,13 @@ fn score_gradients<S: Simd>(s: S, p: &mut [Lanes], dp: &mut [Lanes], rows: usize
     let inverse = s.splat(inverse);
     let mut sum = s.zero();
     for (p, dp) in p[r..].iter_mut().step_by(rows).zip(dp[r..].iter().step_by(rows)) {
-        let probability = s.mul(s.load(&p.0), inverse);
-        s.store(probability, &mut p.0);
-        sum = s.mul_add(probability, s.load(&dp.0), sum);
+        let probability = s.mul(s.load(p), inverse);
+        s.store(probability, p);
+        sum = s.mul_add(probability, s.load(dp), sum);
     }
     let sum = s.splat(s.sum(sum));
     for (p, dp) in p[r..].iter().step_by(rows).zip(dp[r..].iter_mut().step_by(rows)) {
-        let d = s.mul(s.load(&p.0), s.sub(s.load(&dp.0), sum));
-        s.store(d, &mut dp.0);
+        let d = s.mul(s.load(p), s.sub(s.load(dp), sum));
+        s.store(d, dp);
     }
 }

@@ -87,17 +87,17 @@ fn nn_tile<S: Simd, const MR: usize, const NV: usize>(
     }
     for (p, panel) in a.chunks_exact(rows).enumerate() {
         let a: &[Lanes; MR] = panel[row..].first_chunk().expect("rows are a multiple of the smallest tile");
-        let mut blocks = [&[Lanes([0.0; LANES]); LANES]; NV];
+        let mut blocks = [&[[0.0; LANES]; LANES]; NV];
         for j in 0..NV {
             blocks[j] = b[j][p * LANES..].first_chunk().expect("depth is a multiple of 16");
         }
         for k in 0..LANES {
             let mut bv = [s.zero(); NV];
             for j in 0..NV {
-                bv[j] = s.load(&blocks[j][k].0);
+                bv[j] = s.load(&blocks[j][k]);
             }
             for i in 0..MR {
-                let x = s.splat(a[i].0[k]);
+                let x = s.splat(a[i][k]);
                 for j in 0..NV {
                     acc[i][j] = s.mul_add(x, bv[j], acc[i][j]);
                 }
@@ -169,10 +169,10 @@ fn tn_tile<S: Simd, const MR: usize, const NV: usize>(
         *panel = &b[j * rows..][..rows];
     }
     for (r, a) in a.iter().enumerate() {
-        let a: &[f32; MR] = a.0[lane..].first_chunk().expect("tiles lie within a panel");
+        let a: &[f32; MR] = a[lane..].first_chunk().expect("tiles lie within a panel");
         let mut bv = [s.zero(); NV];
         for j in 0..NV {
-            bv[j] = s.load(&b_panels[j][r].0);
+            bv[j] = s.load(&b_panels[j][r]);
         }
         for i in 0..MR {
             let x = s.splat(a[i]);
@@ -195,7 +195,7 @@ fn load_tile<S: Simd, const MR: usize, const NV: usize>(
     for j in 0..NV {
         let c: &[Lanes; MR] = c[j * rows + row..].first_chunk().expect("tiles lie within the result");
         for i in 0..MR {
-            acc[i][j] = s.load(&c[i].0);
+            acc[i][j] = s.load(&c[i]);
         }
     }
 }
@@ -211,7 +211,7 @@ fn store_tile<S: Simd, const MR: usize, const NV: usize>(
     for j in 0..NV {
         let c: &mut [Lanes; MR] = c[j * rows + row..].first_chunk_mut().expect("tiles lie within the result");
         for i in 0..MR {
-            s.store(acc[i][j], &mut c[i].0);
+            s.store(acc[i][j], &mut c[i]);
         }
     }
 }

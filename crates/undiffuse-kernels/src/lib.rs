@@ -28,6 +28,7 @@
 #![deny(unsafe_code)]
 #![allow(clippy::needless_range_loop)] // in tiles of registers, `i, j, k` say more than zipped iterators
 
+pub mod activation;
 pub mod attention;
 mod blocks;
 pub mod conv2d;
@@ -35,6 +36,7 @@ mod elementary;
 mod gemm;
 pub mod group_norm;
 pub mod linear;
+pub mod map;
 mod panel;
 mod scratch;
 pub mod silu;

@@ -192,7 +192,7 @@ impl Kernel for WeightGradient<'_> {
         let mut chunk = Scratch::new(panels(c_in) * m);
         let mut total = Scratch::zeroed(panels(c_in) * m);
         for (x, dy) in x.chunks(CHUNK_ROWS * c_in).zip(dy.chunks(CHUNK_ROWS * c_out)) {
-            chunk.fill(Lanes::default());
+            chunk.fill([0.0; LANES]);
             for (x, dy) in x.chunks(ROWS * c_in).zip(dy.chunks(ROWS * c_out)) {
                 let rows = x.len() / c_in;
                 pack(&dy[first..], c_out, rows, outputs, &mut a, rows);

@@ -22,10 +22,10 @@ pub(crate) fn padded(n: usize) -> usize {
 #[inline(always)]
 pub(crate) fn fill(to: &mut Lanes, from: &[f32]) {
     if let Some(whole) = from.first_chunk() {
-        to.0 = *whole;
+        *to = *whole;
     } else {
-        to.0 = [0.0; LANES];
-        to.0[..from.len()].copy_from_slice(from);
+        *to = [0.0; LANES];
+        to[..from.len()].copy_from_slice(from);
     }
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn pack(src: &[f32], stride: usize, rows: usize, columns: usize, to: 
         }
     }
     for panel in to[..panels(columns) * to_rows].chunks_exact_mut(to_rows) {
-        panel[rows..].fill(Lanes::default());
+        panel[rows..].fill([0.0; LANES]);
     }
 }
 
@@ -66,10 +66,10 @@ pub(crate) fn pack_transposed<S: Simd>(
             }
             let block = s.transpose(block);
             for (to, v) in panel[c..c + width].iter_mut().zip(block) {
-                s.store(v, &mut to.0);
+                s.store(v, to);
             }
         }
-        panel[columns..].fill(Lanes::default());
+        panel[columns..].fill([0.0; LANES]);
     }
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn store<S: Simd>(s: S, v: S::V, to: &mut [f32]) {
 pub(crate) fn unpack_row<S: Simd>(s: S, from: &[Lanes], from_rows: usize, row: usize, to: &mut [f32], scale: f32) {
     let scale = s.splat(scale);
     for (p, chunk) in to.chunks_mut(LANES).enumerate() {
-        let v = s.mul(s.load(&from[p * from_rows + row].0), scale);
+        let v = s.mul(s.load(&from[p * from_rows + row]), scale);
         store(s, v, chunk);
     }
 }

@@ -1,11 +1,11 @@
 //! Buffers that are reused: a thread keeps what it has returned, so a steady state allocates nothing.
 
-use crate::simd::Lanes;
+use crate::simd::{CacheLine, LANES, Lanes, lanes, lanes_mut};
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 thread_local! {
-    static FREE: RefCell<Vec<Vec<Lanes>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Vec<CacheLine>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Buffers a thread keeps for later; more are returned to the system.
@@ -13,7 +13,7 @@ const KEPT: usize = 16;
 
 /// A borrowed buffer of [`Lanes`]; dropping it returns it to the thread that drops it.
 pub(crate) struct Scratch {
-    buffer: Vec<Lanes>,
+    buffer: Vec<CacheLine>,
     len: usize,
 }
 
@@ -28,7 +28,7 @@ impl Scratch {
         });
         if buffer.len() < len {
             buffer.clear(); // growing need not copy
-            buffer.resize(len, Lanes::default());
+            buffer.resize(len, CacheLine::default());
         }
         Self { buffer, len }
     }
@@ -36,7 +36,7 @@ impl Scratch {
     /// A buffer of `len` lanes, all zero.
     pub(crate) fn zeroed(len: usize) -> Self {
         let mut scratch = Self::new(len);
-        scratch.fill(Lanes::default());
+        scratch.fill([0.0; LANES]);
         scratch
     }
 }
@@ -57,12 +57,12 @@ impl Drop for Scratch {
 impl Deref for Scratch {
     type Target = [Lanes];
     fn deref(&self) -> &[Lanes] {
-        &self.buffer[..self.len]
+        lanes(&self.buffer[..self.len])
     }
 }
 
 impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [Lanes] {
-        &mut self.buffer[..self.len]
+        lanes_mut(&mut self.buffer[..self.len])
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn add_in_order(
             share.chunks_mut(part).enumerate().map(move |(i, lanes)| (first + c, i * part, lanes))
         });
         for_each(tasks, work / chunks * at_once, |(chunk, first, lanes)| {
-            lanes.fill(Lanes::default());
+            lanes.fill([0.0; LANES]);
             compute(chunk, first, lanes);
         });
         for_each(total.chunks_mut(ADDED).enumerate(), len * LANES * ELEMENTWISE, |(i, total)| {
@@ -92,7 +92,7 @@ pub(crate) fn add_in_order(
 /// `total += share`, elementwise.
 pub(crate) fn add(total: &mut [Lanes], share: &[Lanes]) {
     for (total, share) in total.iter_mut().zip(share) {
-        for (total, share) in total.0.iter_mut().zip(share.0) {
+        for (total, share) in total.iter_mut().zip(share) {
             *total += share;
         }
     }

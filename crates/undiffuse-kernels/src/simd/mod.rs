@@ -12,7 +12,7 @@ mod portable;
 #[allow(unsafe_code)] // the intrinsics, and the calls into functions compiled for them
 mod x86;
 
-pub(crate) use lanes::{Lanes, flat, flat_mut};
+pub(crate) use lanes::{CacheLine, Lanes, lanes, lanes_mut};
 
 /// The number of lanes of a vector, at every level.
 pub(crate) const LANES: usize = 16;

@@ -12,7 +12,7 @@ use crate::blocks::{Block, ELEMENTWISE, Extent, for_each, planes_per_task, split
 use crate::gemm;
 use crate::panel::{padded, panels};
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch, flat, flat_mut};
+use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use planes::Lattice;
 use std::ops::Range;
 pub(super) use weight::backward_weight;
@@ -157,7 +157,7 @@ impl Plan {
             return Planes { numbers: &image[first * w..], span: h * w };
         }
         let span = rows * pitch;
-        let copied = flat_mut(copied);
+        let copied = copied.as_flattened_mut();
         for (lattice, planes) in self.lattices.iter().zip(copied.chunks_mut(self.bank.ins * span)) {
             let lattice = lattice.at_row(first, 0);
             for (plane, image) in planes.chunks_exact_mut(span).zip(image.chunks_exact(h * w)) {
@@ -243,13 +243,13 @@ fn convolve(plan: &Plan, source: &[f32], weight: &[f32], bias: Option<&[f32]>, o
 
 /// Packs the weights of some outputs and taps: `to` is `rows × (channel, tap)`.
 fn pack_weights(bank: &Bank, taps: &[Tap], weight: &[f32], outs: Range<usize>, to: &mut [Lanes], rows: usize) {
-    to.fill(Lanes::default());
+    to.fill([0.0; LANES]);
     for (row, out) in outs.enumerate() {
         for c in 0..bank.ins {
             let from = &weight[out * bank.out_stride + c * bank.in_stride..];
             for (t, tap) in taps.iter().enumerate() {
                 let r = c * taps.len() + t;
-                to[r / LANES * rows + row].0[r % LANES] = from[tap.index];
+                to[r / LANES * rows + row][r % LANES] = from[tap.index];
             }
         }
     }
@@ -299,7 +299,7 @@ impl Kernel for Convolve<'_> {
                         for (line, column) in line.iter_mut().zip(product.chunks_exact(rows)) {
                             *line = column[plane];
                         }
-                        let line = &flat(&line)[..positions];
+                        let line = &line.as_flattened()[..positions];
                         to.write(s, line, plan.pitch(), plan.columns, bias, part, w);
                     }
                 }
@@ -320,7 +320,7 @@ fn multiply<S: Simd>(
     rows: usize,
 ) {
     if offsets.is_empty() {
-        product.fill(Lanes::default());
+        product.fill([0.0; LANES]);
         return;
     }
     let depth = offsets.len();
@@ -331,7 +331,7 @@ fn multiply<S: Simd>(
         for (r, offset) in offsets.iter().enumerate() {
             let row = &from[*offset..];
             for (j, to) in gathered[r..].iter_mut().step_by(depth).enumerate() {
-                to.0 = *row[j * LANES..].first_chunk().expect("planes end with a spare vector");
+                *to = *row[j * LANES..].first_chunk().expect("planes end with a spare vector");
             }
         }
         gemm::nn(s, weight, gathered, product, rows, depth, false);

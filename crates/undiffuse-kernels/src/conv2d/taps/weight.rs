@@ -7,7 +7,7 @@ use crate::blocks::steps;
 use crate::gemm;
 use crate::panel::{fill, padded, panels};
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch, flat_mut};
+use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use crate::sums::add_in_order;
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ pub(in super::super) fn backward_weight(shape: &Conv2d, x: &[f32], dy: &[f32], d
     });
     for (o, dw) in dw.chunks_exact_mut(taps).enumerate() {
         for (p, dw) in dw.chunks_mut(LANES).enumerate() {
-            dw.copy_from_slice(&total[p * rows + o].0[..dw.len()]);
+            dw.copy_from_slice(&total[p * rows + o][..dw.len()]);
         }
     }
 }
@@ -74,7 +74,7 @@ impl Kernel for Accumulate<'_> {
                         transpose_views(s, planes.numbers, offsets, &mut view[i * of_image..][..of_image]);
                     }
                     let to = &mut gradients[panels(i * of_image) * rows..][..panels(of_image) * rows];
-                    let line = &mut flat_mut(&mut line)[..span.len() * plan.pitch()];
+                    let line = &mut line.as_flattened_mut()[..span.len() * plan.pitch()];
                     for o in 0..outs {
                         let plane = &dy[(image * outs + o) * h * w..][span.start * w..span.end * w];
                         Lattice::WHOLE.read(s, plane, w, line, plan.pitch(), w);
@@ -98,7 +98,7 @@ fn transpose_views<S: Simd>(s: S, numbers: &[f32], offsets: &[usize], view: &mut
             *v = s.load(numbers[offset + at..].first_chunk().expect("planes end with a spare vector"));
         }
         for (to, v) in block.iter_mut().zip(s.transpose(v)) {
-            s.store(v, &mut to.0);
+            s.store(v, to);
         }
     }
 }

@@ -103,12 +103,12 @@ impl Kernel for Filters<'_> {
                 for i in 0..6 {
                     let row = filter(s, u[i]);
                     for j in 0..6 {
-                        s.store(row[j], &mut to[((6 * i + j) * width + panel) * depth + c].0);
+                        s.store(row[j], &mut to[((6 * i + j) * width + panel) * depth + c]);
                     }
                 }
             }
             for point in 0..POINTS {
-                to[(point * width + panel) * depth..][ins..depth].fill(Lanes::default());
+                to[(point * width + panel) * depth..][ins..depth].fill([0.0; LANES]);
             }
         }
     }

@@ -121,7 +121,7 @@ fn fill_slab<S: Simd>(s: S, grid: &Grid, image: &[f32], channel: usize, slab: &m
             // within a row: no index depends on data, so nothing leaves the registers
             let to: &mut [Lanes; LANES] = slab.lanes[at..].first_chunk_mut().expect("a row of the slab");
             for i in 0..LANES {
-                s.store(block[i], &mut to[i].0);
+                s.store(block[i], &mut to[i]);
             }
             at += LANES;
             column += LANES;
@@ -131,7 +131,7 @@ fn fill_slab<S: Simd>(s: S, grid: &Grid, image: &[f32], channel: usize, slab: &m
                     column = 0;
                     at += slab.pitch - grid.w;
                 }
-                s.store(*v, &mut slab.lanes[at].0);
+                s.store(*v, &mut slab.lanes[at]);
                 at += 1;
                 column += 1;
             }
@@ -201,14 +201,14 @@ macro_rules! tiles_from_planes {
                     for i in 0..$side {
                         let from = &slab.lanes[(row + i) * slab.pitch + column..][..$side];
                         for j in 0..$side {
-                            d[i][j] = s.load(&from[j].0);
+                            d[i][j] = s.load(&from[j]);
                         }
                     }
                     let d = $columns(s, d);
                     for i in 0..6 {
                         let row = $rows(s, d[i]);
                         for j in 0..6 {
-                            s.store(row[j], &mut to[layout.at(6 * i + j, to_panel) + tile].0);
+                            s.store(row[j], &mut to[layout.at(6 * i + j, to_panel) + tile]);
                         }
                     }
                     tile += 1;
@@ -216,7 +216,7 @@ macro_rules! tiles_from_planes {
             }
             // rows that only fill the last tile of registers
             for point in 0..POINTS {
-                to[layout.at(point, to_panel)..][tile..layout.rows].fill(Lanes::default());
+                to[layout.at(point, to_panel)..][tile..layout.rows].fill([0.0; LANES]);
             }
         }
     };
@@ -255,7 +255,7 @@ pub(super) fn outputs<S: Simd>(
             let mut m = [[s.zero(); 6]; 6];
             for i in 0..6 {
                 for j in 0..6 {
-                    m[i][j] = s.load(&products[(6 * i + j) * layout.point + tile].0);
+                    m[i][j] = s.load(&products[(6 * i + j) * layout.point + tile]);
                 }
             }
             let m = output_columns(s, m);
@@ -265,7 +265,7 @@ pub(super) fn outputs<S: Simd>(
                 let to = &mut slab[(row + i) * w + column..][..columns];
                 for j in 0..SIDE {
                     if j < columns {
-                        s.store(s.add(y[j], bias), &mut to[j].0);
+                        s.store(s.add(y[j], bias), &mut to[j]);
                     }
                 }
             }
@@ -274,7 +274,7 @@ pub(super) fn outputs<S: Simd>(
         for (block, pixel) in slab.chunks_exact(LANES).zip((0..).step_by(LANES)) {
             let mut v = [s.zero(); LANES];
             for i in 0..LANES {
-                v[i] = s.load(&block[i].0);
+                v[i] = s.load(&block[i]);
             }
             let v = s.transpose(v);
             for i in 0..LANES {

@@ -106,7 +106,7 @@ impl Kernel for Finish<'_> {
                 let mut u = [[s.zero(); 6]; 6];
                 for i in 0..6 {
                     for j in 0..6 {
-                        u[i][j] = s.load(&from[((6 * i + j) * width + panel) * m + c].0);
+                        u[i][j] = s.load(&from[((6 * i + j) * width + panel) * m + c]);
                     }
                 }
                 let u = filter_gradient_columns(s, u);
