@@ -1,21 +1,27 @@
-//! Scaled dot-product attention (Vaswani et al. 2017, Eq. 1), forward and backward.
+//! Scaled dot-product attention (Vaswani et al. 2017, Eq. 1) between the pixels of maps, forward and backward.
 //!
 //! `o = softmax(scale · q kᵀ) v` for every head, without keeping the `length × length` matrix: a block of queries at a
-//! time, so a thread needs `O(length · (dim + block))` memory.
+//! time, so a thread needs `O(length · (dim + block))` memory. The queries and keys of a head are its `dim` channels, one
+//! a pixel.
 
-use crate::blocks::for_each;
+use crate::blocks::{for_each, steps};
 use crate::elementary::exp;
 use crate::gemm;
-use crate::panel::{pack, pack_transposed, padded, panels, unpack_row};
+use crate::map::{len, vectors, vectors_mut};
+use crate::panel::{padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use std::ops::Range;
 
-/// The size of an attention. Tensors are `[heads, length, dim]`, where `heads` counts those of all images.
+/// The size of an attention. Tensors are maps of `heads · dim` channels and `length` pixels; the channels of a head lie
+/// side by side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
-    /// Images × heads.
+    /// Images.
+    pub batch: usize,
+    /// Heads of an image.
     pub heads: usize,
-    /// Queries, and keys.
+    /// Queries, and keys: pixels of an image.
     pub length: usize,
     /// Numbers of a query, key or value.
     pub dim: usize,
@@ -24,9 +30,30 @@ pub struct Attention {
 }
 
 impl Attention {
-    fn check(&self, name: &str, len: usize) {
-        let Self { heads, length, dim, .. } = *self;
-        assert_eq!(len, heads * length * dim, "attention: length of {name} for {self:?}");
+    fn check(&self, name: &str, length: usize) {
+        let expected = len(self.batch, self.heads * self.dim, self.length);
+        assert_eq!(length, expected, "attention: length of {name} for {self:?}");
+    }
+
+    /// Vectors of an image.
+    fn image(&self) -> usize {
+        panels(self.heads * self.dim) * self.length
+    }
+
+    /// Heads that a task works on: one, unless heads share vectors.
+    fn heads_of_task(&self) -> usize {
+        if self.dim.is_multiple_of(LANES) { 1 } else { self.heads }
+    }
+
+    /// Vectors that a task writes.
+    fn of_task(&self) -> usize {
+        panels(self.heads_of_task() * self.dim) * self.length
+    }
+
+    /// The image, and the heads of it, of a task.
+    fn task(&self, i: usize) -> (usize, Range<usize>) {
+        let (at_once, tasks) = (self.heads_of_task(), self.heads / self.heads_of_task());
+        (i / tasks, i % tasks * at_once..(i % tasks + 1) * at_once)
     }
 }
 
@@ -42,21 +69,15 @@ pub fn forward(shape: &Attention, qkv: [&[f32]; 3], o: &mut [f32]) {
         shape.check(name, t.len());
     }
     shape.check("o", o.len());
-    let head = shape.length * shape.dim;
-    if head == 0 {
+    if o.is_empty() {
         return;
     }
-    // With fewer heads than threads, a head is cut into spans of queries.
-    let spans = rayon::current_num_threads().div_ceil(shape.heads.max(1));
-    let queries = shape.length.div_ceil(spans).next_multiple_of(BLOCK).min(shape.length);
-    let outputs = o
-        .chunks_mut(head)
-        .enumerate()
-        .flat_map(|(h, o)| o.chunks_mut(queries * shape.dim).enumerate().map(move |(i, o)| (h, i * queries, o)));
-    for_each(outputs, qkv[0].len() * shape.length * 2, |(h, first, o)| {
-        let [q, k, v] = qkv.map(|t| &t[h * head..(h + 1) * head]);
-        let q = &q[first * shape.dim..][..o.len()];
-        dispatch(Forward { shape, q, k, v, o });
+    let work = qkv[0].len() * shape.length * 2;
+    let qkv = qkv.map(vectors);
+    for_each(vectors_mut(o).chunks_mut(shape.of_task()).enumerate(), work, |(i, o)| {
+        let (image, heads) = shape.task(i);
+        let qkv = qkv.map(|t| &t[image * shape.image()..][..shape.image()]);
+        dispatch(Forward { shape, qkv, heads, o });
     });
 }
 
@@ -64,73 +85,152 @@ pub fn forward(shape: &Attention, qkv: [&[f32]; 3], o: &mut [f32]) {
 ///
 /// # Panics
 /// If a length does not fit `shape`.
-pub fn backward(shape: &Attention, qkv: [&[f32]; 3], d_o: &[f32], [dq, dk, dv]: [&mut [f32]; 3]) {
-    let lengths = [qkv[0].len(), qkv[1].len(), qkv[2].len(), d_o.len(), dq.len(), dk.len(), dv.len()];
+pub fn backward(shape: &Attention, qkv: [&[f32]; 3], d_o: &[f32], d_qkv: [&mut [f32]; 3]) {
+    let lengths = [qkv[0], qkv[1], qkv[2], d_o].map(<[f32]>::len).into_iter().chain(d_qkv.iter().map(|d| d.len()));
     for (name, len) in ["q", "k", "v", "do", "dq", "dk", "dv"].into_iter().zip(lengths) {
         shape.check(name, len);
     }
-    let head = shape.length * shape.dim;
-    if head == 0 {
+    if d_o.is_empty() {
         return;
     }
-    let outputs = dq.chunks_mut(head).zip(dk.chunks_mut(head).zip(dv.chunks_mut(head))).enumerate();
-    for_each(outputs, qkv[0].len() * shape.length * 5, |(h, (dq, (dk, dv)))| {
-        let [q, k, v, d_o] = [qkv[0], qkv[1], qkv[2], d_o].map(|t| &t[h * head..(h + 1) * head]);
-        dispatch(Backward { shape, q, k, v, d_o, dq, dk, dv });
+    let work = qkv[0].len() * shape.length * 5;
+    let inputs = [qkv[0], qkv[1], qkv[2], d_o].map(vectors);
+    let [dq, dk, dv] = d_qkv.map(|d| vectors_mut(d).chunks_mut(shape.of_task()));
+    for_each(dq.zip(dk.zip(dv)).enumerate(), work, |(i, (dq, (dk, dv)))| {
+        let (image, heads) = shape.task(i);
+        let inputs = inputs.map(|t| &t[image * shape.image()..][..shape.image()]);
+        dispatch(Backward { shape, inputs, heads, outputs: [dq, dk, dv] });
     });
 }
 
-/// Some queries of one head.
+/// Copies the rows `rows` of a head, whose first channel is `channel` of `map`, to panels of `to_rows` rows; the rows
+/// beyond are zero.
+#[inline(always)]
+fn gather(
+    map: &[Lanes],
+    length: usize,
+    channel: usize,
+    dim: usize,
+    rows: Range<usize>,
+    to: &mut [Lanes],
+    to_rows: usize,
+) {
+    for (p, to) in to.chunks_exact_mut(to_rows).enumerate() {
+        let (to, beyond) = to.split_at_mut(rows.len());
+        beyond.fill([0.0; LANES]);
+        if dim.is_multiple_of(LANES) {
+            to.copy_from_slice(&map[(channel / LANES + p) * length..][rows.clone()]);
+        } else {
+            for (to, row) in to.iter_mut().zip(rows.clone()) {
+                for (lane, to) in to.iter_mut().enumerate() {
+                    let (c, inside) = (channel + p * LANES + lane, p * LANES + lane < dim);
+                    *to = if inside { map[c / LANES * length + row][c % LANES] } else { 0.0 };
+                }
+            }
+        }
+    }
+}
+
+/// Writes the rows of panels to the rows `rows` of a head of `map`, each multiplied by its `factor`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn scatter<S: Simd>(
+    s: S,
+    from: &[Lanes],
+    from_rows: usize,
+    factor: &[f32],
+    map: &mut [Lanes],
+    length: usize,
+    channel: usize,
+    dim: usize,
+    rows: Range<usize>,
+) {
+    for (p, from) in from.chunks_exact(from_rows).enumerate() {
+        for ((i, row), from) in rows.clone().enumerate().zip(from) {
+            let v = s.mul(s.load(from), s.splat(factor[i % factor.len()]));
+            if dim.is_multiple_of(LANES) {
+                s.store(v, &mut map[(channel / LANES + p) * length + row]);
+            } else {
+                let lanes = s.lanes(v);
+                for (lane, x) in lanes[..LANES.min(dim - p * LANES)].iter().enumerate() {
+                    let c = channel + p * LANES + lane;
+                    map[c / LANES * length + row][c % LANES] = *x;
+                }
+            }
+        }
+    }
+}
+
+/// The transpose: `from` is `[panels of columns][from_rows]`, `to` is `[panels of rows][padded columns]`.
+#[inline(always)]
+fn transpose<S: Simd>(s: S, from: &[Lanes], from_rows: usize, to: &mut [Lanes], to_rows: usize) {
+    for (p, from) in from.chunks_exact(from_rows).enumerate() {
+        for (q, block) in from.chunks_exact(LANES).enumerate() {
+            let mut rows = [s.zero(); LANES];
+            for (row, from) in rows.iter_mut().zip(block) {
+                *row = s.load(from);
+            }
+            let to = &mut to[q * to_rows + p * LANES..][..LANES];
+            for (to, v) in to.iter_mut().zip(s.transpose(rows)) {
+                s.store(v, to);
+            }
+        }
+    }
+}
+
+/// Some heads of one image.
 struct Forward<'a> {
     shape: &'a Attention,
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    o: &'a mut [f32],
+    qkv: [&'a [Lanes]; 3],
+    heads: Range<usize>,
+    o: &'a mut [Lanes],
 }
 
 impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape: &Attention { length, dim, scale, .. }, q, k, v, o } = self;
-        let (depth, keys) = (padded(dim), padded(length));
+        let Self { shape: &Attention { length, dim, scale, .. }, qkv: [q, k, v], heads, o } = self;
+        let (depth, keys, dims) = (padded(dim), padded(length), panels(dim));
+        let mut k_p = Scratch::new(dims * keys);
         let mut k_t = Scratch::new(panels(length) * depth);
-        let mut v_p = Scratch::new(panels(dim) * keys);
-        let mut q_p = Scratch::new(panels(dim) * BLOCK);
+        let mut v_p = Scratch::new(dims * keys);
+        let mut q_p = Scratch::new(dims * BLOCK);
         let mut scores = Scratch::new(panels(length) * BLOCK);
-        let mut o_p = Scratch::new(panels(dim) * BLOCK);
-        pack_transposed(s, k, dim, length, dim, &mut k_t, depth);
-        pack(v, dim, length, dim, &mut v_p, keys);
-        for (q, o) in q.chunks(BLOCK * dim).zip(o.chunks_mut(BLOCK * dim)) {
-            let queries = q.len() / dim;
-            let rows = queries.next_multiple_of(4);
-            pack_scaled(s, q, dim, queries, scale, &mut q_p, rows);
-            let scores = &mut scores[..panels(length) * rows];
-            gemm::nn(s, &q_p, &k_t, scores, rows, depth, false);
-            let mut inverse = [0.0; BLOCK];
-            for (r, inverse) in inverse.iter_mut().enumerate().take(queries) {
-                *inverse = 1.0 / exponentials(s, scores, rows, r, length);
-            }
-            let o_p = &mut o_p[..panels(dim) * rows];
-            gemm::nn(s, scores, &v_p, o_p, rows, keys, false);
-            for (r, o) in o.chunks_exact_mut(dim).enumerate() {
-                unpack_row(s, o_p, rows, r, o, inverse[r]);
+        let mut o_p = Scratch::new(dims * BLOCK);
+        if !dim.is_multiple_of(LANES) {
+            o.fill([0.0; LANES]);
+        }
+        for head in heads.clone() {
+            let (channel, own) = (head * dim, (head - heads.start) * dim);
+            gather(k, length, channel, dim, 0..length, &mut k_p, keys);
+            transpose(s, &k_p, keys, &mut k_t, depth);
+            gather(v, length, channel, dim, 0..length, &mut v_p, keys);
+            for block in steps(length, BLOCK) {
+                let rows = block.len().next_multiple_of(4);
+                let q_p = &mut q_p[..dims * rows];
+                gather(q, length, channel, dim, block.clone(), q_p, rows);
+                multiply(s, q_p, scale);
+                let scores = &mut scores[..panels(length) * rows];
+                gemm::nn(s, q_p, &k_t, scores, rows, depth, false);
+                let mut inverse = [0.0; BLOCK];
+                for (r, inverse) in inverse.iter_mut().enumerate().take(block.len()) {
+                    *inverse = 1.0 / exponentials(s, scores, rows, r, length);
+                }
+                let o_p = &mut o_p[..dims * rows];
+                gemm::nn(s, scores, &v_p, o_p, rows, keys, false);
+                scatter(s, o_p, rows, &inverse, o, length, own, dim, block);
             }
         }
     }
 }
 
-/// One head.
+/// Some heads of one image: `inputs` are `[q, k, v, do]`, `outputs` are `[dq, dk, dv]`.
 struct Backward<'a> {
     shape: &'a Attention,
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    d_o: &'a [f32],
-    dq: &'a mut [f32],
-    dk: &'a mut [f32],
-    dv: &'a mut [f32],
+    inputs: [&'a [Lanes]; 4],
+    heads: Range<usize>,
+    outputs: [&'a mut [Lanes]; 3],
 }
 
 impl Kernel for Backward<'_> {
@@ -140,65 +240,72 @@ impl Kernel for Backward<'_> {
     /// row), `dq = scale · dS k`, `dk = scale · dSᵀ q` (Dao et al. 2022, App. B.2).
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape: &Attention { length, dim, scale, .. }, q, k, v, d_o, dq, dk, dv } = self;
+        let Self { shape: &Attention { length, dim, scale, .. }, inputs, heads, outputs: [dq, dk, dv] } = self;
+        let [q, k, v, d_o] = inputs;
         let (depth, keys) = (padded(dim), padded(length));
         let (dims, lengths) = (panels(dim), panels(length));
+        let mut k_p = Scratch::new(dims * keys);
+        let mut v_p = Scratch::new(dims * keys);
         let mut k_t = Scratch::new(lengths * depth);
         let mut v_t = Scratch::new(lengths * depth);
-        let mut k_p = Scratch::new(dims * keys);
-        let mut dk_p = Scratch::zeroed(dims * keys);
-        let mut dv_p = Scratch::zeroed(dims * keys);
+        let mut dk_p = Scratch::new(dims * keys);
+        let mut dv_p = Scratch::new(dims * keys);
         let mut q_p = Scratch::new(dims * BLOCK);
         let mut do_p = Scratch::new(dims * BLOCK);
         let mut dq_p = Scratch::new(dims * BLOCK);
         let mut scores = Scratch::new(lengths * BLOCK);
         let mut d_scores = Scratch::new(lengths * BLOCK);
-        pack_transposed(s, k, dim, length, dim, &mut k_t, depth);
-        pack_transposed(s, v, dim, length, dim, &mut v_t, depth);
-        pack(k, dim, length, dim, &mut k_p, keys);
-        let queries = q.chunks(BLOCK * dim).zip(d_o.chunks(BLOCK * dim));
-        for ((q, d_o), dq) in queries.zip(dq.chunks_mut(BLOCK * dim)) {
-            let queries = q.len() / dim;
-            let rows = queries.next_multiple_of(4);
-            let (scores, d_scores) = (&mut scores[..lengths * rows], &mut d_scores[..lengths * rows]);
-            let (q_p, do_p, dq_p) = (&mut q_p[..dims * rows], &mut do_p[..dims * rows], &mut dq_p[..dims * rows]);
-            pack_scaled(s, q, dim, queries, scale, q_p, rows);
-            pack(d_o, dim, queries, dim, do_p, rows);
-            gemm::nn(s, q_p, &k_t, scores, rows, depth, false);
-            gemm::nn(s, do_p, &v_t, d_scores, rows, depth, false);
-            for r in 0..rows {
-                if r < queries {
-                    let inverse = 1.0 / exponentials(s, scores, rows, r, length);
-                    score_gradients(s, scores, d_scores, rows, r, inverse);
-                } else {
-                    // rows that only fill the tile must not reach the sums over queries
-                    for p in 0..lengths {
-                        scores[p * rows + r] = [0.0; LANES];
-                        d_scores[p * rows + r] = [0.0; LANES];
+        if !dim.is_multiple_of(LANES) {
+            for d in [&mut *dq, &mut *dk, &mut *dv] {
+                d.fill([0.0; LANES]);
+            }
+        }
+        for head in heads.clone() {
+            let (channel, own) = (head * dim, (head - heads.start) * dim);
+            gather(k, length, channel, dim, 0..length, &mut k_p, keys);
+            gather(v, length, channel, dim, 0..length, &mut v_p, keys);
+            transpose(s, &k_p, keys, &mut k_t, depth);
+            transpose(s, &v_p, keys, &mut v_t, depth);
+            dk_p.fill([0.0; LANES]);
+            dv_p.fill([0.0; LANES]);
+            for block in steps(length, BLOCK) {
+                let rows = block.len().next_multiple_of(4);
+                let (scores, d_scores) = (&mut scores[..lengths * rows], &mut d_scores[..lengths * rows]);
+                let (q_p, do_p, dq_p) = (&mut q_p[..dims * rows], &mut do_p[..dims * rows], &mut dq_p[..dims * rows]);
+                gather(q, length, channel, dim, block.clone(), q_p, rows);
+                multiply(s, q_p, scale);
+                gather(d_o, length, channel, dim, block.clone(), do_p, rows);
+                gemm::nn(s, q_p, &k_t, scores, rows, depth, false);
+                gemm::nn(s, do_p, &v_t, d_scores, rows, depth, false);
+                for r in 0..rows {
+                    if r < block.len() {
+                        let inverse = 1.0 / exponentials(s, scores, rows, r, length);
+                        score_gradients(s, scores, d_scores, rows, r, inverse);
+                    } else {
+                        // rows that only fill the tile must not reach the sums over queries
+                        for p in 0..lengths {
+                            scores[p * rows + r] = [0.0; LANES];
+                            d_scores[p * rows + r] = [0.0; LANES];
+                        }
                     }
                 }
+                gemm::nn(s, d_scores, &k_p, dq_p, rows, keys, false);
+                scatter(s, dq_p, rows, &[scale], dq, length, own, dim, block);
+                gemm::tn(s, d_scores, q_p, &mut dk_p, rows, keys);
+                gemm::tn(s, scores, do_p, &mut dv_p, rows, keys);
             }
-            gemm::nn(s, d_scores, &k_p, dq_p, rows, keys, false);
-            for (r, dq) in dq.chunks_exact_mut(dim).enumerate() {
-                unpack_row(s, dq_p, rows, r, dq, scale);
-            }
-            gemm::tn(s, d_scores, q_p, &mut dk_p, rows, keys);
-            gemm::tn(s, scores, do_p, &mut dv_p, rows, keys);
-        }
-        for (r, (dk, dv)) in dk.chunks_exact_mut(dim).zip(dv.chunks_exact_mut(dim)).enumerate() {
-            unpack_row(s, &dk_p, keys, r, dk, 1.0);
-            unpack_row(s, &dv_p, keys, r, dv, 1.0);
+            scatter(s, &dk_p, keys, &[1.0], dk, length, own, dim, 0..length);
+            scatter(s, &dv_p, keys, &[1.0], dv, length, own, dim, 0..length);
         }
     }
 }
 
-/// Packs queries multiplied by `scale`.
+/// Multiplies all.
 #[inline(always)]
-fn pack_scaled<S: Simd>(s: S, q: &[f32], dim: usize, queries: usize, scale: f32, to: &mut [Lanes], rows: usize) {
-    pack(q, dim, queries, dim, to, rows);
-    let scale = s.splat(scale);
-    for lanes in &mut to[..panels(dim) * rows] {
-        s.store(s.mul(s.load(lanes), scale), lanes);
+fn multiply<S: Simd>(s: S, x: &mut [Lanes], factor: f32) {
+    let factor = s.splat(factor);
+    for x in x {
+        s.store(s.mul(s.load(x), factor), x);
     }
 }
 

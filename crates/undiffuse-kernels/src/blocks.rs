@@ -1,44 +1,47 @@
 //! How work is cut into blocks of an output that a thread owns, and given to threads.
 
-use crate::simd::LANES;
+use crate::simd::Lanes;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// A part of a `[batch, planes, pixels]` tensor that one thread may write.
+/// A part of an image stack that one thread may write.
 pub(crate) struct Block<'a> {
     pub images: Range<usize>,
-    pub planes: Range<usize>,
+    pub panels: Range<usize>,
     pub pixels: Range<usize>,
-    /// The part itself: the pixels of one plane of one image each, `[images][planes]`.
-    pub parts: Vec<&'a mut [f32]>,
+    /// The part itself: the pixels of one panel of one image each, `[images][panels]`.
+    pub parts: Vec<&'a mut [Lanes]>,
 }
 
 /// The largest extent of a [`Block`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
     pub images: usize,
-    pub planes: usize,
+    pub panels: usize,
     pub pixels: usize,
 }
 
-/// Cuts `y` of `[batch, planes, pixels]` into blocks.
-pub(crate) fn split(y: &mut [f32], planes: usize, pixels: usize, by: Extent) -> Vec<Block<'_>> {
-    let batch = y.len() / (planes * pixels);
-    let (plane_steps, pixel_steps) = (planes.div_ceil(by.planes), pixels.div_ceil(by.pixels));
-    let mut blocks = Vec::with_capacity(batch.div_ceil(by.images) * plane_steps * pixel_steps);
+/// Cuts maps whose panels lie side by side (`panels` of each) into blocks.
+pub(crate) fn split<'a>(maps: [&'a mut [Lanes]; 2], panels: [usize; 2], pixels: usize, by: Extent) -> Vec<Block<'a>> {
+    let batch = maps[0].len() / (panels[0] * pixels);
+    let all = panels[0] + panels[1];
+    let (panel_steps, pixel_steps) = (all.div_ceil(by.panels), pixels.div_ceil(by.pixels));
+    let mut blocks = Vec::with_capacity(batch.div_ceil(by.images) * panel_steps * pixel_steps);
     for images in steps(batch, by.images) {
-        for planes in steps(planes, by.planes) {
+        for panels in steps(all, by.panels) {
             for pixels in steps(pixels, by.pixels) {
-                let parts = Vec::with_capacity(images.len() * planes.len());
-                blocks.push(Block { images: images.clone(), planes: planes.clone(), pixels, parts });
+                let parts = Vec::with_capacity(images.len() * panels.len());
+                blocks.push(Block { images: images.clone(), panels: panels.clone(), pixels, parts });
             }
         }
     }
-    for (i, plane) in y.chunks_mut(pixels).enumerate() {
-        let (image, plane_index) = (i / planes, i % planes);
-        let first = (image / by.images * plane_steps + plane_index / by.planes) * pixel_steps;
-        for (part, block) in plane.chunks_mut(by.pixels).zip(&mut blocks[first..]) {
-            block.parts.push(part);
+    let [mut first, mut second] = maps.map(|map| map.chunks_mut(pixels));
+    for image in 0..batch {
+        for (panel, pixels) in first.by_ref().take(panels[0]).chain(second.by_ref().take(panels[1])).enumerate() {
+            let step = (image / by.images * panel_steps + panel / by.panels) * pixel_steps;
+            for (part, block) in pixels.chunks_mut(by.pixels).zip(&mut blocks[step..]) {
+                block.parts.push(part);
+            }
         }
     }
     blocks
@@ -49,11 +52,11 @@ pub(crate) fn steps(n: usize, by: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n).step_by(by).map(move |start| start..n.min(start + by))
 }
 
-/// How many planes a task should take so that `tasks` tasks over all planes become enough for every thread: all of
-/// them, or a share rounded up to whole pairs of panels.
-pub(crate) fn planes_per_task(planes: usize, tasks: usize) -> usize {
+/// How many panels a task should take so that `tasks` tasks over all panels become enough for every thread: all of
+/// them, or a share rounded up to whole pairs.
+pub(crate) fn panels_per_task(panels: usize, tasks: usize) -> usize {
     let shares = rayon::current_num_threads().div_ceil(tasks.max(1));
-    planes.div_ceil(shares).next_multiple_of(2 * LANES).min(planes)
+    panels.div_ceil(shares).next_multiple_of(2).min(panels)
 }
 
 /// Multiply-adds below which waking other threads takes longer than doing the work.

@@ -24,13 +24,6 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.mul(e, s.pow2(n))
 }
 
-/// The logistic function `1 / (1 + e⁻ˣ)`.
-#[inline(always)]
-pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
-    let one = s.splat(1.0);
-    s.div(one, s.add(one, exp(s, s.sub(s.zero(), x))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

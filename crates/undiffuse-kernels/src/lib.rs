@@ -34,12 +34,11 @@ mod blocks;
 pub mod conv2d;
 mod elementary;
 mod gemm;
-pub mod group_norm;
 pub mod linear;
 pub mod map;
+pub mod norm;
 mod panel;
 mod scratch;
-pub mod silu;
 mod simd;
 mod sums;
 

@@ -43,9 +43,10 @@ pub fn from_planes(planes: &[f32], channels: usize, pixels: usize, map: &mut [f3
     if batch > 0 {
         let images = planes.chunks(channels * pixels);
         let of_image = panels(channels) * pixels;
-        let tasks = vectors_mut(map).chunks_mut(of_image).zip(images).flat_map(|(map, planes)| {
-            map.chunks_mut(pixels).zip(planes.chunks(LANES * pixels))
-        });
+        let tasks = vectors_mut(map)
+            .chunks_mut(of_image)
+            .zip(images)
+            .flat_map(|(map, planes)| map.chunks_mut(pixels).zip(planes.chunks(LANES * pixels)));
         for_each(tasks, planes.len() * ELEMENTWISE, |(panel, planes)| dispatch(FromPlanes { planes, panel }));
     }
 }
@@ -60,9 +61,10 @@ pub fn to_planes(map: &[f32], channels: usize, pixels: usize, planes: &mut [f32]
         let work = planes.len() * ELEMENTWISE;
         let images = planes.chunks_mut(channels * pixels);
         let of_image = panels(channels) * pixels;
-        let tasks = vectors(map).chunks(of_image).zip(images).flat_map(|(map, planes)| {
-            map.chunks(pixels).zip(planes.chunks_mut(LANES * pixels))
-        });
+        let tasks = vectors(map)
+            .chunks(of_image)
+            .zip(images)
+            .flat_map(|(map, planes)| map.chunks(pixels).zip(planes.chunks_mut(LANES * pixels)));
         for_each(tasks, work, |(panel, planes)| dispatch(ToPlanes { panel, planes }));
     }
 }

@@ -100,18 +100,3 @@ pub(crate) fn unpack_row<S: Simd>(s: S, from: &[Lanes], from_rows: usize, row: u
         store(s, v, chunk);
     }
 }
-
-/// `to = from + offset`, for as many numbers as `to` holds.
-#[inline(always)]
-pub(crate) fn copy<S: Simd>(s: S, from: &[f32], offset: f32, to: &mut [f32]) {
-    let from = &from[..to.len()];
-    let v_offset = s.splat(offset);
-    let (chunks, rest) = to.as_chunks_mut::<LANES>();
-    let (from_chunks, from_rest) = from.as_chunks::<LANES>();
-    for (to, from) in chunks.iter_mut().zip(from_chunks) {
-        s.store(s.add(s.load(from), v_offset), to);
-    }
-    if !rest.is_empty() {
-        s.store_some(s.add(s.load_some(from_rest), v_offset), rest);
-    }
-}

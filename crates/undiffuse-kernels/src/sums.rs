@@ -1,57 +1,11 @@
 //! Sums whose order is fixed by the length of what is summed.
 
 use crate::blocks::{ELEMENTWISE, for_each};
-use crate::panel::load;
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use crate::simd::{LANES, Lanes};
 
 /// Vectors that sum side by side, so that an addition need not wait for the one before.
 pub(crate) const SUMS: usize = 4;
-
-/// Folds the vectors of a sum.
-#[inline(always)]
-pub(crate) fn fold<S: Simd>(s: S, acc: [S::V; SUMS]) -> f32 {
-    s.sum(s.add(s.add(acc[0], acc[1]), s.add(acc[2], acc[3])))
-}
-
-/// `Σ x`
-#[inline(always)]
-pub(crate) fn sum<S: Simd>(s: S, x: &[f32]) -> f32 {
-    let mut acc = [s.zero(); SUMS];
-    for block in x.chunks(LANES * SUMS) {
-        for (acc, x) in acc.iter_mut().zip(block.chunks(LANES)) {
-            *acc = s.add(*acc, load(s, x));
-        }
-    }
-    fold(s, acc)
-}
-
-/// `sums[p] = Σ_n Σ_i x[n, p, i]` for `x` of `[batch, planes, pixels]`: pixels first, then images in order.
-pub(crate) fn sum_planes(x: &[f32], pixels: usize, sums: &mut [f32]) {
-    sums.fill(0.0);
-    if x.is_empty() {
-        return;
-    }
-    let mut shares = vec![0.0; x.len() / pixels];
-    for_each(shares.iter_mut().zip(x.chunks(pixels)), x.len() * ELEMENTWISE, |(share, plane)| {
-        *share = dispatch(Sum(plane));
-    });
-    for image in shares.chunks(sums.len()) {
-        for (sum, share) in sums.iter_mut().zip(image) {
-            *sum += share;
-        }
-    }
-}
-
-struct Sum<'a>(&'a [f32]);
-
-impl Kernel for Sum<'_> {
-    type Output = f32;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        sum(s, self.0)
-    }
-}
 
 /// Adds the shares of `chunks` chunks, elementwise and in order, into one buffer of `len` lanes.
 ///

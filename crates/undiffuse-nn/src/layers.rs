@@ -4,7 +4,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::ops;
+use crate::ops::{self, Added, Conv, Joined, Map, Norm};
 
 /// A parameter whose values are read or drawn later, by [`crate::weights`] or [`crate::init`].
 fn blank<const D: usize>(shape: [usize; D], fill: f32, device: &Device) -> Param<Tensor<D>> {
@@ -21,7 +21,9 @@ pub struct Conv2d {
     #[module(skip)]
     stride: usize,
     #[module(skip)]
-    padding: usize,
+    padding: [usize; 4],
+    #[module(skip)]
+    upsample: bool,
 }
 
 impl Conv2d {
@@ -31,19 +33,38 @@ impl Conv2d {
             weight: blank([c_out, c_in, kernel, kernel], 0.0, device),
             bias: blank([c_out], 0.0, device),
             stride: 1,
-            padding: kernel / 2,
+            padding: [kernel / 2; 4],
+            upsample: false,
         }
     }
 
-    /// The same convolution with another stride and symmetric padding.
-    pub fn strided(mut self, stride: usize, padding: usize) -> Self {
+    /// The same convolution with another stride and padding (top, left, bottom, right).
+    pub fn strided(mut self, stride: usize, padding: [usize; 4]) -> Self {
         (self.stride, self.padding) = (stride, padding);
         self
     }
 
+    /// The same convolution of an image whose pixels are doubled first.
+    pub fn upsampling(mut self) -> Self {
+        self.upsample = true;
+        self
+    }
+
     /// `[B, I, H, W]` → `[B, O, H', W']`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::conv2d(x, self.weight.val(), self.bias.val(), self.stride, self.padding)
+    pub fn forward(&self, x: impl Into<Joined>) -> Map {
+        self.fused(x, None, Added::default())
+    }
+
+    /// Normalises before and adds after, in the same pass over memory.
+    pub fn fused(&self, x: impl Into<Joined>, norm: Option<Norm>, added: Added) -> Map {
+        let conv = Conv {
+            weight: self.weight.val(),
+            bias: self.bias.val(),
+            stride: self.stride,
+            padding: self.padding,
+            upsample: self.upsample,
+        };
+        ops::conv2d(x.into(), norm, conv, added)
     }
 }
 
@@ -66,6 +87,14 @@ impl Linear {
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         ops::linear(x, self.weight.val(), self.bias.val())
     }
+
+    /// The same map at every pixel: `[B, in, H, W]` → `[B, out, H, W]`, normalised before and added to after.
+    pub fn pointwise(&self, x: Map, norm: Option<Norm>, added: Added) -> Map {
+        let [c_out, c_in] = self.weight.dims();
+        let weight = self.weight.val().reshape([c_out, c_in, 1, 1]);
+        let conv = Conv { weight, bias: self.bias.val(), stride: 1, padding: [0; 4], upsample: false };
+        ops::conv2d(x.into(), norm, conv, added)
+    }
 }
 
 /// Group normalisation with a gain and an offset per channel.
@@ -87,21 +116,10 @@ impl GroupNorm {
         Self { weight: blank([channels], 1.0, device), bias: blank([channels], 0.0, device), groups, eps }
     }
 
-    /// `[B, C, H, W]` → the same shape.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.run(x, false)
-    }
-
-    /// Normalises and applies `activation`; SiLU happens in the same pass over memory.
-    pub fn forward_activated(&self, x: Tensor<4>, activation: ops::Activation) -> Tensor<4> {
-        match activation {
-            ops::Activation::Silu => self.run(x, true),
-            other => other.apply(self.run(x, false)),
-        }
-    }
-
-    fn run(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
-        ops::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.eps, silu)
+    /// The normalisation, followed by `activation`, as operations take it; `modulation` is `[B, 2 C]`.
+    pub fn then(&self, activation: Option<ops::Activation>, modulation: Option<Tensor<2>>) -> Norm {
+        let (gamma, beta) = (self.weight.val(), self.bias.val());
+        Norm { gamma, beta, groups: self.groups, eps: self.eps, modulation, activation }
     }
 }
 

@@ -85,3 +85,24 @@ pub fn pass_at_lower_levels() {
         assert!(out.status.success(), "at {level}: {}", String::from_utf8_lossy(&out.stdout));
     }
 }
+
+/// Planes `[image][channel][pixel]` as a map.
+pub fn to_map(planes: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
+    let batch = planes.len().checked_div(channels * pixels).unwrap_or(0);
+    let mut map = vec![f32::NAN; undiffuse_kernels::map::len(batch, channels, pixels)];
+    undiffuse_kernels::map::from_planes(planes, channels, pixels, &mut map);
+    map
+}
+
+/// A map as planes; its padding must be zero.
+pub fn from_map(map: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
+    let of_image = channels.div_ceil(16) * 16 * pixels;
+    let batch = map.len().checked_div(of_image).unwrap_or(0);
+    for (i, x) in map.iter().enumerate() {
+        let channel = i % of_image / (16 * pixels) * 16 + i % 16;
+        assert!(channel < channels || *x == 0.0, "padding of a map is {x}");
+    }
+    let mut planes = vec![f32::NAN; batch * channels * pixels];
+    undiffuse_kernels::map::to_planes(map, channels, pixels, &mut planes);
+    planes
+}

@@ -1,12 +1,47 @@
 //! Every operation as a composition of Burn's standard ones: the meaning of the names in
 //! [`ops`](super), and the body that GPUs run.
 
-use burn::tensor::{Tensor, activation, module, ops::ConvOptions};
+use burn::tensor::{Tensor, module, ops::ConvOptions};
+
+use super::{Added, Conv, Norm};
 
 /// See [`super::conv2d`].
-pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: usize) -> Tensor<4> {
-    let options = ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1);
-    module::conv2d(x, weight, Some(bias), options)
+pub fn conv2d(x: Tensor<4>, norm: Option<Norm>, conv: Conv, added: Added) -> Tensor<4> {
+    let x = match norm {
+        Some(norm) => normalize(x, norm),
+        None => x,
+    };
+    let x = if conv.upsample { upsample_nearest(x) } else { x };
+    let [top, left, bottom, right] = conv.padding;
+    let (x, padding) = if top == bottom && left == right { (x, [top, left]) } else { (pad(x, conv.padding), [0, 0]) };
+    let options = ConvOptions::new([conv.stride; 2], padding, [1, 1], 1);
+    let y = module::conv2d(x, conv.weight, Some(conv.bias), options);
+    let y = match added.shift {
+        Some(shift) => {
+            let [b, c] = shift.dims();
+            y + shift.reshape([b, c, 1, 1])
+        }
+        None => y,
+    };
+    match added.residual {
+        Some(residual) => y + residual.into_tensor(),
+        None => y,
+    }
+}
+
+/// Zeros around an image: top, left, bottom, right.
+fn pad(x: Tensor<4>, [top, left, bottom, right]: [usize; 4]) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    let device = x.device();
+    let zeros = |h, w| Tensor::zeros([b, c, h, w], &device);
+    let x = Tensor::cat(vec![zeros(h, left), x, zeros(h, right)], 3);
+    Tensor::cat(vec![zeros(top, left + w + right), x, zeros(bottom, left + w + right)], 2)
+}
+
+/// Nearest-neighbour enlargement by two: `[B, C, H, W]` → `[B, C, 2H, 2W]`.
+pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, 2, w, 2]).reshape([b, c, 2 * h, 2 * w])
 }
 
 /// See [`super::linear`].
@@ -14,20 +49,32 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     x.matmul(weight.transpose()) + bias.unsqueeze()
 }
 
-/// See [`super::group_norm`].
-pub fn group_norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, groups: usize, eps: f64, silu: bool) -> Tensor<4> {
+/// See [`super::normalize`].
+pub fn normalize(x: Tensor<4>, norm: Norm) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
-    let x = x.reshape([b, groups, c / groups * h * w]);
+    let x = x.reshape([b, norm.groups, c / norm.groups * h * w]);
     let centred = x.clone() - x.mean_dim(2);
     let variance = centred.clone().powi_scalar(2).mean_dim(2);
-    let normal = (centred / (variance + eps).sqrt()).reshape([b, c, h, w]);
-    let y = normal * gamma.reshape([1, c, 1, 1]) + beta.reshape([1, c, 1, 1]);
-    if silu { activation::silu(y) } else { y }
+    let normal = (centred / (variance + norm.eps).sqrt()).reshape([b, c, h, w]);
+    let z = normal * norm.gamma.reshape([1, c, 1, 1]) + norm.beta.reshape([1, c, 1, 1]);
+    let z = match norm.modulation {
+        Some(modulation) => {
+            let [scale, shift] = [0, c].map(|at| modulation.clone().narrow(1, at, c).reshape([b, c, 1, 1]));
+            z * (scale + 1.0) + shift
+        }
+        None => z,
+    };
+    match norm.activation {
+        Some(activation) => activation.apply(z),
+        None => z,
+    }
 }
 
 /// See [`super::attention`].
-pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    let scale = 1.0 / (q.dims()[3] as f64).sqrt();
-    let scores = q.matmul(k.transpose()) * scale;
-    activation::softmax(scores, 3).matmul(v)
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, head_dim: usize) -> Tensor<4> {
+    let [b, c, h, w] = q.dims();
+    let heads = |x: Tensor<4>| x.reshape([b, c / head_dim, head_dim, h * w]).swap_dims(2, 3);
+    let (q, k, v) = (heads(q), heads(k), heads(v));
+    let scores = q.matmul(k.transpose()) / (head_dim as f64).sqrt();
+    burn::tensor::activation::softmax(scores, 3).matmul(v).swap_dims(2, 3).reshape([b, c, h, w])
 }

@@ -1,12 +1,11 @@
 //! Self-attention over the pixels of one image.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::config::UNet2DConfig;
-use super::resnet::scale_down;
 use crate::layers::{GroupNorm, Linear};
-use crate::ops;
+use crate::ops::{self, Added, Map};
 
 /// diffusers' `Attention` as the U-Net uses it: normalise, attend, project, add.
 #[derive(Module, Debug)]
@@ -49,22 +48,13 @@ impl Attention {
     }
 
     /// `[B, C, H, W]` → the same shape.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [b, c, h, w] = x.dims();
-        let normal = match &self.group_norm {
-            Some(norm) => norm.forward(x.clone()),
-            None => x.clone(),
-        };
-        let pixels = normal.reshape([b, c, h * w]).swap_dims(1, 2).reshape([b * h * w, c]);
-        let heads = |linear: &Linear| {
-            let y = linear.forward(pixels.clone());
-            let n = y.dims()[1] / self.head_dim;
-            y.reshape([b, h * w, n, self.head_dim]).swap_dims(1, 2)
-        };
-        let y = ops::attention(heads(&self.to_q), heads(&self.to_k), heads(&self.to_v));
-        let inner = y.dims()[1] * self.head_dim;
-        let y = self.to_out[0].forward(y.swap_dims(1, 2).reshape([b * h * w, inner]));
-        let y = y.reshape([b, h * w, c]).swap_dims(1, 2).reshape([b, c, h, w]);
-        scale_down(x + y, self.rescale_output_factor)
+    pub fn forward(&self, x: Map) -> Map {
+        let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v].map(|linear| {
+            let norm = self.group_norm.as_ref().map(|norm| norm.then(None, None));
+            linear.pointwise(x.clone(), norm, Added::default())
+        });
+        let y = ops::attention(q, k, v, self.head_dim);
+        let y = self.to_out[0].pointwise(y, None, Added { shift: None, residual: Some(x) });
+        y.divided(self.rescale_output_factor)
     }
 }

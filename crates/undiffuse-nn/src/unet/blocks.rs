@@ -1,14 +1,14 @@
 //! The stages of the U: down, middle and up.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::attention::Attention;
 use super::config::{DownBlockType, Resample, TimeScaleShift, UNet2DConfig, UpBlockType};
 use super::resnet::{Resize, ResnetBlock2D};
 use super::signal::Signal;
 use crate::layers::Conv2d;
-use crate::ops;
+use crate::ops::{Joined, Map};
 
 /// The end of a stage: a change of resolution. The variant is no part of a tensor's name.
 #[derive(Module, Debug)]
@@ -24,20 +24,19 @@ pub enum Sampler {
 #[derive(Module, Debug)]
 pub struct ConvSampler {
     conv: Conv2d,
-    #[module(skip)]
-    resize: Resize,
-    #[module(skip)]
-    pad_end: bool,
 }
 
 impl Sampler {
     fn down(channels: usize, kind: Resample, config: &UNet2DConfig, device: &Device) -> Self {
         match kind {
-            Resample::Conv => Self::Conv(ConvSampler {
-                conv: Conv2d::new(channels, channels, 3, device).strided(2, config.downsample_padding),
-                resize: Resize::Down,
-                pad_end: config.downsample_padding == 0,
-            }),
+            Resample::Conv => {
+                // Without padding, diffusers adds one row below and one column to the right.
+                let padding = match config.downsample_padding {
+                    0 => [0, 0, 1, 1],
+                    n => [n; 4],
+                };
+                Self::Conv(ConvSampler { conv: Conv2d::new(channels, channels, 3, device).strided(2, padding) })
+            }
             Resample::Resnet => {
                 Self::Resnet(ResnetBlock2D::new(channels, channels, config, device).resizing(Resize::Down))
             }
@@ -46,33 +45,19 @@ impl Sampler {
 
     fn up(channels: usize, kind: Resample, config: &UNet2DConfig, device: &Device) -> Self {
         match kind {
-            Resample::Conv => Self::Conv(ConvSampler {
-                conv: Conv2d::new(channels, channels, 3, device),
-                resize: Resize::Up,
-                pad_end: false,
-            }),
+            Resample::Conv => Self::Conv(ConvSampler { conv: Conv2d::new(channels, channels, 3, device).upsampling() }),
             Resample::Resnet => {
                 Self::Resnet(ResnetBlock2D::new(channels, channels, config, device).resizing(Resize::Up))
             }
         }
     }
 
-    fn forward(&self, x: Tensor<4>, signal: &Signal) -> Tensor<4> {
+    fn forward(&self, x: Map, signal: &Signal) -> Map {
         match self {
             Self::Resnet(block) => block.forward(x, signal),
-            Self::Conv(ConvSampler { conv, resize: Resize::Up, .. }) => conv.forward(ops::upsample_nearest(x)),
-            Self::Conv(ConvSampler { conv, pad_end: true, .. }) => conv.forward(pad_end(x)),
-            Self::Conv(ConvSampler { conv, .. }) => conv.forward(x),
+            Self::Conv(sampler) => sampler.conv.forward(x),
         }
     }
-}
-
-/// One row of zeros below and one column to the right.
-fn pad_end(x: Tensor<4>) -> Tensor<4> {
-    let [b, c, h, w] = x.dims();
-    let device = x.device();
-    let x = Tensor::cat(vec![x, Tensor::zeros([b, c, h, 1], &device)], 3);
-    Tensor::cat(vec![x, Tensor::zeros([b, c, 1, w + 1], &device)], 2)
 }
 
 /// A downward stage of any [`DownBlockType`]; without attention the list is empty.
@@ -112,7 +97,7 @@ impl DownBlock {
     }
 
     /// Appends to `skips` what the way up will need.
-    pub fn forward(&self, mut x: Tensor<4>, signal: &Signal, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+    pub fn forward(&self, mut x: Map, signal: &Signal, skips: &mut Vec<Map>) -> Map {
         for (i, resnet) in self.resnets.iter().enumerate() {
             x = resnet.forward(x, signal);
             if let Some(attention) = self.attentions.get(i) {
@@ -156,7 +141,7 @@ impl MidBlock {
     }
 
     /// `[B, C, H, W]` → the same shape.
-    pub fn forward(&self, x: Tensor<4>, signal: &Signal) -> Tensor<4> {
+    pub fn forward(&self, x: Map, signal: &Signal) -> Map {
         let x = self.resnets[0].forward(x, signal);
         let x = self.attentions.iter().fold(x, |x, attention| attention.forward(x));
         self.resnets[1].forward(x, signal)
@@ -205,10 +190,10 @@ impl UpBlock {
     }
 
     /// Takes from the end of `skips` what the way down left there.
-    pub fn forward(&self, mut x: Tensor<4>, signal: &Signal, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+    pub fn forward(&self, mut x: Map, signal: &Signal, skips: &mut Vec<Map>) -> Map {
         for (i, resnet) in self.resnets.iter().enumerate() {
             let skip = skips.pop().expect("the way down leaves one tensor for each block on the way up");
-            x = resnet.forward(Tensor::cat(vec![x, skip], 1), signal);
+            x = resnet.forward(Joined::new(x, skip), signal);
             if let Some(attention) = self.attentions.get(i) {
                 x = attention.forward(x);
             }

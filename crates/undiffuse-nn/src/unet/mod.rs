@@ -19,7 +19,7 @@ use self::blocks::{DownBlock, MidBlock, UpBlock};
 use self::embedding::{ClassEmbedding, TimeProj, TimestepEmbedding, index, time_features};
 use self::signal::Signal;
 use crate::layers::{Conv2d, Embedding, GroupNorm};
-use crate::ops::Activation;
+use crate::ops::{Activation, Added, Map};
 
 /// The class labels of a batch.
 #[derive(Clone, Debug)]
@@ -132,8 +132,8 @@ impl UNet2DModel {
             _ => {}
         }
 
-        let signal = Signal::new(temb, dropout);
-        let mut x = self.conv_in.forward(x);
+        let signal = Signal::new(self.config.act_fn.apply(temb), dropout);
+        let mut x = self.conv_in.forward(Map::from(x));
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
             x = block.forward(x, &signal, &mut skips);
@@ -145,7 +145,8 @@ impl UNet2DModel {
             x = block.forward(x, &signal, &mut skips);
         }
         // diffusers activates the output with SiLU whatever `act_fn` says.
-        let x = self.conv_out.forward(self.conv_norm_out.forward_activated(x, Activation::Silu));
+        let norm = self.conv_norm_out.then(Some(Activation::Silu), None);
+        let x = self.conv_out.fused(x, Some(norm), Added::default()).into_tensor();
         if self.config.time_embedding_type == TimeEmbedding::Fourier {
             let t = Tensor::<1>::from_data(TensorData::new(timestep.to_vec(), [timestep.len()]), &device);
             return x / t.reshape([timestep.len(), 1, 1, 1]);

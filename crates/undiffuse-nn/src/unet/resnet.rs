@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::config::{TimeScaleShift, UNet2DConfig};
 use super::signal::Signal;
 use crate::layers::{Conv2d, GroupNorm, Linear};
-use crate::ops::{self, Activation};
+use crate::ops::{self, Activation, Added, Joined, Map};
 
 /// What a residual block does to the resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +20,11 @@ pub enum Resize {
 }
 
 impl Resize {
-    fn apply(self, x: Tensor<4>) -> Tensor<4> {
+    fn apply(self, x: Map) -> Map {
         match self {
             Resize::Keep => x,
-            Resize::Down => average_2x2(x),
-            Resize::Up => ops::upsample_nearest(x),
+            Resize::Down => x.with(average_2x2),
+            Resize::Up => x.with(ops::reference::upsample_nearest),
         }
     }
 }
@@ -93,29 +93,35 @@ impl ResnetBlock2D {
     }
 
     /// `x [B, C, H, W]` → `[B, C', H', W']`.
-    pub fn forward(&self, x: Tensor<4>, signal: &Signal) -> Tensor<4> {
-        let h = self.norm1.forward_activated(x.clone(), self.activation);
-        let (x, h) = (self.resize.apply(x), self.resize.apply(h));
-        let h = self.conv1.forward(h);
-        let time = self.time_emb_proj.forward(self.activation.apply(signal.embedding.clone()));
-        let [b, c, _, _] = h.dims();
-        let h = match self.time_scale_shift {
-            TimeScaleShift::Default => self.norm2.forward_activated(h + time.reshape([b, c, 1, 1]), self.activation),
-            TimeScaleShift::ScaleShift => {
-                let [scale, shift] = [0, c].map(|at| time.clone().narrow(1, at, c).reshape([b, c, 1, 1]));
-                self.activation.apply(self.norm2.forward(h) * (scale + 1.0) + shift)
+    pub fn forward(&self, x: impl Into<Joined>, signal: &Signal) -> Map {
+        let x: Joined = x.into();
+        let time = Some(self.time_emb_proj.forward(signal.activated.clone()));
+        let (shift, modulation) = match self.time_scale_shift {
+            TimeScaleShift::Default => (time, None),
+            TimeScaleShift::ScaleShift => (None, time),
+        };
+        let norm1 = self.norm1.then(Some(self.activation), None);
+        let norm2 = self.norm2.then(Some(self.activation), modulation);
+        let added = Added { shift, residual: None };
+        let (x, h) = match self.resize {
+            Resize::Keep => (x.clone(), self.conv1.fused(x, Some(norm1), added)),
+            resize => {
+                let x = x.into_map();
+                let h = resize.apply(ops::normalize(x.clone(), norm1));
+                (resize.apply(x).into(), self.conv1.fused(h, None, added))
             }
         };
-        let h = self.conv2.forward(signal.drop(h, self.dropout));
         let x = match &self.conv_shortcut {
             Some(conv) => conv.forward(x),
-            None => x,
+            None => x.into_map(),
         };
-        scale_down(x + h, self.output_scale_factor)
+        let added = Added { shift: None, residual: Some(x) };
+        let y = if signal.drops(self.dropout) {
+            let h = ops::normalize(h, norm2).with(|h| signal.drop(h, self.dropout));
+            self.conv2.fused(h, None, added)
+        } else {
+            self.conv2.fused(h, Some(norm2), added)
+        };
+        y.divided(self.output_scale_factor)
     }
-}
-
-/// `x / factor`, for free when the factor is one.
-pub fn scale_down(x: Tensor<4>, factor: f64) -> Tensor<4> {
-    if factor == 1.0 { x } else { x / factor }
 }

@@ -7,16 +7,21 @@ use undiffuse_math::noise;
 
 /// The time (and class) embedding, and the randomness of dropout while training.
 pub struct Signal {
-    /// `[B, time_embed_dim]`.
-    pub embedding: Tensor<2>,
+    /// The embedding after its non-linearity, `[B, time_embed_dim]`: the form that every block begins with.
+    pub activated: Tensor<2>,
     /// Seed of this step's dropout, and how many masks were drawn from it; `None` when sampling.
     dropout: Option<(u64, Cell<u64>)>,
 }
 
 impl Signal {
     /// A signal; with a seed, blocks drop out.
-    pub fn new(embedding: Tensor<2>, dropout_seed: Option<u64>) -> Self {
-        Self { embedding, dropout: dropout_seed.map(|seed| (seed, Cell::new(0))) }
+    pub fn new(activated: Tensor<2>, dropout_seed: Option<u64>) -> Self {
+        Self { activated, dropout: dropout_seed.map(|seed| (seed, Cell::new(0))) }
+    }
+
+    /// Whether [`Self::drop`] does anything for this probability.
+    pub fn drops(&self, p: f64) -> bool {
+        p > 0.0 && self.dropout.is_some()
     }
 
     /// Zeroes each value with probability `p` and scales the others up \[Srivastava14\], while training.

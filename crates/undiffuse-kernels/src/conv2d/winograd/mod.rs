@@ -9,13 +9,14 @@ mod tiles;
 mod transform;
 mod weight;
 
-use super::{Bank, Conv2d, Direction};
-use crate::blocks::{Block, ELEMENTWISE, Extent, for_each, planes_per_task, split, steps};
+use super::source::Source;
+use super::{Bank, Conv2d, Direction, Epilogue};
+use crate::blocks::{Block, ELEMENTWISE, Extent, for_each, panels_per_task, split, steps};
 use crate::gemm;
 use crate::panel::{load, padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use tiles::{Grid, Layout, POINTS, SIDE, Strip, inputs, outputs};
+use tiles::{Grid, Layout, POINTS, SIDE, Strip, Target, inputs, outputs};
 use transform::{filter, filter_columns};
 pub(super) use weight::backward_weight;
 
@@ -38,34 +39,42 @@ fn strip_size(grid: Grid, channels: usize) -> (usize, usize) {
     ((tiles / grid.tiles()).max(1), grid.down.div_ceil(strips))
 }
 
-/// Writes `y`.
-pub(super) fn forward(shape: &Conv2d, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    convolve(shape, Direction::Forward, x, weight, bias, y);
-}
-
-/// Writes `dx`: a convolution of `dy` with the mirrored filters.
-pub(super) fn backward_data(shape: &Conv2d, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
-    convolve(shape, Direction::Data, dy, weight, None, dx);
-}
-
-fn convolve(shape: &Conv2d, direction: Direction, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    let Bank { ins: c_in, outs: c_out, .. } = direction.bank(shape);
-    let grid = Grid::new(shape.h, shape.w);
-    let depth = padded(c_in);
+/// Writes `y`, or `dx`: a convolution of `dy` with the mirrored filters.
+pub(super) fn convolve(
+    shape: &Conv2d,
+    direction: Direction,
+    source: &Source,
+    weight: &[f32],
+    epilogue: &Epilogue,
+    out: [&mut [Lanes]; 2],
+) {
+    let Bank { ins, outs, .. } = direction.bank(shape);
+    let grid = Grid::new(shape.image_h(), shape.image_w());
+    let halved = direction == Direction::Data && shape.upsample;
+    let of_maps = match direction {
+        Direction::Forward => [panels(outs), 0],
+        Direction::Data => shape.c_in.map(panels),
+    };
+    let (map_w, map_pixels) = if halved { (shape.w, shape.h * shape.w) } else { (grid.w, grid.h * grid.w) };
+    let depth = padded(ins);
     let pair = PAIR * POINTS * depth;
-    let (images, rows) = strip_size(grid, c_in);
+    let (images, rows) = strip_size(grid, ins);
     let strips = shape.batch.div_ceil(images) * grid.down.div_ceil(rows);
-    let planes = planes_per_task(c_out, strips);
-    let blocks = split(y, c_out, grid.pixels(), Extent { images, planes, pixels: rows * SIDE * grid.w });
+    let of_task = panels_per_task(panels(outs), strips);
+    let pixels = (rows * SIDE >> usize::from(halved)) * map_w;
+    let blocks = split(out, of_maps, map_pixels, Extent { images, panels: of_task, pixels });
     // What only one task needs, it transforms itself, a pair of panels at a time, and never leaves its cache.
-    let shared = if strips > 1 { panels(c_out) } else { 0 };
+    let shared = if strips > 1 { panels(outs) } else { 0 };
     let mut filters = Scratch::new(shared * POINTS * depth);
-    for_each(filters.chunks_mut(pair).enumerate(), shared * LANES * c_in * 9 * ELEMENTWISE, |(i, to)| {
+    for_each(filters.chunks_mut(pair).enumerate(), shared * LANES * ins * 9 * ELEMENTWISE, |(i, to)| {
         dispatch(Filters { shape, direction, weight, first_panel: i * PAIR, depth, to });
     });
     let filters = (strips > 1).then_some(&*filters);
-    for_each(blocks.into_iter(), shape.batch * c_out * c_in * grid.tiles() * POINTS, |block| {
-        dispatch(Convolve { shape, direction, grid, x, weight, filters, bias, block });
+    for_each(blocks.into_iter(), shape.batch * outs * ins * grid.tiles() * POINTS, |block| {
+        let row = |pixel: usize| (pixel / map_w) << usize::from(halved);
+        let rows = row(block.pixels.start) / SIDE..row(block.pixels.end).div_ceil(SIDE);
+        let strip = Strip { grid, images: block.images.clone(), rows };
+        dispatch(Convolve { shape, direction, strip, source, weight, filters, epilogue, halved, block });
     });
 }
 
@@ -118,12 +127,13 @@ impl Kernel for Filters<'_> {
 struct Convolve<'a> {
     shape: &'a Conv2d,
     direction: Direction,
-    grid: Grid,
-    x: &'a [f32],
+    strip: Strip,
+    source: &'a Source<'a>,
     weight: &'a [f32],
     /// All filters, transformed, if they are at hand.
     filters: Option<&'a [Lanes]>,
-    bias: Option<&'a [f32]>,
+    epilogue: &'a Epilogue<'a>,
+    halved: bool,
     block: Block<'a>,
 }
 
@@ -131,22 +141,20 @@ impl Kernel for Convolve<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape, direction, grid, x, weight, filters, bias, mut block } = self;
-        let c_in = direction.bank(shape).ins;
-        let strip = Strip::of_pixels(grid, &block.images, &block.pixels);
-        let (rows, depth) = (strip.matrix_rows(), padded(c_in));
-        let layout = Layout::new(panels(c_in), rows);
+        let Self { shape, direction, strip, source, weight, filters, epilogue, halved, mut block } = self;
+        let ins = direction.bank(shape).ins;
+        let (rows, depth) = (strip.matrix_rows(), padded(ins));
+        let layout = Layout::new(panels(ins), rows);
         let mut transformed = Scratch::new(layout.len());
         let mut slab = strip.slab(1);
-        for panel in 0..panels(c_in) {
-            inputs(s, &strip, x, c_in, panel, &mut slab, &mut transformed, layout, panel);
+        for panel in 0..panels(ins) {
+            inputs(s, &strip, source, panel, &mut slab, &mut transformed, layout, panel);
         }
         let products_layout = Layout::new(PAIR, rows);
         let mut products = Scratch::new(products_layout.len());
-        let mut slab = Scratch::new(padded(block.pixels.len()));
         let mut own = Scratch::new(if filters.is_none() { PAIR * POINTS * depth } else { 0 });
-        for pair in steps(panels(block.planes.len()), PAIR) {
-            let (width, first_panel) = (pair.len(), block.planes.start / LANES + pair.start);
+        for pair in steps(block.panels.len(), PAIR) {
+            let (width, first_panel) = (pair.len(), block.panels.start + pair.start);
             let filters = match filters {
                 Some(filters) => &filters[first_panel * POINTS * depth..][..width * POINTS * depth],
                 None => {
@@ -156,15 +164,15 @@ impl Kernel for Convolve<'_> {
                 }
             };
             for (point, filters) in filters.chunks_exact(width * depth).enumerate() {
-                let a = &transformed[layout.of_point(point, panels(c_in))];
+                let a = &transformed[layout.of_point(point, panels(ins))];
                 let c = &mut products[products_layout.of_point(point, width)];
                 gemm::nn(s, a, filters, c, rows, depth, false);
             }
             for panel in 0..width {
-                let channel = (pair.start + panel) * LANES;
-                let first = block.planes.start + channel;
-                let bias = bias.map_or(s.zero(), |b| s.load_or(&b[first..b.len().min(first + LANES)], 0.0));
-                outputs(s, &strip, &products, products_layout, panel, bias, &mut slab, &mut block.parts, channel);
+                let step = block.panels.len();
+                let parts = &mut block.parts[pair.start + panel..];
+                let target = Target { parts, step, panel: first_panel + panel, halved };
+                outputs(s, &strip, &products, products_layout, panel, epilogue, target);
             }
         }
     }

@@ -1,9 +1,11 @@
-//! An image as tiles of 4×4 outputs, and the way between planes and tiles.
+//! An image as tiles of 4×4 outputs, and the way between maps and tiles.
 //!
-//! Sixteen channels at a time, planes are turned into a *slab*: pixels in rows, channels in lanes. There every
-//! transform works on whole vectors, and the zeros around an image are part of the slab.
+//! Sixteen channels at a time, the pixels of a strip are copied to a *slab*, normalised and activated on the way. The
+//! zeros around an image are part of the slab.
 
 use super::transform::{input, input_columns, output, output_columns, output_gradient, output_gradient_columns};
+use crate::conv2d::Epilogue;
+use crate::conv2d::source::Source;
 use crate::scratch::Scratch;
 use crate::simd::{LANES, Lanes, Simd};
 use std::ops::Range;
@@ -30,10 +32,6 @@ impl Grid {
         Self { h, w, across: w.div_ceil(SIDE), down: h.div_ceil(SIDE) }
     }
 
-    pub(super) fn pixels(&self) -> usize {
-        self.h * self.w
-    }
-
     pub(super) fn tiles(&self) -> usize {
         self.across * self.down
     }
@@ -49,12 +47,6 @@ pub(super) struct Strip {
 }
 
 impl Strip {
-    /// The strip of the pixels `pixels` (whole rows) of some images.
-    pub(super) fn of_pixels(grid: Grid, images: &Range<usize>, pixels: &Range<usize>) -> Self {
-        let rows = pixels.start / grid.w / SIDE..(pixels.end / grid.w).div_ceil(SIDE);
-        Self { grid, images: images.clone(), rows }
-    }
-
     /// Tiles of one image.
     fn tiles_of_image(&self) -> usize {
         self.rows.len() * self.grid.across
@@ -98,48 +90,14 @@ pub(super) struct Slab {
     first: usize,
 }
 
-/// Fills the slab with sixteen channels, of which `channel` is the first, of an image of `channels` planes.
+/// Fills the slab with one panel of one image.
 #[inline(always)]
-fn fill_slab<S: Simd>(s: S, grid: &Grid, image: &[f32], channel: usize, slab: &mut Slab) {
-    let pixels = grid.pixels();
-    let planes = &image[channel * pixels..];
-    let channels = LANES.min(planes.len() / pixels);
-    let (mut at, mut column) = (slab.first, 0);
-    let end = slab.inside.end * grid.w;
-    for pixel in (slab.inside.start * grid.w..end).step_by(LANES) {
-        let mut block = [s.zero(); LANES];
-        for c in 0..channels {
-            // What lies beyond the plane is read, where there is something, and not used.
-            let from = &planes[c * pixels + pixel..];
-            block[c] = match from.first_chunk() {
-                Some(whole) => s.load(whole),
-                None => s.load_or(from, 0.0),
-            };
-        }
-        let block = s.transpose(block);
-        if pixel + LANES <= end && column + LANES <= grid.w {
-            // within a row: no index depends on data, so nothing leaves the registers
-            let to: &mut [Lanes; LANES] = slab.lanes[at..].first_chunk_mut().expect("a row of the slab");
-            for i in 0..LANES {
-                s.store(block[i], &mut to[i]);
-            }
-            at += LANES;
-            column += LANES;
-        } else {
-            for v in &block[..LANES.min(end - pixel)] {
-                if column == grid.w {
-                    column = 0;
-                    at += slab.pitch - grid.w;
-                }
-                s.store(*v, &mut slab.lanes[at]);
-                at += 1;
-                column += 1;
-            }
-        }
-        if column == grid.w {
-            column = 0;
-            at += slab.pitch - grid.w;
-        }
+fn fill_slab<S: Simd>(s: S, grid: &Grid, source: &Source, image: usize, panel: usize, slab: &mut Slab) {
+    let from = source.panel(s, image, panel);
+    let mut at = slab.first;
+    for row in slab.inside.clone() {
+        from.row(s, row, &mut slab.lanes[at..at + grid.w]);
+        at += slab.pitch;
     }
 }
 
@@ -175,8 +133,8 @@ impl Layout {
     }
 }
 
-/// Defines the function that reads tiles of `$side × $side` pixels from planes and writes them transformed.
-macro_rules! tiles_from_planes {
+/// Defines the function that reads tiles of `$side × $side` pixels and writes them transformed.
+macro_rules! tiles_of {
     ($(#[$doc:meta])* $name:ident, $columns:ident, $rows:ident, $side:literal) => {
         $(#[$doc])*
         #[inline(always)]
@@ -184,18 +142,16 @@ macro_rules! tiles_from_planes {
         pub(super) fn $name<S: Simd>(
             s: S,
             strip: &Strip,
-            x: &[f32],
-            channels: usize,
+            source: &Source,
             panel: usize,
             slab: &mut Slab,
             to: &mut [Lanes],
             layout: Layout,
             to_panel: usize,
         ) {
-            let len = channels * strip.grid.pixels();
             let mut tile = 0;
             for image in strip.images.clone() {
-                fill_slab(s, &strip.grid, &x[image * len..][..len], panel * LANES, slab);
+                fill_slab(s, &strip.grid, source, image, panel, slab);
                 for (row, column) in strip.positions() {
                     let mut d = [[s.zero(); $side]; $side];
                     for i in 0..$side {
@@ -222,35 +178,44 @@ macro_rules! tiles_from_planes {
     };
 }
 
-tiles_from_planes!(
-    /// Sixteen channels of inputs (panel `panel` of `x`, of `channels` planes), transformed.
+tiles_of!(
+    /// One panel of inputs, transformed.
     inputs, input_columns, input, 6
 );
-tiles_from_planes!(
-    /// Sixteen channels of gradients of outputs, transformed.
+tiles_of!(
+    /// One panel of gradients of outputs, transformed.
     output_gradients, output_gradient_columns, output_gradient, 4
 );
 
-/// Transforms products back and writes up to sixteen channels of outputs: `parts` is `[images][channels]`, of which
-/// those from `channel` on are written.
+/// Where [`outputs`] writes.
+pub(super) struct Target<'a, 'b> {
+    /// The strip of one panel, of every image of the strip.
+    pub parts: &'a mut [&'b mut [Lanes]],
+    /// From a part of an image to that of the next.
+    pub step: usize,
+    /// The panel, counted in the output.
+    pub panel: usize,
+    /// Whether four outputs are added to one pixel: the gradient of a doubled image.
+    pub halved: bool,
+}
+
+/// Transforms products back and writes outputs.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub(super) fn outputs<S: Simd>(
     s: S,
     strip: &Strip,
     products: &[Lanes],
     layout: Layout,
     from_panel: usize,
-    bias: S::V,
-    slab: &mut [Lanes],
-    parts: &mut [&mut [f32]],
-    channel: usize,
+    epilogue: &Epilogue,
+    target: Target<'_, '_>,
 ) {
     let w = strip.grid.w;
-    let pixel_rows = strip.pixel_rows().len();
-    let channels = parts.len() / strip.images.len();
+    let pixel_rows = strip.pixel_rows();
     let mut tile = layout.at(0, from_panel);
-    for parts in parts.chunks_exact_mut(channels) {
+    for (image, part) in strip.images.clone().zip(target.parts.iter_mut().step_by(target.step)) {
+        let offset = s.load(epilogue.offset(image, target.panel));
+        let residual = epilogue.residual(image, target.panel).map(|r| &r[pixel_rows.start * w..]);
         for (row, column) in strip.positions() {
             let mut m = [[s.zero(); 6]; 6];
             for i in 0..6 {
@@ -258,31 +223,34 @@ pub(super) fn outputs<S: Simd>(
                     m[i][j] = s.load(&products[(6 * i + j) * layout.point + tile]);
                 }
             }
+            tile += 1;
             let m = output_columns(s, m);
-            let columns = SIDE.min(w - column);
-            for i in 0..SIDE.min(pixel_rows - row) {
-                let y = output(s, m[i]);
-                let to = &mut slab[(row + i) * w + column..][..columns];
-                for j in 0..SIDE {
-                    if j < columns {
-                        s.store(s.add(y[j], bias), &mut to[j]);
+            let (rows, columns) = (SIDE.min(pixel_rows.len() - row), SIDE.min(w - column));
+            if target.halved {
+                for i in (0..rows).step_by(2) {
+                    let (above, below) = (output(s, m[i]), output(s, m[i + 1]));
+                    let to = &mut part[(row + i) / 2 * (w / 2) + column / 2..][..columns / 2];
+                    for j in 0..SIDE / 2 {
+                        if j < to.len() {
+                            let above = s.add(above[2 * j], above[2 * j + 1]);
+                            s.store(s.add(above, s.add(below[2 * j], below[2 * j + 1])), &mut to[j]);
+                        }
                     }
                 }
+                continue;
             }
-            tile += 1;
-        }
-        for (block, pixel) in slab.chunks_exact(LANES).zip((0..).step_by(LANES)) {
-            let mut v = [s.zero(); LANES];
-            for i in 0..LANES {
-                v[i] = s.load(&block[i]);
-            }
-            let v = s.transpose(v);
-            for i in 0..LANES {
-                if let Some(part) = parts.get_mut(channel + i) {
-                    let to = &mut part[pixel..];
-                    match to.first_chunk_mut() {
-                        Some(whole) => s.store(v[i], whole),
-                        None => s.store_some(v[i], to),
+            for i in 0..SIDE {
+                if i >= rows {
+                    break;
+                }
+                let y = output(s, m[i]);
+                let at = (row + i) * w + column;
+                let to = &mut part[at..][..columns];
+                for j in 0..SIDE {
+                    if j < columns {
+                        let y = s.add(y[j], offset);
+                        let y = if let Some(r) = residual { s.add(y, s.load(&r[at + j])) } else { y };
+                        s.store(y, &mut to[j]);
                     }
                 }
             }

@@ -3,7 +3,7 @@
 
 use super::tiles::{Grid, Layout, POINTS, Strip, inputs, output_gradients};
 use super::transform::{filter_gradient, filter_gradient_columns};
-use super::{Conv2d, PAIR, strip_size};
+use super::{Conv2d, PAIR, Source, strip_size};
 use crate::blocks::{ELEMENTWISE, for_each, steps};
 use crate::gemm;
 use crate::panel::{padded, panels};
@@ -16,23 +16,24 @@ use std::ops::Range;
 const CHUNK_TILES: usize = 512;
 
 /// Writes `dw`.
-pub(in super::super) fn backward_weight(shape: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let grid = Grid::new(shape.h, shape.w);
-    let rows = padded(shape.c_in);
+pub(in super::super) fn backward_weight(shape: &Conv2d, x: &Source, dy: &Source, dw: &mut [f32]) {
+    let grid = Grid::new(shape.image_h(), shape.image_w());
+    let c_in = shape.all_in();
+    let rows = padded(c_in);
     let pair = PAIR * POINTS * rows;
     let images = (CHUNK_TILES / grid.tiles()).max(1);
     let chunks = shape.batch.div_ceil(images);
     let pairs = panels(shape.c_out).div_ceil(PAIR);
     let shares = rayon::current_num_threads().div_ceil(chunks);
     let part = pairs.div_ceil(shares) * pair;
-    let work = shape.batch * grid.tiles() * POINTS * shape.c_in * shape.c_out;
+    let work = shape.batch * grid.tiles() * POINTS * c_in * shape.c_out;
     let total = add_in_order(chunks, panels(shape.c_out) * POINTS * rows, part, work, |chunk, first, to| {
         let images = chunk * images..shape.batch.min((chunk + 1) * images);
         dispatch(Accumulate { shape, grid, x, dy, images, first_panel: first / pair * PAIR, to });
     });
     let work = dw.len() * ELEMENTWISE;
-    for_each(dw.chunks_mut(PAIR * LANES * shape.c_in * 9).zip(total.chunks(pair)), work, |(dw, from)| {
-        dispatch(Finish { c_in: shape.c_in, from, dw });
+    for_each(dw.chunks_mut(PAIR * LANES * c_in * 9).zip(total.chunks(pair)), work, |(dw, from)| {
+        dispatch(Finish { c_in, from, dw });
     });
 }
 
@@ -40,8 +41,8 @@ pub(in super::super) fn backward_weight(shape: &Conv2d, x: &[f32], dy: &[f32], d
 struct Accumulate<'a> {
     shape: &'a Conv2d,
     grid: Grid,
-    x: &'a [f32],
-    dy: &'a [f32],
+    x: &'a Source<'a>,
+    dy: &'a Source<'a>,
     images: Range<usize>,
     /// The panel of output channels that `to` begins with.
     first_panel: usize,
@@ -53,7 +54,7 @@ impl Kernel for Accumulate<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { shape, grid, x, dy, images, first_panel, to } = self;
-        let (c_in, c_out) = (shape.c_in, shape.c_out);
+        let c_in = shape.all_in();
         let m = padded(c_in);
         let (at_once, strip_rows) = strip_size(grid, c_in);
         for group in steps(images.len(), at_once) {
@@ -65,7 +66,7 @@ impl Kernel for Accumulate<'_> {
                 let mut transformed = Scratch::new(layout.len());
                 let mut slab = strip.slab(1);
                 for panel in 0..panels(c_in) {
-                    inputs(s, &strip, x, c_in, panel, &mut slab, &mut transformed, layout, panel);
+                    inputs(s, &strip, x, panel, &mut slab, &mut transformed, layout, panel);
                 }
                 let d_layout = Layout::new(PAIR, rows);
                 let mut d_transformed = Scratch::new(d_layout.len());
@@ -74,7 +75,7 @@ impl Kernel for Accumulate<'_> {
                     let width = to.len() / (POINTS * m);
                     for panel in 0..width {
                         let from = first_panel + pair * PAIR + panel;
-                        output_gradients(s, &strip, dy, c_out, from, &mut slab, &mut d_transformed, d_layout, panel);
+                        output_gradients(s, &strip, dy, from, &mut slab, &mut d_transformed, d_layout, panel);
                     }
                     for (point, to) in to.chunks_exact_mut(width * m).enumerate() {
                         let a = &transformed[layout.of_point(point, panels(c_in))];
