@@ -37,6 +37,7 @@ mod gemm;
 pub mod linear;
 pub mod map;
 pub mod norm;
+pub mod optimizer;
 mod panel;
 mod scratch;
 mod simd;

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use undiffuse_nn::ops;
 use undiffuse_nn::ops::adamw::{AdamW, adamw};
 use undiffuse_nn::unet::SampleSize;
 use undiffuse_nn::{UNet2DConfig, UNet2DModel, init, params};
@@ -64,24 +65,27 @@ fn forwards(config: &UNet2DConfig, batch: usize, seconds: f64) -> Vec<f64> {
 
 fn steps(config: &UNet2DConfig, batch: usize, seconds: f64) -> Vec<f64> {
     let device = Device::flex().autodiff();
-    let mut model = init::initialize(UNet2DModel::new(config, &device).expect("a network"), 0);
+    let mut owned = Some(init::initialize(UNet2DModel::new(config, &device).expect("a network"), 0));
     let (x, t) = (input(config, batch, &device), times(batch));
     let mut moments = Vec::new();
-    params::for_each(&model, |p| {
+    params::for_each(owned.as_ref().expect("a network"), |p| {
         let zero = p.value.inner().zeros_like();
         moments.push((zero.clone(), zero));
     });
     let mut step = 0;
     timed(seconds, || {
-        let loss = (model.forward(x.clone(), &t, None) - x.clone()).powi_scalar(2).mean();
-        let mut gradients: Gradients = loss.backward();
+        let model = owned.take().expect("a network");
+        let mut gradients: Gradients = ops::on_threads(|| {
+            let loss = (model.forward(x.clone(), &t, None) - x.clone()).powi_scalar(2).mean();
+            loss.backward()
+        });
         let mut all = std::collections::BTreeMap::new();
         params::take_gradients(&model, &mut gradients, |name, gradient| drop(all.insert(name, gradient)));
         let h = AdamW { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step, gradient_scale: 1.0 };
         let mut moments = moments.iter_mut();
-        model = params::map(model.clone(), |name, value| {
-            adamw(value, all.remove(name).expect("a gradient"), moments.next().expect("moments"), &h)
-        });
+        owned = Some(params::map(model, |name, value| {
+            adamw(value, all.remove(name).expect("a gradient"), moments.next().expect("moments"), &mut [], &h)
+        }));
         step += 1;
     })
 }

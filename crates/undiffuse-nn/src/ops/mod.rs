@@ -11,12 +11,14 @@ pub mod adamw;
 mod cpu;
 mod map;
 pub mod reference;
+mod threads;
 
 use burn::tensor::{Tensor, activation};
 use map::Values;
 use serde::{Deserialize, Serialize};
 
 pub use map::{Joined, Map};
+pub use threads::on_threads;
 
 /// An elementwise non-linearity, by its diffusers name (`act_fn`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use self::blocks::{DownBlock, MidBlock, UpBlock};
 use self::embedding::{ClassEmbedding, TimeProj, TimestepEmbedding, index, time_features};
 use self::signal::Signal;
 use crate::layers::{Conv2d, Embedding, GroupNorm};
-use crate::ops::{Activation, Added, Map};
+use crate::ops::{Activation, Added, Map, on_threads};
 
 /// The class labels of a batch.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl UNet2DModel {
     /// # Panics
     /// When `timestep` or `labels` do not match the batch; [`UNet2DModel::check_input`] finds out first.
     pub fn forward(&self, x: Tensor<4>, timestep: &[f32], labels: Option<&Labels>) -> Tensor<4> {
-        self.run(x, timestep, labels, None)
+        on_threads(|| self.run(x, timestep, labels, None))
     }
 
     /// The same while training: `seed` decides what drops out.
@@ -113,7 +113,7 @@ impl UNet2DModel {
     /// # Panics
     /// As [`UNet2DModel::forward`].
     pub fn forward_training(&self, x: Tensor<4>, timestep: &[f32], labels: Option<&Labels>, seed: u64) -> Tensor<4> {
-        self.run(x, timestep, labels, Some(seed))
+        on_threads(|| self.run(x, timestep, labels, Some(seed)))
     }
 
     fn run(&self, x: Tensor<4>, timestep: &[f32], labels: Option<&Labels>, dropout: Option<u64>) -> Tensor<4> {

@@ -1,7 +1,7 @@
 //! Averages of the weights along training.
 
 use burn::tensor::Tensor;
-use undiffuse_nn::{UNet2DModel, ops::adamw::average_toward, params};
+use undiffuse_nn::{UNet2DModel, params};
 
 /// A power-function average: weights of `t` steps count as `t^γ` \[Karras24, Eq. 121\], which needs
 /// no warm-up and stays as wide, relative to the run so far, as it was asked to be.
@@ -20,14 +20,9 @@ impl Average {
         Self { width, values }
     }
 
-    /// Takes in the weights after step number `step` (the first is 1).
-    pub fn update(&mut self, network: &UNet2DModel, step: u64) {
-        let beta = (1.0 - 1.0 / step as f64).powf(exponent(self.width) + 1.0);
-        let mut values = std::mem::take(&mut self.values).into_iter();
-        params::for_each(network, |p| {
-            let old = values.next().expect("an average has the network's parameters");
-            self.values.push(average_toward(old, p.value.inner(), 1.0 - beta));
-        });
+    /// How far the average moves toward the weights after step number `step` (the first is 1).
+    pub fn rate(&self, step: u64) -> f64 {
+        1.0 - (1.0 - 1.0 / step as f64).powf(exponent(self.width) + 1.0)
     }
 
     /// A copy of `network` with the averaged weights, without gradients.

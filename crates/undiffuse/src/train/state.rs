@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use undiffuse_nn::ops::adamw::{AdamW, adamw, square_sum};
+use undiffuse_nn::ops::on_threads;
 use undiffuse_nn::weights::Named;
 use undiffuse_nn::{Labels, UNet2DModel, params};
 
@@ -12,8 +13,8 @@ use super::draws::Draws;
 
 /// The changing part of a run, and nothing else.
 pub struct State {
-    /// The network, on an autodiff device.
-    pub network: UNet2DModel,
+    /// The network, on an autodiff device; away only while it is updated.
+    network: Option<UNet2DModel>,
     /// AdamW's moments, in the module's order; untrained parameters have unused ones.
     moments: Vec<(Tensor<1>, Tensor<1>)>,
     /// Averages of the weights.
@@ -33,15 +34,28 @@ impl State {
             moments.push((zero.clone(), zero));
         });
         let averages = widths.iter().map(|&w| Average::new(w, &network)).collect();
-        Self { network, moments, averages }
+        Self { network: Some(network), moments, averages }
+    }
+
+    /// The network.
+    pub fn network(&self) -> &UNet2DModel {
+        self.network.as_ref().expect("a network that is updated comes back")
+    }
+
+    /// Changes every parameter in place: nobody else holds the network meanwhile.
+    fn change(&mut self, f: impl FnMut(&str, Tensor<1>) -> Tensor<1>) {
+        self.network = self.network.take().map(|network| params::map(network, f));
     }
 
     /// Adds the gradients of a part of a batch to `sum` and returns the part's mean loss; `seed` is dropout's.
     pub fn accumulate(&self, draws: Draws, shape: [usize; 4], seed: u64, sum: &mut Accumulated) -> f64 {
-        let (loss, value) = loss(&self.network, draws, shape, Some(seed));
-        let mut gradients: Gradients = loss.backward();
+        let (mut gradients, value) = on_threads(|| {
+            let (loss, value) = loss(self.network(), draws, shape, Some(seed));
+            let gradients: Gradients = loss.backward();
+            (gradients, value)
+        });
         let mut old = std::mem::take(&mut sum.0).into_iter();
-        params::take_gradients(&self.network, &mut gradients, |name, gradient| {
+        params::take_gradients(self.network(), &mut gradients, |name, gradient| {
             let gradient = match old.next() {
                 Some((_, earlier)) => earlier + gradient,
                 None => gradient,
@@ -54,24 +68,27 @@ impl State {
     /// One AdamW step with the summed gradients; `step` counts from 1.
     pub fn update(&mut self, gradients: Accumulated, h: &AdamW, step: u64) {
         let mut gradients: BTreeMap<String, Tensor<1>> = gradients.0.into_iter().collect();
-        let mut moments = self.moments.iter_mut();
-        self.network = params::map(self.network.clone(), |name, value| {
-            let moments = moments.next().expect("every parameter has moments");
+        let mut moments = std::mem::take(&mut self.moments);
+        let mut averages = std::mem::take(&mut self.averages);
+        let rates: Vec<f64> = averages.iter().map(|a| a.rate(step)).collect();
+        let mut i = 0;
+        self.change(|name, value| {
+            let own = averages.iter_mut().zip(&rates);
+            let mut own: Vec<(&mut Tensor<1>, f64)> = own.map(|(a, &rate)| (&mut a.values[i], rate)).collect();
+            i += 1;
             match gradients.remove(name) {
-                Some(gradient) => adamw(value, gradient, moments, h),
+                Some(gradient) => adamw(value, gradient, &mut moments[i - 1], &mut own, h),
                 None => value,
             }
         });
-        for average in &mut self.averages {
-            average.update(&self.network, step);
-        }
+        (self.moments, self.averages) = (moments, averages);
     }
 
     /// Every tensor of the state, named as in a checkpoint.
     pub fn export(&self) -> Vec<Named> {
         let mut all = Vec::new();
         let mut i = 0;
-        params::for_each(&self.network, |p| {
+        params::for_each(self.network(), |p| {
             let mut push = |prefix: String, value: Tensor<1>| {
                 let name = format!("{prefix}.{}", p.name);
                 all.push(Named { name, shape: p.shape.clone(), values: params::to_host(value) });
@@ -97,9 +114,10 @@ impl State {
                 None
             }
         };
+        let network = self.network.take().expect("a network that is updated comes back");
         let mut raw = Vec::new();
         let mut i = 0;
-        params::for_each(&self.network, |p| {
+        params::for_each(&network, |p| {
             raw.push(take(format!("raw.{}", p.name), &p.shape));
             for (k, average) in self.averages.iter_mut().enumerate() {
                 if let Some(value) = take(format!("average.{k}.{}", p.name), &p.shape) {
@@ -113,11 +131,12 @@ impl State {
             }
             i += 1;
         });
+        self.network = Some(network);
         if let Some(problem) = problem {
             return Err(problem);
         }
         let mut raw = raw.into_iter();
-        self.network = params::map(self.network.clone(), |_, old| raw.next().flatten().unwrap_or(old));
+        self.change(|_, old| raw.next().flatten().unwrap_or(old));
         Ok(())
     }
 }

@@ -152,7 +152,7 @@ impl Trainer {
             size: config.data.size,
             channels: config.data.channels,
             classes,
-            parameters: params::count(&state.network),
+            parameters: params::count(state.network()),
             nimg: counters.nimg,
             warnings,
         });
@@ -283,7 +283,7 @@ impl Trainer {
             provenance: Some(provenance),
             ..Card::default()
         };
-        Model::new(self.state.averages[0].network(&self.state.network), recipe, card)
+        Model::new(self.state.averages[0].network(self.state.network()), recipe, card)
     }
 
     fn write_checkpoint(&mut self) -> Result<Event, TrainError> {
@@ -407,7 +407,7 @@ impl Trainer {
         if held_out.is_empty() {
             return None;
         }
-        let network = self.state.averages[0].network(&self.state.network);
+        let network = self.state.averages[0].network(self.state.network());
         let part = self.config.train.batch / self.config.train.accumulate;
         let sum: f64 = held_out
             .chunks(part)

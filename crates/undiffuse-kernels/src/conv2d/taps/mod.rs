@@ -11,7 +11,7 @@ use super::source::Source;
 use super::{Bank, Conv2d, Direction, Epilogue};
 use crate::blocks::{Block, ELEMENTWISE, Extent, for_each, panels_per_task, split, steps};
 use crate::gemm;
-use crate::panel::panels;
+use crate::panel::{load, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use std::ops::Range;
@@ -176,7 +176,7 @@ fn multiply(
             let depth = plan.depth_panels(class) * LANES;
             let mut packed = Scratch::new(outs * depth);
             for_each(packed.chunks_mut(depth.max(1)).enumerate(), outs * depth * ELEMENTWISE, |(panel, to)| {
-                pack_weights(plan, class, weight, panel, to);
+                dispatch(PackWeights { plan, class, weight, panel, to });
             });
             packed
         })
@@ -190,16 +190,52 @@ fn multiply(
 }
 
 /// The weights of one panel of outputs for a class.
-fn pack_weights(plan: &Plan, class: &Class, weight: &[f32], panel: usize, to: &mut [Lanes]) {
+#[inline(always)]
+fn pack_weights<S: Simd>(s: S, plan: &Plan, class: &Class, weight: &[f32], panel: usize, to: &mut [Lanes]) {
     let Bank { outs, out_stride, ins, in_stride } = plan.bank;
     to.fill([0.0; LANES]);
-    for lane in 0..LANES.min(outs - panel * LANES) {
-        for c in 0..ins {
-            let from = &weight[(panel * LANES + lane) * out_stride + c * in_stride..];
-            for (t, tap) in class.taps.iter().enumerate() {
-                to[plan.place(class, t, c)][lane] = from[tap.index];
+    let first = panel * LANES;
+    let lanes = LANES.min(outs - first);
+    if in_stride == class.taps.len() {
+        // All taps of all channels of an output follow each other.
+        for at in (0..ins * in_stride).step_by(LANES) {
+            let width = LANES.min(ins * in_stride - at);
+            let mut block = [s.zero(); LANES];
+            for (lane, row) in block.iter_mut().enumerate().take(lanes) {
+                *row = load(s, &weight[(first + lane) * out_stride + at..][..width]);
+            }
+            for (i, v) in s.transpose(block).into_iter().enumerate().take(width) {
+                s.store(v, &mut to[plan.place(class, (at + i) % in_stride, (at + i) / in_stride)]);
             }
         }
+    } else {
+        for c in 0..ins {
+            for (t, tap) in class.taps.iter().enumerate() {
+                let from = &weight[first * out_stride + c * in_stride + tap.index..];
+                let to = &mut to[plan.place(class, t, c)];
+                if out_stride == 1 {
+                    s.store(load(s, &from[..lanes]), to);
+                } else {
+                    to.iter_mut().zip(from.iter().step_by(out_stride)).take(lanes).for_each(|(to, x)| *to = *x);
+                }
+            }
+        }
+    }
+}
+
+struct PackWeights<'a> {
+    plan: &'a Plan,
+    class: &'a Class,
+    weight: &'a [f32],
+    panel: usize,
+    to: &'a mut [Lanes],
+}
+
+impl Kernel for PackWeights<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        pack_weights(s, self.plan, self.class, self.weight, self.panel, self.to);
     }
 }
 

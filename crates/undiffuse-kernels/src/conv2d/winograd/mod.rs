@@ -23,6 +23,16 @@ pub(super) use weight::backward_weight;
 /// Panels of output channels multiplied at a time.
 const PAIR: usize = 2;
 
+/// Lanes of the transformed filters of [`PAIR`] panels, for each of so many input channels: `[point][panel][depth]`.
+fn pair_len(depth: usize) -> usize {
+    POINTS * point_len(depth)
+}
+
+/// Lanes from a point of the transformed filters to the next: one more than needed, as in [`Layout::new`].
+fn point_len(depth: usize) -> usize {
+    PAIR * depth + 1
+}
+
 /// Transformed numbers of a strip, about: a share of the second-level cache.
 const STRIP: usize = 1 << 17;
 
@@ -57,16 +67,16 @@ pub(super) fn convolve(
     };
     let (map_w, map_pixels) = if halved { (shape.w, shape.h * shape.w) } else { (grid.w, grid.h * grid.w) };
     let depth = padded(ins);
-    let pair = PAIR * POINTS * depth;
+    let pair = pair_len(depth);
     let (images, rows) = strip_size(grid, ins);
     let strips = shape.batch.div_ceil(images) * grid.down.div_ceil(rows);
     let of_task = panels_per_task(panels(outs), strips);
     let pixels = (rows * SIDE >> usize::from(halved)) * map_w;
     let blocks = split(out, of_maps, map_pixels, Extent { images, panels: of_task, pixels });
     // What only one task needs, it transforms itself, a pair of panels at a time, and never leaves its cache.
-    let shared = if strips > 1 { panels(outs) } else { 0 };
-    let mut filters = Scratch::new(shared * POINTS * depth);
-    for_each(filters.chunks_mut(pair).enumerate(), shared * LANES * ins * 9 * ELEMENTWISE, |(i, to)| {
+    let shared = if strips > 1 { panels(outs).div_ceil(PAIR) } else { 0 };
+    let mut filters = Scratch::new(shared * pair);
+    for_each(filters.chunks_mut(pair).enumerate(), shared * PAIR * LANES * ins * 9 * ELEMENTWISE, |(i, to)| {
         dispatch(Filters { shape, direction, weight, first_panel: i * PAIR, depth, to });
     });
     let filters = (strips > 1).then_some(&*filters);
@@ -78,7 +88,7 @@ pub(super) fn convolve(
     });
 }
 
-/// Transforms the filters of up to [`PAIR`] panels of output channels: `to` is `[point][panel][depth]`.
+/// Transforms the filters of up to [`PAIR`] panels of output channels.
 struct Filters<'a> {
     shape: &'a Conv2d,
     direction: Direction,
@@ -94,30 +104,60 @@ impl Kernel for Filters<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { shape, direction, weight, first_panel, depth, to } = self;
         let Bank { outs, out_stride, ins, in_stride } = direction.bank(shape);
-        let width = to.len() / (POINTS * depth);
+        let width = PAIR.min(panels(outs) - first_panel);
+        let mut taps = [[0.0; LANES]; 9 * LANES];
         for panel in 0..width {
             let first = (first_panel + panel) * LANES;
-            for c in 0..ins {
-                let mut block = [s.zero(); LANES];
-                for lane in 0..LANES.min(outs - first) {
-                    // Nine are wanted; what follows them is read where there is something, and not used.
-                    block[lane] = load(s, &weight[(first + lane) * out_stride + c * in_stride..]);
+            let lanes = LANES.min(outs - first);
+            for channels in steps(ins, LANES) {
+                match direction {
+                    // The nine taps of sixteen channels follow each other: nine blocks of 16 × 16 to turn.
+                    Direction::Forward => {
+                        for (i, taps) in taps.chunks_exact_mut(LANES).enumerate() {
+                            let at = channels.start * 9 + i * LANES;
+                            let width = (ins * 9).saturating_sub(at).min(LANES);
+                            if width == 0 {
+                                break;
+                            }
+                            let mut block = [s.zero(); LANES];
+                            for lane in 0..lanes {
+                                block[lane] = load(s, &weight[(first + lane) * out_stride + at..][..width]);
+                            }
+                            for (to, v) in taps.iter_mut().zip(s.transpose(block)) {
+                                s.store(v, to);
+                            }
+                        }
+                    }
+                    Direction::Data => {
+                        for (c, taps) in channels.clone().zip(taps.chunks_exact_mut(9)) {
+                            let mut block = [s.zero(); LANES];
+                            for lane in 0..lanes {
+                                // Nine are wanted; what follows them is read where there is something, and not used.
+                                block[lane] = load(s, &weight[(first + lane) * out_stride + c * in_stride..]);
+                            }
+                            // The mirrored filter.
+                            for (to, v) in taps.iter_mut().rev().zip(s.transpose(block)) {
+                                s.store(v, to);
+                            }
+                        }
+                    }
                 }
-                let taps = s.transpose(block);
-                let mut g = [[s.zero(); 3]; 3];
-                for tap in 0..9 {
-                    g[tap / 3][tap % 3] = taps[if direction == Direction::Data { 8 - tap } else { tap }];
-                }
-                let u = filter_columns(s, g);
-                for i in 0..6 {
-                    let row = filter(s, u[i]);
-                    for j in 0..6 {
-                        s.store(row[j], &mut to[((6 * i + j) * width + panel) * depth + c]);
+                for (c, taps) in channels.zip(taps.chunks_exact(9)) {
+                    let mut g = [[s.zero(); 3]; 3];
+                    for tap in 0..9 {
+                        g[tap / 3][tap % 3] = s.load(&taps[tap]);
+                    }
+                    let u = filter_columns(s, g);
+                    for i in 0..6 {
+                        let row = filter(s, u[i]);
+                        for j in 0..6 {
+                            s.store(row[j], &mut to[(6 * i + j) * point_len(depth) + panel * depth + c]);
+                        }
                     }
                 }
             }
             for point in 0..POINTS {
-                to[(point * width + panel) * depth..][ins..depth].fill([0.0; LANES]);
+                to[point * point_len(depth) + panel * depth..][ins..depth].fill([0.0; LANES]);
             }
         }
     }
@@ -152,21 +192,20 @@ impl Kernel for Convolve<'_> {
         }
         let products_layout = Layout::new(PAIR, rows);
         let mut products = Scratch::new(products_layout.len());
-        let mut own = Scratch::new(if filters.is_none() { PAIR * POINTS * depth } else { 0 });
+        let mut own = Scratch::new(if filters.is_none() { pair_len(depth) } else { 0 });
         for pair in steps(block.panels.len(), PAIR) {
             let (width, first_panel) = (pair.len(), block.panels.start + pair.start);
             let filters = match filters {
-                Some(filters) => &filters[first_panel * POINTS * depth..][..width * POINTS * depth],
+                Some(filters) => &filters[first_panel / PAIR * pair_len(depth)..][..pair_len(depth)],
                 None => {
-                    let to = &mut own[..width * POINTS * depth];
-                    s.vectorize(Filters { shape, direction, weight, first_panel, depth, to });
-                    &own[..width * POINTS * depth]
+                    s.vectorize(Filters { shape, direction, weight, first_panel, depth, to: &mut own });
+                    &own
                 }
             };
-            for (point, filters) in filters.chunks_exact(width * depth).enumerate() {
+            for (point, filters) in filters.chunks_exact(point_len(depth)).enumerate() {
                 let a = &transformed[layout.of_point(point, panels(ins))];
                 let c = &mut products[products_layout.of_point(point, width)];
-                gemm::nn(s, a, filters, c, rows, depth, false);
+                gemm::nn(s, a, &filters[..width * depth], c, rows, depth, false);
             }
             for panel in 0..width {
                 let step = block.panels.len();

@@ -1,11 +1,11 @@
 //! Tensors that kernels write: aligned to cache lines, in memory that is used again.
 //!
 //! A training step needs the same buffers as the one before. Fresh memory must be cleared by the system page by page,
-//! which takes longer than many a kernel; so a thread keeps the buffers of the tensors it drops.
+//! which takes longer than many a kernel; so the buffers of dropped tensors are kept.
 #![allow(unsafe_code)] // the contract of Burn's allocation controllers
 
-use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::backend::{
     TensorMetadata,
@@ -22,26 +22,55 @@ struct Line([f32; 16]);
 /// Numbers from which on a tensor's memory is kept.
 const KEPT: usize = 1 << 12;
 
-thread_local! {
-    /// Buffers without a tensor, the oldest first.
-    static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+/// The buffers of tensors that are gone, and what there is in all, in lines.
+struct Pool {
+    /// The oldest first.
+    free: Vec<Vec<Line>>,
+    held: usize,
+    /// In tensors, now and at most so far.
+    live: usize,
+    most: usize,
+}
+
+/// No result depends on it: it is a part of the allocator.
+static POOL: Mutex<Pool> = Mutex::new(Pool { free: Vec::new(), held: 0, live: 0, most: 0 });
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    /// A free buffer of at least `lines`, and not much more.
+    fn reuse(&mut self, lines: usize) -> Option<Vec<Line>> {
+        let fits = |b: &Vec<Line>| b.len() >= lines && b.len() - lines <= lines / 8;
+        let best = (0..self.free.len()).filter(|&i| fits(&self.free[i])).min_by_key(|&i| self.free[i].len())?;
+        let buffer = self.free.remove(best);
+        self.held -= buffer.len();
+        Some(buffer)
+    }
+
+    /// Gives the oldest buffers back while there is a quarter more memory than tensors ever needed at once.
+    fn shrink(&mut self) {
+        let excess = (self.live + self.held).saturating_sub(self.most + self.most / 4);
+        let (mut gone, mut lines) = (0, 0);
+        while lines < excess && gone < self.free.len() {
+            lines += self.free[gone].len();
+            gone += 1;
+        }
+        self.free.drain(..gone);
+        self.held -= lines;
+    }
 }
 
 /// A buffer of at least `lines` with unspecified (but initialised) contents.
 fn take(lines: usize) -> Vec<Line> {
-    let found = FREE.with_borrow_mut(|free| {
-        let fits = |b: &Vec<Line>| b.len() >= lines && b.len() - lines <= lines / 4;
-        let best = (0..free.len()).filter(|&i| fits(&free[i])).min_by_key(|&i| free[i].len());
-        if best.is_none() {
-            // What is new replaces what is oldest, so that the whole does not grow with every new size.
-            let mut excess = lines;
-            while excess > 0 && !free.is_empty() {
-                excess = excess.saturating_sub(free.remove(0).len());
-            }
-        }
-        best.map(|i| free.remove(i))
-    });
-    found.unwrap_or_else(|| vec![Line([0.0; 16]); lines])
+    let mut pool = pool();
+    let reused = pool.reuse(lines);
+    pool.live += reused.as_ref().map_or(lines, Vec::len);
+    pool.most = pool.most.max(pool.live);
+    pool.shrink();
+    drop(pool);
+    reused.unwrap_or_else(|| vec![Line([0.0; 16]); lines])
 }
 
 /// The memory of one tensor.
@@ -50,8 +79,11 @@ struct Pooled(Vec<Line>);
 impl Drop for Pooled {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.0);
-        // A thread that is going away has no list any more: then the buffer just goes.
-        let _ = FREE.try_with(|free| free.borrow_mut().push(buffer));
+        let mut pool = pool();
+        pool.live -= buffer.len();
+        pool.held += buffer.len();
+        pool.free.push(buffer);
+        pool.shrink();
     }
 }
 
