@@ -279,30 +279,29 @@ pub fn backward(
     }
 }
 
-/// Mean and `Σ (x − mean)²` of every lane.
+/// Mean and `Σ (x − mean)²` of every lane, in one pass: of `x` less the first pixel, which lies among the others, so that
+/// little cancels.
 struct Moments<'a>(&'a [Lanes]);
 
 impl Kernel for Moments<'_> {
     type Output = [Lanes; 2];
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Self::Output {
-        let mut acc = [s.zero(); SUMS];
+        let Some(first) = self.0.first() else { return [[0.0; LANES]; 2] };
+        let first = s.load(first);
+        let (mut sums, mut squares) = ([s.zero(); SUMS], [s.zero(); SUMS]);
         for block in self.0.chunks(SUMS) {
-            for (acc, x) in acc.iter_mut().zip(block) {
-                *acc = s.add(*acc, s.load(x));
+            for ((sum, square), x) in sums.iter_mut().zip(&mut squares).zip(block) {
+                let x = s.sub(s.load(x), first);
+                *sum = s.add(*sum, x);
+                *square = s.mul_add(x, x, *square);
             }
         }
-        let total = s.add(s.add(acc[0], acc[1]), s.add(acc[2], acc[3]));
-        let mean = s.mul(total, s.splat(1.0 / self.0.len() as f32));
-        let mut acc = [s.zero(); SUMS];
-        for block in self.0.chunks(SUMS) {
-            for (acc, x) in acc.iter_mut().zip(block) {
-                let off = s.sub(s.load(x), mean);
-                *acc = s.mul_add(off, off, *acc);
-            }
-        }
-        let squares = s.add(s.add(acc[0], acc[1]), s.add(acc[2], acc[3]));
-        [s.lanes(mean), s.lanes(squares)]
+        let sum = s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3]));
+        let square = s.add(s.add(squares[0], squares[1]), s.add(squares[2], squares[3]));
+        let mean = s.mul(sum, s.splat(1.0 / self.0.len() as f32));
+        let squares = s.max(s.zero(), s.neg_mul_add(sum, mean, square));
+        [s.lanes(s.add(first, mean)), s.lanes(squares)]
     }
 }
 
