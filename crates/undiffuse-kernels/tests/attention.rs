@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_close, from_map, numbers, to_map};
+use common::{assert_close, bits, from_map, numbers, on_threads, pass_at_lower_levels, to_map};
 use undiffuse_kernels::attention::{Attention, backward, forward};
 
 /// `[o, dq, dk, dv]` of planes `[batch][heads * dim][length]`.
@@ -65,4 +65,41 @@ fn large_scores_stay_finite() {
     let mut o = vec![0.0; map.len()];
     forward(&s, [&map, &map, &v], &mut o);
     assert!(o.iter().all(|x| x.is_finite() && x.abs() <= 1.0));
+}
+
+/// With fewer heads than threads, spans of a head are given to threads.
+#[test]
+fn more_threads_than_heads_change_no_bit() {
+    for (batch, heads, length, dim) in [(1, 1, 500, 16), (1, 2, 401, 32), (2, 3, 300, 8), (1, 1, 97, 3)] {
+        let s = Attention { batch, heads, length, dim, scale: 0.4 };
+        let [q, k, v, d_o] = [1, 2, 3, 4].map(|seed| {
+            let planes = numbers(seed, batch * heads * dim * length);
+            to_map(&planes, heads * dim, length)
+        });
+        let run = || {
+            let mut out = [0; 4].map(|_| vec![f32::NAN; q.len()]);
+            let [o, dq, dk, dv] = &mut out;
+            forward(&s, [&q, &k, &v], o);
+            backward(&s, [&q, &k, &v], &d_o, [dq, dk, dv]);
+            out.map(|t| bits(&t))
+        };
+        let one = on_threads(1, run);
+        for threads in [2, 3, 4, 7, 16] {
+            assert!(on_threads(threads, run) == one, "{s:?} on {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn without_images_or_pixels_nothing_is_written() {
+    for (batch, length) in [(0, 4), (2, 0)] {
+        let s = Attention { batch, heads: 2, length, dim: 3, scale: 1.0 };
+        forward(&s, [&[]; 3], &mut []);
+        backward(&s, [&[]; 3], &[], [&mut [], &mut [], &mut []]);
+    }
+}
+
+#[test]
+fn at_lower_levels() {
+    pass_at_lower_levels();
 }

@@ -7,6 +7,9 @@ use std::sync::OnceLock;
 
 #[allow(unsafe_code)] // the view of lanes as plain numbers
 mod lanes;
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code)] // the intrinsics
+mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // the intrinsics, and the calls into functions compiled for them
@@ -108,12 +111,15 @@ pub(crate) trait Simd: Copy {
     /// The largest lane.
     #[inline(always)]
     fn largest(self, v: Self::V) -> f32 {
-        let a = self.lanes(v);
-        let mut largest = a[0];
-        for x in a {
-            largest = if x > largest { x } else { largest };
+        let mut a = self.lanes(v);
+        let mut half = LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                a[i] = if a[i + half] > a[i] { a[i + half] } else { a[i] };
+            }
+            half /= 2;
         }
-        largest
+        a[0]
     }
 }
 
@@ -132,6 +138,8 @@ pub(crate) trait Kernel {
 pub enum Level {
     /// Plain Rust, for any CPU.
     Portable,
+    /// aarch64 with NEON.
+    Neon,
     /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512F.
@@ -142,6 +150,8 @@ pub enum Level {
 #[derive(Clone, Copy)]
 enum Proven {
     Portable(portable::Portable),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
     #[cfg(target_arch = "x86_64")]
     Avx2(x86::Avx2),
     #[cfg(target_arch = "x86_64")]
@@ -149,14 +159,19 @@ enum Proven {
 }
 
 fn detect() -> Proven {
+    let asked = std::env::var("UNDIFFUSE_SIMD").unwrap_or_default();
+    let limit = match asked.as_str() {
+        "portable" => Level::Portable,
+        "avx2" => Level::Avx2,
+        _ => Level::Avx512,
+    };
+    if limit == Level::Portable {
+        return Proven::Portable(portable::Portable);
+    }
+    #[cfg(target_arch = "aarch64")]
+    return Proven::Neon(neon::Neon);
     #[cfg(target_arch = "x86_64")]
     {
-        let asked = std::env::var("UNDIFFUSE_SIMD").unwrap_or_default();
-        let limit = match asked.as_str() {
-            "portable" => Level::Portable,
-            "avx2" => Level::Avx2,
-            _ => Level::Avx512,
-        };
         if limit >= Level::Avx512
             && let Some(token) = x86::Avx512::detect()
         {
@@ -168,6 +183,7 @@ fn detect() -> Proven {
             return Proven::Avx2(token);
         }
     }
+    #[cfg(not(target_arch = "aarch64"))]
     Proven::Portable(portable::Portable)
 }
 
@@ -180,6 +196,8 @@ fn proven() -> Proven {
 pub fn simd_level() -> Level {
     match proven() {
         Proven::Portable(_) => Level::Portable,
+        #[cfg(target_arch = "aarch64")]
+        Proven::Neon(_) => Level::Neon,
         #[cfg(target_arch = "x86_64")]
         Proven::Avx2(_) => Level::Avx2,
         #[cfg(target_arch = "x86_64")]
@@ -191,6 +209,8 @@ pub fn simd_level() -> Level {
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match proven() {
         Proven::Portable(s) => s.vectorize(kernel),
+        #[cfg(target_arch = "aarch64")]
+        Proven::Neon(s) => s.vectorize(kernel),
         #[cfg(target_arch = "x86_64")]
         Proven::Avx2(s) => s.vectorize(kernel),
         #[cfg(target_arch = "x86_64")]

@@ -6,12 +6,18 @@
 //!
 //! A head works on whole vectors. Heads that begin within one are moved apart first and back together at the end.
 
+mod rows;
+
 use crate::blocks::{Block, Extent, for_each, split, steps};
 use crate::gemm;
 use crate::map::{from_planes, len, to_planes, vectors, vectors_mut};
 use crate::panel::{padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use rows::{
+    BLOCK, Rows, exponentials, exponentials_and_products, hide, inverses, largest, multiply, multiply_rows,
+    score_gradients,
+};
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
@@ -31,22 +37,15 @@ pub struct Attention {
     pub scale: f32,
 }
 
-/// Queries at a time. The order of sums over queries does not depend on it.
-const BLOCK: usize = 3 * LANES;
-
-/// A number for every query of a block.
-type Rows = [Lanes; BLOCK / LANES];
-
 impl Attention {
     fn check(&self, name: &str, length: usize) {
         let expected = len(self.batch, self.heads * self.dim, self.length);
         assert_eq!(length, expected, "attention: length of {name} for {self:?}");
     }
 
-    /// The same with every head an image of its own, if a head begins within a vector.
-    fn apart(&self) -> Option<Self> {
-        let within = self.heads > 1 && !self.dim.is_multiple_of(LANES);
-        within.then_some(Self { batch: self.batch * self.heads, heads: 1, ..*self })
+    /// Whether every head begins and ends with a vector.
+    fn is_whole(&self) -> bool {
+        self.heads == 1 || self.dim.is_multiple_of(LANES)
     }
 
     /// The vectors of a head, `[panel][pixel]`.
@@ -71,22 +70,54 @@ impl Attention {
         products * self.batch * self.heads * panels(self.dim) * LANES * self.length * self.length
     }
 
-    /// A map of heads apart from one of heads side by side.
-    fn part(&self, apart: &Self, from: &[f32], planes: &mut [f32], to: &mut [f32]) {
-        to_planes(from, self.heads * self.dim, self.length, planes);
-        from_planes(planes, apart.dim, apart.length, to);
+    /// Numbers of a map.
+    fn len(&self) -> usize {
+        len(self.batch, self.heads * self.dim, self.length)
     }
 
-    /// The inverse of [`Self::part`].
-    fn join(&self, apart: &Self, from: &[f32], planes: &mut [f32], to: &mut [f32]) {
-        to_planes(from, apart.dim, apart.length, planes);
-        from_planes(planes, self.heads * self.dim, self.length, to);
+    /// The same for fewer images.
+    fn images(&self, batch: usize) -> Self {
+        Self { batch, ..*self }
     }
+}
 
-    /// Memory for [`Self::part`] and [`Self::join`], and for a map of heads apart.
-    fn room(&self) -> (Scratch, impl Fn() -> Scratch) {
-        let vectors = self.batch * self.heads * panels(self.dim) * self.length;
-        (Scratch::new((self.batch * self.heads * self.dim * self.length).div_ceil(LANES)), move || Scratch::new(vectors))
+/// A map of heads side by side as one of heads apart, or the other way round, through planes.
+fn regroup(from: &[f32], [from_channels, to_channels]: [usize; 2], length: usize, to: &mut [f32]) {
+    let images = from.len() / len(1, from_channels, length);
+    let numbers = images * from_channels * length;
+    let mut planes = Scratch::new(numbers.div_ceil(LANES));
+    let planes = &mut planes.as_flattened_mut()[..numbers];
+    to_planes(from, from_channels, length, planes);
+    from_planes(planes, to_channels, length, to);
+}
+
+/// Does `work`, which writes `outputs` from `inputs`, on heads apart, some images at a time.
+fn on_heads_apart<const I: usize, const O: usize>(
+    shape: &Attention,
+    inputs: [&[f32]; I],
+    outputs: [&mut [f32]; O],
+    work: impl Fn(&Attention, [&[Lanes]; I], [&mut [Lanes]; O]),
+) {
+    let (together, length, at_once) = (shape.heads * shape.dim, shape.length, rayon::current_num_threads());
+    let mut outputs = outputs.map(|o| o.chunks_mut(shape.images(at_once).len()));
+    for images in steps(shape.batch, at_once) {
+        let image = shape.images(1).len();
+        let apart = Attention { batch: images.len() * shape.heads, heads: 1, ..*shape };
+        let mut parts = Scratch::new((I + O) * apart.len() / LANES);
+        let mut parts = parts.chunks_exact_mut(apart.len() / LANES);
+        let mut next = || parts.next().expect("one each");
+        let inputs = inputs.map(|from| {
+            let to = next();
+            let from = &from[images.start * image..images.end * image];
+            regroup(from, [together, shape.dim], length, to.as_flattened_mut());
+            &*to
+        });
+        let mut d = [(); O].map(|()| next());
+        work(&apart, inputs, d.each_mut().map(|d| &mut **d));
+        for (from, to) in d.iter().zip(&mut outputs) {
+            let to = to.next().expect("as many images");
+            regroup(from.as_flattened(), [shape.dim, together], length, to);
+        }
     }
 }
 
@@ -102,23 +133,15 @@ pub fn forward(shape: &Attention, qkv: [&[f32]; 3], o: &mut [f32]) {
     if o.is_empty() {
         return;
     }
-    let Some(apart) = shape.apart() else {
-        return of_vectors(shape, qkv.map(vectors), vectors_mut(o));
-    };
-    let (mut planes, room) = apart.room();
-    let planes = &mut planes.as_flattened_mut()[..shape.batch * shape.heads * shape.dim * shape.length];
-    let parts = qkv.map(|from| {
-        let mut to = room();
-        shape.part(&apart, from, planes, to.as_flattened_mut());
-        to
-    });
-    let mut part = room();
-    of_vectors(&apart, parts.each_ref().map(|t| &**t), &mut part);
-    shape.join(&apart, part.as_flattened(), planes, o);
+    if shape.is_whole() {
+        of_vectors(shape, qkv.map(vectors), [vectors_mut(o)]);
+    } else {
+        on_heads_apart(shape, qkv, [o], of_vectors);
+    }
 }
 
 /// [`forward`] of heads that are whole vectors.
-fn of_vectors(shape: &Attention, qkv: [&[Lanes]; 3], o: &mut [Lanes]) {
+fn of_vectors(shape: &Attention, qkv: [&[Lanes]; 3], [o]: [&mut [Lanes]; 1]) {
     for_each(shape.split(o, shape.span()).into_iter(), shape.work(2), |o| {
         let qkv = qkv.map(|t| shape.of_head(t, o.images.start, o.panels.start));
         dispatch(Forward { shape, qkv, o });
@@ -138,20 +161,10 @@ pub fn backward(shape: &Attention, qkv: [&[f32]; 3], d_o: &[f32], d_qkv: [&mut [
     if d_o.is_empty() {
         return;
     }
-    let Some(apart) = shape.apart() else {
-        return gradients_of_vectors(shape, inputs.map(vectors), d_qkv.map(vectors_mut));
-    };
-    let (mut planes, room) = apart.room();
-    let planes = &mut planes.as_flattened_mut()[..shape.batch * shape.heads * shape.dim * shape.length];
-    let parts = inputs.map(|from| {
-        let mut to = room();
-        shape.part(&apart, from, planes, to.as_flattened_mut());
-        to
-    });
-    let mut d_parts = [room(), room(), room()];
-    gradients_of_vectors(&apart, parts.each_ref().map(|t| &**t), d_parts.each_mut().map(|t| &mut **t));
-    for (from, to) in d_parts.iter().zip(d_qkv) {
-        shape.join(&apart, from.as_flattened(), planes, to);
+    if shape.is_whole() {
+        gradients_of_vectors(shape, inputs.map(vectors), d_qkv.map(vectors_mut));
+    } else {
+        on_heads_apart(shape, inputs, d_qkv, gradients_of_vectors);
     }
 }
 
@@ -163,7 +176,15 @@ fn gradients_of_vectors(shape: &Attention, inputs: [&[Lanes]; 4], [dq, dk, dv]: 
         let [dq, dk, dv] = [dq, dk, dv].map(|d| shape.split(d, length).into_iter());
         for_each(dq.zip(dk.zip(dv)), shape.work(5), |(dq, (dk, dv))| {
             let (inputs, known) = (inputs(&dq), Statistics::Unknown);
-            dispatch(Backward { shape, inputs, queries: 0..length, keys: 0..length, known, dq: Some(dq), dk_dv: Some([dk, dv]) });
+            dispatch(Backward {
+                shape,
+                inputs,
+                queries: 0..length,
+                keys: 0..length,
+                known,
+                dq: Some(dq),
+                dk_dv: Some([dk, dv]),
+            });
         });
         return;
     }
@@ -252,7 +273,8 @@ impl Kernel for Backward<'_> {
     /// Scores are in units of `ln 2`, so `q` holds a factor `log₂ e`, and `dP` takes its inverse.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape: &Attention { length, dim, scale, .. }, inputs, queries, keys, mut known, mut dq, dk_dv } = self;
+        let Self { shape: &Attention { length, dim, scale, .. }, inputs, queries, keys, mut known, mut dq, dk_dv } =
+            self;
         let [q, k, v, d_o] = inputs;
         let (depth, dims) = (padded(dim), panels(dim));
         let (all_keys, key_panels) = (padded(keys.len()), panels(keys.len()));
@@ -288,7 +310,7 @@ impl Kernel for Backward<'_> {
                 let largest = largest(s, scores, rows);
                 let [sums, products] = exponentials_and_products(s, scores, d_scores, rows, &largest);
                 let inverse = inverses(s, &sums);
-                [largest, inverse, products_of(s, &products, &inverse)]
+                [largest, inverse, multiply(s, &products, &inverse)]
             };
             if let Statistics::Wanted(found) = &mut known {
                 found[i] = statistics;
@@ -363,200 +385,4 @@ fn store<S: Simd>(s: S, from: &[Lanes], rows: usize, by: Factor, parts: &mut [&m
             s.store(s.mul(s.load(from), factor), to);
         }
     }
-}
-
-/// Multiplies every row by its factor.
-#[inline(always)]
-fn multiply_rows<S: Simd>(s: S, x: &mut [Lanes], rows: usize, factors: &Rows) {
-    for x in x.chunks_exact_mut(rows) {
-        for (x, factor) in x.iter_mut().zip(factors.as_flattened()) {
-            s.store(s.mul(s.load(x), s.splat(*factor)), x);
-        }
-    }
-}
-
-/// Makes the scores of columns beyond the last key the least of all.
-#[inline(always)]
-fn hide<S: Simd>(s: S, scores: &mut [Lanes], rows: usize, keys: usize) {
-    if !keys.is_multiple_of(LANES) {
-        let mut least = [0.0; LANES];
-        least[keys % LANES..].fill(f32::NEG_INFINITY);
-        let least = s.load(&least);
-        for row in &mut scores[keys / LANES * rows..] {
-            s.store(s.add(s.load(row), least), row);
-        }
-    }
-}
-
-/// Rows that are worked on side by side.
-const TILE: usize = 4;
-
-/// The largest score of every row.
-#[inline(always)]
-fn largest<S: Simd>(s: S, scores: &[Lanes], rows: usize) -> Rows {
-    let mut lanes = [[0.0; LANES]; BLOCK];
-    for r in (0..rows).step_by(TILE) {
-        let mut largest = [s.splat(f32::NEG_INFINITY); TILE];
-        for panel in scores.chunks_exact(rows) {
-            let tile: &[Lanes; TILE] = panel[r..].first_chunk().expect("rows are a multiple of the tile");
-            for i in 0..TILE {
-                largest[i] = s.max(s.load(&tile[i]), largest[i]);
-            }
-        }
-        for i in 0..TILE {
-            s.store(largest[i], &mut lanes[r + i]);
-        }
-    }
-    let mut out = [[0.0; LANES]; BLOCK / LANES];
-    for (out, lanes) in out.iter_mut().zip(lanes.as_chunks().0) {
-        let mut v = turned(s, lanes);
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                v[i] = s.max(v[i], v[i + half]);
-            }
-        }
-        s.store(v[0], out);
-    }
-    out
-}
-
-/// The sum of the lanes of every row.
-#[inline(always)]
-fn sums<S: Simd>(s: S, lanes: &[Lanes; BLOCK]) -> Rows {
-    let mut out = [[0.0; LANES]; BLOCK / LANES];
-    for (out, lanes) in out.iter_mut().zip(lanes.as_chunks().0) {
-        let mut v = turned(s, lanes);
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                v[i] = s.add(v[i], v[i + half]);
-            }
-        }
-        s.store(v[0], out);
-    }
-    out
-}
-
-/// The transpose.
-#[inline(always)]
-fn turned<S: Simd>(s: S, lanes: &[Lanes; LANES]) -> [S::V; LANES] {
-    let mut rows = [s.zero(); LANES];
-    for (row, lanes) in rows.iter_mut().zip(lanes) {
-        *row = s.load(lanes);
-    }
-    s.transpose(rows)
-}
-
-/// `1 / x`, elementwise.
-#[inline(always)]
-fn inverses<S: Simd>(s: S, x: &Rows) -> Rows {
-    x.map(|x| s.lanes(s.div(s.splat(1.0), s.load(&x))))
-}
-
-/// `a · b`, elementwise.
-#[inline(always)]
-fn products_of<S: Simd>(s: S, a: &Rows, b: &Rows) -> Rows {
-    let mut out = *a;
-    for (out, b) in out.iter_mut().zip(b) {
-        s.store(s.mul(s.load(out), s.load(b)), out);
-    }
-    out
-}
-
-/// Turns scores into `2^(score − largest)` and returns the sum of every row.
-#[inline(always)]
-fn exponentials<S: Simd>(s: S, scores: &mut [Lanes], rows: usize, largest: &Rows) -> Rows {
-    let mut lanes = [[0.0; LANES]; BLOCK];
-    for r in (0..rows).step_by(TILE) {
-        let largest = tile_of(s, largest, r);
-        let mut sum = [s.zero(); TILE];
-        for panel in scores.chunks_exact_mut(rows) {
-            let tile: &mut [Lanes; TILE] = panel[r..].first_chunk_mut().expect("rows are a multiple of the tile");
-            for i in 0..TILE {
-                let e = power_of_two(s, s.sub(s.load(&tile[i]), largest[i]));
-                sum[i] = s.add(sum[i], e);
-                s.store(e, &mut tile[i]);
-            }
-        }
-        for i in 0..TILE {
-            s.store(sum[i], &mut lanes[r + i]);
-        }
-    }
-    sums(s, &lanes)
-}
-
-/// As [`exponentials`], and returns the sum of their products with `d` too.
-#[inline(always)]
-fn exponentials_and_products<S: Simd>(
-    s: S,
-    scores: &mut [Lanes],
-    d: &[Lanes],
-    rows: usize,
-    largest: &Rows,
-) -> [Rows; 2] {
-    let mut lanes = [[[0.0; LANES]; BLOCK]; 2];
-    for r in (0..rows).step_by(TILE) {
-        let largest = tile_of(s, largest, r);
-        let (mut sum, mut product) = ([s.zero(); TILE], [s.zero(); TILE]);
-        for (panel, d) in scores.chunks_exact_mut(rows).zip(d.chunks_exact(rows)) {
-            let tile: &mut [Lanes; TILE] = panel[r..].first_chunk_mut().expect("rows are a multiple of the tile");
-            let d: &[Lanes; TILE] = d[r..].first_chunk().expect("as many rows");
-            for i in 0..TILE {
-                let e = power_of_two(s, s.sub(s.load(&tile[i]), largest[i]));
-                sum[i] = s.add(sum[i], e);
-                product[i] = s.mul_add(e, s.load(&d[i]), product[i]);
-                s.store(e, &mut tile[i]);
-            }
-        }
-        for i in 0..TILE {
-            s.store(sum[i], &mut lanes[0][r + i]);
-            s.store(product[i], &mut lanes[1][r + i]);
-        }
-    }
-    [sums(s, &lanes[0]), sums(s, &lanes[1])]
-}
-
-/// Turns `d` into `e · inverse · (d − mean)`.
-#[inline(always)]
-fn score_gradients<S: Simd>(s: S, e: &[Lanes], d: &mut [Lanes], rows: usize, [inverse, mean]: [&Rows; 2]) {
-    for r in (0..rows).step_by(TILE) {
-        let (inverse, mean) = (tile_of(s, inverse, r), tile_of(s, mean, r));
-        for (e, d) in e.chunks_exact(rows).zip(d.chunks_exact_mut(rows)) {
-            let e: &[Lanes; TILE] = e[r..].first_chunk().expect("rows are a multiple of the tile");
-            let d: &mut [Lanes; TILE] = d[r..].first_chunk_mut().expect("as many rows");
-            for i in 0..TILE {
-                let p = s.mul(s.load(&e[i]), inverse[i]);
-                s.store(s.mul(p, s.sub(s.load(&d[i]), mean[i])), &mut d[i]);
-            }
-        }
-    }
-}
-
-/// The numbers of the rows of a tile, each in all lanes.
-#[inline(always)]
-fn tile_of<S: Simd>(s: S, rows: &Rows, first: usize) -> [S::V; TILE] {
-    let mut out = [s.zero(); TILE];
-    for i in 0..TILE {
-        out[i] = s.splat(rows[(first + i) / LANES][(first + i) % LANES]);
-    }
-    out
-}
-
-/// `2ˣ` for `x` in `[−87, 0]`; below, the value at `−87`. Largest relative error `2e-7`.
-///
-/// With `x = n + r`, whole `n` and `|r| ≤ 1/2`, it is `2ⁿ` times the polynomial of Cephes' `exp2f` [Moshier, Cephes
-/// Math Library 2.2].
-#[inline(always)]
-fn power_of_two<S: Simd>(s: S, x: S::V) -> S::V {
-    // Nothing below is left beside a sum of at least 1; stopping there also keeps the products that follow away from
-    // denormal numbers, which are slow. As the second argument of `max`, a NaN passes through.
-    let x = s.max(s.splat(-87.0), x);
-    // Adding 1.5 · 2²³ leaves no bits for a fraction: rounding to the nearest whole number.
-    let round = s.splat(12_582_912.0);
-    let n = s.sub(s.add(x, round), round);
-    let r = s.sub(x, n);
-    let mut p = s.splat(1.535_336_2e-4);
-    for c in [1.339_887_4e-3, 9.618_437e-3, 5.550_332_4e-2, 2.402_264_8e-1, 6.931_472e-1, 1.0] {
-        p = s.mul_add(p, r, s.splat(c));
-    }
-    s.mul(p, s.pow2(n))
 }
