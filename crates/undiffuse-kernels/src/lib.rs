@@ -1,5 +1,13 @@
-//! The CPU kernels of undiffuse: convolution, linear maps, group normalisation, attention and SiLU, forward and
-//! backward, on plain `f32` slices in NCHW order. No tensor library is known here.
+//! The CPU kernels of undiffuse: convolution with all that goes before and after it, normalisation, attention, linear
+//! maps, activations and the optimiser's step, forward and backward, on plain `f32` slices. No tensor library is known
+//! here.
+//!
+//! # Maps
+//!
+//! Feature maps lie as `[image][channels / 16][row][column][16]` ([`map`]): sixteen channels are the lanes of a vector.
+//! Nothing is transposed between operations, and what a network does to a map between two convolutions (normalise,
+//! modulate, activate; add a bias, a time embedding, a residual; join two maps; double the pixels) happens while the
+//! convolution reads and writes it anyway ([`conv2d::Input`], [`conv2d::Add`]).
 //!
 //! # The promise: the shape of one image fixes the order of every sum
 //!
@@ -16,10 +24,11 @@
 //! AVX2 and AVX-512 (and any other CPU with fused multiply-add that the portable code runs on) give equal bits too.
 //! Without fused multiply-add every product is rounded once more, and the last bits differ.
 //!
-//! # One layout
+//! # One layout of matrices
 //!
-//! Kernels work on `panel`s, columns of sixteen: `[columns / 16][rows][16]`. Weights, image patches, attention
-//! scores and products all take this one form, so two products (`gemm::nn` and `gemm::tn`) serve every operation.
+//! Kernels work on `panel`s, columns of sixteen: `[columns / 16][rows][16]`. A panel of a map is one already, with
+//! pixels for rows; weights, patches, attention scores and products take the same form, so two products (`gemm::nn` and
+//! `gemm::tn`) serve every operation.
 //!
 //! # Choosing the instructions
 //!
