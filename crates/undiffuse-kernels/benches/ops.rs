@@ -1,147 +1,175 @@
-//! Times every operation at the shapes of the reference network: `cargo bench -p undiffuse-kernels`.
+//! Every kernel at the shapes of the reference network: `cargo bench -p undiffuse-kernels`.
 //!
-//! Prints one line an operation: name, then milliseconds and GFLOP/s of the textbook arithmetic (Winograd does less of
-//! it), for the median and for the best run, then CPU time, which says most on a busy
-//! machine. `RAYON_NUM_THREADS` chooses the threads; an argument keeps only the names that contain it.
-//! `torch_ops.py` beside this file sets the same operations of PyTorch against it.
+//! Criterion measures; at the end a table gives GFLOP/s of the textbook arithmetic (Winograd does less of it, so it may
+//! pass 100 %) and the share of the fused multiply-add peak that was measured at the start. `RAYON_NUM_THREADS` chooses
+//! the threads; an argument keeps only the names that contain it.
 
-use std::time::{Duration, Instant};
+mod peak;
+
+use criterion::Criterion;
+use std::time::Duration;
+use undiffuse_kernels::activation::{self, Activation};
 use undiffuse_kernels::attention::{self, Attention};
-use undiffuse_kernels::conv2d::{self, Conv2d};
-use undiffuse_kernels::group_norm::{self, GroupNorm};
+use undiffuse_kernels::conv2d::{self, Add, Conv2d, Input};
 use undiffuse_kernels::linear::{self, Linear};
-use undiffuse_kernels::{silu, simd_level};
+use undiffuse_kernels::norm::{self, Norm};
+use undiffuse_kernels::optimizer::{self, AdamW};
+use undiffuse_kernels::{map, simd_level};
 
-/// Convolutions: batch, channels in and out, size, kernel, stride.
-const CONVOLUTIONS: [[usize; 6]; 16] = [
+/// Batch, channels in and out, size, kernel, stride.
+const CONVOLUTIONS: [[usize; 6]; 14] = [
     [32, 64, 64, 32, 3, 1],
     [32, 192, 64, 32, 3, 1],
     [32, 128, 128, 16, 3, 1],
     [32, 256, 128, 16, 3, 1],
     [32, 128, 128, 8, 3, 1],
-    [32, 256, 128, 8, 3, 1],
     [32, 64, 64, 28, 3, 1],
-    [32, 128, 128, 14, 3, 1],
     [32, 128, 128, 7, 3, 1],
+    [32, 128, 128, 16, 1, 1],
+    [32, 64, 64, 32, 3, 2],
     [32, 3, 64, 32, 3, 1],
     [32, 64, 3, 32, 3, 1],
-    [32, 64, 64, 32, 3, 2],
-    [32, 192, 64, 32, 1, 1],
     [1, 64, 64, 32, 3, 1],
     [1, 128, 128, 16, 3, 1],
     [1, 128, 128, 8, 3, 1],
 ];
-/// Batch, channels, size; 32 groups.
-const NORMS: [[usize; 3]; 3] = [[32, 64, 32], [32, 128, 16], [32, 128, 8]];
-/// Images × heads, length, dim.
-const ATTENTIONS: [[usize; 3]; 2] = [[128, 256, 32], [4, 256, 32]];
-/// Rows, inputs, outputs.
-const LINEARS: [[usize; 3]; 4] = [[8192, 128, 128], [1024, 1024, 1024], [32, 256, 256], [1, 256, 256]];
 
-struct Bench {
-    filter: String,
+/// Benchmarks, and what each computes.
+struct Ops {
+    criterion: Criterion,
+    done: Vec<(String, f64)>,
 }
 
-impl Bench {
-    /// Prints the median time of `f` over about half a second.
-    fn run(&self, name: &str, flops: f64, mut f: impl FnMut()) {
-        if !name.contains(&self.filter) {
-            return;
-        }
-        f();
-        let (begin, cpu, mut times) = (Instant::now(), cpu_seconds(), vec![]);
-        while times.len() < 5 || (begin.elapsed() < Duration::from_millis(500) && times.len() < 2000) {
-            let start = Instant::now();
-            f();
-            times.push(start.elapsed().as_secs_f64());
-        }
-        let cpu = (cpu_seconds() - cpu) / times.len() as f64;
-        times.sort_by(f64::total_cmp);
-        let [median, best] = [times[times.len() / 2], times[0]];
-        let rate = |seconds| flops / seconds / 1e9;
-        println!(
-            "{name}\t{:.4}\t{:.0}\t{:.4}\t{:.0}\t{:.4}",
-            median * 1e3,
-            rate(median),
-            best * 1e3,
-            rate(best),
-            cpu * 1e3
-        );
+impl Ops {
+    fn run(&mut self, name: &str, flops: f64, mut f: impl FnMut()) {
+        self.criterion.bench_function(name, |b| b.iter(&mut f));
+        self.done.push((name.to_owned(), flops));
     }
 }
 
-/// The time that all threads of this process have spent on a CPU, where Linux tells; else zero.
-fn cpu_seconds() -> f64 {
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
-    threads
-        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
-        .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
-        .sum::<f64>()
-        / 1e9
+/// Numbers in [-1, 1) without a pattern that a CPU could learn.
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
 }
 
-fn random(n: usize) -> Vec<f32> {
-    let mut state = 1u64;
-    (0..n)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect()
+fn convolutions(ops: &mut Ops) {
+    for [batch, c, o, size, k, stride] in CONVOLUTIONS {
+        let s = Conv2d {
+            batch,
+            c_in: [c, 0],
+            h: size,
+            w: size,
+            c_out: o,
+            kernel: (k, k),
+            stride,
+            pad: [k / 2; 4],
+            upsample: false,
+        };
+        let pixels = s.out_h() * s.out_w();
+        let [x, dy] = [(c, size * size), (o, pixels)].map(|(c, pixels)| numbers(map::len(batch, c, pixels)));
+        let [weight, bias, coefficients] = [o * c * k * k, o, batch * 2 * c.next_multiple_of(16)].map(numbers);
+        let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), weight.clone());
+        let plain = Input { maps: [&x, &[]], coefficients: None, activation: Activation::Identity };
+        let normed = Input { coefficients: Some(&coefficients), activation: Activation::Silu, ..plain };
+        let add = Add { bias: Some(&bias), ..Add::default() };
+        let flops = 2.0 * (batch * o * pixels * c * k * k) as f64;
+        let name = |what: &str| format!("conv {k}x{k} {c}to{o} at {size} stride {stride} batch {batch} {what}");
+        ops.run(&name("forward"), flops, || conv2d::forward(&s, &plain, &weight, &add, &mut y));
+        ops.run(&name("forward with norm and silu"), flops, || conv2d::forward(&s, &normed, &weight, &add, &mut y));
+        ops.run(&name("data"), flops, || conv2d::backward_data(&s, &dy, &weight, [&mut dx, &mut []]));
+        ops.run(&name("weight"), flops, || conv2d::backward_weight(&s, &normed, &dy, &mut dw, None));
+    }
+}
+
+fn norms(ops: &mut Ops) {
+    for [batch, channels, size] in [[32, 64, 32], [32, 128, 16], [32, 128, 8]] {
+        let pixels = size * size;
+        let s = Norm { batch, channels: [channels, 0], pixels, groups: 32, eps: 1e-5, activation: Activation::Silu };
+        let x = numbers(map::len(batch, channels, pixels));
+        let (gamma, beta) = (numbers(channels), numbers(channels));
+        let (mut statistics, mut coefficients) = (vec![0.0; s.statistics_len()], vec![0.0; s.coefficients_len()]);
+        let name = |what: &str| format!("norm {channels} at {size} batch {batch} {what}");
+        let of = |per_element: f64| per_element * x.len() as f64;
+        ops.run(&name("statistics"), of(4.0), || norm::statistics(&s, [&x, &[]], &mut statistics));
+        norm::coefficients(&s, &statistics, [&gamma, &beta], None, &mut coefficients);
+        let (mut d, mut dgamma, mut dbeta) = (x.clone(), gamma.clone(), beta.clone());
+        ops.run(&name("backward with silu"), of(30.0), || {
+            let gradients = norm::Gradients { affine: [&mut dgamma, &mut dbeta], scale_shift: None };
+            let kept = [&statistics[..], &coefficients];
+            norm::backward(&s, [&x, &[]], kept, [&gamma, &beta], None, [&mut d, &mut []], [None; 2], gradients);
+        });
+    }
+}
+
+fn attentions(ops: &mut Ops) {
+    for [batch, length] in [[32, 256], [32, 64], [1, 256]] {
+        let s = Attention { batch, heads: 4, length, dim: 32, scale: 0.2 };
+        let n = map::len(batch, 128, length);
+        let [q, k, v, d] = [0; 4].map(|_| numbers(n));
+        let [mut o, mut dq, mut dk, mut dv] = [0; 4].map(|_| vec![0.0; n]);
+        let flops = 4.0 * (batch * 4 * length * length * 32) as f64;
+        let name = |what: &str| format!("attention 4x{length}x32 batch {batch} {what}");
+        ops.run(&name("forward"), flops, || attention::forward(&s, [&q, &k, &v], &mut o));
+        let qkv = [&q[..], &k, &v];
+        ops.run(&name("backward"), 2.5 * flops, || attention::backward(&s, qkv, &d, [&mut dq, &mut dk, &mut dv]));
+    }
+}
+
+fn others(ops: &mut Ops) {
+    for [rows, c_in, c_out] in [[8192, 128, 128], [32, 256, 256], [1, 256, 256]] {
+        let s = Linear { rows, c_in, c_out };
+        let [x, weight, dy] = [rows * c_in, c_out * c_in, rows * c_out].map(numbers);
+        let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), weight.clone());
+        let flops = 2.0 * (rows * c_in * c_out) as f64;
+        let name = |what: &str| format!("linear {rows}x{c_in}to{c_out} {what}");
+        ops.run(&name("forward"), flops, || linear::forward(&s, &x, &weight, None, &mut y));
+        ops.run(&name("data"), flops, || linear::backward_data(&s, &dy, &weight, &mut dx));
+        ops.run(&name("weight"), flops, || linear::backward_weight(&s, &x, &dy, &mut dw, None));
+    }
+    let (x, mut y) = (numbers(1 << 20), vec![0.0; 1 << 20]);
+    for activation in [Activation::Silu, Activation::Gelu, Activation::Mish] {
+        let name = format!("{activation:?} of 1M numbers").to_lowercase();
+        ops.run(&name, 20.0 * x.len() as f64, || activation::forward(activation, &x, &mut y));
+    }
+    let h =
+        AdamW { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step: 9, gradient_scale: 1.0 };
+    let [mut p, mut m, mut v, mut average] = [0; 4].map(|_| numbers(6_470_000));
+    v.iter_mut().for_each(|v| *v = v.abs());
+    let g = numbers(p.len());
+    ops.run("adamw and one average of 6.47M parameters", 15.0 * g.len() as f64, || {
+        optimizer::step(&h, &mut p, &g, [&mut m, &mut v], vec![(&mut average, 0.001)])
+    });
+}
+
+/// The median nanoseconds that criterion wrote down.
+fn median(name: &str) -> Option<f64> {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "../../target".into());
+    let home = std::env::var("CRITERION_HOME").unwrap_or(format!("{target}/criterion"));
+    let file = std::fs::read_to_string(format!("{home}/{name}/new/estimates.json")).ok()?;
+    serde_json::from_str::<serde_json::Value>(&file).ok()?["median"]["point_estimate"].as_f64()
 }
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
-    let bench = Bench { filter };
-    println!("# level {:?}, {} threads", simd_level(), rayon::current_num_threads());
-    println!("# operation\tmedian ms\tGFLOP/s\tbest ms\tGFLOP/s\tCPU ms of all threads");
-    for [batch, c_in, c_out, size, kernel, stride] in CONVOLUTIONS {
-        let pad = [kernel / 2; 4];
-        let shape = Conv2d { batch, c_in, h: size, w: size, c_out, kernel: (kernel, kernel), stride, pad };
-        let x = random(batch * c_in * size * size);
-        let dy = random(batch * c_out * shape.out_h() * shape.out_w());
-        let (weight, bias) = (random(c_out * c_in * kernel * kernel), random(c_out));
-        let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), weight.clone(), bias.clone());
-        let flops = 2.0 * (dy.len() * c_in * kernel * kernel) as f64;
-        let name = |pass| format!("conv{kernel}x{kernel}/{stride} {c_in}-{c_out}@{size} b{batch} {pass}");
-        bench.run(&name("forward"), flops, || conv2d::forward(&shape, &x, &weight, Some(&bias), &mut y));
-        bench.run(&name("data"), flops, || conv2d::backward_data(&shape, &dy, &weight, &mut dx));
-        bench.run(&name("weight"), flops, || conv2d::backward_weight(&shape, &x, &dy, &mut dw, Some(&mut db)));
+    let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    let peak = peak::gflops(threads);
+    println!("{:?}, {threads} threads, fused multiply-add peak {peak:.0} GFLOP/s\n", simd_level());
+    let criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800))
+        .sample_size(10)
+        .configure_from_args();
+    let mut ops = Ops { criterion, done: vec![] };
+    convolutions(&mut ops);
+    norms(&mut ops);
+    attentions(&mut ops);
+    others(&mut ops);
+    ops.criterion.final_summary();
+    println!("{:<70} {:>9} {:>9} {:>6}", "", "ms", "GFLOP/s", "peak");
+    for (name, flops) in &ops.done {
+        if let Some(ns) = median(name) {
+            let rate = flops / ns;
+            println!("{name:<70} {:>9.3} {rate:>9.1} {:>5.0}%", ns / 1e6, 100.0 * rate / peak);
+        }
     }
-    for [batch, channels, size] in NORMS {
-        let shape = GroupNorm { batch, channels, pixels: size * size, groups: 32, eps: 1e-5, silu: true };
-        let (x, dy) = (random(batch * channels * size * size), random(batch * channels * size * size));
-        let (gamma, beta) = (random(channels), random(channels));
-        let (mut y, mut dx, mut dgamma, mut dbeta) = (x.clone(), x.clone(), gamma.clone(), beta.clone());
-        let name = |pass| format!("groupnorm+silu {channels}@{size} b{batch} {pass}");
-        bench.run(&name("forward"), 0.0, || group_norm::forward(&shape, &x, [&gamma, &beta], &mut y));
-        bench.run(&name("backward"), 0.0, || {
-            group_norm::backward(&shape, &x, [&gamma, &beta], &dy, &mut dx, [&mut dgamma, &mut dbeta]);
-        });
-    }
-    for [heads, length, dim] in ATTENTIONS {
-        let shape = Attention { heads, length, dim, scale: 1.0 / (dim as f32).sqrt() };
-        let [q, k, v, d_o] = [0; 4].map(|_| random(heads * length * dim));
-        let [mut o, mut dq, mut dk, mut dv] = [0; 4].map(|_| q.clone());
-        let flops = 4.0 * (heads * length * length * dim) as f64;
-        let name = |pass| format!("attention {heads}x{length}x{dim} {pass}");
-        bench.run(&name("forward"), flops, || attention::forward(&shape, [&q, &k, &v], &mut o));
-        bench.run(&name("backward"), 2.5 * flops, || {
-            attention::backward(&shape, [&q, &k, &v], &d_o, [&mut dq, &mut dk, &mut dv]);
-        });
-    }
-    for [rows, c_in, c_out] in LINEARS {
-        let shape = Linear { rows, c_in, c_out };
-        let (x, dy, weight, bias) = (random(rows * c_in), random(rows * c_out), random(c_in * c_out), random(c_out));
-        let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), weight.clone(), bias.clone());
-        let flops = 2.0 * (rows * c_in * c_out) as f64;
-        let name = |pass| format!("linear {rows}x{c_in}-{c_out} {pass}");
-        bench.run(&name("forward"), flops, || linear::forward(&shape, &x, &weight, Some(&bias), &mut y));
-        bench.run(&name("data"), flops, || linear::backward_data(&shape, &dy, &weight, &mut dx));
-        bench.run(&name("weight"), flops, || linear::backward_weight(&shape, &x, &dy, &mut dw, Some(&mut db)));
-    }
-    let x = random(32 * 64 * 1024);
-    let (mut y, mut dx) = (x.clone(), x.clone());
-    bench.run("silu 2097152 forward", 0.0, || silu::forward(&x, &mut y));
-    bench.run("silu 2097152 backward", 0.0, || silu::backward(&x, &y, &mut dx));
 }
