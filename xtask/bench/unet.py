@@ -1,7 +1,8 @@
 """Times a whole U-Net in PyTorch: unet.py CONFIG.json step|forward BATCH SECONDS MODE
 
-MODE is `eager`, `channels_last` or `compile` (torch.compile of the channels_last network). Prints one JSON line like
-`cargo bench -p undiffuse-nn --bench unet`. Denormal numbers are flushed; preload tcmalloc for PyTorch's best figures.
+MODE is `eager`, `channels_last` or `compile` (torch.compile of the channels_last network, weights frozen for `forward`). Prints
+one JSON line like `cargo bench -p undiffuse-nn --bench unet`, and `libraries_mb`, the resident size before the first run.
+Denormal numbers are flushed; preload tcmalloc for PyTorch's best figures.
 """
 
 import json
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+sys.modules["transformers"] = None  # where it is installed, diffusers imports it: memory that nothing here needs
 import torch
 from diffusers import UNet2DModel
 
@@ -23,11 +25,14 @@ x = torch.randn(batch, config["in_channels"], side, side)
 t = torch.arange(batch) * 997 % 1000
 if mode != "eager":
     model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
-network = torch.compile(model) if mode == "compile" else model
+network = model
+if mode == "compile":
+    torch._inductor.config.freezing = what == "forward"
+    network = torch.compile(model)
 
 if what == "step":
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, foreach=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
 
     def run():
         loss = torch.nn.functional.mse_loss(network(x, t).sample, x)
@@ -37,10 +42,15 @@ if what == "step":
 else:
     model.eval()
 
-    @torch.inference_mode()
+    @torch.no_grad() if mode == "compile" else torch.inference_mode()
     def run():
         network(x, t)
 
+def peak():
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+before = peak()
 run()
 run()
 times, begin = [], time.perf_counter()
@@ -48,5 +58,5 @@ while len(times) < 5 or time.perf_counter() - begin < seconds:
     start = time.perf_counter()
     run()
     times.append(1e3 * (time.perf_counter() - start))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"ms": round(sorted(times)[len(times) // 2], 3), "runs": len(times), "peak_mb": round(peak)}))
+ms = round(sorted(times)[len(times) // 2], 3)
+print(json.dumps({"ms": ms, "runs": len(times), "peak_mb": peak(), "libraries_mb": before}))
