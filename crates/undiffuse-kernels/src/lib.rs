@@ -43,6 +43,7 @@ mod blocks;
 pub mod conv2d;
 mod elementary;
 mod gemm;
+pub mod layer_norm;
 pub mod linear;
 pub mod map;
 pub mod norm;
@@ -50,6 +51,7 @@ pub mod optimizer;
 mod panel;
 mod scratch;
 mod simd;
+pub mod softmax;
 mod sums;
 
 pub use simd::{Level, simd_level};
