@@ -14,15 +14,8 @@ fn ten_steps_equal_the_formula() {
         let (mut m64, mut v64) = (vec![0f64; n], vec![0f64; n]);
         for t in 0..10 {
             let g = numbers(10 + t, n);
-            let h = AdamW {
-                lr: 1e-2,
-                beta1: 0.9,
-                beta2: 0.99,
-                eps: 1e-8,
-                weight_decay: 0.1,
-                step: t,
-                gradient_scale: 0.3,
-            };
+            let h =
+                AdamW { lr: 1e-2, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, step: t, gradient_scale: 0.3 };
             step(&h, &mut p, &g, [&mut m, &mut v], vec![(&mut fast, 0.5), (&mut slow, 0.01)]);
             let t = (t + 1) as i32;
             for i in 0..n {
@@ -35,7 +28,9 @@ fn ten_steps_equal_the_formula() {
                 slow64[i] += 0.01 * (p64[i] - slow64[i]);
             }
         }
-        for (got, expected, what) in [(p, p64, "p"), (m, m64, "m"), (v, v64, "v"), (fast, fast64, "fast"), (slow, slow64, "slow")] {
+        for (got, expected, what) in
+            [(p, p64, "p"), (m, m64, "m"), (v, v64, "v"), (fast, fast64, "fast"), (slow, slow64, "slow")]
+        {
             assert_close(&got, &expected, 1e-5, &format!("{what} of {n}"));
         }
     }

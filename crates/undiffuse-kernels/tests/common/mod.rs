@@ -1,6 +1,10 @@
 //! What the tests share: numbers to feed, and plain f64 arithmetic to compare with.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod conv;
+
+use undiffuse_kernels::activation::Activation;
+
 /// Numbers in `[-1, 1)` that differ for every `seed` (SplitMix64 (Steele et al. 2014)).
 pub fn numbers(seed: u64, n: usize) -> Vec<f32> {
     (0..n as u64)
@@ -105,4 +109,89 @@ pub fn from_map(map: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
     let mut planes = vec![f32::NAN; batch * channels * pixels];
     undiffuse_kernels::map::to_planes(map, channels, pixels, &mut planes);
     planes
+}
+
+/// Root mean square; 0 of nothing.
+pub fn rms(x: &[f64]) -> f64 {
+    (x.iter().map(|x| x * x).sum::<f64>() / x.len().max(1) as f64).sqrt()
+}
+
+/// Fails unless every error is at most `tolerance` times the larger of `scale` and the root mean square of the truth.
+/// `scale` is what sums of this kind come to: it keeps a truth that happens to cancel from asking for too much.
+#[track_caller]
+pub fn assert_within(got: &[f32], truth: &[f64], scale: f64, tolerance: f64, what: &str) {
+    assert_eq!(got.len(), truth.len(), "{what}");
+    let scale = rms(truth).max(scale);
+    for (i, (got, truth)) in got.iter().zip(truth).enumerate() {
+        let error = (f64::from(*got) - truth).abs();
+        let allowed = tolerance * scale;
+        assert!(error <= allowed, "{what}: {got} at {i}, {truth} is right; error {error:.1e}, {allowed:.0e} allowed");
+    }
+}
+
+/// The error function, by its power series and, beyond 3, its continued fraction.
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    let value = if a < 3.0 {
+        let (mut term, mut sum) = (a, a);
+        for n in 1..200 {
+            term *= -a * a / n as f64;
+            sum += term / (2 * n + 1) as f64;
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    } else {
+        let fraction = (1..60).rev().fold(a, |f, n| a + n as f64 / 2.0 / f);
+        1.0 - (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())
+    };
+    value.copysign(x)
+}
+
+/// All activations.
+pub const ACTIVATIONS: [Activation; 5] =
+    [Activation::Identity, Activation::Silu, Activation::Gelu, Activation::Relu, Activation::Mish];
+
+/// An activation by its formula.
+pub fn activated(activation: Activation, z: f64) -> f64 {
+    match activation {
+        Activation::Identity => z,
+        Activation::Silu => z / (1.0 + (-z).exp()),
+        Activation::Gelu => z * 0.5 * (1.0 + erf(z / std::f64::consts::SQRT_2)),
+        Activation::Relu => z.max(0.0),
+        Activation::Mish => z * z.exp().ln_1p().tanh(),
+    }
+}
+
+/// The slope of an activation, by central differences but at the kink.
+pub fn slope(activation: Activation, z: f64) -> f64 {
+    if activation == Activation::Relu {
+        return f64::from(u8::from(z > 0.0));
+    }
+    gradient(&[z], |z| activated(activation, z[0]))[0]
+}
+
+/// Maps of neighbouring channels from planes of them all, `[image][channel][pixel]`.
+pub fn to_maps(planes: &[f32], channels: [usize; 2], pixels: usize) -> [Vec<f32>; 2] {
+    let image = (channels[0] + channels[1]) * pixels;
+    let part = |from: usize, to: usize| -> Vec<f32> {
+        planes.chunks(image.max(1)).flat_map(|p| &p[from * pixels..to * pixels]).copied().collect()
+    };
+    let parts = [part(0, channels[0]), part(channels[0], channels[0] + channels[1])];
+    [to_map(&parts[0], channels[0], pixels), to_map(&parts[1], channels[1], pixels)]
+}
+
+/// The inverse of [`to_maps`]; the padding must be zero.
+pub fn from_maps(maps: &[Vec<f32>; 2], channels: [usize; 2], pixels: usize) -> Vec<f32> {
+    let [first, second] = [from_map(&maps[0], channels[0], pixels), from_map(&maps[1], channels[1], pixels)];
+    if channels[1] == 0 {
+        return first;
+    }
+    let images = first.chunks(channels[0] * pixels).zip(second.chunks(channels[1] * pixels));
+    images.flat_map(|(first, second)| [first, second].concat()).collect()
+}
+
+/// Vectors `[image][a, b][channel]`, padded to whole vectors of sixteen channels with zeros.
+pub fn pad_channels(rows: &[f32], channels: usize) -> Vec<f32> {
+    rows.chunks(channels.max(1))
+        .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, channels.next_multiple_of(16) - channels)))
+        .collect()
 }
