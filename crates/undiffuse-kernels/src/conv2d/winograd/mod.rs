@@ -71,7 +71,7 @@ pub(super) fn convolve(
     let (images, rows) = strip_size(grid, ins);
     let strips = shape.batch.div_ceil(images) * grid.down.div_ceil(rows);
     let of_task = panels_per_task(panels(outs), strips);
-    let pixels = (rows * SIDE >> usize::from(halved)) * map_w;
+    let pixels = ((rows * SIDE) >> usize::from(halved)) * map_w;
     let blocks = split(out, of_maps, map_pixels, Extent { images, panels: of_task, pixels });
     // What only one task needs, it transforms itself, a pair of panels at a time, and never leaves its cache.
     let shared = if strips > 1 { panels(outs).div_ceil(PAIR) } else { 0 };

@@ -21,7 +21,8 @@ pub(in super::super) fn backward_weight(shape: &Conv2d, x: &Source, dy: &Source,
     let c_in = shape.all_in();
     let rows = padded(c_in);
     let pair = PAIR * POINTS * rows;
-    let images = (CHUNK_TILES / grid.tiles()).max(1);
+    // At least two chunks, so that two threads need not both transform all inputs.
+    let images = (CHUNK_TILES / grid.tiles()).clamp(1, shape.batch.div_ceil(2));
     let chunks = shape.batch.div_ceil(images);
     let pairs = panels(shape.c_out).div_ceil(PAIR);
     let shares = rayon::current_num_threads().div_ceil(chunks);
