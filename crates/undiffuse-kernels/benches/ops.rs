@@ -131,8 +131,7 @@ fn others(ops: &mut Ops) {
         let name = format!("{activation:?} of 1M numbers").to_lowercase();
         ops.run(&name, 20.0 * x.len() as f64, || activation::forward(activation, &x, &mut y));
     }
-    let h =
-        AdamW { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step: 9, gradient_scale: 1.0 };
+    let h = AdamW { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step: 9, gradient_scale: 1.0 };
     let [mut p, mut m, mut v, mut average] = [0; 4].map(|_| numbers(6_470_000));
     v.iter_mut().for_each(|v| *v = v.abs());
     let g = numbers(p.len());

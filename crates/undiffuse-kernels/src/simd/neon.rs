@@ -81,7 +81,8 @@ impl Simd for Neon {
         for i in 0..4 {
             for j in 0..4 {
                 // SAFETY: NEON is part of the target.
-                let block = unsafe { transpose4([rows[4 * i][j], rows[4 * i + 1][j], rows[4 * i + 2][j], rows[4 * i + 3][j]]) };
+                let block =
+                    unsafe { transpose4([rows[4 * i][j], rows[4 * i + 1][j], rows[4 * i + 2][j], rows[4 * i + 3][j]]) };
                 for (k, row) in block.into_iter().enumerate() {
                     out[4 * j + k][i] = row;
                 }
@@ -101,10 +102,7 @@ unsafe fn transpose4(r: [float32x4_t; 4]) -> [float32x4_t; 4] {
     unsafe {
         let (a, b) = (vtrnq_f32(r[0], r[1]), vtrnq_f32(r[2], r[3]));
         let join = |low: float32x4_t, high: float32x4_t| {
-            (
-                vcombine_f32(vget_low_f32(low), vget_low_f32(high)),
-                vcombine_f32(vget_high_f32(low), vget_high_f32(high)),
-            )
+            (vcombine_f32(vget_low_f32(low), vget_low_f32(high)), vcombine_f32(vget_high_f32(low), vget_high_f32(high)))
         };
         let ((first, third), (second, fourth)) = (join(a.0, b.0), join(a.1, b.1));
         [first, second, third, fourth]

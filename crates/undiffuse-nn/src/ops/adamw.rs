@@ -53,7 +53,8 @@ fn on_cpu(
 ) -> Tensor<1> {
     let [mut p, g] = [p, g].map(primitive);
     let [mut m, mut v] = [&mut moments.0, &mut moments.1].map(|t| primitive(t.extract()));
-    let mut own: Vec<(FlexTensor, f64)> = averages.iter_mut().map(|(a, rate)| (primitive(a.extract()), *rate)).collect();
+    let mut own: Vec<(FlexTensor, f64)> =
+        averages.iter_mut().map(|(a, rate)| (primitive(a.extract()), *rate)).collect();
     let slices = own.iter_mut().map(|(a, rate)| (a.storage_mut::<f32>(), *rate)).collect();
     let [m_values, v_values] = [&mut m, &mut v].map(|t| t.storage_mut::<f32>());
     optimizer::step(h, p.storage_mut::<f32>(), cpu::values(&g), [m_values, v_values], slices);
