@@ -1,47 +1,47 @@
-//! Maps by the definition of their layout.
+//! Maps against their definition.
 
 mod common;
 
-use common::{numbers, unset};
-use undiffuse_kernels::map::{from_planes, len, to_planes};
+use common::*;
+use undiffuse_kernels::map;
 
+/// Planes are taken apart by the formula `map[n, c / 16, pixel, c % 16] = planes[n, c, pixel]`.
 #[test]
-fn channels_are_lanes_and_the_rest_is_zero() {
+fn channels_are_lanes() {
     for batch in [0, 1, 3] {
         for channels in [1, 3, 5, 15, 16, 17, 48, 130] {
-            for pixels in [1, 2, 3, 15, 16, 25, 33, 196, 1024] {
+            for pixels in [1, 2, 3, 15, 16, 17, 49, 256, 1089] {
                 let planes = numbers(1, batch * channels * pixels);
-                let vectors = channels.div_ceil(16);
-                let mut map = unset(len(batch, channels, pixels));
-                assert_eq!(map.len(), batch * vectors * pixels * 16);
-                from_planes(&planes, channels, pixels, &mut map);
-                for (i, x) in map.iter().enumerate() {
-                    let (lane, pixel) = (i % 16, i / 16 % pixels);
-                    let (panel, image) = (i / 16 / pixels % vectors, i / 16 / pixels / vectors);
-                    let channel = panel * 16 + lane;
-                    let expected =
-                        if channel < channels { planes[(image * channels + channel) * pixels + pixel] } else { 0.0 };
-                    assert_eq!(*x, expected, "{batch} × {channels} × {pixels}, image {image}, {channel}, {pixel}");
+                let mut lanes = vec![0.0; batch * channels.div_ceil(16) * pixels * 16];
+                assert_eq!(map::len(batch, channels, pixels), lanes.len());
+                for (i, x) in planes.iter().enumerate() {
+                    let (n, c, pixel) = (i / (channels * pixels), i / pixels % channels, i % pixels);
+                    lanes[((n * channels.div_ceil(16) + c / 16) * pixels + pixel) * 16 + c % 16] = *x;
                 }
+                let mut got = unset(lanes.len());
+                map::from_planes(&planes, channels, pixels, &mut got);
+                assert_eq!(got, lanes, "{batch} images of {channels} channels and {pixels} pixels");
                 let mut back = unset(planes.len());
-                to_planes(&map, channels, pixels, &mut back);
-                assert_eq!(back, planes, "{batch} × {channels} × {pixels}");
+                map::to_planes(&got, channels, pixels, &mut back);
+                assert_eq!(back, planes, "{batch} images of {channels} channels and {pixels} pixels");
             }
         }
     }
 }
 
 #[test]
-fn without_channels_or_pixels_nothing_is_written() {
-    for (channels, pixels) in [(0, 4), (3, 0)] {
-        assert_eq!(len(2, channels, pixels), 0);
-        from_planes(&[], channels, pixels, &mut []);
-        to_planes(&[], channels, pixels, &mut []);
-    }
+#[should_panic(expected = "map: length")]
+fn a_map_of_another_length_is_refused() {
+    map::from_planes(&[0.0; 12], 3, 4, &mut [0.0; 48]);
 }
 
 #[test]
-#[should_panic(expected = "planes: a whole number of images")]
-fn planes_of_a_part_of_an_image_are_refused() {
-    from_planes(&[0.0; 7], 2, 3, &mut [0.0; 48]);
+#[should_panic(expected = "whole number of images")]
+fn part_of_an_image_is_refused() {
+    map::from_planes(&[0.0; 13], 3, 4, &mut [0.0; 64]);
+}
+
+#[test]
+fn at_lower_levels() {
+    pass_at_lower_levels();
 }

@@ -90,21 +90,24 @@ impl Operands {
         Add { bias: self.bias.as_deref(), shift: self.shift.as_deref(), residual: self.residual_map.as_deref() }
     }
 
-    /// All passes by the kernels.
-    pub fn run(&self, shape: &Conv2d) -> Results<f32> {
+    /// All passes by the kernels: maps `y` and `dx`, and `sums` and `dw`.
+    pub fn run_on_maps(&self, shape: &Conv2d) -> (Vec<f32>, [Vec<f32>; 2], Vec<f32>, Vec<f32>) {
         let mut y = unset(self.dy_map.len());
         conv2d::forward(shape, &self.input(), &self.weight, &self.add(), &mut y);
-        let mut maps = [unset(self.maps[0].len()), unset(self.maps[1].len())];
-        let [first, second] = &mut maps;
+        let mut dx = [unset(self.maps[0].len()), unset(self.maps[1].len())];
+        let [first, second] = &mut dx;
         conv2d::backward_data(shape, &self.dy_map, &self.weight, [first, second]);
         let (mut dw, mut sums) = (unset(self.weight.len()), unset(shape.batch * shape.c_out));
         conv2d::backward_weight(shape, &self.input(), &self.dy_map, &mut dw, Some(&mut sums));
-        Results {
-            y: from_map(&y, shape.c_out, shape.out_h() * shape.out_w()),
-            dx: from_maps(&maps, shape.c_in, shape.h * shape.w),
-            dw,
-            sums,
-        }
+        (y, dx, sums, dw)
+    }
+
+    /// All passes by the kernels.
+    pub fn run(&self, shape: &Conv2d) -> Results<f32> {
+        let (y, dx, sums, dw) = self.run_on_maps(shape);
+        let (y, dx) =
+            (from_map(&y, shape.c_out, shape.out_h() * shape.out_w()), from_maps(&dx, shape.c_in, shape.h * shape.w));
+        Results { y, dx, dw, sums }
     }
 
     /// What is convolved, in planes of the size of the maps.
