@@ -1,7 +1,7 @@
 //! Elementwise non-linearities on vectors.
 
 use crate::blocks::{ELEMENTWISE, for_each};
-use crate::elementary::exp;
+use crate::elementary::{exp_neg, one_plus_exp_neg};
 use crate::panel::{load, store};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -24,8 +24,8 @@ pub enum Activation {
 /// Elements given to a thread at a time; without influence on the result.
 const CHUNK: usize = 1 << 14;
 
-/// `y = activation(x)`, elementwise. Errors: SiLU and Mish at most `4e-7` relative; GELU at most `4e-7` absolute where
-/// `|x| ≤ 2`, and relative to `|x|` beyond.
+/// `y = activation(x)`, elementwise. Largest errors, measured over `|x| ≤ 80` at every SIMD level: SiLU `2.4e-7` and
+/// Mish `3.5e-7` of the value, GELU `1.6e-7` of `max(|x|, 1)`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -36,7 +36,8 @@ pub fn forward(activation: Activation, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// `dx = dy · activation'(x)`, elementwise.
+/// `dx = dy · activation'(x)`, elementwise. Largest absolute errors of the slope, measured likewise: SiLU and Mish
+/// `2.4e-7`, GELU `3.7e-7`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -85,7 +86,7 @@ impl Kernel for Backward<'_> {
 pub(crate) fn value<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
     match activation {
         Activation::Identity => z,
-        Activation::Silu => s.div(z, s.add(s.splat(1.0), exp(s, s.sub(s.zero(), z)))),
+        Activation::Silu => s.div(z, one_plus_exp_neg(s, z)),
         // For z > 0 it is z − z (1 − Φ), for z < 0 it is z (1 − Φ(−z)).
         Activation::Gelu => s.neg_mul_add(magnitude(s, z), normal_tail(s, z), s.max(s.zero(), z)),
         Activation::Relu => s.max(s.zero(), z),
@@ -104,7 +105,7 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
         Activation::Identity => one,
         Activation::Silu => {
             // 1 − σ as e⁻ᶻ σ, which keeps its digits where σ is nearly 1.
-            let e = exp(s, s.sub(s.zero(), z));
+            let e = exp_neg(s, z);
             let sigma = s.div(one, s.add(one, e));
             s.mul(sigma, s.mul_add(z, s.mul(e, sigma), one))
         }
@@ -112,7 +113,7 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
             // Φ(z) + z φ(z), with Φ = ½ + sign (½ − tail).
             let half = s.splat(0.5);
             let cdf = s.mul_add(sign(s, z), s.sub(half, normal_tail(s, z)), half);
-            let density = s.mul(s.splat(0.398_942_3), exp(s, s.mul(s.mul(z, z), s.splat(-0.5))));
+            let density = s.mul(s.splat(0.398_942_3), exp_neg(s, s.mul(s.mul(z, z), s.splat(0.5))));
             s.mul_add(z, density, cdf)
         }
         Activation::Relu => s.max(s.zero(), sign(s, z)),
@@ -122,7 +123,7 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
             let inverse = s.div(one, s.add(n, s.splat(2.0)));
             let w = s.mul(n, inverse);
             let rest = s.mul(s.mul(s.splat(4.0), s.add(n, one)), s.mul(inverse, inverse));
-            let sigma = s.div(one, s.add(one, exp(s, s.sub(s.zero(), z))));
+            let sigma = s.div(one, one_plus_exp_neg(s, z));
             s.mul_add(s.mul(z, rest), sigma, w)
         }
     }
@@ -140,7 +141,8 @@ fn sign<S: Simd>(s: S, z: S::V) -> S::V {
     s.max(s.splat(-1.0), s.min(s.splat(1.0), s.mul(z, s.splat(1e30))))
 }
 
-/// `1 − Φ(|z|)` by [Abramowitz and Stegun 1964, 7.1.26], error at most `7.5e-8`.
+/// `1 − Φ(|z|)` by [Abramowitz and Stegun 1964, 7.1.26], whose own error is at most `7.5e-8`; rounding adds up to `3e-7`
+/// near 0, where [`value`] multiplies it by little.
 #[inline(always)]
 fn normal_tail<S: Simd>(s: S, z: S::V) -> S::V {
     let u = s.mul(magnitude(s, z), s.splat(std::f32::consts::FRAC_1_SQRT_2));
@@ -149,12 +151,12 @@ fn normal_tail<S: Simd>(s: S, z: S::V) -> S::V {
     for c in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
         p = s.mul_add(p, t, s.splat(c));
     }
-    s.mul(s.mul(s.mul(p, t), s.splat(0.5)), exp(s, s.neg_mul_add(u, u, s.zero())))
+    s.mul(s.mul(s.mul(p, t), s.splat(0.5)), exp_neg(s, s.mul(u, u)))
 }
 
 /// `e (e + 2)` with `e = eᶻ`: then `tanh(ln(1 + eᶻ))` is `n / (n + 2)`. Beyond 20 that is 1.
 #[inline(always)]
 fn mish_ratio<S: Simd>(s: S, z: S::V) -> S::V {
-    let e = exp(s, s.min(s.splat(20.0), z));
+    let e = exp_neg(s, s.max(s.splat(-20.0), s.sub(s.zero(), z)));
     s.mul(e, s.add(e, s.splat(2.0)))
 }

@@ -1,7 +1,7 @@
 //! The softmax of rows, forward and backward.
 
 use crate::blocks::{ELEMENTWISE, for_each};
-use crate::elementary::exp;
+use crate::elementary::exp_neg;
 use crate::panel::{load, store};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -68,7 +68,7 @@ impl Kernel for Forward<'_> {
                     None => s.load_or(x, f32::NEG_INFINITY),
                 };
                 // What is beyond the row, and what is below e⁻⁸⁷, adds less than the last digit.
-                let e = exp(s, s.sub(x, largest));
+                let e = exp_neg(s, s.sub(largest, x));
                 store(s, e, y);
                 sum = s.add(sum, load(s, y));
             }

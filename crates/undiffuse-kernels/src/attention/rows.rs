@@ -2,7 +2,7 @@
 //!
 //! Scores are in units of `ln 2`: a probability is `2^(score − largest)`, divided by the sum of its row.
 
-use crate::simd::{LANES, Lanes, Simd};
+use crate::simd::{LANES, Lanes, POW2, Simd};
 
 /// Queries at a time. The order of sums over queries does not depend on it.
 pub(super) const BLOCK: usize = 3 * LANES;
@@ -159,15 +159,13 @@ fn power_of_two<S: Simd>(s: S, x: S::V) -> S::V {
     // Nothing below is left beside a sum of at least 1; stopping there also keeps the products that follow away from
     // denormal numbers, which are slow. As the second argument of `max`, a NaN passes through.
     let x = s.max(s.splat(-87.0), x);
-    // Adding 1.5 · 2²³ leaves no bits for a fraction: rounding to the nearest whole number.
-    let round = s.splat(12_582_912.0);
-    let n = s.sub(s.add(x, round), round);
-    let r = s.sub(x, n);
+    let rounded = s.add(x, s.splat(POW2));
+    let r = s.sub(x, s.sub(rounded, s.splat(POW2)));
     let mut p = s.splat(1.535_336_2e-4);
     for c in [1.339_887_4e-3, 9.618_437e-3, 5.550_332_4e-2, 2.402_264_8e-1, 6.931_472e-1, 1.0] {
         p = s.mul_add(p, r, s.splat(c));
     }
-    s.mul(p, s.pow2(n))
+    s.mul(p, s.pow2(rounded))
 }
 
 #[cfg(test)]

@@ -20,6 +20,10 @@ pub(crate) use lanes::{CacheLine, Lanes, lanes, lanes_mut};
 /// The number of lanes of a vector, at every level.
 pub(crate) const LANES: usize = 16;
 
+/// `1.5 · 2²³ + 127`. Added to `x`, it leaves no bits for a fraction: `x` is rounded to a whole number `n`, and the low
+/// bits of the sum are `n + 127`, the exponent of `2ⁿ`.
+pub(crate) const POW2: f32 = 12_583_039.0;
+
 /// The vector instructions of one level.
 ///
 /// A value of an implementing type proves that the CPU has them, which is what makes the methods safe.
@@ -55,8 +59,8 @@ pub(crate) trait Simd: Copy {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `c − a · b`, rounded once where the CPU can.
     fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `2ⁿ` for whole `n` in `−126..=127`; other values give unspecified numbers.
-    fn pow2(self, n: Self::V) -> Self::V;
+    /// `2ⁿ`, when `rounded` is `n +` [`POW2`] for a whole `n` in `−126..=127`; other values give unspecified numbers.
+    fn pow2(self, rounded: Self::V) -> Self::V;
     /// Turns rows into columns.
     fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES];
 

@@ -72,7 +72,7 @@ impl Simd for Neon {
         min(a, b) = vbslq_f32(vcltq_f32(a, b), a, b);
         mul_add(a, b, c) = vfmaq_f32(c, a, b);
         neg_mul_add(a, b, c) = vfmsq_f32(c, a, b);
-        pow2(n) = vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127))));
+        pow2(rounded) = vreinterpretq_f32_s32(vshlq_n_s32::<23>(vreinterpretq_s32_f32(rounded)));
     }
 
     #[inline(always)]

@@ -63,7 +63,7 @@ impl Simd for Portable {
         min(a, b) = if a < b { a } else { b };
         mul_add(a, b, c) = fused(a, b, c);
         neg_mul_add(a, b, c) = fused(-a, b, c);
-        pow2(n) = f32::from_bits(((n as i32 + 127) as u32) << 23);
+        pow2(rounded) = f32::from_bits(rounded.to_bits() << 23);
     }
 
     #[inline(always)]

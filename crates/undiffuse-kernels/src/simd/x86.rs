@@ -118,12 +118,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn pow2(self, n: Self::V) -> Self::V {
+    fn pow2(self, rounded: Self::V) -> Self::V {
         // SAFETY: `self` proves AVX-512F.
-        unsafe {
-            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
-        }
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(rounded))) }
     }
 
     #[inline(always)]
@@ -267,15 +264,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn pow2(self, n: Self::V) -> Self::V {
+    fn pow2(self, rounded: Self::V) -> Self::V {
         // SAFETY: `self` proves AVX2.
         unsafe {
-            let mut out = n;
-            for (out, n) in out.iter_mut().zip(n) {
-                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-                *out = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent));
-            }
-            out
+            let [a, b] = [_mm256_castps_si256(rounded[0]), _mm256_castps_si256(rounded[1])];
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<23>(a)), _mm256_castsi256_ps(_mm256_slli_epi32::<23>(b))]
         }
     }
 
