@@ -30,8 +30,10 @@ fn check(what: &str, run: impl Fn(usize, usize) -> (Vec<Vec<f32>>, Vec<f32>) + S
         assert!(bits(&sums_again) == bits(&sums), "{what}: sums differ on {threads} threads");
     }
     for (first, batch) in [(0, 1), (5, 1), (31, 1), (0, 7), (11, 7), (30, 2)] {
+        let (_, sums) = on_threads(1, || run(first, batch));
         for threads in [1, 2, 7] {
-            let (part, _) = on_threads(threads, || run(first, batch));
+            let (part, sums_again) = on_threads(threads, || run(first, batch));
+            assert!(bits(&sums_again) == bits(&sums), "{what}: sums of a batch of {batch} differ on {threads} threads");
             for (i, (part, whole)) in part.iter().zip(&whole).enumerate() {
                 let same = bits(part) == bits(images(whole, first, batch));
                 assert!(same, "{what}: output {i} of images {first}.. of a batch of {batch} on {threads} threads");
