@@ -7,7 +7,7 @@
 mod peak;
 
 use criterion::Criterion;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use undiffuse_kernels::activation::{self, Activation};
 use undiffuse_kernels::attention::{self, Attention};
 use undiffuse_kernels::conv2d::{self, Add, Conv2d, Input};
@@ -42,6 +42,7 @@ struct Ops {
 
 impl Ops {
     fn run(&mut self, name: &str, flops: f64, mut f: impl FnMut()) {
+        assert!(name.len() <= 64, "criterion cuts the folder of `{name}` at 64 characters");
         self.criterion.bench_function(name, |b| b.iter(&mut f));
         self.done.push((name.to_owned(), flops));
     }
@@ -75,7 +76,7 @@ fn convolutions(ops: &mut Ops) {
         let flops = 2.0 * (batch * o * pixels * c * k * k) as f64;
         let name = |what: &str| format!("conv {k}x{k} {c}to{o} at {size} stride {stride} batch {batch} {what}");
         ops.run(&name("forward"), flops, || conv2d::forward(&s, &plain, &weight, &add, &mut y));
-        ops.run(&name("forward with norm and silu"), flops, || conv2d::forward(&s, &normed, &weight, &add, &mut y));
+        ops.run(&name("forward normed"), flops, || conv2d::forward(&s, &normed, &weight, &add, &mut y));
         ops.run(&name("data"), flops, || conv2d::backward_data(&s, &dy, &weight, [&mut dx, &mut []]));
         ops.run(&name("weight"), flops, || conv2d::backward_weight(&s, &normed, &dy, &mut dw, None));
     }
@@ -140,18 +141,20 @@ fn others(ops: &mut Ops) {
     });
 }
 
-/// The median nanoseconds that criterion wrote down.
-fn median(name: &str) -> Option<f64> {
+/// The median nanoseconds that criterion wrote down since `begin`; none if the command line left `name` out.
+fn median(name: &str, begin: SystemTime) -> Option<f64> {
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "../../target".into());
     let home = std::env::var("CRITERION_HOME").unwrap_or(format!("{target}/criterion"));
-    let file = std::fs::read_to_string(format!("{home}/{name}/new/estimates.json")).ok()?;
+    let path = format!("{home}/{name}/new/estimates.json");
+    let written = std::fs::metadata(&path).and_then(|file| file.modified()).ok()?;
+    let file = std::fs::read_to_string(path).ok().filter(|_| written >= begin)?;
     serde_json::from_str::<serde_json::Value>(&file).ok()?["median"]["point_estimate"].as_f64()
 }
 
 fn main() {
     let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
-    let peak = peak::gflops(threads);
+    let (begin, peak) = (SystemTime::now(), peak::gflops(threads));
     println!("{:?}, {threads} threads, fused multiply-add peak {peak:.0} GFLOP/s\n", simd_level());
     let criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(200))
@@ -164,11 +167,11 @@ fn main() {
     attentions(&mut ops);
     others(&mut ops);
     ops.criterion.final_summary();
-    println!("{:<70} {:>9} {:>9} {:>6}", "", "ms", "GFLOP/s", "peak");
+    println!("{:<60} {:>9} {:>9} {:>6}", "", "ms", "GFLOP/s", "peak");
     for (name, flops) in &ops.done {
-        if let Some(ns) = median(name) {
+        if let Some(ns) = median(name, begin) {
             let rate = flops / ns;
-            println!("{name:<70} {:>9.3} {rate:>9.1} {:>5.0}%", ns / 1e6, 100.0 * rate / peak);
+            println!("{name:<60} {:>9.3} {rate:>9.1} {:>5.0}%", ns / 1e6, 100.0 * rate / peak);
         }
     }
 }
