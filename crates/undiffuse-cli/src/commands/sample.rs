@@ -249,7 +249,8 @@ impl Job {
             fs::write(path, weights::to_bytes(&[tensor], &[]))
                 .with_context(|| format!("cannot write `{}`", path.display()))?;
         }
-        println!("{} pictures in {}, all of them in {}", self.n, out.display(), sheet.display());
+        let pictures = if self.n == 1 { "picture" } else { "pictures" };
+        println!("{} {pictures} in {}, all of them in {}", self.n, out.display(), sheet.display());
         Ok(ExitCode::SUCCESS)
     }
 
