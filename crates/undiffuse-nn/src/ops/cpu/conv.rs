@@ -39,6 +39,12 @@ fn shape(x: &FlexTensor, spec: &ConvSpec) -> Conv2d {
     Conv2d { batch, c_in, h, w, c_out, kernel, stride, pad, upsample }
 }
 
+/// What is convolved: the maps, normalised as was prepared.
+fn input<'a>(maps: [&'a [f32]; 2], spec: &ConvSpec, prepared: Option<&'a Prepared>) -> Input<'a> {
+    let activation = spec.norm.map_or_else(Default::default, |n| n.activation);
+    Input { maps, coefficients: prepared.map(Prepared::coefficients), activation }
+}
+
 /// `y`, and the normalisation that preceded it.
 pub fn forward(operands: [FlexTensor; OPERANDS], spec: ConvSpec) -> (FlexTensor, Option<Prepared>) {
     let [x, beside, gamma, beta, modulation, weight, bias, shift, residual] = operands.map(|t| t.to_contiguous());
@@ -48,11 +54,7 @@ pub fn forward(operands: [FlexTensor; OPERANDS], spec: ConvSpec) -> (FlexTensor,
         let shape = norm.shape(s.batch, s.c_in, s.h * s.w);
         norm::prepare(&shape, maps, [values(&gamma), values(&beta)], present(&modulation))
     });
-    let input = Input {
-        maps,
-        coefficients: prepared.as_ref().map(|p| p.coefficients()),
-        activation: spec.norm.map_or_else(Default::default, |n| n.activation),
-    };
+    let input = input(maps, &spec, prepared.as_ref());
     let add = Add { bias: present(&bias), shift: present(&shift), residual: present(&residual) };
     let y = new([s.batch, s.c_out.div_ceil(LANES), s.out_h(), s.out_w(), LANES], |y| {
         conv2d::forward(&s, &input, values(&weight), &add, y)
@@ -91,11 +93,7 @@ impl Backward<Flex, OPERANDS> for ConvBackward {
         let [x, beside, gamma, beta, modulation, weight] = kept(checkpointer, ids);
         let s = shape(&x, &spec);
         let maps = [values(&x), values(&beside)];
-        let input = Input {
-            maps,
-            coefficients: prepared.as_ref().map(|p| p.coefficients()),
-            activation: spec.norm.map_or_else(Default::default, |n| n.activation),
-        };
+        let input = input(maps, &spec, prepared.as_ref());
         if weight_node.is_some() || bias_node.is_some() || shift_node.is_some() {
             let mut sums = vec![0f32; s.batch * s.c_out];
             let dw = new_like(&weight, |dw| conv2d::backward_weight(&s, &input, values(&dy), dw, Some(&mut sums)));
