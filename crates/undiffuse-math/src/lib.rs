@@ -104,6 +104,7 @@ pub mod schedule;
 pub mod solver;
 pub mod spacing;
 pub mod timing;
+pub mod variance;
 pub mod weighting;
 
 /// What most programs use.

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Images, sample};
+use common::recipes::{Images, sample};
 use serde_json::{Value, json};
 use undiffuse_math::{diffusers::Recipe, prelude::*};
 
@@ -52,7 +52,7 @@ fn full_loop(recipe: &Recipe) -> Vec<f64> {
     let plan = recipe.plan(STEPS).unwrap();
     let mut start = ramp();
     start.x.iter_mut().for_each(|x| *x *= plan.start);
-    sample(recipe, &plan, start, |x, told, _| toy(x, told), |_| None).pop().unwrap()
+    sample(recipe, &plan, start, |x, told, _| toy(x, told), |_| unreachable!("no noise")).pop().unwrap()
 }
 
 /// A loop that starts at step `from` with the ramp, noised by the reversed ramp.
@@ -62,7 +62,7 @@ fn noised_loop(recipe: &Recipe, from: usize) -> Vec<f64> {
     let plan = grid.plan(&*recipe.solver);
     let at = plan.rows[0].level;
     let start = images(|k| (at.alpha * k as f64 + at.sigma * (767 - k) as f64) / 768.0);
-    sample(recipe, &plan, start, |x, told, _| toy(x, told), |_| None).pop().unwrap()
+    sample(recipe, &plan, start, |x, told, _| toy(x, told), |_| unreachable!("no noise")).pop().unwrap()
 }
 
 #[test]

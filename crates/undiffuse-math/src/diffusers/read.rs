@@ -6,6 +6,7 @@ use crate::{
     registry::KindError,
     schedule::{Edm, Flow, ScheduleKind, Ve},
     solver::{Correction, Ddim, Ddpm, Dpmpp2m, Dpmpp2mSde, Euler, EulerAncestral, Heun, Plms, SolverKind, Variance},
+    variance::Learned,
     spacing::{Exponential, Karras, Last, Leading, Linspace, Round, SpacingKind, Trailing},
 };
 use serde_json::{Value, json};
@@ -87,13 +88,17 @@ impl Recipe {
 }
 
 fn ddpm(fields: &Fields) -> Result<Recipe, ReadError> {
-    let variance = [
-        ("fixed_small", Variance::FixedSmall),
-        ("fixed_small_log", Variance::FixedSmall),
-        ("fixed_large", Variance::FixedLarge),
+    let variances = [
+        ("fixed_small", (Variance::FixedSmall, None)),
+        ("fixed_small_log", (Variance::FixedSmall, None)),
+        ("fixed_large", (Variance::FixedLarge, None)),
+        ("learned", (Variance::FixedSmall, Some(Learned::Direct))),
+        ("learned_range", (Variance::FixedSmall, Some(Learned::Range))),
     ];
-    let solver = Ddpm { variance: fields.choice("variance_type", &variance)? };
+    let (variance, learned_variance) = fields.choice("variance_type", &variances)?;
+    let solver = Ddpm { variance };
     let mut recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, solver);
+    recipe.learned_variance = learned_variance;
     recipe.clip = clip(fields)?;
     Ok(recipe)
 }
@@ -200,12 +205,16 @@ fn edm(fields: &Fields, solver: SolverKind) -> Result<Recipe, ReadError> {
 }
 
 fn score_sde_ve(fields: &Fields) -> Result<Recipe, ReadError> {
-    let schedule = Ve { sigma_min: fields.number("sigma_min")?, sigma_max: fields.number("sigma_max")? };
+    let (sigma_min, sigma_max) = (fields.number("sigma_min")?, fields.number("sigma_max")?);
+    let schedule = Ve { sigma_min, sigma_max };
+    let cleanest_told = sigma_min * (sigma_max / sigma_min).powf(fields.number("sampling_eps")?);
+    let told_at = Exponential { sigma_min: Some(cleanest_told), sigma_max: Some(sigma_max), round: Round::None };
     let solver = Ddpm { variance: Variance::FixedLarge };
     let (steps, snr) = (fields.count("correct_steps")?, fields.number("snr")?);
     checked(
         fields,
         Recipe {
+            told_at: Some(told_at.into()),
             start: Start::Noise,
             corrector: (steps > 0).then_some(Corrector { steps, snr }),
             pixels: (0.0, 1.0),
@@ -347,7 +356,9 @@ fn checked(fields: &Fields, recipe: Recipe) -> Result<Recipe, ReadError> {
     };
     part("schedule", recipe.schedule.tag(), recipe.schedule.check())?;
     part("parameterization", recipe.parameterization.tag(), recipe.parameterization.check())?;
-    part("spacing", recipe.spacing.tag(), recipe.spacing.check())?;
+    for spacing in [Some(&recipe.spacing), recipe.told_at.as_ref()].into_iter().flatten() {
+        part("spacing", spacing.tag(), spacing.check())?;
+    }
     Ok(recipe)
 }
 

@@ -6,6 +6,7 @@ use crate::{
     schedule::ScheduleKind,
     solver::SolverKind,
     spacing::{Grid, GridError, Last, SpacingKind},
+    variance::Learned,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +26,14 @@ pub struct Recipe {
     /// Where given, `sigma_min` and `sigma_max` of a spacing along sigma are the ends of this one: Euler and Heun
     /// respace the sigmas of their timesteps.
     pub ends: Option<SpacingKind>,
+    /// Where given, the network is told the times of this one, while the steps go by the levels of the other: the
+    /// samplers of score SDEs stop at a time just above 0 for the network alone [Song21, Appendix C].
+    pub told_at: Option<SpacingKind>,
     /// How steps are taken.
     pub solver: SolverKind,
+    /// Where given, the network answers twice the channels. The second half is for [`Ddpm`](crate::solver::Ddpm): it
+    /// says the variance of the noise in place of the plan's, whose means stay; other solvers leave it unread.
+    pub learned_variance: Option<Learned>,
     /// Where sampling ends.
     pub last: Last,
     /// How strong the initial noise is.
@@ -101,7 +108,9 @@ impl Recipe {
             parameterization: parameterization.into(),
             spacing: spacing.into(),
             ends: None,
+            told_at: None,
             solver: solver.into(),
+            learned_variance: None,
             last: Last::Clean,
             start: Start::Marginal,
             clip: Clip::None,
@@ -122,7 +131,7 @@ impl Recipe {
     /// The same model at other times.
     #[must_use]
     pub fn with_spacing(self, spacing: impl Into<SpacingKind>) -> Self {
-        Self { spacing: spacing.into(), ends: None, stride: false, ..self }
+        Self { spacing: spacing.into(), ends: None, told_at: None, stride: false, ..self }
     }
 
     /// The levels that are visited in `steps` steps.
@@ -142,7 +151,12 @@ impl Recipe {
                 _ => {}
             }
         }
-        Grid::new(&*self.schedule, &*spacing, steps, self.last)
+        let mut grid = Grid::new(&*self.schedule, &*spacing, steps, self.last)?;
+        if let Some(told_at) = &self.told_at {
+            let told = told_at.times(&*self.schedule, steps);
+            grid.points.iter_mut().zip(told).for_each(|(point, time)| point.time = time);
+        }
+        Ok(grid)
     }
 
     /// The plan for `steps` steps.
