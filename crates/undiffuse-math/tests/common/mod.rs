@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod recipes;
+pub mod torch;
 
 use undiffuse_math::prelude::*;
 
