@@ -71,14 +71,14 @@ def answer(scheduler, x, told):
     match scheduler.config.get("variance_type"):
         case "learned":
             return torch.cat([mean, 0.01 * torch.exp(variance)], dim=1)
-        case "learned_range":
+        case "learned_range" if isinstance(scheduler, diffusers.DDPMScheduler):
             return torch.cat([mean, variance], dim=1)
         case _:
             return mean
 
 
 def numbers(tensor):
-    return [float(f"{v:.12g}") for v in tensor.flatten().tolist()]
+    return [float(f"{v:.10g}") for v in tensor.flatten().tolist()]
 
 
 class Noise:
@@ -101,7 +101,8 @@ def walk(name, options, steps, arguments):
     if hasattr(scheduler, "set_begin_index"):
         # Otherwise a scheduler whose rounded timesteps begin with a pair of equal ones skips the first.
         scheduler.set_begin_index(0)
-    spread = float(getattr(scheduler, "init_noise_sigma", 1.0))
+    # Inversion begins with a picture, whose values lie in [-1, 1].
+    spread = 0.6 if name == "DDIMInverseScheduler" else float(getattr(scheduler, "init_noise_sigma", 1.0))
     x = START * spread
     told, rows, draws = [], [], []
     for x in (score_walk if name == "ScoreSdeVeScheduler" else plain_walk)(scheduler, x, told, arguments):
