@@ -33,12 +33,7 @@ const CLASSES: &[(&str, &str, Loop, usize)] = &[
     ("DDIM", r#""clip_sample": true"#, Loop::Plain, 10),
     ("EulerDiscrete", r#""num_train_timesteps": 1100"#, Loop::Replaced, 10),
     ("EulerAncestralDiscrete", r#""num_train_timesteps": 1100"#, Loop::Replaced, 10),
-    (
-        "HeunDiscrete",
-        r#""num_train_timesteps": 1100, "beta_start": 0.0001, "beta_end": 0.02"#,
-        Loop::Replaced,
-        10,
-    ),
+    ("HeunDiscrete", r#""num_train_timesteps": 1100, "beta_start": 0.0001, "beta_end": 0.02"#, Loop::Replaced, 10),
     ("DPMSolverMultistep", r#""lower_order_final": false, "final_sigmas_type": "sigma_min""#, Loop::Plain, 10),
     ("EDMEuler", r#""num_train_timesteps": 256"#, Loop::Scaled, 10),
     ("EDMDPMSolverMultistep", r#""lower_order_final": false, "final_sigmas_type": "sigma_min""#, Loop::Plain, 10),
@@ -95,7 +90,8 @@ fn published_sums_are_reproduced() {
     for &(class, fields, from, sum, mean) in PUBLISHED {
         let &(_, shared, kind, steps) = CLASSES.iter().find(|known| known.0 == class).unwrap();
         let name = format!(r#""_class_name": "{class}Scheduler""#);
-        let fields: Vec<&str> = [&name, shared].into_iter().chain(fields.iter().copied()).filter(|f| !f.is_empty()).collect();
+        let fields: Vec<&str> =
+            [&name, shared].into_iter().chain(fields.iter().copied()).filter(|f| !f.is_empty()).collect();
         let config: Value = serde_json::from_str(&format!("{{{}}}", fields.join(","))).unwrap();
         let recipe = Recipe::from_value(&config).unwrap();
         let made = run(&recipe, kind, steps, from);

@@ -1,14 +1,18 @@
-//! The scheduler classes of diffusers 0.42 and what their constructors assume when a config is silent.
+//! The scheduler classes of diffusers 0.42, what their constructors assume when a config is silent, and how they are
+//! read.
 
-/// A class, and its fields with their defaults as JSON.
+use super::{ReadError, Recipe, fields::Fields, schedulers as read};
+
+/// A class: its fields with their defaults as JSON, later ones overriding earlier ones, and its reader.
 pub(super) struct Class {
     pub name: &'static str,
     pub defaults: &'static [&'static str],
+    pub read: fn(&Fields) -> Result<Recipe, ReadError>,
 }
 
 /// The names of the classes that can be read.
-pub const CLASSES: [&str; 11] = {
-    let mut names = [""; 11];
+pub const CLASSES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
     let mut i = 0;
     while i < names.len() {
         names[i] = TABLE[i].name;
@@ -30,16 +34,21 @@ const MULTISTEP: &str = r#"{"solver_order":2,"algorithm_type":"dpmsolver++","sol
 const EDM: &str = r#"{"sigma_min":0.002,"sigma_max":80.0,"sigma_data":0.5,"sigma_schedule":"karras","num_train_timesteps":1000,
     "prediction_type":"epsilon","rho":7.0}"#;
 
-/// Later entries of a class override earlier ones.
 pub(super) const TABLE: [Class; 11] = [
     Class {
         name: "DDPMScheduler",
         defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"variance_type":"fixed_small"}"#],
+        read: read::ddpm,
     },
-    Class { name: "DDIMScheduler", defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"set_alpha_to_one":true}"#] },
+    Class {
+        name: "DDIMScheduler",
+        defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"set_alpha_to_one":true}"#],
+        read: read::ddim,
+    },
     Class {
         name: "PNDMScheduler",
         defaults: &[BETAS, r#"{"skip_prk_steps":false,"set_alpha_to_one":false,"timestep_spacing":"leading"}"#],
+        read: read::pndm,
     },
     Class {
         name: "EulerDiscreteScheduler",
@@ -51,8 +60,13 @@ pub(super) const TABLE: [Class; 11] = [
             ZERO_SNR,
             r#"{"interpolation_type":"linear","sigma_min":null,"sigma_max":null,"timestep_type":"discrete"}"#,
         ],
+        read: read::euler,
     },
-    Class { name: "EulerAncestralDiscreteScheduler", defaults: &[BETAS, LINSPACE, ZERO_SNR] },
+    Class {
+        name: "EulerAncestralDiscreteScheduler",
+        defaults: &[BETAS, LINSPACE, ZERO_SNR],
+        read: read::euler_ancestral,
+    },
     Class {
         name: "HeunDiscreteScheduler",
         defaults: &[
@@ -61,6 +75,7 @@ pub(super) const TABLE: [Class; 11] = [
             LINSPACE,
             r#"{"beta_start":0.00085,"beta_end":0.012,"clip_sample":false,"clip_sample_range":1.0}"#,
         ],
+        read: read::heun,
     },
     Class {
         name: "DPMSolverMultistepScheduler",
@@ -75,13 +90,19 @@ pub(super) const TABLE: [Class; 11] = [
             r#"{"use_lu_lambdas":false,"use_flow_sigmas":false,"flow_shift":1.0,"lambda_min_clipped":"-Infinity",
                 "variance_type":null,"use_dynamic_shifting":false,"time_shift_type":"exponential"}"#,
         ],
+        read: read::dpm_solver,
     },
-    Class { name: "EDMEulerScheduler", defaults: &[EDM, LAST] },
-    Class { name: "EDMDPMSolverMultistepScheduler", defaults: &[EDM, LAST, THRESHOLD, MULTISTEP] },
+    Class { name: "EDMEulerScheduler", defaults: &[EDM, LAST], read: read::edm_euler },
+    Class {
+        name: "EDMDPMSolverMultistepScheduler",
+        defaults: &[EDM, LAST, THRESHOLD, MULTISTEP],
+        read: read::edm_dpm_solver,
+    },
     Class {
         name: "ScoreSdeVeScheduler",
         defaults: &[r#"{"num_train_timesteps":2000,"snr":0.15,"sigma_min":0.01,"sigma_max":1348.0,"sampling_eps":1e-5,
             "correct_steps":1}"#],
+        read: read::score_sde_ve,
     },
     Class {
         name: "FlowMatchEulerDiscreteScheduler",
@@ -91,5 +112,6 @@ pub(super) const TABLE: [Class; 11] = [
             "use_karras_sigmas":false,"use_exponential_sigmas":false,"use_beta_sigmas":false,
             "time_shift_type":"exponential","stochastic_sampling":false}"#,
         ],
+        read: read::flow_match,
     },
 ];

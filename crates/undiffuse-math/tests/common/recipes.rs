@@ -85,9 +85,7 @@ pub fn sample(
             }),
             _ => noise(i),
         });
-        walk.step(denoised, fresh, |terms| {
-            (0..size).map(|k| terms.iter().map(|(c, x)| c * x[k]).sum()).collect()
-        });
+        walk.step(denoised, fresh, |terms| (0..size).map(|k| terms.iter().map(|(c, x)| c * x[k]).sum()).collect());
         made.push(walk.x().clone());
     }
     made

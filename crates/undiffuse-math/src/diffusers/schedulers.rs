@@ -1,0 +1,198 @@
+//! Each class, read.
+
+use super::{
+    Corrector, ReadError, Recipe, Start,
+    fields::Fields,
+    parts::{ALPHA_BAR_FLOOR, betas, checked, clip, last, prediction, sigmas, start, timesteps},
+};
+use crate::{
+    parameterization::{self, ParameterizationKind, Score, V},
+    schedule::{Edm, Flow, Ve},
+    solver::{Correction, Ddim, Ddpm, Dpmpp2m, Dpmpp2mSde, Euler, EulerAncestral, Heun, Plms, SolverKind, Variance},
+    spacing::{Exponential, Karras, Last, Linspace, Round, SpacingKind},
+    variance::Learned,
+};
+use serde_json::{Value, json};
+pub(super) fn ddpm(fields: &Fields) -> Result<Recipe, ReadError> {
+    let variances = [
+        ("fixed_small", (Variance::FixedSmall, None)),
+        ("fixed_small_log", (Variance::FixedSmall, None)),
+        ("fixed_large", (Variance::FixedLarge, None)),
+        ("learned", (Variance::FixedSmall, Some(Learned::Direct))),
+        ("learned_range", (Variance::FixedSmall, Some(Learned::Range))),
+    ];
+    let (variance, learned_variance) = fields.choice("variance_type", &variances)?;
+    let solver = Ddpm { variance };
+    let mut recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, solver);
+    recipe.learned_variance = learned_variance;
+    recipe.clip = clip(fields)?;
+    Ok(recipe)
+}
+
+pub(super) fn ddim(fields: &Fields) -> Result<Recipe, ReadError> {
+    let mut recipe =
+        Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, Ddim::default());
+    recipe.clip = clip(fields)?;
+    recipe.keep_eps = true;
+    recipe.stride = true;
+    recipe.last = if fields.flag("set_alpha_to_one")? { Last::Clean } else { Last::FirstStep };
+    Ok(recipe)
+}
+
+pub(super) fn pndm(fields: &Fields) -> Result<Recipe, ReadError> {
+    let mut recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, Plms {});
+    recipe.last = if fields.flag("set_alpha_to_one")? { Last::Clean } else { Last::FirstStep };
+    if !fields.flag("skip_prk_steps")? {
+        recipe.notes.push("PNDMScheduler: starts as with skip_prk_steps = true, without Runge-Kutta steps".to_owned());
+    }
+    if fields.value("prediction_type") != "epsilon" {
+        recipe.notes.push("PNDMScheduler: combines past eps, where diffusers combines past network outputs".to_owned());
+    }
+    if fields.value("timestep_spacing") != "leading" {
+        recipe.notes.push("PNDMScheduler: steps to the next timestep, where diffusers steps by T / steps".to_owned());
+    }
+    Ok(recipe)
+}
+
+pub(super) fn euler(fields: &Fields) -> Result<Recipe, ReadError> {
+    fields.only("interpolation_type", &json!("linear"))?;
+    let (sigma_min, sigma_max) = (fields.optional_number("sigma_min")?, fields.optional_number("sigma_max")?);
+    let (spacing, ends) = sigmas(fields, sigma_min, sigma_max)?;
+    let continuous = fields.choice("timestep_type", &[("discrete", false), ("continuous", true)])?;
+    let mut recipe = if continuous && fields.value("prediction_type") == "v_prediction" {
+        // Told ln(sigma) / 4 instead of timesteps, which makes it an EDM schedule; its sigmas must then be given.
+        let (Some(sigma_min), Some(sigma_max), SpacingKind::Karras(_) | SpacingKind::Exponential(_)) =
+            (sigma_min, sigma_max, &spacing)
+        else {
+            return Err(fields.wrong(
+                "timestep_type",
+                "discrete, or continuous with karras or exponential sigmas from sigma_min to sigma_max",
+            ));
+        };
+        checked(fields, Recipe::new(Edm { sigma_min, sigma_max }, V::default(), spacing, Euler {}))?
+    } else {
+        let schedule = betas(fields, ALPHA_BAR_FLOOR)?;
+        Recipe { ends, ..Recipe::new(schedule, prediction(fields)?, spacing, Euler {}) }
+    };
+    recipe.last = last(fields)?;
+    recipe.start = start(fields);
+    Ok(recipe)
+}
+
+pub(super) fn euler_ancestral(fields: &Fields) -> Result<Recipe, ReadError> {
+    let schedule = betas(fields, ALPHA_BAR_FLOOR)?;
+    let spacing = timesteps(fields, false, true)?;
+    let recipe = Recipe::new(schedule, prediction(fields)?, spacing, EulerAncestral::default());
+    Ok(Recipe { start: start(fields), ..recipe })
+}
+
+pub(super) fn heun(fields: &Fields) -> Result<Recipe, ReadError> {
+    let (spacing, ends) = sigmas(fields, None, None)?;
+    let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, Heun {});
+    Ok(Recipe { ends, start: start(fields), clip: clip(fields)?, ..recipe })
+}
+
+pub(super) fn dpm_solver(fields: &Fields) -> Result<Recipe, ReadError> {
+    fields.only("use_flow_sigmas", &json!(false))?;
+    fields.only("use_beta_sigmas", &json!(false))?;
+    fields.only("use_dynamic_shifting", &json!(false))?;
+    fields.only("lambda_min_clipped", &json!("-Infinity"))?;
+    fields.only("variance_type", &Value::Null)?;
+    let down = if fields.value("beta_schedule") == "squaredcos_cap_v2" { Round::Down } else { Round::Nearest };
+    let spacing = if fields.flag("use_karras_sigmas")? {
+        Karras { round: down, ..Karras::default() }.into()
+    } else if fields.flag("use_lu_lambdas")? {
+        Exponential { round: down, ..Exponential::default() }.into()
+    } else if fields.flag("use_exponential_sigmas")? {
+        Exponential { round: Round::Down, ..Exponential::default() }.into()
+    } else {
+        timesteps(fields, true, false)?
+    };
+    let recipe = Recipe::new(betas(fields, ALPHA_BAR_FLOOR)?, prediction(fields)?, spacing, multistep(fields)?);
+    Ok(Recipe { last: last(fields)?, clip: clip(fields)?, ..recipe })
+}
+
+pub(super) fn edm_euler(fields: &Fields) -> Result<Recipe, ReadError> {
+    edm(fields, Euler {}.into())
+}
+
+pub(super) fn edm_dpm_solver(fields: &Fields) -> Result<Recipe, ReadError> {
+    edm(fields, multistep(fields)?)
+}
+
+fn edm(fields: &Fields, solver: SolverKind) -> Result<Recipe, ReadError> {
+    let sigma_data = fields.number("sigma_data")?;
+    let parameterization: [(_, ParameterizationKind); 2] =
+        [("epsilon", parameterization::Edm { sigma_data }.into()), ("v_prediction", V { sigma_data }.into())];
+    let spacing: [(_, SpacingKind); 2] = [
+        ("karras", Karras { rho: fields.number("rho")?, ..Karras::default() }.into()),
+        ("exponential", Exponential::default().into()),
+    ];
+    let schedule = Edm { sigma_min: fields.number("sigma_min")?, sigma_max: fields.number("sigma_max")? };
+    let recipe = Recipe::new(
+        schedule,
+        fields.choice("prediction_type", &parameterization)?,
+        fields.choice("sigma_schedule", &spacing)?,
+        solver,
+    );
+    checked(fields, Recipe { last: last(fields)?, clip: clip(fields)?, ..recipe })
+}
+
+pub(super) fn score_sde_ve(fields: &Fields) -> Result<Recipe, ReadError> {
+    let (sigma_min, sigma_max) = (fields.number("sigma_min")?, fields.number("sigma_max")?);
+    let schedule = Ve { sigma_min, sigma_max };
+    let cleanest_told = sigma_min * (sigma_max / sigma_min).powf(fields.number("sampling_eps")?);
+    let told_at = Exponential { sigma_min: Some(cleanest_told), sigma_max: Some(sigma_max), round: Round::None };
+    let solver = Ddpm { variance: Variance::FixedLarge };
+    let (steps, snr) = (fields.count("correct_steps")?, fields.number("snr")?);
+    checked(
+        fields,
+        Recipe {
+            told_at: Some(told_at.into()),
+            start: Start::Noise,
+            corrector: (steps > 0).then_some(Corrector { steps, snr }),
+            pixels: (0.0, 1.0),
+            ..Recipe::new(schedule, Score {}, Exponential::default(), solver)
+        },
+    )
+}
+
+pub(super) fn flow_match(fields: &Fields) -> Result<Recipe, ReadError> {
+    fields.only("num_train_timesteps", &json!(1000))?;
+    fields.only("shift_terminal", &Value::Null)?;
+    for flag in [
+        "use_dynamic_shifting",
+        "invert_sigmas",
+        "use_karras_sigmas",
+        "use_exponential_sigmas",
+        "use_beta_sigmas",
+        "stochastic_sampling",
+    ] {
+        fields.only(flag, &json!(false))?;
+    }
+    let shift = fields.number("shift")?;
+    // diffusers shifts the cleanest time twice: once when the scheduler is made, once when it is spaced.
+    let t_min = shift * 1e-3 / (1.0 + (shift - 1.0) * 1e-3);
+    let spacing = Linspace { round: false, endpoint: true };
+    checked(fields, Recipe::new(Flow { shift, t_min }, parameterization::Flow {}, spacing, Euler {}))
+}
+
+fn multistep(fields: &Fields) -> Result<SolverKind, ReadError> {
+    let corrections = [
+        ("midpoint", Correction::Midpoint),
+        ("heun", Correction::Heun),
+        // diffusers turns these words of its other multistep schedulers into midpoint.
+        ("logrho", Correction::Midpoint),
+        ("bh1", Correction::Midpoint),
+        ("bh2", Correction::Midpoint),
+    ];
+    let correction = fields.choice("solver_type", &corrections)?;
+    let sde = fields.choice("algorithm_type", &[("dpmsolver++", false), ("deis", false), ("sde-dpmsolver++", true)])?;
+    let (lower_order_final, euler_at_final) = (fields.flag("lower_order_final")?, fields.flag("euler_at_final")?);
+    match (fields.count("solver_order")?, sde) {
+        (1, _) => Ok(Ddim { eta: f64::from(u8::from(sde)) }.into()),
+        (2, false) => Ok(Dpmpp2m { correction, lower_order_final, euler_at_final }.into()),
+        (2, true) => Ok(Dpmpp2mSde { eta: 1.0, correction, lower_order_final, euler_at_final }.into()),
+        _ => Err(fields.wrong("solver_order", "1, 2")),
+    }
+}
