@@ -239,7 +239,7 @@ fn what_cannot_be_read_is_named() {
         ("DDPMScheduler", "beta_start", json!("low"), "number"),
         ("DDPMScheduler", "clip_sample", json!(1), "true or false"),
         ("DDPMScheduler", "num_train_timesteps", json!(-3), "whole number"),
-        ("EulerDiscreteScheduler", "use_beta_sigmas", json!(true), "false"),
+        ("EulerDiscreteScheduler", "interpolation_type", json!("log_linear"), "linear"),
         ("EulerDiscreteScheduler", "timestep_spacing", json!("middle"), "trailing"),
         ("DPMSolverMultistepScheduler", "solver_order", json!(3), "1, 2"),
         ("DPMSolverMultistepScheduler", "algorithm_type", json!("dpmsolver"), "sde-dpmsolver++"),

@@ -47,6 +47,11 @@ impl Fields {
         self.map.get(field).unwrap_or(&Value::Null)
     }
 
+    /// Whether the class has such a field.
+    pub fn has(&self, field: &str) -> bool {
+        self.map.contains_key(field)
+    }
+
     pub fn wrong(&self, field: &'static str, expected: &str) -> ReadError {
         ReadError::Value {
             class: self.class.name,

@@ -5,7 +5,9 @@ use crate::{
     parameterization::{Eps, ParameterizationKind, V, X0},
     registry::KindError,
     schedule::ScheduleKind,
-    spacing::{Exponential, Karras, Last, Leading, Linspace, SpacingKind, Trailing},
+    solver::SolverKind,
+    spacing::{Beta, Exponential, Karras, Last, Leading, Linspace, Round, SpacingKind, Trailing},
+    variance::Learned,
 };
 use serde_json::json;
 
@@ -57,26 +59,77 @@ pub(super) fn timesteps(fields: &Fields, round: bool, endpoint: bool) -> Result<
 }
 
 /// The spacing of Euler and Heun: timesteps, or sigmas respaced between the ends of the timesteps' ones.
-pub(super) fn sigmas(
-    fields: &Fields,
-    sigma_min: Option<f64>,
-    sigma_max: Option<f64>,
-) -> Result<(SpacingKind, Option<SpacingKind>), ReadError> {
-    fields.only("use_beta_sigmas", &json!(false))?;
+pub(super) fn sigmas(fields: &Fields, ends: Given) -> Result<(SpacingKind, Option<SpacingKind>), ReadError> {
     let times = timesteps(fields, false, true)?;
-    let spacing: SpacingKind = if fields.flag("use_karras_sigmas")? {
-        Karras { sigma_min, sigma_max, ..Karras::default() }.into()
-    } else if fields.flag("use_exponential_sigmas")? {
-        Exponential { sigma_min, sigma_max, ..Exponential::default() }.into()
-    } else {
-        return Ok((times, None));
-    };
-    match (sigma_min, sigma_max) {
-        (None, None) => Ok((spacing, Some(times))),
-        (Some(_), Some(_)) => Ok((spacing, None)),
+    match (respaced(fields, ends, Round::None, Round::None)?, ends) {
+        (None, _) => Ok((times, None)),
+        (Some(spacing), (None, None)) => Ok((spacing, Some(times))),
+        (Some(spacing), (Some(_), Some(_))) => Ok((spacing, None)),
         _ => Err(fields.wrong("sigma_min", "sigma_min and sigma_max given together, or neither")),
     }
 }
+
+/// `sigma_min` and `sigma_max`, where they are given.
+pub(super) type Given = (Option<f64>, Option<f64>);
+
+/// The respacing of sigmas that a config asks for, with the rounding of the times that belong to karras and lu ones
+/// and to others.
+pub(super) fn respaced(
+    fields: &Fields,
+    (sigma_min, sigma_max): Given,
+    karras: Round,
+    others: Round,
+) -> Result<Option<SpacingKind>, ReadError> {
+    let geometric = |round| Exponential { sigma_min, sigma_max, round }.into();
+    let choices: [(_, SpacingKind); 4] = [
+        ("use_karras_sigmas", Karras { sigma_min, sigma_max, round: karras, ..Karras::default() }.into()),
+        ("use_lu_lambdas", geometric(karras)),
+        ("use_exponential_sigmas", geometric(others)),
+        ("use_beta_sigmas", Beta { sigma_min, sigma_max, round: others, ..Beta::default() }.into()),
+    ];
+    for (field, spacing) in choices {
+        if fields.flag(field)? {
+            return Ok(Some(spacing));
+        }
+    }
+    Ok(None)
+}
+
+/// DPM-Solver and its kin: at whole timesteps without the cleanest one, or at respaced sigmas.
+pub(super) fn whole_steps(fields: &Fields, solver: SolverKind, karras: Round) -> Result<Recipe, ReadError> {
+    for (field, supported) in [
+        ("use_flow_sigmas", json!(false)),
+        ("use_dynamic_shifting", json!(false)),
+        ("shift_terminal", json!(null)),
+        ("lambda_min_clipped", json!("-Infinity")),
+    ] {
+        fields.only(field, &supported)?;
+    }
+    let ends = (fields.optional_number("sigma_min")?, fields.optional_number("sigma_max")?);
+    let spacing = match respaced(fields, ends, karras, Round::Down)? {
+        Some(spacing) => spacing,
+        None if fields.has("timestep_spacing") => timesteps(fields, true, false)?,
+        None => Linspace { round: true, endpoint: false }.into(),
+    };
+    let last = if fields.has("final_sigmas_type") { last(fields)? } else { Last::FirstStep };
+    if (last, ends.0.is_some()) == (Last::FirstStep, true) {
+        return Err(fields.wrong("final_sigmas_type", "zero where sigma_min is given"));
+    }
+    let recipe = Recipe::new(betas(fields, ALPHA_BAR_FLOOR)?, prediction(fields)?, spacing, solver);
+    let learned_variance = learned(fields)?;
+    checked(fields, Recipe { last, learned_variance, clip: clip(fields)?, ..recipe })
+}
+
+/// The learned variance of networks that are sampled without it.
+fn learned(fields: &Fields) -> Result<Option<Learned>, ReadError> {
+    if fields.value("variance_type").is_null() {
+        return Ok(None);
+    }
+    fields.choice("variance_type", &LEARNED.map(|(word, learned)| (word, Some(learned))))
+}
+
+/// The words for learned variances.
+pub(super) const LEARNED: [(&str, Learned); 2] = [("learned", Learned::Direct), ("learned_range", Learned::Range)];
 
 pub(super) fn last(fields: &Fields) -> Result<Last, ReadError> {
     fields.choice("final_sigmas_type", &[("zero", Last::Clean), ("sigma_min", Last::FirstStep)])

@@ -148,6 +148,7 @@ impl Recipe {
                 SpacingKind::Exponential(geometric) => {
                     (geometric.sigma_min, geometric.sigma_max) = (Some(min), Some(max));
                 }
+                SpacingKind::Beta(beta) => (beta.sigma_min, beta.sigma_max) = (Some(min), Some(max)),
                 _ => {}
             }
         }

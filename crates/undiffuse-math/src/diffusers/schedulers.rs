@@ -3,23 +3,24 @@
 use super::{
     Corrector, ReadError, Recipe, Start,
     fields::Fields,
-    parts::{ALPHA_BAR_FLOOR, betas, checked, clip, last, prediction, sigmas, start, timesteps},
+    parts::{ALPHA_BAR_FLOOR, LEARNED, betas, checked, clip, last, prediction, sigmas, start, timesteps, whole_steps},
 };
 use crate::{
     parameterization::{self, ParameterizationKind, Score, V},
     schedule::{Edm, Flow, Ve},
     solver::{Correction, Ddim, Ddpm, Dpmpp2m, Dpmpp2mSde, Euler, EulerAncestral, Heun, Plms, SolverKind, Variance},
     spacing::{Exponential, Karras, Last, Linspace, Round, SpacingKind},
-    variance::Learned,
 };
 use serde_json::{Value, json};
 pub(super) fn ddpm(fields: &Fields) -> Result<Recipe, ReadError> {
+    let fixed = |variance| (variance, None);
+    let learned = LEARNED.map(|(word, learned)| (word, (Variance::FixedSmall, Some(learned))));
     let variances = [
-        ("fixed_small", (Variance::FixedSmall, None)),
-        ("fixed_small_log", (Variance::FixedSmall, None)),
-        ("fixed_large", (Variance::FixedLarge, None)),
-        ("learned", (Variance::FixedSmall, Some(Learned::Direct))),
-        ("learned_range", (Variance::FixedSmall, Some(Learned::Range))),
+        ("fixed_small", fixed(Variance::FixedSmall)),
+        ("fixed_small_log", fixed(Variance::FixedSmall)),
+        ("fixed_large", fixed(Variance::FixedLarge)),
+        learned[0],
+        learned[1],
     ];
     let (variance, learned_variance) = fields.choice("variance_type", &variances)?;
     let solver = Ddpm { variance };
@@ -57,16 +58,19 @@ pub(super) fn pndm(fields: &Fields) -> Result<Recipe, ReadError> {
 pub(super) fn euler(fields: &Fields) -> Result<Recipe, ReadError> {
     fields.only("interpolation_type", &json!("linear"))?;
     let (sigma_min, sigma_max) = (fields.optional_number("sigma_min")?, fields.optional_number("sigma_max")?);
-    let (spacing, ends) = sigmas(fields, sigma_min, sigma_max)?;
+    let (spacing, ends) = sigmas(fields, (sigma_min, sigma_max))?;
     let continuous = fields.choice("timestep_type", &[("discrete", false), ("continuous", true)])?;
     let mut recipe = if continuous && fields.value("prediction_type") == "v_prediction" {
         // Told ln(sigma) / 4 instead of timesteps, which makes it an EDM schedule; its sigmas must then be given.
-        let (Some(sigma_min), Some(sigma_max), SpacingKind::Karras(_) | SpacingKind::Exponential(_)) =
-            (sigma_min, sigma_max, &spacing)
+        let (
+            Some(sigma_min),
+            Some(sigma_max),
+            SpacingKind::Karras(_) | SpacingKind::Exponential(_) | SpacingKind::Beta(_),
+        ) = (sigma_min, sigma_max, &spacing)
         else {
             return Err(fields.wrong(
                 "timestep_type",
-                "discrete, or continuous with karras or exponential sigmas from sigma_min to sigma_max",
+                "discrete, or continuous with karras, exponential or beta sigmas from sigma_min to sigma_max",
             ));
         };
         checked(fields, Recipe::new(Edm { sigma_min, sigma_max }, V::default(), spacing, Euler {}))?
@@ -87,29 +91,14 @@ pub(super) fn euler_ancestral(fields: &Fields) -> Result<Recipe, ReadError> {
 }
 
 pub(super) fn heun(fields: &Fields) -> Result<Recipe, ReadError> {
-    let (spacing, ends) = sigmas(fields, None, None)?;
+    let (spacing, ends) = sigmas(fields, (None, None))?;
     let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, Heun {});
     Ok(Recipe { ends, start: start(fields), clip: clip(fields)?, ..recipe })
 }
 
 pub(super) fn dpm_solver(fields: &Fields) -> Result<Recipe, ReadError> {
-    fields.only("use_flow_sigmas", &json!(false))?;
-    fields.only("use_beta_sigmas", &json!(false))?;
-    fields.only("use_dynamic_shifting", &json!(false))?;
-    fields.only("lambda_min_clipped", &json!("-Infinity"))?;
-    fields.only("variance_type", &Value::Null)?;
-    let down = if fields.value("beta_schedule") == "squaredcos_cap_v2" { Round::Down } else { Round::Nearest };
-    let spacing = if fields.flag("use_karras_sigmas")? {
-        Karras { round: down, ..Karras::default() }.into()
-    } else if fields.flag("use_lu_lambdas")? {
-        Exponential { round: down, ..Exponential::default() }.into()
-    } else if fields.flag("use_exponential_sigmas")? {
-        Exponential { round: Round::Down, ..Exponential::default() }.into()
-    } else {
-        timesteps(fields, true, false)?
-    };
-    let recipe = Recipe::new(betas(fields, ALPHA_BAR_FLOOR)?, prediction(fields)?, spacing, multistep(fields)?);
-    Ok(Recipe { last: last(fields)?, clip: clip(fields)?, ..recipe })
+    let karras = if fields.value("beta_schedule") == "squaredcos_cap_v2" { Round::Down } else { Round::Nearest };
+    whole_steps(fields, multistep(fields)?, karras)
 }
 
 pub(super) fn edm_euler(fields: &Fields) -> Result<Recipe, ReadError> {
