@@ -109,7 +109,8 @@ fn ddim(fields: &Fields) -> Result<Recipe, ReadError> {
 }
 
 fn pndm(fields: &Fields) -> Result<Recipe, ReadError> {
-    let mut recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, Plms {});
+    let mut recipe =
+        Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, Plms::default());
     recipe.last = if fields.flag("set_alpha_to_one")? { Last::Clean } else { Last::FirstStep };
     if !fields.flag("skip_prk_steps")? {
         recipe.notes.push("PNDMScheduler: starts as with skip_prk_steps = true, without Runge-Kutta steps".to_owned());
@@ -157,7 +158,7 @@ fn euler_ancestral(fields: &Fields) -> Result<Recipe, ReadError> {
 
 fn heun(fields: &Fields) -> Result<Recipe, ReadError> {
     let (spacing, ends) = sigmas(fields, None, None)?;
-    let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, Heun {});
+    let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, Heun::default());
     Ok(Recipe { ends, start: start(fields), clip: clip(fields)?, ..recipe })
 }
 

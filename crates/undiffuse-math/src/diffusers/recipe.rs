@@ -129,7 +129,7 @@ impl Recipe {
     ///
     /// # Errors
     /// No steps, or more than the schedule has timesteps.
-    pub fn grid(&self, steps: usize) -> Result<Grid, GridError> {
+    pub fn grid(&self, steps: usize) -> Result<Grid<'_>, GridError> {
         let mut spacing = self.spacing.clone();
         if let Some(ends) = &self.ends {
             let points = Grid::new(&*self.schedule, &**ends, steps, self.last)?.points;
