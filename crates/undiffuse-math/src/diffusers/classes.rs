@@ -27,6 +27,8 @@ const CLIPPED: &str = r#"{"clip_sample":true,"clip_sample_range":1.0,"timestep_s
 const THRESHOLD: &str = r#"{"thresholding":false,"dynamic_thresholding_ratio":0.995,"sample_max_value":1.0}"#;
 const ZERO_SNR: &str = r#"{"rescale_betas_zero_snr":false}"#;
 const SIGMAS: &str = r#"{"use_karras_sigmas":false,"use_exponential_sigmas":false,"use_beta_sigmas":false}"#;
+const FLOW_SIGMAS: &str = r#"{"use_flow_sigmas":false,"flow_shift":1.0,"use_dynamic_shifting":false,
+    "time_shift_type":"exponential"}"#;
 const LINSPACE: &str = r#"{"timestep_spacing":"linspace"}"#;
 const LAST: &str = r#"{"final_sigmas_type":"zero"}"#;
 const MULTISTEP: &str = r#"{"solver_order":2,"algorithm_type":"dpmsolver++","solver_type":"midpoint",
@@ -34,7 +36,7 @@ const MULTISTEP: &str = r#"{"solver_order":2,"algorithm_type":"dpmsolver++","sol
 const EDM: &str = r#"{"sigma_min":0.002,"sigma_max":80.0,"sigma_data":0.5,"sigma_schedule":"karras","num_train_timesteps":1000,
     "prediction_type":"epsilon","rho":7.0}"#;
 
-pub(super) const TABLE: [Class; 11] = [
+pub(super) const TABLE: [Class; 16] = [
     Class {
         name: "DDPMScheduler",
         defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"variance_type":"fixed_small"}"#],
@@ -44,6 +46,11 @@ pub(super) const TABLE: [Class; 11] = [
         name: "DDIMScheduler",
         defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"set_alpha_to_one":true}"#],
         read: read::ddim,
+    },
+    Class {
+        name: "DDIMInverseScheduler",
+        defaults: &[BETAS, CLIPPED, ZERO_SNR, r#"{"set_alpha_to_one":true}"#],
+        read: read::ddim_inverse,
     },
     Class {
         name: "PNDMScheduler",
@@ -77,6 +84,7 @@ pub(super) const TABLE: [Class; 11] = [
         ],
         read: read::heun,
     },
+    Class { name: "LMSDiscreteScheduler", defaults: &[BETAS, SIGMAS, LINSPACE], read: read::lms },
     Class {
         name: "DPMSolverMultistepScheduler",
         defaults: &[
@@ -87,10 +95,50 @@ pub(super) const TABLE: [Class; 11] = [
             ZERO_SNR,
             THRESHOLD,
             MULTISTEP,
-            r#"{"use_lu_lambdas":false,"use_flow_sigmas":false,"flow_shift":1.0,"lambda_min_clipped":"-Infinity",
-                "variance_type":null,"use_dynamic_shifting":false,"time_shift_type":"exponential"}"#,
+            FLOW_SIGMAS,
+            r#"{"use_lu_lambdas":false,"lambda_min_clipped":"-Infinity","variance_type":null}"#,
         ],
         read: read::dpm_solver,
+    },
+    Class {
+        name: "DPMSolverSinglestepScheduler",
+        defaults: &[
+            BETAS,
+            SIGMAS,
+            FLOW_SIGMAS,
+            LAST,
+            THRESHOLD,
+            r#"{"solver_order":2,"algorithm_type":"dpmsolver++","solver_type":"midpoint","lower_order_final":false,
+                "lambda_min_clipped":"-Infinity","variance_type":null}"#,
+        ],
+        read: read::dpm_solver_singlestep,
+    },
+    Class {
+        name: "UniPCMultistepScheduler",
+        defaults: &[
+            BETAS,
+            SIGMAS,
+            FLOW_SIGMAS,
+            LINSPACE,
+            LAST,
+            ZERO_SNR,
+            THRESHOLD,
+            r#"{"solver_order":2,"solver_type":"bh2","predict_x0":true,"lower_order_final":true,"disable_corrector":[],
+                "solver_p":null,"sigma_min":null,"sigma_max":null,"shift_terminal":null}"#,
+        ],
+        read: read::uni_pc,
+    },
+    Class {
+        name: "DEISMultistepScheduler",
+        defaults: &[
+            BETAS,
+            SIGMAS,
+            FLOW_SIGMAS,
+            LINSPACE,
+            THRESHOLD,
+            r#"{"solver_order":2,"algorithm_type":"deis","solver_type":"logrho","lower_order_final":true}"#,
+        ],
+        read: read::deis,
     },
     Class { name: "EDMEulerScheduler", defaults: &[EDM, LAST], read: read::edm_euler },
     Class {

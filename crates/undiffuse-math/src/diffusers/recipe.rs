@@ -1,11 +1,12 @@
 //! The parts that a scheduler config stands for.
 
 use crate::{
+    level::NoiseLevel,
     parameterization::ParameterizationKind,
-    plan::Plan,
+    plan::{Plan, Row},
     schedule::ScheduleKind,
-    solver::SolverKind,
-    spacing::{Grid, GridError, Last, SpacingKind},
+    solver::{Ddim, DdimInverse, Plms, PlmsStart, Solver, SolverKind},
+    spacing::{Grid, GridError, Last, Point, SpacingKind},
     variance::Learned,
 };
 use serde::{Deserialize, Serialize};
@@ -138,7 +139,7 @@ impl Recipe {
     ///
     /// # Errors
     /// No steps, or more than the schedule has timesteps.
-    pub fn grid(&self, steps: usize) -> Result<Grid, GridError> {
+    pub fn grid(&self, steps: usize) -> Result<Grid<'_>, GridError> {
         let mut spacing = self.spacing.clone();
         if let Some(ends) = &self.ends {
             let points = Grid::new(&*self.schedule, &**ends, steps, self.last)?.points;
@@ -157,6 +158,9 @@ impl Recipe {
             let told = told_at.times(&*self.schedule, steps);
             grid.points.iter_mut().zip(told).for_each(|(point, time)| point.time = time);
         }
+        if let SolverKind::Plms(Plms { start: PlmsStart::RungeKutta }) = self.solver {
+            self.halve(&mut grid.points, steps);
+        }
         Ok(grid)
     }
 
@@ -168,18 +172,61 @@ impl Recipe {
         let grid = self.grid(steps)?;
         let mut plan = grid.plan(&*self.solver);
         if let (true, Some(timesteps)) = (self.stride, self.schedule.discrete_steps()) {
-            plan.rows.clear();
-            for point in &grid.points {
-                let time = point.time - (timesteps / steps) as f64;
-                let to = if time >= 0.0 { self.schedule.level(time) } else { grid.last };
-                let mut rows = self.solver.plan(&[point.level, to]).rows;
-                rows.iter_mut().for_each(|row| row.time = Some(point.time));
-                plan.rows.append(&mut rows);
-            }
+            plan.rows = self.strides(&grid, timesteps / steps);
         }
-        if let (Start::Noise, Some(first)) = (self.start, grid.points.first()) {
+        if let (Start::Noise, Some(first), false) = (self.start, grid.points.first(), self.solver.rises()) {
             plan.start = first.level.sigma;
         }
         Ok(plan)
+    }
+
+    /// Puts a point in the middle of each of the first three steps, where a Runge-Kutta start evaluates twice. (Where a
+    /// step has an odd number of timesteps diffusers has two middles next to each other; this is the cleaner one.)
+    fn halve(&self, points: &mut Vec<Point>, steps: usize) {
+        for k in (0..points.len().saturating_sub(1).min(3)).rev() {
+            let half = match self.schedule.discrete_steps() {
+                Some(timesteps) => (timesteps / steps / 2) as f64,
+                None => (points[k].time - points[k + 1].time) / 2.0,
+            };
+            points.insert(k + 1, Point::at(&*self.schedule, points[k + 1].time + half));
+        }
+    }
+
+    /// The rows of DDIM, or of its inversion, between each point and the timestep a stride away from it.
+    fn strides(&self, grid: &Grid, stride: usize) -> Vec<Row> {
+        let rows = |point: &Point| {
+            let time = point.time - stride as f64;
+            let cleaner = if time >= 0.0 { self.schedule.level(time) } else { grid.last };
+            let mut rows = match self.solver {
+                SolverKind::DdimInverse(DdimInverse { iterations: 1 }) => vec![self.inverse(cleaner, point.level)],
+                _ => self.solver.plan(&[point.level, cleaner]).rows,
+            };
+            rows.iter_mut().for_each(|row| row.time = Some(point.time));
+            rows
+        };
+        if self.solver.rises() {
+            grid.points.iter().rev().flat_map(rows).collect()
+        } else {
+            grid.points.iter().flat_map(rows).collect()
+        }
+    }
+
+    /// A step of `DDIMInverseScheduler`: what the network answers when it is told the time of `to` is read as if it were
+    /// about the level of `x`, `from`. Where that has no noise the denoised image would say nothing of the answer
+    /// `F`: it is read at `to` there, and `F = (D - skip x) / out` solved for, unless the network answers `x0` alone.
+    fn inverse(&self, from: NoiseLevel, to: NoiseLevel) -> Row {
+        let (asked, meant) = (self.parameterization.scaling(to), self.parameterization.scaling(from));
+        if from.sigma > 0.0 || meant.target_eps == 0.0 {
+            let (level, rows) = if from.sigma > 0.0 {
+                (from, Ddim::default().plan(&[from, to]).rows)
+            } else {
+                (to, DdimInverse::default().plan(&[to, from]).rows)
+            };
+            return Row { level, ..rows.into_iter().next().unwrap_or_default() };
+        }
+        // eps = (F - target_x0 x) / target_eps, x being the clean image.
+        let weight = to.sigma / meant.target_eps;
+        let x = to.alpha / from.alpha - weight * (asked.skip / asked.out + meant.target_x0 / from.alpha);
+        Row { level: to, time: None, to, x: vec![x], denoised: vec![weight / asked.out], noise: 0.0 }
     }
 }

@@ -8,7 +8,10 @@ use super::{
 use crate::{
     parameterization::{self, ParameterizationKind, Score, V},
     schedule::{Edm, Flow, Ve},
-    solver::{Correction, Ddim, Ddpm, Dpmpp2m, Dpmpp2mSde, Euler, EulerAncestral, Heun, Plms, SolverKind, Variance},
+    solver::{
+        Correction, Ddim, DdimInverse, Ddpm, Deis, Dpmpp2m, Dpmpp2mSde, Dpmpp3m, DpmppSinglestep, Euler,
+        EulerAncestral, Heun, Lms, Plms, PlmsStart, Predict, SolverKind, Unipc, UnipcVariant, Variance,
+    },
     spacing::{Exponential, Karras, Last, Linspace, Round, SpacingKind},
 };
 use serde_json::{Value, json};
@@ -40,12 +43,16 @@ pub(super) fn ddim(fields: &Fields) -> Result<Recipe, ReadError> {
     Ok(recipe)
 }
 
+pub(super) fn ddim_inverse(fields: &Fields) -> Result<Recipe, ReadError> {
+    fields.choice("timestep_spacing", &[("leading", ()), ("trailing", ())])?;
+    Ok(Recipe { solver: DdimInverse::default().into(), ..ddim(fields)? })
+}
+
 pub(super) fn pndm(fields: &Fields) -> Result<Recipe, ReadError> {
-    let mut recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, Plms {});
+    let start = if fields.flag("skip_prk_steps")? { PlmsStart::Heun } else { PlmsStart::RungeKutta };
+    let mut recipe =
+        Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, Plms { start });
     recipe.last = if fields.flag("set_alpha_to_one")? { Last::Clean } else { Last::FirstStep };
-    if !fields.flag("skip_prk_steps")? {
-        recipe.notes.push("PNDMScheduler: starts as with skip_prk_steps = true, without Runge-Kutta steps".to_owned());
-    }
     if fields.value("prediction_type") != "epsilon" {
         recipe.notes.push("PNDMScheduler: combines past eps, where diffusers combines past network outputs".to_owned());
     }
@@ -91,9 +98,19 @@ pub(super) fn euler_ancestral(fields: &Fields) -> Result<Recipe, ReadError> {
 }
 
 pub(super) fn heun(fields: &Fields) -> Result<Recipe, ReadError> {
+    Ok(Recipe { clip: clip(fields)?, ..between_steps(fields, Heun::default().into())? })
+}
+
+/// The order, 4, is an argument of each step there.
+pub(super) fn lms(fields: &Fields) -> Result<Recipe, ReadError> {
+    between_steps(fields, Lms::default().into())
+}
+
+/// Steps in sigma, at fractions of timesteps or at respaced sigmas.
+fn between_steps(fields: &Fields, solver: SolverKind) -> Result<Recipe, ReadError> {
     let (spacing, ends) = sigmas(fields, (None, None))?;
-    let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, Heun {});
-    Ok(Recipe { ends, start: start(fields), clip: clip(fields)?, ..recipe })
+    let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, solver);
+    Ok(Recipe { ends, start: start(fields), ..recipe })
 }
 
 pub(super) fn dpm_solver(fields: &Fields) -> Result<Recipe, ReadError> {
@@ -166,22 +183,61 @@ pub(super) fn flow_match(fields: &Fields) -> Result<Recipe, ReadError> {
     checked(fields, Recipe::new(Flow { shift, t_min }, parameterization::Flow {}, spacing, Euler {}))
 }
 
+/// The correction that a class of DPM-Solver makes of `solver_type`: words of its kin mean midpoint there.
+fn correction(fields: &Fields) -> Result<Correction, ReadError> {
+    use Correction::{Heun, Midpoint};
+    let words = [("midpoint", Midpoint), ("heun", Heun), ("logrho", Midpoint), ("bh1", Midpoint), ("bh2", Midpoint)];
+    fields.choice("solver_type", &words)
+}
+
+/// Whether noise is added.
+fn sde(fields: &Fields) -> Result<bool, ReadError> {
+    fields.choice("algorithm_type", &[("dpmsolver++", false), ("deis", false), ("sde-dpmsolver++", true)])
+}
+
 fn multistep(fields: &Fields) -> Result<SolverKind, ReadError> {
-    let corrections = [
-        ("midpoint", Correction::Midpoint),
-        ("heun", Correction::Heun),
-        // diffusers turns these words of its other multistep schedulers into midpoint.
-        ("logrho", Correction::Midpoint),
-        ("bh1", Correction::Midpoint),
-        ("bh2", Correction::Midpoint),
-    ];
-    let correction = fields.choice("solver_type", &corrections)?;
-    let sde = fields.choice("algorithm_type", &[("dpmsolver++", false), ("deis", false), ("sde-dpmsolver++", true)])?;
+    let (correction, sde) = (correction(fields)?, sde(fields)?);
     let (lower_order_final, euler_at_final) = (fields.flag("lower_order_final")?, fields.flag("euler_at_final")?);
     match (fields.count("solver_order")?, sde) {
         (1, _) => Ok(Ddim { eta: f64::from(u8::from(sde)) }.into()),
         (2, false) => Ok(Dpmpp2m { correction, lower_order_final, euler_at_final }.into()),
         (2, true) => Ok(Dpmpp2mSde { eta: 1.0, correction, lower_order_final, euler_at_final }.into()),
-        _ => Err(fields.wrong("solver_order", "1, 2")),
+        (3, false) => Ok(Dpmpp3m { correction, lower_order_final, euler_at_final }.into()),
+        (3, true) => Err(fields.wrong("solver_order", "1, 2 with sde-dpmsolver++")),
+        _ => Err(fields.wrong("solver_order", "1, 2, 3")),
     }
+}
+
+pub(super) fn dpm_solver_singlestep(fields: &Fields) -> Result<Recipe, ReadError> {
+    if sde(fields)? {
+        return Err(fields.wrong("algorithm_type", "dpmsolver++"));
+    }
+    let (order, correction) = (fields.count("solver_order")?, correction(fields)?);
+    // Steps to the clean end need it, and diffusers then sets it.
+    let lower_order_final = fields.flag("lower_order_final")? || last(fields)? == Last::Clean;
+    whole_steps(fields, DpmppSinglestep { order, correction, lower_order_final }.into(), Round::Nearest)
+}
+
+pub(super) fn uni_pc(fields: &Fields) -> Result<Recipe, ReadError> {
+    use UnipcVariant::{Bh1, Bh2};
+    fields.only("disable_corrector", &json!([]))?;
+    fields.only("solver_p", &Value::Null)?;
+    // Words of its kin mean bh2.
+    let words = [("bh1", Bh1), ("bh2", Bh2), ("midpoint", Bh2), ("heun", Bh2), ("logrho", Bh2)];
+    let solver = Unipc {
+        order: fields.count("solver_order")?,
+        variant: fields.choice("solver_type", &words)?,
+        predict: if fields.flag("predict_x0")? { Predict::X0 } else { Predict::Eps },
+        lower_order_final: fields.flag("lower_order_final")?,
+        corrector: true,
+    };
+    whole_steps(fields, solver.into(), Round::Nearest)
+}
+
+/// It knows one method, whatever its kin's words in `algorithm_type` and `solver_type` say.
+pub(super) fn deis(fields: &Fields) -> Result<Recipe, ReadError> {
+    fields.choice("algorithm_type", &["deis", "dpmsolver", "dpmsolver++"].map(|word| (word, ())))?;
+    fields.choice("solver_type", &["logrho", "midpoint", "heun", "bh1", "bh2"].map(|word| (word, ())))?;
+    let solver = Deis { order: fields.count("solver_order")?, lower_order_final: fields.flag("lower_order_final")? };
+    whole_steps(fields, solver.into(), Round::Nearest)
 }

@@ -36,7 +36,7 @@ CASES = [
     case("PNDM", 10, timestep_spacing="trailing", skip_prk_steps=True),
     case("PNDM", 10),
     case("PNDM", 10, steps_offset=1, set_alpha_to_one=True, **SD),
-    case("PNDM", 8, **V, **SD),
+    case("PNDM", 20, **V, **SD),
     case("PNDM", 6, skip_prk_steps=True, **V),
     case("DDIMInverse", clip_sample=False),
     case("DDIMInverse", set_alpha_to_one=False, steps_offset=1, clip_sample_range=0.7, **SD),
