@@ -35,6 +35,12 @@ const CLASSES: &[(&str, &str, Loop, usize)] = &[
     ("EulerAncestralDiscrete", r#""num_train_timesteps": 1100"#, Loop::Replaced, 10),
     ("HeunDiscrete", r#""num_train_timesteps": 1100, "beta_start": 0.0001, "beta_end": 0.02"#, Loop::Replaced, 10),
     ("DPMSolverMultistep", r#""lower_order_final": false, "final_sigmas_type": "sigma_min""#, Loop::Plain, 10),
+    ("DDIMInverse", r#""clip_sample": true"#, Loop::Plain, 10),
+    ("PNDM", "", Loop::Plain, 10),
+    ("LMSDiscrete", r#""num_train_timesteps": 1100"#, Loop::Replaced, 10),
+    ("DPMSolverSinglestep", r#""final_sigmas_type": "sigma_min""#, Loop::Plain, 10),
+    ("UniPCMultistep", r#""final_sigmas_type": "sigma_min""#, Loop::Plain, 10),
+    ("DEISMultistep", "", Loop::Plain, 10),
     ("EDMEuler", r#""num_train_timesteps": 256"#, Loop::Scaled, 10),
     ("EDMDPMSolverMultistep", r#""lower_order_final": false, "final_sigmas_type": "sigma_min""#, Loop::Plain, 10),
     ("ScoreSdeVe", "", Loop::OldSigmas, 3),
@@ -45,6 +51,8 @@ const KARRAS: &str = r#""use_karras_sigmas": true"#;
 const THRESHOLD: &str = r#""thresholding": true, "dynamic_thresholding_ratio": 0.87, "sample_max_value": 0.5"#;
 const TO_ONE: &str = r#""set_alpha_to_one": true, "beta_start": 0.01"#;
 const NOT_TO_ONE: &str = r#""set_alpha_to_one": false, "beta_start": 0.01"#;
+/// Solvers of which diffusers begins late in the middle of the whole plan: what would have come before counts as 0.
+const GOES_ON: [&str; 2] = ["lms", "dpmpp-singlestep"];
 /// Where only a mean is published.
 const NO: f64 = f64::NAN;
 
@@ -77,6 +85,31 @@ const PUBLISHED: &[(&str, &[&str], usize, f64, f64)] = &[
     ("DPMSolverMultistep", &[V], 0, NO, 0.2251),
     ("DPMSolverMultistep", &[V, KARRAS], 0, NO, 0.2096),
     ("DPMSolverMultistep", &[V, r#""use_lu_lambdas": true"#], 0, NO, 0.1554),
+    ("DDIMInverse", &[], 0, 671.6816, 0.8746),
+    ("DDIMInverse", &[V], 0, 1394.2185, 1.8154),
+    ("DDIMInverse", &[TO_ONE], 0, 539.9622, 0.7031),
+    ("DDIMInverse", &[NOT_TO_ONE], 0, 542.6722, 0.7066),
+    ("PNDM", &[], 0, 198.1318, 0.2580),
+    ("PNDM", &[V], 0, 67.3986, 0.0878),
+    ("PNDM", &[TO_ONE], 0, 230.0399, 0.2995),
+    ("PNDM", &[NOT_TO_ONE], 0, 186.9482, 0.2434),
+    ("LMSDiscrete", &[], 0, 1006.388, 1.31),
+    ("LMSDiscrete", &[V], 0, 0.0017, 2.2676e-06),
+    ("LMSDiscrete", &[KARRAS], 0, 3812.9927, 4.9648),
+    ("LMSDiscrete", &[], 8, 27663.6895, 36.0204),
+    ("DPMSolverSinglestep", &[], 0, NO, 0.2791),
+    ("DPMSolverSinglestep", &[KARRAS], 0, NO, 0.2248),
+    ("DPMSolverSinglestep", &[V], 0, NO, 0.1453),
+    ("DPMSolverSinglestep", &[V, KARRAS], 0, NO, 0.0649),
+    ("DPMSolverSinglestep", &[], 5, 269.2187, 0.3505),
+    ("UniPCMultistep", &[], 0, NO, 0.2464),
+    ("UniPCMultistep", &[KARRAS], 0, NO, 0.2925),
+    ("UniPCMultistep", &[V], 0, NO, 0.1014),
+    ("UniPCMultistep", &[V, KARRAS], 0, NO, 0.1966),
+    ("UniPCMultistep", &[], 8, 315.5757, 0.4109),
+    ("DEISMultistep", &[], 0, NO, 0.23916),
+    ("DEISMultistep", &[V], 0, NO, 0.091),
+    ("DEISMultistep", &[], 8, 315.3016, 0.41054),
     ("EDMEuler", &[], 0, 34.1855, 0.044),
     ("EDMDPMSolverMultistep", &[], 0, NO, 0.0001),
     ("EDMDPMSolverMultistep", &[], 5, 8.1661, 0.0106),
@@ -87,6 +120,7 @@ const PUBLISHED: &[(&str, &[&str], usize, f64, f64)] = &[
 
 #[test]
 fn published_sums_are_reproduced() {
+    let mut wrong = Vec::new();
     for &(class, fields, from, sum, mean) in PUBLISHED {
         let &(_, shared, kind, steps) = CLASSES.iter().find(|known| known.0 == class).unwrap();
         let name = format!(r#""_class_name": "{class}Scheduler""#);
@@ -101,11 +135,13 @@ fn published_sums_are_reproduced() {
         let near = |ours: f64, published: f64, tolerance: f64| {
             published.is_nan() || (ours - published).abs() < tolerance.max(6e-5 * published)
         };
-        println!("{config}, from step {from}: {ours:.6} {sum}, {:.8} {mean}", ours / SIZE as f64);
-        assert!(near(ours, sum, 1e-2), "{config}, from step {from}: sum {ours}, not {sum}");
-        let ours = ours / SIZE as f64;
-        assert!(near(ours, mean, 1e-3), "{config}, from step {from}: mean {ours}, not {mean}");
+        let line = format!("{config} from step {from}: {ours:.4} ({sum}), mean {:.6} ({mean})", ours / SIZE as f64);
+        println!("{line}");
+        if !(near(ours, sum, 1e-2) && near(ours / SIZE as f64, mean, 1e-3)) {
+            wrong.push(line);
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Ramp number `k`, in the order of the permuted images.
@@ -127,11 +163,18 @@ fn run(recipe: &Recipe, kind: Loop, steps: usize, from: usize) -> Vec<f64> {
         (plan, x)
     } else {
         let mut grid = recipe.grid(steps).unwrap();
+        let whole = grid.plan(&*recipe.solver);
         let spread = if kind == Loop::Replaced { grid.points[0].level.sigma_edm() } else { 1.0 };
         grid.points.drain(..from);
         let at = grid.points[0].level;
         let noised = |k: usize| spread * at.alpha * k as f64 + at.sigma * (SIZE - 1 - k) as f64;
-        (grid.plan(&*recipe.solver), images(|k| noised(k) / SIZE as f64))
+        let mut plan = grid.plan(&*recipe.solver);
+        if GOES_ON.contains(&recipe.solver.tag()) {
+            // A single step, if what the row begins with came before.
+            let first = if whole.rows[from].x[0] == 0.0 { 0..1 } else { 0..0 };
+            plan.rows.splice(first.end.., whole.rows[from + first.end..].iter().cloned());
+        }
+        (plan, images(|k| noised(k) / SIZE as f64))
     };
     if kind == Loop::Replaced {
         return replaced(recipe, &plan, x, torch);

@@ -158,7 +158,7 @@ impl Recipe {
             let told = told_at.times(&*self.schedule, steps);
             grid.points.iter_mut().zip(told).for_each(|(point, time)| point.time = time);
         }
-        if let SolverKind::Plms(Plms { start: PlmsStart::RungeKutta }) = self.solver {
+        if let SolverKind::Plms(Plms { start: PlmsStart::RungeKutta, .. }) = self.solver {
             self.halve(&mut grid.points, steps);
         }
         Ok(grid)

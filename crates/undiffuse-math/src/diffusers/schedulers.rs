@@ -9,7 +9,7 @@ use crate::{
     parameterization::{self, ParameterizationKind, Score, V},
     schedule::{Edm, Flow, Ve},
     solver::{
-        Correction, Ddim, DdimInverse, Ddpm, Deis, Dpmpp2m, Dpmpp2mSde, Dpmpp3m, DpmppSinglestep, Euler,
+        Combine, Correction, Ddim, DdimInverse, Ddpm, Deis, Dpmpp2m, Dpmpp2mSde, Dpmpp3m, DpmppSinglestep, Euler,
         EulerAncestral, Heun, Lms, Plms, PlmsStart, Predict, SolverKind, Unipc, UnipcVariant, Variance,
     },
     spacing::{Exponential, Karras, Last, Linspace, Round, SpacingKind},
@@ -50,12 +50,10 @@ pub(super) fn ddim_inverse(fields: &Fields) -> Result<Recipe, ReadError> {
 
 pub(super) fn pndm(fields: &Fields) -> Result<Recipe, ReadError> {
     let start = if fields.flag("skip_prk_steps")? { PlmsStart::Heun } else { PlmsStart::RungeKutta };
+    let combine = fields.choice("prediction_type", &[("epsilon", Combine::Eps), ("v_prediction", Combine::V)])?;
     let mut recipe =
-        Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, Plms { start });
+        Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, Plms { start, combine });
     recipe.last = if fields.flag("set_alpha_to_one")? { Last::Clean } else { Last::FirstStep };
-    if fields.value("prediction_type") != "epsilon" {
-        recipe.notes.push("PNDMScheduler: combines past eps, where diffusers combines past network outputs".to_owned());
-    }
     if fields.value("timestep_spacing") != "leading" {
         recipe.notes.push("PNDMScheduler: steps to the next timestep, where diffusers steps by T / steps".to_owned());
     }
