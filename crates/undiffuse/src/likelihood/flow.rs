@@ -148,11 +148,12 @@ fn start(pictures: &Pictures, k: usize, clean: NoiseLevel, dequantize: Dequantiz
         Dequantize::None => (x0.collect(), 0.0),
         Dequantize::Uniform => {
             let mut y: Vec<f64> = x0.collect();
+            let half = HALF_BIN * pictures.unit();
             for (i, y) in y.iter_mut().enumerate() {
                 let u = noise::uniform(pictures.seeds[k], Use::Uniform.stream(), i as u64);
-                *y += HALF_BIN * (2.0 * u - 1.0);
+                *y += half * (2.0 * u - 1.0);
             }
-            (y, -dims * (2.0 * HALF_BIN).ln())
+            (y, -dims * (2.0 * half).ln())
         }
         Dequantize::Gaussian => {
             // The same noise as the bound's last row. The code of x1 gets back what the noise itself could carry: ln q(x1 | x0).

@@ -20,8 +20,8 @@ use undiffuse_math::solver::Ddpm;
 use crate::denoise::Cond;
 use crate::sample;
 
-/// Half the distance between two pixel values.
-pub const HALF_BIN: f64 = 0.5 / 127.5;
+/// Half the distance between two pixel values in [−1, 1].
+const HALF_BIN: f64 = 0.5 / 127.5;
 
 /// Pictures whose likelihood is asked for, and what is random about it.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Pictures {
     pub shape: [usize; 3],
     /// The pictures, one after the other, in the model's pixel range.
     pub x0: Vec<f32>,
+    /// What black and white are in that range.
+    pub range: (f64, f64),
     /// A seed for each: a picture's estimate depends on no other picture.
     pub seeds: Vec<u64>,
     /// What each shows, for models with classes.
@@ -78,6 +80,11 @@ impl Pictures {
     /// Numbers in a picture.
     pub fn dims(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// A length in the model's pixel range for one in [−1, 1].
+    fn unit(&self) -> f64 {
+        (self.range.1 - self.range.0) / 2.0
     }
 
     fn picture(&self, k: usize) -> &[f32] {
