@@ -116,7 +116,7 @@ impl Pictures {
     }
 }
 
-fn to_host(x: Tensor<4>) -> Vec<f32> {
+pub(crate) fn to_host(x: Tensor<4>) -> Vec<f32> {
     x.into_data().try_into_vec_as::<f32>().expect("pictures are float tensors")
 }
 
@@ -199,6 +199,34 @@ pub fn plan(grid: &Grid) -> Result<Plan, Meaningless> {
         return Err(Meaningless::Prior { start: plan.start, kept });
     }
     Ok(plan)
+}
+
+/// Between which levels the ODE runs, and what it ends in.
+pub(crate) struct Ends {
+    pub clean: NoiseLevel,
+    pub noisy: NoiseLevel,
+    /// Standard deviation of the prior on `x_T`.
+    pub start: f64,
+}
+
+impl Ends {
+    pub fn new(plan: &Plan) -> Result<Self, Meaningless> {
+        let (Some(first), Some(last)) = (plan.rows.first(), plan.rows.last()) else {
+            return Err(Meaningless::TooShort(0));
+        };
+        if first.level.alpha == 0.0 {
+            return Err(Meaningless::PureNoise);
+        }
+        if last.level.sigma == 0.0 {
+            return Err(Meaningless::NoNoise);
+        }
+        Ok(Self { clean: last.level, noisy: first.level, start: plan.start })
+    }
+
+    /// The ends in `lambda = ln(sigma / alpha)`, from clean to noisy.
+    pub fn span(&self) -> (f64, f64) {
+        (self.clean.sigma_edm().ln(), self.noisy.sigma_edm().ln())
+    }
 }
 
 // Streams must not meet those of sampling with the same seed.
