@@ -286,7 +286,8 @@ impl Model {
     /// No steps, or more than the schedule has timesteps.
     pub fn plan_from(&self, strength: f64) -> Result<Plan, GridError> {
         let settings = self.sample_defaults();
-        let mut grid = self.recipe_for(&settings).grid(settings.steps)?;
+        let recipe = self.recipe_for(&settings);
+        let mut grid = recipe.grid(settings.steps)?;
         let walked = ((grid.points.len() as f64 * strength).round() as usize).clamp(1, grid.points.len());
         grid.points.drain(..grid.points.len() - walked);
         Ok(grid.plan(&*settings.solver))
