@@ -52,7 +52,7 @@ fn inversion_undoes_ddim() {
             assert!((noise / x - 1.0).abs() > 0.1, "{schedule}: nothing was walked");
             (run(&plan("ddim"), noise, |x, at| data.denoise(x, at)) / last.alpha - picture).abs()
         };
-        for picture in [-1.3, -0.2, 0.9] {
+        for picture in [-1.3, 0.6, 1.1] {
             let (once, often) =
                 (round_trip("ddim-inverse", picture), round_trip("ddim-inverse:iterations=100", picture));
             assert!(often < 1e-7 && often < once, "{schedule} {picture}: off by {once}, then {often}");
