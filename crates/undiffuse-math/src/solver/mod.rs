@@ -96,7 +96,7 @@ kind! {
         "dpmpp-2m-sde" => Dpmpp2mSde(Dpmpp2mSde), "DPM-Solver++(2M) for the reverse SDE [Lu22b, SDE-DPM-Solver++(2M)]";
         "dpmpp-3m" => Dpmpp3m(Dpmpp3m), "DPM-Solver++(3M), three denoised images a step [Lu22b; diffusers, k-diffusion]";
         "unipc" => Unipc(Unipc), "unified predictor-corrector, an order gained at no cost [Zhao23, section 3]";
-        "deis" => Deis(Deis), "exponential integrator, eps a polynomial in ln sigma [Zhang23]";
+        "deis" => Deis(Deis), "exponential integrator, eps a polynomial in ln sigma [Zhang23, DEIS]";
         "lms" => Lms(Lms), "linear multistep in sigma [k-diffusion, sample_lms]";
         "plms" => Plms(Plms), "pseudo linear multistep on DDIM's transfer [Liu22, PLMS]";
         "ddim-inverse" => DdimInverse(DdimInverse), "DDIM backwards, from a picture up to its noise [Song21c, section 4.3]";
