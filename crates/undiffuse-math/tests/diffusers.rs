@@ -73,7 +73,7 @@ fn every_walk_follows_diffusers() {
             recipe.solver = Ddim { eta }.into();
         }
         if let Some(order) = case["arguments"]["order"].as_u64() {
-            recipe.solver = Lms { order: order as usize }.into();
+            recipe.solver = Lms { order: order as usize, ..Lms::default() }.into();
         }
         let plan = recipe.plan(case["steps"].as_u64().unwrap() as usize).unwrap();
         let first = plan.rows[0].level;

@@ -4,7 +4,7 @@ use super::{Clip, classes::Class};
 use crate::{
     parameterization::ParameterizationKind as Parameterization,
     schedule::ScheduleKind as Kind,
-    solver::{Combine, Correction, Heun, PlmsStart, Predict, SolverKind, UnipcVariant, Variance},
+    solver::{Combine, Correction, Heun, Lms, PlmsStart, Predict, SolverKind, UnipcVariant, Variance},
     spacing::{Round, SpacingKind},
 };
 use serde_json::{Map, Value, json};
@@ -187,7 +187,7 @@ fn solver_fields(solver: Option<&SolverKind>) -> Result<Value, WriteError> {
             json!({ "_class_name": "EulerAncestralDiscreteScheduler" })
         }
         Some(SolverKind::Heun(s)) if *s == Heun::default() => json!({ "_class_name": "HeunDiscreteScheduler" }),
-        Some(SolverKind::Lms(s)) if s.order == 4 => json!({ "_class_name": "LMSDiscreteScheduler" }),
+        Some(SolverKind::Lms(s)) if *s == Lms::default() => json!({ "_class_name": "LMSDiscreteScheduler" }),
         Some(SolverKind::Dpmpp2m(s)) => {
             multistep(2, s.correction, s.lower_order_final, s.euler_at_final, "dpmsolver++")
         }
@@ -211,7 +211,7 @@ fn solver_fields(solver: Option<&SolverKind>) -> Result<Value, WriteError> {
             "lower_order_final": s.lower_order_final,
         }),
         Some(other) => {
-            let instead = "one of ddpm, ddim, ddim-inverse, plms, euler, euler-ancestral with eta = 1, heun, lms with order = 4, \
+            let instead = "one of ddpm, ddim, ddim-inverse, plms, euler, euler-ancestral with eta = 1, heun, lms, \
                  dpmpp-2m, dpmpp-2m-sde with eta = 1, dpmpp-3m, dpmpp-singlestep, unipc or deis";
             return Err(refuse("solver", other, "", instead));
         }
