@@ -62,7 +62,7 @@ impl Plan {
 /// use undiffuse_math::{plan::Walk, schedule::Vp, solver::Heun, spacing::{Grid, Karras, Last}};
 /// // One pixel whose data are all 0.3: the exact denoiser answers 0.3 whatever it is asked.
 /// let grid = Grid::new(&Vp::default(), &Karras::default(), 10, Last::Clean)?;
-/// let plan = grid.plan(&Heun {});
+/// let plan = grid.plan(&Heun::default());
 /// let mut walk = Walk::new(&plan, 1.0);
 /// while let Some(_row) = walk.row() {
 ///     walk.step(0.3, None, |terms| terms.iter().map(|(c, x)| c * **x).sum());

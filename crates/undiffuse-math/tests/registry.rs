@@ -56,11 +56,12 @@ fn slips_are_named() {
     assert_eq!(
         solver("dimm"),
         "unknown solver `dimm`, did you mean `ddim`?; known: ddpm, ddim, euler, euler-ancestral, heun, dpmpp-2m, \
-         dpmpp-2m-sde, plms"
+         dpmpp-2m-sde, plms, euler-maruyama, reverse-diffusion, langevin, restart, dpm2-ancestral, \
+         dpmpp-2s-ancestral, dpmpp-sde, dpmpp-3m-sde, er-sde, lcm"
     );
     assert!(!solver("unipc").contains("did you mean"));
     assert_eq!(solver("ddim:etta=1"), "solver `ddim` has no option `etta`, did you mean `eta`?; its options: eta");
-    assert_eq!(solver("heun:eta=1"), "solver `heun` has no option `eta`; its options: none");
+    assert_eq!(solver("plms:eta=1"), "solver `plms` has no option `eta`; its options: none");
     assert_eq!(solver("ddim:eta"), "solver: `eta` in `ddim:eta` is not of the form `option=value`");
     assert_eq!(solver("ddim:eta=1.5"), "solver `ddim`: eta must lie in [0, 1], is 1.5");
     assert!(solver("ddim:eta=much").starts_with("solver `ddim`: invalid type: string \"much\""));

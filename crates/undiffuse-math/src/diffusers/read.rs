@@ -157,7 +157,7 @@ fn euler_ancestral(fields: &Fields) -> Result<Recipe, ReadError> {
 
 fn heun(fields: &Fields) -> Result<Recipe, ReadError> {
     let (spacing, ends) = sigmas(fields, None, None)?;
-    let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, Heun {});
+    let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, Heun::default());
     Ok(Recipe { ends, start: start(fields), clip: clip(fields)?, ..recipe })
 }
 
