@@ -8,7 +8,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// The reverse-diffusion predictor `x' = (2 - a) x + G² score + G z` of the forward chain `x = a x' + G z`: `a = alpha
-/// / alpha'`, `G² = sigma² - a² sigma'²` [Song21, Appendix E, Eq. 46]. With the score `(alpha D - x) / sigma²` and
+/// / alpha'`, `G² = sigma² - a² sigma'²` [Song21, Appendix E]. With the score `(alpha D - x) / sigma²` and
 /// `G² = sigma² (1 - r²)`, `x' = (1 - a + r²) x + (1 - r²) alpha D + sigma sqrt(1 - r²) z`.
 ///
 /// On variance-exploding levels it is [`Ddpm`](super::Ddpm) with the large variance. The last step to the clean end
