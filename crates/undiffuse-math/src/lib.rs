@@ -76,6 +76,7 @@
 //! | Cui23 | Cui et al., Elucidating the solution space of extended reverse-time SDE, arXiv:2309.06169 |
 //! | Efron11 | Efron, Tweedie's formula and selection bias |
 //! | Esser24 | Esser et al., Scaling rectified flow transformers, arXiv:2403.03206 |
+//! | Field87 | Field, Relations between the statistics of natural images and the response properties of cortical cells |
 //! | Hang23 | Hang et al., Efficient diffusion training via Min-SNR weighting, arXiv:2303.09556 |
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
 //! | Hoogeboom23, Hoogeboom24 | Hoogeboom et al., Simple diffusion, arXiv:2301.11093; Simpler diffusion, arXiv:2410.19324 |

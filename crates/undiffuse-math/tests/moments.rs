@@ -1,10 +1,10 @@
 //! Samplers on normal data, followed exactly: every image is an affine function of the noises, so its mean and
-//! variance are known without drawing any.
+//! variance are known without drawing any. And samplers on a mixture, with noise that is drawn.
 
 mod common;
 
-use common::{moments, schedules, solvers};
-use undiffuse_math::prelude::*;
+use common::{Mixture, moments, schedules, solvers};
+use undiffuse_math::{noise, prelude::*, timing::normal_quantile};
 
 const MEAN: f64 = 0.4;
 const STD: f64 = 0.5;
@@ -102,6 +102,58 @@ fn whole_walks_end_at_the_data() {
             );
         }
     }
+}
+
+/// Two unequal humps, whose denoiser is far from linear, in 4096 walks at once.
+#[test]
+fn mixtures_are_sampled() {
+    const WALKS: usize = 4096;
+    let data = Mixture(vec![(0.3, -1.0, 0.2), (0.7, 0.8, 0.3)]);
+    let (true_mean, true_variance) = (0.26, 0.3 * (1.0 + 0.04) + 0.7 * (0.64 + 0.09) - 0.26f64.powi(2));
+    let schedule: ScheduleKind = "vp:t_min=1e-5".parse().unwrap();
+    let spacing: SpacingKind = "exponential:sigma_min=0.01".parse().unwrap();
+    let grid = Grid::new(&*schedule, &*spacing, 80, Last::Clean).unwrap();
+    for solver in converging().filter(|solver| solver.weak_order().is_some()) {
+        let plan = grid.plan(&*solver);
+        // A start without chance of its own, then noise from the generator.
+        let quantile = |k: usize| normal_quantile((k as f64 + 0.5) / WALKS as f64);
+        let start = (0..WALKS).map(|k| plan.start * quantile((k * 1027) % WALKS)).collect::<Vec<f64>>();
+        let mut walk = Walk::new(&plan, start);
+        while let Some(row) = walk.row() {
+            let denoised = walk.x().iter().map(|x| data.denoise(*x, row.level)).collect();
+            let mut fresh = vec![0f32; WALKS];
+            noise::normal(7, walk.done() as u64, 0, &mut fresh);
+            let fresh = fresh.into_iter().map(f64::from).collect();
+            walk.step(denoised, Some(fresh), |terms: &[(f64, &Vec<f64>)]| {
+                (0..WALKS).map(|k| terms.iter().map(|(c, x)| c * x[k]).sum()).collect()
+            });
+        }
+        let x = walk.into_x();
+        let mean = x.iter().sum::<f64>() / WALKS as f64;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / WALKS as f64;
+        // Four standard errors, and for methods of first order what eighty steps leave of the error.
+        let error = |fourth: f64| 4.0 * (fourth / WALKS as f64).sqrt();
+        let fourth = x.iter().map(|x| (x - mean).powi(4)).sum::<f64>() / WALKS as f64;
+        let bias = if solver.weak_order() == Some(1.0) { 0.05 } else { 0.01 };
+        let what = format!("{solver}: mean {mean}, not {true_mean}; variance {variance}, not {true_variance}");
+        assert!((mean - true_mean).abs() < error(variance), "{what}");
+        assert!((variance - true_variance).abs() < error(fourth - variance * variance) + bias, "{what}");
+    }
+}
+
+/// The first step's churn is in the start.
+#[test]
+fn churn_begins_before_the_first_row() {
+    let levels: Vec<_> = [10.0, 3.0, 1.0].into_iter().map(NoiseLevel::variance_preserving).collect();
+    let plan = |text: &str| text.parse::<SolverKind>().unwrap().plan(&levels);
+    let churned = plan("heun:churn=0.2");
+    let level = churned.rows[0].level;
+    assert!((level.sigma_edm() - 11.0).abs() < 1e-12 && (churned.start - level.scale()).abs() < 1e-12);
+    let louder = plan("heun:churn=0.2,s_noise=2").start;
+    let added = level.sigma.powi(2) - levels[0].sigma.powi(2);
+    assert!((louder.powi(2) - levels[0].scale().powi(2) - 4.0 * added).abs() < 1e-12);
+    assert_eq!(plan("heun:churn=0.2,s_max=5").start, levels[0].scale());
+    assert!((plan("heun:churn=100").rows[0].level.sigma_edm() - 200f64.sqrt()).abs() < 1e-12);
 }
 
 /// Images are dropped as soon as no later row reads them.

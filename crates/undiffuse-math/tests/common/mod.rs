@@ -58,6 +58,7 @@ pub fn spacings() -> Vec<SpacingKind> {
         "leading:endpoint=false",
         "karras:rho=3,round=nearest",
         "exponential:round=down",
+        "optimal:exponent=0",
     ];
     all(SpacingKind::ALL, &more)
 }
