@@ -98,6 +98,7 @@
 //! | Song23 | Song et al., Consistency models, arXiv:2303.01469 |
 //! | Wichura88 | Wichura, Algorithm AS 241: the percentage points of the normal distribution |
 //! | Xu22, Xu23 | Xu et al., GeoDiff, arXiv:2203.02923; Xu et al., Restart sampling, arXiv:2306.14878 |
+//! | Xue23 | Xue et al., SA-Solver, arXiv:2309.05019 |
 
 pub mod diffusers;
 pub mod draw;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Mixture, moments, schedules, solvers};
+use common::{Mixture, all, moments, schedules, solvers};
 use undiffuse_math::{noise, prelude::*, timing::normal_quantile};
 
 const MEAN: f64 = 0.4;
@@ -114,9 +114,9 @@ fn mixtures_are_sampled() {
     let spacing: SpacingKind = "exponential:sigma_min=0.01".parse().unwrap();
     let grid = Grid::new(&*schedule, &*spacing, 80, Last::Clean).unwrap();
     // Five steps a level are too few for Langevin walks to share themselves out between the humps.
-    let patient: SolverKind = "langevin:per_level=40,step=0.1".parse().unwrap();
-    let noisy = converging().filter(|solver| solver.weak_order().is_some() && solver.tag() != "langevin");
-    for solver in noisy.chain([patient]) {
+    let more = ["heun:churn=30", "ddim:eta=1", "dpmpp-sde:one_path=false", "langevin:per_level=40,step=0.1"];
+    let noisy = |solver: &SolverKind| solver.weak_order().is_some() && solver.to_string() != "langevin";
+    for solver in all(SolverKind::ALL, &more).into_iter().filter(noisy) {
         let plan = grid.plan(&*solver);
         // A start without chance of its own, then noise from the generator.
         let quantile = |k: usize| normal_quantile((k as f64 + 0.5) / WALKS as f64);

@@ -57,7 +57,7 @@ fn slips_are_named() {
         solver("dimm"),
         "unknown solver `dimm`, did you mean `ddim`?; known: ddpm, ddim, euler, euler-ancestral, heun, dpmpp-2m, \
          dpmpp-2m-sde, plms, euler-maruyama, reverse-diffusion, langevin, restart, dpm2-ancestral, \
-         dpmpp-2s-ancestral, dpmpp-sde, dpmpp-3m-sde, er-sde, lcm"
+         dpmpp-2s-ancestral, dpmpp-sde, dpmpp-3m-sde, er-sde, sa-solver, lcm"
     );
     assert!(!solver("unipc").contains("did you mean"));
     assert_eq!(solver("ddim:etta=1"), "solver `ddim` has no option `etta`, did you mean `eta`?; its options: eta");

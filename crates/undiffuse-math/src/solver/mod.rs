@@ -26,6 +26,7 @@ mod plms;
 mod raise;
 mod restart;
 mod reverse_diffusion;
+mod sa_solver;
 
 pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
@@ -45,6 +46,7 @@ pub use lcm::Lcm;
 pub use plms::Plms;
 pub use restart::Restart;
 pub use reverse_diffusion::ReverseDiffusion;
+pub use sa_solver::SaSolver;
 
 use crate::{
     level::NoiseLevel,
@@ -112,6 +114,7 @@ kind! {
         "dpmpp-sde" => DpmppSde(DpmppSde), "DPM-Solver++ of the reverse SDE, two evaluations a step [k-diffusion, sampling.py]";
         "dpmpp-3m-sde" => Dpmpp3mSde(Dpmpp3mSde), "DPM-Solver++(3M) for the reverse SDE [k-diffusion, sampling.py]";
         "er-sde" => ErSde(ErSde), "multistep solver of an SDE with less noise at the clean end [Cui23, Algorithm 3]";
+        "sa-solver" => SaSolver(SaSolver), "stochastic Adams predictor and corrector [Xue23, Algorithm 1]";
         "lcm" => Lcm(Lcm), "jump to the clean image and noise it anew, for consistency models [Luo23, Algorithm 3]";
     }
 }

@@ -46,6 +46,13 @@ pub fn solvers() -> Vec<SolverKind> {
         "dpmpp-3m-sde:eta=0",
         "er-sde:order=2",
         "er-sde:order=1",
+        "sa-solver:corrector=0,predictor=3",
+        "sa-solver:corrector=3,lower_order_final=false,predictor=3",
+        "sa-solver:corrector=1,predictor=1",
+        "sa-solver:s_max=1,s_min=0.05,tau=0.7",
+        "sa-solver:tau=0",
+        "sa-solver:corrector=3,lower_order_final=false,tau=0",
+        "sa-solver:corrector=0,predictor=1,tau=0",
     ];
     all(SolverKind::ALL, &more)
 }

@@ -1,10 +1,10 @@
-"""Golden values for the solvers that add noise, computed by k-diffusion, step by step in double precision.
+"""Golden values for the solvers that add noise, by k-diffusion and diffusers, step by step in double precision.
 
     pip download --no-deps k-diffusion==0.1.1.post1
     python kdiffusion_sde.py k_diffusion-0.1.1.post1-py3-none-any.whl
 
-needs torch, scipy and tqdm, and writes kdiffusion_sde.json beside itself. Only k-diffusion's sampling.py runs; what it
-imports and these samplers do not use is stood in for. The model is a smooth function of x and sigma; noise is given
+needs torch, diffusers, scipy and tqdm, and writes kdiffusion_sde.json beside itself. Only k-diffusion's sampling.py runs; what it
+imports and these samplers do not use is stood in for. diffusers' SA-Solver walks with x / alpha recorded. The model is a smooth function of x and sigma; noise is given
 by a formula and recorded.
 """
 
@@ -15,6 +15,7 @@ import sys
 import types
 import zipfile
 
+import diffusers
 import torch
 
 torch.set_default_dtype(torch.float64)
@@ -108,6 +109,31 @@ def walk(solver, name, sigmas, noise, **options):
     }
 
 
+def sa_walk(solver, tau, **options):
+    scheduler = diffusers.SASolverScheduler(prediction_type="sample", tau_func=lambda t: torch.tensor(tau), **options)
+    scheduler.set_timesteps(9)
+    scheduler.sigmas = scheduler.sigmas.double()
+    sigmas = [float(s) for s in scheduler.sigmas]
+    noise = Noise()
+    sys.modules[type(scheduler).__module__].randn_tensor = lambda *args, **kwargs: noise.fresh()
+    alpha = lambda sigma: (1 + sigma**2) ** -0.5
+    x = torch.linspace(-1.4, 1.6, SIZE)
+    calls = []
+    for t, sigma in zip(scheduler.timesteps, scheduler.sigmas):
+        y = x / alpha(sigma)
+        answer = model(y, sigma)
+        calls.append({"sigma": float(sigma), "x": numbers(y), "denoised": numbers(answer)})
+        x = scheduler.step(answer, t, x).prev_sample
+    return {
+        "solver": solver,
+        "sigmas": sigmas,
+        # Noise is drawn at every step, also where none is used.
+        "noise": [numbers(z) for i, z in enumerate(noise.drawn) if tau > 0 and sigmas[i + 1] < sigmas[i]],
+        "calls": calls,
+        "end": numbers(x / alpha(scheduler.sigmas[-1])),
+    }
+
+
 KARRAS = K.get_sigmas_karras(9, 0.02, 80.0)
 UNEVEN = torch.tensor([14.6, 9.0, 8.2, 2.1, 1.9, 0.4, 0.03])
 CASES = []
@@ -127,7 +153,14 @@ for sigmas in [KARRAS, UNEVEN]:
     churn = dict(s_churn=2.0, s_tmin=0.05, s_tmax=50.0, s_noise=1.003)
     CASES.append(walk("heun:churn=2,s_max=50,s_min=0.05,s_noise=1.003", "sample_heun", sigmas, None, **churn))
 
-versions = {"k_diffusion": WHEEL.name.split("-")[1], "torch": torch.__version__, "python": platform.python_version()}
+CASES.append(sa_walk("sa-solver", 1.0))
+CASES.append(sa_walk("sa-solver:tau=0.6", 0.6, use_karras_sigmas=True))
+CASES.append(sa_walk("sa-solver:predictor=3,corrector=3,tau=0", 0.0, predictor_order=3, corrector_order=3))
+CASES.append(sa_walk("sa-solver:predictor=3,corrector=4", 1.0, predictor_order=3, corrector_order=4))
+CASES.append(sa_walk("sa-solver:predictor=1,corrector=1", 1.0, predictor_order=1, corrector_order=1))
+CASES.append(sa_walk("sa-solver:predictor=4,corrector=2", 1.0, predictor_order=4, corrector_order=2))
+
+versions = {"k_diffusion": WHEEL.name.split("-")[1], "diffusers": diffusers.__version__, "torch": torch.__version__, "python": platform.python_version()}
 out = {"made_by": "kdiffusion_sde.py", "versions": versions, "walks": CASES}
 path = pathlib.Path(__file__).with_name("kdiffusion_sde.json")
 path.write_text(json.dumps(out, separators=(",", ":")) + "\n")
