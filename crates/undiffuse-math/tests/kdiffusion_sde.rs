@@ -19,9 +19,9 @@ fn near(ours: &[f64], theirs: &[f64], what: &str) {
 #[test]
 fn every_walk_follows_k_diffusion() {
     let golden: Value = serde_json::from_str(include_str!("golden/kdiffusion_sde.json")).unwrap();
-    let exploding = |sigma| NoiseLevel { alpha: 1.0, sigma };
-    let scales: [(&str, fn(f64) -> NoiseLevel); 3] = [
-        ("variance exploding", exploding),
+    type Scale = fn(f64) -> NoiseLevel;
+    let scales: [(&str, Scale); 3] = [
+        ("variance exploding", |sigma| NoiseLevel { alpha: 1.0, sigma }),
         ("variance preserving", NoiseLevel::variance_preserving),
         ("rectified flow", NoiseLevel::rectified_flow),
     ];

@@ -104,17 +104,17 @@ fn whole_walks_end_at_the_data() {
     }
 }
 
-/// Two unequal humps, whose denoiser is far from linear, in 4096 walks at once.
+/// Two unequal humps, whose denoiser is far from linear, in 2048 walks at once.
 #[test]
 fn mixtures_are_sampled() {
-    const WALKS: usize = 4096;
+    const WALKS: usize = 2048;
     let data = Mixture(vec![(0.3, -1.0, 0.2), (0.7, 0.8, 0.3)]);
     let (true_mean, true_variance) = (0.26, 0.3 * (1.0 + 0.04) + 0.7 * (0.64 + 0.09) - 0.26f64.powi(2));
     let schedule: ScheduleKind = "vp:t_min=1e-5".parse().unwrap();
     let spacing: SpacingKind = "exponential:sigma_min=0.01".parse().unwrap();
     let grid = Grid::new(&*schedule, &*spacing, 80, Last::Clean).unwrap();
     // Five steps a level are too few for Langevin walks to share themselves out between the humps.
-    let more = ["heun:churn=30", "ddim:eta=1", "dpmpp-sde:one_path=false", "langevin:per_level=40,step=0.1"];
+    let more = ["heun:churn=30", "ddim:eta=1", "dpmpp-sde:one_path=false", "langevin:per_level=20,step=0.1"];
     let noisy = |solver: &SolverKind| solver.weak_order().is_some() && solver.to_string() != "langevin";
     for solver in all(SolverKind::ALL, &more).into_iter().filter(noisy) {
         let plan = grid.plan(&*solver);
