@@ -80,6 +80,7 @@
 //! | Hoogeboom23, Hoogeboom24 | Hoogeboom et al., Simple diffusion, arXiv:2301.11093; Simpler diffusion, arXiv:2410.19324 |
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
 //! | Kingma21, Kingma23 | Kingma et al., Variational diffusion models, arXiv:2107.00630; Kingma and Gao, arXiv:2303.00848 |
+//! | Lee24 | Lee et al., Beta sampling is all you need, arXiv:2407.12173 |
 //! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
 //! | Lipman23, Liu23 | Lipman et al., Flow matching, arXiv:2210.02747; Liu et al., Rectified flow, arXiv:2209.03003 |
 //! | Liu22 | Liu et al., Pseudo numerical methods for diffusion models, arXiv:2202.09778 |
@@ -99,7 +100,9 @@
 pub mod diffusers;
 pub mod draw;
 pub mod level;
+pub mod likelihood;
 pub mod noise;
+pub mod ode;
 pub mod parameterization;
 pub mod plan;
 pub mod registry;
@@ -107,6 +110,7 @@ pub mod schedule;
 pub mod solver;
 pub mod spacing;
 pub mod timing;
+pub mod variance;
 pub mod weighting;
 
 /// What most programs use.

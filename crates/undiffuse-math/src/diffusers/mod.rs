@@ -18,10 +18,13 @@
 
 mod classes;
 mod fields;
+mod parts;
 mod read;
 mod recipe;
+mod schedulers;
 mod write;
 
+pub use crate::variance::Learned;
 pub use classes::CLASSES;
 pub use read::ReadError;
 pub use recipe::{Clip, Corrector, Recipe, Start};

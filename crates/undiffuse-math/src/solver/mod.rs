@@ -44,7 +44,7 @@ pub use exponential::Predict;
 pub use heun::Heun;
 pub use lms::Lms;
 pub use midpoint::Midpoint;
-pub use plms::{Plms, PlmsStart};
+pub use plms::{Combine, Plms, PlmsStart};
 pub use unipc::{Unipc, UnipcVariant};
 
 use crate::{

@@ -16,6 +16,20 @@ use serde::{Deserialize, Serialize};
 pub struct Plms {
     /// How the first steps are taken.
     pub start: PlmsStart,
+    /// What the formula combines.
+    pub combine: Combine,
+}
+
+/// What a weighted sum over several levels is taken of.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combine {
+    /// The noise `eps_hat`.
+    #[default]
+    Eps,
+    /// `v = alpha eps_hat - sigma D`, from which the level of the step gets its noise: what diffusers combines for
+    /// networks that answer it.
+    V,
 }
 
 /// What precedes the multistep formula.
@@ -51,7 +65,7 @@ impl Solver for Plms {
                 if from.alpha == 0.0 || to.sigma == 0.0 {
                     break;
                 }
-                past.push(runge_kutta(&mut tape, from, middle, to));
+                past.push(self.runge_kutta(&mut tape, from, middle, to));
                 at += 2;
             }
         }
@@ -64,12 +78,12 @@ impl Solver for Plms {
             } else {
                 let newest_first: Vec<_> =
                     past.iter().rev().copied().zip(WEIGHTS[past.len().min(4) - 1].iter().copied()).collect();
-                tape.step(to, transfer(&tape, (here, from), to, &newest_first));
+                tape.step(to, self.transfer(&tape, (here, from), to, &newest_first));
             }
             // Pure noise has no eps to average with, and at the clean end there is nothing to evaluate.
             if past.len() == 1 && from.alpha > 0.0 && to.sigma > 0.0 {
                 let end = tape.evaluate(to);
-                tape.step(to, transfer(&tape, (here, from), to, &[(end, 0.5), (here, 0.5)]));
+                tape.step(to, self.transfer(&tape, (here, from), to, &[(end, 0.5), (here, 0.5)]));
             }
         }
         tape.plan()
@@ -80,25 +94,33 @@ impl Solver for Plms {
     }
 }
 
-/// DDIM from the image of a row, at its level, with `eps_hat` a weighted sum over rows.
-fn transfer(tape: &Tape, origin: (usize, NoiseLevel), to: NoiseLevel, weights: &[(usize, f64)]) -> Terms {
-    let (origin, from) = origin;
-    let signal = to.alpha / from.alpha;
-    let step = to.sigma - signal * from.sigma;
-    weights.iter().fold(Terms::x(origin) * signal, |sum, &(k, weight)| sum + tape.eps(k) * (step * weight))
-}
+impl Plms {
+    /// DDIM from the image of a row, at its level, with `eps_hat` from a weighted sum over rows.
+    fn transfer(self, tape: &Tape, origin: (usize, NoiseLevel), to: NoiseLevel, weights: &[(usize, f64)]) -> Terms {
+        let (origin, from) = origin;
+        let signal = to.alpha / from.alpha;
+        let sum = |of: &dyn Fn(usize) -> Terms| {
+            weights.iter().fold(Terms::default(), |sum, &(k, weight)| sum + of(k) * weight)
+        };
+        let eps = match self.combine {
+            Combine::Eps => sum(&|k| tape.eps(k)),
+            Combine::V => (sum(&|k| tape.v(k)) * from.alpha + Terms::x(origin) * from.sigma) * from.scale().powi(-2),
+        };
+        Terms::x(origin) * signal + eps * (to.sigma - signal * from.sigma)
+    }
 
-/// Four evaluations and [`transfer`] with their average; the first row, whose `eps` belongs to the history, is given
-/// back.
-fn runge_kutta(tape: &mut Tape, from: NoiseLevel, middle: NoiseLevel, to: NoiseLevel) -> usize {
-    let first = tape.evaluate(from);
-    tape.step(middle, tape.euler(first, middle));
-    let second = tape.evaluate(middle);
-    tape.step(middle, transfer(tape, (first, from), middle, &[(second, 1.0)]));
-    let third = tape.evaluate(middle);
-    tape.step(to, transfer(tape, (first, from), to, &[(third, 1.0)]));
-    let fourth = tape.evaluate(to);
-    let average = [(first, 1.0 / 6.0), (second, 1.0 / 3.0), (third, 1.0 / 3.0), (fourth, 1.0 / 6.0)];
-    tape.step(to, transfer(tape, (first, from), to, &average));
-    first
+    /// Four evaluations and a transfer with their average; the first row, whose `eps` belongs to the history, is given
+    /// back.
+    fn runge_kutta(self, tape: &mut Tape, from: NoiseLevel, middle: NoiseLevel, to: NoiseLevel) -> usize {
+        let first = tape.evaluate(from);
+        tape.step(middle, tape.euler(first, middle));
+        let second = tape.evaluate(middle);
+        tape.step(middle, self.transfer(tape, (first, from), middle, &[(second, 1.0)]));
+        let third = tape.evaluate(middle);
+        tape.step(to, self.transfer(tape, (first, from), to, &[(third, 1.0)]));
+        let fourth = tape.evaluate(to);
+        let average = [(first, 1.0 / 6.0), (second, 1.0 / 3.0), (third, 1.0 / 3.0), (fourth, 1.0 / 6.0)];
+        tape.step(to, self.transfer(tape, (first, from), to, &average));
+        first
+    }
 }

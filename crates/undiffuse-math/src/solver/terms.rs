@@ -72,6 +72,12 @@ impl Tape {
         (Terms::x(k) - Terms::denoised(k) * alpha) * (1.0 / sigma)
     }
 
+    /// `alpha eps - sigma D` as row `k` sees it.
+    pub fn v(&self, k: usize) -> Terms {
+        let NoiseLevel { alpha, sigma } = self.rows[k].level;
+        self.eps(k) * alpha - Terms::denoised(k) * sigma
+    }
+
     /// The first-order step from the image of row `k`, evaluated there, to a level.
     pub fn euler(&self, k: usize, to: NoiseLevel) -> Terms {
         let row = one_step(self.rows[k].level, to, 0.0);

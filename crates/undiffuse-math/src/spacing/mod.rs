@@ -6,6 +6,7 @@
 //! On schedules that are tables the timesteps come out as diffusers computes them, rounding included; on continuous
 //! ones the same words mean their continuous counterpart.
 
+mod beta;
 mod exponential;
 mod karras;
 mod leading;
@@ -14,6 +15,7 @@ mod log_snr;
 mod time_uniform;
 mod trailing;
 
+pub use beta::Beta;
 pub use exponential::Exponential;
 pub use karras::Karras;
 pub use leading::Leading;
@@ -78,6 +80,7 @@ kind! {
         "trailing" => Trailing(Trailing), "times at the noisy end of even intervals [Lin24, section 3.3]";
         "karras" => Karras(Karras), "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]";
         "exponential" => Exponential(Exponential), "ln sigma evenly spaced, both ends included";
+        "beta" => Beta(Beta), "sigma at the quantiles of a beta distribution, crowded at both ends [Lee24]";
         "log-snr" => LogSnr(LogSnr), "intervals of equal log-SNR [Lu22, uniform log-SNR]";
         "time-uniform" => TimeUniform(TimeUniform), "intervals of equal time, not rounded to timesteps";
     }
