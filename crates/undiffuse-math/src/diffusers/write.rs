@@ -143,7 +143,7 @@ fn class(config: &mut Map<String, Value>, schedule: &Kind, solver: Option<&Solve
         Some(SolverKind::EulerAncestral(euler)) if euler.eta == 1.0 => {
             json!({ "_class_name": "EulerAncestralDiscreteScheduler" })
         }
-        Some(SolverKind::Heun(_)) => json!({ "_class_name": "HeunDiscreteScheduler" }),
+        Some(SolverKind::Heun(heun)) if heun.churn == 0.0 => json!({ "_class_name": "HeunDiscreteScheduler" }),
         Some(SolverKind::Dpmpp2m(s)) => multistep(s.correction, s.lower_order_final, s.euler_at_final, "dpmsolver++"),
         Some(SolverKind::Dpmpp2mSde(s)) if s.eta == 1.0 => {
             multistep(s.correction, s.lower_order_final, s.euler_at_final, "sde-dpmsolver++")
