@@ -44,6 +44,15 @@ fn check(plan: &Plan, begin: NoiseLevel, solver: &SolverKind, what: &str) {
     }
 }
 
+/// What the documentation shows is what the code makes; the example `solvers` writes it.
+#[test]
+fn documented_rows_are_those_of_the_code() {
+    for entry in SolverKind::ALL {
+        let shown = std::fs::read_to_string(common::rows::file(entry)).unwrap_or_default();
+        assert_eq!(shown, common::rows::text(entry), "{}: run the example `solvers`", entry.tag);
+    }
+}
+
 #[test]
 fn rows_are_consistent() {
     let mut plans = 0;

@@ -2,8 +2,7 @@
 //!
 //! A method that knows a function at some nodes replaces it by the polynomial through them and integrates that:
 //! `∫ w f ≈ Σ_j W_j f_j`, `W_j = ∫ w l_j`. The moments `∫ w(u) u^k du` are all that it needs to know of the weight.
-//! Here `u` runs from 0 at the newest node; [`data`] and [`noise`] measure it in steps of log-SNR, as [Zhao23] and
-//! [Zhang23] do.
+//! Here `u` runs from 0 at the newest node.
 
 use crate::level::NoiseLevel;
 
@@ -88,14 +87,21 @@ pub(super) fn lambda(level: NoiseLevel) -> f64 {
     level.log_snr() / 2.0
 }
 
-/// The newest `count` places at or before `newest` whose levels tell something: pure noise lies infinitely far away,
-/// and a level that was visited twice is known already. The newest comes first; none is given if it is pure noise
-/// itself.
-pub(super) fn history(levels: &[NoiseLevel], newest: usize, count: usize) -> Vec<usize> {
+/// The newest `count` places at or before `newest` whose levels tell something along a coordinate: an infinite one
+/// is too far away, a clean level shows no noise, and one that was visited twice is known already. The newest comes
+/// first; none is given if it tells nothing itself.
+pub(super) fn history(
+    levels: &[NoiseLevel],
+    newest: usize,
+    count: usize,
+    coordinate: impl Fn(NoiseLevel) -> f64,
+) -> Vec<usize> {
     let mut kept: Vec<usize> = Vec::new();
     for k in (0..=newest).rev() {
-        let known = kept.iter().any(|&j| lambda(levels[j]) == lambda(levels[k]));
-        if lambda(levels[k]).is_finite() && !known {
+        let u = coordinate(levels[k]);
+        // Respaced levels may differ by rounding alone.
+        let known = kept.iter().any(|&j| (coordinate(levels[j]) - u).abs() <= 1e-9 * u.abs().min(1.0));
+        if u.is_finite() && levels[k].sigma > 0.0 && !known {
             kept.push(k);
         } else if k == newest {
             break;
@@ -105,4 +111,42 @@ pub(super) fn history(levels: &[NoiseLevel], newest: usize, count: usize) -> Vec
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Simpson's rule.
+    fn integral(f: impl Fn(f64) -> f64, to: f64) -> f64 {
+        let n = 4000;
+        let at = |i: i32| f(to * f64::from(i) / f64::from(n));
+        let weight = |i: i32| if i == 0 || i == n { 1.0 } else { f64::from(2 + 2 * (i % 2)) };
+        (0..=n).map(|i| weight(i) * at(i)).sum::<f64>() * to / f64::from(3 * n)
+    }
+
+    #[test]
+    fn moments_are_integrals() {
+        for h in [1e-9, 1e-3, 0.2, 0.999, 1.0, 2.5, 12.0, -0.4, -3.0] {
+            let (data, noise) = (Moments::data(h), Moments::noise(h));
+            for k in 0..COUNT {
+                let of_data = integral(|v| (v - h).exp() * (v / h).powi(k as i32), h);
+                let of_noise = integral(|v| (-v).exp() * (v / noise.unit).powi(k as i32), h);
+                let near = |a: f64, b: f64| (a - b).abs() < 1e-9 * b.abs();
+                assert!(near(data.values[k], of_data), "data {h} {k}: {} {of_data}", data.values[k]);
+                assert!(near(noise.values[k], of_noise), "noise {h} {k}: {} {of_noise}", noise.values[k]);
+            }
+        }
+        assert_eq!(Moments::noise(f64::INFINITY).values, [1.0, 1.0, 2.0, 6.0]);
+    }
+
+    /// Polynomials through as many nodes as they have coefficients are integrated exactly.
+    #[test]
+    fn weights_integrate_polynomials() {
+        let cubic = |u: f64| 1.0 - 2.0 * u + 0.5 * u * u + 3.0 * u * u * u;
+        let nodes = [0.0, -0.3, -0.5, -1.1];
+        let weights = Moments::data(0.7).weights(&nodes);
+        let sum: f64 = weights.iter().zip(nodes).map(|(w, u)| w * cubic(u)).sum();
+        assert!((sum - integral(|u| (u - 0.7).exp() * cubic(u), 0.7)).abs() < 1e-10);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Solver,
-    basis::history,
+    basis::{history, lambda},
     check_order,
     exponential::{Predict, exponential},
     terms::Tape,
@@ -10,11 +10,12 @@ use super::{
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// Diffusion exponential integrator sampler, tAB in the logarithm of `rho = sigma / alpha` [Zhang23, section 3.3;
+/// Diffusion exponential integrator sampler, Adams-Bashforth in the logarithm of `rho = sigma / alpha` [Zhang23;
 /// diffusers, `DEISMultistepScheduler`]: the last `eps` are continued as a polynomial in `ln rho`, which is
 /// integrated over `rho` exactly.
 ///
 /// The first step is of first order and leaves an error of second order whatever follows.
+#[doc = include_str!("rows/deis.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Deis {
@@ -37,7 +38,7 @@ impl Solver for Deis {
         for (i, pair) in levels.windows(2).enumerate() {
             let here = tape.evaluate(pair[0]);
             let most = if self.lower_order_final && steps < 15 { steps - i } else { self.order };
-            let known = history(levels, i, self.order.min(most));
+            let known = history(levels, i, self.order.min(most), lambda);
             let mut sum = tape.euler(here, pair[1]);
             if known.len() > 1 {
                 sum = sum + exponential(&tape, levels, i, &known, Predict::Eps);

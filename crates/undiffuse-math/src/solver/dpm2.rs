@@ -1,15 +1,12 @@
-//! DPM-Solver-2 as EDM's code base has it.
+//! DPM-Solver-2 as k-diffusion has it.
 
-use super::{
-    Along, Solver,
-    two_stage::{midpoint, with_sigma_edm},
-};
+use super::{Along, Solver, along::with_sigma_edm, two_stage::midpoint};
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// The midpoint rule in `sigma / alpha` with the middle taken in its logarithm [k-diffusion, `sample_dpm_2`; Karras22,
-/// Appendix C, alpha = 1/2 there being the arithmetic middle]. From pure noise and to the clean end, where that
+/// The midpoint rule in `sigma / alpha` with the middle taken in its logarithm [k-diffusion, `sample_dpm_2`]. From pure noise and to the clean end, where that
 /// logarithm is infinite, an Euler step.
+#[doc = include_str!("rows/dpm2.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpm2 {}

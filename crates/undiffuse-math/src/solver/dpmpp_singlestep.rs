@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 /// From the last stage, with `D1` and `D2` the first and second difference of the denoised images in half log-SNR
 /// since the step began: `x' = (sigma' / sigma) x + alpha' ((1 - e) D + p D1 - q D2)`, `e = exp(-h)`, `p = 1 - (1 - e)
 /// / h`, `q = p / h - 1/2`.
+#[doc = include_str!("rows/dpmpp-singlestep.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpmppSinglestep {
@@ -25,8 +26,8 @@ pub struct DpmppSinglestep {
     /// order gives `D1` half the weight of `D`, one of third order does without `D2`. [`Correction::Heun`] keeps
     /// its order on any levels.
     pub correction: Correction,
-    /// Whether the last steps are of lower order, so that any number of levels is used up and the end is careful.
-    /// Steps to the clean end are of first order in any case.
+    /// Whether the last steps are of lower order, which makes the whole of second order at most. Otherwise they are
+    /// so only where the number of steps is not a multiple of the order. Steps to the clean end are of first order in any case.
     pub lower_order_final: bool,
 }
 
@@ -53,7 +54,9 @@ impl Solver for DpmppSinglestep {
     }
 
     fn order(&self) -> Option<f64> {
-        Some(self.order as f64)
+        // A last step of first order leaves an error of second.
+        let most = if self.lower_order_final { 2 } else { 3 };
+        Some(self.order.min(most) as f64)
     }
 
     fn check(&self) -> Result<(), String> {

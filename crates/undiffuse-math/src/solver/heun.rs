@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 /// (2 rho) · (D_e - D)`, `rho` being the ratio of the coordinates of [`Along`] and `c` its scale (`r` and `alpha` along
 /// sigma): the correction needs no older `x`. Where `rho = 0`, to the clean end and along sigma from pure noise, the
 /// Euler step stands alone.
+#[doc = include_str!("rows/heun.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Heun {

@@ -1,29 +1,34 @@
 //! Linear multistep.
 
 use super::{
-    Solver,
+    Along, Solver,
     basis::{Moments, history},
     check_order,
-    terms::Tape,
+    terms::{Tape, Terms},
 };
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// Adams-Bashforth of variable step in `sigma / alpha` [k-diffusion, `sample_lms`; diffusers, `LMSDiscreteScheduler`]:
-/// with `s = sigma / alpha`, `y' = y + Σ_j c_j eps_j`, `c_j = ∫_s^s' l_j(u) du`, `l_j` the polynomials of Lagrange
-/// through the last `order` levels, integrated exactly.
+/// Adams-Bashforth of variable step in `sigma / alpha` [k-diffusion, `sample_lms`; diffusers, `LMSDiscreteScheduler`]
+/// or in flow time.
+///
+/// With `s` the coordinate of [`Along`], `y` the image over its scale and `d` the slope there, `y' = y + Σ_j c_j d_j`,
+/// `c_j = ∫_s^s' l_j(u) du`, `l_j` the polynomials of Lagrange through the last `order` levels, integrated exactly.
 ///
 /// It begins with steps of lower order, and the very first one leaves an error of second order whatever follows.
+#[doc = include_str!("rows/lms.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lms {
     /// How many evaluations are combined, 1 to 4.
     pub order: usize,
+    /// The line along which they are.
+    pub along: Along,
 }
 
 impl Default for Lms {
     fn default() -> Self {
-        Self { order: 4 }
+        Self { order: 4, along: Along::Sigma }
     }
 }
 
@@ -31,22 +36,8 @@ impl Solver for Lms {
     fn plan(&self, levels: &[NoiseLevel]) -> Plan {
         let mut tape = Tape::default();
         for (i, pair) in levels.windows(2).enumerate() {
-            let (from, to) = (pair[0], pair[1]);
-            let here = tape.evaluate(from);
-            let mut sum = tape.euler(here, to);
-            let known = history(levels, i, self.order);
-            // alpha' times the step in sigma / alpha.
-            let step = to.sigma - to.alpha * from.sigma_edm();
-            if known.len() > 1 && step != 0.0 {
-                let nodes: Vec<_> = known.iter().map(|&j| levels[j].sigma_edm() - from.sigma_edm()).collect();
-                let weights = Moments::uniform(step / to.alpha).weights(&nodes);
-                for (&j, weight) in known.iter().zip(weights) {
-                    // The Euler step has given the newest all of it.
-                    let weight = if j == i { weight - 1.0 } else { weight };
-                    sum = sum + tape.eps(j) * (step * weight);
-                }
-            }
-            tape.step(to, sum);
+            let here = tape.evaluate(pair[0]);
+            tape.step(pair[1], tape.euler(here, pair[1]) + self.continued(&tape, levels, i));
         }
         tape.plan()
     }
@@ -57,5 +48,24 @@ impl Solver for Lms {
 
     fn check(&self) -> Result<(), String> {
         check_order(self.order, 4)
+    }
+}
+
+impl Lms {
+    /// What the polynomial adds to the Euler step from `levels[i]`.
+    fn continued(&self, tape: &Tape, levels: &[NoiseLevel], i: usize) -> Terms {
+        let coordinate = |level| self.along.coordinate(level);
+        let known = history(levels, i, self.order, coordinate);
+        let step = coordinate(levels[i + 1]) - coordinate(levels[i]);
+        if known.len() < 2 || step == 0.0 {
+            return Terms::default();
+        }
+        let nodes: Vec<_> = known.iter().map(|&j| coordinate(levels[j]) - coordinate(levels[i])).collect();
+        let weights = Moments::uniform(step).weights(&nodes);
+        known.iter().zip(weights).fold(Terms::default(), |sum, (&j, weight)| {
+            // The Euler step has given the newest all of it.
+            let weight = if j == i { weight - 1.0 } else { weight };
+            sum + self.along.slope(tape, j) * (self.along.scale(levels[i + 1]) * step * weight)
+        })
     }
 }

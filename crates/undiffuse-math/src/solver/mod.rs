@@ -6,6 +6,7 @@
 //! What is left of `alpha` never stands alone in a denominator, so pure noise (`r = 0`) and the clean end need no
 //! special schedule.
 
+mod along;
 mod basis;
 mod ddim;
 mod ddim_inverse;
@@ -27,6 +28,7 @@ mod terms;
 mod two_stage;
 mod unipc;
 
+pub use along::Along;
 pub use ddim::Ddim;
 pub use ddim_inverse::DdimInverse;
 pub use ddpm::{Ddpm, Variance};
@@ -43,7 +45,6 @@ pub use heun::Heun;
 pub use lms::Lms;
 pub use midpoint::Midpoint;
 pub use plms::{Combine, Plms, PlmsStart};
-pub use two_stage::Along;
 pub use unipc::{Unipc, UnipcVariant};
 
 use crate::{
@@ -94,8 +95,8 @@ kind! {
         "dpmpp-2m" => Dpmpp2m(Dpmpp2m), "DPM-Solver++(2M), second order from one evaluation a step [Lu22b, Algorithm 2]";
         "dpmpp-2m-sde" => Dpmpp2mSde(Dpmpp2mSde), "DPM-Solver++(2M) for the reverse SDE [Lu22b, SDE-DPM-Solver++(2M)]";
         "dpmpp-3m" => Dpmpp3m(Dpmpp3m), "DPM-Solver++(3M), three denoised images a step [Lu22b; diffusers, k-diffusion]";
-        "unipc" => Unipc(Unipc), "unified predictor-corrector, an order gained at no cost [Zhao23, Algorithms 5 and 6]";
-        "deis" => Deis(Deis), "exponential integrator, eps a polynomial in ln sigma [Zhang23, tAB-DEIS]";
+        "unipc" => Unipc(Unipc), "unified predictor-corrector, an order gained at no cost [Zhao23, section 3]";
+        "deis" => Deis(Deis), "exponential integrator, eps a polynomial in ln sigma [Zhang23, DEIS]";
         "lms" => Lms(Lms), "linear multistep in sigma [k-diffusion, sample_lms]";
         "plms" => Plms(Plms), "pseudo linear multistep on DDIM's transfer [Liu22, PLMS]";
         "ddim-inverse" => DdimInverse(DdimInverse), "DDIM backwards, from a picture up to its noise [Song21c, section 4.3]";

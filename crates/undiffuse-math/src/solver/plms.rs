@@ -7,9 +7,10 @@ use super::{
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// DDIM's step with `eps_hat` replaced by an Adams-Bashforth combination of the last four [Liu22, Algorithm 2].
+/// DDIM's step with `eps_hat` replaced by an Adams-Bashforth combination of the last four [Liu22, Eqs. 9 and 12].
 ///
 /// The combination takes the steps to be of equal length in time, whatever they are in noise.
+#[doc = include_str!("rows/plms.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plms {
@@ -39,7 +40,7 @@ pub enum PlmsStart {
     /// evaluations.
     #[default]
     Heun,
-    /// Three steps of the pseudo Runge-Kutta method of fourth order [Liu22, Eq. 12], diffusers' `skip_prk_steps =
+    /// Three steps of the pseudo Runge-Kutta method of fourth order [Liu22, Eq. 13], diffusers' `skip_prk_steps =
     /// false`. Each goes over two intervals of the levels, the level between them being its middle, so that the first
     /// six intervals cost twelve evaluations.
     RungeKutta,

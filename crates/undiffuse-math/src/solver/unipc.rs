@@ -11,12 +11,13 @@ use super::{
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// Unified predictor-corrector [Zhao23, Algorithms 5 and 6; diffusers, `UniPCMultistepScheduler`].
+/// Unified predictor-corrector [Zhao23, section 3; diffusers, `UniPCMultistepScheduler`].
 ///
 /// The predictor UniP is a multistep formula in half log-SNR, linear part exact. The corrector UniC redoes each step
-/// once the next evaluation is known, at no further cost, and gains an order: order `p` means a method of order `p + 1`
-/// (but of 3 at most, which the first step leaves). A row is the correction of the step before together with the
+/// once the next evaluation is known, at no further cost, and gains an order: order `p` means a method of order `p + 1`,
+/// but of 3 at most, which the first step leaves, and of 2 with `lower_order_final`. A row is the correction of the step before together with the
 /// prediction of the next; the last step is not corrected, as nothing is evaluated after it.
+#[doc = include_str!("rows/unipc.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Unipc {
@@ -65,15 +66,16 @@ impl Solver for Unipc {
                 sum = sum + self.correction(&tape, levels, i, &known) * self.kept(from, to);
             }
             let order = if self.lower_order_final { self.order.min(steps - i) } else { self.order };
-            known = history(levels, i, order);
+            known = history(levels, i, order, lambda);
             tape.step(to, sum + self.prediction(&tape, levels, i, &known));
         }
         tape.plan()
     }
 
     fn order(&self) -> Option<f64> {
-        let order = if self.corrector { (self.order + 1).min(3) } else { self.order.min(2) };
-        Some(order as f64)
+        // What the first and the last steps leave.
+        let most = if self.corrector && !self.lower_order_final { 3 } else { 2 };
+        Some((self.order + usize::from(self.corrector)).min(most) as f64)
     }
 
     fn check(&self) -> Result<(), String> {

@@ -1,7 +1,9 @@
 //! What the truth tests share: every combination of parts, and data whose denoiser is known exactly.
 #![allow(dead_code)]
 
+pub mod orders;
 pub mod recipes;
+pub mod rows;
 pub mod torch;
 
 use undiffuse_math::prelude::*;
@@ -38,6 +40,9 @@ pub fn solvers() -> Vec<SolverKind> {
         "dpmpp-singlestep:order=2",
         "dpmpp-singlestep:order=2,correction=heun,lower_order_final=false",
         "dpmpp-singlestep:correction=heun",
+        "dpmpp-singlestep:lower_order_final=false",
+        "dpmpp-singlestep:correction=heun,lower_order_final=false",
+        "unipc:lower_order_final=false",
         "unipc:order=1",
         "unipc:order=1,variant=bh1",
         "unipc:order=3",
@@ -51,6 +56,7 @@ pub fn solvers() -> Vec<SolverKind> {
         "lms:order=1",
         "lms:order=2",
         "lms:order=3",
+        "lms:along=flow",
         "plms:start=runge-kutta",
         "ddim-inverse:iterations=3",
     ];
