@@ -6,7 +6,7 @@ pub mod recipes;
 pub mod rows;
 pub mod torch;
 
-use undiffuse_math::prelude::*;
+use undiffuse_math::{plan::Walk, prelude::*};
 
 /// Every registered part at its defaults, then the written forms in `more`.
 pub fn all<T: Clone + std::str::FromStr<Err: std::fmt::Debug>>(
