@@ -96,7 +96,9 @@
 pub mod diffusers;
 pub mod draw;
 pub mod level;
+pub mod likelihood;
 pub mod noise;
+pub mod ode;
 pub mod parameterization;
 pub mod plan;
 pub mod registry;
