@@ -9,31 +9,31 @@ use undiffuse::nn::params;
 const GAMMA: f64 = 6.94;
 
 /// Adam \[Kingma15, Algorithm 1\] on a module, with a power-function average of the weights \[Karras24, Eq. 121\].
-pub struct Learner<M> {
+pub struct Adam<M> {
     /// On an autodiff device; away only while it is updated.
-    network: Option<M>,
+    module: Option<M>,
     moments: Vec<(Tensor<1>, Tensor<1>)>,
     average: Vec<Tensor<1>>,
     betas: [f64; 2],
     step: u64,
 }
 
-impl<M: Module> Learner<M> {
-    /// Begins with `network`, whose weights are drawn already and live on an autodiff device.
-    pub fn new(network: M, betas: [f64; 2]) -> Self {
+impl<M: Module> Adam<M> {
+    /// Begins with `module`, whose weights are drawn already and live on an autodiff device.
+    pub fn new(module: M, betas: [f64; 2]) -> Self {
         let (mut moments, mut average) = (Vec::new(), Vec::new());
-        params::for_each(&network, |p| {
+        params::for_each(&module, |p| {
             let value = p.value.inner();
             let zero = value.zeros_like();
             moments.push((zero.clone(), zero));
             average.push(value);
         });
-        Self { network: Some(network), moments, average, betas, step: 0 }
+        Self { module: Some(module), moments, average, betas, step: 0 }
     }
 
-    /// The network as it is now.
-    pub fn network(&self) -> &M {
-        self.network.as_ref().expect("a network that is updated comes back")
+    /// The module as it is now.
+    pub fn module(&self) -> &M {
+        self.module.as_ref().expect("a module that is updated comes back")
     }
 
     /// Steps done.
@@ -45,14 +45,14 @@ impl<M: Module> Learner<M> {
     pub fn descend(&mut self, loss: Tensor<1>, lr: f64) {
         let mut gradients = loss.backward();
         let mut flat = Vec::new();
-        params::take_gradients(self.network(), &mut gradients, |_, gradient| flat.push(gradient.inner()));
+        params::take_gradients(self.module(), &mut gradients, |_, gradient| flat.push(gradient.inner()));
         let [beta1, beta2] = self.betas;
         let h = AdamW { lr, beta1, beta2, eps: 1e-8, weight_decay: 0.0, step: self.step, gradient_scale: 1.0 };
         self.step += 1;
         let rate = 1.0 - (1.0 - 1.0 / self.step as f64).powf(GAMMA + 1.0);
         let mut parts = flat.into_iter().zip(self.moments.iter_mut().zip(&mut self.average));
-        self.network = self.network.take().map(|network| {
-            params::map(network, |_, value| match parts.next() {
+        self.module = self.module.take().map(|module| {
+            params::map(module, |_, value| match parts.next() {
                 Some((gradient, (moments, average))) => {
                     adamw(value, gradient, moments, &mut [(average, rate)], &h)
                 }
@@ -64,6 +64,6 @@ impl<M: Module> Learner<M> {
     /// A copy with the averaged weights, without gradients.
     pub fn averaged(&self) -> M {
         let mut values = self.average.iter();
-        params::map(Module::valid(self.network()), |_, value| values.next().cloned().unwrap_or(value))
+        params::map(Module::valid(self.module()), |_, value| values.next().cloned().unwrap_or(value))
     }
 }

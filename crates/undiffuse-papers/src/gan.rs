@@ -1,22 +1,9 @@
 //! Generative adversarial networks, the other road, to stand beside diffusion on the same clock.
 
-use undiffuse::burn::module::Module;
 use undiffuse::burn::tensor::{Tensor, activation};
 
-use crate::learner::Learner;
-use crate::mlp::Mlp;
-
-/// A network from rows to rows, `[B, in]` → `[B, out]`.
-pub trait Net: Module {
-    /// The answer.
-    fn answer(&self, x: Tensor<2>) -> Tensor<2>;
-}
-
-impl Net for Mlp {
-    fn answer(&self, x: Tensor<2>) -> Tensor<2> {
-        self.forward(x)
-    }
-}
+use crate::adam::Adam;
+use crate::mlp::Net;
 
 /// `E[−ln d(real)] + E[−ln(1 − d(fake))]` from logits `[B, 1]` \[Goodfellow14, Eq. 1\].
 pub fn discriminator_loss(real: Tensor<2>, fake: Tensor<2>) -> Tensor<1> {
@@ -31,21 +18,27 @@ pub fn generator_loss(fake: Tensor<2>) -> Tensor<1> {
 /// The two players.
 pub struct Gan<G, D> {
     /// From latents to samples.
-    pub generator: Learner<G>,
+    pub generator: Adam<G>,
     /// From samples to one logit: real or not.
-    pub discriminator: Learner<D>,
+    pub discriminator: Adam<D>,
     /// Learning rate of both.
     pub lr: f64,
 }
 
 impl<G: Net, D: Net> Gan<G, D> {
+    /// Adam with the first decay at 1/2, as both players are usually trained \[Radford16, section 3\].
+    pub fn new(generator: G, discriminator: D, lr: f64) -> Self {
+        const BETAS: [f64; 2] = [0.5, 0.999];
+        Self { generator: Adam::new(generator, BETAS), discriminator: Adam::new(discriminator, BETAS), lr }
+    }
+
     /// One step of each on the real samples and latents of a batch.
     pub fn round(&mut self, real: Tensor<2>, latents: Tensor<2>) {
-        let fake = self.generator.network().answer(latents);
-        let judge = |x| self.discriminator.network().answer(x);
+        let fake = self.generator.module().forward(latents);
+        let judge = |x| self.discriminator.module().forward(x);
         let loss = discriminator_loss(judge(real), judge(fake.clone().detach()));
         self.discriminator.descend(loss, self.lr);
-        let loss = generator_loss(self.discriminator.network().answer(fake));
+        let loss = generator_loss(self.discriminator.module().forward(fake));
         self.generator.descend(loss, self.lr);
     }
 }

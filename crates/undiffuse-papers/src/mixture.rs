@@ -2,7 +2,7 @@
 
 use std::f64::consts::{PI, TAU};
 
-use undiffuse::math::noise;
+use undiffuse_math::noise;
 
 /// `Σ weight · N(mean, std² I)` in two dimensions.
 #[derive(Clone, Debug)]
@@ -40,6 +40,13 @@ impl Mixture {
             [a * a.cos() / 13.5, a * a.sin() / 13.5]
         });
         Self { weights: vec![1.0 / n as f64; n], means: means.collect(), std: 0.03 }
+    }
+
+    /// Root mean square of a coordinate.
+    pub fn deviation(&self) -> f64 {
+        let square = |m: &[f64; 2]| 0.5 * (m[0] * m[0] + m[1] * m[1]);
+        let means: f64 = self.weights.iter().zip(&self.means).map(|(w, m)| w * square(m)).sum();
+        (means + self.std * self.std).sqrt()
     }
 
     /// Each component's share in the density of `x` after noise of deviation `sigma` was added, and the log of that

@@ -1,5 +1,7 @@
 //! Multilayer perceptrons, and their derivative along a direction.
 
+use std::f64::consts::PI;
+
 use undiffuse::burn;
 use undiffuse::burn::module::Module;
 use undiffuse::burn::tensor::{Device, Tensor, TensorData, activation};
@@ -59,15 +61,6 @@ impl Mlp {
         init::initialize(Self { layers, activation }, seed)
     }
 
-    /// `[B, in]` → `[B, out]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let last = self.layers.len() - 1;
-        self.layers.iter().enumerate().fold(x, |x, (i, layer)| {
-            let z = layer.forward(x);
-            if i == last { z } else { self.activation.apply(z) }
-        })
-    }
-
     /// The answer at `x [B, in]` and its derivative along `v [B, in]`: `(F(x), J_F(x) v)`, each `[B, out]`.
     ///
     /// Forward-mode differentiation written out, so that the derivative can itself be trained through.
@@ -79,10 +72,60 @@ impl Mlp {
             if i == last { (z, dz) } else { (self.activation.apply(z.clone()), self.activation.slope(z) * dz) }
         })
     }
+}
+
+/// Octaves of the waves that [`WaveMlp`] sees a point through.
+const OCTAVES: usize = 4;
+
+/// A perceptron that sees the first two numbers of a row, a point of about unit deviation, also through the sines and
+/// cosines of `π 2ᵏ` times them: it would be slow to learn what changes quickly along its input \[Tancik20, section 3\].
+#[derive(Module, Debug)]
+pub struct WaveMlp {
+    mlp: Mlp,
+}
+
+impl WaveMlp {
+    /// See [`Mlp::new`]; the first width is that of a row.
+    pub fn new(widths: &[usize], activation: Activation, seed: u64, device: &Device) -> Self {
+        let mut widths = widths.to_vec();
+        widths[0] += 4 * OCTAVES;
+        Self { mlp: Mlp::new(&widths, activation, seed, device) }
+    }
+}
+
+/// A network from rows to rows.
+pub trait Net: Module {
+    /// `[B, in]` → `[B, out]`.
+    fn forward(&self, x: Tensor<2>) -> Tensor<2>;
 
     /// Where the weights live.
-    pub fn device(&self) -> Device {
+    fn device(&self) -> Device;
+}
+
+impl Net for Mlp {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let last = self.layers.len() - 1;
+        self.layers.iter().enumerate().fold(x, |x, (i, layer)| {
+            let z = layer.forward(x);
+            if i == last { z } else { self.activation.apply(z) }
+        })
+    }
+
+    fn device(&self) -> Device {
         self.layers[0].weight.val().device()
+    }
+}
+
+impl Net for WaveMlp {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let point = x.clone().narrow(1, 0, 2);
+        let angles = (0..OCTAVES).map(|k| point.clone() * (PI * (1 << k) as f64));
+        let waves = Tensor::cat(angles.collect(), 1);
+        self.mlp.forward(Tensor::cat(vec![x, waves.clone().sin(), waves.cos()], 1))
+    }
+
+    fn device(&self) -> Device {
+        self.mlp.device()
     }
 }
 

@@ -1,20 +1,15 @@
 //! Score matching on points of the plane: what is drawn, what the network answers, and the losses.
 
-use std::f64::consts::PI;
-
 use undiffuse::burn::tensor::{Device, Tensor};
-use undiffuse::math::noise;
-use undiffuse::math::prelude::{NoiseLevel, ParameterizationKind, Plan, Row, Scaling, Walk};
+use undiffuse_math::noise;
+use undiffuse_math::parameterization::Edm;
+use undiffuse_math::prelude::{NoiseLevel, Parameterization, Plan, Row, Scaling, Walk};
 
-use crate::mlp::{Activation, Mlp, host, rows};
+use crate::mixture::{Mixture, pairs};
+use crate::mlp::{Activation, Mlp, Net, WaveMlp, host, rows};
 
-/// Octaves of the waves that a network sees a point through: a perceptron is slow to learn what changes quickly along
-/// its input \[Tancik20, section 3\].
-const OCTAVES: usize = 4;
-/// Numbers that [`waves`] makes of a point.
-pub const WAVES: usize = 2 + 4 * OCTAVES;
-/// Numbers that a network sees of a noisy point: its waves, the log of its noise, and a wave of that.
-const FEATURES: usize = WAVES + 3;
+/// Numbers that a network sees of a noisy point: the scaled point, the log of its noise, and a wave of that.
+const FEATURES: usize = 5;
 
 /// What a random number is for; part of its stream.
 #[derive(Clone, Copy)]
@@ -31,34 +26,39 @@ impl Use {
     }
 }
 
-/// What is learned of a process `x = x₀ + sigma · ε`.
+/// What is learned of a process `x = x₀ + sigma · ε` on points.
+///
+/// The network is read as EDM reads it \[Karras22, Table 1\] and its own error is what is minimised. In terms of the
+/// score that is denoising score matching with `λ(σ) = σ² (1 + σ² / deviation²)`: NCSN's `σ²` \[Song19, Eq. 6\] where
+/// noise is smaller than data.
 pub struct Process {
-    /// How the network's answer is read.
-    pub parameterization: ParameterizationKind,
-    /// The deviation of the noise at a quantile in (0, 1).
-    pub sigma: Box<dyn Fn(f64) -> f64>,
+    parameterization: Edm,
+    sigma: Box<dyn Fn(f64) -> f64>,
 }
 
 impl Process {
-    /// A geometric ladder of `sigmas`, each visited alike, whose network answers `sigma` times the score (with the sign
-    /// of the noise): the noise-conditional score network \[Song19, Eq. 5; Song20, section 3.3\].
-    pub fn ladder(sigmas: Vec<f64>) -> Self {
-        let sigma = move |u: f64| sigmas[((u * sigmas.len() as f64) as usize).min(sigmas.len() - 1)];
-        Self { parameterization: undiffuse::math::parameterization::Eps {}.into(), sigma: Box::new(sigma) }
+    /// Points of root-mean-square `deviation` an axis, with noise whose deviation at a quantile in (0, 1) is `sigma`.
+    pub fn new(deviation: f64, sigma: impl Fn(f64) -> f64 + 'static) -> Self {
+        Self { parameterization: Edm { sigma_data: deviation }, sigma: Box::new(sigma) }
+    }
+
+    /// The same with the levels of a ladder, each visited alike \[Song19, Eq. 6\].
+    pub fn ladder(deviation: f64, sigmas: Vec<f64>) -> Self {
+        Self::new(deviation, move |u| sigmas[((u * sigmas.len() as f64) as usize).min(sigmas.len() - 1)])
     }
 
     /// A perceptron that fits this process, with three hidden layers.
-    pub fn network(&self, width: usize, seed: u64, device: &Device) -> Mlp {
-        Mlp::new(&[FEATURES, width, width, width, 2], Activation::Silu, seed, device)
+    pub fn network(&self, width: usize, seed: u64, device: &Device) -> WaveMlp {
+        WaveMlp::new(&[FEATURES, width, width, width, 2], Activation::Silu, seed, device)
     }
 
     fn scaling(&self, sigma: f64) -> Scaling {
         self.parameterization.scaling(NoiseLevel { alpha: 1.0, sigma })
     }
 
-    /// Denoising score matching \[Vincent11, Eq. 11; Song19, Eq. 6 with λ(σ) = σ²\]: the mean squared error of the
-    /// network's own answer for the clean points `x0`, with levels spread evenly over the batch.
-    pub fn loss(&self, network: &Mlp, x0: &[f32], seed: u64, step: u64) -> Tensor<1> {
+    /// Denoising score matching \[Vincent11, Eq. 11; Song19, Eq. 6\]: the mean squared error of the network's own answer
+    /// for the clean points `x0`, with levels spread evenly over the batch.
+    pub fn loss(&self, network: &impl Net, x0: &[f32], seed: u64, step: u64) -> Tensor<1> {
         let n = x0.len() / 2;
         let mut eps = vec![0f32; x0.len()];
         noise::normal(seed, Use::Noise.stream(step), 0, &mut eps);
@@ -77,35 +77,30 @@ impl Process {
     }
 
     /// The network's guess `D(x, sigma)` of the clean points.
-    pub fn denoised(&self, network: &Mlp, x: &[f32], sigma: f64) -> Vec<f32> {
+    pub fn denoised(&self, network: &impl Net, x: &[f32], sigma: f64) -> Vec<f32> {
         let s = self.scaling(sigma);
         let mut input = Vec::with_capacity(x.len() / 2 * FEATURES);
-        crate::mixture::pairs(x).for_each(|x| features(&s, x, sigma, &mut input));
+        pairs(x).for_each(|x| features(&s, x, sigma, &mut input));
         let answer = host(network.forward(rows(input, FEATURES, &network.device())));
         x.iter().zip(answer).map(|(x, f)| (s.skip * f64::from(*x) + s.out * f64::from(f)) as f32).collect()
     }
 
-    /// The network's score `(D(x, sigma) − x) / sigma²`.
-    pub fn score(&self, network: &Mlp, x: &[f32], sigma: f64) -> Vec<[f64; 2]> {
+    /// The network's score `(D(x, sigma) − x) / sigma²` at every point.
+    pub fn score(&self, network: &impl Net, x: &[f32], sigma: f64) -> Vec<[f64; 2]> {
         let denoised = self.denoised(network, x, sigma);
-        let pairs = crate::mixture::pairs(x).zip(crate::mixture::pairs(&denoised));
-        pairs.map(|(x, d)| [0, 1].map(|k| (d[k] - x[k]) / (sigma * sigma))).collect()
+        let both = pairs(x).zip(pairs(&denoised));
+        both.map(|(x, d)| [0, 1].map(|k| (d[k] - x[k]) / (sigma * sigma))).collect()
     }
+}
+
+/// The exact denoiser of a mixture, at every point.
+pub fn exact(mixture: &Mixture, x: &[f32], sigma: f64) -> Vec<f32> {
+    pairs(x).flat_map(|x| mixture.denoised(x, sigma)).map(|v| v as f32).collect()
 }
 
 fn features(s: &Scaling, x: [f64; 2], sigma: f64, out: &mut Vec<f32>) {
     let log = 0.25 * sigma.ln();
-    waves(x.map(|x| s.input * x), out);
-    out.extend([log, (3.0 * log).sin(), (3.0 * log).cos()].map(|v| v as f32));
-}
-
-/// Appends a point (of about unit deviation) and the sines and cosines of `π 2ᵏ` times it.
-pub fn waves(x: [f64; 2], out: &mut Vec<f32>) {
-    out.extend(x.map(|x| x as f32));
-    for octave in 0..OCTAVES {
-        let angles = x.map(|x| PI * x * (1 << octave) as f64);
-        out.extend(angles.iter().flat_map(|a| [a.sin() as f32, a.cos() as f32]));
-    }
+    out.extend([s.input * x[0], s.input * x[1], log, (3.0 * log).sin(), (3.0 * log).cos()].map(|v| v as f32));
 }
 
 /// Sliced score matching with variance reduction, `E[vᵀ ∇(vᵀ s(x)) + ½ ‖s(x)‖²]`, `v ~ N(0, I)`, one direction a point
@@ -175,7 +170,6 @@ pub fn relative_error(ours: &[[f64; 2]], exact: &[[f64; 2]]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mixture::{Mixture, pairs};
 
     /// Of a linear score `s(x) = W x` the sliced loss has the mean `tr W + ½ E‖W x‖²`, whichever directions are drawn.
     #[test]
@@ -201,11 +195,8 @@ mod tests {
     #[test]
     fn langevin_reaches_the_gaussian() {
         let one = Mixture { weights: vec![1.0], means: vec![[2.0, -1.0]], std: 0.0 };
-        let exact = |x: &[f32], sigma: f64| {
-            pairs(x).flat_map(|x| one.denoised(x, sigma)).map(|v| v as f32).collect::<Vec<_>>()
-        };
         let plan = langevin(&[0.5], 300, 0.1);
-        let x = walk(&plan, vec![8.0; 8000], 2, exact, |_, _| {});
+        let x = walk(&plan, vec![8.0; 8000], 2, |x, sigma| exact(&one, x, sigma), |_, _| {});
         let mean = pairs(&x).map(|p| p[0]).sum::<f64>() / 4000.0;
         let variance = pairs(&x).map(|p| (p[1] + 1.0).powi(2)).sum::<f64>() / 4000.0;
         let expected = 0.25 / (1.0 - 0.1 / (4.0 * 0.25));
