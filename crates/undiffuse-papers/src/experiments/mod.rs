@@ -1,0 +1,13 @@
+//! One file an experiment; this table is all that the rest of the world knows of them.
+
+pub mod heartbeat;
+
+use crate::Experiment;
+
+/// Every experiment.
+pub static EXPERIMENTS: &[Experiment] = &[Experiment {
+    name: "heartbeat",
+    doc: "binomial diffusion on binary pulses: the bound K against the true entropy log2 5, and the bits themselves",
+    paper: "Sohl15, Table 1 and Figure 2",
+    run: heartbeat::run,
+}];
