@@ -4,7 +4,7 @@
 //! each denoising step corrects, and the last rounding to pixel values (reconstruction). With the levels of a
 //! [`Plan`](crate::plan::Plan) each is a line of arithmetic; only the error `‖D - x0‖²` needs a network.
 
-use crate::level::NoiseLevel;
+use crate::{level::NoiseLevel, plan::Plan};
 use std::f64::consts::{LN_2, PI};
 
 /// Nats as bits per dimension.
@@ -28,6 +28,33 @@ pub fn prior_kl(square: f64, dims: usize, level: NoiseLevel, start: f64) -> f64 
 pub fn posterior(from: NoiseLevel, to: NoiseLevel) -> (f64, f64) {
     let kept = 1.0 - (from.alpha * to.sigma / (to.alpha * from.sigma)).powi(2);
     (to.alpha * kept, to.sigma * kept.max(0.0).sqrt())
+}
+
+/// The standard deviation of the noise that the forward process adds between the two levels of a step, `sigma sqrt(1 -
+/// r²)`: the upper choice of [Ho20, section 3.2], `sqrt(beta)`.
+pub fn forward_std(from: NoiseLevel, to: NoiseLevel) -> f64 {
+    let ratio = from.alpha * to.sigma / (to.alpha * from.sigma);
+    from.sigma * (1.0 - ratio * ratio).max(0.0).sqrt()
+}
+
+/// The log-variances between which a network with a learned variance interpolates in a row of ancestral sampling: the
+/// posterior's and the forward process's [Nichol21, Eq. 15]. At the clean end, where the posterior has no variance, that of
+/// the row before it stands in [Nichol21, code of the paper].
+pub fn log_variances(plan: &Plan, row: usize) -> (f64, f64) {
+    let at = |row: usize| (plan.rows[row].level, plan.rows[row].to);
+    let (from, to) = at(row);
+    let low = match posterior(from, to).1 {
+        0.0 if row > 0 => posterior(at(row - 1).0, at(row - 1).1).1,
+        0.0 => forward_std(from, to),
+        std => std,
+    };
+    (2.0 * low.ln(), 2.0 * forward_std(from, to).ln())
+}
+
+/// The standard deviation that a network's answer `v` in [-1, 1] means between two [`log_variances`] [Nichol21, Eq. 15].
+pub fn interpolated_std((low, high): (f64, f64), v: f64) -> f64 {
+    let share = (v + 1.0) / 2.0;
+    (0.5 * (share * high + (1.0 - share) * low)).exp()
 }
 
 /// A step's term: from its posterior to the model's `N(mean with D in the place of x0, std² I)`; `error = ‖D - x0‖²`.

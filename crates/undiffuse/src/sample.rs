@@ -33,6 +33,9 @@ enum Use {
     Correction(usize),
 }
 
+/// No stream of sampling lies above this.
+pub(crate) const HIGHEST_STREAM: u64 = 1 << 33;
+
 impl Use {
     fn stream(self) -> u64 {
         match self {
