@@ -41,7 +41,7 @@ impl Coverage {
 
     /// Entropy of the shares in nats; `ln(modes)` when all are equal.
     pub fn entropy(&self) -> f64 {
-        self.shares().iter().filter(|s| **s > 0.0).map(|s| -s * s.ln()).sum()
+        self.shares().iter().filter(|s| **s > 0.0).fold(0.0, |sum, s| sum - s * s.ln())
     }
 
     /// `KL(shares ‖ equal shares)` in nats: what the literature calls the reverse KL, 0 when all are equal.
