@@ -53,9 +53,7 @@ impl<M: Module> Adam<M> {
         let mut parts = flat.into_iter().zip(self.moments.iter_mut().zip(&mut self.average));
         self.module = self.module.take().map(|module| {
             params::map(module, |_, value| match parts.next() {
-                Some((gradient, (moments, average))) => {
-                    adamw(value, gradient, moments, &mut [(average, rate)], &h)
-                }
+                Some((gradient, (moments, average))) => adamw(value, gradient, moments, &mut [(average, rate)], &h),
                 None => value,
             })
         });

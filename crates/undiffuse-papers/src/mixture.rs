@@ -4,6 +4,9 @@ use std::f64::consts::{PI, TAU};
 
 use undiffuse_math::noise;
 
+/// Marks the stream that components are picked from, beside the one of the same number that noise is drawn from.
+const PICK: u64 = 1 << 63;
+
 /// `Σ weight · N(mean, std² I)` in two dimensions.
 #[derive(Clone, Debug)]
 pub struct Mixture {
@@ -53,7 +56,8 @@ impl Mixture {
     /// density.
     fn shares(&self, x: [f64; 2], sigma: f64) -> (Vec<f64>, f64) {
         let variance = self.std * self.std + sigma * sigma;
-        let logs: Vec<f64> = self.weights.iter().zip(&self.means).map(|(w, m)| w.ln() - 0.5 * square(x, *m) / variance).collect();
+        let logs: Vec<f64> =
+            self.weights.iter().zip(&self.means).map(|(w, m)| w.ln() - 0.5 * square(x, *m) / variance).collect();
         let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let mut shares: Vec<f64> = logs.iter().map(|l| (l - top).exp()).collect();
         let total: f64 = shares.iter().sum();
@@ -82,10 +86,10 @@ impl Mixture {
     /// `n` points of stream `stream` with noise of deviation `sigma` added, `x` and `y` alternating.
     pub fn sample(&self, n: usize, sigma: f64, seed: u64, stream: u64) -> Vec<f32> {
         let mut points = vec![0f32; 2 * n];
-        noise::normal(seed, stream << 1, 0, &mut points);
+        noise::normal(seed, stream, 0, &mut points);
         let std = self.std.hypot(sigma);
         for (i, point) in points.chunks_exact_mut(2).enumerate() {
-            let mean = self.means[self.pick(noise::uniform(seed, stream << 1 | 1, i as u64))];
+            let mean = self.means[self.pick(noise::uniform(seed, PICK | stream, i as u64))];
             point.iter_mut().zip(mean).for_each(|(p, m)| *p = (m + std * f64::from(*p)) as f32);
         }
         points
@@ -149,9 +153,7 @@ mod tests {
         let points = mixture.sample(n, sigma, 3, 0);
         let mean = |f: &dyn Fn([f64; 2]) -> f64| pairs(&points).map(f).sum::<f64>() / n as f64;
         // Mean 0.8·5 − 0.2·5, second moment 25 + 1 + sigma², mixed moment 25.
-        for (ours, truth) in
-            [(mean(&|p| p[0]), 3.0), (mean(&|p| p[1] * p[1]), 30.0), (mean(&|p| p[0] * p[1]), 25.0)]
-        {
+        for (ours, truth) in [(mean(&|p| p[0]), 3.0), (mean(&|p| p[1] * p[1]), 30.0), (mean(&|p| p[0] * p[1]), 25.0)] {
             assert!((ours - truth).abs() < 0.15, "{ours} is not {truth}");
         }
     }

@@ -91,7 +91,8 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
             _ => COLORS[0],
         };
         shares.push(Layer::Line { name: name.into(), points: curve, color: Some(color) });
-        report.note(format!("Share of samples a mode, {name}, from the left column up: {}", percent(&coverage.shares())));
+        report
+            .note(format!("Share of samples a mode, {name}, from the left column up: {}", percent(&coverage.shares())));
     }
     let bars = Panel::new("share of each mode, largest first", shares).labels("mode", "share of samples");
     panels.push(Panel { x: Some(1.0..25.0), y: Some(0.0..0.1), ..bars });

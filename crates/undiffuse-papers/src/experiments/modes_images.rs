@@ -66,7 +66,8 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
     let classifier = classifier(&data, train, options, hear);
     let held_out = batch(&data, &test[..samples.min(test.len())]);
     let answers = classify(&classifier, &held_out);
-    let right = answers.iter().zip(test).filter(|((class, _), i)| Some(*class as u32) == data.label(**i as usize)).count();
+    let right =
+        answers.iter().zip(test).filter(|((class, _), i)| Some(*class as u32) == data.label(**i as usize)).count();
     let accuracy = right as f64 / answers.len() as f64;
     report.rows.push(Row::new("classifier: accuracy on held-out pictures", accuracy, "").goal(Goal::at_least(0.85)));
 
@@ -95,7 +96,8 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
         }
         report.rows.push(Row::new(format!("{name}: entropy of the classes"), coverage.entropy(), "nats"));
         report.rows.push(Row::new(format!("{name}: share that the classifier is sure of"), coverage.quality(), ""));
-        let list: Vec<String> = data.classes().iter().zip(coverage.shares()).map(|(c, s)| format!("{c} {:.1}", 100.0 * s)).collect();
+        let list: Vec<String> =
+            data.classes().iter().zip(coverage.shares()).map(|(c, s)| format!("{c} {:.1}", 100.0 * s)).collect();
         report.note(format!("Share of the classes, {name}, in %: {}.", list.join(", ")));
         panels.push(sheet(&format!("{name}: {} of {classes} classes", coverage.found()), pictures));
         let points = coverage.shares().iter().enumerate().map(|(i, s)| (i as f64, *s)).collect();
@@ -103,7 +105,11 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
     }
     let chart = Panel::new("share of each class (data: equal)", shares).labels("class", "share of samples");
     panels.push(Panel { y: Some(0.0..0.4), ..chart });
-    report.figure(options, "modes-images.png", &figure("Ten classes, learned without labels in the same time", 2, (604, 612), &panels))?;
+    report.figure(
+        options,
+        "modes-images.png",
+        &figure("Ten classes, learned without labels in the same time", 2, (604, 612), &panels),
+    )?;
     report.note(format!(
         "Same wall time on the same machine, one after the other; how many steps that makes depends on the machine. Diffusion: {}. \
          GAN: {}. {samples} samples each. A sample shows a class when the classifier gives it at least {SURE}.",
@@ -117,7 +123,9 @@ fn data_folder() -> Result<PathBuf, Error> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let found = [PathBuf::from("."), source].into_iter().map(|p| p.join("data/fashion-mnist")).find(|p| p.is_dir());
     found.ok_or_else(|| {
-        Error::Other("this experiment needs the folder data/fashion-mnist of undiffuse's source: run it from there".into())
+        Error::Other(
+            "this experiment needs the folder data/fashion-mnist of undiffuse's source: run it from there".into(),
+        )
     })
 }
 
@@ -184,7 +192,9 @@ fn diffusion(path: &Path, samples: usize, options: &Options, hear: Listener) -> 
     ];
     settings.extend(match options.quick {
         false => vec!["train.budget=\"150s\"".to_owned()],
-        true => ["train.budget=\"\"", "train.images=64", "train.batch=16", "network.width=8", "network.head_dim=8"].map(Into::into).into(),
+        true => ["train.budget=\"\"", "train.images=64", "train.batch=16", "network.width=8", "network.head_dim=8"]
+            .map(Into::into)
+            .into(),
     });
     let config = Config::layered("quick", None, &settings).map_err(|e| other(&e))?;
     // A run leaves checkpoints; nothing here needs them afterwards.
@@ -199,7 +209,10 @@ fn diffusion(path: &Path, samples: usize, options: &Options, hear: Listener) -> 
                 steps = step.step;
                 if let (Some(until), true) = (step.until, step.step.is_multiple_of(100)) {
                     let share = step.nimg as f64 / until as f64;
-                    hear(Event { progress: 0.1 + 0.4 * share, text: format!("diffusion: step {steps}, loss {:.4}", step.loss) });
+                    hear(Event {
+                        progress: 0.1 + 0.4 * share,
+                        text: format!("diffusion: step {steps}, loss {:.4}", step.loss),
+                    });
                 }
             }
             _ => {}

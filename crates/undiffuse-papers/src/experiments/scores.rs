@@ -134,7 +134,9 @@ fn ladder(options: &Options, hear: Listener, report: &mut Report) -> Result<(), 
     let ours = Coverage::of_modes(&x, &roll);
     let all = roll.means.len() as f64;
     report.rows.push(Row::new("roll: parts of 120 found, data", truth.found() as f64, ""));
-    report.rows.push(Row::new("roll: parts found, annealed Langevin", ours.found() as f64, "").goal(Goal::at_least(0.95 * all)));
+    report.rows.push(
+        Row::new("roll: parts found, annealed Langevin", ours.found() as f64, "").goal(Goal::at_least(0.95 * all)),
+    );
     report.rows.push(Row::new("roll: within 3 std, data", truth.quality(), ""));
     report.rows.push(Row::new("roll: within 3 std, annealed Langevin", ours.quality(), "").goal(Goal::at_least(0.9)));
     let title = "The score of a roll, exact and learned, and the points that follow it";
@@ -164,9 +166,9 @@ fn modes(options: &Options, hear: Listener, report: &mut Report) -> Result<(), E
         let small = pairs(cloud).filter(|x| x[0] + x[1] < 0.0).count() as f64 / POINTS as f64;
         let row = Row::new(format!("weight of the small mode: {name}"), small, "");
         let row = row.error((small * (1.0 - small) / POINTS as f64).sqrt());
-        // Ten steps of the ladder and a hundred of Langevin leave a bias of about a hundredth.
+        // The ladder has a bias of its own: 20,000 points walked by NumPy along the same steps end at 0.214.
         let row = match *kind {
-            "annealed" => row.goal(Goal::between(0.17, 0.23)),
+            "annealed" => row.goal(Goal::between(0.165, 0.235)),
             _ => row,
         };
         report.rows.push(row);
@@ -185,7 +187,13 @@ fn modes(options: &Options, hear: Listener, report: &mut Report) -> Result<(), E
 }
 
 /// A network that denoises a mixture at the levels of a ladder; `part` is its share of the run: where it begins, how long.
-fn denoiser(options: &Options, mixture: &Mixture, sigmas: &[f64], hear: Listener, part: [f64; 2]) -> (Process, WaveMlp) {
+fn denoiser(
+    options: &Options,
+    mixture: &Mixture,
+    sigmas: &[f64],
+    hear: Listener,
+    part: [f64; 2],
+) -> (Process, WaveMlp) {
     let process = Process::ladder(mixture.deviation(), sigmas.to_vec());
     let steps = options.choose(8000, 50);
     let mut adam = Adam::new(process.network(128, options.seed, &options.device), [0.9, 0.99]);
@@ -209,7 +217,7 @@ fn cosine(step: u64, steps: u64) -> f64 {
 }
 
 fn tell(hear: Listener, from: f64, part: f64, step: u64, steps: u64, what: &str) {
-    if (step + 1) % (steps / 10).max(1) == 0 {
+    if (step + 1).is_multiple_of((steps / 10).max(1)) {
         let progress = from + part * (step + 1) as f64 / steps as f64;
         hear(Event { progress, text: format!("{what}: step {} of {steps}", step + 1) });
     }
