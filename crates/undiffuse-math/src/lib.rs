@@ -91,12 +91,14 @@
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
 //! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
 //! | Salmon11 | Salmon et al., Parallel random numbers: as easy as 1, 2, 3 |
+//! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
 //! | Song21, Song21b, Song21c | Song et al., Score SDEs, arXiv:2011.13456; Maximum likelihood training, arXiv:2101.09258; DDIM, arXiv:2010.02502 |
 //! | Wichura88 | Wichura, Algorithm AS 241: the percentage points of the normal distribution |
 //! | Xu22 | Xu et al., GeoDiff, arXiv:2203.02923 |
 //! | Zhang23 | Zhang and Chen, Fast sampling of diffusion models with exponential integrator, arXiv:2204.13902 |
 //! | Zhao23 | Zhao et al., UniPC, a unified predictor-corrector framework, arXiv:2302.04867 |
 
+pub mod binomial;
 pub mod diffusers;
 pub mod draw;
 pub mod level;
