@@ -95,6 +95,7 @@
 //! | Sabour24 | Sabour et al., Align your steps, arXiv:2404.14507 |
 //! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
 //! | Salmon11 | Salmon et al., Parallel random numbers: as easy as 1, 2, 3 |
+//! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
 //! | Song19, Song20 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600; Improved techniques, arXiv:2006.09011 |
 //! | Song21, Song21b, Song21c | Song et al., Score SDEs, arXiv:2011.13456; Maximum likelihood training, arXiv:2101.09258; DDIM, arXiv:2010.02502 |
 //! | Song23 | Song et al., Consistency models, arXiv:2303.01469 |
@@ -104,6 +105,7 @@
 //! | Zhang23 | Zhang and Chen, Fast sampling of diffusion models with exponential integrator, arXiv:2204.13902 |
 //! | Zhao23 | Zhao et al., UniPC, a unified predictor-corrector framework, arXiv:2302.04867 |
 
+pub mod binomial;
 pub mod diffusers;
 pub mod draw;
 pub mod level;

@@ -10,6 +10,18 @@ pub(super) struct Class {
     pub read: fn(&Fields) -> Result<Recipe, ReadError>,
 }
 
+impl Class {
+    /// The class of this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        TABLE.iter().find(|class| class.name == name)
+    }
+
+    /// Whether its constructor has this argument.
+    pub fn has(&self, field: &str) -> bool {
+        self.defaults.iter().any(|fields| fields.contains(&format!("\"{field}\":")))
+    }
+}
+
 /// The names of the classes that can be read.
 pub const CLASSES: [&str; TABLE.len()] = {
     let mut names = [""; TABLE.len()];

@@ -1,7 +1,7 @@
 //! A scheduler config with its class's defaults filled in, read field by field.
 
 use super::{
-    classes::{CLASSES, Class, TABLE},
+    classes::{CLASSES, Class},
     read::ReadError,
 };
 use serde_json::{Map, Value};
@@ -21,7 +21,7 @@ impl Fields {
         let Some(Value::String(name)) = config.get("_class_name") else {
             return Err(ReadError::Json("`_class_name` is missing: it names the scheduler".to_owned()));
         };
-        let class: &'static Class = TABLE.iter().find(|class| class.name == name).ok_or_else(|| ReadError::Class {
+        let class: &'static Class = Class::find(name).ok_or_else(|| ReadError::Class {
             class: name.clone(),
             hint: crate::registry::did_you_mean(name, CLASSES.into_iter()),
             known: CLASSES.join(", "),

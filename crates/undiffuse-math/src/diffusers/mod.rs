@@ -17,6 +17,7 @@
 //! | `ScoreSdeVeScheduler` | [`Ddpm`](crate::solver::Ddpm) with the large variance; its corrector is left to the sampler |
 
 mod classes;
+mod exact;
 mod fields;
 mod parts;
 mod read;
