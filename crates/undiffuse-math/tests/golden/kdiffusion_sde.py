@@ -1,10 +1,13 @@
-"""Golden values for the solvers that add noise, by k-diffusion and diffusers, step by step in double precision.
+"""Golden values for the solvers that add noise, by k-diffusion, diffusers and the authors of ER-SDE-Solver,
+step by step in double precision.
 
     pip download --no-deps k-diffusion==0.1.1.post1
-    python kdiffusion_sde.py k_diffusion-0.1.1.post1-py3-none-any.whl
+    git clone https://github.com/QinpengCui/ER-SDE-Solver          (commit 25ca6c2)
+    python kdiffusion_sde.py k_diffusion-0.1.1.post1-py3-none-any.whl ER-SDE-Solver/er_sde_solver.py
 
 needs torch, diffusers, scipy and tqdm, and writes kdiffusion_sde.json beside itself. Only k-diffusion's sampling.py runs; what it
-imports and these samplers do not use is stood in for. diffusers' SA-Solver walks with x / alpha recorded. The model is a smooth function of x and sigma; noise is given
+imports and these samplers do not use is stood in for. diffusers' SA-Solver walks with x / alpha recorded. ER-SDE-Solver integrates by
+a sum over 100 points; here over ten million, to compare with the integral. The model is a smooth function of x and sigma; noise is given
 by a formula and recorded.
 """
 
@@ -19,7 +22,7 @@ import diffusers
 import torch
 
 torch.set_default_dtype(torch.float64)
-WHEEL = pathlib.Path(sys.argv[1])
+WHEEL, ER_SDE = map(pathlib.Path, sys.argv[1:3])
 SIZE = 3
 
 
@@ -134,6 +137,30 @@ def sa_walk(solver, tau, **options):
     }
 
 
+def er_walk(solver, name, sigmas):
+    module = types.ModuleType("er_sde_solver")
+    exec(ER_SDE.read_text().replace("nums_intergrate = 100.0", "nums_intergrate = 1e7"), module.__dict__)
+    noise, calls = Noise(), []
+    module.torch = types.SimpleNamespace(**{**vars(torch), "randn_like": lambda x: noise.fresh()})
+    module.np = torch  # It mixes the two; their names agree.
+
+    def recorded(x, sigma):
+        answer = model(x, sigma)
+        calls.append({"sigma": float(sigma), "x": numbers(x), "denoised": numbers(answer)})
+        return answer
+
+    x = sigmas[0] * torch.linspace(-1.4, 1.6, SIZE)
+    end = getattr(module.ER_SDE_Solver(), name)(recorded, x, sigmas, sigmas)
+    return {
+        "solver": solver,
+        "sigmas": [float(s) for s in sigmas],
+        "noise": [numbers(z) for z, s in zip(noise.drawn, sigmas[1:]) if s > 0],
+        "calls": calls,
+        "end": numbers(end),
+        "tolerance": 1e-6,
+    }
+
+
 KARRAS = K.get_sigmas_karras(9, 0.02, 80.0)
 UNEVEN = torch.tensor([14.6, 9.0, 8.2, 2.1, 1.9, 0.4, 0.03])
 CASES = []
@@ -159,6 +186,10 @@ CASES.append(sa_walk("sa-solver:predictor=3,corrector=3,tau=0", 0.0, predictor_o
 CASES.append(sa_walk("sa-solver:predictor=3,corrector=4", 1.0, predictor_order=3, corrector_order=4))
 CASES.append(sa_walk("sa-solver:predictor=1,corrector=1", 1.0, predictor_order=1, corrector_order=1))
 CASES.append(sa_walk("sa-solver:predictor=4,corrector=2", 1.0, predictor_order=4, corrector_order=2))
+for sigmas in [KARRAS, UNEVEN]:
+    CASES.append(er_walk("er-sde", "ve_3_order_taylor", sigmas))
+    CASES.append(er_walk("er-sde:order=2", "ve_2_order_taylor", sigmas))
+    CASES.append(er_walk("er-sde:order=1", "ve_1_order", sigmas))
 
 versions = {"k_diffusion": WHEEL.name.split("-")[1], "diffusers": diffusers.__version__, "torch": torch.__version__, "python": platform.python_version()}
 out = {"made_by": "kdiffusion_sde.py", "versions": versions, "walks": CASES}
