@@ -33,6 +33,7 @@ mod dataset;
 pub mod decode;
 mod duplicates;
 mod error;
+pub mod figure;
 mod gif;
 mod histogram;
 mod image;

@@ -39,6 +39,26 @@ impl Plan {
         self.rows.len()
     }
 
+    /// Multiplies the image that row `k` starts from, which leaves its log-SNR as it was: what made it makes it larger,
+    /// and those that read it take less of it.
+    pub(crate) fn rescale(&mut self, k: usize, factor: f64) {
+        let NoiseLevel { alpha, sigma } = self.rows[k].level;
+        let level = NoiseLevel { alpha: alpha * factor, sigma: sigma * factor };
+        if let Some(before) = k.checked_sub(1) {
+            let made = &mut self.rows[before];
+            made.to = level;
+            made.x.iter_mut().chain(&mut made.denoised).chain([&mut made.noise]).for_each(|c| *c *= factor);
+        } else {
+            self.start *= factor;
+        }
+        for (lag, row) in self.rows[k..].iter_mut().enumerate() {
+            if let Some(c) = row.x.get_mut(lag) {
+                *c /= factor;
+            }
+        }
+        self.rows[k].level = level;
+    }
+
     /// For each `x` (and each `D`) of the walk, the last row that reads it.
     fn last_uses(&self, coefficients: impl Fn(&Row) -> &[f64]) -> Vec<usize> {
         let mut last: Vec<usize> = (0..=self.rows.len()).collect();
@@ -61,8 +81,8 @@ impl Plan {
 /// ```
 /// use undiffuse_math::{plan::Walk, schedule::Vp, solver::Heun, spacing::{Grid, Karras, Last}};
 /// // One pixel whose data are all 0.3: the exact denoiser answers 0.3 whatever it is asked.
-/// let grid = Grid::new(&Vp::default(), &Karras::default(), 10, Last::Clean)?;
-/// let plan = grid.plan(&Heun::default());
+/// let schedule = Vp::default();
+/// let plan = Grid::new(&schedule, &Karras::default(), 10, Last::Clean)?.plan(&Heun::default());
 /// let mut walk = Walk::new(&plan, 1.0);
 /// while let Some(_row) = walk.row() {
 ///     walk.step(0.3, None, |terms| terms.iter().map(|(c, x)| c * **x).sum());

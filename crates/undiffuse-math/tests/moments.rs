@@ -40,7 +40,7 @@ fn errors(schedule: &dyn Schedule, solver: &dyn Solver, std: f64, n: usize) -> (
 
 /// Solvers that get to the data at all.
 fn converging() -> impl Iterator<Item = SolverKind> {
-    solvers().into_iter().filter(|solver| solver.order().or(solver.weak_order()).is_some())
+    solvers().into_iter().filter(|solver| !solver.rises() && solver.order().or(solver.weak_order()).is_some())
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn whole_walks_end_at_the_data() {
             let plan = Grid::new(&*schedule, &*spacing, steps, Last::Clean).unwrap().plan(&*solver);
             let (mean, variance) = made(&*solver, STDS[0], &plan);
             // A Langevin walk has only so many steps to settle at each level.
-            let tolerance = if steps < 1000 { 0.2 } else { 0.02 } * if solver.tag() == "langevin" { 5.0 } else { 1.0 };
+            let tolerance = if steps < 1000 { 0.2 } else { 0.025 } * if solver.tag() == "langevin" { 5.0 } else { 1.0 };
             let what = format!("{solver} on {schedule}: mean {mean}, variance {variance}");
             assert!(
                 (mean - MEAN).abs() < tolerance * MEAN

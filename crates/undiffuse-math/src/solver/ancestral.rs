@@ -19,8 +19,8 @@ pub(super) fn ancestral(from: NoiseLevel, to: NoiseLevel, eta: f64) -> Ancestral
 
 /// The level at `sigma / alpha = q · from.sigma_edm()`, between two levels that have signal and noise.
 ///
-/// Solvers do not know the schedule, and need not: parameterizations read a level of any scale. This one lies on
-/// the schedule wherever `1 / alpha²` is linear in `(sigma / alpha)²`, as it is on variance-preserving and
+/// Solvers do not know the schedule, and need not: a grid moves such levels onto it. This one lies there already
+/// wherever `1 / alpha²` is linear in `(sigma / alpha)²`, as it is on variance-preserving and
 /// variance-exploding ones.
 pub(super) fn part_way(from: NoiseLevel, to: NoiseLevel, q: f64) -> NoiseLevel {
     let (top, end) = (from.sigma_edm(), to.sigma_edm());

@@ -1,9 +1,8 @@
 //! Heun's method.
 
 use super::{
-    Solver, one_step, plan_of,
+    Along, Solver, one_step, plan_of,
     raise::{missing, raise},
-    ratio,
 };
 use crate::{
     level::NoiseLevel,
@@ -12,15 +11,19 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// An Euler step in `s = sigma / alpha`, corrected by the trapezoidal rule [Karras22, Algorithm 1]; with `churn`, each
-/// step first takes the noise up to `(1 + gamma) s`, `gamma = min(churn / steps, sqrt(2) - 1)` [Karras22, Algorithm 2].
+/// An Euler step in `s = sigma / alpha` or flow time, corrected by the trapezoidal rule [Karras22, Algorithm 1]; with
+/// `churn`, each step first takes the noise up to `(1 + gamma) s`, `gamma = min(churn / steps, sqrt(2) - 1)` [Karras22, Algorithm 2].
 ///
-/// With `x_e` the Euler step's end and `D_e` the denoised image there, the corrected point is `x_e + alpha' (1 - r) /
-/// (2 r) · (D_e - D)`: the correction needs no older `x`. Where `r = 0`, from pure noise and to the clean end, the
+/// With `x_e` the Euler step's end and `D_e` the denoised image there, the corrected point is `x_e + c' (1 - rho) /
+/// (2 rho) · (D_e - D)`, `rho` being the ratio of the coordinates of [`Along`] and `c` its scale (`r` and `alpha` along
+/// sigma): the correction needs no older `x`. Where `rho = 0`, to the clean end and along sigma from pure noise, the
 /// Euler step stands alone. The noise of the churn belongs to the row before; that of the first step to the start.
+#[doc = include_str!("rows/heun.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Heun {
+    /// The line along which the rule is applied.
+    pub along: Along,
     /// How much noise is put back in all, `S_churn`; 0 is the deterministic sampler.
     pub churn: f64,
     /// Least `sigma / alpha` at which noise is put back, `S_tmin`.
@@ -33,7 +36,7 @@ pub struct Heun {
 
 impl Default for Heun {
     fn default() -> Self {
-        Self { churn: 0.0, s_min: 0.0, s_max: None, s_noise: 1.0 }
+        Self { along: Along::Sigma, churn: 0.0, s_min: 0.0, s_max: None, s_noise: 1.0 }
     }
 }
 
@@ -50,9 +53,9 @@ impl Solver for Heun {
                 None => {}
             }
             plan.rows.push(one_step(from, to, 0.0));
-            let r = ratio(from, to);
+            let r = self.along.ratio(from, to);
             if r > 0.0 {
-                let weight = to.alpha * (1.0 - r) / (2.0 * r);
+                let weight = self.along.scale(to) * (1.0 - r) / (2.0 * r);
                 let denoised = vec![weight, -weight];
                 plan.rows.push(Row { level: to, time: None, to, x: vec![1.0], denoised, noise: 0.0 });
             }

@@ -18,6 +18,11 @@ impl<D: Denoise> Denoise for Clipped<D> {
         clip(self.inner.denoise(x, at, cond), self.clip)
     }
 
+    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
+        let (guess, variance) = self.inner.denoise_with_variance(x, at, cond);
+        (clip(guess, self.clip), variance)
+    }
+
     fn device(&self) -> Device {
         self.inner.device()
     }

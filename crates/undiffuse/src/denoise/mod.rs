@@ -6,11 +6,13 @@
 mod clip;
 mod guidance;
 mod inpaint;
+mod mixture;
 mod network;
 
 pub use clip::{Clipped, clip};
 pub use guidance::Guided;
 pub use inpaint::Inpaint;
+pub use mixture::Mixture;
 pub use network::Network;
 
 use burn::tensor::{Device, Tensor};
@@ -57,6 +59,12 @@ pub trait Denoise {
     /// `x [B, C, H, W]` noisy pictures, `at [B]` their noise levels → the guess of `x0 [B, C, H, W]`.
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4>;
 
+    /// The guess, and for networks that learnt it the variance `v [B, C, H, W]` of the ancestral step from there: in [−1,
+    /// 1] between the two [`log_variances`](undiffuse_math::likelihood::log_variances) \[Nichol21, Eq. 15\].
+    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
+        (self.denoise(x, at, cond), None)
+    }
+
     /// Where the tensors live.
     fn device(&self) -> Device;
 }
@@ -64,6 +72,10 @@ pub trait Denoise {
 impl Denoise for Box<dyn Denoise + '_> {
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
         (**self).denoise(x, at, cond)
+    }
+
+    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
+        (**self).denoise_with_variance(x, at, cond)
     }
 
     fn device(&self) -> Device {

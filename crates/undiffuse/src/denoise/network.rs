@@ -27,6 +27,10 @@ fn per_image(values: impl Iterator<Item = f64>, device: &Device) -> Tensor<4> {
 
 impl Denoise for Network<'_> {
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
+        self.denoise_with_variance(x, at, cond).0
+    }
+
+    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
         let device = x.device();
         let [_, c, _, _] = x.dims();
         let scalings: Vec<Scaling> = at.iter().map(|at| self.parameterization.scaling(at.level)).collect();
@@ -35,9 +39,12 @@ impl Denoise for Network<'_> {
             scalings.iter().zip(at).map(|(s, at)| told(&**self.schedule, s, at.level, at.time) as f32).collect();
         let labels = cond.labels.as_ref().map(|l| Labels::Number(l.iter().map(|&l| l as f32).collect()));
         let y = self.network.forward(x.clone() * factor(|s| s.input), &told, labels.as_ref());
-        // Networks with a learned variance answer twice as many channels; the first half is the mean.
-        let y = if y.dims()[1] > c { y.narrow(1, 0, c) } else { y };
-        x * factor(|s| s.skip) + y * factor(|s| s.out)
+        // Networks with a learned variance answer twice as many channels, the variance last.
+        let (y, variance) = match y.dims()[1] == 2 * c {
+            true => (y.clone().narrow(1, 0, c), Some(y.narrow(1, c, c))),
+            false => (y, None),
+        };
+        (x * factor(|s| s.skip) + y * factor(|s| s.out), variance)
     }
 
     fn device(&self) -> Device {

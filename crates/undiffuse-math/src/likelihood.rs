@@ -1,0 +1,184 @@
+//! The terms of the variational bound, in nats.
+//!
+//! A picture's code has three parts [Ho20, Eq. 5]: how much its noisiest version tells about it (the prior term), what
+//! each denoising step corrects, and the last rounding to pixel values (reconstruction). With the levels of a
+//! [`Plan`](crate::plan::Plan) each is a line of arithmetic; only the error `‖D - x0‖²` needs a network.
+
+use crate::{level::NoiseLevel, plan::Plan, schedule::Schedule};
+use std::f64::consts::{LN_2, PI};
+
+/// Nats as bits per dimension.
+pub fn bits_per_dim(nats: f64, dims: usize) -> f64 {
+    nats / (dims.max(1) as f64 * LN_2)
+}
+
+/// `KL(N(m, q² I) ‖ N(m', p² I))` in `dims` dimensions, with `gap = ‖m - m'‖²`.
+pub fn gaussian_kl(gap: f64, dims: usize, q: f64, p: f64) -> f64 {
+    let ratio = (q / p).powi(2);
+    0.5 * (dims as f64 * (ratio - 1.0 - ratio.ln()) + gap / (p * p))
+}
+
+/// The prior term: from `q(x_T | x0) = N(alpha x0, sigma² I)` to `N(0, start² I)`; `square = ‖x0‖²`.
+pub fn prior_kl(square: f64, dims: usize, level: NoiseLevel, start: f64) -> f64 {
+    gaussian_kl(level.alpha * level.alpha * square, dims, level.sigma, start)
+}
+
+/// A step's Gaussian posterior `q(x' | x, x0)`: the factor on `x0` in its mean, and its standard deviation [Ho20, Eq.
+/// 7]. With `r` the ratio of the two `sigma / alpha` they are `alpha' (1 - r²)` and `sigma' sqrt(1 - r²)`.
+pub fn posterior(from: NoiseLevel, to: NoiseLevel) -> (f64, f64) {
+    let kept = 1.0 - (from.alpha * to.sigma / (to.alpha * from.sigma)).powi(2);
+    (to.alpha * kept, to.sigma * kept.max(0.0).sqrt())
+}
+
+/// The standard deviation of the noise that the forward process adds between the two levels of a step, `sigma sqrt(1 -
+/// r²)`: the upper choice of [Ho20, section 3.2], `sqrt(beta)`.
+pub fn forward_std(from: NoiseLevel, to: NoiseLevel) -> f64 {
+    let ratio = from.alpha * to.sigma / (to.alpha * from.sigma);
+    from.sigma * (1.0 - ratio * ratio).max(0.0).sqrt()
+}
+
+/// The log-variances between which a network with a learned variance interpolates in a row of ancestral sampling: the
+/// posterior's and the forward process's [Nichol21, Eq. 15]. At the clean end, where the posterior has no variance, that of
+/// the row before it stands in [Nichol21, code of the paper].
+pub fn log_variances(plan: &Plan, row: usize) -> (f64, f64) {
+    let at = |row: usize| (plan.rows[row].level, plan.rows[row].to);
+    let (from, to) = at(row);
+    let low = match posterior(from, to).1 {
+        0.0 if row > 0 => posterior(at(row - 1).0, at(row - 1).1).1,
+        0.0 => forward_std(from, to),
+        std => std,
+    };
+    (2.0 * low.ln(), 2.0 * forward_std(from, to).ln())
+}
+
+/// What the bound's term of one step needs to know where the network learns the step's variance.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct LearnedStep {
+    /// Standard deviation of the posterior; at the clean end that of the values' rounding.
+    pub posterior: f64,
+    /// See [`log_variances`].
+    pub log_variances: (f64, f64),
+    /// Factor on `x0` in the posterior's mean.
+    pub weight: f64,
+}
+
+/// The step that ends at the timestep before `time`, of the schedule's timesteps or of a thousand [Nichol21, section 3.1].
+///
+/// `rounding` is the standard deviation of a value within its pixel value's interval: the last step has to hit `x0` no
+/// closer.
+pub fn learned_step(schedule: &dyn Schedule, time: f64, rounding: f64) -> LearnedStep {
+    let (clean, noisy) = schedule.range();
+    let step = match schedule.discrete_steps() {
+        Some(steps) => (noisy - clean) / (steps as f64 - 1.0).max(1.0),
+        None => (noisy - clean) / 1000.0,
+    };
+    let from = schedule.level(time);
+    let to = if time - step < clean - 1e-9 * step { NoiseLevel::CLEAN } else { schedule.level(time - step) };
+    let (weight, std) = posterior(from, to);
+    let low = if std > 0.0 { std } else { posterior(schedule.level(time + step), from).1 };
+    let posterior = if std > 0.0 { std } else { rounding };
+    LearnedStep { posterior, log_variances: (2.0 * low.ln(), 2.0 * forward_std(from, to).ln()), weight }
+}
+
+/// The standard deviation that a network's answer `v` in [-1, 1] means between two [`log_variances`] [Nichol21, Eq. 15].
+pub fn interpolated_std((low, high): (f64, f64), v: f64) -> f64 {
+    let share = (v + 1.0) / 2.0;
+    (0.5 * (share * high + (1.0 - share) * low)).exp()
+}
+
+/// A step's term: from its posterior to the model's `N(mean with D in the place of x0, std² I)`; `error = ‖D - x0‖²`.
+///
+/// With `std` that of the posterior it is `(SNR' - SNR) / 2 · ‖D - x0‖²` [Kingma21, Eq. 13].
+pub fn step_kl(from: NoiseLevel, to: NoiseLevel, error: f64, dims: usize, std: f64) -> f64 {
+    let (weight, posterior) = posterior(from, to);
+    gaussian_kl(weight * weight * error, dims, posterior, std)
+}
+
+/// The variance of a step that makes the bound smallest for all pictures together [Bao22, Eq. 7]: the posterior's, and
+/// what the uncertainty of `x0` adds, `variance = E‖x0 - D‖² / dims`.
+pub fn optimal_std(from: NoiseLevel, to: NoiseLevel, variance: f64) -> f64 {
+    let (weight, posterior) = posterior(from, to);
+    (posterior * posterior + weight * weight * variance).sqrt()
+}
+
+/// `ln P(x)` of a value that stands for an interval `x ± half` under `N(mean, std²)`; the outermost intervals, which
+/// end at `±1`, reach to infinity [Ho20, Eq. 13].
+pub fn discretized_gaussian(x: f64, mean: f64, std: f64, half: f64) -> f64 {
+    let edge = |limit: f64| (x + limit - mean) / std;
+    let low = if x - half < -1.0 { f64::NEG_INFINITY } else { edge(-half) };
+    let high = if x + half > 1.0 { f64::INFINITY } else { edge(half) };
+    // On the side where both tails are small, so that nothing cancels.
+    let (low, high) = if low + high > 0.0 { (-high, -low) } else { (low, high) };
+    let (small, large) = (log_normal_cdf(low), log_normal_cdf(high));
+    large + (-(small - large).exp()).ln_1p()
+}
+
+/// `ln Φ(x)`.
+fn log_normal_cdf(x: f64) -> f64 {
+    if x > -20.0 {
+        (0.5 * libm::erfc(-x / 2f64.sqrt())).ln()
+    } else if x == f64::NEG_INFINITY {
+        x
+    } else {
+        // The asymptotic series of the tail [Abramowitz64, 26.2.12].
+        let s = x.powi(-2);
+        -0.5 * x * x - (-x * (2.0 * PI).sqrt()).ln() + (-s + 3.0 * s * s - 15.0 * s.powi(3)).ln_1p()
+    }
+}
+
+/// `ln N(x; 0, std² I)` in `dims` dimensions, `square = ‖x‖²`.
+pub fn log_normal(square: f64, dims: usize, std: f64) -> f64 {
+    -0.5 * square / (std * std) - dims as f64 * (std * (2.0 * PI).sqrt()).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By quadrature of `∫ q ln (q / p)`.
+    #[test]
+    fn kl_is_the_integral() {
+        let density = |x: f64, mean: f64, std: f64| log_normal((x - mean).powi(2), 1, std);
+        for (gap, q, p) in [(0.7, 0.4, 0.9), (-1.5, 1.2, 1.2), (0.1, 2.0, 0.8)] {
+            let n = 200_000;
+            let sum: f64 = (0..n)
+                .map(|i| {
+                    let x = 12.0 * q * ((f64::from(i) + 0.5) / f64::from(n) - 0.5);
+                    let log_q = density(x, 0.0, q);
+                    log_q.exp() * (log_q - density(x, gap, p)) * 12.0 * q / f64::from(n)
+                })
+                .sum();
+            assert!((gaussian_kl(gap * gap, 1, q, p) - sum).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn steps_are_differences_of_snr() {
+        let (from, to) = (NoiseLevel { alpha: 0.6, sigma: 0.8 }, NoiseLevel { alpha: 0.9, sigma: 0.3 });
+        let (_, std) = posterior(from, to);
+        let expected = 0.5 * (to.snr() - from.snr()) * 2.5;
+        assert!((step_kl(from, to, 2.5, 10, std) - expected).abs() < 1e-12);
+        // No other variance does better than the optimal one when the error is what it was made for.
+        let best = optimal_std(from, to, 0.25);
+        let at = |std| step_kl(from, to, 2.5, 10, std);
+        assert!(at(best) < at(best * 1.01) && at(best) < at(best * 0.99) && at(best) < at(std));
+    }
+
+    /// All probabilities of the 256 values add up, and far tails stay finite.
+    #[test]
+    fn a_discretized_gaussian_is_a_distribution() {
+        for (mean, std) in [(0.1, 0.3), (-0.99, 0.01), (1.3, 0.05), (0.0, 1e-3)] {
+            let half = 1.0 / 255.0;
+            let sum: f64 =
+                (0..256).map(|k| discretized_gaussian(f64::from(k) / 127.5 - 1.0, mean, std, half).exp()).sum();
+            assert!((sum - 1.0).abs() < 1e-9, "{mean} {std}: {sum}");
+        }
+        // 0.5 ± 1/255 is 200 standard deviations off: the density at its near edge decides.
+        let far = discretized_gaussian(0.5, -1.5, 0.01, 1.0 / 255.0);
+        let z: f64 = (2.0 - 1.0 / 255.0) / 0.01;
+        assert!((far - (-0.5 * z * z - (z * (2.0 * PI).sqrt()).ln())).abs() < 1e-3, "{far}");
+        // ln Φ(-21) by a table of the normal tail: Φ(-20) is 2.753624e-89.
+        assert!((log_normal_cdf(-20.0 + 1e-9) - 2.753_624_1e-89f64.ln()).abs() < 1e-5);
+        assert!((log_normal_cdf(-20.0) - log_normal_cdf(-20.0 + 1e-9)).abs() < 1e-6);
+    }
+}
