@@ -6,7 +6,7 @@ use common::{schedules, solvers, spacings};
 use undiffuse_math::prelude::*;
 
 /// `begin` is the level of the first image.
-fn check(plan: &Plan, begin: NoiseLevel, solver: &SolverKind, what: &str) {
+fn check(plan: &Plan, begin: NoiseLevel, solver: &SolverKind, what: impl std::fmt::Display) {
     let levels: Vec<_> = [begin].into_iter().chain(plan.rows.iter().map(|row| row.to)).collect();
     assert!(plan.start.is_finite() && (plan.start > 0.0) != solver.rises(), "{what}");
     // How far each x is from `alpha x0` when every D is x0: its coefficients of the noises, the initial one first.
@@ -102,7 +102,8 @@ fn rows_are_consistent() {
                         let begin = plan.rows[0].level;
                         let (begin, end) = if solver.rises() { (clean, noisy) } else { (begin, clean) };
                         assert_eq!(plan.rows.last().unwrap().to, end);
-                        check(&plan, begin, &solver, &format!("{schedule} {spacing} {solver} {steps} {last:?}"));
+                        let what = std::fmt::from_fn(|f| write!(f, "{schedule} {spacing} {solver} {steps} {last:?}"));
+                        check(&plan, begin, &solver, what);
                         plans += 1;
                     }
                 }
