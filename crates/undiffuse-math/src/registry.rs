@@ -74,7 +74,7 @@ pub enum KindError {
 }
 
 /// `, did you mean …?` when a known word is near enough to be a slip of the finger.
-pub(crate) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
     known
         .map(|k| (strsim::damerau_levenshtein(word, k), k))
         .min()

@@ -214,7 +214,7 @@ fn pictures(model: &Model, data: &Dataset, chosen: &[u32], seed: u64) -> Picture
 }
 
 /// The levels of the chain.
-fn grid(model: &Model, args: &Args) -> anyhow::Result<Grid> {
+fn grid<'a>(model: &'a Model, args: &Args) -> anyhow::Result<Grid<'a>> {
     let schedule = &model.recipe.schedule;
     let timesteps = schedule.discrete_steps();
     let steps = args.steps.or(timesteps).unwrap_or(1000);

@@ -1,0 +1,36 @@
+//! One file an experiment; this table is all that the rest of the world knows of them.
+
+pub mod heartbeat;
+pub mod modes;
+pub mod modes_images;
+pub mod scores;
+
+use crate::Experiment;
+
+/// Every experiment.
+pub static EXPERIMENTS: &[Experiment] = &[
+    Experiment {
+        name: "heartbeat",
+        doc: "binomial diffusion on binary pulses: the bound K against the true entropy log2 5, and the bits themselves",
+        paper: "Sohl15, Table 1 and Figure 2",
+        run: heartbeat::run,
+    },
+    Experiment {
+        name: "scores",
+        doc: "sliced and denoising score matching beside exact scores, and Langevin dynamics plain and annealed",
+        paper: "Song19, Figures 2 and 3; Song19b",
+        run: scores::run,
+    },
+    Experiment {
+        name: "modes",
+        doc: "25 Gaussians, learned by a diffusion model and by a GAN in the same minute: modes found, shares",
+        paper: "Lin18, Table 1 (2D-grid)",
+        run: modes::run,
+    },
+    Experiment {
+        name: "modes-images",
+        doc: "ten classes of pictures, learned by a diffusion model and by a GAN in the same time: classes found, shares",
+        paper: "none: the claim on pictures",
+        run: modes_images::run,
+    },
+];
