@@ -22,7 +22,7 @@ pub use karras::Karras;
 pub use leading::Leading;
 pub use linspace::Linspace;
 pub use log_snr::LogSnr;
-pub use optimal::Optimal;
+pub use optimal::{Objective, Optimal};
 pub use time_uniform::TimeUniform;
 pub use trailing::Trailing;
 

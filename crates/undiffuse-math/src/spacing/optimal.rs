@@ -13,9 +13,13 @@ use serde::{Deserialize, Serialize};
 /// f^-exponent` over spatial frequencies `f` from 1 to `size / 2` cycles a picture, as many of each as there are in
 /// the plane, and the levels minimise the Kullback-Leibler divergence between the true distribution and the walk's,
 /// summed over all of them, with both ends held.
+///
+/// Samplers that add noise lose something else: see [`Objective::Bound`].
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Optimal {
+    /// What is made least.
+    pub objective: Objective,
     /// Standard deviation of the pixels, all frequencies together; 0.5 for pictures in [-1, 1] [Karras22, Table 1].
     pub sigma_data: f64,
     /// How steeply the power spectrum falls: 2 for natural images [Field87], 0 for white noise, whose `c` is one.
@@ -30,9 +34,31 @@ pub struct Optimal {
     pub round: Round,
 }
 
+/// What the levels are chosen for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// The divergence that Euler steps of the probability-flow ODE leave.
+    #[default]
+    Ode,
+    /// The divergence of whole paths that ancestral steps leave, an upper bound on that of their ends [Sabour24,
+    /// section 3]: `½ Σ (snr_i - snr_(i-1)) mmse_(i-1)`, where `mmse` is the best denoiser's error, less its integral.
+    /// It is what a variational bound of so many steps loses [Kingma21, Eq. 14], so these are also the levels at
+    /// which that bound is tightest. For a single `c` they are geometric in `sin θ`.
+    Bound,
+}
+
 impl Default for Optimal {
     fn default() -> Self {
-        Self { sigma_data: 0.5, exponent: 2.0, size: 32, sigma_min: None, sigma_max: None, round: Round::None }
+        Self {
+            objective: Objective::Ode,
+            sigma_data: 0.5,
+            exponent: 2.0,
+            size: 32,
+            sigma_min: None,
+            sigma_max: None,
+            round: Round::None,
+        }
     }
 }
 
@@ -40,7 +66,12 @@ impl Spacing for Optimal {
     fn points(&self, schedule: &dyn Schedule, steps: usize) -> Vec<Point> {
         let ends = Ends { sigma_min: self.sigma_min, sigma_max: self.sigma_max, round: self.round };
         let (max, min) = ends.resolved(schedule);
-        points_at(schedule, ends, minimise(&self.spectrum(), max, min, steps).into_iter())
+        let bands = self.spectrum();
+        let sigmas = match self.objective {
+            Objective::Ode => minimise(&bands, max, min, steps),
+            Objective::Bound => tightest(&bands, max, min, steps),
+        };
+        points_at(schedule, ends, sigmas.into_iter())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -187,5 +218,46 @@ fn even_lengths(bands: &[Band], max: f64, min: f64, steps: usize) -> Vec<f64> {
         fine[i] * (fine[i + 1] / fine[i]).powf(((target - done) / lengths[i]).min(1.0))
     });
     let inner: Vec<f64> = inner.collect();
+    [max].into_iter().chain(inner).chain((steps > 1).then_some(min)).collect()
+}
+
+/// `steps` levels from `max` to `min` of the tightest bound.
+///
+/// With `u = 1 / s²` and `M(u) = Σ share c² / (1 + c² u)`, the sum `Σ M(u_(i-1)) (u_i - u_(i-1))` is least where
+/// `M(u_(i-1)) - M(u_i) = -M'(u_i) (u_(i+1) - u_i)`. So the first step decides all others, and is found by bisection.
+fn tightest(bands: &[Band], max: f64, min: f64, steps: usize) -> Vec<f64> {
+    let (start, end) = (max.powi(-2), min.powi(-2));
+    // Whether the walk whose first step is `e^ln_first` gets to the end; its levels go to `walked`.
+    let walk = |ln_first: f64, walked: &mut Vec<f64>| {
+        walked.clear();
+        let (mut before, mut here) = (start, start + ln_first.exp());
+        walked.push(here);
+        for _ in 2..steps {
+            let (mut fall, mut slope) = (0.0, 0.0);
+            for band in bands {
+                let v = band.std * band.std;
+                let gain = v / (1.0 + v * here);
+                fall += band.share * gain * v / (1.0 + v * before);
+                slope += band.share * gain * gain;
+            }
+            (before, here) = (here, here + fall * (here - before) / slope);
+            walked.push(here);
+            if here > end {
+                return true;
+            }
+        }
+        here > end
+    };
+    let mut inner = Vec::new();
+    if steps > 2 {
+        let (mut low, mut high) = ((f64::EPSILON * start).ln(), (end - start).ln());
+        for _ in 0..80 {
+            let middle = 0.5 * (low + high);
+            if walk(middle, &mut inner) { high = middle } else { low = middle }
+        }
+        walk(low, &mut inner);
+        inner.pop();
+    }
+    let inner = inner.into_iter().map(|u| u.powf(-0.5).clamp(min, max));
     [max].into_iter().chain(inner).chain((steps > 1).then_some(min)).collect()
 }

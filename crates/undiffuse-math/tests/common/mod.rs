@@ -93,6 +93,7 @@ pub fn spacings() -> Vec<SpacingKind> {
         "karras:rho=3,round=nearest",
         "exponential:round=down",
         "optimal:exponent=0",
+        "optimal:objective=bound",
     ];
     all(SpacingKind::ALL, &more)
 }
