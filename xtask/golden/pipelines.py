@@ -6,6 +6,7 @@ expected.safetensors beside it. The protocol is in README.md.
 
 import argparse
 import copy
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -178,7 +179,7 @@ def initial_scale(scheduler, row) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=LIB_FIXTURES / "pipelines")
-    parser.add_argument("--only", nargs="*", help="names of fixtures; the index is not rewritten")
+    parser.add_argument("--only", nargs="*", help="names of fixtures; the others stay as they are")
     options = parser.parse_args()
     torch.set_num_threads(1)
     diffusers.logging.set_verbosity_error()
@@ -191,8 +192,13 @@ def main():
         print(f"{line['name']:28}{line['kib']:4} KiB {line['calls']:3} calls {line['draws']:3} draws  std {line['sample_std']:<7}"
               f" last call {line['last_call_moves']:.0e} f32 error {line['float32_error']:.0e}  pipeline {line.get('pipeline_error', '-')}", flush=True)
     print(f"total {sum(line['kib'] for line in lines)} KiB")
-    if not options.only:
-        write_json(options.out / "INDEX.json", {"versions": VERSIONS, "fixtures": lines})
+    index = options.out / "INDEX.json"
+    if options.only and index.exists():
+        made = {line["name"] for line in lines}
+        lines += [line for line in json.loads(index.read_text())["fixtures"] if line["name"] not in made]
+    order = [row["name"] for row in FIXTURES]
+    lines = sorted((line for line in lines if line["name"] in order), key=lambda line: order.index(line["name"]))
+    write_json(index, {"versions": VERSIONS, "fixtures": lines})
 
 
 if __name__ == "__main__":

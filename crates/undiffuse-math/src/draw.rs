@@ -21,8 +21,10 @@ pub struct Draw {
     pub scaling: Scaling,
     /// The number that the network is told.
     pub told: f64,
-    /// Weight on `‖D - x0‖²`.
+    /// Weight on `‖D - x0‖²`, without the correction.
     pub weight: f64,
+    /// The factor that makes up for the timing's preference.
+    pub correction: f64,
 }
 
 impl Draw {
@@ -38,12 +40,19 @@ impl Draw {
         let level = schedule.level(time);
         let scaling = parameterization.scaling(level);
         let weight = weighting.weight(level, &scaling, timing.rate(schedule, u));
-        Self { time, level, scaling, told: told(schedule, &scaling, level, Some(time)), weight }
+        Self {
+            time,
+            level,
+            scaling,
+            told: told(schedule, &scaling, level, Some(time)),
+            weight,
+            correction: timing.correction(u),
+        }
     }
 
-    /// Weight on the network's own squared error, `weight · out²`.
+    /// Weight on the network's own squared error, `weight · out² · correction`.
     pub fn target_weight(&self) -> f64 {
-        self.weight * self.scaling.out * self.scaling.out
+        self.weight * self.scaling.out * self.scaling.out * self.correction
     }
 }
 

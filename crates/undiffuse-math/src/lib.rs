@@ -80,11 +80,13 @@
 //! | Hoogeboom23, Hoogeboom24 | Hoogeboom et al., Simple diffusion, arXiv:2301.11093; Simpler diffusion, arXiv:2410.19324 |
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
 //! | Kingma21, Kingma23 | Kingma et al., Variational diffusion models, arXiv:2107.00630; Kingma and Gao, arXiv:2303.00848 |
+//! | Lee24 | Lee et al., Beta sampling is all you need, arXiv:2407.12173 |
 //! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
 //! | Lipman23, Liu23 | Lipman et al., Flow matching, arXiv:2210.02747; Liu et al., Rectified flow, arXiv:2209.03003 |
 //! | Liu22 | Liu et al., Pseudo numerical methods for diffusion models, arXiv:2202.09778 |
 //! | Lu22, Lu22b | Lu et al., DPM-Solver, arXiv:2206.00927; DPM-Solver++, arXiv:2211.01095 |
 //! | Nichol21 | Nichol and Dhariwal, Improved DDPM, arXiv:2102.09672 |
+//! | Pan23 | Pan et al., Effective real image editing with accelerated iterative diffusion inversion, arXiv:2309.04907 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
 //! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
@@ -93,6 +95,8 @@
 //! | Song21, Song21b, Song21c | Song et al., Score SDEs, arXiv:2011.13456; Maximum likelihood training, arXiv:2101.09258; DDIM, arXiv:2010.02502 |
 //! | Wichura88 | Wichura, Algorithm AS 241: the percentage points of the normal distribution |
 //! | Xu22 | Xu et al., GeoDiff, arXiv:2203.02923 |
+//! | Zhang23 | Zhang and Chen, Fast sampling of diffusion models with exponential integrator, arXiv:2204.13902 |
+//! | Zhao23 | Zhao et al., UniPC, a unified predictor-corrector framework, arXiv:2302.04867 |
 
 pub mod binomial;
 pub mod diffusers;
@@ -108,6 +112,7 @@ pub mod schedule;
 pub mod solver;
 pub mod spacing;
 pub mod timing;
+pub mod variance;
 pub mod weighting;
 
 /// What most programs use.

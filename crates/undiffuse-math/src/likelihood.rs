@@ -4,7 +4,7 @@
 //! each denoising step corrects, and the last rounding to pixel values (reconstruction). With the levels of a
 //! [`Plan`](crate::plan::Plan) each is a line of arithmetic; only the error `‖D - x0‖²` needs a network.
 
-use crate::{level::NoiseLevel, plan::Plan};
+use crate::{level::NoiseLevel, plan::Plan, schedule::Schedule};
 use std::f64::consts::{LN_2, PI};
 
 /// Nats as bits per dimension.
@@ -49,6 +49,35 @@ pub fn log_variances(plan: &Plan, row: usize) -> (f64, f64) {
         std => std,
     };
     (2.0 * low.ln(), 2.0 * forward_std(from, to).ln())
+}
+
+/// What the bound's term of one step needs to know where the network learns the step's variance.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct LearnedStep {
+    /// Standard deviation of the posterior; at the clean end that of the values' rounding.
+    pub posterior: f64,
+    /// See [`log_variances`].
+    pub log_variances: (f64, f64),
+    /// Factor on `x0` in the posterior's mean.
+    pub weight: f64,
+}
+
+/// The step that ends at the timestep before `time`, of the schedule's timesteps or of a thousand [Nichol21, section 3.1].
+///
+/// `rounding` is the standard deviation of a value within its pixel value's interval: the last step has to hit `x0` no
+/// closer.
+pub fn learned_step(schedule: &dyn Schedule, time: f64, rounding: f64) -> LearnedStep {
+    let (clean, noisy) = schedule.range();
+    let step = match schedule.discrete_steps() {
+        Some(steps) => (noisy - clean) / (steps as f64 - 1.0).max(1.0),
+        None => (noisy - clean) / 1000.0,
+    };
+    let from = schedule.level(time);
+    let to = if time - step < clean - 1e-9 * step { NoiseLevel::CLEAN } else { schedule.level(time - step) };
+    let (weight, std) = posterior(from, to);
+    let low = if std > 0.0 { std } else { posterior(schedule.level(time + step), from).1 };
+    let posterior = if std > 0.0 { std } else { rounding };
+    LearnedStep { posterior, log_variances: (2.0 * low.ln(), 2.0 * forward_std(from, to).ln()), weight }
 }
 
 /// The standard deviation that a network's answer `v` in [-1, 1] means between two [`log_variances`] [Nichol21, Eq. 15].

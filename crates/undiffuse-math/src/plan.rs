@@ -39,6 +39,21 @@ impl Plan {
         self.rows.len()
     }
 
+    /// Moves the image that row `k` starts from to another level of the same log-SNR, which is the same image times a
+    /// number: the row before makes it larger, and those that read it take less of it.
+    pub(crate) fn rescale(&mut self, k: usize, level: NoiseLevel) {
+        let factor = level.scale() / self.rows[k].level.scale();
+        let made = &mut self.rows[k - 1];
+        made.to = level;
+        made.x.iter_mut().chain(&mut made.denoised).chain([&mut made.noise]).for_each(|c| *c *= factor);
+        for (lag, row) in self.rows[k..].iter_mut().enumerate() {
+            if let Some(c) = row.x.get_mut(lag) {
+                *c /= factor;
+            }
+        }
+        self.rows[k].level = level;
+    }
+
     /// For each `x` (and each `D`) of the walk, the last row that reads it.
     fn last_uses(&self, coefficients: impl Fn(&Row) -> &[f64]) -> Vec<usize> {
         let mut last: Vec<usize> = (0..=self.rows.len()).collect();
@@ -61,8 +76,8 @@ impl Plan {
 /// ```
 /// use undiffuse_math::{plan::Walk, schedule::Vp, solver::Heun, spacing::{Grid, Karras, Last}};
 /// // One pixel whose data are all 0.3: the exact denoiser answers 0.3 whatever it is asked.
-/// let grid = Grid::new(&Vp::default(), &Karras::default(), 10, Last::Clean)?;
-/// let plan = grid.plan(&Heun {});
+/// let schedule = Vp::default();
+/// let plan = Grid::new(&schedule, &Karras::default(), 10, Last::Clean)?.plan(&Heun::default());
 /// let mut walk = Walk::new(&plan, 1.0);
 /// while let Some(_row) = walk.row() {
 ///     walk.step(0.3, None, |terms| terms.iter().map(|(c, x)| c * **x).sum());

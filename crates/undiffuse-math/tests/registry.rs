@@ -47,21 +47,29 @@ fn every_entry_has_its_written_forms() {
     check(WeightingKind::ALL, &["min-snr:gamma=1.5"]);
     check(TimingKind::ALL, &["lognormal:mean=0.5,std=2"]);
     check(SpacingKind::ALL, &["karras:rho=5,round=nearest,sigma_min=0.1", "leading:offset=1", "linspace:round=false"]);
-    check(SolverKind::ALL, &["ddim:eta=0.5", "ddpm:variance=fixed-large", "dpmpp-2m:correction=heun"]);
+    check(
+        SolverKind::ALL,
+        &[
+            "ddim:eta=0.5",
+            "ddpm:variance=fixed-large",
+            "unipc:order=3,predict=eps,variant=bh1",
+            "plms:start=runge-kutta",
+        ],
+    );
 }
 
 #[test]
 fn slips_are_named() {
     let solver = |text: &str| text.parse::<SolverKind>().unwrap_err().to_string();
-    assert_eq!(
-        solver("dimm"),
-        "unknown solver `dimm`, did you mean `ddim`?; known: ddpm, ddim, euler, euler-ancestral, heun, dpmpp-2m, \
-         dpmpp-2m-sde, plms"
-    );
-    assert!(!solver("unipc").contains("did you mean"));
+    assert!(solver("dimm").starts_with("unknown solver `dimm`, did you mean `ddim`?; known: ddpm, ddim, euler, "));
+    assert!(SolverKind::ALL.iter().all(|entry| solver("dimm").contains(entry.tag)));
+    assert!(!solver("leapfrog").contains("did you mean"));
     assert_eq!(solver("ddim:etta=1"), "solver `ddim` has no option `etta`, did you mean `eta`?; its options: eta");
-    assert_eq!(solver("heun:eta=1"), "solver `heun` has no option `eta`; its options: none");
+    assert_eq!(solver("euler:eta=1"), "solver `euler` has no option `eta`; its options: none");
     assert_eq!(solver("ddim:eta"), "solver: `eta` in `ddim:eta` is not of the form `option=value`");
+    assert_eq!(solver("lms:order=5"), "solver `lms`: order must lie between 1 and 4, is 5");
+    assert_eq!(solver("unipc:order=0"), "solver `unipc`: order must lie between 1 and 3, is 0");
+    assert!(solver("ddim-inverse:iterations=0").contains("between 1 and 100, is 0"));
     assert_eq!(solver("ddim:eta=1.5"), "solver `ddim`: eta must lie in [0, 1], is 1.5");
     assert!(solver("ddim:eta=much").starts_with("solver `ddim`: invalid type: string \"much\""));
     assert!(

@@ -45,6 +45,7 @@
 //! | [`model`] | a model folder: read and written as diffusers does |
 //! | [`denoise`] | the trait [`Denoise`](denoise::Denoise), networks as denoisers, guidance, clipping, inpainting |
 //! | [`sample`] | the one interpreter that runs every [`Plan`](math::plan::Plan), as an iterator |
+//! | [`adaptive`] | samples of the probability-flow ODE with steps that follow the error |
 //! | [`likelihood`] | variational bound and ODE likelihood, in bits per dimension |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
 //! | [`forward`] | the forward process on a picture, for looking at |
@@ -57,6 +58,7 @@
 //! number of threads. A run that was killed at any instant and resumed ends with the same weights, averages and optimizer
 //! state, bit for bit. On GPUs the same holds within rounding.
 
+pub mod adaptive;
 pub mod denoise;
 pub mod device;
 pub mod files;

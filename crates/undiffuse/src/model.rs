@@ -16,7 +16,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use undiffuse_data::Image;
-use undiffuse_math::diffusers::{self, Clip, Recipe};
+use undiffuse_math::diffusers::{self, Clip, Learned, Recipe};
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::{GridError, Trailing};
@@ -196,7 +196,10 @@ impl Model {
         let mut config = self.network.config().clone();
         config.diffusers_version = Some(DIFFUSERS.into());
         let Recipe { schedule, parameterization, clip, .. } = &self.recipe;
-        let scheduler = diffusers::write(schedule, parameterization, None, None, *clip).ok();
+        let mut scheduler = diffusers::write(schedule, parameterization, None, None, *clip).ok();
+        if let (Some(Learned::Range), Some(scheduler)) = (self.recipe.learned_variance, &mut scheduler) {
+            scheduler["variance_type"] = json!("learned_range");
+        }
         let told = scheduler.as_ref().and_then(|value| Recipe::from_value(value).ok());
         let exact = told.is_some_and(|r| r.schedule == *schedule && r.parameterization == *parameterization);
         let process =
@@ -286,7 +289,8 @@ impl Model {
     /// No steps, or more than the schedule has timesteps.
     pub fn plan_from(&self, strength: f64) -> Result<Plan, GridError> {
         let settings = self.sample_defaults();
-        let mut grid = self.recipe_for(&settings).grid(settings.steps)?;
+        let recipe = self.recipe_for(&settings);
+        let mut grid = recipe.grid(settings.steps)?;
         let walked = ((grid.points.len() as f64 * strength).round() as usize).clamp(1, grid.points.len());
         grid.points.drain(..grid.points.len() - walked);
         Ok(grid.plan(&*settings.solver))
@@ -322,7 +326,12 @@ impl Model {
     }
 
     fn walker<'a>(&self, sampler: Sampler<'a>) -> Walker<'a> {
+        let solver = self.sample_defaults().solver;
         let sampler = if self.recipe.keep_eps { sampler.keeping_eps(self.recipe.clip) } else { sampler };
+        let sampler = match self.recipe.learned_variance {
+            Some(learned) if solver.tag() == "ddpm" => sampler.with_learned_variance(learned),
+            _ => sampler,
+        };
         match self.recipe.corrector {
             Some(corrector) => Walker::Corrected(sampler.corrected(corrector)),
             None => Walker::Plain(sampler),

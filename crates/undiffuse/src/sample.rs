@@ -6,7 +6,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
-use undiffuse_math::diffusers::{Clip, Corrector};
+use undiffuse_math::diffusers::{Clip, Corrector, Learned};
+use undiffuse_math::likelihood::log_variances;
 use undiffuse_math::noise;
 use undiffuse_math::prelude::{NoiseLevel, Plan, Row, Walk};
 
@@ -105,6 +106,7 @@ pub struct Sampler<'a> {
     cond: &'a Cond,
     walk: Walk<'a, Tensor<4>>,
     keep_eps: Option<Clip>,
+    learned: Option<Learned>,
 }
 
 /// Starts from noise: `shape` is `[C, H, W]`.
@@ -117,7 +119,7 @@ pub fn sample<'a>(
 ) -> Sampler<'a> {
     let mut noise = Source { noise, taken: 0 };
     let x = noise.draw(Use::Initial, shape, &denoiser.device()) * plan.start;
-    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None }
+    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None }
 }
 
 /// Starts from clean pictures `x0 [B, C, H, W]`, noised to the level of the plan's first row.
@@ -133,7 +135,7 @@ pub fn sample_from<'a>(
     let level = plan.rows.first().map_or(NoiseLevel::CLEAN, |row| row.level);
     let eps = noise.draw(Use::Initial, [c, h, w], &denoiser.device());
     let x = x0 * level.alpha + eps * level.sigma;
-    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None }
+    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None }
 }
 
 impl<'a> Sampler<'a> {
@@ -141,6 +143,12 @@ impl<'a> Sampler<'a> {
     /// diffusers. The denoiser must not clip itself.
     pub fn keeping_eps(self, clip: Clip) -> Self {
         Self { keep_eps: Some(clip), ..self }
+    }
+
+    /// Takes the strength of each row's noise from the network, which learnt it beside its guess. For plans of ancestral
+    /// sampling; others do not mean what was learnt.
+    pub fn with_learned_variance(self, learned: Learned) -> Self {
+        Self { learned: Some(learned), ..self }
     }
 
     /// The same walk with Langevin corrections before each row.
@@ -153,11 +161,29 @@ impl<'a> Sampler<'a> {
         self.walk.x().dims()
     }
 
-    /// The guess of the clean pictures at a row's level.
-    fn guess(&self, row: &Row) -> Tensor<4> {
+    /// The guess of the clean pictures at a row's level, and the network's variance if it has one.
+    fn guess(&self, row: &Row) -> (Tensor<4>, Option<Tensor<4>>) {
         let x = self.walk.x().clone();
         let at = vec![At::from(row); x.dims()[0]];
-        self.denoiser.denoise(x, &at, self.cond)
+        self.denoiser.denoise_with_variance(x, &at, self.cond)
+    }
+
+    /// The noise of the current row over [`Row::noise`]: standard normal, unless its strength was learnt.
+    fn fresh(&mut self, row: &Row, [c, h, w]: [usize; 3], variance: Option<Tensor<4>>) -> Option<Tensor<4>> {
+        if row.noise == 0.0 {
+            return None;
+        }
+        let done = self.walk.done();
+        let z = self.noise.draw(Use::Row(done), [c, h, w], &self.denoiser.device());
+        let std = match (self.learned, variance) {
+            (Some(Learned::Range), Some(v)) => {
+                let (low, high) = log_variances(self.plan, done);
+                (((v + 1.0) * ((high - low) / 2.0) + low) * 0.5).exp()
+            }
+            (Some(Learned::Direct), Some(v)) => v.sqrt(),
+            _ => return Some(z),
+        };
+        Some(z * (std / row.noise))
     }
 }
 
@@ -174,7 +200,7 @@ impl Iterator for Sampler<'_> {
 
     fn next(&mut self) -> Option<Progress> {
         let row = self.walk.row()?;
-        let mut denoised = self.guess(row);
+        let (mut denoised, variance) = self.guess(row);
         if let Some(clip) = self.keep_eps {
             let clipped = denoise::clip(denoised.clone(), clip);
             let moved = self.walk.x().clone() + (clipped.clone() - denoised) * row.level.alpha;
@@ -182,8 +208,7 @@ impl Iterator for Sampler<'_> {
             denoised = clipped;
         }
         let [_, c, h, w] = denoised.dims();
-        let fresh =
-            (row.noise != 0.0).then(|| self.noise.draw(Use::Row(self.walk.done()), [c, h, w], &denoised.device()));
+        let fresh = self.fresh(row, [c, h, w], variance);
         self.walk.step(denoised.clone(), fresh, weighted_sum);
         Some(Progress {
             row: self.walk.done(),
@@ -234,7 +259,7 @@ impl Iterator for Corrected<'_> {
             let z = self.sampler.noise.draw(Use::Correction(self.done), [c, h, w], &x.device());
             self.done += 1;
             let level = row.level;
-            let score = (self.sampler.guess(row) * level.alpha - x.clone()) / (level.sigma * level.sigma);
+            let score = (self.sampler.guess(row).0 * level.alpha - x.clone()) / (level.sigma * level.sigma);
             let norm = |t: &Tensor<4>| t.clone().powi_scalar(2).reshape([b, c * h * w]).sum_dim(1).sqrt();
             let e = (norm(&z) / norm(&score) * self.corrector.snr).powi_scalar(2) * 2.0;
             let e = e.reshape([b, 1, 1, 1]);

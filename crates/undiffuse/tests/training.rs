@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use undiffuse::Model;
-use undiffuse::data::{Image, encode_png};
+use undiffuse::data::{Dataset, Image, Options, encode_png};
+use undiffuse::denoise::{Cond, Network};
+use undiffuse::likelihood::bound::{self, StepVariance};
+use undiffuse::likelihood::{self, Dequantize, Pictures};
 use undiffuse::train::{Config, Event, Extension, TrainError, Trainer, checkpoint};
 
 /// Pictures of 8×8 pixels: discs and squares of random size and place, in two class folders.
@@ -199,4 +202,52 @@ fn every_problem_of_a_config_is_named_at_once() {
         assert!(text.contains(part), "{part} is not in: {text}");
     }
     assert!(Config::layered("quik", None, &[]).unwrap_err().to_string().contains("quick"));
+}
+
+/// The improved DDPM's whole recipe: learned variances and importance-sampled times go through checkpoints bit for bit, and the
+/// variance learns: its bound is lower than that of a network that never saw it.
+#[test]
+fn learned_variances_and_importance_sampled_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 64);
+    let improved =
+        ["noise.variance=learned", "noise.timing=importance", "noise.schedule=cosine:steps=20", "train.images=2400"];
+    let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
+    finish(create(config(&data, &improved), &whole));
+    let mut trainer = create(config(&data, &improved), &stopped);
+    let steps = trainer.by_ref().filter(|event| matches!(event.as_ref().unwrap(), Event::Step(_)));
+    assert_eq!(steps.take(150).count(), 150);
+    trainer.save().unwrap();
+    drop(trainer);
+    finish(Trainer::resume(&stopped, &Extension::default(), &Device::flex(), &mut |_| {}).unwrap());
+    assert_eq!(state(&whole), state(&stopped));
+    let (counters, _) = checkpoint::load(&checkpoint::all(&whole.join("checkpoints")).pop().unwrap()).unwrap();
+    let seen = counters.importance.unwrap().seen;
+    let (least, most) = (seen.iter().min().unwrap(), seen.iter().max().unwrap());
+    assert!(seen.iter().sum::<u32>() == 2400 && most * 2 > least * 3, "{seen:?}");
+
+    let model = Model::load(&whole, &Device::flex()).unwrap();
+    assert_eq!(model.network.config().out_channels, 2);
+    let recipe = &model.recipe;
+    let denoiser =
+        Network { network: &model.network, schedule: &recipe.schedule, parameterization: &recipe.parameterization };
+    let options = Options { size: Some(8), ..Options::default() };
+    let dataset = Dataset::open(&data, &options).unwrap();
+    let mut x0 = Vec::new();
+    dataset.batch(&(0..64).collect::<Vec<_>>(), &[false; 64], &mut x0);
+    let labels = Some((0..64).map(|i| dataset.label(i).unwrap()).collect());
+    let pictures =
+        Pictures { shape: [1, 8, 8], x0, range: (-1.0, 1.0), seeds: (0..64).collect(), cond: Cond { labels } };
+    let plan = likelihood::plan(&recipe.grid(20).unwrap()).unwrap();
+    let bound = |variance| {
+        let dequantize = Dequantize::Gaussian;
+        let settings = bound::Settings { evaluations: 20, batch: 64, dequantize, variance };
+        let bound = bound::bound(&denoiser, &plan, &pictures, &settings, &mut |_, _| true).unwrap();
+        bound.total().iter().sum::<f64>()
+    };
+    let learned = bound(StepVariance::Learned);
+    let fixed = [StepVariance::Posterior, StepVariance::Forward].map(bound);
+    assert!(learned < fixed[0] && learned < fixed[1], "{learned} {fixed:?}");
+    let refused = Config::layered("improved-ddpm", None, &["noise.timing=lognormal".into(), "data.path=x".into()]);
+    assert!(refused.unwrap_err().to_string().contains("uniform or importance"));
 }

@@ -30,6 +30,8 @@ commands! {
     train Train;
     /// Make new pictures with a trained model
     sample Sample;
+    /// Say how many bits a model needs for pictures: variational bound and ODE likelihood
+    nll Nll;
     /// Show what a dataset holds, and draw a contact sheet of it
     data Data;
     /// Watch pictures dissolve into noise, step by step

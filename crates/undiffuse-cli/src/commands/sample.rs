@@ -1,6 +1,7 @@
 //! `undiffuse sample`.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,11 +11,14 @@ use undiffuse::burn::tensor::{Device, Tensor, TensorData};
 use undiffuse::data::{Image, Options, encode_png, grid, transform};
 use undiffuse::denoise::{Cond, Denoise, Inpaint};
 use undiffuse::image::from_image;
+use undiffuse::math::diffusers::Corrector;
+use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::{Plan, SolverKind, SpacingKind};
 use undiffuse::model::SampleDefaults;
 use undiffuse::nn::weights::{self, Named};
-use undiffuse::sample::{Noise, Walker, noises};
-use undiffuse::Model;
+use undiffuse::sample::{Noise, Progress, noises};
+use undiffuse::{Model, adaptive};
+use undiffuse::likelihood::flow::FlowError;
 
 use crate::common::{self, INTERRUPTED, Machine, usage};
 use crate::ui::{bars::Bar, live::Live};
@@ -39,6 +43,15 @@ pub struct Args {
     /// The solver's eta: 0 is deterministic, 1 as noisy as the forward process
     #[arg(long)]
     eta: Option<f64>,
+    /// Langevin corrections before each step, with this signal-to-noise ratio, such as 0.16 \[Song21, Algorithm 4\]
+    #[arg(long, value_name = "SNR")]
+    corrector: Option<f64>,
+    /// Corrections before each step
+    #[arg(long, default_value_t = 1, requires = "corrector")]
+    corrections: usize,
+    /// Integrate the ODE with steps that keep the error of each picture below this, such as 1e-3, instead of a solver
+    #[arg(long, value_name = "TOLERANCE", conflicts_with_all = ["solver", "eta", "corrector", "init_noise", "init_image"])]
+    adaptive: Option<f64>,
     /// Seed of the first picture; the others count up. A picture depends on its seed and the settings alone
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -97,10 +110,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Err(usage("-n and --batch must be at least 1"));
     }
     let model = Model::load(&args.model, &device)?;
+    if let Some(bad) = [args.corrector, args.adaptive].into_iter().flatten().find(|x| !(*x > 0.0 && *x < 1.0)) {
+        return Err(usage(format!("{bad}: --corrector and --adaptive take a number between 0 and 1")));
+    }
     let settings = settings(&args, &model)?;
     let mut model = model.with(settings.clone());
     if let Some((w, h)) = args.size {
         model.resize(h, w).map_err(|e| usage(format!("--size: {e}")))?;
+    }
+    if let Some(snr) = args.corrector {
+        model.recipe.corrector = Some(Corrector { snr, steps: args.corrections });
     }
     for note in &model.recipe.notes {
         eprintln!("note: {note}");
@@ -204,30 +223,19 @@ impl Job {
         if let (Some(known), Some(mask)) = (&self.init, &self.mask) {
             denoiser = Box::new(Inpaint { inner: denoiser, known: known.clone(), mask: mask.clone() });
         }
-        let rows = self.plan.rows.len();
-        let mut live = if args.plain { None } else { Live::open() };
-        let mut bar = live.is_none().then(|| Bar::new(self.n * rows, "sampling").rows_per_image(rows));
+        let mut shown = Shown::new(args, self);
         let (mut images, mut raw) = (Vec::new(), Vec::new());
         for from in (0..self.n).step_by(args.batch) {
-            let count = args.batch.min(self.n - from);
-            let cond = Cond { labels: self.labels.as_ref().map(|l| l[from..from + count].to_vec()) };
-            let mut walk = self.walk(&*denoiser, &cond, args.seed, from, count);
-            for progress in walk.by_ref() {
-                if let Some(bar) = &mut bar {
-                    bar.step(count);
-                }
-                if let Some(live) = live.as_mut().filter(|live| live.due() || progress.row == rows) {
-                    let last = from + count;
-                    let status = format!("pictures {from}–{last} of {}, evaluation {} of {rows}", self.n, progress.row);
-                    live.show(&self.model.images(progress.denoised), &status);
-                }
-                if common::interrupted() {
-                    bar.into_iter().for_each(Bar::finish);
-                    eprintln!("interrupted: {} of {} pictures are in {}", images.len(), self.n, out.display());
-                    return Ok(ExitCode::from(INTERRUPTED));
-                }
-            }
-            let x = walk.finish();
+            let seeds = from..self.n.min(from + args.batch);
+            let x = match args.adaptive {
+                Some(tolerance) => self.integrate(&*denoiser, args.seed, seeds, tolerance, &mut shown)?,
+                None => self.walk(&*denoiser, args.seed, seeds, &mut shown),
+            };
+            let Some(x) = x else {
+                shown.finish();
+                eprintln!("interrupted: {} of {} pictures are in {}", images.len(), self.n, out.display());
+                return Ok(ExitCode::from(INTERRUPTED));
+            };
             if args.raw.is_some() {
                 raw.extend(x.clone().into_data().try_into_vec_as::<f32>().context("cannot read the result")?);
             }
@@ -236,7 +244,7 @@ impl Job {
                 images.push(image);
             }
         }
-        bar.into_iter().for_each(Bar::finish);
+        shown.finish();
         let columns = match self.model.card.classes.len() {
             classes @ 4..=12 if self.n > classes && args.class.is_empty() => classes,
             _ => (self.n as f64).sqrt().ceil() as usize,
@@ -254,24 +262,64 @@ impl Job {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn walk<'a>(
-        &'a self,
-        denoiser: &'a dyn Denoise,
-        cond: &'a Cond,
+    fn cond(&self, pictures: &Range<usize>) -> Cond {
+        Cond { labels: self.labels.as_ref().map(|l| l[pictures.clone()].to_vec()) }
+    }
+
+    /// Some of the pictures by the plan; `None` when interrupted.
+    fn walk(
+        &self,
+        denoiser: &dyn Denoise,
         seed: u64,
-        from: usize,
-        count: usize,
-    ) -> Walker<'a> {
+        pictures: Range<usize>,
+        shown: &mut Shown,
+    ) -> Option<Tensor<4>> {
+        let (from, count) = (pictures.start, pictures.len());
         let noise = match &self.given {
             Some(tensors) => Noise::Given(tensors.iter().map(|t| t.clone().narrow(0, from, count)).collect()),
-            None => Noise::Seeds((0..count).map(|k| seed.wrapping_add((from + k) as u64)).collect()),
+            None => Noise::Seeds(pictures.clone().map(|k| seed.wrapping_add(k as u64)).collect()),
         };
-        match &self.init {
+        let cond = self.cond(&pictures);
+        let mut walk = match &self.init {
             Some(init) => {
                 let x0 = init.clone().repeat_dim(0, count);
-                self.model.sample_from(denoiser, &self.plan, noise, x0, cond)
+                self.model.sample_from(denoiser, &self.plan, noise, x0, &cond)
             }
-            None => self.model.sample(denoiser, &self.plan, noise, cond),
+            None => self.model.sample(denoiser, &self.plan, noise, &cond),
+        };
+        for progress in walk.by_ref() {
+            shown.step(self, &pictures, progress);
+            if common::interrupted() {
+                return None;
+            }
+        }
+        Some(walk.finish())
+    }
+
+    /// Some of the pictures by the ODE; `None` when interrupted.
+    fn integrate(
+        &self,
+        denoiser: &dyn Denoise,
+        seed: u64,
+        pictures: Range<usize>,
+        tolerance: f64,
+        shown: &mut Shown,
+    ) -> anyhow::Result<Option<Tensor<4>>> {
+        let schedule = &self.model.recipe.schedule;
+        let integrator = DormandPrince { rtol: tolerance, atol: tolerance, ..DormandPrince::default() };
+        let seeds: Vec<u64> = pictures.clone().map(|k| seed.wrapping_add(k as u64)).collect();
+        let (cond, shape) = (self.cond(&pictures), self.model.shape());
+        let level_at = |log_snr| schedule.level_at(log_snr);
+        let mut progress = |_| !common::interrupted();
+        let sampled =
+            adaptive::sample(denoiser, &self.plan, &level_at, &seeds, shape, &cond, &integrator, &mut progress);
+        match sampled {
+            Ok((x, evaluations)) => {
+                shown.integrated(&evaluations);
+                Ok(Some(x))
+            }
+            Err(FlowError::Interrupted) => Ok(None),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -294,9 +342,11 @@ impl Job {
             "seed": self.given.is_none().then_some(seed),
             "class": class,
             "label": label,
-            "solver": settings.solver.to_string(),
-            "spacing": settings.spacing.to_string(),
-            "steps": settings.steps,
+            "solver": args.adaptive.is_none().then(|| settings.solver.to_string()),
+            "spacing": args.adaptive.is_none().then(|| settings.spacing.to_string()),
+            "steps": args.adaptive.is_none().then_some(settings.steps),
+            "adaptive": args.adaptive,
+            "corrector": args.corrector.map(|snr| format!("{snr} × {}", args.corrections)),
             "guidance": settings.guidance,
             "size": args.size.map(|(w, h)| format!("{w}x{h}")),
             "init_noise": shown(&args.init_noise),
@@ -308,6 +358,53 @@ impl Job {
         let suffix = class.map(|c| format!("-{}", file_part(c))).unwrap_or_default();
         let name = if self.given.is_some() { format!("{k:06}{suffix}.png") } else { format!("{seed:08}{suffix}.png") };
         write_png(&out.join(name), image, &[("undiffuse".into(), facts.to_string())])
+    }
+}
+
+/// What is to be seen while pictures are made.
+struct Shown {
+    live: Option<Live>,
+    bar: Option<Bar>,
+    rows: usize,
+    n: usize,
+    /// Evaluations of the pictures made by the ODE.
+    evaluations: Vec<usize>,
+}
+
+impl Shown {
+    fn new(args: &Args, job: &Job) -> Self {
+        // The ODE has no rows to count.
+        let rows = if args.adaptive.is_some() { 1 } else { job.plan.rows.len() };
+        let live = if args.plain || args.adaptive.is_some() { None } else { Live::open() };
+        let bar = live.is_none().then(|| Bar::new(job.n * rows, "sampling").rows_per_image(rows));
+        Self { live, bar, rows, n: job.n, evaluations: Vec::new() }
+    }
+
+    fn step(&mut self, job: &Job, pictures: &Range<usize>, progress: Progress) {
+        if let Some(bar) = &mut self.bar {
+            bar.step(pictures.len());
+        }
+        if let Some(live) = self.live.as_mut().filter(|live| live.due() || progress.row == self.rows) {
+            let Range { start, end } = pictures;
+            let (row, rows) = (progress.row, self.rows);
+            let status = format!("pictures {start}–{end} of {}, evaluation {row} of {rows}", self.n);
+            live.show(&job.model.images(progress.denoised), &status);
+        }
+    }
+
+    fn integrated(&mut self, evaluations: &[usize]) {
+        self.evaluations.extend(evaluations);
+        if let Some(bar) = &mut self.bar {
+            bar.step(evaluations.len());
+        }
+    }
+
+    fn finish(self) {
+        self.bar.into_iter().for_each(Bar::finish);
+        if let (Some(low), Some(high)) = (self.evaluations.iter().min(), self.evaluations.iter().max()) {
+            let mean = self.evaluations.iter().sum::<usize>() as f64 / self.evaluations.len() as f64;
+            println!("evaluations of the network for a picture: {low} to {high}, {mean:.0} in the mean");
+        }
     }
 }
 

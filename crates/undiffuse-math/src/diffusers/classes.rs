@@ -1,14 +1,30 @@
-//! The scheduler classes of diffusers 0.42 and what their constructors assume when a config is silent.
+//! The scheduler classes of diffusers 0.42, what their constructors assume when a config is silent, and how they are
+//! read.
 
-/// A class, and its fields with their defaults as JSON.
+use super::{ReadError, Recipe, fields::Fields, schedulers as read};
+
+/// A class: its fields with their defaults as JSON, later ones overriding earlier ones, and its reader.
 pub(super) struct Class {
     pub name: &'static str,
     pub defaults: &'static [&'static str],
+    pub read: fn(&Fields) -> Result<Recipe, ReadError>,
+}
+
+impl Class {
+    /// The class of this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        TABLE.iter().find(|class| class.name == name)
+    }
+
+    /// Whether its constructor has this argument.
+    pub fn has(&self, field: &str) -> bool {
+        self.defaults.iter().any(|fields| fields.contains(&format!("\"{field}\":")))
+    }
 }
 
 /// The names of the classes that can be read.
-pub const CLASSES: [&str; 11] = {
-    let mut names = [""; 11];
+pub const CLASSES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
     let mut i = 0;
     while i < names.len() {
         names[i] = TABLE[i].name;
@@ -23,6 +39,8 @@ const CLIPPED: &str = r#"{"clip_sample":true,"clip_sample_range":1.0,"timestep_s
 const THRESHOLD: &str = r#"{"thresholding":false,"dynamic_thresholding_ratio":0.995,"sample_max_value":1.0}"#;
 const ZERO_SNR: &str = r#"{"rescale_betas_zero_snr":false}"#;
 const SIGMAS: &str = r#"{"use_karras_sigmas":false,"use_exponential_sigmas":false,"use_beta_sigmas":false}"#;
+const FLOW_SIGMAS: &str = r#"{"use_flow_sigmas":false,"flow_shift":1.0,"use_dynamic_shifting":false,
+    "time_shift_type":"exponential"}"#;
 const LINSPACE: &str = r#"{"timestep_spacing":"linspace"}"#;
 const LAST: &str = r#"{"final_sigmas_type":"zero"}"#;
 const MULTISTEP: &str = r#"{"solver_order":2,"algorithm_type":"dpmsolver++","solver_type":"midpoint",
@@ -30,16 +48,26 @@ const MULTISTEP: &str = r#"{"solver_order":2,"algorithm_type":"dpmsolver++","sol
 const EDM: &str = r#"{"sigma_min":0.002,"sigma_max":80.0,"sigma_data":0.5,"sigma_schedule":"karras","num_train_timesteps":1000,
     "prediction_type":"epsilon","rho":7.0}"#;
 
-/// Later entries of a class override earlier ones.
-pub(super) const TABLE: [Class; 11] = [
+pub(super) const TABLE: [Class; 16] = [
     Class {
         name: "DDPMScheduler",
         defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"variance_type":"fixed_small"}"#],
+        read: read::ddpm,
     },
-    Class { name: "DDIMScheduler", defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"set_alpha_to_one":true}"#] },
+    Class {
+        name: "DDIMScheduler",
+        defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"set_alpha_to_one":true}"#],
+        read: read::ddim,
+    },
+    Class {
+        name: "DDIMInverseScheduler",
+        defaults: &[BETAS, CLIPPED, ZERO_SNR, r#"{"set_alpha_to_one":true}"#],
+        read: read::ddim_inverse,
+    },
     Class {
         name: "PNDMScheduler",
         defaults: &[BETAS, r#"{"skip_prk_steps":false,"set_alpha_to_one":false,"timestep_spacing":"leading"}"#],
+        read: read::pndm,
     },
     Class {
         name: "EulerDiscreteScheduler",
@@ -51,8 +79,13 @@ pub(super) const TABLE: [Class; 11] = [
             ZERO_SNR,
             r#"{"interpolation_type":"linear","sigma_min":null,"sigma_max":null,"timestep_type":"discrete"}"#,
         ],
+        read: read::euler,
     },
-    Class { name: "EulerAncestralDiscreteScheduler", defaults: &[BETAS, LINSPACE, ZERO_SNR] },
+    Class {
+        name: "EulerAncestralDiscreteScheduler",
+        defaults: &[BETAS, LINSPACE, ZERO_SNR],
+        read: read::euler_ancestral,
+    },
     Class {
         name: "HeunDiscreteScheduler",
         defaults: &[
@@ -61,7 +94,9 @@ pub(super) const TABLE: [Class; 11] = [
             LINSPACE,
             r#"{"beta_start":0.00085,"beta_end":0.012,"clip_sample":false,"clip_sample_range":1.0}"#,
         ],
+        read: read::heun,
     },
+    Class { name: "LMSDiscreteScheduler", defaults: &[BETAS, SIGMAS, LINSPACE], read: read::lms },
     Class {
         name: "DPMSolverMultistepScheduler",
         defaults: &[
@@ -72,16 +107,62 @@ pub(super) const TABLE: [Class; 11] = [
             ZERO_SNR,
             THRESHOLD,
             MULTISTEP,
-            r#"{"use_lu_lambdas":false,"use_flow_sigmas":false,"flow_shift":1.0,"lambda_min_clipped":"-Infinity",
-                "variance_type":null,"use_dynamic_shifting":false,"time_shift_type":"exponential"}"#,
+            FLOW_SIGMAS,
+            r#"{"use_lu_lambdas":false,"lambda_min_clipped":"-Infinity","variance_type":null}"#,
         ],
+        read: read::dpm_solver,
     },
-    Class { name: "EDMEulerScheduler", defaults: &[EDM, LAST] },
-    Class { name: "EDMDPMSolverMultistepScheduler", defaults: &[EDM, LAST, THRESHOLD, MULTISTEP] },
+    Class {
+        name: "DPMSolverSinglestepScheduler",
+        defaults: &[
+            BETAS,
+            SIGMAS,
+            FLOW_SIGMAS,
+            LAST,
+            THRESHOLD,
+            r#"{"solver_order":2,"algorithm_type":"dpmsolver++","solver_type":"midpoint","lower_order_final":false,
+                "lambda_min_clipped":"-Infinity","variance_type":null}"#,
+        ],
+        read: read::dpm_solver_singlestep,
+    },
+    Class {
+        name: "UniPCMultistepScheduler",
+        defaults: &[
+            BETAS,
+            SIGMAS,
+            FLOW_SIGMAS,
+            LINSPACE,
+            LAST,
+            ZERO_SNR,
+            THRESHOLD,
+            r#"{"solver_order":2,"solver_type":"bh2","predict_x0":true,"lower_order_final":true,"disable_corrector":[],
+                "solver_p":null,"sigma_min":null,"sigma_max":null,"shift_terminal":null}"#,
+        ],
+        read: read::uni_pc,
+    },
+    Class {
+        name: "DEISMultistepScheduler",
+        defaults: &[
+            BETAS,
+            SIGMAS,
+            FLOW_SIGMAS,
+            LINSPACE,
+            THRESHOLD,
+            r#"{"solver_order":2,"algorithm_type":"deis","solver_type":"logrho","lower_order_final":true}"#,
+        ],
+        read: read::deis,
+    },
+    Class { name: "EDMEulerScheduler", defaults: &[EDM, LAST], read: read::edm_euler },
+    Class {
+        name: "EDMDPMSolverMultistepScheduler",
+        defaults: &[EDM, LAST, THRESHOLD, MULTISTEP],
+        read: read::edm_dpm_solver,
+    },
     Class {
         name: "ScoreSdeVeScheduler",
         defaults: &[r#"{"num_train_timesteps":2000,"snr":0.15,"sigma_min":0.01,"sigma_max":1348.0,"sampling_eps":1e-5,
             "correct_steps":1}"#],
+        read: read::score_sde_ve,
     },
     Class {
         name: "FlowMatchEulerDiscreteScheduler",
@@ -91,5 +172,6 @@ pub(super) const TABLE: [Class; 11] = [
             "use_karras_sigmas":false,"use_exponential_sigmas":false,"use_beta_sigmas":false,
             "time_shift_type":"exponential","stochastic_sampling":false}"#,
         ],
+        read: read::flow_match,
     },
 ];

@@ -1,13 +1,13 @@
 //! A scheduler config with its class's defaults filled in, read field by field.
 
 use super::{
-    classes::{CLASSES, Class, TABLE},
+    classes::{CLASSES, Class},
     read::ReadError,
 };
 use serde_json::{Map, Value};
 
 pub(super) struct Fields {
-    pub class: &'static str,
+    pub class: &'static Class,
     map: Map<String, Value>,
     /// Fields of the config that the class does not have; diffusers ignores them too.
     pub unknown: Vec<String>,
@@ -21,7 +21,7 @@ impl Fields {
         let Some(Value::String(name)) = config.get("_class_name") else {
             return Err(ReadError::Json("`_class_name` is missing: it names the scheduler".to_owned()));
         };
-        let class: &Class = TABLE.iter().find(|class| class.name == name).ok_or_else(|| ReadError::Class {
+        let class: &'static Class = Class::find(name).ok_or_else(|| ReadError::Class {
             class: name.clone(),
             hint: crate::registry::did_you_mean(name, CLASSES.into_iter()),
             known: CLASSES.join(", "),
@@ -39,7 +39,7 @@ impl Fields {
                 unknown.push(key.clone());
             }
         }
-        Ok(Self { class: class.name, map, unknown })
+        Ok(Self { class, map, unknown })
     }
 
     /// The value of a field; null where the class has no such field.
@@ -47,9 +47,14 @@ impl Fields {
         self.map.get(field).unwrap_or(&Value::Null)
     }
 
+    /// Whether the class has such a field.
+    pub fn has(&self, field: &str) -> bool {
+        self.map.contains_key(field)
+    }
+
     pub fn wrong(&self, field: &'static str, expected: &str) -> ReadError {
         ReadError::Value {
-            class: self.class,
+            class: self.class.name,
             field,
             value: self.value(field).to_string(),
             expected: expected.to_owned(),
@@ -87,9 +92,9 @@ impl Fields {
         })
     }
 
-    /// Refuses a field whose value is not the one that is supported.
+    /// Refuses a field that the class has and whose value is not the one that is supported.
     pub fn only(&self, field: &'static str, supported: &Value) -> Result<(), ReadError> {
-        let value = self.value(field);
+        let Some(value) = self.map.get(field) else { return Ok(()) };
         let equal = value == supported || (value.as_f64().is_some() && value.as_f64() == supported.as_f64());
         if equal { Ok(()) } else { Err(self.wrong(field, &supported.to_string())) }
     }

@@ -17,11 +17,15 @@
 //! | `ScoreSdeVeScheduler` | [`Ddpm`](crate::solver::Ddpm) with the large variance; its corrector is left to the sampler |
 
 mod classes;
+mod exact;
 mod fields;
+mod parts;
 mod read;
 mod recipe;
+mod schedulers;
 mod write;
 
+pub use crate::variance::Learned;
 pub use classes::CLASSES;
 pub use read::ReadError;
 pub use recipe::{Clip, Corrector, Recipe, Start};

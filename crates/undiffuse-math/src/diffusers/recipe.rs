@@ -1,11 +1,13 @@
 //! The parts that a scheduler config stands for.
 
 use crate::{
+    level::NoiseLevel,
     parameterization::ParameterizationKind,
-    plan::Plan,
+    plan::{Plan, Row},
     schedule::ScheduleKind,
-    solver::SolverKind,
-    spacing::{Grid, GridError, Last, SpacingKind},
+    solver::{Ddim, DdimInverse, Plms, PlmsStart, Solver, SolverKind},
+    spacing::{Grid, GridError, Last, Point, SpacingKind},
+    variance::Learned,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +27,14 @@ pub struct Recipe {
     /// Where given, `sigma_min` and `sigma_max` of a spacing along sigma are the ends of this one: Euler and Heun
     /// respace the sigmas of their timesteps.
     pub ends: Option<SpacingKind>,
+    /// Where given, the network is told the times of this one, while the steps go by the levels of the other: the
+    /// samplers of score SDEs stop at a time just above 0 for the network alone [Song21, Appendix C].
+    pub told_at: Option<SpacingKind>,
     /// How steps are taken.
     pub solver: SolverKind,
+    /// Where given, the network answers twice the channels. The second half is for [`Ddpm`](crate::solver::Ddpm): it
+    /// says the variance of the noise in place of the plan's, whose means stay; other solvers leave it unread.
+    pub learned_variance: Option<Learned>,
     /// Where sampling ends.
     pub last: Last,
     /// How strong the initial noise is.
@@ -101,7 +109,9 @@ impl Recipe {
             parameterization: parameterization.into(),
             spacing: spacing.into(),
             ends: None,
+            told_at: None,
             solver: solver.into(),
+            learned_variance: None,
             last: Last::Clean,
             start: Start::Marginal,
             clip: Clip::None,
@@ -122,14 +132,14 @@ impl Recipe {
     /// The same model at other times.
     #[must_use]
     pub fn with_spacing(self, spacing: impl Into<SpacingKind>) -> Self {
-        Self { spacing: spacing.into(), ends: None, stride: false, ..self }
+        Self { spacing: spacing.into(), ends: None, told_at: None, stride: false, ..self }
     }
 
     /// The levels that are visited in `steps` steps.
     ///
     /// # Errors
     /// No steps, or more than the schedule has timesteps.
-    pub fn grid(&self, steps: usize) -> Result<Grid, GridError> {
+    pub fn grid(&self, steps: usize) -> Result<Grid<'_>, GridError> {
         let mut spacing = self.spacing.clone();
         if let Some(ends) = &self.ends {
             let points = Grid::new(&*self.schedule, &**ends, steps, self.last)?.points;
@@ -139,10 +149,19 @@ impl Recipe {
                 SpacingKind::Exponential(geometric) => {
                     (geometric.sigma_min, geometric.sigma_max) = (Some(min), Some(max));
                 }
+                SpacingKind::Beta(beta) => (beta.sigma_min, beta.sigma_max) = (Some(min), Some(max)),
                 _ => {}
             }
         }
-        Grid::new(&*self.schedule, &*spacing, steps, self.last)
+        let mut grid = Grid::new(&*self.schedule, &*spacing, steps, self.last)?;
+        if let Some(told_at) = &self.told_at {
+            let told = told_at.times(&*self.schedule, steps);
+            grid.points.iter_mut().zip(told).for_each(|(point, time)| point.time = time);
+        }
+        if let SolverKind::Plms(Plms { start: PlmsStart::RungeKutta, .. }) = self.solver {
+            self.halve(&mut grid.points, steps);
+        }
+        Ok(grid)
     }
 
     /// The plan for `steps` steps.
@@ -153,18 +172,61 @@ impl Recipe {
         let grid = self.grid(steps)?;
         let mut plan = grid.plan(&*self.solver);
         if let (true, Some(timesteps)) = (self.stride, self.schedule.discrete_steps()) {
-            plan.rows.clear();
-            for point in &grid.points {
-                let time = point.time - (timesteps / steps) as f64;
-                let to = if time >= 0.0 { self.schedule.level(time) } else { grid.last };
-                let mut rows = self.solver.plan(&[point.level, to]).rows;
-                rows.iter_mut().for_each(|row| row.time = Some(point.time));
-                plan.rows.append(&mut rows);
-            }
+            plan.rows = self.strides(&grid, timesteps / steps);
         }
-        if let (Start::Noise, Some(first)) = (self.start, grid.points.first()) {
+        if let (Start::Noise, Some(first), false) = (self.start, grid.points.first(), self.solver.rises()) {
             plan.start = first.level.sigma;
         }
         Ok(plan)
+    }
+
+    /// Puts a point in the middle of each of the first three steps, where a Runge-Kutta start evaluates twice. (Where a
+    /// step has an odd number of timesteps diffusers has two middles next to each other; this is the cleaner one.)
+    fn halve(&self, points: &mut Vec<Point>, steps: usize) {
+        for k in (0..points.len().saturating_sub(1).min(3)).rev() {
+            let half = match self.schedule.discrete_steps() {
+                Some(timesteps) => (timesteps / steps / 2) as f64,
+                None => (points[k].time - points[k + 1].time) / 2.0,
+            };
+            points.insert(k + 1, Point::at(&*self.schedule, points[k + 1].time + half));
+        }
+    }
+
+    /// The rows of DDIM, or of its inversion, between each point and the timestep a stride away from it.
+    fn strides(&self, grid: &Grid, stride: usize) -> Vec<Row> {
+        let rows = |point: &Point| {
+            let time = point.time - stride as f64;
+            let cleaner = if time >= 0.0 { self.schedule.level(time) } else { grid.last };
+            let mut rows = match self.solver {
+                SolverKind::DdimInverse(DdimInverse { iterations: 1 }) => vec![self.inverse(cleaner, point.level)],
+                _ => self.solver.plan(&[point.level, cleaner]).rows,
+            };
+            rows.iter_mut().for_each(|row| row.time = Some(point.time));
+            rows
+        };
+        if self.solver.rises() {
+            grid.points.iter().rev().flat_map(rows).collect()
+        } else {
+            grid.points.iter().flat_map(rows).collect()
+        }
+    }
+
+    /// A step of `DDIMInverseScheduler`: what the network answers when it is told the time of `to` is read as if it were
+    /// about the level of `x`, `from`. Where that has no noise the denoised image would say nothing of the answer
+    /// `F`: it is read at `to` there, and `F = (D - skip x) / out` solved for, unless the network answers `x0` alone.
+    fn inverse(&self, from: NoiseLevel, to: NoiseLevel) -> Row {
+        let (asked, meant) = (self.parameterization.scaling(to), self.parameterization.scaling(from));
+        if from.sigma > 0.0 || meant.target_eps == 0.0 {
+            let (level, rows) = if from.sigma > 0.0 {
+                (from, Ddim::default().plan(&[from, to]).rows)
+            } else {
+                (to, DdimInverse::default().plan(&[to, from]).rows)
+            };
+            return Row { level, ..rows.into_iter().next().unwrap_or_default() };
+        }
+        // eps = (F - target_x0 x) / target_eps, x being the clean image.
+        let weight = to.sigma / meant.target_eps;
+        let x = to.alpha / from.alpha - weight * (asked.skip / asked.out + meant.target_x0 / from.alpha);
+        Row { level: to, time: None, to, x: vec![x], denoised: vec![weight / asked.out], noise: 0.0 }
     }
 }

@@ -1,10 +1,10 @@
 //! From our parts to a scheduler config.
 
-use super::Clip;
+use super::{Clip, classes::Class};
 use crate::{
     parameterization::ParameterizationKind as Parameterization,
     schedule::ScheduleKind as Kind,
-    solver::{Correction, SolverKind, Variance},
+    solver::{Combine, Correction, Heun, Lms, PlmsStart, Predict, SolverKind, UnipcVariant, Variance},
     spacing::{Round, SpacingKind},
 };
 use serde_json::{Map, Value, json};
@@ -34,6 +34,16 @@ pub fn write(
     spacing: Option<&SpacingKind>,
     clip: Clip,
 ) -> Result<Value, WriteError> {
+    write_parts(schedule, parameterization, solver, spacing, clip).map(Value::Object)
+}
+
+pub(super) fn write_parts(
+    schedule: &Kind,
+    parameterization: &Parameterization,
+    solver: Option<&SolverKind>,
+    spacing: Option<&SpacingKind>,
+    clip: Clip,
+) -> Result<Map<String, Value>, WriteError> {
     let mut config = Map::new();
     match schedule {
         Kind::Edm(_) => edm(&mut config, schedule, parameterization, solver, spacing)?,
@@ -48,14 +58,14 @@ pub fn write(
     }
     clipping(&mut config, clip)?;
     config.insert("_diffusers_version".to_owned(), json!("0.42.0"));
-    Ok(Value::Object(config))
+    Ok(config)
 }
 
-fn refuse(what: &'static str, part: &dyn ToString, because: &str, instead: &'static str) -> WriteError {
+pub(super) fn refuse(what: &'static str, part: &dyn ToString, because: &str, instead: &'static str) -> WriteError {
     WriteError { what, part: part.to_string(), because: because.to_owned(), instead }
 }
 
-fn put(config: &mut Map<String, Value>, fields: Value) {
+pub(super) fn put(config: &mut Map<String, Value>, fields: Value) {
     if let Value::Object(fields) = fields {
         config.extend(fields);
     }
@@ -122,102 +132,155 @@ fn prediction(config: &mut Map<String, Value>, parameterization: &Parameterizati
 
 /// The class of the DDPM family that has this solver, and its own fields.
 fn class(config: &mut Map<String, Value>, schedule: &Kind, solver: Option<&SolverKind>) -> Result<(), WriteError> {
-    let multistep = |correction, lower_order_final, euler_at_final, algorithm| {
+    put(config, solver_fields(solver)?);
+    let class = class_name(config);
+    if matches!(schedule, Kind::Sigmoid(_)) && class != "DDPMScheduler" {
+        let because = format!(" in {class}");
+        return Err(refuse("schedule", schedule, &because, "another solver (ddpm) or schedule"));
+    }
+    let prediction = config.get("prediction_type").cloned().unwrap_or_default();
+    let no_x0 = ["EulerAncestralDiscreteScheduler", "PNDMScheduler"].contains(&class.as_str());
+    if no_x0 && prediction == "sample" {
+        return Err(refuse("parameterization", &"x0", &format!(" in {class}"), "eps or v, or another solver"));
+    }
+    if let Some(SolverKind::Plms(plms)) = solver
+        && (plms.combine == Combine::V) != (prediction == "v_prediction")
+    {
+        let because = format!(" with {prediction}");
+        return Err(refuse(
+            "solver",
+            &solver_text(solver),
+            &because,
+            "combine = v where the network answers v, else eps",
+        ));
+    }
+    // Some have no such field, and would ignore it.
+    let field = "rescale_betas_zero_snr";
+    if !has(config, field) && config.remove(field) == Some(json!(true)) {
+        return Err(refuse("schedule", schedule, &format!(" in {class}"), "rescale_zero_snr = false"));
+    }
+    Ok(())
+}
+
+/// The class and the fields that stand for a solver.
+fn solver_fields(solver: Option<&SolverKind>) -> Result<Value, WriteError> {
+    let word = |correction| if correction == Correction::Heun { "heun" } else { "midpoint" };
+    let multistep = |order: usize, correction, lower_order_final, euler_at_final, algorithm| {
         json!({
-            "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": algorithm, "solver_order": 2,
-            "solver_type": if correction == Correction::Heun { "heun" } else { "midpoint" },
-            "lower_order_final": lower_order_final, "euler_at_final": euler_at_final,
+            "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": algorithm, "solver_order": order,
+            "solver_type": word(correction), "lower_order_final": lower_order_final, "euler_at_final": euler_at_final,
         })
     };
-    let fields = match solver {
+    Ok(match solver {
         None => json!({ "_class_name": "DDPMScheduler", "variance_type": "fixed_small" }),
         Some(SolverKind::Ddpm(ddpm)) => {
             let name = if ddpm.variance == Variance::FixedLarge { "fixed_large" } else { "fixed_small" };
             json!({ "_class_name": "DDPMScheduler", "variance_type": name })
         }
         Some(SolverKind::Ddim(_)) => json!({ "_class_name": "DDIMScheduler" }),
-        Some(SolverKind::Plms(_)) => {
-            json!({ "_class_name": "PNDMScheduler", "skip_prk_steps": true, "set_alpha_to_one": true })
-        }
+        Some(SolverKind::DdimInverse(s)) if s.iterations == 1 => json!({ "_class_name": "DDIMInverseScheduler" }),
+        Some(SolverKind::Plms(s)) => json!({
+            "_class_name": "PNDMScheduler", "skip_prk_steps": s.start == PlmsStart::Heun, "set_alpha_to_one": true,
+        }),
         Some(SolverKind::Euler(_)) => json!({ "_class_name": "EulerDiscreteScheduler" }),
-        Some(SolverKind::EulerAncestral(euler)) if euler.eta == 1.0 => {
+        Some(SolverKind::EulerAncestral(s)) if s.eta == 1.0 => {
             json!({ "_class_name": "EulerAncestralDiscreteScheduler" })
         }
-        Some(SolverKind::Heun(_)) => json!({ "_class_name": "HeunDiscreteScheduler" }),
-        Some(SolverKind::Dpmpp2m(s)) => multistep(s.correction, s.lower_order_final, s.euler_at_final, "dpmsolver++"),
+        Some(SolverKind::Heun(s)) if *s == Heun::default() => json!({ "_class_name": "HeunDiscreteScheduler" }),
+        Some(SolverKind::Lms(s)) if *s == Lms::default() => json!({ "_class_name": "LMSDiscreteScheduler" }),
+        Some(SolverKind::Dpmpp2m(s)) => {
+            multistep(2, s.correction, s.lower_order_final, s.euler_at_final, "dpmsolver++")
+        }
         Some(SolverKind::Dpmpp2mSde(s)) if s.eta == 1.0 => {
-            multistep(s.correction, s.lower_order_final, s.euler_at_final, "sde-dpmsolver++")
+            multistep(2, s.correction, s.lower_order_final, s.euler_at_final, "sde-dpmsolver++")
         }
-        Some(other) => return Err(refuse("solver", other, "", "eta = 1")),
-    };
-    put(config, fields);
-    let class = class_name(config);
-    if matches!(schedule, Kind::Sigmoid(_)) && class != "DDPMScheduler" {
-        let because = format!(" in {class}");
-        return Err(refuse("schedule", schedule, &because, "another solver (ddpm) or schedule"));
-    }
-    let no_x0 = ["EulerAncestralDiscreteScheduler", "PNDMScheduler"].contains(&class.as_str());
-    if no_x0 && config.get("prediction_type") == Some(&json!("sample")) {
-        return Err(refuse("parameterization", &"x0", &format!(" in {class}"), "eps or v, or another solver"));
-    }
-    if class == "HeunDiscreteScheduler" || class == "PNDMScheduler" {
-        // These two have no such field, and would ignore it.
-        if config.remove("rescale_betas_zero_snr") == Some(json!(true)) {
-            return Err(refuse("schedule", schedule, &format!(" in {class}"), "rescale_zero_snr = false"));
+        Some(SolverKind::Dpmpp3m(s)) => {
+            multistep(3, s.correction, s.lower_order_final, s.euler_at_final, "dpmsolver++")
         }
-    }
-    Ok(())
+        Some(SolverKind::DpmppSinglestep(s)) => json!({
+            "_class_name": "DPMSolverSinglestepScheduler", "algorithm_type": "dpmsolver++", "solver_order": s.order,
+            "solver_type": word(s.correction), "lower_order_final": s.lower_order_final,
+        }),
+        Some(SolverKind::Unipc(s)) if s.corrector => json!({
+            "_class_name": "UniPCMultistepScheduler", "solver_order": s.order,
+            "solver_type": if s.variant == UnipcVariant::Bh1 { "bh1" } else { "bh2" },
+            "predict_x0": s.predict == Predict::X0, "lower_order_final": s.lower_order_final,
+        }),
+        Some(SolverKind::Deis(s)) => json!({
+            "_class_name": "DEISMultistepScheduler", "solver_order": s.order,
+            "lower_order_final": s.lower_order_final,
+        }),
+        Some(other) => {
+            let instead = "one of ddpm, ddim, ddim-inverse, plms, euler, euler-ancestral with eta = 1, heun, lms, \
+                 dpmpp-2m, dpmpp-2m-sde with eta = 1, dpmpp-3m, dpmpp-singlestep, unipc or deis";
+            return Err(refuse("solver", other, "", instead));
+        }
+    })
 }
 
-fn class_name(config: &Map<String, Value>) -> String {
+fn solver_text(solver: Option<&SolverKind>) -> String {
+    solver.map_or_else(String::new, ToString::to_string)
+}
+
+/// Whether the config's class has a field.
+pub(super) fn has(config: &Map<String, Value>, field: &str) -> bool {
+    Class::find(&class_name(config)).is_some_and(|class| class.has(field))
+}
+
+pub(super) fn class_name(config: &Map<String, Value>) -> String {
     config.get("_class_name").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// The spacing of the DDPM family's timesteps or sigmas.
-fn timesteps(config: &mut Map<String, Value>, spacing: Option<&SpacingKind>) -> Result<(), WriteError> {
+pub(super) fn timesteps(config: &mut Map<String, Value>, spacing: Option<&SpacingKind>) -> Result<(), WriteError> {
+    let Some(spacing) = spacing else { return Ok(()) };
     let class = class_name(config);
-    let multistep = class == "DPMSolverMultistepScheduler";
-    let euler = matches!(class.as_str(), "EulerDiscreteScheduler" | "HeunDiscreteScheduler");
-    let between = euler || class == "EulerAncestralDiscreteScheduler";
+    let between = class.contains("Discrete");
+    let multistep = has(config, "use_flow_sigmas");
+    let named = has(config, "timestep_spacing");
     let fields = match spacing {
-        None => json!({}),
-        Some(SpacingKind::Linspace(s)) if s.round != between && s.endpoint != multistep => {
-            json!({ "timestep_spacing": "linspace" })
+        SpacingKind::Linspace(s) if s.round != between && s.endpoint != multistep => {
+            if named {
+                json!({ "timestep_spacing": "linspace" })
+            } else {
+                json!({})
+            }
         }
-        Some(SpacingKind::Leading(s)) if s.endpoint != multistep => {
+        SpacingKind::Leading(s) if s.endpoint != multistep && named => {
             json!({ "timestep_spacing": "leading", "steps_offset": s.offset })
         }
-        Some(SpacingKind::Trailing(_)) => json!({ "timestep_spacing": "trailing" }),
-        Some(SpacingKind::Karras(s)) if respaced(class.as_str(), s.sigma_min, s.sigma_max, s.round) && s.rho == 7.0 => {
-            json!({ "use_karras_sigmas": true, "sigma_min": s.sigma_min, "sigma_max": s.sigma_max })
-        }
-        Some(SpacingKind::Exponential(s)) if respaced(class.as_str(), s.sigma_min, s.sigma_max, s.round) => {
-            json!({ "use_exponential_sigmas": true, "sigma_min": s.sigma_min, "sigma_max": s.sigma_max })
-        }
-        Some(other) => {
-            return Err(refuse(
-                "spacing",
-                other,
-                &format!(" in {class}"),
-                "linspace, leading or trailing as its class has them",
-            ));
-        }
+        SpacingKind::Trailing(_) if named => json!({ "timestep_spacing": "trailing" }),
+        other => respacing(config, other, between).ok_or_else(|| {
+            let instead = "linspace, leading, trailing, karras, exponential or beta as its class has them";
+            refuse("spacing", other, &format!(" in {class}"), instead)
+        })?,
     };
     put(config, fields);
     config.retain(|key, value| !(value.is_null() && key.starts_with("sigma_")));
     Ok(())
 }
 
-/// Whether a class can respace sigmas between these ends, with times rounded like this.
-fn respaced(class: &str, sigma_min: Option<f64>, sigma_max: Option<f64>, round: Round) -> bool {
-    let given = sigma_min.is_some() && sigma_max.is_some();
+/// The fields of respaced sigmas, where the class has them and rounds the times like this.
+fn respacing(config: &Map<String, Value>, spacing: &SpacingKind, between: bool) -> Option<Value> {
+    let floors = has(config, "use_lu_lambdas") && config.get("beta_schedule") == Some(&json!("squaredcos_cap_v2"));
+    let (karras, others) = match (between, floors) {
+        (true, _) => (Round::None, Round::None),
+        (false, true) => (Round::Down, Round::Down),
+        (false, false) => (Round::Nearest, Round::Down),
+    };
+    let (field, sigma_min, sigma_max) = match spacing {
+        SpacingKind::Karras(s) if s.rho == 7.0 && s.round == karras => ("use_karras_sigmas", s.sigma_min, s.sigma_max),
+        SpacingKind::Exponential(s) if s.round == others => ("use_exponential_sigmas", s.sigma_min, s.sigma_max),
+        SpacingKind::Exponential(s) if s.round == karras => ("use_lu_lambdas", s.sigma_min, s.sigma_max),
+        SpacingKind::Beta(s) if (s.alpha, s.beta, s.round) == (0.6, 0.6, others) => {
+            ("use_beta_sigmas", s.sigma_min, s.sigma_max)
+        }
+        _ => return None,
+    };
     let own = sigma_min.is_none() && sigma_max.is_none();
-    match class {
-        "EulerDiscreteScheduler" => (given || own) && round == Round::None,
-        "HeunDiscreteScheduler" => own && round == Round::None,
-        "DPMSolverMultistepScheduler" => own && round != Round::None,
-        _ => false,
-    }
+    let paired = sigma_min.is_some() == sigma_max.is_some();
+    let fits = own || (has(config, "sigma_min") && (paired || !between));
+    (has(config, field) && fits).then(|| json!({ field: true, "sigma_min": sigma_min, "sigma_max": sigma_max }))
 }
 
 fn edm(
@@ -236,13 +299,13 @@ fn edm(
     put(config, json!({ "prediction_type": name, "sigma_data": sigma_data }));
     match solver {
         None | Some(SolverKind::Euler(_)) => put(config, json!({ "_class_name": "EDMEulerScheduler" })),
-        Some(SolverKind::Dpmpp2m(_) | SolverKind::Dpmpp2mSde(_)) => {
+        Some(SolverKind::Dpmpp2m(_) | SolverKind::Dpmpp2mSde(_) | SolverKind::Dpmpp3m(_)) => {
             class(config, schedule, solver)?;
             put(config, json!({ "_class_name": "EDMDPMSolverMultistepScheduler" }));
         }
         Some(other) => {
             let because = " on the edm schedule";
-            return Err(refuse("solver", other, because, "euler, dpmpp-2m or dpmpp-2m-sde"));
+            return Err(refuse("solver", other, because, "euler, dpmpp-2m, dpmpp-2m-sde or dpmpp-3m"));
         }
     }
     let fields = match spacing {
@@ -310,22 +373,18 @@ fn score_sde_ve(
 
 /// Clipping, where the class has a field for it.
 fn clipping(config: &mut Map<String, Value>, clip: Clip) -> Result<(), WriteError> {
-    let class = class_name(config);
-    let ranges = ["DDPMScheduler", "DDIMScheduler", "HeunDiscreteScheduler"];
-    let thresholds =
-        ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler"];
-    let because = format!(" in {class}");
     let fields = match clip {
         // Said aloud: where the field is missing, DDPM and DDIM clip.
-        Clip::None if ranges.contains(&class.as_str()) => json!({ "clip_sample": false }),
+        Clip::None if has(config, "clip_sample") => json!({ "clip_sample": false }),
         Clip::None => json!({}),
-        Clip::Range(range) if ranges.contains(&class.as_str()) => {
-            json!({ "clip_sample": true, "clip_sample_range": range })
-        }
-        Clip::Threshold { ratio, max } if thresholds.contains(&class.as_str()) => {
+        Clip::Range(range) if has(config, "clip_sample") => json!({ "clip_sample": true, "clip_sample_range": range }),
+        Clip::Threshold { ratio, max } if has(config, "thresholding") => {
             json!({ "thresholding": true, "dynamic_thresholding_ratio": ratio, "sample_max_value": max })
         }
-        other => return Err(refuse("clipping", &format!("{other:?}"), &because, "no clipping, or another solver")),
+        other => {
+            let because = format!(" in {}", class_name(config));
+            return Err(refuse("clipping", &format!("{other:?}"), &because, "no clipping, or another solver"));
+        }
     };
     put(config, fields);
     Ok(())

@@ -6,28 +6,51 @@
 //! What is left of `alpha` never stands alone in a denominator, so pure noise (`r = 0`) and the clean end need no
 //! special schedule.
 
+mod along;
+mod basis;
 mod ddim;
+mod ddim_inverse;
 mod ddpm;
+mod deis;
+mod dpm2;
 mod dpmpp_2m;
 mod dpmpp_2m_sde;
+mod dpmpp_3m;
+mod dpmpp_singlestep;
 mod euler;
 mod euler_ancestral;
+mod exponential;
 mod heun;
+mod lms;
+mod midpoint;
 mod plms;
+mod terms;
+mod two_stage;
+mod unipc;
 
+pub use along::Along;
 pub use ddim::Ddim;
+pub use ddim_inverse::DdimInverse;
 pub use ddpm::{Ddpm, Variance};
+pub use deis::Deis;
+pub use dpm2::Dpm2;
 pub use dpmpp_2m::{Correction, Dpmpp2m};
 pub use dpmpp_2m_sde::Dpmpp2mSde;
+pub use dpmpp_3m::Dpmpp3m;
+pub use dpmpp_singlestep::DpmppSinglestep;
 pub use euler::Euler;
 pub use euler_ancestral::EulerAncestral;
+pub use exponential::Predict;
 pub use heun::Heun;
-pub use plms::Plms;
+pub use lms::Lms;
+pub use midpoint::Midpoint;
+pub use plms::{Combine, Plms, PlmsStart};
+pub use unipc::{Unipc, UnipcVariant};
 
 use crate::{
     level::NoiseLevel,
     plan::{Plan, Row},
-    registry::kind,
+    registry::{kind, require},
 };
 use std::fmt::Debug;
 
@@ -42,6 +65,11 @@ pub trait Solver: Debug + Send + Sync {
     /// Whether every row, given `x` with exactly the noise of its level, ends with exactly the noise of the next.
     fn exact_variance(&self) -> bool {
         true
+    }
+
+    /// Whether the plan walks the levels from the last to the first: from a picture up to noise.
+    fn rises(&self) -> bool {
+        false
     }
 
     /// Whether the options make sense together.
@@ -61,9 +89,17 @@ kind! {
         "euler" => Euler(Euler), "Euler steps of the probability-flow ODE in sigma [Karras22, Algorithm 1]";
         "euler-ancestral" => EulerAncestral(EulerAncestral), "an Euler step further down, then noise back up [k-diffusion, sampling.py]";
         "heun" => Heun(Heun), "second order, two evaluations a step [Karras22, Algorithm 1]";
+        "midpoint" => Midpoint(Midpoint), "the explicit midpoint rule in sigma or flow time, two evaluations a step [Karras22, Algorithm 3]";
+        "dpm2" => Dpm2(Dpm2), "the midpoint rule with its middle in ln sigma [k-diffusion, sample_dpm_2]";
+        "dpmpp-singlestep" => DpmppSinglestep(DpmppSinglestep), "DPM-Solver++(1S, 2S, 3S), levels as the stages of steps [Lu22b, Algorithm 1]";
         "dpmpp-2m" => Dpmpp2m(Dpmpp2m), "DPM-Solver++(2M), second order from one evaluation a step [Lu22b, Algorithm 2]";
         "dpmpp-2m-sde" => Dpmpp2mSde(Dpmpp2mSde), "DPM-Solver++(2M) for the reverse SDE [Lu22b, SDE-DPM-Solver++(2M)]";
+        "dpmpp-3m" => Dpmpp3m(Dpmpp3m), "DPM-Solver++(3M), three denoised images a step [Lu22b; diffusers, k-diffusion]";
+        "unipc" => Unipc(Unipc), "unified predictor-corrector, an order gained at no cost [Zhao23, section 3]";
+        "deis" => Deis(Deis), "exponential integrator, eps a polynomial in ln sigma [Zhang23, DEIS]";
+        "lms" => Lms(Lms), "linear multistep in sigma [k-diffusion, sample_lms]";
         "plms" => Plms(Plms), "pseudo linear multistep on DDIM's transfer [Liu22, PLMS]";
+        "ddim-inverse" => DdimInverse(DdimInverse), "DDIM backwards, from a picture up to its noise [Song21c, section 4.3]";
     }
 }
 
@@ -80,6 +116,11 @@ fn one_step(from: NoiseLevel, to: NoiseLevel, noise: f64) -> Row {
     let kept = (to.sigma * to.sigma - noise * noise).max(0.0).sqrt();
     let x = if from.sigma > 0.0 { kept / from.sigma } else { to.alpha / from.alpha };
     Row { level: from, time: None, to, x: vec![x], denoised: vec![to.alpha - x * from.alpha], noise }
+}
+
+/// Refuses an order outside `1..=most`.
+fn check_order(order: usize, most: usize) -> Result<(), String> {
+    require((1..=most).contains(&order), || format!("order must lie between 1 and {most}, is {order}"))
 }
 
 /// A plan of rows that each see only their own two levels.

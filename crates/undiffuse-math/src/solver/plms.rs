@@ -1,19 +1,50 @@
 //! Pseudo linear multistep.
 
-use super::{Solver, one_step, plan_of};
-use crate::{
-    level::NoiseLevel,
-    plan::{Plan, Row},
+use super::{
+    Solver,
+    terms::{Tape, Terms},
 };
+use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// DDIM's step with `eps_hat` replaced by an Adams-Bashforth combination of the last four [Liu22, PLMS]; the first
-/// step is a Heun-like pair, as in diffusers' `skip_prk_steps = true`, so that `n` steps cost `n + 1` evaluations.
+/// DDIM's step with `eps_hat` replaced by an Adams-Bashforth combination of the last four [Liu22, Eqs. 9 and 12].
 ///
 /// The combination takes the steps to be of equal length in time, whatever they are in noise.
+#[doc = include_str!("rows/plms.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Plms {}
+pub struct Plms {
+    /// How the first steps are taken.
+    pub start: PlmsStart,
+    /// What the formula combines.
+    pub combine: Combine,
+}
+
+/// What a weighted sum over several levels is taken of.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combine {
+    /// The noise `eps_hat`.
+    #[default]
+    Eps,
+    /// `v = alpha eps_hat - sigma D`, from which the level of the step gets its noise: what diffusers combines for
+    /// networks that answer it.
+    V,
+}
+
+/// What precedes the multistep formula.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlmsStart {
+    /// One pair like Heun's and formulas of lower order, diffusers' `skip_prk_steps = true`: `n` steps cost `n + 1`
+    /// evaluations.
+    #[default]
+    Heun,
+    /// Three steps of the pseudo Runge-Kutta method of fourth order [Liu22, Eq. 13], diffusers' `skip_prk_steps =
+    /// false`. Each goes over two intervals of the levels, the level between them being its middle, so that the first
+    /// six intervals cost twelve evaluations.
+    RungeKutta,
+}
 
 /// Adams-Bashforth weights of the newest and older `eps_hat`, by how many are known.
 const WEIGHTS: [&[f64]; 4] = [
@@ -25,30 +56,37 @@ const WEIGHTS: [&[f64]; 4] = [
 
 impl Solver for Plms {
     fn plan(&self, levels: &[NoiseLevel]) -> Plan {
-        let mut rows: Vec<Row> = Vec::new();
-        let mut corrected = 0;
-        for (i, pair) in levels.windows(2).enumerate() {
-            let (from, to) = (pair[0], pair[1]);
-            if i == 0 {
-                rows.push(one_step(from, to, 0.0));
-                // Pure noise has no eps to average with, and at the clean end there is nothing to evaluate.
-                if from.alpha > 0.0 && to.sigma > 0.0 {
-                    corrected = 1;
-                    rows.push(transfer(to, (1, from), to, &[(0, to, 0.5), (1, from, 0.5)]));
+        let mut tape = Tape::default();
+        // The rows whose eps the formula combines.
+        let mut past = Vec::new();
+        let mut at = 0;
+        if self.start == PlmsStart::RungeKutta {
+            while let (0..=4, Some(&[from, middle, to])) = (at, levels[at..].first_chunk()) {
+                if from.alpha == 0.0 || to.sigma == 0.0 {
+                    break;
                 }
-                continue;
+                past.push(self.runge_kutta(&mut tape, from, middle, to));
+                at += 2;
             }
-            if from.sigma == 0.0 {
-                rows.push(one_step(from, to, 0.0));
-                continue;
-            }
-            // The correction's evaluation is not part of the history: the first eps is one row further back.
-            let lag = |back: usize| if back == i { back + corrected } else { back };
-            let past: Vec<_> =
-                WEIGHTS[i.min(3)].iter().enumerate().map(|(back, w)| (lag(back), levels[i - back], *w)).collect();
-            rows.push(transfer(from, (0, from), to, &past));
         }
-        plan_of(levels, rows)
+        for pair in levels[at.min(levels.len())..].windows(2) {
+            let (from, to) = (pair[0], pair[1]);
+            let here = tape.evaluate(from);
+            past.push(here);
+            if past.len() == 1 || from.alpha == 0.0 || from.sigma == 0.0 {
+                tape.step(to, tape.euler(here, to));
+            } else {
+                let newest_first: Vec<_> =
+                    past.iter().rev().copied().zip(WEIGHTS[past.len().min(4) - 1].iter().copied()).collect();
+                tape.step(to, self.transfer(&tape, (here, from), to, &newest_first));
+            }
+            // Pure noise has no eps to average with, and at the clean end there is nothing to evaluate.
+            if past.len() == 1 && from.alpha > 0.0 && to.sigma > 0.0 {
+                let end = tape.evaluate(to);
+                tape.step(to, self.transfer(&tape, (here, from), to, &[(end, 0.5), (here, 0.5)]));
+            }
+        }
+        tape.plan()
     }
 
     fn order(&self) -> Option<f64> {
@@ -56,16 +94,33 @@ impl Solver for Plms {
     }
 }
 
-/// DDIM from the `x` of lag and level `origin` to `to`, with `eps_hat` a weighted sum over `(lag, level, weight)`.
-fn transfer(level: NoiseLevel, origin: (usize, NoiseLevel), to: NoiseLevel, past: &[(usize, NoiseLevel, f64)]) -> Row {
-    let lags = 1 + past.iter().map(|(lag, ..)| *lag).chain([origin.0]).max().unwrap_or(0);
-    let (mut x, mut denoised) = (vec![0.0; lags], vec![0.0; lags]);
-    let signal = to.alpha / origin.1.alpha;
-    let step = signal * origin.1.sigma - to.sigma;
-    x[origin.0] = signal;
-    for &(lag, at, weight) in past {
-        x[lag] -= step * weight / at.sigma;
-        denoised[lag] += step * weight * at.alpha / at.sigma;
+impl Plms {
+    /// DDIM from the image of a row, at its level, with `eps_hat` from a weighted sum over rows.
+    fn transfer(self, tape: &Tape, origin: (usize, NoiseLevel), to: NoiseLevel, weights: &[(usize, f64)]) -> Terms {
+        let (origin, from) = origin;
+        let signal = to.alpha / from.alpha;
+        let sum = |of: &dyn Fn(usize) -> Terms| {
+            weights.iter().fold(Terms::default(), |sum, &(k, weight)| sum + of(k) * weight)
+        };
+        let eps = match self.combine {
+            Combine::Eps => sum(&|k| tape.eps(k)),
+            Combine::V => (sum(&|k| tape.v(k)) * from.alpha + Terms::x(origin) * from.sigma) * from.scale().powi(-2),
+        };
+        Terms::x(origin) * signal + eps * (to.sigma - signal * from.sigma)
     }
-    Row { level, time: None, to, x, denoised, noise: 0.0 }
+
+    /// Four evaluations and a transfer with their average; the first row, whose `eps` belongs to the history, is given
+    /// back.
+    fn runge_kutta(self, tape: &mut Tape, from: NoiseLevel, middle: NoiseLevel, to: NoiseLevel) -> usize {
+        let first = tape.evaluate(from);
+        tape.step(middle, tape.euler(first, middle));
+        let second = tape.evaluate(middle);
+        tape.step(middle, self.transfer(tape, (first, from), middle, &[(second, 1.0)]));
+        let third = tape.evaluate(middle);
+        tape.step(to, self.transfer(tape, (first, from), to, &[(third, 1.0)]));
+        let fourth = tape.evaluate(to);
+        let average = [(first, 1.0 / 6.0), (second, 1.0 / 3.0), (third, 1.0 / 3.0), (fourth, 1.0 / 6.0)];
+        tape.step(to, self.transfer(tape, (first, from), to, &average));
+        first
+    }
 }

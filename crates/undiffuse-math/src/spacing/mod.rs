@@ -6,6 +6,7 @@
 //! On schedules that are tables the timesteps come out as diffusers computes them, rounding included; on continuous
 //! ones the same words mean their continuous counterpart.
 
+mod beta;
 mod exponential;
 mod karras;
 mod leading;
@@ -14,6 +15,7 @@ mod log_snr;
 mod time_uniform;
 mod trailing;
 
+pub use beta::Beta;
 pub use exponential::Exponential;
 pub use karras::Karras;
 pub use leading::Leading;
@@ -22,7 +24,13 @@ pub use log_snr::LogSnr;
 pub use time_uniform::TimeUniform;
 pub use trailing::Trailing;
 
-use crate::{level::NoiseLevel, plan::Plan, registry::kind, schedule::Schedule, solver::Solver};
+use crate::{
+    level::NoiseLevel,
+    plan::{Plan, Row},
+    registry::kind,
+    schedule::Schedule,
+    solver::Solver,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 
@@ -72,6 +80,7 @@ kind! {
         "trailing" => Trailing(Trailing), "times at the noisy end of even intervals [Lin24, section 3.3]";
         "karras" => Karras(Karras), "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]";
         "exponential" => Exponential(Exponential), "ln sigma evenly spaced, both ends included";
+        "beta" => Beta(Beta), "sigma at the quantiles of a beta distribution, crowded at both ends [Lee24]";
         "log-snr" => LogSnr(LogSnr), "intervals of equal log-SNR [Lu22, uniform log-SNR]";
         "time-uniform" => TimeUniform(TimeUniform), "intervals of equal time, not rounded to timesteps";
     }
@@ -139,24 +148,26 @@ pub enum GridError {
 }
 
 /// The levels of a walk: the points at which the denoiser may be asked, and the end.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Grid {
+#[derive(Clone, Debug)]
+pub struct Grid<'s> {
     /// From the noisiest down.
     pub points: Vec<Point>,
     /// Where the walk ends.
     pub last: NoiseLevel,
+    /// What the points were taken from, and levels that a solver puts between them are.
+    pub schedule: &'s dyn Schedule,
 }
 
-impl Grid {
+impl<'s> Grid<'s> {
     /// Lays out `steps` steps.
     ///
     /// # Errors
     /// No steps, or more than the schedule has timesteps.
-    pub fn new(schedule: &dyn Schedule, spacing: &dyn Spacing, steps: usize, last: Last) -> Result<Self, GridError> {
+    pub fn new(schedule: &'s dyn Schedule, spacing: &dyn Spacing, steps: usize, last: Last) -> Result<Self, GridError> {
         match schedule.discrete_steps() {
             _ if steps == 0 => Err(GridError::NoSteps),
             Some(timesteps) if steps > timesteps => Err(GridError::TooMany { steps, timesteps }),
-            _ => Ok(Self { points: spacing.points(schedule, steps), last: last.level(schedule) }),
+            _ => Ok(Self { points: spacing.points(schedule, steps), last: last.level(schedule), schedule }),
         }
     }
 
@@ -165,11 +176,21 @@ impl Grid {
         self.points.iter().map(|point| point.level).chain([self.last]).collect()
     }
 
-    /// The solver's plan on these levels, each row with the time that belongs to its level.
+    /// The solver's plan on these levels, each row with the time that belongs to its level. Levels that the solver put
+    /// between them come out at the schedule's scale.
     pub fn plan(&self, solver: &dyn Solver) -> Plan {
         let mut plan = solver.plan(&self.levels());
         for row in &mut plan.rows {
             row.time = self.points.iter().find(|point| point.level == row.level).map(|point| point.time);
+        }
+        for k in 1..plan.rows.len() {
+            let Row { level, time, .. } = plan.rows[k];
+            let own = self.schedule.level_at(level.log_snr());
+            // Outside of its range a schedule has no level to offer.
+            let same = (own.log_snr() - level.log_snr()).abs() < 1e-6;
+            if time.is_none() && level != self.last && same {
+                plan.rescale(k, own);
+            }
         }
         plan
     }

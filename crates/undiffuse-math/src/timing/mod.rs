@@ -3,12 +3,14 @@
 //! A timing maps one uniform number to a time, so that callers may stratify: `u_i = (i + u) / n` over a batch of `n`
 //! covers all levels evenly and lowers the variance of the loss [Kingma21, Appendix I.1].
 
+mod importance;
 mod log_snr_uniform;
 mod logit_normal;
 mod lognormal;
 mod quantile;
 mod uniform;
 
+pub use importance::Importance;
 pub use log_snr_uniform::LogSnrUniform;
 pub use logit_normal::LogitNormal;
 pub use lognormal::Lognormal;
@@ -33,6 +35,12 @@ pub trait Timing: Debug + Send + Sync {
         ((log_snr(low) - log_snr(high)) / (high - low)).abs()
     }
 
+    /// The factor on the loss at `u` that makes up for times drawn more or less often than they should count.
+    fn correction(&self, u: f64) -> f64 {
+        let _ = u;
+        1.0
+    }
+
     /// Whether the options make sense together.
     ///
     /// # Errors
@@ -49,6 +57,7 @@ kind! {
         "lognormal" => Lognormal(Lognormal), "ln(sigma / alpha) is normal [Karras22, Table 1]";
         "logit-normal" => LogitNormal(LogitNormal), "the logit of time is normal [Esser24, Eq. 19]";
         "log-snr-uniform" => LogSnrUniform(LogSnrUniform), "every log-SNR of the schedule alike";
+        "importance" => Importance(Importance), "by the root mean square of the loss seen so far [Nichol21, Eq. 18]";
     }
 }
 

@@ -1,11 +1,12 @@
 //! What the truth tests share: every combination of parts, and data whose denoiser is known exactly.
 #![allow(dead_code)]
 
-use undiffuse_math::{
-    diffusers::{Clip, Recipe},
-    plan::Walk,
-    prelude::*,
-};
+pub mod orders;
+pub mod recipes;
+pub mod rows;
+pub mod torch;
+
+use undiffuse_math::{plan::Walk, prelude::*};
 
 /// Every registered part at its defaults, then the written forms in `more`.
 pub fn all<T: Clone + std::str::FromStr<Err: std::fmt::Debug>>(
@@ -32,6 +33,32 @@ pub fn solvers() -> Vec<SolverKind> {
         "dpmpp-2m-sde:correction=heun",
         "dpmpp-2m-sde:eta=0.4",
         "dpmpp-2m-sde:eta=0",
+        "heun:along=flow",
+        "midpoint:along=flow",
+        "dpmpp-3m:correction=heun,lower_order_final=false",
+        "dpmpp-singlestep:order=1",
+        "dpmpp-singlestep:order=2",
+        "dpmpp-singlestep:order=2,correction=heun,lower_order_final=false",
+        "dpmpp-singlestep:correction=heun",
+        "dpmpp-singlestep:lower_order_final=false",
+        "dpmpp-singlestep:correction=heun,lower_order_final=false",
+        "unipc:lower_order_final=false",
+        "unipc:order=1",
+        "unipc:order=1,variant=bh1",
+        "unipc:order=3",
+        "unipc:order=3,variant=bh1,lower_order_final=false",
+        "unipc:predict=eps",
+        "unipc:order=3,predict=eps,variant=bh1,lower_order_final=false",
+        "unipc:order=3,corrector=false",
+        "deis:order=1",
+        "deis:order=2,lower_order_final=false",
+        "deis:lower_order_final=false",
+        "lms:order=1",
+        "lms:order=2",
+        "lms:order=3",
+        "lms:along=flow",
+        "plms:start=runge-kutta",
+        "ddim-inverse:iterations=3",
     ];
     all(SolverKind::ALL, &more)
 }
@@ -82,63 +109,4 @@ pub fn run(plan: &Plan, x: f64, denoise: impl Fn(f64, NoiseLevel) -> f64) -> f64
         walk.step(denoised, Some(0.0), |terms| terms.iter().map(|(c, x)| c * **x).sum());
     }
     walk.into_x()
-}
-
-/// The images of a walk, flattened; `per_image` numbers each.
-pub struct Images {
-    pub x: Vec<f64>,
-    pub per_image: usize,
-}
-
-/// Clips denoised images as a recipe says.
-pub fn clip(clip: Clip, denoised: &mut [f64], per_image: usize) {
-    match clip {
-        Clip::None => {}
-        Clip::Range(range) => denoised.iter_mut().for_each(|d| *d = d.clamp(-range, range)),
-        Clip::Threshold { ratio, max } => {
-            for image in denoised.chunks_mut(per_image) {
-                let mut sizes: Vec<f64> = image.iter().map(|d| d.abs()).collect();
-                sizes.sort_by(f64::total_cmp);
-                let at = ratio * (sizes.len() - 1) as f64;
-                let (low, high) = (sizes[at.floor() as usize], sizes[at.ceil() as usize]);
-                let s = (low + at.fract() * (high - low)).max(1.0).min(max);
-                image.iter_mut().for_each(|d| *d = d.clamp(-s, s) / s);
-            }
-        }
-    }
-}
-
-/// Runs a recipe's plan as its documentation says, with `network(input, told, row)` and the noise of each row;
-/// gives back what each row made.
-pub fn sample(
-    recipe: &Recipe,
-    plan: &Plan,
-    start: Images,
-    mut network: impl FnMut(&[f64], f64, usize) -> Vec<f64>,
-    noise: impl Fn(usize) -> Option<Vec<f64>>,
-) -> Vec<Vec<f64>> {
-    let size = start.x.len();
-    let mut walk = Walk::new(plan, start.x);
-    let mut made = Vec::new();
-    while let Some(row) = walk.row() {
-        let i = walk.done();
-        let scaling = recipe.parameterization.scaling(row.level);
-        let told = undiffuse_math::draw::told(&*recipe.schedule, &scaling, row.level, row.time);
-        let x = walk.x().clone();
-        let input: Vec<f64> = x.iter().map(|x| scaling.input * x).collect();
-        let answer = network(&input, told, i);
-        let raw: Vec<f64> = x.iter().zip(&answer).map(|(x, f)| scaling.skip * x + scaling.out * f).collect();
-        let mut denoised = raw.clone();
-        clip(recipe.clip, &mut denoised, start.per_image);
-        if recipe.keep_eps {
-            let moved = (0..size).map(|k| x[k] + row.level.alpha * (denoised[k] - raw[k])).collect();
-            walk.replace_x(moved);
-        }
-        let noise = noise(i).unwrap_or_else(|| vec![0.0; size]);
-        walk.step(denoised, Some(noise), |terms| {
-            (0..size).map(|k| terms.iter().map(|(c, x)| c * x[k]).sum()).collect()
-        });
-        made.push(walk.x().clone());
-    }
-    made
 }

@@ -17,15 +17,21 @@ pub struct Guided<D> {
 
 impl<D: Denoise> Denoise for Guided<D> {
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
+        self.denoise_with_variance(x, at, cond).0
+    }
+
+    /// The variance is that of the conditional model, as in \[Dhariwal21\].
+    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
         let labels = match &cond.labels {
             Some(labels) if self.scale != 1.0 => labels,
-            _ => return self.inner.denoise(x, at, cond),
+            _ => return self.inner.denoise_with_variance(x, at, cond),
         };
         let n = labels.len();
         let both = Cond { labels: Some(labels.iter().copied().chain(std::iter::repeat_n(self.null, n)).collect()) };
-        let guess = self.inner.denoise(Tensor::cat(vec![x.clone(), x], 0), &[at, at].concat(), &both);
+        let twice = Tensor::cat(vec![x.clone(), x], 0);
+        let (guess, variance) = self.inner.denoise_with_variance(twice, &[at, at].concat(), &both);
         let (with, without) = (guess.clone().narrow(0, 0, n), guess.narrow(0, n, n));
-        without.clone() + (with - without) * self.scale
+        (without.clone() + (with - without) * self.scale, variance.map(|v| v.narrow(0, 0, n)))
     }
 
     fn device(&self) -> Device {

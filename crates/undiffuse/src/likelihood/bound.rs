@@ -10,8 +10,8 @@ use crate::denoise::{At, Denoise};
 /// How the bound is computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Steps evaluated for each picture, at most: the plan's steps are cut into as many strata, and one step is drawn
-    /// from each. All steps when there are no more.
+    /// Steps evaluated for each picture, at most: the way is cut into as many strata, and one step is drawn from each.
+    /// All steps when there are no more.
     pub evaluations: usize,
     /// Evaluations computed as one batch.
     pub batch: usize,
@@ -92,7 +92,7 @@ pub fn bound(
 ) -> Option<Bound> {
     let (dims, n) = (pictures.dims(), pictures.len());
     let last = plan.rows.len() - 1;
-    let samples: Vec<Sample> = (0..n).flat_map(|k| draw(pictures, k, last, settings.evaluations)).collect();
+    let samples: Vec<Sample> = (0..n).flat_map(|k| draw(pictures, k, plan, settings.evaluations)).collect();
     let first = plan.rows[0].level;
     let square = |k: usize| pictures.picture(k).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
     let mut bound = Bound {
@@ -117,7 +117,7 @@ pub fn bound(
             let v = variance.as_ref().map(|v| &v[part]);
             let error: f64 = x0.iter().zip(d).map(|(x, d)| (f64::from(*x) - f64::from(*d)).powi(2)).sum();
             let value = if s.row == last {
-                let value = reconstruction(plan, (x0, d), v, settings);
+                let value = reconstruction(plan, pictures, (x0, d), v, settings);
                 bound.reconstruction[s.picture] = value;
                 value
             } else {
@@ -139,15 +139,35 @@ pub fn bound(
 }
 
 /// The evaluations of one picture: a row from each stratum, and the last row.
-fn draw(pictures: &Pictures, k: usize, last: usize, evaluations: usize) -> Vec<Sample> {
-    let strata = evaluations.clamp(1, last.max(1)).min(last);
-    let one = |i: usize| {
-        let (low, high) = (i * last / strata, (i + 1) * last / strata);
+///
+/// Strata are of equal log-SNR, in which the terms are about evenly spread: `KL = ∫ SNR ‖D - x0‖² / 2 dlog-SNR`
+/// [Kingma21, Eq. 15]. Rows drawn more often count less.
+fn draw(pictures: &Pictures, k: usize, plan: &Plan, evaluations: usize) -> Vec<Sample> {
+    let last = plan.rows.len() - 1;
+    let recon = Sample { picture: k, row: last, weight: 1.0 };
+    if evaluations >= last {
+        return (0..last).map(|row| Sample { picture: k, row, weight: 1.0 }).chain([recon]).collect();
+    }
+    let gains: Vec<f64> =
+        plan.rows[..last].iter().map(|r| r.to.bounded_log_snr() - r.level.bounded_log_snr()).collect();
+    // Equal levels, where log-SNRs are bounded, still have their share.
+    let floor = 1e-3 * gains.iter().sum::<f64>() / last as f64;
+    let shares: Vec<f64> = gains.iter().map(|g| g.max(floor)).collect();
+    let total: f64 = shares.iter().sum();
+    let strata = evaluations.max(1) as f64;
+    let mut samples = Vec::new();
+    let (mut row, mut below) = (0, 0.0);
+    for i in 0..evaluations.max(1) {
         let u = noise::uniform(pictures.seeds[k], Use::Stratum.stream(), i as u64);
-        let row = low + ((u * (high - low) as f64) as usize).min(high - low - 1);
-        Sample { picture: k, row, weight: (high - low) as f64 }
-    };
-    (0..strata).map(one).chain([Sample { picture: k, row: last, weight: 1.0 }]).collect()
+        let target = (i as f64 + u) / strata * total;
+        while row + 1 < last && below + shares[row] < target {
+            below += shares[row];
+            row += 1;
+        }
+        samples.push(Sample { picture: k, row, weight: total / (strata * shares[row]) });
+    }
+    samples.push(recon);
+    samples
 }
 
 /// The KL of one step.
@@ -178,7 +198,13 @@ fn step(
 }
 
 /// `-ln P(x0 | x1)`.
-fn reconstruction(plan: &Plan, (x0, d): (&[f32], &[f32]), v: Option<&[f32]>, settings: &Settings) -> f64 {
+fn reconstruction(
+    plan: &Plan,
+    pictures: &Pictures,
+    (x0, d): (&[f32], &[f32]),
+    v: Option<&[f32]>,
+    settings: &Settings,
+) -> f64 {
     if settings.dequantize == Dequantize::None {
         return 0.0;
     }
@@ -197,8 +223,10 @@ fn reconstruction(plan: &Plan, (x0, d): (&[f32], &[f32]), v: Option<&[f32]>, set
             Box::new(move |_| std)
         }
     };
+    let (black, unit) = (pictures.range.0, pictures.unit());
+    let in_unit = |x: f32| (f64::from(x) - black) / unit - 1.0;
     let pixel = |(i, (x, d)): (usize, (&f32, &f32))| {
-        terms::discretized_gaussian(f64::from(*x), f64::from(*d), std(i), HALF_BIN)
+        terms::discretized_gaussian(in_unit(*x), in_unit(*d), std(i) / unit, HALF_BIN)
     };
     -x0.iter().zip(d).enumerate().map(pixel).sum::<f64>()
 }

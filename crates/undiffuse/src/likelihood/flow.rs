@@ -5,7 +5,7 @@ use undiffuse_math::noise;
 use undiffuse_math::ode::{Ask, DormandPrince, OdeError};
 use undiffuse_math::prelude::{NoiseLevel, Plan};
 
-use super::{Dequantize, HALF_BIN, Meaningless, Pictures, Use, to_host};
+use super::{Dequantize, Ends, HALF_BIN, Meaningless, Pictures, Use, to_host};
 use crate::denoise::{At, Denoise};
 
 /// How the divergence of the flow is found.
@@ -54,34 +54,6 @@ pub struct Flow {
     pub latents: Vec<Vec<f64>>,
     /// Network evaluations of each picture; one with a gradient for each probe.
     pub evaluations: Vec<usize>,
-}
-
-/// Between which levels the ODE runs, and what it ends in.
-struct Ends {
-    clean: NoiseLevel,
-    noisy: NoiseLevel,
-    /// Standard deviation of the prior on `x_T`.
-    start: f64,
-}
-
-impl Ends {
-    fn new(plan: &Plan) -> Result<Self, Meaningless> {
-        let (Some(first), Some(last)) = (plan.rows.first(), plan.rows.last()) else {
-            return Err(Meaningless::TooShort(0));
-        };
-        if first.level.alpha == 0.0 {
-            return Err(Meaningless::PureNoise);
-        }
-        if last.level.sigma == 0.0 {
-            return Err(Meaningless::NoNoise);
-        }
-        Ok(Self { clean: last.level, noisy: first.level, start: plan.start })
-    }
-
-    /// The ends in `lambda = ln(sigma / alpha)`, from clean to noisy.
-    fn span(&self) -> (f64, f64) {
-        (self.clean.sigma_edm().ln(), self.noisy.sigma_edm().ln())
-    }
 }
 
 /// The likelihood of `pictures` under the ODE of a denoiser, between the cleanest and the noisiest level of `plan`.
@@ -148,11 +120,12 @@ fn start(pictures: &Pictures, k: usize, clean: NoiseLevel, dequantize: Dequantiz
         Dequantize::None => (x0.collect(), 0.0),
         Dequantize::Uniform => {
             let mut y: Vec<f64> = x0.collect();
+            let half = HALF_BIN * pictures.unit();
             for (i, y) in y.iter_mut().enumerate() {
                 let u = noise::uniform(pictures.seeds[k], Use::Uniform.stream(), i as u64);
-                *y += HALF_BIN * (2.0 * u - 1.0);
+                *y += half * (2.0 * u - 1.0);
             }
-            (y, -dims * (2.0 * HALF_BIN).ln())
+            (y, -dims * (2.0 * half).ln())
         }
         Dequantize::Gaussian => {
             // The same noise as the bound's last row. The code of x1 gets back what the noise itself could carry: ln q(x1 | x0).

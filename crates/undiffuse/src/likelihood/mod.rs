@@ -20,8 +20,8 @@ use undiffuse_math::solver::Ddpm;
 use crate::denoise::Cond;
 use crate::sample;
 
-/// Half the distance between two pixel values.
-pub const HALF_BIN: f64 = 0.5 / 127.5;
+/// Half the distance between two pixel values in [−1, 1].
+const HALF_BIN: f64 = 0.5 / 127.5;
 
 /// Pictures whose likelihood is asked for, and what is random about it.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Pictures {
     pub shape: [usize; 3],
     /// The pictures, one after the other, in the model's pixel range.
     pub x0: Vec<f32>,
+    /// What black and white are in that range.
+    pub range: (f64, f64),
     /// A seed for each: a picture's estimate depends on no other picture.
     pub seeds: Vec<u64>,
     /// What each shows, for models with classes.
@@ -80,6 +82,11 @@ impl Pictures {
         self.shape.iter().product()
     }
 
+    /// A length in the model's pixel range for one in [−1, 1].
+    fn unit(&self) -> f64 {
+        (self.range.1 - self.range.0) / 2.0
+    }
+
     fn picture(&self, k: usize) -> &[f32] {
         &self.x0[k * self.dims()..(k + 1) * self.dims()]
     }
@@ -109,7 +116,7 @@ impl Pictures {
     }
 }
 
-fn to_host(x: Tensor<4>) -> Vec<f32> {
+pub(crate) fn to_host(x: Tensor<4>) -> Vec<f32> {
     x.into_data().try_into_vec_as::<f32>().expect("pictures are float tensors")
 }
 
@@ -192,6 +199,34 @@ pub fn plan(grid: &Grid) -> Result<Plan, Meaningless> {
         return Err(Meaningless::Prior { start: plan.start, kept });
     }
     Ok(plan)
+}
+
+/// Between which levels the ODE runs, and what it ends in.
+pub(crate) struct Ends {
+    pub clean: NoiseLevel,
+    pub noisy: NoiseLevel,
+    /// Standard deviation of the prior on `x_T`.
+    pub start: f64,
+}
+
+impl Ends {
+    pub fn new(plan: &Plan) -> Result<Self, Meaningless> {
+        let (Some(first), Some(last)) = (plan.rows.first(), plan.rows.last()) else {
+            return Err(Meaningless::TooShort(0));
+        };
+        if first.level.alpha == 0.0 {
+            return Err(Meaningless::PureNoise);
+        }
+        if last.level.sigma == 0.0 {
+            return Err(Meaningless::NoNoise);
+        }
+        Ok(Self { clean: last.level, noisy: first.level, start: plan.start })
+    }
+
+    /// The ends in `lambda = ln(sigma / alpha)`, from clean to noisy.
+    pub fn span(&self) -> (f64, f64) {
+        (self.clean.sigma_edm().ln(), self.noisy.sigma_edm().ln())
+    }
 }
 
 // Streams must not meet those of sampling with the same seed.

@@ -9,12 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use undiffuse_math::timing::Importance;
 use undiffuse_nn::weights::{self, Named, WeightsError};
 
 use crate::files::{self, FileError};
 
 /// The counters of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
     /// Optimiser steps done.
     pub step: u64,
@@ -22,6 +23,9 @@ pub struct Counters {
     pub nimg: u64,
     /// Loss on held-out pictures at the last validation.
     pub validation_loss: Option<f64>,
+    /// The losses that importance-sampled times go by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importance: Option<Importance>,
 }
 
 /// How many checkpoints a run keeps.

@@ -67,6 +67,21 @@ pub struct NoiseConfig {
     pub weighting: WeightingKind,
     /// Distribution of the training times.
     pub timing: TimingKind,
+    /// Variance of the steps of ancestral sampling.
+    #[serde(default)]
+    pub variance: Variance,
+}
+
+/// Where the variance of ancestral sampling's steps comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Variance {
+    /// From the process.
+    #[default]
+    Fixed,
+    /// From the network, which answers it in as many more channels and learns it by the variational bound, a thousandth of
+    /// which is added to the loss \[Nichol21, Eq. 16\].
+    Learned,
 }
 
 /// How the learning rate ends.
@@ -214,6 +229,12 @@ impl Config {
             && let Err(problem) = super::length::parse_duration(&t.budget)
         {
             problems.push(format!("train.budget: {problem}"));
+        }
+        let even = matches!(self.noise.timing, TimingKind::Uniform(_) | TimingKind::Importance(_));
+        if self.noise.variance == Variance::Learned && !even {
+            let timing = &self.noise.timing;
+            problems
+                .push(format!("noise.variance = \"learned\" needs noise.timing uniform or importance, not {timing}"));
         }
         problems.extend(self.network.problems());
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }

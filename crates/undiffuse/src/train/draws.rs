@@ -5,9 +5,9 @@
 
 use rayon::prelude::*;
 use undiffuse_data::Dataset;
-use undiffuse_math::{draw::Draw, noise};
+use undiffuse_math::{draw::Draw, likelihood::learned_step, noise, prelude::Schedule};
 
-use super::config::NoiseConfig;
+use super::config::{NoiseConfig, Variance};
 
 /// What a random number is for; part of its stream.
 #[derive(Clone, Copy)]
@@ -44,6 +44,43 @@ pub struct Draws {
     pub labels: Option<Vec<f32>>,
     /// Weight of each picture's squared error `[B]`.
     pub weights: Vec<f32>,
+    /// The timing's quantile of each picture `[B]`.
+    pub quantiles: Vec<f64>,
+    /// The factor in each weight that makes up for the timing's preference `[B]`.
+    pub corrections: Vec<f64>,
+    /// Each picture's term of the bound, for networks that learn the variance.
+    pub steps: Option<Vec<Step>>,
+}
+
+/// One picture's term of the variational bound as a function of the variance `p²` that the network answers and of its
+/// squared error `e`: `(ln p² - ln q² - 1 + (q² + gap · e) / p²) / 2` nats a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// `q²`.
+    pub posterior: f32,
+    /// Between which `ln p²` lies.
+    pub log_variances: [f32; 2],
+    /// From the network's error to that of the step's mean, squared.
+    pub gap: f32,
+    /// What a number's nats are multiplied by in the loss: a thousandth of the whole bound in bits, corrected for the
+    /// timing \[Nichol21, Eq. 16\].
+    pub scale: f32,
+}
+
+impl Step {
+    fn new(schedule: &dyn Schedule, draw: &Draw) -> Self {
+        // The standard deviation of a uniform number in a pixel value's interval.
+        let rounding = 1.0 / 127.5 / 12f64.sqrt();
+        let step = learned_step(schedule, draw.time, rounding);
+        let (low, high) = step.log_variances;
+        let steps = schedule.discrete_steps().unwrap_or(1000) as f64;
+        Self {
+            posterior: step.posterior.powi(2) as f32,
+            log_variances: [low as f32, high as f32],
+            gap: (step.weight * draw.scaling.out).powi(2) as f32,
+            scale: (steps / 1000.0 / std::f64::consts::LN_2 * draw.correction) as f32,
+        }
+    }
 }
 
 /// Draws batches from one dataset.
@@ -101,10 +138,11 @@ impl Drawer<'_> {
     ) -> Draws {
         let mut input = Vec::new();
         self.data.batch(indices, flips, &mut input);
-        let NoiseConfig { schedule, parameterization, weighting, timing } = self.noise;
-        let each: Vec<Draw> = numbers
+        let NoiseConfig { schedule, parameterization, weighting, timing, variance } = self.noise;
+        let quantiles: Vec<f64> = numbers.iter().map(|&n| at(n)).collect();
+        let each: Vec<Draw> = quantiles
             .iter()
-            .map(|&n| Draw::new(&**schedule, &**parameterization, &**weighting, &**timing, at(n)))
+            .map(|&u| Draw::new(&**schedule, &**parameterization, &**weighting, &**timing, u))
             .collect();
         let labels = self
             .null_label
@@ -112,6 +150,10 @@ impl Drawer<'_> {
         let mut draws = Draws {
             told: each.iter().map(|d| d.told as f32).collect(),
             weights: each.iter().map(|d| d.target_weight() as f32).collect(),
+            quantiles,
+            corrections: each.iter().map(|d| d.correction).collect(),
+            steps: (*variance == Variance::Learned)
+                .then(|| each.iter().map(|draw| Step::new(&**schedule, draw)).collect()),
             labels,
             target: vec![0.0; input.len()],
             input,

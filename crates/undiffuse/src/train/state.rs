@@ -9,7 +9,7 @@ use undiffuse_nn::weights::Named;
 use undiffuse_nn::{Labels, UNet2DModel, params};
 
 use super::average::Average;
-use super::draws::Draws;
+use super::draws::{Draws, Step};
 
 /// The changing part of a run, and nothing else.
 pub struct State {
@@ -47,12 +47,12 @@ impl State {
         self.network = self.network.take().map(|network| params::map(network, f));
     }
 
-    /// Adds the gradients of a part of a batch to `sum` and returns the part's mean loss; `seed` is dropout's.
-    pub fn accumulate(&self, draws: Draws, shape: [usize; 4], seed: u64, sum: &mut Accumulated) -> f64 {
-        let (mut gradients, value) = on_threads(|| {
-            let (loss, value) = loss(self.network(), draws, shape, Some(seed));
+    /// Adds the gradients of a part of a batch to `sum` and returns each picture's loss; `seed` is dropout's.
+    pub fn accumulate(&self, draws: Draws, shape: [usize; 4], seed: u64, sum: &mut Accumulated) -> Vec<f64> {
+        let (mut gradients, values) = on_threads(|| {
+            let (loss, values) = loss(self.network(), draws, shape, Some(seed));
             let gradients: Gradients = loss.backward();
-            (gradients, value)
+            (gradients, values)
         });
         let mut old = std::mem::take(&mut sum.0).into_iter();
         params::take_gradients(self.network(), &mut gradients, |name, gradient| {
@@ -62,7 +62,7 @@ impl State {
             };
             sum.0.push((name, gradient));
         });
-        value
+        values
     }
 
     /// One AdamW step with the summed gradients; `step` counts from 1.
@@ -148,21 +148,36 @@ impl Accumulated {
     }
 }
 
-/// The weighted mean squared error of the network's answers, as a tensor and as a number; with a seed, as in
-/// training.
-pub fn loss(network: &UNet2DModel, draws: Draws, shape: [usize; 4], seed: Option<u64>) -> (Tensor<1>, f64) {
+/// The weighted mean squared error of the network's answers, and the bound's terms where it learns the variance: their
+/// mean as a tensor, and each picture's own; with a seed, as in training.
+pub fn loss(network: &UNet2DModel, draws: Draws, shape: [usize; 4], seed: Option<u64>) -> (Tensor<1>, Vec<f64>) {
     let device = network.device();
-    let batch = shape[0];
+    let [batch, channels, height, width] = shape;
     let tensor = |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
+    let per_picture = |values: Vec<f32>| tensor(values, [batch, 1, 1, 1]);
     let labels = draws.labels.map(Labels::Number);
     let input = tensor(draws.input, shape);
     let answer = match seed {
         Some(seed) => network.forward_training(input, &draws.told, labels.as_ref(), seed),
         None => network.forward(input, &draws.told, labels.as_ref()),
     };
+    let (answer, variance) = match &draws.steps {
+        Some(_) => (answer.clone().narrow(1, 0, channels), Some(answer.narrow(1, channels, channels))),
+        None => (answer, None),
+    };
     let error = answer - tensor(draws.target, shape);
-    let weights = tensor(draws.weights, [batch, 1, 1, 1]);
-    let loss = (error.clone() * error * weights).mean();
-    let value = loss.clone().into_scalar::<f32>() as f64;
-    (loss, value)
+    let square = error.clone() * error;
+    let mut losses = square.clone() * per_picture(draws.weights);
+    if let (Some(steps), Some(v)) = (draws.steps, variance) {
+        let of = |f: fn(&Step) -> f32| per_picture(steps.iter().map(f).collect());
+        let half_width = of(|s| (s.log_variances[1] - s.log_variances[0]) / 2.0);
+        let log_p = (v + 1.0) * half_width + of(|s| s.log_variances[0]);
+        // The mean is learnt by its own loss alone: the bound's is too noisy \[Nichol21, section 3.1\].
+        let spread = square.detach() * of(|s| s.gap) + of(|s| s.posterior);
+        let kl = (log_p.clone() - of(|s| s.posterior.ln() + 1.0) + spread * (-log_p).exp()) * 0.5;
+        losses = losses + kl * of(|s| s.scale);
+    }
+    let each = losses.reshape([batch, channels * height * width]).mean_dim(1);
+    let values = each.clone().into_data().try_into_vec_as::<f32>().expect("losses are numbers");
+    (each.mean(), values.into_iter().map(f64::from).collect())
 }

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use undiffuse_data::{Dataset, HeldOut, Options, Progress, Split};
-use undiffuse_math::diffusers::{Clip, Recipe};
+use undiffuse_math::diffusers::{Clip, Learned, Recipe};
+use undiffuse_math::prelude::TimingKind;
 use undiffuse_nn::ops::adamw::AdamW;
 use undiffuse_nn::{UNet2DModel, init, params};
 
 use super::checkpoint::{self, Counters};
-use super::config::Config;
+use super::config::{Config, NoiseConfig, Variance};
 use super::draws::{self, Drawer, Order};
 use super::length::{Length, Segment, parse_duration};
 use super::metrics::{Line, Metrics};
@@ -44,6 +45,8 @@ pub struct Extension {
 /// A run in progress.
 pub struct Trainer {
     config: Config,
+    /// The configuration's process; its timing learns.
+    noise: NoiseConfig,
     run: PathBuf,
     data: Dataset,
     split: Split,
@@ -127,7 +130,10 @@ impl Trainer {
         let seed = config.train.seed;
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
         let labels = config.data.classes.then(|| data.classes().len() + 1);
-        let unet = config.network.unet(config.data.size, config.data.channels, labels);
+        let mut unet = config.network.unet(config.data.size, config.data.channels, labels);
+        if config.noise.variance == Variance::Learned {
+            unet.out_channels *= 2;
+        }
         let blank =
             UNet2DModel::new(&unet, &device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
         let mut state = State::new(init::initialize(blank, seed), &config.train.ema);
@@ -157,8 +163,13 @@ impl Trainer {
             warnings,
         });
         let metrics = Metrics::open(&run.join("metrics.jsonl"), counters.nimg)?;
+        let mut noise = config.noise.clone();
+        if let (TimingKind::Importance(timing), Some(seen)) = (&mut noise.timing, &counters.importance) {
+            *timing = seen.clone();
+        }
         let mut trainer = Self {
             config,
+            noise,
             run: run.to_owned(),
             data,
             split,
@@ -257,6 +268,7 @@ impl Trainer {
         let (noise, how) = (&config.noise, &config.sample);
         let recipe = Recipe {
             clip: Clip::Range(1.0),
+            learned_variance: (config.noise.variance == Variance::Learned).then_some(Learned::Range),
             ..Recipe::new(
                 noise.schedule.clone(),
                 noise.parameterization.clone(),
@@ -287,6 +299,9 @@ impl Trainer {
     }
 
     fn write_checkpoint(&mut self) -> Result<Event, TrainError> {
+        if let TimingKind::Importance(timing) = &self.noise.timing {
+            self.counters.importance = Some(timing.clone());
+        }
         let path = checkpoint::save(&self.run.join("checkpoints"), &self.counters, &self.state.export())?;
         self.last_checkpoint = Instant::now();
         Ok(Event::Saved { nimg: self.counters.nimg, path })
@@ -298,13 +313,14 @@ impl Trainer {
         Ok(path)
     }
 
-    fn drawer(&self) -> Drawer<'_> {
+    /// Draws by the timing as it is (`noise`), or as it was at the start (the configuration's).
+    fn drawer<'a>(&'a self, noise: &'a NoiseConfig) -> Drawer<'a> {
         let null =
             self.config.data.classes.then(|| (self.data.classes().len() as u32, self.config.train.label_dropout));
         Drawer {
             data: &self.data,
             indices: &self.split.train,
-            noise: &self.config.noise,
+            noise,
             seed: self.config.train.seed,
             flip: self.config.data.flip,
             null_label: null,
@@ -323,13 +339,16 @@ impl Trainer {
         let factor = self.length.lr_factor(from, batch as u64, train.warmup_images, train.lr_schedule);
         let mut order = std::mem::take(&mut self.order);
         let mut gradients = Accumulated::default();
-        let mut loss = 0.0;
+        let mut losses = Vec::new();
+        let mut seen = Vec::new();
         for k in 0..train.accumulate {
             let start = from + (k * part) as u64;
-            let draws = self.drawer().train(&mut order, start, part, from, batch);
+            let draws = self.drawer(&self.noise).train(&mut order, start, part, from, batch);
             let seed = draws::dropout_seed(train.seed, start);
-            loss += self.state.accumulate(draws, self.shape(part), seed, &mut gradients) / train.accumulate as f64;
+            seen.extend(draws.quantiles.iter().copied().zip(draws.corrections.clone()));
+            losses.extend(self.state.accumulate(draws, self.shape(part), seed, &mut gradients));
         }
+        let loss = losses.iter().sum::<f64>() / batch as f64;
         self.order = order;
         let norm = gradients.norm() / train.accumulate as f64;
         let bad = [("the loss", loss), ("the gradient", norm)].into_iter().find(|(_, value)| !value.is_finite());
@@ -351,6 +370,10 @@ impl Trainer {
             step: self.counters.step,
             gradient_scale: clip / train.accumulate as f64,
         };
+        if let TimingKind::Importance(timing) = &mut self.noise.timing {
+            let losses = seen.iter().zip(&losses).map(|((u, correction), loss)| (*u, loss / correction));
+            timing.observe(&losses.collect::<Vec<_>>());
+        }
         self.counters.step += 1;
         self.counters.nimg += batch as u64;
         self.state.update(gradients, &h, self.counters.step);
@@ -413,8 +436,8 @@ impl Trainer {
             .chunks(part)
             .enumerate()
             .map(|(i, indices)| {
-                let draws = self.drawer().validation(indices, i * part, held_out.len());
-                loss(&network, draws, self.shape(indices.len()), None).1 * indices.len() as f64
+                let draws = self.drawer(&self.config.noise).validation(indices, i * part, held_out.len());
+                loss(&network, draws, self.shape(indices.len()), None).1.iter().sum::<f64>()
             })
             .sum();
         Some(sum / held_out.len() as f64)

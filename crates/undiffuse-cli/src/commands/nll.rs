@@ -1,0 +1,528 @@
+//! `undiffuse nll`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use undiffuse::burn::module::Module;
+use undiffuse::data::figure::{Layer, Panel, figure};
+use undiffuse::data::{Dataset, Options, encode_png};
+use undiffuse::denoise::{Cond, Network};
+use undiffuse::likelihood::bound::{self, Bound, StepVariance};
+use undiffuse::likelihood::flow::{self, Flow, FlowError, Trace};
+use undiffuse::likelihood::{self, Dequantize, Estimate, Meaningless, Pictures};
+use undiffuse::math::likelihood::bits_per_dim;
+use undiffuse::math::noise;
+use undiffuse::math::ode::DormandPrince;
+use undiffuse::math::prelude::{Grid, Last, Plan, SpacingKind};
+use undiffuse::Model;
+use undiffuse::math::spacing::{LogSnr, Trailing};
+
+use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::output::{facts, show, show_json, stem, write};
+use crate::ui::bars::Bar;
+
+/// How many bits a model needs for pictures: the variational bound and the likelihood of its ODE, on the same pictures.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
+    model: PathBuf,
+    /// Pictures that the model has not seen: a folder, a .zip or .tar(.gz) of one, or idx files
+    #[arg(long)]
+    data: PathBuf,
+    /// How many of them, drawn by --seed; all when there are fewer
+    #[arg(short, long = "number", default_value_t = 128)]
+    n: usize,
+    /// One of the two alone
+    #[arg(long, value_enum)]
+    only: Option<Which>,
+    /// Steps of the chain whose bound is computed; the schedule's timesteps, or 1000, when not given
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Which levels the chain visits; every timestep, or equal intervals of log-SNR, when not given
+    #[arg(long)]
+    spacing: Option<SpacingKind>,
+    /// Steps evaluated for each picture, one drawn from each of so many strata; 0 is all of them
+    #[arg(long, default_value_t = 50)]
+    evaluations: usize,
+    /// Variance of the chain's steps
+    #[arg(long, value_enum, default_value = "posterior")]
+    variance: Variance,
+    /// What stands for a pixel value in the ODE: the noise of the cleanest level, or uniform noise as in most papers
+    #[arg(long, value_enum, default_value = "gaussian")]
+    dequantize: Dequantization,
+    /// How the ODE's divergence is found: by random signs, by random numbers, or exactly (pictures of few numbers)
+    #[arg(long, value_enum, default_value = "rademacher")]
+    trace: TraceKind,
+    /// Random probes of each picture
+    #[arg(long, default_value_t = 1)]
+    probes: usize,
+    /// Error that the ODE's integrator allows in a step, relative and absolute
+    #[arg(long, default_value_t = 1e-4)]
+    tolerance: f64,
+    /// Seed of the choice of pictures and of all noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Pictures computed at a time; results do not depend on it beyond rounding
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Folder for nll.json and nll.png; nll/<model name> when not given
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// The variational bound
+    Bound,
+    /// The ODE's likelihood
+    Ode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Variance {
+    /// The posterior's, DDPM's fixed_small
+    Posterior,
+    /// The forward process's, DDPM's fixed_large
+    Forward,
+    /// Analytic-DPM's, from the model's errors on other pictures of the data
+    Optimal,
+    /// The network's own, for models that were trained with it
+    Learned,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Dequantization {
+    Gaussian,
+    Uniform,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TraceKind {
+    Rademacher,
+    Gaussian,
+    Exact,
+}
+
+/// Numbers in a picture for which exact traces are still a matter of seconds.
+const EXACT_LIMIT: usize = 256;
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.n < 2 || args.batch == 0 || args.probes == 0 {
+        return Err(usage("-n must be at least 2 (a mean needs an error), --batch and --probes at least 1"));
+    }
+    if !(args.tolerance > 0.0 && args.tolerance < 1.0) {
+        return Err(usage(format!("--tolerance {} must lie between 0 and 1", args.tolerance)));
+    }
+    let device = args.machine.open()?;
+    common::catch_interrupt()?;
+    // The ODE needs gradients by the picture, never by the weights.
+    let mut model = Model::load(&args.model, &device.autodiff())?;
+    model.network = model.network.no_grad();
+    let [channels, height, width] = model.shape();
+    if height != width {
+        return Err(usage(format!("the model's pictures are {width}×{height}; only square ones can be measured")));
+    }
+    let options = Options { size: Some(height), channels: Some(channels), ..Options::default() };
+    let data = Dataset::open(&args.data, &options)?;
+    let order = noise::shuffled(args.seed, u64::from(u32::MAX), data.len() as u32);
+    let wanted = args.n.min(data.len());
+    if wanted < 2 {
+        return Err(usage(format!("`{}` holds {} picture: at least 2 are needed", args.data.display(), data.len())));
+    }
+    let (chosen, others) = order.split_at(wanted);
+    let pictures = pictures(&model, &data, chosen, args.seed);
+    let grid = grid(&model, &args)?;
+    let plan = likelihood::plan(&grid).map_err(|e| anyhow::anyhow!("{}: {e}", args.model.display()))?;
+    let answers = model.network.config().out_channels;
+    if args.variance == Variance::Learned && answers != 2 * channels {
+        return Err(usage(Meaningless::NoVariance { channels }.to_string()));
+    }
+    if args.trace == TraceKind::Exact && pictures.dims() > EXACT_LIMIT {
+        return Err(usage(format!(
+            "--trace exact takes a gradient for each of a picture's {} numbers at every evaluation; it is for at most {EXACT_LIMIT}",
+            pictures.dims()
+        )));
+    }
+    let job = Job { args: &args, model: &model, plan: &plan, pictures: &pictures };
+    let interrupted = || {
+        eprintln!("interrupted: nothing is written, a mean over the pictures done so far would not be the one asked for");
+        Ok(ExitCode::from(INTERRUPTED))
+    };
+    let bound = match args.only {
+        Some(Which::Ode) if args.dequantize == Dequantization::Uniform => None,
+        _ => {
+            let spare = self::pictures(&model, &data, &others[..wanted.min(others.len())], args.seed + 1);
+            match job.bound(&spare)? {
+                Some(bound) => Some(bound),
+                None => return interrupted(),
+            }
+        }
+    };
+    let flow = match args.only {
+        Some(Which::Bound) => None,
+        _ => match job.flow() {
+            Ok(flow) => Some(flow),
+            Err(FlowError::Interrupted) => return interrupted(),
+            Err(e) => return Err(anyhow::anyhow!("{}: {e}", args.model.display())),
+        },
+    };
+    let report = Report::new(&job, &data, bound.as_ref(), flow.as_ref());
+    let out = args.out.clone().unwrap_or_else(|| Path::new("nll").join(model_name(&args.model)));
+    std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
+    write(&out.join("nll.json"), format!("{:#}\n", report.json).as_bytes())?;
+    if let Some(bound) = bound.as_ref().filter(|_| args.only != Some(Which::Ode)) {
+        write(&out.join("nll.png"), &encode_png(&curves(&job, bound), &[])?)?;
+    }
+    if args.json {
+        show_json(&report.json)?;
+    } else {
+        show(&format!("{}{:<13} {}\n", report.text, "files", out.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Pictures of a dataset in the model's pixel range, told to the model as what they are.
+fn pictures(model: &Model, data: &Dataset, chosen: &[u32], seed: u64) -> Pictures {
+    let indices: Vec<usize> = chosen.iter().map(|&i| i as usize).collect();
+    let mut x0 = Vec::new();
+    data.batch(&indices, &vec![false; indices.len()], &mut x0);
+    let range = model.recipe.pixels;
+    if range != (-1.0, 1.0) {
+        x0.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * (range.1 - range.0) + range.0) as f32);
+    }
+    let names = &model.card.classes;
+    let label = |i: usize| {
+        let own = data.label(i)?;
+        let name = data.classes().get(own as usize)?;
+        let known = names.iter().position(|n| n.eq_ignore_ascii_case(name)).map(|p| p as u32);
+        known.or_else(|| (data.classes().len() == names.len()).then_some(own))
+    };
+    let labels = model.network.config().num_class_embeds.map(|rows| {
+        let none = model.card.null_class.unwrap_or(rows as u32 - 1);
+        indices.iter().map(|&i| label(i).unwrap_or(none)).collect()
+    });
+    let seeds = chosen.iter().map(|&i| noise::bits(seed, u64::from(i), 0)).collect();
+    let shape = model.shape();
+    Pictures { shape, x0, range, seeds, cond: Cond { labels } }
+}
+
+/// The levels of the chain.
+fn grid<'a>(model: &'a Model, args: &Args) -> anyhow::Result<Grid<'a>> {
+    let schedule = &model.recipe.schedule;
+    let timesteps = schedule.discrete_steps();
+    let steps = args.steps.or(timesteps).unwrap_or(1000);
+    let spacing = args.spacing.clone().unwrap_or_else(|| match timesteps == Some(steps) {
+        true => Trailing::default().into(),
+        false => LogSnr {}.into(),
+    });
+    Grid::new(&**schedule, &*spacing, steps, Last::Clean).map_err(|e| usage(format!("--steps: {e}")))
+}
+
+/// What both measurements share.
+struct Job<'a> {
+    args: &'a Args,
+    model: &'a Model,
+    plan: &'a Plan,
+    pictures: &'a Pictures,
+}
+
+impl Job<'_> {
+    /// The network as it is: clipping would make the ODE's flow kinked.
+    fn denoiser(&self) -> Network<'_> {
+        let recipe = &self.model.recipe;
+        let (schedule, parameterization) = (&recipe.schedule, &recipe.parameterization);
+        Network { network: &self.model.network, schedule, parameterization }
+    }
+
+    fn evaluations(&self) -> usize {
+        match (self.args.only, self.args.evaluations) {
+            // The ODE borrows nothing but the reconstruction.
+            (Some(Which::Ode), _) => 1,
+            (_, 0) => usize::MAX,
+            (_, n) => n,
+        }
+    }
+
+    /// The bound; the errors that optimal variances are made of come from `spare` pictures.
+    fn bound(&self, spare: &Pictures) -> anyhow::Result<Option<Bound>> {
+        let variance = match self.args.variance {
+            Variance::Posterior => StepVariance::Posterior,
+            Variance::Forward => StepVariance::Forward,
+            Variance::Learned => StepVariance::Learned,
+            Variance::Optimal => {
+                if spare.len() < 2 {
+                    return Err(usage(format!(
+                        "--variance optimal measures the model's errors on other pictures than the {} it reports on: lower -n",
+                        self.pictures.len()
+                    )));
+                }
+                match self.measure(spare, StepVariance::Posterior, "measuring errors") {
+                    None => return Ok(None),
+                    Some(bound) => StepVariance::Optimal(filled(&bound)),
+                }
+            }
+        };
+        Ok(self.measure(self.pictures, variance, "bound"))
+    }
+
+    fn measure(&self, pictures: &Pictures, variance: StepVariance, label: &str) -> Option<Bound> {
+        let (batch, dequantize) = (self.args.batch, Dequantize::Gaussian);
+        let settings = bound::Settings { evaluations: self.evaluations(), batch, dequantize, variance };
+        let mut bar: Option<Bar> = None;
+        let mut before = 0;
+        let bound = bound::bound(&self.denoiser(), self.plan, pictures, &settings, &mut |done, total| {
+            let per_picture = total / pictures.len().max(1);
+            bar.get_or_insert_with(|| Bar::new(total, label).rows_per_image(per_picture)).step(done - before);
+            before = done;
+            !common::interrupted()
+        });
+        bar.into_iter().for_each(Bar::finish);
+        bound
+    }
+
+    fn flow(&self) -> Result<Flow, FlowError> {
+        let args = self.args;
+        let trace = match args.trace {
+            TraceKind::Rademacher => Trace::Rademacher(args.probes),
+            TraceKind::Gaussian => Trace::Gaussian(args.probes),
+            TraceKind::Exact => Trace::Exact,
+        };
+        let integrator = DormandPrince { rtol: args.tolerance, atol: args.tolerance, ..DormandPrince::default() };
+        let settings = flow::Settings { trace, integrator, batch: args.batch, dequantize: args.dequantize() };
+        let schedule = &self.model.recipe.schedule;
+        // A hundredth of a batch at a time.
+        let scale = |done: usize, share: f64| {
+            done * 100 + (share * 100.0 * args.batch.min(self.pictures.len() - done) as f64) as usize
+        };
+        let mut bar = Bar::new(self.pictures.len() * 100, "ode").rows_per_image(100);
+        let mut before = 0;
+        let level_at = |log_snr| schedule.level_at(log_snr);
+        let progress = &mut |done, share| {
+            let now = scale(done, share);
+            bar.step(now.saturating_sub(before));
+            before = now.max(before);
+            !common::interrupted()
+        };
+        let flow = flow::flow(&self.denoiser(), self.plan, &level_at, self.pictures, &settings, progress);
+        bar.finish();
+        flow
+    }
+
+    fn bits(&self, nats: &[f64]) -> Estimate {
+        let dims = self.pictures.dims();
+        Estimate::of(&nats.iter().map(|n| bits_per_dim(*n, dims)).collect::<Vec<_>>())
+    }
+}
+
+impl Args {
+    fn dequantize(&self) -> Dequantize {
+        match self.dequantize {
+            Dequantization::Gaussian => Dequantize::Gaussian,
+            Dequantization::Uniform => Dequantize::Uniform,
+        }
+    }
+}
+
+/// The mean error at each row; rows that no picture visited take their nearest neighbours' on the noisy side.
+fn filled(bound: &Bound) -> Vec<f64> {
+    let first = bound.curve.iter().find(|s| s.count > 0).map_or(0.0, |s| s.error);
+    bound
+        .curve
+        .iter()
+        .scan(first, |last, step| {
+            if step.count > 0 {
+                *last = step.error;
+            }
+            Some(*last)
+        })
+        .collect()
+}
+
+/// What is printed and what is written.
+struct Report {
+    text: String,
+    json: Value,
+}
+
+impl Report {
+    fn new(job: &Job<'_>, data: &Dataset, bound: Option<&Bound>, flow: Option<&Flow>) -> Self {
+        let Job { args, model, plan, pictures } = job;
+        let shown = |e: Estimate| format!("{:.4} ± {:.4} bits/dim", e.mean, e.standard_error);
+        let (first, last) = (plan.rows[0].level, plan.rows[plan.rows.len() - 1].level);
+        let evaluations = job.evaluations().min(plan.rows.len() - 1);
+        let protocol = json!({
+            "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
+            "model": args.model.display().to_string(),
+            "trained": model.card.provenance,
+            "data": args.data.display().to_string(),
+            "data_fingerprint": data.fingerprint(),
+            "pictures": pictures.len(),
+            "seed": args.seed,
+            "dims": pictures.dims(),
+            "schedule": model.recipe.schedule,
+            "parameterization": model.recipe.parameterization,
+            "steps": plan.rows.len(),
+            "evaluations_per_picture": evaluations + 1,
+            "variance": format!("{:?}", args.variance).to_lowercase(),
+            "dequantization": format!("{:?}", args.dequantize).to_lowercase(),
+            "trace": format!("{:?}", args.trace).to_lowercase(),
+            "probes": args.probes,
+            "tolerance": args.tolerance,
+            "cleanest_sigma": last.sigma_edm(),
+            "noisiest_sigma": first.sigma_edm(),
+        });
+        let mut json = json!({ "protocol": protocol });
+        let mut lines = vec![(
+            "protocol",
+            format!(
+                "{} pictures of {} (seed {}), {} numbers each, labels {}\nlevels sigma/alpha {:.4} to {:.4}",
+                pictures.len(),
+                args.data.display(),
+                args.seed,
+                pictures.dims(),
+                if pictures.cond.labels.is_some() { "told" } else { "none" },
+                last.sigma_edm(),
+                first.sigma_edm(),
+            ),
+        )];
+        let mut totals = None;
+        if let Some(bound) = bound.filter(|_| args.only != Some(Which::Ode)) {
+            let [total, prior, steps, reconstruction] =
+                [&bound.total(), &bound.prior, &bound.steps, &bound.reconstruction].map(|nats| job.bits(nats));
+            let curve = curve(job, bound);
+            json["bound"] = json!({
+                "bits_per_dim": total,
+                "prior": prior,
+                "steps": steps,
+                "reconstruction": reconstruction,
+                "per_picture": bound.total().iter().map(|n| bits_per_dim(*n, pictures.dims())).collect::<Vec<_>>(),
+                "curve": curve,
+            });
+            lines.push((
+                "bound",
+                format!(
+                    "{}\nprior {:.4}, {} steps {:.4}, reconstruction {:.4}\n{:?} variance, {} of the steps drawn for each picture",
+                    shown(total),
+                    prior.mean,
+                    plan.rows.len() - 1,
+                    steps.mean,
+                    reconstruction.mean,
+                    args.variance,
+                    evaluations,
+                )
+                .replace("Posterior v", "posterior v")
+                .replace("Forward v", "forward v")
+                .replace("Optimal v", "optimal v")
+                .replace("Learned v", "learned v"),
+            ));
+            totals = Some(bound.total());
+        }
+        if let Some(flow) = flow {
+            let rounding = match (args.dequantize, bound) {
+                (Dequantization::Gaussian, Some(bound)) => bound.reconstruction.clone(),
+                _ => vec![0.0; flow.nll.len()],
+            };
+            let nats: Vec<f64> = flow.nll.iter().zip(&rounding).map(|(a, b)| a + b).collect();
+            let total = job.bits(&nats);
+            let evaluations = flow.evaluations.iter().sum::<usize>() as f64 / flow.evaluations.len() as f64;
+            json["ode"] = json!({
+                "bits_per_dim": total,
+                "per_picture": nats.iter().map(|n| bits_per_dim(*n, pictures.dims())).collect::<Vec<_>>(),
+                "mean_evaluations": evaluations,
+                "latent_mean_square": flow.latents.iter().flatten().map(|z| z * z).sum::<f64>() / (flow.latents.len() * pictures.dims()) as f64,
+            });
+            let (trace, probes) = (format!("{:?}", args.trace).to_lowercase(), args.probes);
+            let trace = if args.trace == TraceKind::Exact { trace } else { format!("{trace}, probes {probes}") };
+            let how = format!("tolerance {:e}, trace {trace}; {evaluations:.0} evaluations a picture", args.tolerance);
+            let what = match args.dequantize {
+                Dequantization::Gaussian => "pixels rounded from the cleanest level, as in the bound",
+                Dequantization::Uniform => {
+                    "uniform dequantisation: an upper bound; pixels that never change are counted too dear"
+                }
+            };
+            lines.push(("ode", format!("{}\n{how}\n{what}", shown(total))));
+            if let (Some(totals), Dequantization::Gaussian) = (totals, args.dequantize) {
+                let gaps: Vec<f64> = totals.iter().zip(&nats).map(|(a, b)| a - b).collect();
+                let gap = job.bits(&gaps);
+                json["bound_minus_ode"] = json!(gap);
+                lines.push(("bound − ode", shown(gap)));
+            }
+        }
+        Self { text: facts(&lines), json }
+    }
+}
+
+/// The course of the bound as JSON: rate and distortion of a code that stops at each row [Ho20, section 4.3].
+fn curve(job: &Job<'_>, bound: &Bound) -> Value {
+    let dims = job.pictures.dims();
+    rate_distortion(job, bound)
+        .into_iter()
+        .zip(&bound.curve)
+        .map(|((rate, distortion), step)| {
+            json!({
+                "time": step.time,
+                "sigma": step.level.sigma_edm(),
+                "log_snr": step.level.log_snr(),
+                "pictures": step.count,
+                "bits_per_dim": bits_per_dim(step.kl, dims),
+                "rate": rate,
+                "distortion": distortion,
+            })
+        })
+        .collect()
+}
+
+/// For each row: bits/dim sent before it, and the root mean square error of the guess then, in units of a pixel value.
+fn rate_distortion(job: &Job<'_>, bound: &Bound) -> Vec<(f64, f64)> {
+    let prior = job.bits(&bound.prior).mean;
+    let errors = filled(bound);
+    let unit = 255.0 / (job.pictures.range.1 - job.pictures.range.0);
+    let mut last = 0.0;
+    bound
+        .curve
+        .iter()
+        .zip(errors)
+        .scan(prior, |rate, (step, error)| {
+            let before = *rate;
+            if step.count > 0 {
+                last = bits_per_dim(step.kl, job.pictures.dims());
+            }
+            *rate += last;
+            Some((before, unit * error.sqrt()))
+        })
+        .collect()
+}
+
+/// The bound along the way, and progressive coding.
+fn curves(job: &Job<'_>, bound: &Bound) -> undiffuse::data::Image {
+    let dims = job.pictures.dims();
+    let seen = || bound.curve.iter().filter(|s| s.count > 0);
+    let terms = seen().map(|s| (s.level.sigma_edm(), bits_per_dim(s.kl, dims))).collect();
+    let curve = rate_distortion(job, bound);
+    let along = bound.curve.iter().zip(&curve).map(|(s, (rate, _))| (s.level.sigma_edm(), *rate)).collect();
+    let sigma = "sigma / alpha";
+    let panels = [
+        Panel { log_x: true, log_y: true, ..Panel::new("each step's term", vec![Layer::line("", terms)]) }
+            .labels(sigma, "bits/dim"),
+        Panel { log_x: true, ..Panel::new("sent before that level", vec![Layer::line("", along)]) }
+            .labels(sigma, "bits/dim"),
+        Panel::new("rate and distortion", vec![Layer::line("", curve.iter().copied().collect())])
+            .labels("rate (bits/dim)", "distortion (RMSE of 255)"),
+        Panel { log_x: true, ..Panel::new("error of the guess", vec![Layer::line("", seen().map(|s| (s.level.sigma_edm(), s.error)).collect())]) }
+            .labels(sigma, "mean square of [-1, 1]"),
+    ];
+    let title = format!("{}: {} pictures", model_name(&job.args.model), job.pictures.len());
+    figure(&title, 2, (520, 380), &panels)
+}
+
+/// The name of a model: the run's, not `model`.
+fn model_name(path: &Path) -> String {
+    stem(if path.ends_with("model") { path.parent().unwrap_or(path) } else { path })
+}

@@ -1,0 +1,77 @@
+//! Sampling by an integrator that chooses its own steps.
+//!
+//! The probability-flow ODE from noise to picture, each picture with the steps that its own error asks for \[Song21,
+//! section 4.3\]. No [`Plan`] can hold it; what comes out is what every deterministic solver approaches with many steps.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use undiffuse_math::noise;
+use undiffuse_math::ode::{Ask, DormandPrince};
+use undiffuse_math::prelude::{NoiseLevel, Plan};
+
+use crate::denoise::{At, Cond, Denoise};
+use crate::likelihood::flow::FlowError;
+use crate::likelihood::{Ends, to_host};
+
+/// Pictures `[B, C, H, W]`, and the network evaluations that each took.
+pub type Sampled = (Tensor<4>, Vec<usize>);
+
+/// Samples with `seeds` from the noisiest to the cleanest level of `plan`, then the denoiser's guess there.
+///
+/// In `y = x / alpha` and `lambda = ln(sigma / alpha)` the flow is `dy/dlambda = y - D` \[Karras22, Eq. 4\]. A picture
+/// starts from the same noise as in [`sample`](crate::sample::sample) with its seed. `progress` is told the share of the
+/// way of the slowest picture; false stops.
+///
+/// # Errors
+/// Plans without signal at the noisy end or without noise at the clean one; an ODE that cannot be solved.
+#[allow(clippy::too_many_arguments)]
+pub fn sample(
+    denoiser: &dyn Denoise,
+    plan: &Plan,
+    level_at: &dyn Fn(f64) -> NoiseLevel,
+    seeds: &[u64],
+    shape: [usize; 3],
+    cond: &Cond,
+    integrator: &DormandPrince,
+    progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<Sampled, FlowError> {
+    let ends = Ends::new(plan)?;
+    let (clean, noisy) = ends.span();
+    let device = denoiser.device();
+    let starts = seeds.iter().map(|&seed| {
+        let mut z = vec![0f32; shape.iter().product()];
+        noise::normal(seed, 0, 0, &mut z);
+        z.iter().map(|z| f64::from(*z) * ends.start / ends.noisy.alpha).collect()
+    });
+    let mut stopped = false;
+    let some = |asks: &[Ask<'_>]| Cond {
+        labels: cond.labels.as_ref().map(|labels| asks.iter().map(|a| labels[a.problem]).collect()),
+    };
+    let rate = |asks: &[Ask<'_>]| {
+        let share = asks.iter().map(|a| (noisy - a.t) / (noisy - clean)).fold(1.0, f64::min);
+        stopped = stopped || !progress(share);
+        if stopped {
+            return asks.iter().map(|a| vec![0.0; a.y.len()]).collect();
+        }
+        let at: Vec<At> = asks.iter().map(|a| At::from(level_at(-2.0 * a.t))).collect();
+        let xs = asks.iter().zip(&at).map(|(a, at)| (a.y, at.level.alpha));
+        let guess = to_host(denoiser.denoise(pictures(xs, shape, &device), &at, &some(asks)));
+        asks.iter()
+            .zip(guess.chunks(shape.iter().product()))
+            .map(|(a, d)| a.y.iter().zip(d).map(|(y, d)| y - f64::from(*d)).collect())
+            .collect()
+    };
+    let solutions = integrator.solve(starts.collect(), (noisy, clean), 0, rate)?;
+    if stopped {
+        return Err(FlowError::Interrupted);
+    }
+    let at = vec![At::from(ends.clean); solutions.len()];
+    let x = pictures(solutions.iter().map(|s| (s.y.as_slice(), ends.clean.alpha)), shape, &device);
+    Ok((denoiser.denoise(x, &at, cond), solutions.iter().map(|s| s.evaluations + 1).collect()))
+}
+
+/// `alpha · y` as pictures.
+fn pictures<'a>(ys: impl Iterator<Item = (&'a [f64], f64)>, [c, h, w]: [usize; 3], device: &Device) -> Tensor<4> {
+    let values: Vec<f32> = ys.flat_map(|(y, alpha)| y.iter().map(move |y| (alpha * y) as f32)).collect();
+    let n = values.len() / (c * h * w).max(1);
+    Tensor::from_data(TensorData::new(values, [n, c, h, w]), device)
+}
