@@ -154,7 +154,7 @@ fn diffusion(
     let schedule = schedule::Edm { sigma_min: 0.01, sigma_max: 20.0 };
     let plan = Grid::new(&schedule, &Karras::default(), 40, Last::Clean)
         .map_err(|e| Error::Other(e.to_string()))?
-        .plan(&Heun {});
+        .plan(&Heun::default());
     let mut begin = normals(SAMPLES, 2, seed, Use::Begin.stream(0));
     begin.iter_mut().for_each(|x| *x *= plan.start as f32);
     let points = walk(&plan, begin, seed, |x, sigma| process.denoised(&network, x, sigma), |_, _| {});
