@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::moments;
+use common::normal::moments;
 use undiffuse_math::prelude::*;
 
 fn sigmas(spacing: &str, schedule: &str, steps: usize) -> Vec<f64> {
