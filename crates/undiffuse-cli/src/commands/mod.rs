@@ -32,6 +32,8 @@ commands! {
     sample Sample;
     /// Say how many bits a model needs for pictures: variational bound and ODE likelihood
     nll Nll;
+    /// Repeat a paper's experiment, its table beside ours, its figure drawn
+    reproduce Reproduce;
     /// Show what a dataset holds, and draw a contact sheet of it
     data Data;
     /// Watch pictures dissolve into noise, step by step

@@ -183,7 +183,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.json {
         show_json(&report.json)?;
     } else {
-        show(&format!("{}{:<13} {}\n", report.text, "files", out.display()))?;
+        let mut lines = report.lines;
+        lines.push(("files", out.display().to_string()));
+        show(&facts(&lines))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -347,7 +349,8 @@ fn filled(bound: &Bound) -> Vec<f64> {
 
 /// What is printed and what is written.
 struct Report {
-    text: String,
+    /// Names and values for a person.
+    lines: Vec<(&'static str, String)>,
     json: Value,
 }
 
@@ -455,7 +458,7 @@ impl Report {
                 lines.push(("bound − ode", shown(gap)));
             }
         }
-        Self { text: facts(&lines), json }
+        Self { lines, json }
     }
 }
 
@@ -500,23 +503,48 @@ fn rate_distortion(job: &Job<'_>, bound: &Bound) -> Vec<(f64, f64)> {
         .collect()
 }
 
+/// Points of a chart, at most.
+const POINTS: usize = 60;
+
+/// The mean of `of` over neighbouring rows, as many as give about [`POINTS`] points of equally many evaluations, by the
+/// geometric mean of their levels.
+fn smooth(bound: &Bound, of: impl Fn(usize, &bound::Step) -> f64) -> Vec<(f64, f64)> {
+    let total: usize = bound.curve.iter().map(|s| s.count).sum();
+    let (mut points, mut sums, mut count) = (Vec::new(), (0.0, 0.0), 0);
+    for (row, step) in bound.curve.iter().enumerate() {
+        let n = step.count as f64;
+        if step.count > 0 {
+            sums = (sums.0 + n * step.level.sigma_edm().ln(), sums.1 + n * of(row, step));
+            count += step.count;
+        }
+        let last = row + 1 == bound.curve.len();
+        // The last row, the reconstruction, stands by itself.
+        if count > 0 && (count * POINTS >= total || last || row + 2 == bound.curve.len()) {
+            points.push(((sums.0 / count as f64).exp(), sums.1 / count as f64));
+            (sums, count) = ((0.0, 0.0), 0);
+        }
+    }
+    points
+}
+
 /// The bound along the way, and progressive coding.
 fn curves(job: &Job<'_>, bound: &Bound) -> undiffuse::data::Image {
     let dims = job.pictures.dims();
-    let seen = || bound.curve.iter().filter(|s| s.count > 0);
-    let terms = seen().map(|s| (s.level.sigma_edm(), bits_per_dim(s.kl, dims))).collect();
     let curve = rate_distortion(job, bound);
-    let along = bound.curve.iter().zip(&curve).map(|(s, (rate, _))| (s.level.sigma_edm(), *rate)).collect();
     let sigma = "sigma / alpha";
+    let terms = smooth(bound, |_, step| bits_per_dim(step.kl, dims));
+    let sent = bound.curve.iter().zip(&curve).map(|(s, (rate, _))| (s.level.sigma_edm(), *rate)).collect();
+    let errors = smooth(bound, |_, step| step.error);
+    let unit = 255.0 / (job.pictures.range.1 - job.pictures.range.0);
+    let rates = smooth(bound, |row, _| curve[row].0);
+    let coding = rates.iter().zip(&errors).map(|((_, rate), (_, error))| (*rate, unit * error.sqrt())).collect();
+    let log = |title: &str, points| Panel { log_x: true, ..Panel::new(title, vec![Layer::line("", points)]) };
     let panels = [
-        Panel { log_x: true, log_y: true, ..Panel::new("each step's term", vec![Layer::line("", terms)]) }
-            .labels(sigma, "bits/dim"),
-        Panel { log_x: true, ..Panel::new("sent before that level", vec![Layer::line("", along)]) }
-            .labels(sigma, "bits/dim"),
-        Panel::new("rate and distortion", vec![Layer::line("", curve.iter().copied().collect())])
+        Panel { log_y: true, ..log("each step's term", terms) }.labels(sigma, "bits/dim"),
+        log("sent before that level", sent).labels(sigma, "bits/dim"),
+        Panel::new("progressive coding", vec![Layer::line("", coding)])
             .labels("rate (bits/dim)", "distortion (RMSE of 255)"),
-        Panel { log_x: true, ..Panel::new("error of the guess", vec![Layer::line("", seen().map(|s| (s.level.sigma_edm(), s.error)).collect())]) }
-            .labels(sigma, "mean square of [-1, 1]"),
+        log("error of the guess", errors).labels(sigma, "mean square of [-1, 1]"),
     ];
     let title = format!("{}: {} pictures", model_name(&job.args.model), job.pictures.len());
     figure(&title, 2, (520, 380), &panels)
