@@ -35,7 +35,9 @@ fn table() -> String {
          The order is that of the error at the end of a walk from log-SNR -3 to 3 in equal steps, over the \
          probability-flow ODE of a mixture of two normal distributions whose denoiser is exact; it is measured between \
          {few} and {many} steps on the {schedule} schedule, and every test run holds it to the promised one within 0.2 on \
-         all schedules. A method is no better than its worst step: those that begin with an Euler step or end with one \
+         all schedules. Solvers that add noise are marked with their weak order, that of the mean and variance \
+         of normal data, which the tests hold them to as well, and with what each of their rows keeps exactly. A method \
+         is no better than its worst step: those that begin with an Euler step or end with one \
          (`lower_order_final`) are of second order whatever they do between.\n\n\
          | solver | evaluations in {STEPS} steps | order | measured | what |\n|---|---|---|---|---|\n",
         few = orders::STEPS,
@@ -48,8 +50,16 @@ fn table() -> String {
                 Some(order) => {
                     (order.to_string(), format!("{:.2}", problem.order(&*schedule, &**solver, orders::STEPS)))
                 }
-                None if solver.exact_variance() => ("adds noise".to_owned(), "variance exact".to_owned()),
-                None => ("adds noise".to_owned(), "variance in the limit".to_owned()),
+                None => {
+                    let order = solver.weak_order().map_or("adds noise".to_owned(), |order| format!("weak {order}"));
+                    let kept = match (solver.exact_mean(), solver.exact_variance()) {
+                        (true, true) => "signal and noise exact",
+                        (true, false) => "signal exact",
+                        (false, true) => "noise exact",
+                        (false, false) => "in the limit",
+                    };
+                    (order, kept.to_owned())
+                }
             };
             let what = if *solver == (entry.default)() { entry.doc } else { "" };
             let nfe = solver.plan(&levels).nfe();

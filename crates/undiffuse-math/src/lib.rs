@@ -73,8 +73,10 @@
 //! | key | work |
 //! |---|---|
 //! | Box58 | Box and Muller, A note on the generation of random normal deviates |
+//! | Cui23 | Cui et al., Elucidating the solution space of extended reverse-time SDE, arXiv:2309.06169 |
 //! | Efron11 | Efron, Tweedie's formula and selection bias |
 //! | Esser24 | Esser et al., Scaling rectified flow transformers, arXiv:2403.03206 |
+//! | Field87 | Field, Relations between the statistics of natural images and the response properties of cortical cells |
 //! | Hang23 | Hang et al., Efficient diffusion training via Min-SNR weighting, arXiv:2303.09556 |
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
 //! | Hoogeboom23, Hoogeboom24 | Hoogeboom et al., Simple diffusion, arXiv:2301.11093; Simpler diffusion, arXiv:2410.19324 |
@@ -85,16 +87,21 @@
 //! | Lipman23, Liu23 | Lipman et al., Flow matching, arXiv:2210.02747; Liu et al., Rectified flow, arXiv:2209.03003 |
 //! | Liu22 | Liu et al., Pseudo numerical methods for diffusion models, arXiv:2202.09778 |
 //! | Lu22, Lu22b | Lu et al., DPM-Solver, arXiv:2206.00927; DPM-Solver++, arXiv:2211.01095 |
+//! | Luo23 | Luo et al., Latent consistency models, arXiv:2310.04378 |
 //! | Nichol21 | Nichol and Dhariwal, Improved DDPM, arXiv:2102.09672 |
 //! | Pan23 | Pan et al., Effective real image editing with accelerated iterative diffusion inversion, arXiv:2309.04907 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
+//! | Sabour24 | Sabour et al., Align your steps, arXiv:2404.14507 |
 //! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
 //! | Salmon11 | Salmon et al., Parallel random numbers: as easy as 1, 2, 3 |
 //! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
+//! | Song19, Song20 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600; Improved techniques, arXiv:2006.09011 |
 //! | Song21, Song21b, Song21c | Song et al., Score SDEs, arXiv:2011.13456; Maximum likelihood training, arXiv:2101.09258; DDIM, arXiv:2010.02502 |
+//! | Song23 | Song et al., Consistency models, arXiv:2303.01469 |
 //! | Wichura88 | Wichura, Algorithm AS 241: the percentage points of the normal distribution |
-//! | Xu22 | Xu et al., GeoDiff, arXiv:2203.02923 |
+//! | Xu22, Xu23 | Xu et al., GeoDiff, arXiv:2203.02923; Xu et al., Restart sampling, arXiv:2306.14878 |
+//! | Xue23 | Xue et al., SA-Solver, arXiv:2309.05019 |
 //! | Zhang23 | Zhang and Chen, Fast sampling of diffusion models with exponential integrator, arXiv:2204.13902 |
 //! | Zhao23 | Zhao et al., UniPC, a unified predictor-corrector framework, arXiv:2302.04867 |
 

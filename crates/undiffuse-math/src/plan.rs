@@ -39,13 +39,18 @@ impl Plan {
         self.rows.len()
     }
 
-    /// Moves the image that row `k` starts from to another level of the same log-SNR, which is the same image times a
-    /// number: the row before makes it larger, and those that read it take less of it.
-    pub(crate) fn rescale(&mut self, k: usize, level: NoiseLevel) {
-        let factor = level.scale() / self.rows[k].level.scale();
-        let made = &mut self.rows[k - 1];
-        made.to = level;
-        made.x.iter_mut().chain(&mut made.denoised).chain([&mut made.noise]).for_each(|c| *c *= factor);
+    /// Multiplies the image that row `k` starts from, which leaves its log-SNR as it was: what made it makes it larger,
+    /// and those that read it take less of it.
+    pub(crate) fn rescale(&mut self, k: usize, factor: f64) {
+        let NoiseLevel { alpha, sigma } = self.rows[k].level;
+        let level = NoiseLevel { alpha: alpha * factor, sigma: sigma * factor };
+        if let Some(before) = k.checked_sub(1) {
+            let made = &mut self.rows[before];
+            made.to = level;
+            made.x.iter_mut().chain(&mut made.denoised).chain([&mut made.noise]).for_each(|c| *c *= factor);
+        } else {
+            self.start *= factor;
+        }
         for (lag, row) in self.rows[k..].iter_mut().enumerate() {
             if let Some(c) = row.x.get_mut(lag) {
                 *c /= factor;

@@ -1,56 +1,91 @@
 //! Samplers on normal data, followed exactly: every image is an affine function of the noises, so its mean and
-//! variance are known without drawing any.
+//! variance are known without drawing any. And samplers on a mixture, with noise that is drawn.
 
 mod common;
 
-use common::{schedules, solvers};
-use undiffuse_math::prelude::*;
+use common::{Mixture, all, moments, schedules, solvers};
+use undiffuse_math::{noise, prelude::*, timing::normal_quantile};
 
 const MEAN: f64 = 0.4;
-const STD: f64 = 0.5;
 
-/// Mean and variance of what a plan makes from noise that has the true distribution of the first level.
-fn moments(plan: &Plan) -> (f64, f64) {
-    let first = plan.rows[0].level;
-    let noises = plan.rows.iter().filter(|row| row.noise != 0.0).count();
-    let size = 2 + noises;
-    // Coefficients of: the constant, the initial noise, the noise of each row that has some.
-    let unit = |k: usize, value: f64| (0..size).map(|i| if i == k { value } else { 0.0 }).collect::<Vec<f64>>();
-    let add = |terms: &[(f64, &Vec<f64>)]| (0..size).map(|i| terms.iter().map(|(c, x)| c * x[i]).sum()).collect();
-    let mut x = unit(1, (first.alpha * STD).hypot(first.sigma));
-    x[0] = first.alpha * MEAN;
-    let mut walk = Walk::new(plan, x);
-    let mut fresh = 2..;
-    while let Some(row) = walk.row() {
-        let NoiseLevel { alpha, sigma } = row.level;
-        let gain = alpha * STD * STD / ((alpha * STD).powi(2) + sigma.powi(2));
-        let mut denoised: Vec<f64> = walk.x().iter().map(|c| gain * c).collect();
-        denoised[0] += MEAN - gain * alpha * MEAN;
-        let noise = (row.noise != 0.0).then(|| unit(fresh.next().unwrap_or(0), 1.0));
-        walk.step(denoised, noise, add);
-    }
-    let x = walk.into_x();
-    (x[0], x[1..].iter().map(|c| c * c).sum())
+/// Standard deviations of the data. Along the axes of a covariance each coordinate walks alone, so these are the
+/// variances of one normal distribution that is narrow in one direction and wide in another.
+const STDS: [f64; 3] = [0.5, 0.15, 1.5];
+
+/// Mean and variance of the data's `x` at a level.
+fn truth(std: f64, at: NoiseLevel) -> (f64, f64) {
+    (at.alpha * MEAN, (at.alpha * std).powi(2) + at.sigma.powi(2))
+}
+
+/// The answer that a solver asks for, `a + b x`: `E[x0 | x]`, or the end of the probability-flow ODE.
+fn answer(solver: &dyn Solver, std: f64, at: NoiseLevel) -> (f64, f64) {
+    let (mean, variance) = truth(std, at);
+    let slope = if solver.wants_consistency() { std / variance.sqrt() } else { at.alpha * std * std / variance };
+    (MEAN - slope * mean, slope)
+}
+
+/// What a plan makes from noise that has the true distribution of the first level.
+fn made(solver: &dyn Solver, std: f64, plan: &Plan) -> (f64, f64) {
+    moments(plan, truth(std, plan.rows[0].level), |at| answer(solver, std, at))
 }
 
 /// `n` steps in log-SNR over the middle of the range, where every method is in its asymptotic regime, ending at
 /// log-SNR 6.
-fn errors(schedule: &dyn Schedule, solver: &dyn Solver, n: usize) -> (f64, f64) {
+fn errors(schedule: &dyn Schedule, solver: &dyn Solver, std: f64, n: usize) -> (f64, f64) {
     let levels: Vec<_> = (0..=n).map(|i| schedule.level_at(-5.0 + 11.0 * i as f64 / n as f64)).collect();
-    let (mean, variance) = moments(&solver.plan(&levels));
-    let end = levels[n];
-    ((mean / (end.alpha * MEAN) - 1.0).abs(), (variance / ((end.alpha * STD).powi(2) + end.sigma.powi(2)) - 1.0).abs())
+    let (mean, variance) = made(solver, std, &solver.plan(&levels));
+    let (true_mean, true_variance) = truth(std, levels[n]);
+    ((mean / true_mean - 1.0).abs(), (variance / true_variance - 1.0).abs())
+}
+
+/// Solvers that get to the data at all.
+fn converging() -> impl Iterator<Item = SolverKind> {
+    solvers().into_iter().filter(|solver| !solver.rises() && solver.order().or(solver.weak_order()).is_some())
 }
 
 #[test]
 fn finer_plans_approach_the_true_distribution() {
     for schedule in schedules() {
-        for solver in solvers().into_iter().filter(|solver| !solver.rises()) {
-            let (coarse, fine) = (errors(&*schedule, &*solver, 100), errors(&*schedule, &*solver, 1000));
-            let what = format!("{solver} on {schedule}: (mean, variance) wrong by {coarse:?}, then {fine:?}");
+        // Tables are slices of the continuous ones: one width is enough there.
+        let stds = if schedule.discrete_steps().is_none() { &STDS[..] } else { &STDS[..1] };
+        for (solver, &std) in converging().flat_map(|solver| stds.iter().map(move |std| (solver.clone(), std))) {
+            let at = |n| errors(&*schedule, &*solver, std, n);
+            let (coarse, fine) = (at(100), at(1000));
+            let what =
+                format!("{solver} on {schedule}, std {std}: (mean, variance) wrong by {coarse:?}, then {fine:?}");
             assert!(coarse.0 < 0.05 && coarse.1 < 0.2, "{what}");
             assert!(fine.0 < 0.005 && fine.1 < 0.02, "{what}");
             assert!(fine.0 < coarse.0 / 5.0 + 1e-9 && fine.1 < coarse.1 / 5.0 + 1e-9, "{what}");
+        }
+    }
+}
+
+/// A claimed weak order is the least that is found on any schedule: some are better on one by chance.
+#[test]
+fn weak_orders() {
+    for solver in solvers() {
+        let Some(order) = solver.weak_order() else { continue };
+        let mut least = f64::INFINITY;
+        for schedule in schedules() {
+            let (coarse, fine) = (errors(&*schedule, &*solver, 0.5, 600), errors(&*schedule, &*solver, 0.5, 1200));
+            if fine.0 > 1e-9 {
+                least = least.min((coarse.0 / fine.0).log2());
+            }
+            least = least.min((coarse.1 / fine.1).log2());
+        }
+        assert!((least - order).abs() < 0.05, "{solver}: weak order {least}, promised {order}");
+    }
+}
+
+/// A consistency model samples the data in any number of steps.
+#[test]
+fn consistency_steps_are_exact() {
+    for schedule in schedules() {
+        for solver in solvers().iter().filter(|solver| solver.wants_consistency()) {
+            for (n, std) in [(1, 0.5), (2, 0.15), (7, 1.5)] {
+                let (mean, variance) = errors(&*schedule, &**solver, std, n);
+                assert!(mean < 1e-12 && variance < 1e-12, "{solver} on {schedule}, {n} steps: {mean}, {variance}");
+            }
         }
     }
 }
@@ -59,20 +94,77 @@ fn finer_plans_approach_the_true_distribution() {
 #[test]
 fn whole_walks_end_at_the_data() {
     for schedule in schedules() {
-        for solver in solvers().into_iter().filter(|solver| !solver.rises()) {
+        for solver in converging() {
             let steps = schedule.discrete_steps().unwrap_or(1000);
             let spacing = if schedule.discrete_steps().is_some() { "linspace" } else { "log-snr" };
             let spacing: SpacingKind = spacing.parse().unwrap();
             let plan = Grid::new(&*schedule, &*spacing, steps, Last::Clean).unwrap().plan(&*solver);
-            let (mean, variance) = moments(&plan);
-            let tolerance = if steps == 1000 { 0.025 } else { 0.2 };
+            let (mean, variance) = made(&*solver, STDS[0], &plan);
+            // A Langevin walk has only so many steps to settle at each level.
+            let tolerance = if steps < 1000 { 0.2 } else { 0.025 } * if solver.tag() == "langevin" { 5.0 } else { 1.0 };
             let what = format!("{solver} on {schedule}: mean {mean}, variance {variance}");
             assert!(
-                (mean - MEAN).abs() < tolerance * MEAN && (variance - STD * STD).abs() < tolerance * STD * STD,
+                (mean - MEAN).abs() < tolerance * MEAN
+                    && (variance - STDS[0].powi(2)).abs() < tolerance * STDS[0].powi(2),
                 "{what}"
             );
         }
     }
+}
+
+/// Two unequal humps, whose denoiser is far from linear, in 2048 walks at once.
+#[test]
+fn mixtures_are_sampled() {
+    const WALKS: usize = 2048;
+    let data = Mixture(vec![(0.3, -1.0, 0.2), (0.7, 0.8, 0.3)]);
+    let (true_mean, true_variance) = (0.26, 0.3 * (1.0 + 0.04) + 0.7 * (0.64 + 0.09) - 0.26f64.powi(2));
+    let schedule: ScheduleKind = "vp:t_min=1e-5".parse().unwrap();
+    let spacing: SpacingKind = "exponential:sigma_min=0.01".parse().unwrap();
+    let grid = Grid::new(&*schedule, &*spacing, 80, Last::Clean).unwrap();
+    // Five steps a level are too few for Langevin walks to share themselves out between the humps.
+    let more = ["heun:churn=30", "ddim:eta=1", "dpmpp-sde:one_path=false", "langevin:per_level=20,step=0.1"];
+    let noisy = |solver: &SolverKind| solver.weak_order().is_some() && solver.to_string() != "langevin";
+    for solver in all(SolverKind::ALL, &more).into_iter().filter(noisy) {
+        let plan = grid.plan(&*solver);
+        // A start without chance of its own, then noise from the generator.
+        let quantile = |k: usize| normal_quantile((k as f64 + 0.5) / WALKS as f64);
+        let start = (0..WALKS).map(|k| plan.start * quantile((k * 1027) % WALKS)).collect::<Vec<f64>>();
+        let mut walk = Walk::new(&plan, start);
+        while let Some(row) = walk.row() {
+            let denoised = walk.x().iter().map(|x| data.denoise(*x, row.level)).collect();
+            let mut fresh = vec![0f32; WALKS];
+            noise::normal(7, walk.done() as u64, 0, &mut fresh);
+            let fresh = fresh.into_iter().map(f64::from).collect();
+            walk.step(denoised, Some(fresh), |terms: &[(f64, &Vec<f64>)]| {
+                (0..WALKS).map(|k| terms.iter().map(|(c, x)| c * x[k]).sum()).collect()
+            });
+        }
+        let x = walk.into_x();
+        let mean = x.iter().sum::<f64>() / WALKS as f64;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / WALKS as f64;
+        // Four standard errors, and for methods of first order what eighty steps leave of the error.
+        let error = |fourth: f64| 4.0 * (fourth / WALKS as f64).sqrt();
+        let fourth = x.iter().map(|x| (x - mean).powi(4)).sum::<f64>() / WALKS as f64;
+        let bias = if solver.weak_order() == Some(1.0) { 0.05 } else { 0.01 };
+        let what = format!("{solver}: mean {mean}, not {true_mean}; variance {variance}, not {true_variance}");
+        assert!((mean - true_mean).abs() < error(variance), "{what}");
+        assert!((variance - true_variance).abs() < error(fourth - variance * variance) + bias, "{what}");
+    }
+}
+
+/// The first step's churn is in the start.
+#[test]
+fn churn_begins_before_the_first_row() {
+    let levels: Vec<_> = [10.0, 3.0, 1.0].into_iter().map(NoiseLevel::variance_preserving).collect();
+    let plan = |text: &str| text.parse::<SolverKind>().unwrap().plan(&levels);
+    let churned = plan("heun:churn=0.2");
+    let level = churned.rows[0].level;
+    assert!((level.sigma_edm() - 11.0).abs() < 1e-12 && (churned.start - level.scale()).abs() < 1e-12);
+    let louder = plan("heun:churn=0.2,s_noise=2").start;
+    let added = level.sigma.powi(2) - levels[0].sigma.powi(2);
+    assert!((louder.powi(2) - levels[0].scale().powi(2) - 4.0 * added).abs() < 1e-12);
+    assert_eq!(plan("heun:churn=0.2,s_max=5").start, levels[0].scale());
+    assert!((plan("heun:churn=100").rows[0].level.sigma_edm() - 200f64.sqrt()).abs() < 1e-12);
 }
 
 /// Images are dropped as soon as no later row reads them.

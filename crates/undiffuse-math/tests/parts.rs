@@ -80,13 +80,18 @@ fn tables_interpolate() {
     assert_eq!(schedule.level(5000.0), schedule.level(999.0));
 }
 
-/// [Song21, Eq. 33] and [Hoogeboom23, section 3.1] at times worked out by hand.
+/// [Song21, Eqs. 29 and 33] and [Hoogeboom23, section 3.1] at times worked out by hand.
 #[test]
 fn continuous_schedules_have_their_formulas() {
     let level = |word: &str, t: f64| word.parse::<ScheduleKind>().unwrap().level(t);
     assert!((level("vp", 1.0).alpha.ln() + 0.25 * 19.9 + 0.05).abs() < 1e-12);
     assert!((level("vp", 0.5).alpha.ln() + 0.0625 * 19.9 + 0.025).abs() < 1e-12);
     assert!((level("vp", 0.5).scale() - 1.0).abs() < 1e-12);
+    for t in [0.01, 0.3, 1.0] {
+        let (vp, sub_vp) = (level("vp", t), level("sub-vp", t));
+        assert!((sub_vp.alpha - vp.alpha).abs() < 1e-15 && (sub_vp.sigma - vp.sigma.powi(2)).abs() < 1e-15);
+    }
+    assert!((level("sub-vp", 0.5).sigma - (1.0 - (-2.5375f64).exp())).abs() < 1e-12);
     assert!((level("cosine-vp", 0.0).log_snr() - 15.0).abs() < 1e-9);
     assert!((level("cosine-vp", 1.0).log_snr() + 15.0).abs() < 1e-9);
     assert!(level("cosine-vp", 0.5).log_snr().abs() < 1e-9);

@@ -38,6 +38,7 @@ const CLASSES: &[(&str, &str, Loop, usize)] = &[
     ("DDIMInverse", r#""clip_sample": true"#, Loop::Plain, 10),
     ("PNDM", "", Loop::Plain, 10),
     ("LMSDiscrete", r#""num_train_timesteps": 1100"#, Loop::Replaced, 10),
+    ("KDPM2Discrete", r#""num_train_timesteps": 1100, "beta_start": 0.0001, "beta_end": 0.02"#, Loop::Replaced, 10),
     ("DPMSolverSinglestep", r#""final_sigmas_type": "sigma_min""#, Loop::Plain, 10),
     ("UniPCMultistep", r#""final_sigmas_type": "sigma_min""#, Loop::Plain, 10),
     ("DEISMultistep", "", Loop::Plain, 10),
@@ -97,6 +98,9 @@ const PUBLISHED: &[(&str, &[&str], usize, f64, f64)] = &[
     ("LMSDiscrete", &[V], 0, 0.0017, 2.2676e-06),
     ("LMSDiscrete", &[KARRAS], 0, 3812.9927, 4.9648),
     ("LMSDiscrete", &[], 8, 27663.6895, 36.0204),
+    ("KDPM2Discrete", &[], 0, 20.4125, 0.0266),
+    ("KDPM2Discrete", &[V], 0, 4.6934e-07, 6.1112e-10),
+    ("KDPM2Discrete", &[], 8, 70408.4062, 91.6776),
     ("DPMSolverSinglestep", &[], 0, NO, 0.2791),
     ("DPMSolverSinglestep", &[KARRAS], 0, NO, 0.2248),
     ("DPMSolverSinglestep", &[V], 0, NO, 0.1453),
@@ -191,22 +195,21 @@ fn run(recipe: &Recipe, kind: Loop, steps: usize, from: usize) -> Vec<f64> {
 }
 
 /// The loop that puts the scaled image in the place of the image. In this crate's `x` (theirs times alpha) that is a
-/// multiplication by alpha; Heun's first image of a pair stays as it was scaled.
+/// multiplication by alpha; in the second row of a step, which goes on from the first image, only the evaluation sees it.
 fn replaced(recipe: &Recipe, plan: &Plan, x: Vec<f64>, mut torch: Torch) -> Vec<f64> {
     let mut walk = Walk::new(plan, x);
     while let Some(row) = walk.row() {
         let scaling = recipe.parameterization.scaling(row.level);
-        let told = recipe.schedule.told(row.time.unwrap());
+        let told = undiffuse_math::draw::told(&*recipe.schedule, &scaling, row.level, row.time);
         let input = walk.x().clone();
         let scaled: Vec<f64> = input.iter().map(|x| x * row.level.alpha).collect();
         let denoised = scaled.iter().zip(toy(&input, told)).map(|(x, f)| scaling.skip * x + scaling.out * f).collect();
-        let corrects = row.level == row.to;
+        let second = row.level == row.to || row.time.is_none();
         let mut moved = vec![0.0; SIZE];
-        if corrects {
-            // The trapezoidal rule reads the scaled image with weight (1 - 1 / r) / 2.
-            let before = plan.rows[walk.done() - 1].level;
-            let r = row.level.sigma_edm() / before.sigma_edm();
-            moved = scaled.iter().zip(&input).map(|(s, x)| 0.5 * (1.0 - 1.0 / r) * (s - x)).collect();
+        if second {
+            // The evaluation sees the scaled image, through the eps of which `D` is the other half.
+            let weight = -row.denoised[0] / row.level.alpha;
+            moved = scaled.iter().zip(&input).map(|(s, x)| weight * (s - x)).collect();
         } else {
             walk.replace_x(scaled);
         }

@@ -59,7 +59,7 @@ const DIFFERENT: [(&str, &str); 2] = [
         "ddpm-v-trailing",
         "diffusers adds noise to the finished picture (fixed_large, spaced so that the last timestep is not 0)",
     ),
-    ("pndm-runge-kutta", "PNDM's Runge-Kutta start is replaced by that of skip_prk_steps, as the recipe's notes say"),
+    ("ddpm-learned-range", "the variance that its network answers is not used yet"),
 ];
 
 #[test]

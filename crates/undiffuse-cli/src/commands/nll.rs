@@ -183,7 +183,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.json {
         show_json(&report.json)?;
     } else {
-        show(&format!("{}{:<13} {}\n", report.text, "files", out.display()))?;
+        let mut lines = report.lines;
+        lines.push(("files", out.display().to_string()));
+        show(&facts(&lines))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -347,7 +349,8 @@ fn filled(bound: &Bound) -> Vec<f64> {
 
 /// What is printed and what is written.
 struct Report {
-    text: String,
+    /// Names and values for a person.
+    lines: Vec<(&'static str, String)>,
     json: Value,
 }
 
@@ -455,7 +458,7 @@ impl Report {
                 lines.push(("bound − ode", shown(gap)));
             }
         }
-        Self { text: facts(&lines), json }
+        Self { lines, json }
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde_json::json;
 use undiffuse::burn::tensor::{Device, Tensor, TensorData};
 use undiffuse::data::{Image, Options, encode_png, grid, transform};
-use undiffuse::denoise::{Cond, Denoise, Inpaint};
+use undiffuse::denoise::{Cond, Denoise, Inpaint, Posterior};
 use undiffuse::image::from_image;
 use undiffuse::math::diffusers::Corrector;
 use undiffuse::math::ode::DormandPrince;
@@ -77,9 +77,15 @@ pub struct Args {
     /// How much of the way is walked again with --init-image: 0 keeps the picture, 1 forgets it
     #[arg(long, default_value_t = 0.6, requires = "init_image")]
     strength: f64,
-    /// Paint only where this picture is white; keep --init-image where it is black
-    #[arg(long, value_name = "IMAGE", requires = "init_image")]
+    /// Paint only where this picture is white; keep --init-image, or believe --observed, where it is black
+    #[arg(long, value_name = "IMAGE")]
     mask: Option<PathBuf>,
+    /// Pictures that this one could be a noisy version of; where --mask is given, only its black part was seen
+    #[arg(long, value_name = "IMAGE", conflicts_with = "init_image")]
+    observed: Option<PathBuf>,
+    /// Standard deviation of the noise on --observed, for pixels in [-1, 1]
+    #[arg(long, default_value_t = 0.3, requires = "observed")]
+    observed_noise: f64,
     /// Folder for the pictures; samples/<model name> when not given
     #[arg(long)]
     out: Option<PathBuf>,
@@ -167,6 +173,7 @@ struct Job {
     labels: Option<Vec<u32>>,
     given: Option<Vec<Tensor<4>>>,
     init: Option<Tensor<4>>,
+    observed: Option<Tensor<4>>,
     mask: Option<Tensor<4>>,
 }
 
@@ -190,38 +197,52 @@ impl Job {
             let options = Options { channels: Some(channels), ..Options::default() };
             Ok(Image::open(path, &options)?)
         };
-        let init = match &args.init_image {
-            None => None,
-            Some(path) => {
-                let image = fit(&picture(path, c)?, w, h);
-                Some(model.from_unit(from_image(&image, device)))
-            }
+        let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> {
+            Ok(model.from_unit(from_image(&fit(&picture(path, c)?, w, h), device)))
         };
-        let mask = match (&args.mask, &args.init_image) {
-            (Some(path), Some(init)) => {
-                let (mask, init_size) = (picture(path, 1)?, picture(init, c)?);
-                if (mask.width, mask.height) != (init_size.width, init_size.height) {
+        let init = args.init_image.as_ref().map(tensor).transpose()?;
+        let observed = args.observed.as_ref().map(tensor).transpose()?;
+        if !(args.observed_noise > 0.0 && args.observed_noise.is_finite()) {
+            return Err(usage(format!("--observed-noise {} must be a positive number", args.observed_noise)));
+        }
+        let mask = match (&args.mask, args.init_image.as_ref().or(args.observed.as_ref())) {
+            (None, _) => None,
+            (Some(_), None) => return Err(usage("--mask needs a picture to keep: --init-image or --observed")),
+            (Some(path), Some(other)) => {
+                let (mask, image) = (picture(path, 1)?, picture(other, c)?);
+                if (mask.width, mask.height) != (image.width, image.height) {
                     return Err(usage(format!(
-                        "--mask `{}` is {}×{} pixels, --init-image is {}×{}: they must be of one size",
+                        "--mask `{}` is {}×{} pixels, `{}` is {}×{}: they must be of one size",
                         path.display(),
                         mask.width,
                         mask.height,
-                        init_size.width,
-                        init_size.height
+                        other.display(),
+                        image.width,
+                        image.height
                     )));
                 }
                 let mask = from_image(&fit(&mask, w, h), device);
                 Some(mask.greater_elem(0.0).float())
             }
-            _ => None,
         };
-        Ok(Self { model, plan, n, labels, given, init, mask })
+        Ok(Self { model, plan, n, labels, given, init, observed, mask })
     }
 
     fn run(&self, args: &Args, settings: &SampleDefaults, out: &Path) -> anyhow::Result<ExitCode> {
         let mut denoiser: Box<dyn Denoise + '_> = self.model.denoiser(settings.guidance);
         if let (Some(known), Some(mask)) = (&self.init, &self.mask) {
             denoiser = Box::new(Inpaint { inner: denoiser, known: known.clone(), mask: mask.clone() });
+        }
+        if let Some(observed) = &self.observed {
+            let [_, _, h, w] = observed.dims();
+            let seen = match &self.mask {
+                Some(mask) => 1.0 - mask.clone(),
+                None => Tensor::ones([1, 1, h, w], &observed.device()),
+            };
+            let (black, white) = self.model.recipe.pixels;
+            let std = args.observed_noise * (white - black) / 2.0;
+            let precision = seen / (std * std);
+            denoiser = Box::new(Posterior { inner: denoiser, observed: observed.clone(), precision });
         }
         let mut shown = Shown::new(args, self);
         let (mut images, mut raw) = (Vec::new(), Vec::new());
@@ -352,6 +373,8 @@ impl Job {
             "init_noise": shown(&args.init_noise),
             "init_image": shown(&args.init_image),
             "strength": args.init_image.as_ref().map(|_| args.strength),
+            "observed": shown(&args.observed),
+            "observed_noise": args.observed.as_ref().map(|_| args.observed_noise),
             "mask": shown(&args.mask),
             "trained": self.model.card.provenance,
         });

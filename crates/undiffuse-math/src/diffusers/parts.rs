@@ -58,10 +58,15 @@ pub(super) fn timesteps(fields: &Fields, round: bool, endpoint: bool) -> Result<
     fields.choice("timestep_spacing", &names)
 }
 
-/// The spacing of Euler and Heun: timesteps, or sigmas respaced between the ends of the timesteps' ones.
-pub(super) fn sigmas(fields: &Fields, ends: Given) -> Result<(SpacingKind, Option<SpacingKind>), ReadError> {
+/// The spacing of Euler and Heun: timesteps, or sigmas respaced between the ends of the timesteps' ones, the times of
+/// karras ones rounded or not.
+pub(super) fn sigmas(
+    fields: &Fields,
+    ends: Given,
+    karras: Round,
+) -> Result<(SpacingKind, Option<SpacingKind>), ReadError> {
     let times = timesteps(fields, false, true)?;
-    match (respaced(fields, ends, Round::None, Round::None)?, ends) {
+    match (respaced(fields, ends, karras, Round::None)?, ends) {
         (None, _) => Ok((times, None)),
         (Some(spacing), (None, None)) => Ok((spacing, Some(times))),
         (Some(spacing), (Some(_), Some(_))) => Ok((spacing, None)),

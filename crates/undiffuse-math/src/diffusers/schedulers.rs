@@ -9,7 +9,7 @@ use crate::{
     parameterization::{self, ParameterizationKind, Score, V},
     schedule::{Edm, Flow, Ve},
     solver::{
-        Combine, Correction, Ddim, DdimInverse, Ddpm, Deis, Dpmpp2m, Dpmpp2mSde, Dpmpp3m, DpmppSinglestep, Euler,
+        Combine, Correction, Ddim, DdimInverse, Ddpm, Deis, Dpm2, Dpmpp2m, Dpmpp2mSde, Dpmpp3m, DpmppSinglestep, Euler,
         EulerAncestral, Heun, Lms, Plms, PlmsStart, Predict, SolverKind, Unipc, UnipcVariant, Variance,
     },
     spacing::{Exponential, Karras, Last, Linspace, Round, SpacingKind},
@@ -29,6 +29,10 @@ pub(super) fn ddpm(fields: &Fields) -> Result<Recipe, ReadError> {
     let solver = Ddpm { variance };
     let mut recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, timesteps(fields, true, true)?, solver);
     recipe.learned_variance = learned_variance;
+    if fields.value("timestep_spacing") == "trailing" {
+        let note = "DDPMScheduler: the finished picture gets no noise, where diffusers adds some unless the last timestep is 0";
+        recipe.notes.push(note.to_owned());
+    }
     recipe.clip = clip(fields)?;
     Ok(recipe)
 }
@@ -63,7 +67,7 @@ pub(super) fn pndm(fields: &Fields) -> Result<Recipe, ReadError> {
 pub(super) fn euler(fields: &Fields) -> Result<Recipe, ReadError> {
     fields.only("interpolation_type", &json!("linear"))?;
     let (sigma_min, sigma_max) = (fields.optional_number("sigma_min")?, fields.optional_number("sigma_max")?);
-    let (spacing, ends) = sigmas(fields, (sigma_min, sigma_max))?;
+    let (spacing, ends) = sigmas(fields, (sigma_min, sigma_max), Round::None)?;
     let continuous = fields.choice("timestep_type", &[("discrete", false), ("continuous", true)])?;
     let mut recipe = if continuous && fields.value("prediction_type") == "v_prediction" {
         // Told ln(sigma) / 4 instead of timesteps, which makes it an EDM schedule; its sigmas must then be given.
@@ -96,17 +100,21 @@ pub(super) fn euler_ancestral(fields: &Fields) -> Result<Recipe, ReadError> {
 }
 
 pub(super) fn heun(fields: &Fields) -> Result<Recipe, ReadError> {
-    Ok(Recipe { clip: clip(fields)?, ..between_steps(fields, Heun::default().into())? })
+    Ok(Recipe { clip: clip(fields)?, ..between_steps(fields, Heun::default().into(), Round::None)? })
 }
 
 /// The order, 4, is an argument of each step there.
 pub(super) fn lms(fields: &Fields) -> Result<Recipe, ReadError> {
-    between_steps(fields, Lms::default().into())
+    between_steps(fields, Lms::default().into(), Round::None)
+}
+
+pub(super) fn kdpm2(fields: &Fields) -> Result<Recipe, ReadError> {
+    between_steps(fields, Dpm2 {}.into(), Round::Nearest)
 }
 
 /// Steps in sigma, at fractions of timesteps or at respaced sigmas.
-fn between_steps(fields: &Fields, solver: SolverKind) -> Result<Recipe, ReadError> {
-    let (spacing, ends) = sigmas(fields, (None, None))?;
+fn between_steps(fields: &Fields, solver: SolverKind, karras: Round) -> Result<Recipe, ReadError> {
+    let (spacing, ends) = sigmas(fields, (None, None), karras)?;
     let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, solver);
     Ok(Recipe { ends, start: start(fields), ..recipe })
 }

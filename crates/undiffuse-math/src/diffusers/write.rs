@@ -139,7 +139,8 @@ fn class(config: &mut Map<String, Value>, schedule: &Kind, solver: Option<&Solve
         return Err(refuse("schedule", schedule, &because, "another solver (ddpm) or schedule"));
     }
     let prediction = config.get("prediction_type").cloned().unwrap_or_default();
-    let no_x0 = ["EulerAncestralDiscreteScheduler", "PNDMScheduler"].contains(&class.as_str());
+    let no_x0 =
+        ["EulerAncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "PNDMScheduler"].contains(&class.as_str());
     if no_x0 && prediction == "sample" {
         return Err(refuse("parameterization", &"x0", &format!(" in {class}"), "eps or v, or another solver"));
     }
@@ -187,6 +188,7 @@ fn solver_fields(solver: Option<&SolverKind>) -> Result<Value, WriteError> {
             json!({ "_class_name": "EulerAncestralDiscreteScheduler" })
         }
         Some(SolverKind::Heun(s)) if *s == Heun::default() => json!({ "_class_name": "HeunDiscreteScheduler" }),
+        Some(SolverKind::Dpm2(_)) => json!({ "_class_name": "KDPM2DiscreteScheduler" }),
         Some(SolverKind::Lms(s)) if *s == Lms::default() => json!({ "_class_name": "LMSDiscreteScheduler" }),
         Some(SolverKind::Dpmpp2m(s)) => {
             multistep(2, s.correction, s.lower_order_final, s.euler_at_final, "dpmsolver++")
@@ -211,7 +213,7 @@ fn solver_fields(solver: Option<&SolverKind>) -> Result<Value, WriteError> {
             "lower_order_final": s.lower_order_final,
         }),
         Some(other) => {
-            let instead = "one of ddpm, ddim, ddim-inverse, plms, euler, euler-ancestral with eta = 1, heun, lms, \
+            let instead = "one of ddpm, ddim, ddim-inverse, plms, euler, euler-ancestral with eta = 1, heun, dpm2, lms, \
                  dpmpp-2m, dpmpp-2m-sde with eta = 1, dpmpp-3m, dpmpp-singlestep, unipc or deis";
             return Err(refuse("solver", other, "", instead));
         }
@@ -264,6 +266,7 @@ pub(super) fn timesteps(config: &mut Map<String, Value>, spacing: Option<&Spacin
 fn respacing(config: &Map<String, Value>, spacing: &SpacingKind, between: bool) -> Option<Value> {
     let floors = has(config, "use_lu_lambdas") && config.get("beta_schedule") == Some(&json!("squaredcos_cap_v2"));
     let (karras, others) = match (between, floors) {
+        (true, _) if class_name(config).starts_with("KDPM2") => (Round::Nearest, Round::None),
         (true, _) => (Round::None, Round::None),
         (false, true) => (Round::Down, Round::Down),
         (false, false) => (Round::Nearest, Round::Down),

@@ -25,17 +25,13 @@ impl Default for Vp {
 
 impl Schedule for Vp {
     fn level(&self, t: f64) -> NoiseLevel {
-        let log_alpha_bar = -t * (self.beta_min + 0.5 * t * (self.beta_max - self.beta_min));
-        NoiseLevel { alpha: (0.5 * log_alpha_bar).exp(), sigma: (-log_alpha_bar.exp_m1()).sqrt() }
+        let b = decay(self.beta_min, self.beta_max, t);
+        NoiseLevel { alpha: (-0.5 * b).exp(), sigma: (-(-b).exp_m1()).sqrt() }
     }
 
     fn time(&self, log_snr: f64) -> f64 {
-        // -ln(alpha_bar) = softplus(-log_snr), then the quadratic's root in the form without cancellation.
-        let decay = (-log_snr).max(0.0) + (-log_snr.abs()).exp().ln_1p();
-        let slope = self.beta_max - self.beta_min;
-        let root = (self.beta_min * self.beta_min + 2.0 * slope * decay).sqrt();
-        let t = if decay.is_finite() { 2.0 * decay / (self.beta_min + root) } else { 1.0 };
-        t.clamp(0.0, 1.0)
+        // -ln(alpha_bar) = softplus(-log_snr).
+        time_of(self.beta_min, self.beta_max, (-log_snr).max(0.0) + (-log_snr.abs()).exp().ln_1p())
     }
 
     fn range(&self) -> (f64, f64) {
@@ -47,9 +43,26 @@ impl Schedule for Vp {
     }
 
     fn check(&self) -> Result<(), String> {
-        require(0.0 <= self.beta_min && self.beta_min < self.beta_max && self.beta_max.is_finite(), || {
-            format!("needs 0 <= beta_min < beta_max, has beta_min = {} and beta_max = {}", self.beta_min, self.beta_max)
-        })?;
-        require((0.0..1.0).contains(&self.t_min), || format!("t_min must lie in [0, 1), is {}", self.t_min))
+        check_rates(self.beta_min, self.beta_max, self.t_min)
     }
+}
+
+/// The integral of `beta` from 0 to `t`, which is `-2 ln alpha`.
+pub(super) fn decay(beta_min: f64, beta_max: f64, t: f64) -> f64 {
+    t * (beta_min + 0.5 * t * (beta_max - beta_min))
+}
+
+/// The time at which [`decay`] is `b`, infinity allowed: the quadratic's root in the form without cancellation.
+pub(super) fn time_of(beta_min: f64, beta_max: f64, b: f64) -> f64 {
+    let root = (beta_min * beta_min + 2.0 * (beta_max - beta_min) * b).sqrt();
+    let t = if b.is_finite() { 2.0 * b / (beta_min + root) } else { 1.0 };
+    t.clamp(0.0, 1.0)
+}
+
+/// The condition that [`Vp`] and [`SubVp`](super::SubVp) share.
+pub(super) fn check_rates(beta_min: f64, beta_max: f64, t_min: f64) -> Result<(), String> {
+    require(0.0 <= beta_min && beta_min < beta_max && beta_max.is_finite(), || {
+        format!("needs 0 <= beta_min < beta_max, has beta_min = {beta_min} and beta_max = {beta_max}")
+    })?;
+    require((0.0..1.0).contains(&t_min), || format!("t_min must lie in [0, 1), is {t_min}"))
 }

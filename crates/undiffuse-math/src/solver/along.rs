@@ -1,6 +1,9 @@
 //! The lines along which a step takes the path of `x` to be smooth.
 
-use super::terms::{Tape, Terms};
+use super::{
+    ancestral::part_way,
+    terms::{Tape, Terms},
+};
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
@@ -46,16 +49,12 @@ impl Along {
 
     /// The level halfway between two.
     pub(super) fn halfway(self, from: NoiseLevel, to: NoiseLevel) -> NoiseLevel {
-        let middle = (self.coordinate(from) + self.coordinate(to)) / 2.0;
         match self {
-            Along::Sigma => with_sigma_edm(from, to, middle),
-            Along::Flow => NoiseLevel { alpha: 1.0 - middle, sigma: middle },
+            Along::Sigma => part_way(from, to, (1.0 + self.ratio(from, to)) / 2.0),
+            Along::Flow => {
+                let middle = (self.coordinate(from) + self.coordinate(to)) / 2.0;
+                NoiseLevel { alpha: 1.0 - middle, sigma: middle }
+            }
         }
     }
-}
-
-/// The level between two with this `sigma / alpha`, at a scale between theirs; a grid moves it onto its schedule.
-pub(super) fn with_sigma_edm(from: NoiseLevel, to: NoiseLevel, sigma_edm: f64) -> NoiseLevel {
-    let alpha = (from.alpha * to.alpha).sqrt();
-    NoiseLevel { alpha, sigma: alpha * sigma_edm }
 }

@@ -23,6 +23,10 @@ impl Solver for Ddim {
         (self.eta == 0.0).then_some(1.0)
     }
 
+    fn weak_order(&self) -> Option<f64> {
+        (self.eta > 0.0).then_some(1.0)
+    }
+
     fn check(&self) -> Result<(), String> {
         check_eta(self.eta)
     }

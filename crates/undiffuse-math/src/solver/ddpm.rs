@@ -41,6 +41,10 @@ impl Solver for Ddpm {
         None
     }
 
+    fn weak_order(&self) -> Option<f64> {
+        Some(1.0)
+    }
+
     fn exact_variance(&self) -> bool {
         self.variance == Variance::FixedSmall
     }

@@ -39,6 +39,10 @@ impl Solver for Dpmpp2mSde {
         (self.eta == 0.0).then_some(2.0)
     }
 
+    fn weak_order(&self) -> Option<f64> {
+        (self.eta > 0.0).then_some(2.0)
+    }
+
     fn check(&self) -> Result<(), String> {
         ddim::check_eta(self.eta)
     }

@@ -30,6 +30,10 @@ impl Solver for EulerAncestral {
         (self.eta == 0.0).then_some(1.0)
     }
 
+    fn weak_order(&self) -> Option<f64> {
+        (self.eta > 0.0).then_some(1.0)
+    }
+
     fn check(&self) -> Result<(), String> {
         ddim::check_eta(self.eta)
     }

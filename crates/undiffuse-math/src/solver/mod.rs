@@ -7,23 +7,36 @@
 //! special schedule.
 
 mod along;
+mod ancestral;
 mod basis;
 mod ddim;
 mod ddim_inverse;
 mod ddpm;
 mod deis;
 mod dpm2;
+mod dpm2_ancestral;
 mod dpmpp_2m;
 mod dpmpp_2m_sde;
+mod dpmpp_2s_ancestral;
 mod dpmpp_3m;
+mod dpmpp_3m_sde;
+mod dpmpp_sde;
 mod dpmpp_singlestep;
+mod er_sde;
 mod euler;
 mod euler_ancestral;
+mod euler_maruyama;
 mod exponential;
 mod heun;
+mod langevin;
+mod lcm;
 mod lms;
 mod midpoint;
 mod plms;
+mod raise;
+mod restart;
+mod reverse_diffusion;
+mod sa_solver;
 mod terms;
 mod two_stage;
 mod unipc;
@@ -34,17 +47,28 @@ pub use ddim_inverse::DdimInverse;
 pub use ddpm::{Ddpm, Variance};
 pub use deis::Deis;
 pub use dpm2::Dpm2;
+pub use dpm2_ancestral::Dpm2Ancestral;
 pub use dpmpp_2m::{Correction, Dpmpp2m};
 pub use dpmpp_2m_sde::Dpmpp2mSde;
+pub use dpmpp_2s_ancestral::Dpmpp2sAncestral;
 pub use dpmpp_3m::Dpmpp3m;
+pub use dpmpp_3m_sde::Dpmpp3mSde;
+pub use dpmpp_sde::DpmppSde;
 pub use dpmpp_singlestep::DpmppSinglestep;
+pub use er_sde::ErSde;
 pub use euler::Euler;
 pub use euler_ancestral::EulerAncestral;
+pub use euler_maruyama::EulerMaruyama;
 pub use exponential::Predict;
 pub use heun::Heun;
+pub use langevin::Langevin;
+pub use lcm::Lcm;
 pub use lms::Lms;
 pub use midpoint::Midpoint;
 pub use plms::{Combine, Plms, PlmsStart};
+pub use restart::Restart;
+pub use reverse_diffusion::ReverseDiffusion;
+pub use sa_solver::SaSolver;
 pub use unipc::{Unipc, UnipcVariant};
 
 use crate::{
@@ -61,6 +85,23 @@ pub trait Solver: Debug + Send + Sync {
 
     /// Order of convergence on the probability-flow ODE; `None` for methods that add noise.
     fn order(&self) -> Option<f64>;
+
+    /// Order at which mean and covariance of the samples approach those of normal data; `None` for methods without
+    /// noise, and for those that never get there.
+    fn weak_order(&self) -> Option<f64> {
+        None
+    }
+
+    /// Whether every row, given `x` with exactly the signal of its level, ends with exactly the signal of the next.
+    fn exact_mean(&self) -> bool {
+        true
+    }
+
+    /// Whether `D` is meant to be a consistency function, the end of the probability-flow ODE through `x`, instead of
+    /// the average of all clean images that could have led to `x`.
+    fn wants_consistency(&self) -> bool {
+        false
+    }
 
     /// Whether every row, given `x` with exactly the noise of its level, ends with exactly the noise of the next.
     fn exact_variance(&self) -> bool {
@@ -100,6 +141,17 @@ kind! {
         "lms" => Lms(Lms), "linear multistep in sigma [k-diffusion, sample_lms]";
         "plms" => Plms(Plms), "pseudo linear multistep on DDIM's transfer [Liu22, PLMS]";
         "ddim-inverse" => DdimInverse(DdimInverse), "DDIM backwards, from a picture up to its noise [Song21c, section 4.3]";
+        "euler-maruyama" => EulerMaruyama(EulerMaruyama), "plain Euler-Maruyama steps of the reverse SDE [Song21, Eq. 6]";
+        "reverse-diffusion" => ReverseDiffusion(ReverseDiffusion), "the forward chain's discretisation, reversed [Song21, Appendix E]";
+        "langevin" => Langevin(Langevin), "annealed Langevin dynamics, several steps at each level [Song19, Algorithm 1]";
+        "restart" => Restart(Restart), "Heun with noise put back over an interval [Xu23, Algorithm 1]";
+        "dpm2-ancestral" => Dpm2Ancestral(Dpm2Ancestral), "DPM-Solver-2 further down, then noise back up [k-diffusion, sampling.py]";
+        "dpmpp-2s-ancestral" => Dpmpp2sAncestral(Dpmpp2sAncestral), "DPM-Solver++(2S) further down, then noise back up [k-diffusion, sampling.py]";
+        "dpmpp-sde" => DpmppSde(DpmppSde), "DPM-Solver++ of the reverse SDE, two evaluations a step [k-diffusion, sampling.py]";
+        "dpmpp-3m-sde" => Dpmpp3mSde(Dpmpp3mSde), "DPM-Solver++(3M) for the reverse SDE [k-diffusion, sampling.py]";
+        "er-sde" => ErSde(ErSde), "multistep solver of an SDE with less noise at the clean end [Cui23, Algorithm 3]";
+        "sa-solver" => SaSolver(SaSolver), "stochastic Adams predictor and corrector [Xue23, Algorithm 1]";
+        "lcm" => Lcm(Lcm), "jump to the clean image and noise it anew, for consistency models [Luo23, Algorithm 3]";
     }
 }
 

@@ -12,6 +12,7 @@ mod karras;
 mod leading;
 mod linspace;
 mod log_snr;
+mod optimal;
 mod time_uniform;
 mod trailing;
 
@@ -21,6 +22,7 @@ pub use karras::Karras;
 pub use leading::Leading;
 pub use linspace::Linspace;
 pub use log_snr::LogSnr;
+pub use optimal::{Objective, Optimal};
 pub use time_uniform::TimeUniform;
 pub use trailing::Trailing;
 
@@ -82,6 +84,7 @@ kind! {
         "exponential" => Exponential(Exponential), "ln sigma evenly spaced, both ends included";
         "beta" => Beta(Beta), "sigma at the quantiles of a beta distribution, crowded at both ends [Lee24]";
         "log-snr" => LogSnr(LogSnr), "intervals of equal log-SNR [Lu22, uniform log-SNR]";
+        "optimal" => Optimal(Optimal), "least error on data with the spectrum of natural images, computed [Sabour24, section 3]";
         "time-uniform" => TimeUniform(TimeUniform), "intervals of equal time, not rounded to timesteps";
     }
 }
@@ -183,13 +186,13 @@ impl<'s> Grid<'s> {
         for row in &mut plan.rows {
             row.time = self.points.iter().find(|point| point.level == row.level).map(|point| point.time);
         }
-        for k in 1..plan.rows.len() {
+        for k in 0..plan.rows.len() {
             let Row { level, time, .. } = plan.rows[k];
             let own = self.schedule.level_at(level.log_snr());
             // Outside of its range a schedule has no level to offer.
             let same = (own.log_snr() - level.log_snr()).abs() < 1e-6;
             if time.is_none() && level != self.last && same {
-                plan.rescale(k, own);
+                plan.rescale(k, own.scale() / level.scale());
             }
         }
         plan
@@ -209,33 +212,33 @@ fn ramp(steps: usize, endpoint: bool) -> impl Iterator<Item = f64> {
 }
 
 /// Points along a curve of `sigma / alpha`: `curve(share, sigma_max, sigma_min)` with the share of [`ramp`].
-///
-/// Where the schedule's noisy end is pure noise its sigma is infinite: the curve then starts from a bounded one, and
-/// the first point is the schedule's own end.
 fn along_sigma(
     schedule: &dyn Schedule,
     ends: Ends,
     shares: impl Iterator<Item = f64>,
     curve: impl Fn(f64, f64, f64) -> f64,
 ) -> Vec<Point> {
-    let (clean, noisy) = schedule.range();
-    let bounded = |t: f64| (-0.5 * schedule.level(t).bounded_log_snr()).exp();
-    let sigma_max = ends.sigma_max.unwrap_or_else(|| bounded(noisy));
-    let sigma_min = ends.sigma_min.unwrap_or_else(|| bounded(clean));
-    let mut points: Vec<_> = shares
-        .map(|share| {
-            let log_snr = -2.0 * curve(share, sigma_max, sigma_min).ln();
+    let (sigma_max, sigma_min) = ends.resolved(schedule);
+    points_at(schedule, ends, shares.map(|share| curve(share, sigma_max, sigma_min)))
+}
+
+/// Points at given `sigma / alpha`, the first one at the schedule's own end unless another was asked for.
+fn points_at(schedule: &dyn Schedule, ends: Ends, sigmas: impl Iterator<Item = f64>) -> Vec<Point> {
+    let mut points: Vec<_> = sigmas
+        .map(|sigma| {
+            let log_snr = -2.0 * sigma.ln();
             let time = ends.round.apply(schedule, schedule.time(log_snr));
             Point { time, level: schedule.level_at(log_snr) }
         })
         .collect();
     if let (None, Some(first)) = (ends.sigma_max, points.first_mut()) {
-        *first = Point::at(schedule, noisy);
+        *first = Point::at(schedule, schedule.range().1);
     }
     points
 }
 
 /// Where a curve of sigma begins and ends, and how its times are rounded.
+#[derive(Copy, Clone)]
 struct Ends {
     sigma_min: Option<f64>,
     sigma_max: Option<f64>,
@@ -243,6 +246,14 @@ struct Ends {
 }
 
 impl Ends {
+    /// `(sigma_max, sigma_min)`. Where the schedule's noisy end is pure noise its sigma is infinite: a curve then
+    /// starts from a bounded one.
+    fn resolved(self, schedule: &dyn Schedule) -> (f64, f64) {
+        let (clean, noisy) = schedule.range();
+        let bounded = |t: f64| (-0.5 * schedule.level(t).bounded_log_snr()).exp();
+        (self.sigma_max.unwrap_or_else(|| bounded(noisy)), self.sigma_min.unwrap_or_else(|| bounded(clean)))
+    }
+
     fn check(&self) -> Result<(), String> {
         let positive = |s: Option<f64>| s.is_none_or(|s| s > 0.0 && s.is_finite());
         let ordered = self.sigma_min.zip(self.sigma_max).is_none_or(|(min, max)| min < max);

@@ -59,6 +59,27 @@ pub fn solvers() -> Vec<SolverKind> {
         "lms:along=flow",
         "plms:start=runge-kutta",
         "ddim-inverse:iterations=3",
+        "heun:churn=30",
+        "heun:churn=30,s_max=20,s_min=0.05,s_noise=1.003",
+        "restart:repeats=1,s_max=2,s_min=0.2",
+        "dpm2-ancestral:eta=0.4",
+        "dpm2-ancestral:eta=0",
+        "dpmpp-2s-ancestral:eta=0.4",
+        "dpmpp-2s-ancestral:eta=0",
+        "dpmpp-sde:eta=0.4",
+        "dpmpp-sde:one_path=false",
+        "dpmpp-sde:eta=0",
+        "dpmpp-3m-sde:eta=0.4",
+        "dpmpp-3m-sde:eta=0",
+        "er-sde:order=2",
+        "er-sde:order=1",
+        "sa-solver:corrector=0,predictor=3",
+        "sa-solver:corrector=3,lower_order_final=false,predictor=3",
+        "sa-solver:corrector=1,predictor=1",
+        "sa-solver:s_max=1,s_min=0.05,tau=0.7",
+        "sa-solver:tau=0",
+        "sa-solver:corrector=3,lower_order_final=false,tau=0",
+        "sa-solver:corrector=0,predictor=1,tau=0",
     ];
     all(SolverKind::ALL, &more)
 }
@@ -71,6 +92,8 @@ pub fn spacings() -> Vec<SpacingKind> {
         "leading:endpoint=false",
         "karras:rho=3,round=nearest",
         "exponential:round=down",
+        "optimal:exponent=0",
+        "optimal:objective=bound",
     ];
     all(SpacingKind::ALL, &more)
 }
@@ -99,6 +122,36 @@ impl Mixture {
         });
         sum / total
     }
+}
+
+/// Mean and variance of what a plan makes of normal `x` with the given moments at its first level, when the answer to
+/// `x` is `answer(level).0 + answer(level).1 · x`. No noise is drawn: means and covariances of the images that rows
+/// still read are followed through the coefficients.
+pub fn moments(plan: &Plan, start: (f64, f64), answer: impl Fn(NoiseLevel) -> (f64, f64)) -> (f64, f64) {
+    let lags = plan.rows.iter().map(|row| row.x.len().max(row.denoised.len())).max().unwrap_or(1);
+    let mut mean = vec![start.0];
+    let mut covariance = vec![vec![start.1]];
+    let mut answers = Vec::new();
+    for row in &plan.rows {
+        answers.insert(0, answer(row.level));
+        let at = |list: &[f64], lag: usize| list.get(lag).copied().unwrap_or(0.0);
+        let n = mean.len();
+        let weights: Vec<f64> = (0..n).map(|l| at(&row.x, l) + at(&row.denoised, l) * answers[l].1).collect();
+        let constant: f64 = (0..n).map(|l| at(&row.denoised, l) * answers[l].0).sum();
+        let dot = |a: &[f64]| a.iter().zip(&weights).map(|(a, w)| a * w).sum::<f64>();
+        let with_old: Vec<f64> = covariance.iter().map(|line| dot(line)).collect();
+        let variance = dot(&with_old) + row.noise.powi(2);
+        mean.insert(0, constant + dot(&mean));
+        for (line, c) in covariance.iter_mut().zip(&with_old) {
+            line.insert(0, *c);
+        }
+        covariance.insert(0, [&[variance], &with_old[..]].concat());
+        mean.truncate(lags);
+        answers.truncate(lags);
+        covariance.truncate(lags);
+        covariance.iter_mut().for_each(|line| line.truncate(lags));
+    }
+    (mean[0], covariance[0][0])
 }
 
 /// Runs a plan on numbers, without noise.

@@ -10,8 +10,10 @@ pub fn file(entry: &Entry<SolverKind>) -> PathBuf {
 
 /// Markdown for three steps with the defaults, on levels of rectified flow, whose coefficients are short.
 pub fn text(entry: &Entry<SolverKind>) -> String {
-    let levels = [0.8, 0.5, 0.2, 0.0].map(|sigma| NoiseLevel { alpha: 1.0 - sigma, sigma });
-    let plan = (entry.default)().plan(&levels);
+    let schedule: ScheduleKind = "flow".parse().expect("flow is registered");
+    let points = [0.8, 0.5, 0.2].map(|time| Point::at(&*schedule, time)).to_vec();
+    let grid = Grid { points, last: NoiseLevel::CLEAN, schedule: &*schedule };
+    let plan = grid.plan(&*(entry.default)());
     let number = |v: f64| {
         let text = format!("{v:.4}");
         let short = text.trim_end_matches('0').trim_end_matches('.');
@@ -26,7 +28,7 @@ pub fn text(entry: &Entry<SolverKind>) -> String {
     let widths: Vec<_> = (0..5).map(|k| rows.iter().map(|cells| cells[k].len()).max().unwrap_or(0)).collect();
     let mut text = format!(
         "\n# Rows\nOf three steps through the levels `(alpha, sigma)` = {}, starting from {}:\n```text\n",
-        levels.map(|l| format!("({})", level(l))).join(", "),
+        grid.levels().into_iter().map(|l| format!("({})", level(l))).collect::<Vec<_>>().join(", "),
         if plan.start == 0.0 { "a picture".to_owned() } else { format!("noise of {}", number(plan.start)) },
     );
     for cells in rows {

@@ -1,21 +1,23 @@
 //! Denoisers: anything that guesses the clean picture from a noisy one, `D(x_t, level) → x0`.
 //!
-//! A network becomes a denoiser through its parameterisation ([`Network`]); guidance, clipping and
-//! inpainting wrap a denoiser and are denoisers themselves, so that samplers know only this trait.
+//! A network becomes a denoiser through its parameterisation ([`Network`]); guidance, clipping,
+//! inpainting and observations wrap a denoiser and are denoisers themselves, so that samplers know only this trait.
 
 mod clip;
 mod guidance;
 mod inpaint;
 mod mixture;
 mod network;
+mod posterior;
 
 pub use clip::{Clipped, clip};
 pub use guidance::Guided;
 pub use inpaint::Inpaint;
 pub use mixture::Mixture;
 pub use network::Network;
+pub use posterior::Posterior;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::prelude::{NoiseLevel, Row};
 
 /// What a batch of pictures should show.
@@ -81,4 +83,11 @@ impl Denoise for Box<dyn Denoise + '_> {
     fn device(&self) -> Device {
         (**self).device()
     }
+}
+
+/// One number per picture, shaped to multiply pictures.
+fn per_image(values: impl Iterator<Item = f64>, device: &Device) -> Tensor<4> {
+    let values: Vec<f32> = values.map(|v| v as f32).collect();
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n, 1, 1, 1]), device)
 }

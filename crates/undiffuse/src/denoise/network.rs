@@ -1,11 +1,11 @@
 //! A network read through its parameterisation.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use undiffuse_math::draw::told;
 use undiffuse_math::prelude::{ParameterizationKind, Scaling, ScheduleKind};
 use undiffuse_nn::{Labels, UNet2DModel};
 
-use super::{At, Cond, Denoise};
+use super::{At, Cond, Denoise, per_image};
 
 /// `D(x, level) = skip · x + out · F(input · x, told)` \[Karras22, Eq. 7\].
 #[derive(Debug)]
@@ -16,13 +16,6 @@ pub struct Network<'a> {
     pub schedule: &'a ScheduleKind,
     /// How `F` is read.
     pub parameterization: &'a ParameterizationKind,
-}
-
-/// One number per picture, shaped to multiply pictures.
-fn per_image(values: impl Iterator<Item = f64>, device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = values.map(|v| v as f32).collect();
-    let n = values.len();
-    Tensor::from_data(TensorData::new(values, [n, 1, 1, 1]), device)
 }
 
 impl Denoise for Network<'_> {

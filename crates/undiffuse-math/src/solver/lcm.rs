@@ -1,0 +1,29 @@
+//! Consistency stepping.
+
+use super::{Solver, one_step, plan_by_step};
+use crate::{level::NoiseLevel, plan::Plan};
+use serde::{Deserialize, Serialize};
+
+/// `x' = alpha' D + sigma' z` [Song23, Algorithm 1; Luo23, Algorithm 3]: jump to the clean image, noise it anew.
+///
+/// For consistency models, distilled ones among them, whose answer is not the average of all clean images that could
+/// have led to `x` but the one at the end of the probability-flow ODE. With a plain denoiser every step loses
+/// variance, and finer plans blur more.
+#[doc = include_str!("rows/lcm.txt")]
+#[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lcm {}
+
+impl Solver for Lcm {
+    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+        plan_by_step(levels, |from, to| one_step(from, to, to.sigma))
+    }
+
+    fn order(&self) -> Option<f64> {
+        None
+    }
+
+    fn wants_consistency(&self) -> bool {
+        true
+    }
+}
