@@ -122,7 +122,8 @@ pub fn sample<'a>(
     Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None }
 }
 
-/// Starts from clean pictures `x0 [B, C, H, W]`, noised to the level of the plan's first row.
+/// Starts from clean pictures `x0 [B, C, H, W]`, noised to the level of the plan's first row, or as they are where the
+/// plan starts from a picture ([`Solver::rises`](undiffuse_math::solver::Solver::rises)).
 pub fn sample_from<'a>(
     denoiser: &'a dyn Denoise,
     plan: &'a Plan,
@@ -133,8 +134,12 @@ pub fn sample_from<'a>(
     let mut noise = Source { noise, taken: 0 };
     let [_, c, h, w] = x0.dims();
     let level = plan.rows.first().map_or(NoiseLevel::CLEAN, |row| row.level);
-    let eps = noise.draw(Use::Initial, [c, h, w], &denoiser.device());
-    let x = x0 * level.alpha + eps * level.sigma;
+    let x = if plan.start == 0.0 {
+        x0
+    } else {
+        let eps = noise.draw(Use::Initial, [c, h, w], &denoiser.device());
+        x0 * level.alpha + eps * level.sigma
+    };
     Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None }
 }
 

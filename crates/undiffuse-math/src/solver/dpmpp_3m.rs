@@ -9,7 +9,7 @@ use super::{
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// Third-order multistep solver in half log-SNR, linear part exact [diffusers, `DPMSolverMultistepScheduler` with
+/// Multistep solver from the last three denoised images, linear part exact [diffusers, `DPMSolverMultistepScheduler` with
 /// `solver_order = 3`; k-diffusion, `sample_dpmpp_3m_sde` without noise, which is `correction=heun,
 /// lower_order_final=false`].
 ///
@@ -37,20 +37,7 @@ impl Default for Dpmpp3m {
 
 impl Solver for Dpmpp3m {
     fn plan(&self, levels: &[NoiseLevel]) -> Plan {
-        let steps = levels.len().saturating_sub(1);
-        let mut tape = Tape::default();
-        for (i, pair) in levels.windows(2).enumerate() {
-            let here = tape.evaluate(pair[0]);
-            let left = steps - i;
-            let most = match left {
-                1 if self.euler_at_final => 1,
-                1 | 2 if self.lower_order_final && steps < 15 => left,
-                _ => 3,
-            };
-            let known = history(levels, i, most, lambda);
-            tape.step(pair[1], tape.euler(here, pair[1]) + self.slopes(levels, i, &known));
-        }
-        tape.plan()
+        multistep(levels, *self, 0.0)
     }
 
     fn order(&self) -> Option<f64> {
@@ -58,31 +45,53 @@ impl Solver for Dpmpp3m {
     }
 }
 
+/// DPM-Solver++(3M) with a share `eta` of the reverse SDE's noise; 0 is the ODE. With `h = -ln r` and `h_e = (1 + eta)
+/// h` in `e`, `p` and `q` of [`Dpmpp3m`]: `x' = (sigma' / sigma) r^eta x + alpha' ((1 - e) D + p D1 - q D2) + sigma'
+/// sqrt(1 - r^(2 eta)) z`.
+pub(super) fn multistep(levels: &[NoiseLevel], options: Dpmpp3m, eta: f64) -> Plan {
+    let steps = levels.len().saturating_sub(1);
+    let mut tape = Tape::default();
+    for (i, pair) in levels.windows(2).enumerate() {
+        let (from, to) = (pair[0], pair[1]);
+        let most = match steps - i {
+            1 if options.euler_at_final => 1,
+            left @ (1 | 2) if options.lower_order_final && steps < 15 => left,
+            _ => 3,
+        };
+        let here = tape.evaluate(from);
+        let r = ratio(from, to);
+        let kept = if from.sigma > 0.0 { to.sigma / from.sigma * r.powf(eta) } else { to.alpha / from.alpha };
+        let slopes = options.slopes(levels, i, &history(levels, i, most, lambda), eta);
+        let denoised = Terms::denoised(here) * (1.0 - r.powf(1.0 + eta)) + slopes;
+        tape.step(to, Terms::x(here) * kept + denoised * to.alpha);
+        tape.add_noise(to.sigma * (1.0 - r.powf(2.0 * eta)).max(0.0).sqrt());
+    }
+    tape.plan()
+}
+
 impl Dpmpp3m {
-    /// What the denoised images of the rows `known` add to the first-order step from `levels[i]`.
-    fn slopes(&self, levels: &[NoiseLevel], i: usize, known: &[usize]) -> Terms {
-        let (from, to) = (levels[i], levels[i + 1]);
-        let h = lambda(to) - lambda(from);
+    /// What the denoised images of the rows `known` add to the first-order step from `levels[i]`, without `alpha'`.
+    fn slopes(&self, levels: &[NoiseLevel], i: usize, known: &[usize], eta: f64) -> Terms {
+        let h = lambda(levels[i + 1]) - lambda(levels[i]);
         if !(h.is_finite() && h != 0.0) {
             return Terms::default();
         }
-        let by_slope = 1.0 - (1.0 - ratio(from, to)) / h;
+        let h_e = (1.0 + eta) * h;
+        let whole = -(-h_e).exp_m1();
+        let by_slope = 1.0 - whole / h_e;
         // h times the divided difference of two neighbours, and how far apart they are.
         let gap = |k: usize| (lambda(levels[known[k]]) - lambda(levels[known[k + 1]])) / h;
         let slope = |k: usize| (Terms::denoised(known[k]) - Terms::denoised(known[k + 1])) * (1.0 / gap(k));
         match known.len() {
             0 | 1 => Terms::default(),
-            2 => {
-                let weight = match self.correction {
-                    Correction::Midpoint => (1.0 - ratio(from, to)) / 2.0,
-                    Correction::Heun => by_slope,
-                };
-                slope(0) * (to.alpha * weight)
-            }
+            2 => match self.correction {
+                Correction::Midpoint => slope(0) * (whole / 2.0),
+                Correction::Heun => slope(0) * by_slope,
+            },
             _ => {
                 let bend = (slope(0) - slope(1)) * (1.0 / (gap(0) + gap(1)));
                 let first = slope(0) + bend.clone() * gap(0);
-                (first * by_slope - bend * (by_slope / h - 0.5)) * to.alpha
+                first * by_slope - bend * (by_slope / h_e - 0.5)
             }
         }
     }

@@ -104,6 +104,13 @@ impl Tape {
         }
     }
 
+    /// Adds fresh noise to the image just made.
+    pub fn add_noise(&mut self, noise: f64) {
+        if let Some(row) = self.rows.last_mut() {
+            row.noise = noise;
+        }
+    }
+
     /// The plan, starting as noisy as data of unit variance are at its first level.
     pub fn plan(self) -> Plan {
         Plan { start: self.rows.first().map_or(0.0, |row| row.level.scale()), rows: self.rows }

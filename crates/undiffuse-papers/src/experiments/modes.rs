@@ -73,23 +73,21 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
             ("reverse KL", coverage.reverse_kl(), "nats"),
         ];
         for (k, (what, ours, unit)) in values.into_iter().enumerate() {
-            let row = Row::new(format!("{name}: {what}"), ours, unit);
-            let row = paper.map_or(row.clone(), |p| row.clone().paper(p[k]));
-            report.rows.push(goals.map_or(row.clone(), |g| row.goal(g[k])));
+            let (paper, goal) = (paper.map(|p| p[k]), goals.map(|g| g[k]));
+            report.rows.push(Row { paper, goal, ..Row::new(format!("{name}: {what}"), ours, unit) });
         }
         let title = format!("{name}: {} modes, {:.1} % in 3 std", coverage.found(), 100.0 * coverage.quality());
+        let color = match name {
+            "data" => [120; 3],
+            "GAN" => COLORS[1],
+            _ => COLORS[0],
+        };
         let dots = pairs(points).map(|x| (x[0], x[1])).collect();
-        let color = Some(COLORS[usize::from(name == "GAN")]);
-        let dots = Layer::Points { name: String::new(), points: dots, color, radius: 1 };
+        let dots = Layer::Points { name: String::new(), points: dots, color: Some(color), radius: 1 };
         panels.push(Panel { bare: true, ..Panel::new(&title, vec![dots]).square(-5.0, 5.0) });
         let mut sorted = coverage.shares();
         sorted.sort_by(|a, b| b.total_cmp(a));
         let curve = sorted.iter().enumerate().map(|(i, s)| ((i + 1) as f64, *s)).collect();
-        let color = match name {
-            "data" => [150; 3],
-            "GAN" => COLORS[1],
-            _ => COLORS[0],
-        };
         shares.push(Layer::Line { name: name.into(), points: curve, color: Some(color) });
         report
             .note(format!("Share of samples a mode, {name}, from the left column up: {}", percent(&coverage.shares())));
@@ -104,7 +102,7 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
         diffusion.steps, diffusion.parameters, gan.steps, gan.parameters
     ));
     report.note(
-        "The denoiser sees points also through sines and cosines, the discriminator does not: with them this GAN found 1 or 2 modes. \
+        "The denoiser sees points also through sines and cosines, the discriminator does not: through them the GAN kept 1 or 2 modes in runs of 20 s. \
          Paper: Lin18, Table 1, its GAN (four layers of 400, 400 epochs of 100,000 points).",
     );
     Ok(report)

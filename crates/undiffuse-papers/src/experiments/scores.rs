@@ -209,7 +209,7 @@ fn denoiser(
 const BLUE: [u8; 3] = COLORS[0];
 const ORANGE: [u8; 3] = COLORS[1];
 const INK: [u8; 3] = [40, 40, 40];
-const PALE: [u8; 3] = [190, 205, 220];
+const PALE: [u8; 3] = [160, 180, 205];
 
 /// Half a cosine from 1 to 0.
 fn cosine(step: u64, steps: u64) -> f64 {
