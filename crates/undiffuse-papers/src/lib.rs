@@ -18,6 +18,7 @@
 //! | key | work |
 //! |---|---|
 //! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
+//! | Xu23 | Xu, Tong and Jaakkola, Stable target field for reduced variance score estimation, arXiv:2302.00670 |
 
 pub mod experiments;
 pub mod learn;

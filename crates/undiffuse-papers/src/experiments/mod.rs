@@ -19,4 +19,10 @@ pub static EXPERIMENTS: &[Experiment] = &[
         paper: "Sohl15, Table 1 and Figure 1",
         run: swiss_roll::run,
     },
+    Experiment {
+        name: "swiss-roll-posterior",
+        doc: "the swiss roll's model times a second distribution: denoising and inpainting beside the exact posterior",
+        paper: "Sohl15, section 2.5",
+        run: swiss_roll::posterior::run,
+    },
 ];

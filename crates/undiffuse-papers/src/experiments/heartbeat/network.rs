@@ -1,29 +1,37 @@
 //! The reverse kernel: three hidden layers of 50 units that all steps share, and a read-out for every step
 //! [Sohl15, appendix D.1.2].
 //!
-//! What the read-out answers is the log-odds of every bit of `x^0`, beyond the evidence of the bit itself, which is
-//! known in closed form. The flip probability follows from them by Bayes' rule, so every answer is a possible reverse
-//! kernel and no answer needs more digits than another.
+//! A read-out answers the log-odds of every bit of `x^0` beyond the evidence of the bit itself, in units of that
+//! evidence. The flip probability follows by Bayes' rule, so every answer is a possible reverse kernel. Read-outs lie on
+//! straight lines between [`KNOTS`] of them: neighbouring steps of two thousand learn from each other.
+
+use std::f64::consts::LN_2;
 
 use undiffuse::burn::tensor::{Device, Tensor, TensorData, activation};
-use undiffuse_math::binomial::Binomial;
+use undiffuse_math::binomial::{Binomial, entropy};
 
 use super::pulses::{LENGTH, doubt, draw, flip};
 use crate::learn::{normals, tensor};
 
 const HIDDEN: usize = 50;
-/// Stretches of the trajectory; within one the read-out goes linearly from knot to knot.
-const KNOTS: usize = 40;
+/// Stretches of the trajectory, a divisor of its steps; in one the read-out goes from knot to knot.
+pub const KNOTS: usize = 40;
 /// Weights and offsets of one read-out.
 const READOUT: usize = (HIDDEN + 1) * LENGTH;
 const LAYERS: [[usize; 2]; 3] = [[LENGTH, HIDDEN], [HIDDEN, HIDDEN], [HIDDEN, HIDDEN]];
 
-/// Sequences drawn for every step, and the numbers of every step, as the loss reads them.
+/// Sequences drawn for every step, as the loss reads them.
+///
+/// The cost of a bit is linear in the posterior `q(x^(t-1) | x^t, x^0)`, so its mean over the `x^0` of the training set
+/// that may have led to `x^t` is taken in closed form: the target is the posterior with `x^0` averaged out, which
+/// leaves the gradient's mean as it is and most of its variance away [Xu23, section 3, with all data as reference].
 pub struct Batch {
     /// `x^t`, ±1, `[T, n, LENGTH]`.
     x: Tensor<3>,
-    /// Reverse flips given `x^0`, for the sequences of the batch, the same shape.
+    /// Reverse flips of the training set, the same shape.
     target: Tensor<3>,
+    /// Their entropy, in nats per sequence: what the loss cannot fall below.
+    floor: f64,
 }
 
 /// The process as tensors, `[T, 1, 1]` each.
@@ -54,18 +62,23 @@ impl Batch {
     /// `n` sequences for every step.
     pub fn new(chain: &Binomial, n: usize, seed: u64, stream: u64, device: &Device) -> Self {
         let steps = chain.steps();
-        let (mut x, mut target) = (Vec::new(), Vec::new());
+        let (mut x, mut target, mut bits) = (Vec::new(), Vec::new(), 0.0);
         for t in 1..=steps {
             for k in 0..n {
                 let (_, now) = draw(chain, t, seed, stream, (t * n + k) as u64);
                 x.extend(now.map(sign));
-                let doubt = doubt(&now, chain.evidence(t));
-                target.extend(doubt.map(|doubt| flip(chain, t, doubt) as f32));
+                let flips = doubt(&now, chain.evidence(t)).map(|doubt| flip(chain, t, doubt));
+                bits += flips.into_iter().map(entropy).sum::<f64>();
+                target.extend(flips.map(|f| f as f32));
             }
         }
-        let [x, target] =
-            [x, target].map(|v| Tensor::<3>::from_data(TensorData::new(v, [steps, n, LENGTH]), device));
-        Self { x, target }
+        let [x, target] = [x, target].map(|v| Tensor::<3>::from_data(TensorData::new(v, [steps, n, LENGTH]), device));
+        Self { x, target, floor: bits * LN_2 / n as f64 }
+    }
+
+    /// How far a loss on this batch is above the lowest possible one, in bits per sequence.
+    pub fn excess(&self, loss: f64) -> f64 {
+        (loss - self.floor) / LN_2
     }
 }
 
@@ -74,21 +87,20 @@ fn sign(bit: bool) -> f32 {
 }
 
 /// The parameters before training: hidden layers of unit gain, read-outs of nothing.
-pub fn initial(steps: usize, seed: u64, stream: u64) -> Vec<Vec<f32>> {
+pub fn initial(seed: u64, stream: u64) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
     for (k, [input, output]) in LAYERS.into_iter().enumerate() {
         all.push(normals(seed, stream + k as u64, input * output, (1.0 / input as f64).sqrt()));
         all.push(vec![0.0; output]);
     }
     all.push(vec![0.0; (KNOTS + 1) * READOUT]);
-    let _ = steps;
     all
 }
 
-/// The mean over sequences of the bound's cost `Σ_t KL`, in nats, up to the entropy of the targets.
+/// The mean over sequences of the cross-entropies whose sum is the bound's cost `Σ_t KL`, in nats.
 pub fn loss(parameters: &[Tensor<1>], process: &Process, batch: &Batch) -> Tensor<1> {
     let [steps, n, _] = batch.x.dims();
-    let mut h = batch.x.clone().reshape([(steps * n) as i32, LENGTH as i32]);
+    let mut h = batch.x.clone().reshape([steps * n, LENGTH]);
     for (k, [input, output]) in LAYERS.into_iter().enumerate() {
         let weight = parameters[2 * k].clone().reshape([input, output]);
         h = activation::tanh(h.matmul(weight) + parameters[2 * k + 1].clone().reshape([1, output]));
@@ -144,8 +156,7 @@ impl Network {
             let (w, b) = p[6][knot * READOUT..(knot + 1) * READOUT].split_at(HIDDEN * LENGTH);
             affine(&h, w, b)
         };
-        let odds: Vec<f64> =
-            answer(knot).into_iter().zip(answer(knot + 1)).map(|(a, b)| a + (b - a) * share).collect();
+        let odds: Vec<f64> = answer(knot).into_iter().zip(answer(knot + 1)).map(|(a, b)| a + (b - a) * share).collect();
         std::array::from_fn(|i| 1.0 / (1.0 + (evidence * (1.0 + odds[i] * f64::from(sign(x[i])))).exp()))
     }
 }
@@ -157,4 +168,31 @@ fn affine(x: &[f64], w: &[f64], b: &[f64]) -> Vec<f64> {
         out.iter_mut().zip(row).for_each(|(o, w)| *o += x * w);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tensor path in single precision against the plain one in double, on a network with something to say.
+    #[test]
+    fn loss_is_the_cross_entropy_of_the_network() {
+        let chain = Binomial::linear(2 * KNOTS);
+        let parameters: Vec<Vec<f32>> =
+            initial(3, 0).iter().enumerate().map(|(k, p)| normals(4, k as u64, p.len(), 0.3)).collect();
+        let network = Network::new(parameters.clone(), chain.steps());
+        let mut expected = 0.0;
+        for t in 1..=chain.steps() {
+            let (_, x) = draw(&chain, t, 7, 8, t as u64);
+            let ours = network.doubt(&x, t, chain.evidence(t)).map(|d| flip(&chain, t, d));
+            let target = doubt(&x, chain.evidence(t)).map(|d| flip(&chain, t, d));
+            expected -= target.iter().zip(ours).map(|(q, p)| q * p.ln() + (1.0 - q) * (-p).ln_1p()).sum::<f64>();
+        }
+        let device = Device::flex();
+        let tensors: Vec<Tensor<1>> = parameters.into_iter().map(|p| tensor(p, &device)).collect();
+        let batch = Batch::new(&chain, 1, 7, 8, &device);
+        let got = f64::from(loss(&tensors, &Process::new(&chain, &device), &batch).into_scalar::<f32>());
+        assert!((got / expected - 1.0).abs() < 1e-5, "{got} {expected}");
+        assert!(batch.excess(got) > 0.0);
+    }
 }

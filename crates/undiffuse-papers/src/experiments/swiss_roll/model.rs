@@ -63,14 +63,14 @@ pub fn loss(p: &[Tensor<1>], shape: Shape, x0: Tensor<2>, eps: Tensor<3>) -> Ten
     let log_snr = -triangle.matmul(falls.clone().reshape([rows, 1])) + shape.log_snr_1();
     let log_snr: Tensor<3> = log_snr.reshape([rows, 1, 1]);
     let falls: Tensor<3> = falls.reshape([rows, 1, 1]);
-    let (alpha, sigma) =
-        (activation::sigmoid(log_snr.clone()).sqrt(), activation::sigmoid(-log_snr.clone()).sqrt());
+    let (alpha, sigma) = (activation::sigmoid(log_snr.clone()).sqrt(), activation::sigmoid(-log_snr.clone()).sqrt());
     let x0: Tensor<3> = x0.reshape([1, n, 2]);
     let x = x0.clone() * alpha.clone() + eps * sigma.clone();
 
     let centres = p[0].clone().reshape([units, 2]);
     let lengths = (centres.clone() * centres.clone()).sum_dim(1).reshape([1, 1, units]);
-    let near: Tensor<3> = x.clone().reshape([rows * n, 2]).matmul(centres.clone().transpose()).reshape([rows, n, units]);
+    let near: Tensor<3> =
+        x.clone().reshape([rows * n, 2]).matmul(centres.clone().transpose()).reshape([rows, n, units]);
     let sharp: Tensor<3> = p[1].clone().exp().reshape([rows, 1, 1]);
     let gates = activation::softmax((near * 2.0 - lengths) * sharp, 2);
 
@@ -156,6 +156,11 @@ impl Model {
         self.shape.steps
     }
 
+    /// Units of the network.
+    pub fn units(&self) -> usize {
+        self.shape.units
+    }
+
     /// The level of `x^t`, for `t = 0 ..= T`.
     pub fn level(&self, t: usize) -> NoiseLevel {
         self.levels[t]
@@ -218,6 +223,25 @@ impl Model {
 }
 
 impl Kernel {
+    /// `N(0, I)`, from which `x^T` is drawn.
+    pub const UNIT: Self = Self { mean: [0.0; 2], factor: [1.0, 0.0, 1.0] };
+
+    /// The product with `exp(-Σ precision_i (x_i - at_i)² / 2)`, normalised.
+    pub fn times(self, at: Point, precision: [f64; 2]) -> Self {
+        let [a, c, b] = self.factor;
+        // The inverse covariance U^T U, the new one, and its own lower triangle.
+        let (xx, xy, yy) = (a * a + c * c + precision[0], c * b, b * b + precision[1]);
+        let b = yy.sqrt();
+        let c = xy / b;
+        let a = (xx - c * c).sqrt();
+        // The mean moves by the new covariance times the force of the second distribution at the old mean.
+        let force = [0, 1].map(|i| precision[i] * (at[i] - self.mean[i]));
+        let moved = Self { mean: self.mean, factor: [a, c, b] };
+        let [sxx, sxy, syy] = moved.covariance();
+        let mean = [self.mean[0] + sxx * force[0] + sxy * force[1], self.mean[1] + sxy * force[0] + syy * force[1]];
+        Self { mean, ..moved }
+    }
+
     /// A draw, from two standard normals: `mean + U^-1 z`.
     pub fn draw(&self, z: Point) -> Point {
         let [a, c, b] = self.factor;
@@ -240,4 +264,86 @@ pub fn batch(points: &[Point], eps: Vec<f32>, device: &Device) -> (Tensor<2>, Te
     let x0 = tensor(points.iter().flatten().map(|&v| v as f32).collect(), device).reshape([n, 2]);
     let rows = eps.len() / (2 * n);
     (x0, tensor(eps, device).reshape([rows, n, 2]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::normals;
+
+    const SHAPE: Shape = Shape { steps: 6, units: 5, beta_1: 0.01 };
+
+    /// A model with something to say at every step.
+    fn parameters() -> Vec<Vec<f32>> {
+        let start = initial(SHAPE, &Roll::new(), 1, 0);
+        let shaken = |(k, p): (usize, Vec<f32>)| {
+            let noise = normals(2, k as u64, p.len(), 0.3);
+            p.into_iter().zip(noise).map(|(p, n)| p + n).collect()
+        };
+        start.into_iter().enumerate().map(shaken).collect()
+    }
+
+    /// The tensor path in single precision against the plain one in double.
+    #[test]
+    fn loss_is_the_sum_of_divergences() {
+        let (p, device) = (parameters(), Device::flex());
+        let model = Model::new(SHAPE, &p);
+        let points = [[0.4, -1.1], [1.3, 0.2]];
+        let eps = normals(3, 0, (SHAPE.steps - 1) * 2 * points.len(), 1.0);
+        // The prior's divergence at |x0|² = 2, the mean of the data.
+        let mut expected = -2.0 * model.level(SHAPE.steps).sigma.ln();
+        for t in 2..=SHAPE.steps {
+            let at = model.level(t);
+            for (k, x0) in points.iter().enumerate() {
+                let noise = &eps[((t - 2) * points.len() + k) * 2..];
+                let x = [0, 1].map(|i| at.alpha * x0[i] + at.sigma * f64::from(noise[i]));
+                expected += model.divergence(*x0, x, t) / points.len() as f64;
+            }
+        }
+        let tensors: Vec<Tensor<1>> = p.into_iter().map(|p| tensor(p, &device)).collect();
+        let (x0, eps) = batch(&points, eps, &device);
+        let got = f64::from(loss(&tensors, SHAPE, x0, eps).into_scalar::<f32>());
+        assert!((got / expected - 1.0).abs() < 1e-5, "{got} {expected}");
+    }
+
+    /// The divergence by the formulas of the authors' code (precisions of the two messages to `x^(t-1)`, from `x^0` and
+    /// from `x^t`) and the general one for Gaussians.
+    #[test]
+    fn divergence_is_that_of_two_gaussians() {
+        let model = Model::new(SHAPE, &parameters());
+        let (x0, x) = ([0.4, -1.1], [0.2, 0.9]);
+        for t in 2..=SHAPE.steps {
+            let (beta, cumulative) = (model.beta(t), model.level(t).alpha.powi(2));
+            let before = cumulative / (1.0 - beta);
+            let (from_x0, from_x) = (1.0 - before, beta / (1.0 - beta));
+            let variance = 1.0 / (1.0 / from_x0 + 1.0 / from_x);
+            let kernel = model.reverse(x, t);
+            let gap = [0, 1].map(|i| {
+                let mean = (x0[i] * before.sqrt() / from_x0 + x[i] / (1.0 - beta).sqrt() / from_x) * variance;
+                mean - kernel.mean[i]
+            });
+            let [xx, xy, yy] = kernel.covariance();
+            let det = xx * yy - xy * xy;
+            let tail = (yy * gap[0] * gap[0] - 2.0 * xy * gap[0] * gap[1] + xx * gap[1] * gap[1]) / det;
+            let kl = 0.5 * (variance * (xx + yy) / det + tail - 2.0 + (det / variance.powi(2)).ln());
+            let ours = model.divergence(x0, x, t);
+            assert!((ours / kl - 1.0).abs() < 1e-10, "t {t}: {ours} {kl}");
+        }
+    }
+
+    #[test]
+    fn draws_have_the_covariance() {
+        let kernel = Kernel { mean: [1.0, -2.0], factor: [2.0, 0.5, 4.0] };
+        let [xx, xy, yy] = kernel.covariance();
+        // A linear map of normals: its columns are the draws of the unit vectors.
+        let columns = [[1.0, 0.0], [0.0, 1.0]].map(|z| {
+            let x = kernel.draw(z);
+            [x[0] - kernel.mean[0], x[1] - kernel.mean[1]]
+        });
+        let product = |i: usize, j: usize| columns.iter().map(|c| c[i] * c[j]).sum::<f64>();
+        assert!((product(0, 0) - xx).abs() < 1e-15 && (product(0, 1) - xy).abs() < 1e-15);
+        assert!((product(1, 1) - yy).abs() < 1e-15);
+        // And its inverse is U^T U.
+        assert!((xx * (4.0 + 0.25) + xy * 2.0 - 1.0).abs() < 1e-14);
+    }
 }

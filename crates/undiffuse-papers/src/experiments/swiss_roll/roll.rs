@@ -58,6 +58,24 @@ impl Roll {
         (speed, [-v[1] / speed, v[0] / speed], (v[0] * turn[1] - v[1] * turn[0]) / speed.powi(3))
     }
 
+    /// The `u` of the curve's point nearest to `x`, below 1, and its distance.
+    pub fn nearest(&self, x: Point) -> (f64, f64) {
+        let distance = |u: f64| {
+            let c = self.curve(u);
+            (x[0] - c[0]).hypot(x[1] - c[1])
+        };
+        // The best of a coarse grid lies in the valley of the answer; thirds of its surroundings find the bottom.
+        let n = 500;
+        let coarse = (0..=n).map(|k| f64::from(k) / f64::from(n)).min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+        let u = coarse.unwrap_or(0.0);
+        let (mut low, mut high) = ((u - 1.0 / f64::from(n)).max(0.0), (u + 1.0 / f64::from(n)).min(1.0 - 1e-12));
+        for _ in 0..40 {
+            let third = (high - low) / 3.0;
+            if distance(low + third) < distance(high - third) { high -= third } else { low += third }
+        }
+        (low, distance(low))
+    }
+
     /// Point `index` of a stream.
     pub fn draw(&self, seed: u64, stream: u64, index: u64) -> Point {
         let u = noise::uniform(seed, stream, index);
