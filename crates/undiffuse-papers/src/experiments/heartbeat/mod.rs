@@ -172,6 +172,6 @@ fn samples(options: &Options, chain: &Binomial, network: &Network, report: &mut 
         .enumerate()
         .map(|(c, name)| raster(format!("model, {name}"), backward[..rows].iter().map(|kept| kept[c]).collect()));
     let panels: Vec<Panel> = forward.chain(reverse).collect();
-    let title = "Binary heartbeats: forward above, learned reverse below; a row is a sequence";
+    let title = "Binary heartbeats: forward (top), reverse (bottom)";
     report.figure(options, "heartbeat.png", &figure(title, 3, (320, 340), &panels))
 }

@@ -38,7 +38,7 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
     let model = train(options, &roll, &mut |event| hear(Event { progress: 0.9 * event.progress, ..event }))?;
     let mut report = Report::default();
     hear(Event { progress: 0.92, text: "measuring the bound and the entropy".into() });
-    bound(options, &roll, &model, &mut report);
+    bound(options, &roll, &model, &mut report)?;
     hear(Event { progress: 0.96, text: "sampling".into() });
     draw(options, &roll, &model, &mut report)?;
     Ok(report)
@@ -93,7 +93,7 @@ fn noised(model: &Model, x0: Point, t: usize, eps: &[f32]) -> Point {
     [0, 1].map(|i| at.alpha * x0[i] + at.sigma * f64::from(eps[i]))
 }
 
-fn bound(options: &Options, roll: &Roll, model: &Model, report: &mut Report) {
+fn bound(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> Result<(), Error> {
     let n = options.choose(20_000, 100);
     let mut by_step = vec![0.0; model.steps() - 1];
     let bounds: Vec<f64> = (0..n)
@@ -133,6 +133,18 @@ fn bound(options: &Options, roll: &Roll, model: &Model, report: &mut Report) {
          covariance is a full one. The paper has 16 units and a diagonal covariance.",
         model.units(),
     ));
+
+    let curve = |f: &dyn Fn(usize) -> f64, from: usize| (from..=model.steps()).map(|t| (t as f64, f(t))).collect();
+    let rates = vec![
+        Layer::line("beta", curve(&|t| model.beta(t), 1)),
+        Layer::line("sigma", curve(&|t| model.level(t).sigma, 1)),
+    ];
+    let costs = vec![Layer::line("", curve(&|t| by_step[t - 2], 2))];
+    let panels = [
+        Panel { log_y: true, ..Panel::new("learned forward rates", rates).labels("t", "") },
+        Panel::new("cost of each step", costs).labels("t", "bits"),
+    ];
+    report.figure(options, "swiss-roll-rates.png", &figure("", 2, (520, 400), &panels))
 }
 
 /// The reverse process. `steer` has the last word on the kernel that `x^t` is drawn from, the prior's for `t = T`
@@ -158,7 +170,6 @@ fn draw(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> R
     let steps = model.steps();
     let times = [0, steps / 2, 3 * steps / 4, steps];
     let names = ["t = 0", "t = T/2", "t = 3T/4", "t = T"];
-    let sizes = times.map(|t| model.level(t).sigma);
     let mut reverse: Vec<Vec<(f64, f64)>> = vec![Vec::new(); times.len()];
     let mut on_roll = 0;
     for k in 0..n {
@@ -173,7 +184,7 @@ fn draw(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> R
     }
     report.rows.push(Row::new("samples within 0.02 of the roll", 100.0 * on_roll as f64 / n as f64, "%"));
 
-    let panel = |title: String, layer: Layer| Panel::new(&title, vec![layer]).square(-3.2, 3.2);
+    let panel = |title: String, layers| Panel::new(&title, layers).square(-2.8, 2.8);
     let dots = |points, color: [u8; 3]| Layer::Points { name: String::new(), points, color: Some(color), radius: 1 };
     let forward = (0..times.len()).map(|c| {
         let points = (0..n).map(|k| {
@@ -182,26 +193,26 @@ fn draw(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> R
             let x = noised(model, x0, times[c], &eps);
             (x[0], x[1])
         });
-        panel(format!("data, {}, sigma {:.2}", names[c], sizes[c]), dots(points.collect(), COLORS[0]))
+        panel(format!("data, {}", names[c]), vec![dots(points.collect(), COLORS[0])])
     });
     let formed = (0..times.len())
-        .map(|c| panel(format!("model, {}", names[c]), dots(std::mem::take(&mut reverse[c]), COLORS[1])));
+        .map(|c| panel(format!("model, {}", names[c]), vec![dots(std::mem::take(&mut reverse[c]), COLORS[1])]));
     // The last step is the forward kernel and has no drift to speak of; its neighbour is learned.
     let drift = (0..times.len()).map(|c| {
         let (arrows, stretch) = drift(model, times[c].max(2));
         let title = format!("drift, t = {}, x{stretch:.1}", times[c].max(2));
-        panel(title, Layer::Arrows { arrows, color: COLORS[2] })
+        panel(title, vec![roll.layer(), Layer::Arrows { arrows, color: COLORS[2] }])
     });
     let panels: Vec<Panel> = forward.chain(formed).chain(drift).collect();
-    let title = "Swiss roll: data dissolve (above), learned reverse process (middle), its drift f_mu(x, t) - x (below)";
+    let title = "Swiss roll: data dissolving, samples forming, and the drift f_mu(x, t) - x";
     report.figure(options, "swiss-roll.png", &figure(title, times.len(), (340, 340), &panels))
 }
 
-/// `f_mu(x, t) - x` on a grid, stretched so that the longest arrows but a few have the length of a grid cell.
+/// `f_mu(x, t) - x` on a grid, stretched so that half of the arrows are longer than half a grid cell; none is longer than one and a half.
 fn drift(model: &Model, t: usize) -> (Vec<((f64, f64), (f64, f64))>, f64) {
     let side = 17;
-    let cell = 6.0 / f64::from(side - 1);
-    let at = |i: i32| -3.0 + f64::from(i) * cell;
+    let cell = 5.0 / f64::from(side - 1);
+    let at = |i: i32| -2.5 + f64::from(i) * cell;
     let field: Vec<(Point, Point)> = (0..side * side)
         .map(|i| {
             let x = [at(i % side), at(i / side)];
@@ -211,7 +222,7 @@ fn drift(model: &Model, t: usize) -> (Vec<((f64, f64), (f64, f64))>, f64) {
         .collect();
     let mut lengths: Vec<f64> = field.iter().map(|(_, d)| d[0].hypot(d[1])).collect();
     lengths.sort_by(f64::total_cmp);
-    let stretch = 1.1 * cell / lengths[lengths.len() * 9 / 10].max(1e-12);
+    let stretch = 0.5 * cell / lengths[lengths.len() / 2].max(1e-12);
     let arrow = |(x, d): &(Point, Point)| {
         let length = (stretch * d[0].hypot(d[1])).max(1e-12);
         let scale = stretch * (1.5 * cell / length).min(1.0);

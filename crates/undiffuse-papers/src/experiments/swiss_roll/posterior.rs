@@ -106,7 +106,7 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
         "Every reverse kernel is multiplied with r(x^t), a Gaussian, in closed form. The constant and the \
                  annealed r are the paper's; the dissolved one is N(x^t; alpha y, alpha² s² + sigma²).",
     );
-    let title = "Posterior sampling: the model times a second distribution (grey: the roll; cross: what was seen)";
+    let title = "Posterior sampling: the model times a second distribution r";
     report.figure(options, "swiss-roll-posterior.png", &figure(title, 1 + choices.len(), (340, 340), &panels))?;
     Ok(report)
 }
@@ -147,7 +147,6 @@ fn draws(roll: &Roll, weights: &[f64], seed: u64, n: usize) -> Vec<Point> {
 
 fn panel(roll: &Roll, title: &str, seen: Seen, points: Vec<Point>) -> Panel {
     let pair = |p: Point| (p[0], p[1]);
-    let curve = (0..=400).map(|k| pair(roll.curve(f64::from(k) / 400.0))).collect();
     let line = |points, color| Layer::Line { name: String::new(), points, color: Some(color) };
     // A cross, or a line where one axis was seen alone.
     let bar = |axis: usize| {
@@ -159,7 +158,7 @@ fn panel(roll: &Roll, title: &str, seen: Seen, points: Vec<Point>) -> Panel {
     let bars = (0..2).filter(|&axis| seen.std.iter().all(|s| s.is_finite()) || !seen.std[axis].is_finite()).map(bar);
     let points = points.into_iter().map(pair).collect();
     let dots = Layer::Points { name: String::new(), points, color: Some(COLORS[0]), radius: 2 };
-    let layers = std::iter::once(line(curve, [190; 3])).chain(bars).chain([dots]).collect();
+    let layers = std::iter::once(roll.layer()).chain(bars).chain([dots]).collect();
     Panel::new(title, layers).square(-2.6, 2.6)
 }
 

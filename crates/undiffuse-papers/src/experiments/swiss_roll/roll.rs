@@ -7,6 +7,7 @@
 
 use std::f64::consts::{LN_2, PI};
 
+use undiffuse_data::figure::Layer;
 use undiffuse_math::noise;
 
 /// A point of the plane.
@@ -56,6 +57,12 @@ impl Roll {
         let (a, b) = (self.velocity(u - h), self.velocity(u + h));
         let turn = [0, 1].map(|i| (b[i] - a[i]) / (2.0 * h));
         (speed, [-v[1] / speed, v[0] / speed], (v[0] * turn[1] - v[1] * turn[0]) / speed.powi(3))
+    }
+
+    /// The curve as a grey line.
+    pub fn layer(&self) -> Layer {
+        let points = (0..=400).map(|k| self.curve(f64::from(k) / 400.0)).map(|[x, y]| (x, y)).collect();
+        Layer::Line { name: String::new(), points, color: Some([190; 3]) }
     }
 
     /// The `u` of the curve's point nearest to `x`, below 1, and its distance.
