@@ -89,7 +89,8 @@ pub struct Args {
     /// Folder for the pictures; samples/<model name> when not given
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Also write the raw result as the tensor `sample` of this safetensors file
+    /// Also write the raw result as the tensor `sample` of this safetensors file; after `--solver ddim-inverse`, as the
+    /// `init_noise` from which --init-noise walks back to the picture
     #[arg(long, value_name = "FILE.safetensors")]
     raw: Option<PathBuf>,
     /// Progress without pictures, also on a terminal
@@ -274,7 +275,15 @@ impl Job {
         write_png(&sheet, &grid(&images, columns, 2), &[])?;
         if let Some(path) = &args.raw {
             let [c, h, w] = self.model.shape();
-            let tensor = Named { name: "sample".into(), shape: vec![self.n, c, h, w], values: raw };
+            // A walk up to noise ends in what --init-noise starts from: over the standard deviation there.
+            let (first, last) = (self.plan.rows[0].level, self.plan.rows[self.plan.rows.len() - 1].to);
+            let name = if last.log_snr() < first.log_snr() {
+                raw.iter_mut().for_each(|x| *x = (f64::from(*x) / last.scale()) as f32);
+                "init_noise"
+            } else {
+                "sample"
+            };
+            let tensor = Named { name: name.into(), shape: vec![self.n, c, h, w], values: raw };
             fs::write(path, weights::to_bytes(&[tensor], &[]))
                 .with_context(|| format!("cannot write `{}`", path.display()))?;
         }
