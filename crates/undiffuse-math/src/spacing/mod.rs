@@ -98,6 +98,9 @@ pub enum Last {
     Clean,
     /// The cleanest trained time: diffusers' `set_alpha_to_one = false` and `final_sigmas_type = "sigma_min"`.
     FirstStep,
+    /// The `sigma / alpha` of the cleanest trained time with the signal at full strength, where diffusers' Euler ends:
+    /// what it keeps of images is `x / alpha`.
+    FirstSigma,
 }
 
 impl Last {
@@ -106,6 +109,7 @@ impl Last {
         match self {
             Last::Clean => NoiseLevel::CLEAN,
             Last::FirstStep => schedule.level(schedule.range().0),
+            Last::FirstSigma => NoiseLevel { alpha: 1.0, sigma: schedule.level(schedule.range().0).sigma_edm() },
         }
     }
 }
