@@ -62,9 +62,10 @@ const DIFFERENT: [(&str, &str); 1] = [(
 /// How far a sample may be from diffusers': both are in single precision, diffusers' tables included.
 const SAME: f32 = 2e-5;
 
-/// Where more is allowed: the smallest sigma of betas that begin at 1e-4 is off by 3e-4 in single precision, and Karras
-/// sigmas are laid out from it. (In double precision these agree to 1e-8 too, see `undiffuse-math/tests/diffusers.rs`.)
-const LOOSE: [(&str, f32); 2] = [("lms-karras-v", 5e-4), ("dpmpp-2m-sde-karras", 1e-4)];
+/// Where more is allowed: the smallest sigma of betas that begin at 1e-4 is off by 8e-5 in single precision, and Karras
+/// sigmas are laid out from it. With its tables in double precision diffusers is as far from its own samples here, 1.1e-4
+/// and 3.1e-5, as this crate is.
+const LOOSE: [(&str, f32); 2] = [("lms-karras-v", 2e-4), ("dpmpp-2m-sde-karras", 6e-5)];
 
 #[test]
 fn samples_equal_diffusers() {
