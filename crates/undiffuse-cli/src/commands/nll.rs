@@ -475,6 +475,7 @@ fn curve(job: &Job<'_>, bound: &Bound) -> Value {
                 "log_snr": step.level.log_snr(),
                 "pictures": step.count,
                 "bits_per_dim": bits_per_dim(step.kl, dims),
+                "error": step.error,
                 "rate": rate,
                 "distortion": distortion,
             })
