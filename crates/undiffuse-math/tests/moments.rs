@@ -3,40 +3,14 @@
 
 mod common;
 
-use common::{Mixture, all, moments, schedules, solvers};
+use common::{Mixture, all, normal::Normal, schedules, solvers};
 use undiffuse_math::{noise, prelude::*, timing::normal_quantile};
 
 const MEAN: f64 = 0.4;
 
-/// Standard deviations of the data. Along the axes of a covariance each coordinate walks alone, so these are the
-/// variances of one normal distribution that is narrow in one direction and wide in another.
-const STDS: [f64; 3] = [0.5, 0.15, 1.5];
-
-/// Mean and variance of the data's `x` at a level.
-fn truth(std: f64, at: NoiseLevel) -> (f64, f64) {
-    (at.alpha * MEAN, (at.alpha * std).powi(2) + at.sigma.powi(2))
-}
-
-/// The answer that a solver asks for, `a + b x`: `E[x0 | x]`, or the end of the probability-flow ODE.
-fn answer(solver: &dyn Solver, std: f64, at: NoiseLevel) -> (f64, f64) {
-    let (mean, variance) = truth(std, at);
-    let slope = if solver.wants_consistency() { std / variance.sqrt() } else { at.alpha * std * std / variance };
-    (MEAN - slope * mean, slope)
-}
-
-/// What a plan makes from noise that has the true distribution of the first level.
-fn made(solver: &dyn Solver, std: f64, plan: &Plan) -> (f64, f64) {
-    moments(plan, truth(std, plan.rows[0].level), |at| answer(solver, std, at))
-}
-
-/// `n` steps in log-SNR over the middle of the range, where every method is in its asymptotic regime, ending at
-/// log-SNR 6.
-fn errors(schedule: &dyn Schedule, solver: &dyn Solver, std: f64, n: usize) -> (f64, f64) {
-    let levels: Vec<_> = (0..=n).map(|i| schedule.level_at(-5.0 + 11.0 * i as f64 / n as f64)).collect();
-    let (mean, variance) = made(solver, std, &solver.plan(&levels));
-    let (true_mean, true_variance) = truth(std, levels[n]);
-    ((mean / true_mean - 1.0).abs(), (variance / true_variance - 1.0).abs())
-}
+/// One normal distribution, axis by axis.
+const AXES: [Normal; 3] =
+    [Normal { mean: MEAN, std: 0.5 }, Normal { mean: MEAN, std: 0.15 }, Normal { mean: MEAN, std: 1.5 }];
 
 /// Solvers that get to the data at all.
 fn converging() -> impl Iterator<Item = SolverKind> {
@@ -47,12 +21,14 @@ fn converging() -> impl Iterator<Item = SolverKind> {
 fn finer_plans_approach_the_true_distribution() {
     for schedule in schedules() {
         // Tables are slices of the continuous ones: one width is enough there.
-        let stds = if schedule.discrete_steps().is_none() { &STDS[..] } else { &STDS[..1] };
-        for (solver, &std) in converging().flat_map(|solver| stds.iter().map(move |std| (solver.clone(), std))) {
-            let at = |n| errors(&*schedule, &*solver, std, n);
+        let axes = if schedule.discrete_steps().is_none() { &AXES[..] } else { &AXES[..1] };
+        for (solver, data) in converging().flat_map(|solver| axes.iter().map(move |data| (solver.clone(), data))) {
+            let at = |n| data.errors(&*schedule, &*solver, n);
             let (coarse, fine) = (at(100), at(1000));
-            let what =
-                format!("{solver} on {schedule}, std {std}: (mean, variance) wrong by {coarse:?}, then {fine:?}");
+            let what = format!(
+                "{solver} on {schedule}, std {}: (mean, variance) wrong by {coarse:?}, then {fine:?}",
+                data.std
+            );
             assert!(coarse.0 < 0.05 && coarse.1 < 0.2, "{what}");
             assert!(fine.0 < 0.005 && fine.1 < 0.02, "{what}");
             assert!(fine.0 < coarse.0 / 5.0 + 1e-9 && fine.1 < coarse.1 / 5.0 + 1e-9, "{what}");
@@ -65,14 +41,8 @@ fn finer_plans_approach_the_true_distribution() {
 fn weak_orders() {
     for solver in solvers() {
         let Some(order) = solver.weak_order() else { continue };
-        let mut least = f64::INFINITY;
-        for schedule in schedules() {
-            let (coarse, fine) = (errors(&*schedule, &*solver, 0.5, 600), errors(&*schedule, &*solver, 0.5, 1200));
-            if fine.0 > 1e-9 {
-                least = least.min((coarse.0 / fine.0).log2());
-            }
-            least = least.min((coarse.1 / fine.1).log2());
-        }
+        let least =
+            schedules().iter().map(|schedule| AXES[0].weak_order(&**schedule, &*solver, 600)).fold(f64::MAX, f64::min);
         assert!((least - order).abs() < 0.05, "{solver}: weak order {least}, promised {order}");
     }
 }
@@ -82,8 +52,8 @@ fn weak_orders() {
 fn consistency_steps_are_exact() {
     for schedule in schedules() {
         for solver in solvers().iter().filter(|solver| solver.wants_consistency()) {
-            for (n, std) in [(1, 0.5), (2, 0.15), (7, 1.5)] {
-                let (mean, variance) = errors(&*schedule, &**solver, std, n);
+            for (n, data) in [1, 2, 7].into_iter().zip(AXES) {
+                let (mean, variance) = data.errors(&*schedule, &**solver, n);
                 assert!(mean < 1e-12 && variance < 1e-12, "{solver} on {schedule}, {n} steps: {mean}, {variance}");
             }
         }
@@ -99,13 +69,13 @@ fn whole_walks_end_at_the_data() {
             let spacing = if schedule.discrete_steps().is_some() { "linspace" } else { "log-snr" };
             let spacing: SpacingKind = spacing.parse().unwrap();
             let plan = Grid::new(&*schedule, &*spacing, steps, Last::Clean).unwrap().plan(&*solver);
-            let (mean, variance) = made(&*solver, STDS[0], &plan);
+            let (mean, variance) = AXES[0].sampled(&*solver, &plan);
             // A Langevin walk has only so many steps to settle at each level.
             let tolerance = if steps < 1000 { 0.2 } else { 0.025 } * if solver.tag() == "langevin" { 5.0 } else { 1.0 };
             let what = format!("{solver} on {schedule}: mean {mean}, variance {variance}");
             assert!(
                 (mean - MEAN).abs() < tolerance * MEAN
-                    && (variance - STDS[0].powi(2)).abs() < tolerance * STDS[0].powi(2),
+                    && (variance - AXES[0].std.powi(2)).abs() < tolerance * AXES[0].std.powi(2),
                 "{what}"
             );
         }

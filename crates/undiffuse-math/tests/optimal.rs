@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::moments;
+use common::normal::moments;
 use undiffuse_math::prelude::*;
 
 fn sigmas(spacing: &str, schedule: &str, steps: usize) -> Vec<f64> {
@@ -107,5 +107,28 @@ fn every_change_makes_it_worse() {
             let worse = loss(&sigmas(other, "edm", steps));
             assert!(worse > least, "{spacing}, {steps} steps, {other}: {worse}, not above {least}");
         }
+    }
+}
+
+#[test]
+fn extreme_options_still_fall() {
+    for sigma_data in ["0.000001", "0.03", "1", "40", "1000000"] {
+        for (exponent, size) in [(0, 2), (2, 2), (2, 65536), (6, 512)] {
+            for (objective, schedule) in
+                [("ode", "edm"), ("bound", "edm"), ("ode", "linear"), ("bound", "flow:t_min=0")]
+            {
+                for steps in [1, 2, 3, 17, 300] {
+                    let text = format!(
+                        "optimal:exponent={exponent},objective={objective},sigma_data={sigma_data},size={size}"
+                    );
+                    let made = sigmas(&text, schedule, steps);
+                    assert!(made.len() == steps && made[1..].iter().all(|s| s.is_finite()), "{text}: {made:?}");
+                    assert!(made.windows(2).all(|s| s[1] < s[0]), "{text}, {steps} steps on {schedule}: {made:?}");
+                }
+            }
+        }
+    }
+    for text in ["optimal:sigma_data=0", "optimal:sigma_min=1e-9", "optimal:size=1", "optimal:exponent=-1"] {
+        assert!(text.parse::<SpacingKind>().unwrap_err().to_string().contains("must lie in"), "{text}");
     }
 }

@@ -99,3 +99,11 @@ pub fn cosine(step: usize, steps: usize) -> f64 {
     let done = step as f64 / steps as f64;
     (done * 100.0).min(1.0) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
 }
+
+/// Mean and its standard error; the error of a single value is NaN.
+pub fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let square = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+    (mean, (square / (n - 1.0) / n).sqrt())
+}

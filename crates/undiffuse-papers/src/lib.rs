@@ -29,6 +29,7 @@
 //! | Srivastava17 | Srivastava et al., VEEGAN, arXiv:1705.07761 |
 //! | Tancik20 | Tancik et al., Fourier features, arXiv:2006.10739 |
 //! | Vincent11 | Vincent, A connection between score matching and denoising autoencoders |
+//! | Xu23 | Xu, Tong and Jaakkola, Stable target field for reduced variance score estimation, arXiv:2302.00670 |
 
 pub mod adam;
 pub mod cnn;

@@ -170,6 +170,27 @@ pub fn relative_error(ours: &[[f64; 2]], exact: &[[f64; 2]]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adam::Adam;
+
+    /// What denoising score matching learns of one Gaussian, whose score is known: `(mean − x) / (std² + sigma²)`.
+    #[test]
+    fn denoising_finds_the_score_of_a_gaussian() {
+        let device = undiffuse::device::open("cpu").unwrap();
+        let one = Mixture { weights: vec![1.0], means: vec![[0.5, -0.8]], std: 0.3 };
+        let process = Process::ladder(one.deviation(), vec![1.0, 0.3]);
+        let mut adam = Adam::new(process.network(16, 0, &device), [0.9, 0.99]);
+        for step in 0..400 {
+            let x0 = one.sample(128, 0.0, 0, 1 << 40 | step);
+            let loss = process.loss(adam.module(), &x0, 0, step);
+            adam.descend(loss, 1e-2 * (1.0 - step as f64 / 400.0));
+        }
+        for sigma in [1.0, 0.3] {
+            let x = one.sample(2000, sigma, 0, 7);
+            let truth: Vec<_> = pairs(&x).map(|x| one.score(x, sigma)).collect();
+            let error = relative_error(&process.score(&adam.averaged(), &x, sigma), &truth);
+            assert!(error < 0.02, "{error} at sigma {sigma}");
+        }
+    }
 
     /// Of a linear score `s(x) = W x` the sliced loss has the mean `tr W + ½ E‖W x‖²`, whichever directions are drawn.
     #[test]

@@ -48,7 +48,7 @@ const MULTISTEP: &str = r#"{"solver_order":2,"algorithm_type":"dpmsolver++","sol
 const EDM: &str = r#"{"sigma_min":0.002,"sigma_max":80.0,"sigma_data":0.5,"sigma_schedule":"karras","num_train_timesteps":1000,
     "prediction_type":"epsilon","rho":7.0}"#;
 
-pub(super) const TABLE: [Class; 17] = [
+pub(super) const TABLE: [Class; 18] = [
     Class {
         name: "DDPMScheduler",
         defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"variance_type":"fixed_small"}"#],
@@ -101,6 +101,11 @@ pub(super) const TABLE: [Class; 17] = [
         name: "KDPM2DiscreteScheduler",
         defaults: &[BETAS, SIGMAS, LINSPACE, r#"{"beta_start":0.00085,"beta_end":0.012}"#],
         read: read::kdpm2,
+    },
+    Class {
+        name: "KDPM2AncestralDiscreteScheduler",
+        defaults: &[BETAS, SIGMAS, LINSPACE, r#"{"beta_start":0.00085,"beta_end":0.012}"#],
+        read: read::kdpm2_ancestral,
     },
     Class {
         name: "DPMSolverMultistepScheduler",

@@ -12,11 +12,12 @@
 //! | `DDIMScheduler` | [`Ddim`](crate::solver::Ddim); `eta` is an argument of sampling there, 0 here until it is set |
 //! | `DDIMInverseScheduler` | [`DdimInverse`](crate::solver::DdimInverse) |
 //! | `PNDMScheduler` | [`Plms`](crate::solver::Plms), `skip_prk_steps` being its start |
-//! | `EulerDiscreteScheduler`, `FlowMatchEulerDiscreteScheduler`, `EDMEulerScheduler` | [`Euler`](crate::solver::Euler) |
+//! | `EulerDiscreteScheduler`, `FlowMatchEulerDiscreteScheduler`, `EDMEulerScheduler` | [`Euler`](crate::solver::Euler); with `stochastic_sampling` [`Lcm`](crate::solver::Lcm) |
 //! | `EulerAncestralDiscreteScheduler` | [`EulerAncestral`](crate::solver::EulerAncestral) |
 //! | `HeunDiscreteScheduler` | [`Heun`](crate::solver::Heun) |
 //! | `LMSDiscreteScheduler` | [`Lms`](crate::solver::Lms); `order` is an argument of sampling there, 4 here until it is set |
 //! | `KDPM2DiscreteScheduler` | [`Dpm2`](crate::solver::Dpm2) |
+//! | `KDPM2AncestralDiscreteScheduler` | [`Dpm2Ancestral`](crate::solver::Dpm2Ancestral) |
 //! | `DPMSolverMultistepScheduler`, `EDMDPMSolverMultistepScheduler` | [`Dpmpp2m`](crate::solver::Dpmpp2m), [`Dpmpp2mSde`](crate::solver::Dpmpp2mSde), [`Dpmpp3m`](crate::solver::Dpmpp3m), [`Ddim`](crate::solver::Ddim) for order 1 |
 //! | `DPMSolverSinglestepScheduler` | [`DpmppSinglestep`](crate::solver::DpmppSinglestep) |
 //! | `UniPCMultistepScheduler` | [`Unipc`](crate::solver::Unipc) |

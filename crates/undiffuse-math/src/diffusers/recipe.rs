@@ -174,6 +174,11 @@ impl Recipe {
         if let (true, Some(timesteps)) = (self.stride, self.schedule.discrete_steps()) {
             plan.rows = self.strides(&grid, timesteps / steps);
         }
+        if let SolverKind::Dpm2Ancestral(_) = self.solver {
+            // The middle of a step falls on the next level. The network is told the time of that level, which on tables
+            // is not quite that of the point, be it rounded or interpolated.
+            plan.rows.iter_mut().filter(|row| row.level == row.to).for_each(|row| row.time = None);
+        }
         if let (Start::Noise, Some(first), false) = (self.start, grid.points.first(), self.solver.rises()) {
             plan.start = first.level.sigma;
         }

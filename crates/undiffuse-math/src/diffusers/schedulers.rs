@@ -9,8 +9,9 @@ use crate::{
     parameterization::{self, ParameterizationKind, Score, V},
     schedule::{Edm, Flow, Ve},
     solver::{
-        Combine, Correction, Ddim, DdimInverse, Ddpm, Deis, Dpm2, Dpmpp2m, Dpmpp2mSde, Dpmpp3m, DpmppSinglestep, Euler,
-        EulerAncestral, Heun, Lms, Plms, PlmsStart, Predict, SolverKind, Unipc, UnipcVariant, Variance,
+        Combine, Correction, Ddim, DdimInverse, Ddpm, Deis, Dpm2, Dpm2Ancestral, Dpmpp2m, Dpmpp2mSde, Dpmpp3m,
+        DpmppSinglestep, Euler, EulerAncestral, Heun, Lcm, Lms, Plms, PlmsStart, Predict, SolverKind, Unipc,
+        UnipcVariant, Variance,
     },
     spacing::{Exponential, Karras, Last, Linspace, Round, SpacingKind},
 };
@@ -112,6 +113,10 @@ pub(super) fn kdpm2(fields: &Fields) -> Result<Recipe, ReadError> {
     between_steps(fields, Dpm2 {}.into(), Round::Nearest)
 }
 
+pub(super) fn kdpm2_ancestral(fields: &Fields) -> Result<Recipe, ReadError> {
+    between_steps(fields, Dpm2Ancestral::default().into(), Round::Nearest)
+}
+
 /// Steps in sigma, at fractions of timesteps or at respaced sigmas.
 fn between_steps(fields: &Fields, solver: SolverKind, karras: Round) -> Result<Recipe, ReadError> {
     let (spacing, ends) = sigmas(fields, (None, None), karras)?;
@@ -172,21 +177,17 @@ pub(super) fn score_sde_ve(fields: &Fields) -> Result<Recipe, ReadError> {
 pub(super) fn flow_match(fields: &Fields) -> Result<Recipe, ReadError> {
     fields.only("num_train_timesteps", &json!(1000))?;
     fields.only("shift_terminal", &Value::Null)?;
-    for flag in [
-        "use_dynamic_shifting",
-        "invert_sigmas",
-        "use_karras_sigmas",
-        "use_exponential_sigmas",
-        "use_beta_sigmas",
-        "stochastic_sampling",
-    ] {
+    for flag in
+        ["use_dynamic_shifting", "invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]
+    {
         fields.only(flag, &json!(false))?;
     }
     let shift = fields.number("shift")?;
     // diffusers shifts the cleanest time twice: once when the scheduler is made, once when it is spaced.
     let t_min = shift * 1e-3 / (1.0 + (shift - 1.0) * 1e-3);
     let spacing = Linspace { round: false, endpoint: true };
-    checked(fields, Recipe::new(Flow { shift, t_min }, parameterization::Flow {}, spacing, Euler {}))
+    let solver: SolverKind = if fields.flag("stochastic_sampling")? { Lcm {}.into() } else { Euler {}.into() };
+    checked(fields, Recipe::new(Flow { shift, t_min }, parameterization::Flow {}, spacing, solver))
 }
 
 /// The correction that a class of DPM-Solver makes of `solver_type`: words of its kin mean midpoint there.
@@ -209,6 +210,7 @@ fn multistep(fields: &Fields) -> Result<SolverKind, ReadError> {
         (2, false) => Ok(Dpmpp2m { correction, lower_order_final, euler_at_final }.into()),
         (2, true) => Ok(Dpmpp2mSde { eta: 1.0, correction, lower_order_final, euler_at_final }.into()),
         (3, false) => Ok(Dpmpp3m { correction, lower_order_final, euler_at_final }.into()),
+        // The second difference has the wrong sign there.
         (3, true) => Err(fields.wrong("solver_order", "1, 2 with sde-dpmsolver++")),
         _ => Err(fields.wrong("solver_order", "1, 2, 3")),
     }

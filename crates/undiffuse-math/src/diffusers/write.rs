@@ -189,6 +189,9 @@ fn solver_fields(solver: Option<&SolverKind>) -> Result<Value, WriteError> {
         }
         Some(SolverKind::Heun(s)) if *s == Heun::default() => json!({ "_class_name": "HeunDiscreteScheduler" }),
         Some(SolverKind::Dpm2(_)) => json!({ "_class_name": "KDPM2DiscreteScheduler" }),
+        Some(SolverKind::Dpm2Ancestral(s)) if s.eta == 1.0 => {
+            json!({ "_class_name": "KDPM2AncestralDiscreteScheduler" })
+        }
         Some(SolverKind::Lms(s)) if *s == Lms::default() => json!({ "_class_name": "LMSDiscreteScheduler" }),
         Some(SolverKind::Dpmpp2m(s)) => {
             multistep(2, s.correction, s.lower_order_final, s.euler_at_final, "dpmsolver++")
@@ -213,7 +216,7 @@ fn solver_fields(solver: Option<&SolverKind>) -> Result<Value, WriteError> {
             "lower_order_final": s.lower_order_final,
         }),
         Some(other) => {
-            let instead = "one of ddpm, ddim, ddim-inverse, plms, euler, euler-ancestral with eta = 1, heun, dpm2, lms, \
+            let instead = "one of ddpm, ddim, ddim-inverse, plms, euler, euler-ancestral with eta = 1, heun, dpm2, dpm2-ancestral with eta = 1, lms, \
                  dpmpp-2m, dpmpp-2m-sde with eta = 1, dpmpp-3m, dpmpp-singlestep, unipc or deis";
             return Err(refuse("solver", other, "", instead));
         }
@@ -336,18 +339,20 @@ fn flow(
     spacing: Option<&SpacingKind>,
 ) -> Result<(), WriteError> {
     let because = " on the flow schedule";
-    match (parameterization, solver, spacing) {
-        (Parameterization::Flow(_), None | Some(SolverKind::Euler(_)), None | Some(SpacingKind::Linspace(_))) => {}
-        (Parameterization::Flow(_), None | Some(SolverKind::Euler(_)), Some(other)) => {
-            return Err(refuse("spacing", other, because, "linspace"));
-        }
-        (Parameterization::Flow(_), Some(other), _) => return Err(refuse("solver", other, because, "euler")),
-        (other, ..) => return Err(refuse("parameterization", other, because, "flow")),
+    let stochastic = match (parameterization, solver) {
+        (Parameterization::Flow(_), None | Some(SolverKind::Euler(_))) => false,
+        (Parameterization::Flow(_), Some(SolverKind::Lcm(_))) => true,
+        (Parameterization::Flow(_), Some(other)) => return Err(refuse("solver", other, because, "euler or lcm")),
+        (other, _) => return Err(refuse("parameterization", other, because, "flow")),
+    };
+    if let Some(other) = spacing.filter(|spacing| !matches!(spacing, SpacingKind::Linspace(_))) {
+        return Err(refuse("spacing", other, because, "linspace"));
     }
     let shift = schedule.options().get("shift").cloned().unwrap_or(json!(1.0));
     put(
         config,
-        json!({ "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": shift }),
+        json!({ "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": shift,
+            "stochastic_sampling": stochastic }),
     );
     Ok(())
 }

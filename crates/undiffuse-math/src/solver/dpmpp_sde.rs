@@ -48,7 +48,9 @@ impl Solver for DpmppSde {
             let carried = if self.one_path { to.alpha / middle.alpha * second.down } else { 0.0 };
             let fresh = (whole.noise.powi(2) - (carried * first.noise).powi(2)).max(0.0).sqrt();
             let kept = to.alpha / from.alpha * whole.down;
-            let x = vec![carried, kept - carried * half.x[0]];
+            // With all of the noise the second half starts from the first one's end, and nothing else.
+            let older = kept - carried * half.x[0];
+            let x = if older.abs() < 1e-14 * kept { vec![carried] } else { vec![carried, older] };
             let denoised = vec![to.alpha * (1.0 - whole.down), -carried * half.denoised[0]];
             vec![half, Row { level: middle, time: None, to, x, denoised, noise: fresh }]
         });

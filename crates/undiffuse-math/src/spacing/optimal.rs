@@ -75,9 +75,14 @@ impl Spacing for Optimal {
     }
 
     fn check(&self) -> Result<(), String> {
-        require(self.sigma_data > 0.0 && self.sigma_data.is_finite(), || {
-            format!("sigma_data must be positive, is {}", self.sigma_data)
-        })?;
+        // Beyond these the squares of what is compared no longer fit beside each other.
+        for (name, value) in
+            [("sigma_data", Some(self.sigma_data)), ("sigma_min", self.sigma_min), ("sigma_max", self.sigma_max)]
+        {
+            require(value.is_none_or(|value| (1e-6..=1e6).contains(&value)), || {
+                format!("{name} must lie in [1e-6, 1e6], is {}", value.unwrap_or_default())
+            })?;
+        }
         require((0.0..=6.0).contains(&self.exponent), || format!("exponent must lie in [0, 6], is {}", self.exponent))?;
         require((2..=65_536).contains(&self.size), || format!("size must lie in 2..65536, is {}", self.size))?;
         Ends { sigma_min: self.sigma_min, sigma_max: self.sigma_max, round: self.round }.check()
@@ -150,7 +155,9 @@ fn divergence(bands: &[Band], s: &[f64]) -> f64 {
     }
     let of_band = |band: &Band| {
         let twice = 2.0 * loss(band.std, s);
-        band.share * 0.5 * (twice.exp_m1() - twice)
+        // Small ones by their series: the difference would cancel.
+        let excess = if twice < 1e-4 { twice * twice * (0.5 + twice / 6.0) } else { twice.exp_m1() - twice };
+        band.share * 0.5 * excess
     };
     bands.iter().map(of_band).sum()
 }

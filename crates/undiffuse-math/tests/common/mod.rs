@@ -1,6 +1,7 @@
 //! What the truth tests share: every combination of parts, and data whose denoiser is known exactly.
 #![allow(dead_code)]
 
+pub mod normal;
 pub mod orders;
 pub mod recipes;
 pub mod rows;
@@ -122,36 +123,6 @@ impl Mixture {
         });
         sum / total
     }
-}
-
-/// Mean and variance of what a plan makes of normal `x` with the given moments at its first level, when the answer to
-/// `x` is `answer(level).0 + answer(level).1 · x`. No noise is drawn: means and covariances of the images that rows
-/// still read are followed through the coefficients.
-pub fn moments(plan: &Plan, start: (f64, f64), answer: impl Fn(NoiseLevel) -> (f64, f64)) -> (f64, f64) {
-    let lags = plan.rows.iter().map(|row| row.x.len().max(row.denoised.len())).max().unwrap_or(1);
-    let mut mean = vec![start.0];
-    let mut covariance = vec![vec![start.1]];
-    let mut answers = Vec::new();
-    for row in &plan.rows {
-        answers.insert(0, answer(row.level));
-        let at = |list: &[f64], lag: usize| list.get(lag).copied().unwrap_or(0.0);
-        let n = mean.len();
-        let weights: Vec<f64> = (0..n).map(|l| at(&row.x, l) + at(&row.denoised, l) * answers[l].1).collect();
-        let constant: f64 = (0..n).map(|l| at(&row.denoised, l) * answers[l].0).sum();
-        let dot = |a: &[f64]| a.iter().zip(&weights).map(|(a, w)| a * w).sum::<f64>();
-        let with_old: Vec<f64> = covariance.iter().map(|line| dot(line)).collect();
-        let variance = dot(&with_old) + row.noise.powi(2);
-        mean.insert(0, constant + dot(&mean));
-        for (line, c) in covariance.iter_mut().zip(&with_old) {
-            line.insert(0, *c);
-        }
-        covariance.insert(0, [&[variance], &with_old[..]].concat());
-        mean.truncate(lags);
-        answers.truncate(lags);
-        covariance.truncate(lags);
-        covariance.iter_mut().for_each(|line| line.truncate(lags));
-    }
-    (mean[0], covariance[0][0])
 }
 
 /// Runs a plan on numbers, without noise.

@@ -90,6 +90,9 @@ CASES = [
     case("KDPM2Discrete", timestep_spacing="leading", steps_offset=1, **V, **SD),
     case("KDPM2Discrete", use_karras_sigmas=True),
     case("KDPM2Discrete", use_exponential_sigmas=True, timestep_spacing="trailing"),
+    case("KDPM2AncestralDiscrete"),
+    case("KDPM2AncestralDiscrete", timestep_spacing="leading", steps_offset=1, **V, **SD),
+    case("KDPM2AncestralDiscrete", use_karras_sigmas=True),
     case("UniPCMultistep"),
     case("UniPCMultistep", solver_type="bh1", final_sigmas_type="sigma_min"),
     case("UniPCMultistep", 17, solver_order=3, use_karras_sigmas=True),
@@ -125,4 +128,5 @@ CASES = [
     case("ScoreSdeVe", 9, sigma_max=50.0, correct_steps=2, snr=0.1),
     case("FlowMatchEulerDiscrete"),
     case("FlowMatchEulerDiscrete", shift=3.0),
+    case("FlowMatchEulerDiscrete", shift=2.0, stochastic_sampling=True),
 ]

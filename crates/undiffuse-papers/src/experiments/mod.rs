@@ -4,6 +4,7 @@ pub mod heartbeat;
 pub mod modes;
 pub mod modes_images;
 pub mod scores;
+pub mod swiss_roll;
 
 use crate::Experiment;
 
@@ -14,6 +15,18 @@ pub static EXPERIMENTS: &[Experiment] = &[
         doc: "binomial diffusion on binary pulses: the bound K against the true entropy log2 5, and the bits themselves",
         paper: "Sohl15, Table 1 and Figure 2",
         run: heartbeat::run,
+    },
+    Experiment {
+        name: "swiss-roll",
+        doc: "Gaussian diffusion on a swiss roll, its rates, reverse mean and covariance learned",
+        paper: "Sohl15, Table 1 and Figure 1",
+        run: swiss_roll::run,
+    },
+    Experiment {
+        name: "swiss-roll-posterior",
+        doc: "the swiss roll's model times a second distribution: denoising and inpainting beside the exact posterior",
+        paper: "Sohl15, section 2.5",
+        run: swiss_roll::posterior::run,
     },
     Experiment {
         name: "scores",
