@@ -2,7 +2,7 @@
 
 use super::{
     Correction, Solver,
-    basis::{history, lambda},
+    basis::{Moments, history, lambda},
     ratio,
     terms::{Tape, Terms},
 };
@@ -76,9 +76,7 @@ impl Dpmpp3m {
         if !(h.is_finite() && h != 0.0) {
             return Terms::default();
         }
-        let h_e = (1.0 + eta) * h;
-        let whole = -(-h_e).exp_m1();
-        let by_slope = 1.0 - whole / h_e;
+        let [whole, linear, square, _] = Moments::data((1.0 + eta) * h).values;
         // h times the divided difference of two neighbours, and how far apart they are.
         let gap = |k: usize| (lambda(levels[known[k]]) - lambda(levels[known[k + 1]])) / h;
         let slope = |k: usize| (Terms::denoised(known[k]) - Terms::denoised(known[k + 1])) * (1.0 / gap(k));
@@ -86,12 +84,13 @@ impl Dpmpp3m {
             0 | 1 => Terms::default(),
             2 => match self.correction {
                 Correction::Midpoint => slope(0) * (whole / 2.0),
-                Correction::Heun => slope(0) * by_slope,
+                Correction::Heun => slope(0) * linear,
             },
             _ => {
                 let bend = (slope(0) - slope(1)) * (1.0 / (gap(0) + gap(1)));
                 let first = slope(0) + bend.clone() * gap(0);
-                first * by_slope - bend * (by_slope / h_e - 0.5)
+                // Taylor's theorem asks for all of the square.
+                first * linear + bend * (square / 2.0)
             }
         }
     }

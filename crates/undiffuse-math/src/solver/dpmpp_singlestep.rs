@@ -2,8 +2,8 @@
 
 use super::{
     Correction, Solver,
-    basis::lambda,
-    check_order, ratio,
+    basis::{Moments, lambda},
+    check_order,
     terms::{Tape, Terms},
 };
 use crate::{level::NoiseLevel, plan::Plan};
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 /// `DPMSolverSinglestepScheduler`]: a step of order `p` goes over `p` intervals of the levels, its stages being the
 /// levels between, and forgets what came before. So every level costs one evaluation, whatever the order.
 ///
-/// From the last stage, with `D1` and `D2` the first and second difference of the denoised images in half log-SNR
-/// since the step began: `x' = (sigma' / sigma) x + alpha' ((1 - e) D + p D1 - q D2)`, `e = exp(-h)`, `p = 1 - (1 - e)
-/// / h`, `q = p / h - 1/2`.
+/// With `h` the step so far in half log-SNR and `D1 = h D'`, `D2 = h² D''` by differences of the denoised images since it
+/// began, `x' = (sigma' / sigma) x + alpha' ((1 - e) D + p D1 - q D2)`, `e = exp(-h)`, `p = 1 - (1 - e) / h`, `q = p / h
+/// - 1/2`.
 #[doc = include_str!("rows/dpmpp-singlestep.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,8 +26,9 @@ pub struct DpmppSinglestep {
     /// order gives `D1` half the weight of `D`, one of third order does without `D2`. [`Correction::Heun`] keeps
     /// its order on any levels.
     pub correction: Correction,
-    /// Whether the last steps are of lower order, which makes the whole of second order at most. Otherwise they are
-    /// so only where the number of steps is not a multiple of the order. Steps to the clean end are of first order in any case.
+    /// Whether the last steps are of lower order, which makes the whole of second order at most. Otherwise they are so
+    /// only where the number of steps is not a multiple of the order. Steps to the clean end are of first order in any
+    /// case.
     pub lower_order_final: bool,
 }
 
@@ -45,7 +46,7 @@ impl Solver for DpmppSinglestep {
             // A stage that starts from pure noise or ends clean has an infinite h: the step begins later.
             let fits = |begin: &usize| {
                 let distances = (*begin..=i + 1).map(|k| lambda(levels[k]) - lambda(levels[*begin]));
-                distances.clone().all(f64::is_finite) && distances.skip(1).all(|distance| distance != 0.0)
+                distances.clone().all(f64::is_finite) && distances.skip(1).all(|distance| distance > 1e-9)
             };
             let begin = (i + 1 - stage..i).find(fits).unwrap_or(here);
             tape.step(pair[1], tape.euler(begin, pair[1]) + self.differences(levels, begin, i));
@@ -88,17 +89,18 @@ impl DpmppSinglestep {
         let h = lambda(to) - lambda(from);
         let share = |k: usize| (lambda(levels[k]) - lambda(from)) / h;
         let slope = |k: usize| (Terms::denoised(k) - Terms::denoised(begin)) * (1.0 / share(k));
-        let even = (1.0 - ratio(from, to)) / 2.0;
-        let by_slope = 1.0 - (1.0 - ratio(from, to)) / h;
+        if begin == i {
+            return Terms::default();
+        }
+        let [whole, linear, square, _] = Moments::data(h).values;
         let sum = match (i - begin, self.correction) {
-            (0, _) => return Terms::default(),
-            (1, Correction::Midpoint) => slope(i) * even,
-            (1, Correction::Heun) | (_, Correction::Midpoint) => slope(i) * by_slope,
+            (1, Correction::Midpoint) => slope(i) * (whole / 2.0),
+            (1, Correction::Heun) | (_, Correction::Midpoint) => slope(i) * linear,
             (_, Correction::Heun) => {
                 let (near, far) = (share(i - 1), share(i));
                 let first = (slope(i - 1) * far - slope(i) * near) * (1.0 / (far - near));
                 let second = (slope(i) - slope(i - 1)) * (2.0 / (far - near));
-                first * by_slope - second * (by_slope / h - 0.5)
+                first * linear + second * (square / 2.0)
             }
         };
         sum * to.alpha

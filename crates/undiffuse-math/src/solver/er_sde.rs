@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// the slope of `D` in `s` and `alpha' ((s' - s)² / 2 + phi' I1)` times its second derivative, both from older `D`;
 /// `I0` and `I1` are the integrals of `1 / phi` and `(u - s) / phi(u)` from `s'` to `s`.
 ///
-/// `g = 1` is the probability-flow ODE and `g = s` the reverse SDE of [Song21]. Here it is the paper's best,
+/// `g = 1` is the probability-flow ODE and `g = s` the reverse SDE of \[Song21\]. Here it is the paper's best,
 /// `g(s) = exp(s^0.3) + 10`: hardly any noise once the image is clear. The first steps use what there is; those from
 /// pure noise and to the clean end are of first order.
 #[doc = include_str!("rows/er-sde.txt")]

@@ -14,15 +14,15 @@ use serde::{Deserialize, Serialize};
 /// With `step = epsilon / sigma_L²` and the score `(alpha D - x) / sigma²` it is the same small blend at every level,
 /// `x ← (1 - step / 2) x + (step / 2) alpha D + sqrt(step) sigma z`, and holds for any `alpha`. Between levels `x /
 /// alpha` stays; from pure noise, where there is nothing to learn of the image, one step of the posterior leads on.
-/// A walk that ends with noise left has its steps at that last level too, as [Song19] has it.
+/// A walk that ends with noise left has its steps at that last level too, as \[Song19\] has it.
 #[doc = include_str!("rows/langevin.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Langevin {
-    /// Steps at each level: 100 on the 10 levels of [Song19], 5 on the hundreds of [Song20].
+    /// Steps at each level: 100 on the 10 levels of \[Song19\], 5 on the hundreds of \[Song20\].
     pub per_level: usize,
-    /// Size of a step as a share of the level's variance, `epsilon / sigma_L²`: 0.2 in [Song19], whose `epsilon` is
-    /// 2e-5 at `sigma_L = 0.01`. [Song20] writes half of it.
+    /// Size of a step as a share of the level's variance, `epsilon / sigma_L²`: 0.2 in \[Song19\], whose `epsilon` is
+    /// 2e-5 at `sigma_L = 0.01`. \[Song20\] writes half of it.
     pub step: f64,
 }
 

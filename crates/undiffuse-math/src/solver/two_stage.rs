@@ -9,8 +9,8 @@ use crate::{level::NoiseLevel, plan::Plan};
 /// Euler steps to a level inside each step, where `D_m` is evaluated, then the whole step with the slope found there.
 ///
 /// With `rho` and `rho_m` the ratios of the coordinates of [`Along`] over the whole step and to the middle and `c` its
-/// scale, `x' = x_e + c' (1 - rho) / rho_m · (D_m - D)`, `x_e` being the end of the Euler step. Where there is no
-/// middle (`None`) or it lies at one of the ends, the Euler step stands alone.
+/// scale, `x' = x_e + c' (1 - rho) / rho_m · (D_m - D)`, `x_e` being the end of the Euler step. Where
+/// the middle lies at one of the ends, or nowhere, the Euler step stands alone.
 pub(super) fn midpoint(
     levels: &[NoiseLevel],
     along: Along,

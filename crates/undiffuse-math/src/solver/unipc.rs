@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 /// Unified predictor-corrector [Zhao23, section 3; diffusers, `UniPCMultistepScheduler`].
 ///
 /// The predictor UniP is a multistep formula in half log-SNR, linear part exact. The corrector UniC redoes each step
-/// once the next evaluation is known, at no further cost, and gains an order: order `p` means a method of order `p + 1`,
-/// but of 3 at most, which the first step leaves, and of 2 with `lower_order_final`. A row is the correction of the step before together with the
-/// prediction of the next; the last step is not corrected, as nothing is evaluated after it.
+/// once the next evaluation is known, at no further cost, and gains an order: order `p` means a method of order `p +
+/// 1`, but of 3 at most, which the first step leaves, and of 2 with `lower_order_final`.
+///
+/// A row is the correction of the step before together with the prediction of the next; the last step is not
+/// corrected, as nothing is evaluated after it.
 #[doc = include_str!("rows/unipc.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

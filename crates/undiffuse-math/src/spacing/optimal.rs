@@ -22,7 +22,7 @@ pub struct Optimal {
     pub objective: Objective,
     /// Standard deviation of the pixels, all frequencies together; 0.5 for pictures in [-1, 1] [Karras22, Table 1].
     pub sigma_data: f64,
-    /// How steeply the power spectrum falls: 2 for natural images [Field87], 0 for white noise, whose `c` is one.
+    /// How steeply the power spectrum falls: 2 for natural images \[Field87\], 0 for white noise, whose `c` is one.
     pub exponent: f64,
     /// Pixels on a side.
     pub size: usize,
