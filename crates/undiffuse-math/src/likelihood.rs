@@ -2,9 +2,9 @@
 //!
 //! A picture's code has three parts [Ho20, Eq. 5]: how much its noisiest version tells about it (the prior term), what
 //! each denoising step corrects, and the last rounding to pixel values (reconstruction). With the levels of a
-//! [`Plan`](crate::plan::Plan) each is a line of arithmetic; only the error `‖D - x0‖²` needs a network.
+//! [`Plan`] each is a line of arithmetic; only the error `‖D - x0‖²` needs a network.
 
-use crate::{level::NoiseLevel, plan::Plan, schedule::Schedule};
+use crate::{level::NoiseLevel, plan::Plan, schedule::Schedule, variance::log_range_after};
 use std::f64::consts::{LN_2, PI};
 
 /// Nats as bits per dimension.
@@ -37,26 +37,12 @@ pub fn forward_std(from: NoiseLevel, to: NoiseLevel) -> f64 {
     from.sigma * (1.0 - ratio * ratio).max(0.0).sqrt()
 }
 
-/// The log-variances between which a network with a learned variance interpolates in a row of ancestral sampling: the
-/// posterior's and the forward process's [Nichol21, Eq. 15]. At the clean end, where the posterior has no variance, that of
-/// the row before it stands in [Nichol21, code of the paper].
-pub fn log_variances(plan: &Plan, row: usize) -> (f64, f64) {
-    let at = |row: usize| (plan.rows[row].level, plan.rows[row].to);
-    let (from, to) = at(row);
-    let low = match posterior(from, to).1 {
-        0.0 if row > 0 => posterior(at(row - 1).0, at(row - 1).1).1,
-        0.0 => forward_std(from, to),
-        std => std,
-    };
-    (2.0 * low.ln(), 2.0 * forward_std(from, to).ln())
-}
-
 /// What the bound's term of one step needs to know where the network learns the step's variance.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct LearnedStep {
     /// Standard deviation of the posterior; at the clean end that of the values' rounding.
     pub posterior: f64,
-    /// See [`log_variances`].
+    /// See [`log_range`](crate::variance::log_range).
     pub log_variances: (f64, f64),
     /// Factor on `x0` in the posterior's mean.
     pub weight: f64,
@@ -75,15 +61,9 @@ pub fn learned_step(schedule: &dyn Schedule, time: f64, rounding: f64) -> Learne
     let from = schedule.level(time);
     let to = if time - step < clean - 1e-9 * step { NoiseLevel::CLEAN } else { schedule.level(time - step) };
     let (weight, std) = posterior(from, to);
-    let low = if std > 0.0 { std } else { posterior(schedule.level(time + step), from).1 };
+    let before = (schedule.level(time + step), from);
     let posterior = if std > 0.0 { std } else { rounding };
-    LearnedStep { posterior, log_variances: (2.0 * low.ln(), 2.0 * forward_std(from, to).ln()), weight }
-}
-
-/// The standard deviation that a network's answer `v` in [-1, 1] means between two [`log_variances`] [Nichol21, Eq. 15].
-pub fn interpolated_std((low, high): (f64, f64), v: f64) -> f64 {
-    let share = (v + 1.0) / 2.0;
-    (0.5 * (share * high + (1.0 - share) * low)).exp()
+    LearnedStep { posterior, log_variances: log_range_after(Some(before), from, to), weight }
 }
 
 /// A step's term: from its posterior to the model's `N(mean with D in the place of x0, std² I)`; `error = ‖D - x0‖²`.

@@ -1,6 +1,6 @@
 //! Variances that a network answers beside the mean.
 
-use crate::level::NoiseLevel;
+use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
 /// How the second half of a network's channels says the variance of an ancestral step, element by element
@@ -23,10 +23,7 @@ impl Learned {
         match self {
             _ if to.sigma == 0.0 => 0.0,
             Learned::Direct => answer.max(0.0),
-            Learned::Range => {
-                let (small, large) = log_range(from, to);
-                (small + 0.5 * (answer + 1.0) * (large - small)).exp()
-            }
+            Learned::Range => interpolated(log_range(from, to), answer),
         }
     }
 }
@@ -39,6 +36,27 @@ pub fn log_range(from: NoiseLevel, to: NoiseLevel) -> (f64, f64) {
     let gap = 1.0 - if ratio.is_finite() { ratio * ratio } else { 1.0 };
     let log = |variance: f64| variance.max(1e-20).ln();
     (log(to.sigma * to.sigma * gap), log(from.sigma * from.sigma * gap))
+}
+
+/// The same for a step after another, `before`: at the clean end, where the posterior has no variance, that of the step
+/// before stands in for it, as in the code of [Nichol21]. The likelihood of pixel values needs it; samplers add nothing there.
+pub fn log_range_after(before: Option<(NoiseLevel, NoiseLevel)>, from: NoiseLevel, to: NoiseLevel) -> (f64, f64) {
+    let (small, large) = log_range(from, to);
+    match before {
+        Some((earlier, later)) if to.sigma == 0.0 => (log_range(earlier, later).0, large),
+        _ => (small, large),
+    }
+}
+
+/// The same for a row of a plan of ancestral sampling.
+pub fn log_range_of(plan: &Plan, row: usize) -> (f64, f64) {
+    let at = |row: usize| (plan.rows[row].level, plan.rows[row].to);
+    log_range_after(row.checked_sub(1).map(at), at(row).0, at(row).1)
+}
+
+/// The variance that an answer in `[-1, 1]` means within a [`log_range`] [Nichol21, Eq. 15].
+pub fn interpolated((small, large): (f64, f64), answer: f64) -> f64 {
+    (small + 0.5 * (answer + 1.0) * (large - small)).exp()
 }
 
 #[cfg(test)]

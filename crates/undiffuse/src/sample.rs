@@ -7,9 +7,9 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use undiffuse_math::diffusers::{Clip, Corrector, Learned};
-use undiffuse_math::likelihood::log_variances;
 use undiffuse_math::noise;
 use undiffuse_math::prelude::{NoiseLevel, Plan, Row, Walk};
+use undiffuse_math::variance::log_range_of;
 
 use crate::denoise::{self, At, Cond, Denoise};
 
@@ -182,7 +182,7 @@ impl<'a> Sampler<'a> {
         let z = self.noise.draw(Use::Row(done), [c, h, w], &self.denoiser.device());
         let std = match (self.learned, variance) {
             (Some(Learned::Range), Some(v)) => {
-                let (low, high) = log_variances(self.plan, done);
+                let (low, high) = log_range_of(self.plan, done);
                 (((v + 1.0) * ((high - low) / 2.0) + low) * 0.5).exp()
             }
             (Some(Learned::Direct), Some(v)) => v.sqrt(),

@@ -62,7 +62,7 @@ pub trait Denoise {
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4>;
 
     /// The guess, and for networks that learnt it the variance `v [B, C, H, W]` of the ancestral step from there: in [−1,
-    /// 1] between the two [`log_variances`](undiffuse_math::likelihood::log_variances) \[Nichol21, Eq. 15\].
+    /// 1] within its [`log_range`](undiffuse_math::variance::log_range) \[Nichol21, Eq. 15\].
     fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
         (self.denoise(x, at, cond), None)
     }

@@ -3,6 +3,7 @@
 use undiffuse_math::likelihood as terms;
 use undiffuse_math::noise;
 use undiffuse_math::prelude::{NoiseLevel, Plan};
+use undiffuse_math::variance::{interpolated, log_range_of};
 
 use super::{Dequantize, HALF_BIN, Pictures, Use, to_host};
 use crate::denoise::{At, Denoise};
@@ -183,10 +184,10 @@ fn step(
     let (weight, posterior) = terms::posterior(from, to);
     let std = match (variance, v) {
         (StepVariance::Learned, Some(v)) => {
-            let range = terms::log_variances(plan, row);
+            let range = log_range_of(plan, row);
             let pixel = |((x, d), v): ((&f32, &f32), &f32)| {
                 let gap = weight * weight * (f64::from(*x) - f64::from(*d)).powi(2);
-                terms::gaussian_kl(gap, 1, posterior, terms::interpolated_std(range, f64::from(*v)))
+                terms::gaussian_kl(gap, 1, posterior, interpolated(range, f64::from(*v)).sqrt())
             };
             return x0.iter().zip(d).zip(v).map(pixel).sum();
         }
@@ -211,8 +212,8 @@ fn reconstruction(
     let last = plan.rows.len() - 1;
     let std: Box<dyn Fn(usize) -> f64> = match (&settings.variance, v) {
         (StepVariance::Learned, Some(v)) => {
-            let range = terms::log_variances(plan, last);
-            Box::new(move |i| terms::interpolated_std(range, f64::from(v[i])))
+            let range = log_range_of(plan, last);
+            Box::new(move |i| interpolated(range, f64::from(v[i])).sqrt())
         }
         (StepVariance::Optimal(errors), _) => {
             let std = errors[last].sqrt();
