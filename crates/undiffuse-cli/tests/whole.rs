@@ -155,13 +155,82 @@ fn pictures_know_what_made_them_and_can_be_started_from() {
     assert!(said.contains("4×4") && said.contains("8×8"), "{said}");
 }
 
+/// A model's likelihood, its ODE's samples, a picture inverted and found again, a picture believed.
+#[test]
+fn a_model_is_measured_and_inverted() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let run = folder.path().join("run");
+    expect(0, &train(text(&data), text(&run), &["--images", "4000"]));
+    let out = folder.path().join("nll");
+    let nll = |more: &[&str]| -> serde_json::Value {
+        let args = ["nll", text(&run), "--data", text(&data), "-n", "12", "--out", text(&out), "--json"];
+        let said = expect(0, &[&args[..], more].concat());
+        // Progress on standard error may follow.
+        let mut values = serde_json::Deserializer::from_str(&said[said.find('{').unwrap()..]).into_iter();
+        values.next().unwrap().unwrap()
+    };
+    let all = nll(&["--evaluations", "30", "--tolerance", "1e-3"]);
+    let of = |json: &serde_json::Value, part: &str| json[part]["bits_per_dim"]["mean"].as_f64().unwrap();
+    // Eight bits are what a pixel costs without a model; the untrained end of the range is far above.
+    assert!(of(&all, "bound") > 0.0 && of(&all, "bound") < 8.0 && of(&all, "ode") < 8.0, "{all:#}");
+    assert_eq!(all["bound"]["curve"].as_array().unwrap().len(), 1000);
+    assert_eq!((&all["protocol"]["pictures"], &all["protocol"]["dequantization"]), (&12.into(), &"gaussian".into()));
+    assert!(out.join("nll.png").is_file() && out.join("nll.json").is_file());
+    // The same again, in other batches.
+    let again = nll(&["--evaluations", "30", "--only", "bound", "--batch", "5"]);
+    assert!((of(&again, "bound") - of(&all, "bound")).abs() < 1e-3);
+    let best = nll(&["--only", "bound", "--variance", "optimal", "--steps", "20", "--evaluations", "0"]);
+    let plain = nll(&["--only", "bound", "--steps", "20", "--evaluations", "0"]);
+    assert!(of(&best, "bound") < of(&plain, "bound"), "{} {}", of(&best, "bound"), of(&plain, "bound"));
+    nll(&["--only", "ode", "--dequantize", "uniform", "--trace", "exact", "--tolerance", "1e-2"]);
+
+    let (ode, raw) = (folder.path().join("ode"), folder.path().join("noise.safetensors"));
+    let sample = ["sample", text(&run), "-n", "1", "--class", "bar", "--guidance", "1", "--spacing", "trailing"];
+    let said = expect(0, &["sample", text(&run), "-n", "2", "--adaptive", "1e-2", "--out", text(&ode)]);
+    assert!(said.contains("evaluations of the network"), "{said}");
+    let (picture, back) = (data.join("bar/000.png"), folder.path().join("back"));
+    let up = ["--solver", "ddim-inverse", "--steps", "100", "--init-image", text(&picture), "--strength", "1"];
+    expect(0, &[&sample[..], &up, &["--raw", text(&raw), "--out", text(&folder.path().join("up"))]].concat());
+    let down = ["--solver", "ddim", "--steps", "100", "--init-noise", text(&raw), "--out", text(&back)];
+    expect(0, &[&sample[..], &down].concat());
+    let open = |path: &Path| Image::open(path, &Default::default()).unwrap();
+    let difference = |a: &Image, b: &Image| {
+        a.pixels.iter().zip(&b.pixels).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.pixels.len() as f64
+    };
+    let found = open(&back.join("000000-bar.png"));
+    assert!(difference(&open(&picture), &found) < 12.0, "{}", difference(&open(&picture), &found));
+    // Seen almost without noise, the picture is what comes out; its noise drowned, it is not.
+    let believed = |noise: &str| {
+        let out = folder.path().join(format!("seen-{noise}"));
+        let seen = ["--observed", text(&picture), "--observed-noise", noise, "--out", text(&out)];
+        expect(0, &[&sample[..], &seen].concat());
+        difference(&open(&picture), &open(&out.join("00000000-bar.png")))
+    };
+    assert!(believed("0.001") < 2.0 && believed("100") > 4.0);
+}
+
+#[test]
+fn experiments_are_listed_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = expect(0, &["reproduce"]);
+    assert!(["swiss-roll", "heartbeat", "scores", "modes"].iter().all(|name| list.contains(name)), "{list}");
+    let said = expect(2, &["reproduce", "hartbeat"]);
+    assert!(said.contains("did you mean `heartbeat`?") && said.contains("swiss-roll"), "{said}");
+    let said = expect(0, &["reproduce", "heartbeat", "--quick", "--out", text(folder.path())]);
+    assert!(said.contains("paper") && said.contains("K - L_null") && said.contains("-2.414"), "{said}");
+    assert!(folder.path().join("heartbeat.png").is_file());
+}
+
 #[test]
 fn what_goes_wrong_is_said_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path());
     let run = folder.path().join("run");
     expect(0, &train(text(&data), text(&run), &["--images", "16"]));
-    let nowhere = folder.path().join("nowhere");
+    let (nowhere, zero) = (folder.path().join("nowhere"), folder.path().join("zero"));
+    let rescaled = ["--images", "16", "--set", "noise.schedule=linear:rescale_zero_snr=true"];
+    expect(0, &train(text(&data), text(&zero), &rescaled));
     let config = folder.path().join("config.toml");
     std::fs::write(&config, "[train]\nlearning_rate = 1.0\n").unwrap();
     let cases: Vec<(i32, Vec<&str>, &str)> = vec![
@@ -179,6 +248,12 @@ fn what_goes_wrong_is_said_in_one_line() {
         (2, vec!["sample", text(&run), "--steps", "0"], "at least 1"),
         (2, vec!["sample", text(&run), "--solver", "heun", "--eta", "1"], "eta"),
         (2, vec!["sample", text(&run), "--size", "9x9"], "multiples"),
+        (2, vec!["sample", text(&run), "--adaptive", "2"], "between 0 and 1"),
+        (2, vec!["sample", text(&run), "--mask", "x.png"], "--observed"),
+        (2, vec!["nll", text(&run), "--data", text(&data), "-n", "1"], "at least 2"),
+        (2, vec!["nll", text(&run), "--data", text(&data), "--variance", "learned"], "no learned variance"),
+        (1, vec!["nll", text(&run), "--data", text(&data), "--steps", "1"], "at least 2 steps"),
+        (1, vec!["nll", text(&zero), "--data", text(&data), "-n", "2", "--evaluations", "2"], "alpha = 0"),
     ];
     for (code, args, part) in cases {
         let said = expect(code, &args);

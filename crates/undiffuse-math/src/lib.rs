@@ -74,6 +74,7 @@
 //! |---|---|
 //! | Box58 | Box and Muller, A note on the generation of random normal deviates |
 //! | Cui23 | Cui et al., Elucidating the solution space of extended reverse-time SDE, arXiv:2309.06169 |
+//! | DLMF | NIST Digital Library of Mathematical Functions, dlmf.nist.gov |
 //! | Efron11 | Efron, Tweedie's formula and selection bias |
 //! | Esser24 | Esser et al., Scaling rectified flow transformers, arXiv:2403.03206 |
 //! | Field87 | Field, Relations between the statistics of natural images and the response properties of cortical cells |

@@ -282,12 +282,33 @@ fn what_cannot_be_read_is_named() {
         ("DPMSolverMultistepScheduler", "algorithm_type", json!("dpmsolver"), "sde-dpmsolver++"),
         ("DPMSolverMultistepScheduler", "lambda_min_clipped", json!(-5.1), "-Infinity"),
         ("FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting", json!(true), "false"),
+        ("PNDMScheduler", "prediction_type", json!("sample"), "epsilon, v_prediction"),
+        ("DDIMInverseScheduler", "timestep_spacing", json!("linspace"), "leading, trailing"),
+        ("UniPCMultistepScheduler", "disable_corrector", json!([0]), "[]"),
+        ("UniPCMultistepScheduler", "use_flow_sigmas", json!(true), "false"),
+        ("UniPCMultistepScheduler", "solver_type", json!("bh3"), "bh1, bh2"),
+        ("DPMSolverSinglestepScheduler", "algorithm_type", json!("sde-dpmsolver++"), "dpmsolver++"),
+        ("DPMSolverMultistepScheduler", "variance_type", json!("fixed_small"), "learned_range"),
+        ("DEISMultistepScheduler", "algorithm_type", json!("unipc"), "deis"),
+        ("HeunDiscreteScheduler", "use_karras_sigmas", json!("yes"), "true or false"),
     ] {
         let text = message(json!({ "_class_name": class, field: value }));
         assert!(text.contains(class) && text.contains(field) && text.contains(expected), "{text}");
     }
     let part = message(json!({ "_class_name": "DDPMScheduler", "num_train_timesteps": 1 }));
     assert!(part.contains("at least 2 timesteps"), "{part}");
+    let both = message(json!({
+        "_class_name": "UniPCMultistepScheduler", "sigma_min": 0.1, "use_karras_sigmas": true, "final_sigmas_type": "sigma_min",
+    }));
+    assert!(both.contains("zero where sigma_min is given"), "{both}");
+    let sde = message(json!({
+        "_class_name": "DPMSolverMultistepScheduler", "solver_order": 3, "algorithm_type": "sde-dpmsolver++",
+    }));
+    assert!(sde.contains("1, 2 with sde-dpmsolver++"), "{sde}");
+    for class in ["UniPCMultistepScheduler", "DEISMultistepScheduler", "DPMSolverSinglestepScheduler"] {
+        let part = message(json!({ "_class_name": class, "solver_order": 4 }));
+        assert!(part.contains("order must lie between 1 and 3, is 4"), "{part}");
+    }
     let part = message(json!({ "_class_name": "EDMEulerScheduler", "sigma_min": 90.0 }));
     assert!(part.contains("sigma_min < sigma_max"), "{part}");
 }

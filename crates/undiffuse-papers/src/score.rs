@@ -3,7 +3,7 @@
 use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse_math::noise;
 use undiffuse_math::parameterization::Edm;
-use undiffuse_math::prelude::{NoiseLevel, Parameterization, Plan, Row, Scaling, Walk};
+use undiffuse_math::prelude::{NoiseLevel, Parameterization, Plan, Scaling, Walk};
 
 use crate::mixture::{Mixture, pairs};
 use crate::mlp::{Activation, Mlp, Net, WaveMlp, host, rows};
@@ -115,17 +115,9 @@ pub fn sliced_loss(network: &Mlp, x: &[f32], seed: u64, step: u64) -> Tensor<1> 
     ((v * change).mean() + (score.clone() * score).mean() * 0.5) * 2.0
 }
 
-/// Annealed Langevin dynamics \[Song19, Algorithm 1\] as a plan: at every sigma `steps` times `x ← x + a/2 · score + √a · z`
-/// with `a = epsilon · (sigma / sigma_last)²`. With one sigma it is plain Langevin dynamics.
-pub fn langevin(sigmas: &[f64], steps: usize, epsilon: f64) -> Plan {
-    let last = sigmas.last().copied().unwrap_or(1.0);
-    let row = |sigma: f64| {
-        let level = NoiseLevel { alpha: 1.0, sigma };
-        let a = epsilon * (sigma / last).powi(2);
-        let pull = 0.5 * a / (sigma * sigma);
-        Row { level, to: level, x: vec![1.0 - pull], denoised: vec![pull], noise: a.sqrt(), ..Row::default() }
-    };
-    Plan { start: 1.0, rows: sigmas.iter().flat_map(|s| std::iter::repeat_n(row(*s), steps)).collect() }
+/// The levels of a ladder of sigmas.
+pub fn levels(sigmas: &[f64]) -> Vec<NoiseLevel> {
+    sigmas.iter().map(|&sigma| NoiseLevel { alpha: 1.0, sigma }).collect()
 }
 
 /// `n` levels from `first` down to `last`, each the same factor below the one before.
@@ -171,6 +163,8 @@ pub fn relative_error(ours: &[[f64; 2]], exact: &[[f64; 2]]) -> f64 {
 mod tests {
     use super::*;
     use crate::adam::Adam;
+    use undiffuse_math::prelude::Solver;
+    use undiffuse_math::solver::Langevin;
 
     /// What denoising score matching learns of one Gaussian, whose score is known: `(mean − x) / (std² + sigma²)`.
     #[test]
@@ -211,16 +205,17 @@ mod tests {
         assert!((loss - trace - half_square).abs() < 0.03, "{loss} is not {trace} + {half_square}");
     }
 
-    /// Langevin's stationary law on one Gaussian has variance `s² / (1 − a / 4 s²)` at step size `a` (an exact
-    /// property of the linear recursion), and forgets where it began.
+    /// Langevin's stationary law on one Gaussian has variance `s² / (1 − step / 4)` (an exact property of the linear
+    /// recursion), and forgets where it began.
     #[test]
     fn langevin_reaches_the_gaussian() {
         let one = Mixture { weights: vec![1.0], means: vec![[2.0, -1.0]], std: 0.0 };
-        let plan = langevin(&[0.5], 300, 0.1);
+        // Two levels of one sigma: plain Langevin dynamics.
+        let plan = Langevin { per_level: 150, step: 0.4 }.plan(&levels(&[0.5; 2]));
         let x = walk(&plan, vec![8.0; 8000], 2, |x, sigma| exact(&one, x, sigma), |_, _| {});
         let mean = pairs(&x).map(|p| p[0]).sum::<f64>() / 4000.0;
         let variance = pairs(&x).map(|p| (p[1] + 1.0).powi(2)).sum::<f64>() / 4000.0;
-        let expected = 0.25 / (1.0 - 0.1 / (4.0 * 0.25));
+        let expected = 0.25 / (1.0 - 0.4 / 4.0);
         assert!((mean - 2.0).abs() < 0.04, "{mean}");
         assert!((variance - expected).abs() < 0.03, "{variance} is not {expected}");
     }

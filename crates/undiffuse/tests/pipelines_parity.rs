@@ -54,13 +54,18 @@ fn load(fixture: &Value, device: &Device) -> Result<Model, ModelError> {
 }
 
 /// Where this program does something else on purpose, and why.
-const DIFFERENT: [(&str, &str); 2] = [
-    (
-        "ddpm-v-trailing",
-        "diffusers adds noise to the finished picture (fixed_large, spaced so that the last timestep is not 0)",
-    ),
-    ("ddpm-learned-range", "the variance that its network answers is not used yet"),
-];
+const DIFFERENT: [(&str, &str); 1] = [(
+    "ddpm-v-trailing",
+    "diffusers adds noise to the finished picture (fixed_large, spaced so that the last timestep is not 0)",
+)];
+
+/// How far a sample may be from diffusers': both are in single precision, diffusers' tables included.
+const SAME: f32 = 2e-5;
+
+/// Where more is allowed: the smallest sigma of betas that begin at 1e-4 is off by 8e-5 in single precision, and Karras
+/// sigmas are laid out from it. With its tables in double precision diffusers is as far from its own samples here, 1.1e-4
+/// and 3.1e-5, as this crate is.
+const LOOSE: [(&str, f32); 2] = [("lms-karras-v", 2e-4), ("dpmpp-2m-sde-karras", 6e-5)];
 
 #[test]
 fn samples_equal_diffusers() {
@@ -89,13 +94,13 @@ fn samples_equal_diffusers() {
         let x = model.sample(&*denoiser, &plan, Noise::Given(given), &cond).finish();
         let error = relative_error(x, &io["sample"]);
         println!("{name}: {error:.1e}");
-        if error > 1e-3 {
+        if error > LOOSE.iter().find(|(loose, _)| *loose == name).map_or(SAME, |(_, bound)| *bound) {
             wrong.push(format!("{name}: {error:.1e}"));
         }
         ran += 1;
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(ran >= 40, "{ran}");
+    assert!(ran >= 55, "{ran}");
 }
 
 /// A model that is written and read again is the same model, and stays one that diffusers' files describe.

@@ -15,6 +15,7 @@ use undiffuse::math::likelihood::bits_per_dim;
 use undiffuse::math::noise;
 use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::{Grid, Last, Plan, SpacingKind};
+use undiffuse::train::{CONFIG_FILE, held_out};
 use undiffuse::Model;
 use undiffuse::math::spacing::{LogSnr, Trailing};
 
@@ -27,9 +28,10 @@ use crate::ui::bars::Bar;
 pub struct Args {
     /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
     model: PathBuf,
-    /// Pictures that the model has not seen: a folder, a .zip or .tar(.gz) of one, or idx files
+    /// Pictures that the model has not seen: a folder, a .zip or .tar(.gz) of one, or idx files; those that a run kept out
+    /// of its training when not given
     #[arg(long)]
-    data: PathBuf,
+    data: Option<PathBuf>,
     /// How many of them, drawn by --seed; all when there are fewer
     #[arg(short, long = "number", default_value_t = 128)]
     n: usize,
@@ -129,14 +131,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if height != width {
         return Err(usage(format!("the model's pictures are {width}×{height}; only square ones can be measured")));
     }
-    let options = Options { size: Some(height), channels: Some(channels), ..Options::default() };
-    let data = Dataset::open(&args.data, &options)?;
-    let order = noise::shuffled(args.seed, u64::from(u32::MAX), data.len() as u32);
-    let wanted = args.n.min(data.len());
+    let Source { data, name, mut candidates } = Source::open(&args, height, channels)?;
+    let order = noise::shuffled(args.seed, u64::from(u32::MAX), candidates.len() as u32);
+    let wanted = args.n.min(candidates.len());
     if wanted < 2 {
-        return Err(usage(format!("`{}` holds {} picture: at least 2 are needed", args.data.display(), data.len())));
+        return Err(usage(format!("{name} holds {} pictures: at least 2 are needed", candidates.len())));
     }
-    let (chosen, others) = order.split_at(wanted);
+    candidates = order.iter().map(|&i| candidates[i as usize]).collect();
+    let (chosen, others) = candidates.split_at(wanted);
     let pictures = pictures(&model, &data, chosen, args.seed);
     let grid = grid(&model, &args)?;
     let plan = likelihood::plan(&grid).map_err(|e| anyhow::anyhow!("{}: {e}", args.model.display()))?;
@@ -173,7 +175,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Err(e) => return Err(anyhow::anyhow!("{}: {e}", args.model.display())),
         },
     };
-    let report = Report::new(&job, &data, bound.as_ref(), flow.as_ref());
+    let report = Report::new(&job, (&data, &name), bound.as_ref(), flow.as_ref());
     let out = args.out.clone().unwrap_or_else(|| Path::new("nll").join(model_name(&args.model)));
     std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
     write(&out.join("nll.json"), format!("{:#}\n", report.json).as_bytes())?;
@@ -190,11 +192,39 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the pictures come from.
+struct Source {
+    data: Dataset,
+    /// For messages.
+    name: String,
+    /// Which of them may be drawn.
+    candidates: Vec<usize>,
+}
+
+impl Source {
+    fn open(args: &Args, size: usize, channels: usize) -> anyhow::Result<Self> {
+        if let Some(path) = &args.data {
+            let options = Options { size: Some(size), channels: Some(channels), ..Options::default() };
+            let data = Dataset::open(path, &options)?;
+            let candidates = (0..data.len()).collect();
+            return Ok(Self { data, name: path.display().to_string(), candidates });
+        }
+        let run = if args.model.ends_with("model") { args.model.parent() } else { Some(args.model.as_path()) };
+        match run.filter(|run| run.join(CONFIG_FILE).is_file()) {
+            None => Err(usage("--data is missing: the model is not inside a run, so it has no held-out pictures of its own")),
+            Some(run) => {
+                let (data, candidates) = held_out(run, &mut |_| {})?;
+                let name = format!("the held-out part of {}", data.path().display());
+                Ok(Self { data, name, candidates })
+            }
+        }
+    }
+}
+
 /// Pictures of a dataset in the model's pixel range, told to the model as what they are.
-fn pictures(model: &Model, data: &Dataset, chosen: &[u32], seed: u64) -> Pictures {
-    let indices: Vec<usize> = chosen.iter().map(|&i| i as usize).collect();
+fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> Pictures {
     let mut x0 = Vec::new();
-    data.batch(&indices, &vec![false; indices.len()], &mut x0);
+    data.batch(indices, &vec![false; indices.len()], &mut x0);
     let range = model.recipe.pixels;
     if range != (-1.0, 1.0) {
         x0.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * (range.1 - range.0) + range.0) as f32);
@@ -210,7 +240,7 @@ fn pictures(model: &Model, data: &Dataset, chosen: &[u32], seed: u64) -> Picture
         let none = model.card.null_class.unwrap_or(rows as u32 - 1);
         indices.iter().map(|&i| label(i).unwrap_or(none)).collect()
     });
-    let seeds = chosen.iter().map(|&i| noise::bits(seed, u64::from(i), 0)).collect();
+    let seeds = indices.iter().map(|&i| noise::bits(seed, i as u64, 0)).collect();
     let shape = model.shape();
     Pictures { shape, x0, range, seeds, cond: Cond { labels } }
 }
@@ -355,7 +385,7 @@ struct Report {
 }
 
 impl Report {
-    fn new(job: &Job<'_>, data: &Dataset, bound: Option<&Bound>, flow: Option<&Flow>) -> Self {
+    fn new(job: &Job<'_>, (data, name): (&Dataset, &str), bound: Option<&Bound>, flow: Option<&Flow>) -> Self {
         let Job { args, model, plan, pictures } = job;
         let shown = |e: Estimate| format!("{:.4} ± {:.4} bits/dim", e.mean, e.standard_error);
         let (first, last) = (plan.rows[0].level, plan.rows[plan.rows.len() - 1].level);
@@ -364,7 +394,7 @@ impl Report {
             "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
             "model": args.model.display().to_string(),
             "trained": model.card.provenance,
-            "data": args.data.display().to_string(),
+            "data": name,
             "data_fingerprint": data.fingerprint(),
             "pictures": pictures.len(),
             "seed": args.seed,
@@ -387,7 +417,7 @@ impl Report {
             format!(
                 "{} pictures of {} (seed {}), {} numbers each, labels {}\nlevels sigma/alpha {:.4} to {:.4}",
                 pictures.len(),
-                args.data.display(),
+                name,
                 args.seed,
                 pictures.dims(),
                 if pictures.cond.labels.is_some() { "told" } else { "none" },
@@ -475,6 +505,7 @@ fn curve(job: &Job<'_>, bound: &Bound) -> Value {
                 "log_snr": step.level.log_snr(),
                 "pictures": step.count,
                 "bits_per_dim": bits_per_dim(step.kl, dims),
+                "error": step.error,
                 "rate": rate,
                 "distortion": distortion,
             })

@@ -1,14 +1,17 @@
 //! `undiffuse plan`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
+use undiffuse::data::figure::{COLORS, Layer, Panel, figure};
+use undiffuse::data::{Image, encode_png};
 use undiffuse::math::prelude::{
     Grid, Last, ParameterizationKind, Plan, Row, ScheduleKind, SolverKind, SpacingKind, TimingKind, WeightingKind,
 };
 
 use crate::common::usage;
-use crate::output::{number, show, show_json, table};
+use crate::output::{number, show, show_json, table, write};
 
 /// Print a sampler as what it is: a table of numbers.
 #[derive(clap::Args)]
@@ -31,6 +34,9 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Also draw it: the levels it visits and the coefficients of its rows
+    #[arg(long, value_name = "FILE.png", conflicts_with = "list")]
+    draw: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -41,6 +47,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         (false, json) => {
             let grid = Grid::new(&*args.schedule, &*args.spacing, args.steps, Last::Clean);
             let plan = grid.map_err(|e| usage(e.to_string()))?.plan(&*args.solver);
+            if let Some(path) = &args.draw {
+                write(path, &encode_png(&drawn(&args, &plan), &[])?)?;
+            }
             if json { show_json(&to_json(&args, &plan))? } else { show(&to_text(&args, &plan))? }
         }
     }
@@ -85,6 +94,37 @@ fn to_text(args: &Args, plan: &Plan) -> String {
         number(plan.start),
         table(&header, &rows),
     )
+}
+
+/// Levels and coefficients by evaluation.
+fn drawn(args: &Args, plan: &Plan) -> Image {
+    let by_row = |of: &dyn Fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
+        plan.rows.iter().enumerate().filter_map(|(k, row)| Some((k as f64 + 1.0, of(row)?))).collect()
+    };
+    // A line and its points, in one colour.
+    let marked = |name: String, color: [u8; 3], points: Vec<(f64, f64)>| {
+        let (dots, color) = (points.clone(), Some(color));
+        [Layer::Line { name, points, color }, Layer::Points { name: String::new(), points: dots, color, radius: 3 }]
+    };
+    let lags = |of: fn(&Row) -> &[f64]| -> Vec<Layer> {
+        let deepest = plan.rows.iter().map(|row| of(row).len()).max().unwrap_or(0);
+        let line = |lag: usize| {
+            marked(format!("lag {lag}"), COLORS[lag % COLORS.len()], by_row(&|row| of(row).get(lag).copied()))
+        };
+        (0..deepest).flat_map(line).collect()
+    };
+    let one = |of: &dyn Fn(&Row) -> f64| {
+        Vec::from(marked(String::new(), COLORS[0], by_row(&|row| Some(of(row)))))
+    };
+    let panels = [
+        Panel { log_y: true, ..Panel::new("where D is asked", one(&|row| row.level.sigma_edm())) }
+            .labels("evaluation", "sigma / alpha"),
+        Panel::new("fresh noise", one(&|row| row.noise)).labels("evaluation", "coefficient"),
+        Panel::new("past x", lags(|row| &row.x)).labels("evaluation", "coefficient"),
+        Panel::new("past D", lags(|row| &row.denoised)).labels("evaluation", "coefficient"),
+    ];
+    let title = format!("{}, {} on {}: {} evaluations", args.solver, args.spacing, args.schedule, plan.nfe());
+    figure(&title, 2, (480, 340), &panels)
 }
 
 fn to_json(args: &Args, plan: &Plan) -> Value {

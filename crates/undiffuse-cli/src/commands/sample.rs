@@ -12,6 +12,7 @@ use undiffuse::data::{Image, Options, encode_png, grid, transform};
 use undiffuse::denoise::{Cond, Denoise, Inpaint, Posterior};
 use undiffuse::image::from_image;
 use undiffuse::math::diffusers::Corrector;
+use undiffuse::math::likelihood::with_optimal_variance;
 use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::{Plan, SolverKind, SpacingKind};
 use undiffuse::model::SampleDefaults;
@@ -43,6 +44,10 @@ pub struct Args {
     /// The solver's eta: 0 is deterministic, 1 as noisy as the forward process
     #[arg(long)]
     eta: Option<f64>,
+    /// Noise of ancestral sampling (--solver ddpm) by the model's own errors, from the nll.json that `undiffuse nll` wrote
+    /// \[Bao22\]: better with few steps
+    #[arg(long, value_name = "nll.json")]
+    optimal_variance: Option<PathBuf>,
     /// Langevin corrections before each step, with this signal-to-noise ratio, such as 0.16 \[Song21, Algorithm 4\]
     #[arg(long, value_name = "SNR")]
     corrector: Option<f64>,
@@ -89,7 +94,8 @@ pub struct Args {
     /// Folder for the pictures; samples/<model name> when not given
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Also write the raw result as the tensor `sample` of this safetensors file
+    /// Also write the raw result as the tensor `sample` of this safetensors file; after `--solver ddim-inverse`, as the
+    /// `init_noise` from which --init-noise walks back to the picture
     #[arg(long, value_name = "FILE.safetensors")]
     raw: Option<PathBuf>,
     /// Progress without pictures, also on a terminal
@@ -131,6 +137,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("note: {note}");
     }
     let plan = model.plan().map_err(|e| usage(format!("--steps: {e}")))?;
+    let plan = match &args.optimal_variance {
+        Some(_) if settings.solver.tag() != "ddpm" => {
+            return Err(usage(format!("--optimal-variance is for --solver ddpm, not {}", settings.solver.tag())));
+        }
+        Some(path) => with_optimal_variance(plan, &errors(path)?),
+        None => plan,
+    };
     let job = Job::new(&args, model, plan, &device)?;
     let out = match &args.out {
         Some(out) => out.clone(),
@@ -274,7 +287,15 @@ impl Job {
         write_png(&sheet, &grid(&images, columns, 2), &[])?;
         if let Some(path) = &args.raw {
             let [c, h, w] = self.model.shape();
-            let tensor = Named { name: "sample".into(), shape: vec![self.n, c, h, w], values: raw };
+            // A walk up to noise ends in what --init-noise starts from: over the standard deviation there.
+            let (first, last) = (self.plan.rows[0].level, self.plan.rows[self.plan.rows.len() - 1].to);
+            let name = if last.log_snr() < first.log_snr() {
+                raw.iter_mut().for_each(|x| *x = (f64::from(*x) / last.scale()) as f32);
+                "init_noise"
+            } else {
+                "sample"
+            };
+            let tensor = Named { name: name.into(), shape: vec![self.n, c, h, w], values: raw };
             fs::write(path, weights::to_bytes(&[tensor], &[]))
                 .with_context(|| format!("cannot write `{}`", path.display()))?;
         }
@@ -367,6 +388,7 @@ impl Job {
             "spacing": args.adaptive.is_none().then(|| settings.spacing.to_string()),
             "steps": args.adaptive.is_none().then_some(settings.steps),
             "adaptive": args.adaptive,
+            "optimal_variance": shown(&args.optimal_variance),
             "corrector": args.corrector.map(|snr| format!("{snr} × {}", args.corrections)),
             "guidance": settings.guidance,
             "size": args.size.map(|(w, h)| format!("{w}x{h}")),
@@ -495,6 +517,21 @@ fn read_noise(path: &Path, needed: usize, shape: [usize; 3], device: &Device) ->
         all.push(Tensor::from_data(TensorData::new(tensor.values.clone(), expected), device));
     }
     Ok(all)
+}
+
+/// The errors by log-SNR of a report of `undiffuse nll`.
+fn errors(path: &Path) -> anyhow::Result<Vec<(f64, f64)>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let report: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
+    let curve = report["bound"]["curve"].as_array().into_iter().flatten();
+    let errors: Vec<(f64, f64)> = curve
+        .filter(|step| step["pictures"].as_u64() > Some(0))
+        .filter_map(|step| Some((step["log_snr"].as_f64()?, step["error"].as_f64()?)))
+        .collect();
+    match errors.is_empty() {
+        true => Err(usage(format!("`{}` holds no bound: write one with `undiffuse nll MODEL --data D`", path.display()))),
+        false => Ok(errors),
+    }
 }
 
 /// The name of a model: the run's, not `model`.

@@ -13,7 +13,7 @@ mod canvas;
 use std::convert::Infallible;
 use std::ops::Range;
 
-use plotters::chart::{ChartBuilder, SeriesLabelPosition};
+use plotters::chart::ChartBuilder;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Polygon, Rectangle};
@@ -23,7 +23,7 @@ use plotters::style::{Color, RGBColor, TextStyle};
 
 use crate::Image;
 use crate::strip::{FAINT, INK, TROUGH};
-use crate::text::{GLYPH, draw_text, fit};
+use crate::text::{GLYPH, draw_text, fit, text_width};
 use canvas::{Canvas, UNIT};
 
 /// A point of a panel.
@@ -168,6 +168,7 @@ pub fn figure(title: &str, columns: usize, size: (usize, usize), panels: &[Panel
         let mut picture = Image::filled(size.0, size.1, &[255; 3]);
         // Drawing on a picture in memory cannot fail; words that do not fit are cut.
         let _ = draw(&mut picture, panel);
+        legend(&mut picture, panel);
         image.paste(&picture, k % columns * size.0, top + k / columns * size.1);
     }
     image
@@ -220,22 +221,15 @@ where
     for (k, layer) in panel.layers.iter().enumerate() {
         let of = |color: &Option<[u8; 3]>| rgb(color.unwrap_or(COLORS[k % COLORS.len()]));
         match layer {
-            Layer::Line { name, points, color } => {
+            Layer::Line { points, color, .. } => {
                 let color = of(color);
                 let line = LineSeries::new(points.iter().filter(keep).copied(), color.stroke_width(2));
-                let drawn = chart.draw_series(line)?;
-                if !name.is_empty() {
-                    let key = move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], color.stroke_width(3));
-                    drawn.label(name).legend(key);
-                }
+                chart.draw_series(line)?;
             }
-            Layer::Points { name, points, color, radius } => {
+            Layer::Points { points, color, radius, .. } => {
                 let color = of(color);
                 let dots = points.iter().filter(keep).map(|&p| Circle::new(p, *radius, color.mix(0.7).filled()));
-                let drawn = chart.draw_series(dots)?;
-                if !name.is_empty() {
-                    drawn.label(name).legend(move |(x, y)| Circle::new((x + 8, y), 4, color.filled()));
-                }
+                chart.draw_series(dots)?;
             }
             Layer::Arrows { arrows, color } => {
                 let color = rgb(*color);
@@ -259,16 +253,34 @@ where
             }
         }
     }
-    let named = |l: &Layer| matches!(l, Layer::Line { name, .. } | Layer::Points { name, .. } if !name.is_empty());
-    if panel.layers.iter().any(named) {
-        let mut labels = chart.configure_series_labels();
-        labels
-            .position(SeriesLabelPosition::UpperRight)
-            .label_font(style(INK))
-            .background_style(rgb([255; 3]).mix(0.8));
-        labels.legend_area_size(3 * GLYPH as u32).margin(GLYPH as u32).draw()?;
-    }
     Ok(())
+}
+
+/// The names of layers beside their colours, in the upper right corner of the panel. `plotters` would measure them by a font
+/// that is not ours.
+fn legend(image: &mut Image, panel: &Panel) {
+    let names: Vec<(&str, [u8; 3])> = panel
+        .layers
+        .iter()
+        .enumerate()
+        .filter_map(|(k, layer)| match layer {
+            Layer::Line { name, color, .. } | Layer::Points { name, color, .. } if !name.is_empty() => {
+                Some((name.as_str(), color.unwrap_or(COLORS[k % COLORS.len()])))
+            }
+            _ => None,
+        })
+        .collect();
+    let (key, line) = (2 * GLYPH, 3 * GLYPH);
+    let width = names.iter().map(|(name, _)| text_width(name, SCALE)).max().unwrap_or(0) + key + GLYPH;
+    let left = image.width.saturating_sub(width + 3 * GLYPH);
+    let top = if panel.y_label.is_empty() { 4 } else { 7 } * GLYPH;
+    for (k, (name, color)) in names.into_iter().enumerate() {
+        let y = top + k * line;
+        if y + line < image.height && left + key < image.width {
+            image.paste(&Image::filled(key, GLYPH / 2, &color), left, y + GLYPH * 3 / 4);
+            draw_text(image, left + key + GLYPH, y, name, SCALE, &INK);
+        }
+    }
 }
 
 /// The head of an arrow, a quarter of its length.

@@ -88,7 +88,7 @@ pub(super) fn euler(fields: &Fields) -> Result<Recipe, ReadError> {
         let schedule = betas(fields, ALPHA_BAR_FLOOR)?;
         Recipe { ends, ..Recipe::new(schedule, prediction(fields)?, spacing, Euler {}) }
     };
-    recipe.last = last(fields)?;
+    recipe.last = if last(fields)? == Last::Clean { Last::Clean } else { Last::FirstSigma };
     recipe.start = start(fields);
     Ok(recipe)
 }

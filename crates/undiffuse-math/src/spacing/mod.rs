@@ -82,7 +82,7 @@ kind! {
         "trailing" => Trailing(Trailing), "times at the noisy end of even intervals [Lin24, section 3.3]";
         "karras" => Karras(Karras), "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]";
         "exponential" => Exponential(Exponential), "ln sigma evenly spaced, both ends included";
-        "beta" => Beta(Beta), "sigma at the quantiles of a beta distribution, crowded at both ends [Lee24]";
+        "beta" => Beta(Beta), "sigma at the quantiles of a beta distribution, crowded at both ends [Lee24; diffusers, use_beta_sigmas]";
         "log-snr" => LogSnr(LogSnr), "intervals of equal log-SNR [Lu22, uniform log-SNR]";
         "optimal" => Optimal(Optimal), "least error on data with the spectrum of natural images, computed [Sabour24, section 3]";
         "time-uniform" => TimeUniform(TimeUniform), "intervals of equal time, not rounded to timesteps";
@@ -98,6 +98,9 @@ pub enum Last {
     Clean,
     /// The cleanest trained time: diffusers' `set_alpha_to_one = false` and `final_sigmas_type = "sigma_min"`.
     FirstStep,
+    /// The `sigma / alpha` of the cleanest trained time with the signal at full strength, where diffusers' Euler ends:
+    /// what it keeps of images is `x / alpha`.
+    FirstSigma,
 }
 
 impl Last {
@@ -106,6 +109,7 @@ impl Last {
         match self {
             Last::Clean => NoiseLevel::CLEAN,
             Last::FirstStep => schedule.level(schedule.range().0),
+            Last::FirstSigma => NoiseLevel { alpha: 1.0, sigma: schedule.level(schedule.range().0).sigma_edm() },
         }
     }
 }

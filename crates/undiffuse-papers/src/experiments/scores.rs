@@ -5,12 +5,14 @@ use std::f64::consts::PI;
 
 use undiffuse_data::figure::{COLORS, Layer, Panel, figure};
 use undiffuse_math::noise;
+use undiffuse_math::prelude::{NoiseLevel, Solver};
+use undiffuse_math::solver::Langevin;
 
 use crate::adam::Adam;
 use crate::coverage::Coverage;
 use crate::mixture::{Mixture, pairs};
 use crate::mlp::{Activation, Mlp, Net, WaveMlp, host, rows};
-use crate::score::{Process, exact, geometric, langevin, relative_error, sliced_loss, walk};
+use crate::score::{Process, exact, geometric, levels, relative_error, sliced_loss, walk};
 use crate::{Error, Event, Goal, Listener, Options, Report, Row};
 
 /// Points that are shown of a cloud, as in [Song19, Figure 3].
@@ -100,7 +102,9 @@ fn ladder(options: &Options, hear: Listener, report: &mut Report) -> Result<(), 
     let (process, network) = denoiser(options, &roll, &sigmas, hear, [0.3, 0.35]);
     let begin: Vec<f32> = uniform(POINTS, options.seed, Use::Begin.stream(0)).iter().map(|x| x / 4.0).collect();
     let each = options.choose(100, 2);
-    let plan = langevin(&sigmas, each, 0.15 * sigmas[sigmas.len() - 1].powi(2));
+    // The clean end is the denoised point [Song20, Algorithm 1].
+    let ladder = [levels(&sigmas), vec![NoiseLevel::CLEAN]].concat();
+    let plan = Langevin { per_level: each, step: 0.15 }.plan(&ladder);
     let mut clouds = vec![Vec::new(); sigmas.len()];
     let seen = |row: usize, x: &[f32]| {
         // The points as a level leaves them.
@@ -109,8 +113,6 @@ fn ladder(options: &Options, hear: Listener, report: &mut Report) -> Result<(), 
         }
     };
     let x = walk(&plan, begin, options.seed, |x, sigma| process.denoised(&network, x, sigma), seen);
-    // Without the noise that is left [Song20, section 3.4].
-    let x = process.denoised(&network, &x, sigmas[sigmas.len() - 1]);
     hear(Event { progress: 0.7, text: "annealed Langevin dynamics on the roll".into() });
 
     let mut panels: [Vec<Panel>; 3] = Default::default();
@@ -153,8 +155,9 @@ fn modes(options: &Options, hear: Listener, report: &mut Report) -> Result<(), E
     let data = Mixture::two_modes().sample(POINTS, 0.0, options.seed, Use::Test.stream(100));
     let truth = |x: &[f32], sigma: f64| exact(&points, x, sigma);
     let learned = |x: &[f32], sigma: f64| process.denoised(&network, x, sigma);
-    let plain = langevin(&[1.0], options.choose(1000, 10), 0.1);
-    let annealed = langevin(&sigmas, options.choose(100, 2), 0.1);
+    // Plain Langevin dynamics: the two levels of this ladder are one.
+    let plain = Langevin { per_level: options.choose(500, 5), step: 0.1 }.plan(&levels(&[1.0; 2]));
+    let annealed = Langevin { per_level: options.choose(100, 2), step: 0.1 }.plan(&levels(&sigmas));
     let clouds = [
         ("data", "", data),
         ("Langevin, exact score", "plain", walk(&plain, begin.clone(), options.seed, truth, |_, _| {})),

@@ -29,7 +29,7 @@ mod watchdog;
 
 pub use config::{Config, ConfigError, LrSchedule};
 pub use event::{Event, Preview, Started, Step, TrainError};
-pub use trainer::{Extension, Trainer};
+pub use trainer::{Extension, Trainer, held_out};
 
 /// The file whose presence makes a folder a run.
 pub const CONFIG_FILE: &str = "config.toml";

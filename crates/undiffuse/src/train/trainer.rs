@@ -108,12 +108,7 @@ impl Trainer {
         }
         let lock = lock(run)?;
         let config = Config::from_toml(&files::read_text(&run.join(CONFIG_FILE))?)?;
-        let data = open_data(&config, progress)?;
-        let before = files::read_text(&run.join("data.sha256"))?;
-        if before.trim() != data.fingerprint() {
-            let now = data.fingerprint().to_owned();
-            return Err(TrainError::DataChanged { path: config.data.path, before: before.trim().into(), now });
-        }
+        let data = open_unchanged(&config, run, progress)?;
         let mut trainer = Self::new(config, run, device, data, lock, began)?;
         trainer.extend(extension)?;
         Ok(trainer)
@@ -530,6 +525,31 @@ fn open_data(config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<Data
         ..Options::default()
     };
     Ok(Dataset::open_with(Path::new(&data.path), &options, progress)?)
+}
+
+/// The data of the run in the folder `run`, and which of its pictures were kept out of training.
+///
+/// # Errors
+/// No run, data that cannot be read or are not those that the run began with.
+pub fn held_out(run: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(Dataset, Vec<usize>), TrainError> {
+    if !run.join(CONFIG_FILE).is_file() {
+        return Err(TrainError::NoRun(run.to_owned()));
+    }
+    let config = Config::from_toml(&files::read_text(&run.join(CONFIG_FILE))?)?;
+    let data = open_unchanged(&config, run, progress)?;
+    let split = data.split(HeldOut::Fraction(config.data.held_out), config.train.seed);
+    Ok((data, split.held_out))
+}
+
+/// The data of a run, if they are those that it began with.
+fn open_unchanged(config: &Config, run: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, TrainError> {
+    let data = open_data(config, progress)?;
+    let before = files::read_text(&run.join("data.sha256"))?;
+    if before.trim() != data.fingerprint() {
+        let (path, now) = (config.data.path.clone(), data.fingerprint().to_owned());
+        return Err(TrainError::DataChanged { path, before: before.trim().into(), now });
+    }
+    Ok(data)
 }
 
 /// Takes the run for this process.
