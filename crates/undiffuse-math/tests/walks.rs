@@ -49,8 +49,9 @@ fn diffusers() {
         // Some of its schedulers keep x / alpha.
         let share = if walk["over_alpha"] == true { |to: NoiseLevel| 1.0 / to.alpha } else { |_| 1.0 };
         follow(walk, numbers(&golden["start"]), share, |x, row, i| {
-            let eps = 0.8 * (0.7 * x).tanh() + 0.1 * told[i].sin();
-            (x - row.level.sigma * eps) / row.level.alpha
+            let NoiseLevel { alpha, sigma } = row.level;
+            let answer = 0.8 * (0.7 * x).tanh() + 0.1 * told[i].sin();
+            if walk["flow"] == true { x - sigma * answer } else { (x - sigma * answer) / alpha }
         });
     }
 }
@@ -76,5 +77,28 @@ fn k_diffusion() {
                 0.5 * (x / s.hypot(1.0)).tanh() + 0.1 * s.ln().sin()
             },
         );
+    }
+}
+
+/// On levels even in flow time the linear multistep method is Adams-Bashforth's, whose weights every textbook has.
+#[test]
+fn adams_bashforth() {
+    let levels: Vec<_> =
+        (0..8).map(|i| NoiseLevel { alpha: 0.1 * f64::from(i), sigma: 1.0 - 0.1 * f64::from(i) }).collect();
+    let plan = "lms:along=flow".parse::<SolverKind>().unwrap().plan(&levels);
+    let weights = [
+        vec![1.0],
+        vec![1.5, -0.5],
+        vec![23.0 / 12.0, -16.0 / 12.0, 5.0 / 12.0],
+        vec![55.0 / 24.0, -59.0 / 24.0, 37.0 / 24.0, -9.0 / 24.0],
+    ];
+    for (i, row) in plan.rows.iter().enumerate() {
+        for (lag, weight) in weights[i.min(3)].iter().enumerate() {
+            // x' = x - 0.1 Σ w v, v = (x - D) / sigma.
+            let share = -0.1 * weight / levels[i - lag].sigma;
+            let kept = if lag == 0 { 1.0 } else { 0.0 };
+            assert!((row.x[lag] - kept - share).abs() < 1e-12, "{i} {lag}: {row:?}");
+            assert!((row.denoised[lag] + share).abs() < 1e-12, "{i} {lag}: {row:?}");
+        }
     }
 }

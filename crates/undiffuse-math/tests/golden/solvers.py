@@ -3,7 +3,7 @@
 Run from this folder with a Python that has torch, diffusers, scipy and k-diffusion (without what only its training
 needs: pip install --no-deps k-diffusion):  python solvers.py
 Writes solvers.json: for each walk the levels (alpha, sigma), what the network was told, and the image after every
-evaluation. The network is eps(x, t) = 0.8 tanh(0.7 x) + 0.1 sin(t) for diffusers, and for k-diffusion
+evaluation. The network answers 0.8 tanh(0.7 x) + 0.1 sin(t) for diffusers, which is eps or the velocity of rectified flow, and for k-diffusion
 D(x, s) = 0.5 tanh(x / sqrt(1 + s^2)) + 0.1 sin(ln s).
 """
 
@@ -58,6 +58,9 @@ DIFFUSERS = [
     ("plms:start=runge-kutta", "PNDMScheduler", {}, 10),
     ("plms:start=runge-kutta", "PNDMScheduler", dict(set_alpha_to_one=True), 5),
     ("ddim-inverse", "DDIMInverseScheduler", dict(clip_sample=False), 7),
+    ("euler", "FlowMatchEulerDiscreteScheduler", dict(shift=3.0), 6),
+    ("heun:along=flow", "FlowMatchHeunDiscreteScheduler", {}, 6),
+    ("heun:along=flow", "FlowMatchHeunDiscreteScheduler", dict(shift=3.0), 5),
     ("ddim-inverse", "DDIMInverseScheduler", dict(clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing"), 8),
 ]
 
@@ -109,23 +112,25 @@ def diffusers_walk(solver, name, options, steps):
     scheduler = getattr(diffusers, name)(**options)
     importlib.import_module(type(scheduler).__module__).torch = Double()
     scheduler.set_timesteps(steps)
+    over_alpha, flow = name == "LMSDiscreteScheduler", name.startswith("FlowMatch")
     if hasattr(scheduler, "sigmas"):
         scheduler.sigmas = scheduler.sigmas.double()
         scheduler.set_begin_index(0)
-        levels = [vp(s) for s in scheduler.sigmas.tolist()]
+        sigmas = scheduler.sigmas.tolist()
+        # FlowMatchHeun has each sigma of a pair twice.
+        levels = [[1 - s, s] for s in dict.fromkeys(sigmas)] if flow else [vp(s) for s in sigmas]
     else:
         levels = by_table(scheduler, name, steps)
-    over_alpha = name == "LMSDiscreteScheduler"
     x = START / levels[0][0] if over_alpha else START
     told, rows = [], []
     arguments = dict(order=int(solver[-1]) if "order" in solver else 4) if over_alpha else {}
     for t in scheduler.timesteps:
         told.append(float(t))
-        scaled = scheduler.scale_model_input(x, t)
-        eps = 0.8 * torch.tanh(0.7 * scaled) + 0.1 * torch.sin(torch.tensor(float(t)))
-        x = scheduler.step(eps, t, x, **arguments).prev_sample
+        scaled = x if flow else scheduler.scale_model_input(x, t)
+        answer = 0.8 * torch.tanh(0.7 * scaled) + 0.1 * torch.sin(torch.tensor(float(t)))
+        x = scheduler.step(answer, t, x, **arguments).prev_sample
         rows.append(numbers(x))
-    return dict(solver=solver, by=name, options=options, over_alpha=over_alpha, levels=levels, told=told, rows=rows)
+    return dict(solver=solver, by=name, options=options, over_alpha=over_alpha, flow=flow, levels=levels, told=told, rows=rows)
 
 
 def k_diffusion_sampling():
