@@ -87,11 +87,11 @@ fn to_text(args: &Args, plan: &Plan) -> String {
     let (schedule, spacing, solver) = (&args.schedule, &args.spacing, &args.solver);
     format!(
         "schedule {schedule}, spacing {spacing}, solver {solver}, {} steps\n\
-         nfe {} (evaluations of the network); starts from noise of standard deviation {}\n\
+         nfe {} (evaluations of the network); starts from {}\n\
          each row: x ← Σ x(t) by lag · x + Σ D by lag · D(x, level) + noise · ε\n\n{}",
         args.steps,
         plan.nfe(),
-        number(plan.start),
+        if solver.rises() { "a picture".into() } else { format!("noise of standard deviation {}", number(plan.start)) },
         table(&header, &rows),
     )
 }

@@ -137,6 +137,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("note: {note}");
     }
     let plan = model.plan().map_err(|e| usage(format!("--steps: {e}")))?;
+    if settings.solver.rises() && args.init_image.is_none() {
+        return Err(usage(format!(
+            "--solver {} walks a picture up to its noise: give the picture with --init-image, and --strength 1 for the whole way",
+            settings.solver.tag()
+        )));
+    }
     let plan = match &args.optimal_variance {
         Some(_) if settings.solver.tag() != "ddpm" => {
             return Err(usage(format!("--optimal-variance is for --solver ddpm, not {}", settings.solver.tag())));
