@@ -42,11 +42,11 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
 }
 
 fn train(options: &Options, chain: &Binomial, hear: Listener) -> Result<Network, Error> {
-    let updates = options.choose(6000, 20);
+    let updates = options.choose(8000, 20);
     let mut learner = Learner::new(network::initial(options.seed, stream::INITIAL), &options.device);
     let process = Process::new(chain, learner.device());
     for k in 0..updates {
-        let h = Step { rate: 0.01 * cosine(k, updates), beta2: 0.999, average: 0.02f64.max(1.0 / (k + 1) as f64) };
+        let h = Step { rate: 0.005 * cosine(k, updates), beta2: 0.999, average: 0.02f64.max(1.0 / (k + 1) as f64) };
         let batch = Batch::new(chain, 1, options.seed, stream::TRAIN + k as u64, learner.device());
         let loss = learner.step(h, |p| network::loss(p, &process, &batch));
         if !loss.is_finite() {

@@ -208,8 +208,11 @@ fn draw(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> R
     report.figure(options, "swiss-roll.png", &figure(title, times.len(), (340, 340), &panels))
 }
 
+/// Tail and head.
+type Arrow = ((f64, f64), (f64, f64));
+
 /// `f_mu(x, t) - x` on a grid, stretched so that half of the arrows are longer than half a grid cell; none is longer than one and a half.
-fn drift(model: &Model, t: usize) -> (Vec<((f64, f64), (f64, f64))>, f64) {
+fn drift(model: &Model, t: usize) -> (Vec<Arrow>, f64) {
     let side = 17;
     let cell = 5.0 / f64::from(side - 1);
     let at = |i: i32| -2.5 + f64::from(i) * cell;

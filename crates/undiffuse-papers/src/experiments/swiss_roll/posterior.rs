@@ -62,8 +62,8 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
     let model = train(options, &roll, &mut |event| hear(Event { progress: 0.9 * event.progress, ..event }))?;
     hear(Event { progress: 0.92, text: "sampling posteriors".into() });
     let tasks = [
-        ("denoising", Seen { at: [0.3, 0.9], std: [0.4, 0.4] }),
-        ("inpainting", Seen { at: [0.6, 0.0], std: [NOISE, f64::INFINITY] }),
+        ("denoise", Seen { at: [0.3, 0.9], std: [0.4, 0.4] }),
+        ("inpaint", Seen { at: [0.2, 0.0], std: [NOISE, f64::INFINITY] }),
     ];
     let choices = [("constant", Second::Constant), ("annealed", Second::Annealed), ("dissolved", Second::Dissolved)];
     let n = options.choose(1000, 20);
@@ -95,7 +95,7 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
                 "",
             ));
             report.rows.push(Row::new(format!("{task}, r {word}: samples on the roll"), 100.0 * near, "%"));
-            panels.push(panel(&roll, &format!("{task}: r {word}"), seen, points));
+            panels.push(panel(&roll, &format!("{task}: {word}"), seen, points));
         }
     }
     report.note(format!(
@@ -177,9 +177,7 @@ mod tests {
         let force = [4.25 - 4.0 + 1.5, 2.0 - 32.0 + 5.0];
         let mean =
             [covariance[0] * force[0] + covariance[1] * force[1], covariance[1] * force[0] + covariance[2] * force[1]];
-        for i in 0..3 {
-            assert!((product.covariance()[i] - covariance[i]).abs() < 1e-14);
-        }
+        assert!(product.covariance().iter().zip(covariance).all(|(a, b)| (a - b).abs() < 1e-14));
         assert!((product.mean[0] - mean[0]).abs() < 1e-12 && (product.mean[1] - mean[1]).abs() < 1e-12);
     }
 
