@@ -39,7 +39,7 @@ pub fn log_range(from: NoiseLevel, to: NoiseLevel) -> (f64, f64) {
 }
 
 /// The same for a step after another, `before`: at the clean end, where the posterior has no variance, that of the step
-/// before stands in for it, as in the code of [Nichol21]. The likelihood of pixel values needs it; samplers add nothing there.
+/// before stands in for it, as the code of [Nichol21, section 3.1] has it. The likelihood of pixel values needs it; samplers add nothing there.
 pub fn log_range_after(before: Option<(NoiseLevel, NoiseLevel)>, from: NoiseLevel, to: NoiseLevel) -> (f64, f64) {
     let (small, large) = log_range(from, to);
     match before {

@@ -10,6 +10,7 @@ macro_rules! commands {
 
         /// What the program can do.
         #[derive(Subcommand)]
+        #[allow(clippy::large_enum_variant)] // there is one of it in a program
         pub enum Command {
             $($(#[doc = $doc])+ $variant($module::Args),)+
         }

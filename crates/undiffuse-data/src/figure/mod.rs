@@ -29,7 +29,7 @@ use canvas::{Canvas, UNIT};
 /// A point of a panel.
 pub type Point = (f64, f64);
 
-/// Colours that are told apart, by colour-blind eyes, too [Okabe08]; a panel's unnamed colours are taken from here in
+/// Colours that are told apart, by colour-blind eyes, too \[Okabe08\]; a panel's unnamed colours are taken from here in
 /// turn.
 pub const COLORS: [[u8; 3]; 7] =
     [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233], [60, 60, 60]];

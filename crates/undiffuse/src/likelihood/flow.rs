@@ -168,7 +168,7 @@ fn rates(
         asks.iter().zip(&at).map(|(a, at)| a.y[..dims].iter().map(|y| (at.level.alpha * y) as f32).collect()).collect();
     let (mut guess, mut divergence) = (Vec::new(), vec![0.0; asks.len()]);
     let count = probes.first().map_or(0, Vec::len);
-    for i in 0..count {
+    for (i, first) in (0..count).map(|i| (i, i == 0)) {
         let x = pictures.tensor(&xs, &device).require_grad();
         let rows: Vec<Vec<f32>> = asks.iter().map(|a| probes[a.problem][i].clone()).collect();
         let v = pictures.tensor(&rows, &device);
@@ -180,7 +180,7 @@ fn rates(
             // The gradient is by x = alpha y. Exact traces sum over the unit vectors, estimates are means.
             divergence[k] += at[k].level.alpha * dot;
         }
-        if i == 0 {
+        if first {
             guess = to_host(d.inner());
         }
     }
