@@ -1,0 +1,83 @@
+//! What a person hands to `undiffuse sample`: classes, pictures, noise, measured errors.
+
+use std::path::Path;
+
+use anyhow::Context;
+use undiffuse::Model;
+use undiffuse::burn::tensor::{Device, Tensor, TensorData};
+use undiffuse::data::{Image, transform};
+use undiffuse::nn::weights;
+
+use crate::common::usage;
+
+/// The label of each picture: the classes asked for take turns.
+pub fn labels(asked: &[String], model: &Model, n: usize) -> anyhow::Result<Option<Vec<u32>>> {
+    let rows = model.network.config().num_class_embeds;
+    let Some(rows) = rows else {
+        return match asked {
+            [] => Ok(None),
+            _ => Err(usage("--class: this model was trained without classes")),
+        };
+    };
+    let names = &model.card.classes;
+    let label = |text: &String| {
+        let text = text.trim();
+        if let (true, Some(null)) = (text.eq_ignore_ascii_case("none"), model.card.null_class) {
+            return Ok(null);
+        }
+        let known = names.iter().position(|name| name.eq_ignore_ascii_case(text)).map(|i| i as u32);
+        known.or_else(|| text.parse().ok().filter(|&l| (l as usize) < rows)).ok_or_else(|| {
+            let choices = if names.is_empty() { format!("0 to {}", rows - 1) } else { names.join(", ") };
+            usage(format!("--class `{text}`: the model has no such class; it has {choices}"))
+        })
+    };
+    let turns: Vec<u32> = match asked {
+        [] if names.is_empty() => (0..rows as u32).collect(),
+        [] => (0..names.len() as u32).collect(),
+        asked => asked.iter().map(label).collect::<anyhow::Result<_>>()?,
+    };
+    Ok(Some(turns.iter().copied().cycle().take(n).collect()))
+}
+
+/// The picture at the model's size: cropped to a square for square models, stretched otherwise.
+pub fn fit(image: &Image, width: usize, height: usize) -> Image {
+    if width == height { transform::square(image, width) } else { transform::resize(image, width, height) }
+}
+
+/// Reads `init_noise` and the first `needed - 1` of `noise.K`.
+pub fn read_noise(path: &Path, needed: usize, shape: [usize; 3], device: &Device) -> anyhow::Result<Vec<Tensor<4>>> {
+    let tensors = weights::read(path)?;
+    let names = std::iter::once("init_noise".to_owned()).chain((0..needed - 1).map(|k| format!("noise.{k}")));
+    let mut all = Vec::new();
+    for name in names {
+        let tensor = tensors.get(&name).ok_or_else(|| {
+            usage(format!("--init-noise `{}` has no tensor `{name}`; this plan needs {needed} noises", path.display()))
+        })?;
+        let pictures = all.first().map_or(tensor.shape.first().copied().unwrap_or(0), |t: &Tensor<4>| t.dims()[0]);
+        let expected = [pictures, shape[0], shape[1], shape[2]];
+        if tensor.shape != expected || pictures == 0 {
+            return Err(usage(format!(
+                "--init-noise `{}`: tensor `{name}` is {:?}, the model needs {expected:?}",
+                path.display(),
+                tensor.shape
+            )));
+        }
+        all.push(Tensor::from_data(TensorData::new(tensor.values.clone(), expected), device));
+    }
+    Ok(all)
+}
+
+/// The errors by log-SNR of a report of `undiffuse nll`.
+pub fn errors(path: &Path) -> anyhow::Result<Vec<(f64, f64)>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let report: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
+    let curve = report["bound"]["curve"].as_array().into_iter().flatten();
+    let errors: Vec<(f64, f64)> = curve
+        .filter(|step| step["pictures"].as_u64() > Some(0))
+        .filter_map(|step| Some((step["log_snr"].as_f64()?, step["error"].as_f64()?)))
+        .collect();
+    match errors.is_empty() {
+        true => Err(usage(format!("`{}` holds no bound: write one with `undiffuse nll MODEL --data D`", path.display()))),
+        false => Ok(errors),
+    }
+}
