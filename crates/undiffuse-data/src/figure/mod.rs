@@ -201,7 +201,7 @@ where
     let rgb = |c: [u8; 3]| RGBColor(c[0], c[1], c[2]);
     let style = |color| TextStyle { color: rgb(color).to_backend_color(), ..("bitmap", TEXT).into() };
     let margins = if panel.bare { (0, 0) } else { (9 * GLYPH as u32, 4 * GLYPH as u32) };
-    let above = if panel.y_label.is_empty() { 3 } else { 6 } * GLYPH as u32;
+    let above = if panel.y_label.is_empty() { 3 } else { 7 } * GLYPH as u32;
     let mut chart = ChartBuilder::on(area)
         .margin_top(above)
         .margin_right(2 * GLYPH as u32)
@@ -273,7 +273,7 @@ fn legend(image: &mut Image, panel: &Panel) {
     let (key, line) = (2 * GLYPH, 3 * GLYPH);
     let width = names.iter().map(|(name, _)| text_width(name, SCALE)).max().unwrap_or(0) + key + GLYPH;
     let left = image.width.saturating_sub(width + 3 * GLYPH);
-    let top = if panel.y_label.is_empty() { 4 } else { 7 } * GLYPH;
+    let top = if panel.y_label.is_empty() { 4 } else { 8 } * GLYPH;
     for (k, (name, color)) in names.into_iter().enumerate() {
         let y = top + k * line;
         if y + line < image.height && left + key < image.width {
