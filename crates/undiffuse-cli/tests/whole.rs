@@ -229,7 +229,14 @@ fn what_goes_wrong_is_said_in_one_line() {
     let run = folder.path().join("run");
     expect(0, &train(text(&data), text(&run), &["--images", "16"]));
     let (nowhere, zero) = (folder.path().join("nowhere"), folder.path().join("zero"));
-    let rescaled = ["--images", "16", "--set", "noise.schedule=linear:rescale_zero_snr=true"];
+    let rescaled = [
+        "--images",
+        "16",
+        "--set",
+        "noise.schedule=linear:rescale_zero_snr=true",
+        "--set",
+        "noise.parameterization=eps",
+    ];
     expect(0, &train(text(&data), text(&zero), &rescaled));
     let config = folder.path().join("config.toml");
     std::fs::write(&config, "[train]\nlearning_rate = 1.0\n").unwrap();

@@ -10,19 +10,18 @@ use undiffuse_math::prelude::{NoiseLevel, Plan};
 
 use crate::denoise::{At, Cond, Denoise};
 use crate::likelihood::flow::FlowError;
-use crate::likelihood::{Ends, to_host};
+use crate::likelihood::{Ends, ends, to_host};
 
 /// Pictures `[B, C, H, W]`, and the network evaluations that each took.
 pub type Sampled = (Tensor<4>, Vec<usize>);
 
 /// Samples with `seeds` from the noisiest to the cleanest level of `plan`, then the denoiser's guess there.
 ///
-/// In `y = x / alpha` and `lambda = ln(sigma / alpha)` the flow is `dy/dlambda = y - D` \[Karras22, Eq. 4\]. A picture
-/// starts from the same noise as in [`sample`](crate::sample::sample) with its seed. `progress` is told the share of the
+/// A picture starts from the same noise as in [`sample`](crate::sample::sample) with its seed. `progress` is told the share of the
 /// way of the slowest picture; false stops.
 ///
 /// # Errors
-/// Plans without signal at the noisy end or without noise at the clean one; an ODE that cannot be solved.
+/// Plans without noise at the clean end; an ODE that cannot be solved.
 #[allow(clippy::too_many_arguments)]
 pub fn sample(
     denoiser: &dyn Denoise,
@@ -40,7 +39,7 @@ pub fn sample(
     let starts = seeds.iter().map(|&seed| {
         let mut z = vec![0f32; shape.iter().product()];
         noise::normal(seed, 0, 0, &mut z);
-        z.iter().map(|z| f64::from(*z) * ends.start / ends.noisy.alpha).collect()
+        z.iter().map(|z| f64::from(*z) * ends.start / ends.noisy.scale()).collect()
     });
     let mut stopped = false;
     let some = |asks: &[Ask<'_>]| Cond {
@@ -52,26 +51,27 @@ pub fn sample(
         if stopped {
             return asks.iter().map(|a| vec![0.0; a.y.len()]).collect();
         }
-        let at: Vec<At> = asks.iter().map(|a| At::from(level_at(-2.0 * a.t))).collect();
-        let xs = asks.iter().zip(&at).map(|(a, at)| (a.y, at.level.alpha));
+        let at: Vec<At> = asks.iter().map(|a| At::from(ends::level(a.t, level_at))).collect();
+        let xs = asks.iter().zip(&at).map(|(a, at)| (a.y, at.level.scale()));
         let guess = to_host(denoiser.denoise(pictures(xs, shape, &device), &at, &some(asks)));
-        asks.iter()
-            .zip(guess.chunks(shape.iter().product()))
-            .map(|(a, d)| a.y.iter().zip(d).map(|(y, d)| y - f64::from(*d)).collect())
-            .collect()
+        let flow = |((a, at), d): ((&Ask<'_>, &At), &[f32])| {
+            let cos = at.level.alpha / at.level.scale();
+            a.y.iter().zip(d).map(|(z, d)| cos * z - f64::from(*d)).collect()
+        };
+        asks.iter().zip(&at).zip(guess.chunks(shape.iter().product())).map(flow).collect()
     };
     let solutions = integrator.solve(starts.collect(), (noisy, clean), 0, rate)?;
     if stopped {
         return Err(FlowError::Interrupted);
     }
     let at = vec![At::from(ends.clean); solutions.len()];
-    let x = pictures(solutions.iter().map(|s| (s.y.as_slice(), ends.clean.alpha)), shape, &device);
+    let x = pictures(solutions.iter().map(|s| (s.y.as_slice(), ends.clean.scale())), shape, &device);
     Ok((denoiser.denoise(x, &at, cond), solutions.iter().map(|s| s.evaluations + 1).collect()))
 }
 
-/// `alpha · y` as pictures.
-fn pictures<'a>(ys: impl Iterator<Item = (&'a [f64], f64)>, [c, h, w]: [usize; 3], device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = ys.flat_map(|(y, alpha)| y.iter().map(move |y| (alpha * y) as f32)).collect();
+/// `scale · z` as pictures.
+fn pictures<'a>(zs: impl Iterator<Item = (&'a [f64], f64)>, [c, h, w]: [usize; 3], device: &Device) -> Tensor<4> {
+    let values: Vec<f32> = zs.flat_map(|(z, scale)| z.iter().map(move |z| (scale * z) as f32)).collect();
     let n = values.len() / (c * h * w).max(1);
     Tensor::from_data(TensorData::new(values, [n, c, h, w]), device)
 }

@@ -7,6 +7,7 @@ use undiffuse::likelihood::{self, Dequantize, Estimate, Pictures};
 use undiffuse::math::likelihood::{bits_per_dim, log_normal};
 use undiffuse::math::noise;
 use undiffuse::math::ode::DormandPrince;
+use undiffuse::math::parameterization::{Eps, X0};
 use undiffuse::math::prelude::*;
 use undiffuse::math::spacing::LogSnr;
 
@@ -50,7 +51,7 @@ fn case(shape: [usize; 3], n: usize, schedule: &str) -> Case {
 impl Case {
     fn plan(&self, steps: usize) -> Plan {
         let grid = Grid::new(&*self.schedule, &LogSnr {}, steps, Last::Clean).unwrap();
-        likelihood::plan(&grid).unwrap()
+        likelihood::plan(&grid, &X0 {}).unwrap()
     }
 
     fn flow(&self, trace: Trace, dequantize: Dequantize) -> Vec<f64> {
@@ -109,7 +110,7 @@ const SHAPES: [[usize; 3]; 2] = [[1, 1, 2], [1, 8, 8]];
 #[test]
 fn the_ode_finds_the_density() {
     for shape in SHAPES {
-        for schedule in ["vp", "ve", "linear"] {
+        for schedule in ["vp", "ve", "linear", "flow:t_min=0.01", "linear:rescale_zero_snr=true"] {
             let case = case(shape, 24, schedule);
             let truth = case.truth(50);
             for (trace, tolerance) in [(Trace::Exact, 0.01), (Trace::Rademacher(4), 0.1), (Trace::Gaussian(4), 0.2)] {
@@ -189,20 +190,12 @@ fn what_means_nothing_is_said() {
     let message = |schedule: &str, steps: usize| {
         let schedule: ScheduleKind = schedule.parse().unwrap();
         let grid = Grid::new(&*schedule, &LogSnr {}, steps, Last::Clean).unwrap();
-        likelihood::plan(&grid).map(|_| ()).map_err(|e| e.to_string())
+        likelihood::plan(&grid, &X0 {}).map(|_| ()).map_err(|e| e.to_string())
     };
     assert!(message("vp", 1).is_err_and(|e| e.contains("at least 2")));
     assert!(message("linear:beta_end=0.0005", 10).is_err_and(|e| e.contains("noisier")));
-    let mut zero = case([1, 1, 2], 2, "linear:rescale_zero_snr=true");
-    zero.pictures.seeds.truncate(1);
-    zero.pictures.x0.truncate(2);
-    let settings = flow::Settings {
-        trace: Trace::Exact,
-        integrator: DormandPrince::default(),
-        batch: 1,
-        dequantize: Dequantize::None,
-    };
-    let level_at = |log_snr| zero.schedule.level_at(log_snr);
-    let refused = flow::flow(&zero.oracle, &zero.plan(10), &level_at, &zero.pictures, &settings, &mut |_, _| true);
-    assert!(refused.is_err_and(|e| e.to_string().contains("alpha = 0")));
+    let zero: ScheduleKind = "linear:rescale_zero_snr=true".parse().unwrap();
+    let grid = Grid::new(&*zero, &LogSnr {}, 10, Last::Clean).unwrap();
+    assert!(likelihood::plan(&grid, &Eps {}).is_err_and(|e| e.to_string().contains("alpha = 0")));
+    assert!(likelihood::plan(&grid, &X0 {}).is_ok());
 }

@@ -238,7 +238,7 @@ fn learned_variances_and_importance_sampled_times() {
     let labels = Some((0..64).map(|i| dataset.label(i).unwrap()).collect());
     let pictures =
         Pictures { shape: [1, 8, 8], x0, range: (-1.0, 1.0), seeds: (0..64).collect(), cond: Cond { labels } };
-    let plan = likelihood::plan(&recipe.grid(20).unwrap()).unwrap();
+    let plan = likelihood::plan(&recipe.grid(20).unwrap(), &*recipe.parameterization).unwrap();
     let bound = |variance| {
         let dequantize = Dequantize::Gaussian;
         let settings = bound::Settings { evaluations: 20, batch: 64, dequantize, variance };

@@ -5,7 +5,7 @@ use undiffuse_math::noise;
 use undiffuse_math::ode::{Ask, DormandPrince, OdeError};
 use undiffuse_math::prelude::{NoiseLevel, Plan};
 
-use super::{Dequantize, Ends, HALF_BIN, Meaningless, Pictures, Use, to_host};
+use super::{Dequantize, Ends, HALF_BIN, Meaningless, Pictures, Use, ends, to_host};
 use crate::denoise::{At, Denoise};
 
 /// How the divergence of the flow is found.
@@ -58,13 +58,12 @@ pub struct Flow {
 
 /// The likelihood of `pictures` under the ODE of a denoiser, between the cleanest and the noisiest level of `plan`.
 ///
-/// In `y = x / alpha` and `lambda = ln(sigma / alpha)` the flow of every schedule is `dy/dlambda = y - D` \[Karras22, Eq. 4\],
-/// and the density along it changes by `dln p/dlambda = -(dims - div D)` \[Chen18, Theorem 1\]. `level_at` gives the
-/// schedule's level at a log-SNR. The denoiser must live on an autodiff device (`device.autodiff()`) and should not clip.
+/// `level_at` gives the schedule's level at a log-SNR. The denoiser must live on an autodiff device (`device.autodiff()`) and
+/// should not clip.
 /// `progress` is told how many pictures are done, and the share of the way of the slowest in work; false stops.
 ///
 /// # Errors
-/// Plans without noise at the clean end or without signal at the noisy one; an ODE that cannot be solved.
+/// Plans without noise at the clean end; an ODE that cannot be solved.
 pub fn flow(
     denoiser: &dyn Denoise,
     plan: &Plan,
@@ -75,13 +74,14 @@ pub fn flow(
 ) -> Result<Flow, FlowError> {
     let ends = Ends::new(plan)?;
     let dims = pictures.dims();
+    let to_z = ends.clean.alpha / ends.clean.scale();
     let mut flow = Flow::default();
     for from in (0..pictures.len()).step_by(settings.batch.max(1)) {
         let members: Vec<usize> = (from..pictures.len().min(from + settings.batch.max(1))).collect();
         let starts: Vec<(Vec<f64>, f64)> =
             members.iter().map(|&k| start(pictures, k, ends.clean, settings.dequantize)).collect();
         let probes: Vec<Vec<Vec<f32>>> = members.iter().map(|&k| probes(pictures, k, settings.trace)).collect();
-        let ys = starts.iter().map(|(y, _)| y.iter().copied().chain([0.0]).collect()).collect();
+        let zs = starts.iter().map(|(y, _)| y.iter().map(|y| to_z * y).chain([0.0]).collect()).collect();
         let (low, high) = ends.span();
         let mut stopped = false;
         let rate = |asks: &[Ask<'_>]| {
@@ -93,17 +93,18 @@ pub fn flow(
             stopped = !progress(from, share);
             rates(denoiser, level_at, pictures, &members, (&probes, settings.trace), asks)
         };
-        let solutions = settings.integrator.solve(ys, (low, high), 1, rate)?;
+        let solutions = settings.integrator.solve(zs, (low, high), 1, rate)?;
         if stopped {
             return Err(FlowError::Interrupted);
         }
         for (solution, (_, known)) in solutions.into_iter().zip(&starts) {
-            let (y, change) = solution.y.split_at(dims);
-            let latent: Vec<f64> = y.iter().map(|y| ends.noisy.alpha * y / ends.start).collect();
+            let (z, change) = solution.y.split_at(dims);
+            let to_latent = ends.noisy.scale() / ends.start;
+            let latent: Vec<f64> = z.iter().map(|z| to_latent * z).collect();
             let square: f64 = latent.iter().map(|z| z * z).sum();
-            // ln p(y_T), and the change along the way, whose integral was kept in units of `dims`.
-            let end = terms::log_normal(square, dims, 1.0) + dims as f64 * (ends.noisy.alpha / ends.start).ln();
-            flow.nll.push(known - (end + dims as f64 * change[0]));
+            // ln p(z_T), the change along the way, whose integral was kept in units of `dims`, and from z back to y.
+            let end = terms::log_normal(square, dims, 1.0) + dims as f64 * to_latent.ln();
+            flow.nll.push(known - (end + dims as f64 * (change[0] + to_z.ln())));
             flow.latents.push(latent);
             flow.evaluations.push(solution.evaluations);
         }
@@ -151,7 +152,7 @@ fn probes(pictures: &Pictures, k: usize, trace: Trace) -> Vec<Vec<f32>> {
     }
 }
 
-/// `(y - D, (dims - div D) / dims)` for each question.
+/// `(cos phi z - D, (dims cos phi - div D) / dims)` for each question.
 fn rates(
     denoiser: &dyn Denoise,
     level_at: &dyn Fn(f64) -> NoiseLevel,
@@ -162,10 +163,13 @@ fn rates(
 ) -> Vec<Vec<f64>> {
     let dims = pictures.dims();
     let device = denoiser.device();
-    let at: Vec<At> = asks.iter().map(|a| At::from(level_at(-2.0 * a.t))).collect();
+    let at: Vec<At> = asks.iter().map(|a| At::from(ends::level(a.t, level_at))).collect();
     let cond = pictures.cond(asks.iter().map(|a| members[a.problem]));
-    let xs: Vec<Vec<f32>> =
-        asks.iter().zip(&at).map(|(a, at)| a.y[..dims].iter().map(|y| (at.level.alpha * y) as f32).collect()).collect();
+    let xs: Vec<Vec<f32>> = asks
+        .iter()
+        .zip(&at)
+        .map(|(a, at)| a.y[..dims].iter().map(|z| (at.level.scale() * z) as f32).collect())
+        .collect();
     let (mut guess, mut divergence) = (Vec::new(), vec![0.0; asks.len()]);
     let count = probes.first().map_or(0, Vec::len);
     for (i, first) in (0..count).map(|i| (i, i == 0)) {
@@ -177,8 +181,8 @@ fn rates(
         let jv = x.grad(&gradients).map(to_host).unwrap_or_else(|| vec![0.0; xs.len() * dims]);
         for (k, row) in rows.iter().enumerate() {
             let dot: f64 = row.iter().zip(&jv[k * dims..]).map(|(v, j)| f64::from(*v) * f64::from(*j)).sum();
-            // The gradient is by x = alpha y. Exact traces sum over the unit vectors, estimates are means.
-            divergence[k] += at[k].level.alpha * dot;
+            // The gradient is by x, a scale times z. Exact traces sum over the unit vectors, estimates are means.
+            divergence[k] += at[k].level.scale() * dot;
         }
         if first {
             guess = to_host(d.inner());
@@ -187,8 +191,9 @@ fn rates(
     let mean = |sum: f64| if trace == Trace::Exact { sum } else { sum / count as f64 };
     let one = |(k, a): (usize, &Ask<'_>)| {
         let d = &guess[k * dims..(k + 1) * dims];
-        let flow = a.y[..dims].iter().zip(d).map(|(y, d)| y - f64::from(*d));
-        flow.chain([1.0 - mean(divergence[k]) / dims as f64]).collect()
+        let cos = at[k].level.alpha / at[k].level.scale();
+        let flow = a.y[..dims].iter().zip(d).map(|(z, d)| cos * z - f64::from(*d));
+        flow.chain([cos - mean(divergence[k]) / dims as f64]).collect()
     };
     asks.iter().enumerate().map(one).collect()
 }

@@ -10,12 +10,15 @@
 //! Pixels are 256 values in [−1, 1], `1 / 127.5` apart. Which continuous quantity stands for them is [`Dequantize`].
 
 pub mod bound;
+pub(crate) mod ends;
 pub mod flow;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::noise;
-use undiffuse_math::prelude::{Grid, NoiseLevel, Plan};
+use undiffuse_math::prelude::{Grid, NoiseLevel, Parameterization, Plan};
 use undiffuse_math::solver::Ddpm;
+
+pub(crate) use ends::Ends;
 
 use crate::denoise::Cond;
 use crate::sample;
@@ -161,7 +164,7 @@ impl Estimate {
 #[allow(missing_docs)]
 pub enum Meaningless {
     #[error(
-        "the noisiest level keeps nothing of the picture (alpha = 0, zero terminal SNR): the way there cannot be reversed, so an ODE has no likelihood; give a schedule that ends at a small alpha, such as one without rescale_zero_snr, or --only bound"
+        "at the noisiest level nothing is left of the picture (alpha = 0, zero terminal SNR), and the network answers the noise or the score, from which no guess of the picture follows there: train v, x0 or flow on this schedule, or a schedule that ends at a small alpha"
     )]
     PureNoise,
     #[error(
@@ -178,11 +181,20 @@ pub enum Meaningless {
     Prior { start: f64, kept: f64 },
 }
 
+/// Whether a network's answer says anything of the picture at the noisiest level.
+///
+/// # Errors
+/// [`Meaningless::PureNoise`].
+pub fn check_noisy_end(level: NoiseLevel, parameterization: &dyn Parameterization) -> Result<(), Meaningless> {
+    let told = parameterization.scaling(level).out.abs() < 1e4;
+    if level.alpha > 1e-5 || told { Ok(()) } else { Err(Meaningless::PureNoise) }
+}
+
 /// The plan whose bound is computed: ancestral sampling over a grid.
 ///
 /// # Errors
 /// Grids on which the bound means nothing.
-pub fn plan(grid: &Grid) -> Result<Plan, Meaningless> {
+pub fn plan(grid: &Grid, parameterization: &dyn Parameterization) -> Result<Plan, Meaningless> {
     let plan = grid.plan(&Ddpm::default());
     let (Some(first), Some(last)) = (plan.rows.first(), plan.rows.last()) else {
         return Err(Meaningless::TooShort(0));
@@ -193,40 +205,13 @@ pub fn plan(grid: &Grid) -> Result<Plan, Meaningless> {
     if last.level.sigma == 0.0 {
         return Err(Meaningless::NoNoise);
     }
+    check_noisy_end(first.level, parameterization)?;
     let kept = first.level.alpha / first.level.sigma;
     if kept > 0.5 {
         let kept = 100.0 * crate::forward::signal_share(first.level).sqrt();
         return Err(Meaningless::Prior { start: plan.start, kept });
     }
     Ok(plan)
-}
-
-/// Between which levels the ODE runs, and what it ends in.
-pub(crate) struct Ends {
-    pub clean: NoiseLevel,
-    pub noisy: NoiseLevel,
-    /// Standard deviation of the prior on `x_T`.
-    pub start: f64,
-}
-
-impl Ends {
-    pub fn new(plan: &Plan) -> Result<Self, Meaningless> {
-        let (Some(first), Some(last)) = (plan.rows.first(), plan.rows.last()) else {
-            return Err(Meaningless::TooShort(0));
-        };
-        if first.level.alpha == 0.0 {
-            return Err(Meaningless::PureNoise);
-        }
-        if last.level.sigma == 0.0 {
-            return Err(Meaningless::NoNoise);
-        }
-        Ok(Self { clean: last.level, noisy: first.level, start: plan.start })
-    }
-
-    /// The ends in `lambda = ln(sigma / alpha)`, from clean to noisy.
-    pub fn span(&self) -> (f64, f64) {
-        (self.clean.sigma_edm().ln(), self.noisy.sigma_edm().ln())
-    }
 }
 
 // Streams must not meet those of sampling with the same seed.

@@ -142,7 +142,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (chosen, others) = candidates.split_at(wanted);
     let pictures = pictures(&model, &data, chosen, args.seed);
     let grid = grid(&model, &args)?;
-    let plan = likelihood::plan(&grid).map_err(|e| anyhow::anyhow!("{}: {e}", args.model.display()))?;
+    let plan = likelihood::plan(&grid, &*model.recipe.parameterization)
+        .map_err(|e| anyhow::anyhow!("{}: {e}", args.model.display()))?;
     let answers = model.network.config().out_channels;
     if args.variance == Variance::Learned && answers != 2 * channels {
         return Err(usage(Meaningless::NoVariance { channels }.to_string()));

@@ -21,6 +21,7 @@ use undiffuse::model::SampleDefaults;
 use undiffuse::nn::weights::{self, Named};
 use undiffuse::sample::{Noise, Progress, noises};
 use undiffuse::{Model, adaptive};
+use undiffuse::likelihood::check_noisy_end;
 use undiffuse::likelihood::flow::FlowError;
 
 use crate::common::{self, INTERRUPTED, Machine, usage};
@@ -153,6 +154,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(path) => with_optimal_variance(plan, &errors(path)?),
         None => plan,
     };
+    if let (Some(_), Some(first)) = (args.adaptive, plan.rows.first()) {
+        let end = check_noisy_end(first.level, &*model.recipe.parameterization);
+        end.map_err(|e| anyhow::anyhow!("{}: {e}", args.model.display()))?;
+    }
     let job = Job::new(&args, model, plan, &device)?;
     let out = match &args.out {
         Some(out) => out.clone(),
