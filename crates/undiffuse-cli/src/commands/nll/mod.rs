@@ -140,6 +140,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     candidates = order.iter().map(|&i| candidates[i as usize]).collect();
     let (chosen, others) = candidates.split_at(wanted);
+    let resized = chosen.iter().filter(|&&i| data.original_size(i) != (width, height)).count();
+    if resized > 0 {
+        eprintln!(
+            "note: {resized} of {wanted} pictures are not {width}×{height} pixels and were resized; the bits are those of the resized pictures"
+        );
+    }
     let pictures = pictures(&model, &data, chosen, args.seed);
     let grid = grid(&model, &args)?;
     let plan = likelihood::plan(&grid, &*model.recipe.parameterization)
@@ -236,7 +242,10 @@ fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> Pict
         let own = data.label(i)?;
         let name = data.classes().get(own as usize)?;
         let known = names.iter().position(|n| n.eq_ignore_ascii_case(name)).map(|p| p as u32);
-        known.or_else(|| (data.classes().len() == names.len()).then_some(own))
+        // Labels of idx files are numbers; those of two sets of words that differ mean nothing to each other.
+        let numbers = |names: &[String]| names.iter().all(|n| n.parse::<u32>().is_ok());
+        let alike = data.classes().len() == names.len() && (numbers(names) || numbers(data.classes()));
+        known.or_else(|| alike.then_some(own))
     };
     let labels = model.network.config().num_class_embeds.map(|rows| {
         let none = model.card.null_class.unwrap_or(rows as u32 - 1);

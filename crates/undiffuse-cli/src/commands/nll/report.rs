@@ -46,6 +46,12 @@ impl Report {
             "noisiest_sigma": first.sigma_edm(),
         });
         let mut json = json!({ "protocol": protocol });
+        let told = |labels: &Vec<u32>| labels.iter().filter(|l| Some(**l) != model.card.null_class).count();
+        let labels = match pictures.cond.labels.as_ref().map(told) {
+            None => "none".to_owned(),
+            Some(n) if n == pictures.len() => "told".to_owned(),
+            Some(n) => format!("told for {n}"),
+        };
         let mut lines = vec![(
             "protocol",
             format!(
@@ -54,7 +60,7 @@ impl Report {
                 name,
                 args.seed,
                 pictures.dims(),
-                if pictures.cond.labels.is_some() { "told" } else { "none" },
+                labels,
                 last.sigma_edm(),
                 first.sigma_edm(),
             ),
