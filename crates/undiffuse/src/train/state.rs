@@ -177,7 +177,7 @@ pub fn loss(network: &UNet2DModel, draws: Draws, shape: [usize; 4], seed: Option
         let kl = (log_p.clone() - of(|s| s.posterior.ln() + 1.0) + spread * (-log_p).exp()) * 0.5;
         losses = losses + kl * of(|s| s.scale);
     }
-    let each = losses.reshape([batch, channels * height * width]).mean_dim(1);
-    let values = each.clone().into_data().try_into_vec_as::<f32>().expect("losses are numbers");
-    (each.mean(), values.into_iter().map(f64::from).collect())
+    let each = losses.clone().inner().reshape([batch, channels * height * width]).mean_dim(1);
+    let values = each.into_data().try_into_vec_as::<f32>().expect("losses are numbers");
+    (losses.mean(), values.into_iter().map(f64::from).collect())
 }
