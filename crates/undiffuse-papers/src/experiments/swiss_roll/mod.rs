@@ -134,8 +134,8 @@ fn bound(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> 
         model.units(),
     ));
     report.note(
-        "Steps near t = 5 where sigma stands still are what the bound asks for: rates held near a straight line of \
-         log-SNR (a tenth of the learning rate) ended at a K lower by 0.16 bits after 5000 updates.",
+        "Sigma stands still near t = 5: those steps are spent on little. One run (seed 0, 5000 updates) with a tenth of \
+         the learning rate on the rates kept them spread out, and its K was 0.16 bits lower; why was not looked into.",
     );
 
     let curve = |f: &dyn Fn(usize) -> f64, from: usize| (from..=model.steps()).map(|t| (t as f64, f(t))).collect();
