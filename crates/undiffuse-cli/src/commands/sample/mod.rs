@@ -49,11 +49,11 @@ pub struct Args {
     #[arg(long)]
     eta: Option<f64>,
     /// Noise of ancestral sampling (--solver ddpm) by the model's own errors, from the nll.json that `undiffuse nll` wrote
-    /// \[Bao22\]: better with few steps
-    #[arg(long, value_name = "nll.json")]
+    /// \[Bao22\]: meant for few steps
+    #[arg(long, value_name = "nll.json", conflicts_with = "init_image")]
     optimal_variance: Option<PathBuf>,
     /// Langevin corrections before each step, with this signal-to-noise ratio, such as 0.16 \[Song21, Algorithm 4\]
-    #[arg(long, value_name = "SNR")]
+    #[arg(long, value_name = "SNR", conflicts_with = "init_noise")]
     corrector: Option<f64>,
     /// Corrections before each step
     #[arg(long, default_value_t = 1, requires = "corrector")]
