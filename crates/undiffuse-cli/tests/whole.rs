@@ -190,7 +190,7 @@ fn a_model_is_measured_and_inverted() {
     let said = expect(0, &["sample", text(&run), "-n", "2", "--adaptive", "1e-2", "--out", text(&ode)]);
     assert!(said.contains("evaluations of the network"), "{said}");
     let (picture, back) = (data.join("bar/000.png"), folder.path().join("back"));
-    let up = ["--solver", "ddim-inverse", "--steps", "100", "--init-image", text(&picture), "--strength", "1"];
+    let up = ["--solver", "ddim-inverse", "--steps", "100", "--init-image", text(&picture)];
     expect(0, &[&sample[..], &up, &["--raw", text(&raw), "--out", text(&folder.path().join("up"))]].concat());
     let down = ["--solver", "ddim", "--steps", "100", "--init-noise", text(&raw), "--out", text(&back)];
     expect(0, &[&sample[..], &down].concat());
@@ -200,6 +200,19 @@ fn a_model_is_measured_and_inverted() {
     };
     let found = open(&back.join("000000-bar.png"));
     assert!(difference(&open(&picture), &found) < 12.0, "{}", difference(&open(&picture), &found));
+    // Noise from a file serves a corrector, too; without enough of it the names that are missing are said.
+    let corrected = ["--solver", "ddim", "--steps", "3", "--corrector", "0.1", "--init-noise", text(&raw)];
+    let said = expect(2, &[&sample[..], &corrected].concat());
+    assert!(said.contains("noise.0") && said.contains("needs 4 noises"), "{said}");
+    // Measured errors are those of one model.
+    let other = folder.path().join("other");
+    expect(0, &train(text(&data), text(&other), &["--images", "16", "--seed", "9"]));
+    let (report, few) = (out.join("nll.json"), folder.path().join("few"));
+    nll(&["--only", "bound", "--evaluations", "5"]);
+    let ancestral = ["--solver", "ddpm", "--steps", "5", "--optimal-variance", text(&report), "--out", text(&few)];
+    expect(0, &[&sample[..], &ancestral].concat());
+    let said = expect(2, &[&["sample", text(&other)], &ancestral[..]].concat());
+    assert!(said.contains("not this model"), "{said}");
     // Seen almost without noise, the picture is what comes out; its noise drowned, it is not.
     let believed = |noise: &str| {
         let out = folder.path().join(format!("seen-{noise}"));
@@ -256,6 +269,9 @@ fn what_goes_wrong_is_said_in_one_line() {
         (2, vec!["sample", text(&run), "--solver", "heun", "--eta", "1"], "eta"),
         (2, vec!["sample", text(&run), "--size", "9x9"], "multiples"),
         (2, vec!["sample", text(&run), "--adaptive", "2"], "between 0 and 1"),
+        (2, vec!["sample", text(&run), "--adaptive", "1e-2", "--steps", "2"], "cannot be used with"),
+        (2, vec!["sample", text(&run), "--corrector", "0.1", "--corrections", "0"], "at least 1"),
+        (2, vec!["sample", text(&run), "--observed", "x.png", "--observed-noise", "1e-30"], "1e-4"),
         (2, vec!["sample", text(&run), "--mask", "x.png"], "--observed"),
         (2, vec!["sample", text(&run), "--solver", "ddim-inverse"], "--init-image"),
         (2, vec!["sample", text(&run), "--optimal-variance", "x.json"], "--solver ddpm"),

@@ -84,7 +84,10 @@ pub fn optimal_std(from: NoiseLevel, to: NoiseLevel, variance: f64) -> f64 {
 /// A plan of ancestral sampling with the noise of [`optimal_std`] in the place of its own [Bao22, Eq. 7]: fewer steps need
 /// more of it. `errors` are `(log_snr, E‖x0 - D‖² / dims)` of the model, measured on pictures; between them it is
 /// interpolated, beyond them the nearest holds.
-pub fn with_optimal_variance(mut plan: Plan, errors: &[(f64, f64)]) -> Plan {
+///
+/// The noise of the last row that adds any is kept to `last`: what it adds is seen in the picture. The paper's authors allow
+/// twice a pixel value there in the mean, `2 · 2 / 255 · sqrt(π / 2)` for pixels in [-1, 1]; infinity is no limit.
+pub fn with_optimal_variance(mut plan: Plan, errors: &[(f64, f64)], last: f64) -> Plan {
     let mut known: Vec<(f64, f64)> = errors.iter().copied().filter(|(l, e)| l.is_finite() && e.is_finite()).collect();
     known.sort_by(|a, b| a.0.total_cmp(&b.0));
     let error = |log_snr: f64| match known.partition_point(|(l, _)| *l < log_snr) {
@@ -98,6 +101,9 @@ pub fn with_optimal_variance(mut plan: Plan, errors: &[(f64, f64)]) -> Plan {
     };
     for row in plan.rows.iter_mut().filter(|row| row.to.sigma > 0.0) {
         row.noise = optimal_std(row.level, row.to, error(row.level.bounded_log_snr()));
+    }
+    if let Some(row) = plan.rows.iter_mut().rev().find(|row| row.to.sigma > 0.0) {
+        row.noise = row.noise.min(last);
     }
     plan
 }
@@ -185,8 +191,11 @@ mod tests {
             let last = plan.rows[plan.rows.len() - 1].to;
             plan.rows.iter().fold(start, step) / ((last.alpha * std).powi(2) + last.sigma.powi(2))
         };
-        let optimal = with_optimal_variance(plan.clone(), &errors);
+        let optimal = with_optimal_variance(plan.clone(), &errors, f64::INFINITY);
         assert!((end(&optimal) - 1.0).abs() < 1e-9, "{}", end(&optimal));
+        let kept = with_optimal_variance(plan.clone(), &errors, 1e-3).rows;
+        assert_eq!(kept[..kept.len() - 1], optimal.rows[..kept.len() - 1]);
+        assert_eq!(kept[kept.len() - 1].noise, 1e-3);
         assert!(end(&plan) < 0.9, "{}", end(&plan));
     }
 

@@ -71,6 +71,16 @@ pub enum OdeError {
     },
 }
 
+impl OdeError {
+    /// The same error where problems were counted from `before` on.
+    pub fn after(mut self, before: usize) -> Self {
+        match &mut self {
+            OdeError::TooStiff { problem, .. } | OdeError::NotFinite { problem, .. } => *problem += before,
+        }
+        self
+    }
+}
+
 const STAGES: usize = 7;
 const NODES: [f64; STAGES] = [0.0, 0.2, 0.3, 0.8, 8.0 / 9.0, 1.0, 1.0];
 /// Weights of earlier rates in each stage; the last row is the fifth-order result.

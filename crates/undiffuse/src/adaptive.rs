@@ -1,12 +1,12 @@
 //! Sampling by an integrator that chooses its own steps.
 //!
 //! The probability-flow ODE from noise to picture, each picture with the steps that its own error asks for \[Song21,
-//! section 4.3\]. No [`Plan`] can hold it; what comes out is what every deterministic solver approaches with many steps.
+//! section 4.3\]. No [`Plan`](undiffuse_math::plan::Plan) can hold it; what comes out is what every deterministic solver approaches with many steps.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::noise;
 use undiffuse_math::ode::{Ask, DormandPrince};
-use undiffuse_math::prelude::{NoiseLevel, Plan};
+use undiffuse_math::prelude::Schedule;
 
 use crate::denoise::{At, Cond, Denoise};
 use crate::likelihood::flow::FlowError;
@@ -15,25 +15,24 @@ use crate::likelihood::{Ends, ends, to_host};
 /// Pictures `[B, C, H, W]`, and the network evaluations that each took.
 pub type Sampled = (Tensor<4>, Vec<usize>);
 
-/// Samples with `seeds` from the noisiest to the cleanest level of `plan`, then the denoiser's guess there.
+/// Samples with `seeds` from the noisiest to the cleanest level of `schedule`, then the denoiser's guess there.
 ///
 /// A picture starts from the same noise as in [`sample`](crate::sample::sample) with its seed. `progress` is told the share of the
 /// way of the slowest picture; false stops.
 ///
 /// # Errors
-/// Plans without noise at the clean end; an ODE that cannot be solved.
-#[allow(clippy::too_many_arguments)]
+/// Schedules without noise at the clean end; an ODE that cannot be solved.
 pub fn sample(
     denoiser: &dyn Denoise,
-    plan: &Plan,
-    level_at: &dyn Fn(f64) -> NoiseLevel,
+    schedule: &dyn Schedule,
     seeds: &[u64],
     shape: [usize; 3],
     cond: &Cond,
     integrator: &DormandPrince,
     progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<Sampled, FlowError> {
-    let ends = Ends::new(plan)?;
+    let ends = Ends::of_schedule(schedule)?;
+    let level_at = |log_snr| schedule.level_at(log_snr);
     let (clean, noisy) = ends.span();
     let device = denoiser.device();
     let starts = seeds.iter().map(|&seed| {
@@ -51,7 +50,7 @@ pub fn sample(
         if stopped {
             return asks.iter().map(|a| vec![0.0; a.y.len()]).collect();
         }
-        let at: Vec<At> = asks.iter().map(|a| At::from(ends::level(a.t, level_at))).collect();
+        let at: Vec<At> = asks.iter().map(|a| At::from(ends::level(a.t, &level_at))).collect();
         let xs = asks.iter().zip(&at).map(|(a, at)| (a.y, at.level.scale()));
         let guess = to_host(denoiser.denoise(pictures(xs, shape, &device), &at, &some(asks)));
         let flow = |((a, at), d): ((&Ask<'_>, &At), &[f32])| {

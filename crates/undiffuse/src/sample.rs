@@ -67,9 +67,10 @@ impl Source {
     }
 }
 
-/// How many noise tensors a plan takes, the initial one included.
-pub fn noises(plan: &Plan) -> usize {
-    1 + plan.rows.iter().filter(|row| row.noise != 0.0).count()
+/// How many noise tensors a plan takes, the initial one included, with a corrector's before those of each row.
+pub fn noises(plan: &Plan, corrector: Option<Corrector>) -> usize {
+    let corrections = corrector.map_or(0, |c| c.steps * plan.rows.len());
+    1 + corrections + plan.rows.iter().filter(|row| row.noise != 0.0).count()
 }
 
 /// Unit-normal noise, picture `k` from `(seeds[k], stream)`.

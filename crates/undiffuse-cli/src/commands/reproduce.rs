@@ -66,9 +66,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn list() -> String {
+    let width = EXPERIMENTS.iter().map(|e| e.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for e in EXPERIMENTS {
-        text += &format!("{:<14} {}\n{:14} {}\n", e.name, e.doc, "", e.paper);
+        text += &format!("{:<width$}  {}\n{:width$}  {}\n", e.name, e.doc, "", e.paper);
     }
     text + "\nundiffuse reproduce NAME trains it from scratch.\n"
 }

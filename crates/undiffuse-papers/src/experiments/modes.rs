@@ -93,7 +93,7 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
             .note(format!("Share of samples a mode, {name}, from the left column up: {}", percent(&coverage.shares())));
     }
     let bars = Panel::new("share of each mode, largest first", shares).labels("mode", "share of samples");
-    panels.push(Panel { x: Some(1.0..25.0), y: Some(0.0..0.1), ..bars });
+    panels.push(Panel { x: Some(1.0..25.0), ..bars });
     report.figure(options, "modes.png", &figure("25 Gaussians in the same minute", 2, (620, 620), &panels))?;
     report.note(format!(
         "{seconds} s of wall time each on the same machine, one after the other, {BATCH} points a step. Diffusion: {} steps, {} \

@@ -5,7 +5,7 @@
 //! `dz/du = cos phi z - D`: smooth down to the least noise, where `u` is about `ln(sigma / 2 alpha)`, and up to pure noise, `u =
 //! 0`. The density changes by `dln p/du = -(dims cos phi - div D)` \[Chen18, Theorem 1\].
 
-use undiffuse_math::prelude::{NoiseLevel, Plan};
+use undiffuse_math::prelude::{NoiseLevel, Plan, Schedule};
 
 use super::Meaningless;
 
@@ -30,6 +30,16 @@ impl Ends {
             return Err(Meaningless::NoNoise);
         }
         Ok(Self { clean: last.level, noisy: first.level, start: plan.start })
+    }
+
+    /// The ends of a schedule: what a sampler goes between whatever its steps.
+    ///
+    /// # Errors
+    /// No noise at the clean end.
+    pub fn of_schedule(schedule: &dyn Schedule) -> Result<Self, Meaningless> {
+        let (clean, noisy) = schedule.range();
+        let (clean, noisy) = (schedule.level(clean), schedule.level(noisy));
+        if clean.sigma == 0.0 { Err(Meaningless::NoNoise) } else { Ok(Self { clean, noisy, start: noisy.scale() }) }
     }
 
     /// The ends in `u`, from clean to noisy.

@@ -93,7 +93,7 @@ pub fn flow(
             stopped = !progress(from, share);
             rates(denoiser, level_at, pictures, &members, (&probes, settings.trace), asks)
         };
-        let solutions = settings.integrator.solve(zs, (low, high), 1, rate)?;
+        let solutions = settings.integrator.solve(zs, (low, high), 1, rate).map_err(|e| e.after(from))?;
         if stopped {
             return Err(FlowError::Interrupted);
         }

@@ -16,6 +16,7 @@ use undiffuse::math::noise;
 use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::{Grid, Last, Plan, SpacingKind};
 use undiffuse::train::{CONFIG_FILE, held_out};
+use anyhow::Context;
 use undiffuse::Model;
 use undiffuse::math::spacing::{LogSnr, Trailing};
 
@@ -187,8 +188,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let out = args.out.clone().unwrap_or_else(|| Path::new("nll").join(model_name(&args.model)));
     std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
     write(&out.join("nll.json"), format!("{:#}\n", report.json).as_bytes())?;
-    if let Some(bound) = bound.as_ref().filter(|_| args.only != Some(Which::Ode)) {
-        write(&out.join("nll.png"), &encode_png(&curves(&job, bound), &[])?)?;
+    match bound.as_ref().filter(|_| args.only != Some(Which::Ode)) {
+        Some(bound) => write(&out.join("nll.png"), &encode_png(&curves(&job, bound), &[])?)?,
+        // A picture of an earlier bound would not belong to the numbers beside it.
+        None => drop(std::fs::remove_file(out.join("nll.png"))),
     }
     if args.json {
         show_json(&report.json)?;
@@ -221,7 +224,8 @@ impl Source {
         match run.filter(|run| run.join(CONFIG_FILE).is_file()) {
             None => Err(usage("--data is missing: the model is not inside a run, so it has no held-out pictures of its own")),
             Some(run) => {
-                let (data, candidates) = held_out(run, &mut |_| {})?;
+                let said = "the run's own held-out pictures cannot be read; name pictures with --data";
+                let (data, candidates) = held_out(run, &mut |_| {}).context(said)?;
                 let name = format!("the held-out part of {}", data.path().display());
                 Ok(Self { data, name, candidates })
             }

@@ -78,23 +78,15 @@ impl Report {
                 "per_picture": bound.total().iter().map(|n| bits_per_dim(*n, pictures.dims())).collect::<Vec<_>>(),
                 "curve": curve,
             });
-            lines.push((
-                "bound",
-                format!(
-                    "{}\nprior {:.4}, {} steps {:.4}, reconstruction {:.4}\n{:?} variance, {} of the steps drawn for each picture",
-                    shown(total),
-                    prior.mean,
-                    plan.rows.len() - 1,
-                    steps.mean,
-                    reconstruction.mean,
-                    args.variance,
-                    evaluations,
-                )
-                .replace("Posterior v", "posterior v")
-                .replace("Forward v", "forward v")
-                .replace("Optimal v", "optimal v")
-                .replace("Learned v", "learned v"),
-            ));
+            let all = plan.rows.len() - 1;
+            let parts = format!(
+                "prior {:.4}, {all} steps {:.4}, reconstruction {:.4}",
+                prior.mean, steps.mean, reconstruction.mean
+            );
+            let drawn = if evaluations == all { "all".into() } else { format!("{evaluations} of the") };
+            let variance = format!("{:?}", args.variance).to_lowercase();
+            let how = format!("{variance} variance, {drawn} steps evaluated for each picture");
+            lines.push(("bound", format!("{}\n{parts}\n{how}", shown(total))));
             totals = Some(bound.total());
         }
         if let Some(flow) = flow {
@@ -215,7 +207,7 @@ pub fn curves(job: &Job<'_>, bound: &Bound) -> Image {
         log("sent before that level", sent).labels(sigma, "bits/dim"),
         Panel::new("progressive coding", vec![Layer::line("", coding)])
             .labels("rate (bits/dim)", "distortion (RMSE of 255)"),
-        log("error of the guess", errors).labels(sigma, "mean square of [-1, 1]"),
+        log("error of the guess", errors).labels(sigma, "mean square"),
     ];
     let title = format!("{}: {} pictures", model_name(&job.args.model), job.pictures.len());
     figure(&title, 2, (520, 380), &panels)

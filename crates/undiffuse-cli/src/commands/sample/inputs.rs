@@ -68,9 +68,14 @@ pub fn read_noise(path: &Path, needed: usize, shape: [usize; 3], device: &Device
 }
 
 /// The errors by log-SNR of a report of `undiffuse nll`.
-pub fn errors(path: &Path) -> anyhow::Result<Vec<(f64, f64)>> {
+pub fn errors(path: &Path, model: &Model) -> anyhow::Result<Vec<(f64, f64)>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let report: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
+    let trained = serde_json::to_value(&model.card.provenance)?;
+    if report["protocol"]["trained"] != trained {
+        let of = report["protocol"]["model"].as_str().unwrap_or("another model").to_owned();
+        return Err(usage(format!("`{}` was measured on `{of}`, which is not this model", path.display())));
+    }
     let curve = report["bound"]["curve"].as_array().into_iter().flatten();
     let errors: Vec<(f64, f64)> = curve
         .filter(|step| step["pictures"].as_u64() > Some(0))

@@ -52,14 +52,15 @@ pub struct Args {
     /// \[Bao22\]: meant for few steps
     #[arg(long, value_name = "nll.json", conflicts_with = "init_image")]
     optimal_variance: Option<PathBuf>,
-    /// Langevin corrections before each step, with this signal-to-noise ratio, such as 0.16 \[Song21, Algorithm 4\]
-    #[arg(long, value_name = "SNR", conflicts_with = "init_noise")]
+    /// Langevin corrections before each evaluation of a plan, with this signal-to-noise ratio, such as 0.16 \[Song21, Algorithm 4\]
+    #[arg(long, value_name = "SNR")]
     corrector: Option<f64>,
-    /// Corrections before each step
+    /// Corrections before each evaluation
     #[arg(long, default_value_t = 1, requires = "corrector")]
     corrections: usize,
-    /// Integrate the ODE with steps that keep the error of each picture below this, such as 1e-3, instead of a solver
-    #[arg(long, value_name = "TOLERANCE", conflicts_with_all = ["solver", "eta", "corrector", "init_noise", "init_image"])]
+    /// Integrate the ODE from the schedule's noisiest level to its cleanest instead of walking a plan: the error that each
+    /// picture allows in a step, relative and absolute, such as 1e-3
+    #[arg(long, value_name = "TOLERANCE", conflicts_with_all = ["solver", "steps", "spacing", "eta", "corrector", "init_noise", "init_image"])]
     adaptive: Option<f64>,
     /// Seed of the first picture; the others count up. A picture depends on its seed and the settings alone
     #[arg(long, default_value_t = 0)]
@@ -83,9 +84,10 @@ pub struct Args {
     /// Start from this picture instead of noise
     #[arg(long, value_name = "IMAGE")]
     init_image: Option<PathBuf>,
-    /// How much of the way is walked again with --init-image: 0 keeps the picture, 1 forgets it
-    #[arg(long, default_value_t = 0.6, requires = "init_image")]
-    strength: f64,
+    /// How much of the way is walked again with --init-image: 0 keeps the picture, 1 forgets it; 0.6 when not
+    /// given, 1 for ddim-inverse
+    #[arg(long, requires = "init_image")]
+    strength: Option<f64>,
     /// Paint only where this picture is white; keep --init-image, or believe --observed, where it is black
     #[arg(long, value_name = "IMAGE")]
     mask: Option<PathBuf>,
@@ -109,6 +111,13 @@ pub struct Args {
     machine: Machine,
 }
 
+impl Args {
+    /// How much of the way is walked from --init-image.
+    fn strength(&self, model: &Model) -> f64 {
+        self.strength.unwrap_or(if model.sample_defaults().solver.rises() { 1.0 } else { 0.6 })
+    }
+}
+
 fn parse_size(text: &str) -> Result<(usize, usize), String> {
     let parse = |s: &str| s.trim().parse::<usize>().ok().filter(|&n| n > 0);
     let (w, h) = text.split_once('x').unwrap_or((text, text));
@@ -122,8 +131,12 @@ fn parse_size(text: &str) -> Result<(usize, usize), String> {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    if args.batch == 0 || args.n == Some(0) {
-        return Err(usage("-n and --batch must be at least 1"));
+    if args.batch == 0 || args.n == Some(0) || args.corrections == 0 {
+        return Err(usage("-n, --batch and --corrections must be at least 1"));
+    }
+    // Less would overflow single precision as a variance; a hundredth of a pixel value is as good as none.
+    if !(args.observed_noise >= 1e-4 && args.observed_noise.is_finite()) {
+        return Err(usage(format!("--observed-noise {} must be a number from 1e-4 on", args.observed_noise)));
     }
     let model = Model::load(&args.model, &device)?;
     if let Some(bad) = [args.corrector, args.adaptive].into_iter().flatten().find(|x| !(*x > 0.0 && *x < 1.0)) {
@@ -141,21 +154,27 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("note: {note}");
     }
     let plan = model.plan().map_err(|e| usage(format!("--steps: {e}")))?;
-    if settings.solver.rises() && args.init_image.is_none() {
-        return Err(usage(format!(
-            "--solver {} walks a picture up to its noise: give the picture with --init-image, and --strength 1 for the whole way",
-            settings.solver.tag()
-        )));
+    if settings.solver.rises() {
+        check_inversion(&args, settings.solver.tag())?;
     }
     let plan = match &args.optimal_variance {
-        Some(_) if settings.solver.tag() != "ddpm" => {
-            return Err(usage(format!("--optimal-variance is for --solver ddpm, not {}", settings.solver.tag())));
+        Some(path) => {
+            if settings.solver.tag() != "ddpm" {
+                return Err(usage(format!("--optimal-variance is for --solver ddpm, not {}", settings.solver.tag())));
+            }
+            if model.recipe.learned_variance.is_some() {
+                return Err(usage("--optimal-variance: this model has learnt the variance of its steps and goes by that"));
+            }
+            let (black, white) = model.recipe.pixels;
+            // Two pixel values in the mean.
+            let last = 2.0 / 255.0 * (white - black) * (std::f64::consts::PI / 2.0).sqrt();
+            with_optimal_variance(plan, &errors(path, &model)?, last)
         }
-        Some(path) => with_optimal_variance(plan, &errors(path)?),
         None => plan,
     };
-    if let (Some(_), Some(first)) = (args.adaptive, plan.rows.first()) {
-        let end = check_noisy_end(first.level, &*model.recipe.parameterization);
+    if args.adaptive.is_some() {
+        let noisy = model.recipe.schedule.level(model.recipe.schedule.range().1);
+        let end = check_noisy_end(noisy, &*model.recipe.parameterization);
         end.map_err(|e| anyhow::anyhow!("{}: {e}", args.model.display()))?;
     }
     let job = Job::new(&args, model, plan, &device)?;
@@ -165,6 +184,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     fs::create_dir_all(&out).with_context(|| format!("cannot create the folder `{}`", out.display()))?;
     job.run(&args, &settings, &out)
+}
+
+/// A walk up to noise starts from a picture and goes the whole way, with nothing of its own.
+fn check_inversion(args: &Args, solver: &str) -> anyhow::Result<()> {
+    if args.init_image.is_none() {
+        return Err(usage(format!("--solver {solver} walks a picture up to its noise: give the picture with --init-image")));
+    }
+    if args.strength.is_some_and(|s| s != 1.0) {
+        return Err(usage(format!("--solver {solver} walks the whole way up: --strength 1, or leave it out")));
+    }
+    if args.corrector.is_some() || args.mask.is_some() {
+        return Err(usage(format!("--solver {solver} finds the noise of the picture as it is: no --corrector, no --mask")));
+    }
+    Ok(())
 }
 
 /// The model's settings with what was asked for in their place.
@@ -208,12 +241,14 @@ impl Job {
     fn new(args: &Args, model: Model, mut plan: Plan, device: &Device) -> anyhow::Result<Self> {
         let [c, h, w] = model.shape();
         if args.init_image.is_some() {
-            if !(0.0..=1.0).contains(&args.strength) {
-                return Err(usage(format!("--strength {} must be between 0 and 1", args.strength)));
+            let strength = args.strength(&model);
+            if !(0.0..=1.0).contains(&strength) {
+                return Err(usage(format!("--strength {strength} must be between 0 and 1")));
             }
-            plan = model.plan_from(args.strength).map_err(|e| usage(format!("--steps: {e}")))?;
+            plan = model.plan_from(strength).map_err(|e| usage(format!("--steps: {e}")))?;
         }
-        let given = args.init_noise.as_ref().map(|path| read_noise(path, noises(&plan), [c, h, w], device)).transpose()?;
+        let needed = noises(&plan, model.recipe.corrector);
+        let given = args.init_noise.as_ref().map(|path| read_noise(path, needed, [c, h, w], device)).transpose()?;
         let held = given.as_ref().map(|tensors| tensors[0].dims()[0]);
         let n = args.n.or(held).unwrap_or(16);
         if let Some(held) = held.filter(|&held| held != n) {
@@ -229,9 +264,6 @@ impl Job {
         };
         let init = args.init_image.as_ref().map(tensor).transpose()?;
         let observed = args.observed.as_ref().map(tensor).transpose()?;
-        if !(args.observed_noise > 0.0 && args.observed_noise.is_finite()) {
-            return Err(usage(format!("--observed-noise {} must be a positive number", args.observed_noise)));
-        }
         let mask = match (&args.mask, args.init_image.as_ref().or(args.observed.as_ref())) {
             (None, _) => None,
             (Some(_), None) => return Err(usage("--mask needs a picture to keep: --init-image or --observed")),
@@ -365,10 +397,8 @@ impl Job {
         let integrator = DormandPrince { rtol: tolerance, atol: tolerance, ..DormandPrince::default() };
         let seeds: Vec<u64> = pictures.clone().map(|k| seed.wrapping_add(k as u64)).collect();
         let (cond, shape) = (self.cond(&pictures), self.model.shape());
-        let level_at = |log_snr| schedule.level_at(log_snr);
         let mut progress = |_| !common::interrupted();
-        let sampled =
-            adaptive::sample(denoiser, &self.plan, &level_at, &seeds, shape, &cond, &integrator, &mut progress);
+        let sampled = adaptive::sample(denoiser, &**schedule, &seeds, shape, &cond, &integrator, &mut progress);
         match sampled {
             Ok((x, evaluations)) => {
                 shown.integrated(&evaluations);
@@ -408,7 +438,7 @@ impl Job {
             "size": args.size.map(|(w, h)| format!("{w}x{h}")),
             "init_noise": shown(&args.init_noise),
             "init_image": shown(&args.init_image),
-            "strength": args.init_image.as_ref().map(|_| args.strength),
+            "strength": args.init_image.as_ref().map(|_| args.strength(&self.model)),
             "observed": shown(&args.observed),
             "observed_noise": args.observed.as_ref().map(|_| args.observed_noise),
             "mask": shown(&args.mask),
