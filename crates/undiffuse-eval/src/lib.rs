@@ -1,0 +1,3 @@
+//! What a model's pictures are worth: features, protocol, figures, an audit for copies, a report; and what ails a run.
+
+pub mod features;

@@ -1,0 +1,64 @@
+//! How far one set of images is from another, told by their features: distances between distributions, coverage, copies.
+//!
+//! Everything here is a function of [`Rows`]: vectors of numbers, one an image, that some network (or nothing, for pixels)
+//! made. A metric is one file and one line in [`METRICS`]; that line gives its tag, its place in every report and in
+//! every test loop.
+
+mod figure;
+pub mod neighbours;
+mod rows;
+
+pub use figure::{Better, Figure, MetricError};
+pub use rows::Rows;
+
+/// The two sets that a metric compares.
+#[derive(Clone, Copy, Debug)]
+pub struct Sets<'a> {
+    /// The data.
+    pub real: Rows<'a>,
+    /// What a model made; of as many dimensions.
+    pub generated: Rows<'a>,
+}
+
+/// What a measurement may be told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Of every random choice: subsets, projections, resamples.
+    pub seed: u64,
+    /// Bootstrap resamples behind each interval.
+    pub resamples: usize,
+    /// Probability that an interval is meant to hold the true value.
+    pub confidence: f64,
+    /// Whether the Fréchet distance is also extrapolated to infinitely many images [Chong20].
+    pub extrapolate: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { seed: 0, resamples: 1000, confidence: 0.95, extrapolate: false }
+    }
+}
+
+/// What a metric looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Vectors of a feature network.
+    Features,
+    /// Pixels in [−1, 1].
+    Pixels,
+}
+
+/// A metric: a line of [`METRICS`].
+pub struct Metric {
+    /// Its word on command lines.
+    pub tag: &'static str,
+    /// What it tells, in a line, with its source.
+    pub about: &'static str,
+    /// What it looks at.
+    pub over: Over,
+    /// Computes its figures.
+    pub measure: fn(&Sets, &Settings) -> Result<Vec<Figure>, MetricError>,
+}
+
+/// All metrics, in the order of a report.
+pub const METRICS: &[Metric] = &[];

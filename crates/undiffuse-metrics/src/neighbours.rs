@@ -1,0 +1,1 @@
+//! Nearest neighbours, exactly, in blocks of matrix products.
