@@ -53,6 +53,12 @@ pub(super) fn open(tag: &str, weights: Option<&Path>) -> Result<Box<dyn Features
     Network::boxed(&(known.graph)(tag), &file.tensors, &path)
 }
 
+/// The layers of a built-in network, by its tag.
+pub fn built_in(tag: &str) -> Option<Graph> {
+    let known = KNOWN.iter().find(|known| known.tags.contains(&tag))?;
+    Some((known.graph)(tag))
+}
+
 /// The first file of a network in some folders.
 fn find(known: &Known, folders: &[PathBuf]) -> Result<PathBuf, FeatureError> {
     let files = ["safetensors", "pth"].map(|ending| format!("{}.{ending}", known.stem));
