@@ -162,7 +162,8 @@ def main():
         x = (torch.from_numpy(x).double() / 255 - 0.5) / 0.25
         tensors["user"] = network.double().eval()(x)
     tensors |= pth_files(options.out)
-    plain = {n: np.ascontiguousarray(t if t.dtype == np.uint8 else np.asarray(t, np.float32)) for n, t in tensors.items()}
+    arrays = {n: t if t.dtype == np.uint8 else np.asarray(t, np.float32) for n, t in tensors.items()}
+    plain = {n: np.ascontiguousarray(a).reshape(a.shape) for n, a in arrays.items()}
     safetensors.numpy.save_file(dict(sorted(plain.items())), options.out / "features.safetensors")
     for path in sorted(options.out.iterdir()):
         print(f"{path.stat().st_size:>8} {path.name}")
