@@ -4,6 +4,7 @@
 //! made. A metric is one file and one line in [`METRICS`]; that line gives its tag, its place in every report and in
 //! every test loop.
 
+mod distances;
 mod figure;
 pub mod neighbours;
 mod rows;
