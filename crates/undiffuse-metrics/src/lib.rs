@@ -83,6 +83,8 @@ pub struct Metric {
     pub about: &'static str,
     /// What it looks at.
     pub over: Over,
+    /// Whether its work grows with pairs of pictures, so that it gets no more real ones than generated ones.
+    pub pairs: bool,
     /// Computes its figures.
     pub measure: fn(&Sets, &Settings) -> Result<Vec<Figure>, MetricError>,
 }
