@@ -92,14 +92,29 @@ pub(crate) fn normal_quantile(p: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use undiffuse_math::noise;
+
+    /// That intervals of confidence 0.95 of independent repeats are, on the mean, as wide as the spread of their values asks.
+    pub(crate) fn assert_tells_spread(repeats: &[(f64, [f64; 2])]) {
+        let values: Vec<f64> = repeats.iter().map(|(value, _)| *value).collect();
+        let center = mean(&values);
+        let spread = (values.iter().map(|x| (x - center).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt();
+        let widths: Vec<f64> = repeats.iter().map(|(_, [low, high])| high - low).collect();
+        let ratio = mean(&widths) / (2.0 * 1.96 * spread);
+        assert!((0.85..1.2).contains(&ratio), "intervals are {ratio} times as wide as the spread asks");
+    }
 
     /// Quantiles as tables print them.
     #[test]
     fn normal_quantiles() {
-        for (p, z) in [(0.5, 0.0), (0.975, 1.959_963_984_540_054), (0.995, 2.575_829_303_548_901), (0.1, -1.281_551_565_544_600_4)] {
+        for (p, z) in [
+            (0.5, 0.0),
+            (0.975, 1.959_963_984_540_054),
+            (0.995, 2.575_829_303_548_901),
+            (0.1, -1.281_551_565_544_600_4),
+        ] {
             assert!((normal_quantile(p) - z).abs() < 1e-12, "{p}: {}", normal_quantile(p));
         }
     }
@@ -107,9 +122,11 @@ mod tests {
     /// `scipy.stats.binomtest(k, n).proportion_ci(method="wilson")`.
     #[test]
     fn wilson_as_scipy() {
-        for (successes, n, low, high) in
-            [(0, 10, 0.0, 0.277_532_799_862_889), (7, 20, 0.181_191_824_101_082, 0.567_145_723_314_764), (50, 50, 0.928_652_400_866_641, 1.0)]
-        {
+        for (successes, n, low, high) in [
+            (0, 10, 0.0, 0.277_532_799_862_889),
+            (7, 20, 0.181_191_824_101_082, 0.567_145_723_314_764),
+            (50, 50, 0.928_652_400_866_641, 1.0),
+        ] {
             let [a, b] = wilson(successes, n, 0.95);
             assert!((a - low).abs() < 1e-12 && (b - high).abs() < 1e-12, "{successes} of {n}: {a} {b}");
         }

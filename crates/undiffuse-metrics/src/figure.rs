@@ -54,7 +54,9 @@ pub enum MetricError {
         index: usize,
     },
     /// Feature vectors of two lengths.
-    #[error("real images have {real} features each, generated ones {generated}: both sets must come from the same network")]
+    #[error(
+        "real images have {real} features each, generated ones {generated}: both sets must come from the same network"
+    )]
     Dimensions {
         /// Of the data.
         real: usize,
@@ -62,7 +64,9 @@ pub enum MetricError {
         generated: usize,
     },
     /// An eigenproblem that did not converge.
-    #[error("the eigenvalues of a covariance of {dims} dimensions were not found: the features are probably too large; scale them")]
+    #[error(
+        "the eigenvalues of a covariance of {dims} dimensions were not found: the features are probably too large; scale them"
+    )]
     Eigen {
         /// Its dimensions.
         dims: usize,

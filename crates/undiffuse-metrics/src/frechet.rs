@@ -26,6 +26,7 @@ pub(crate) const METRIC: Metric = Metric {
     tag: "fid",
     about: "Fréchet distance between normal distributions fitted to the features [Heusel17]",
     over: Over::Features,
+    pairs: false,
     measure,
 };
 
@@ -136,7 +137,8 @@ pub fn figures(
     let mut figures = vec![figure("fid", "Fréchet distance", found.distance, interval, note(moments))];
     if settings.extrapolate && generated.len() >= 4 {
         let (value, interval) = extrapolate(moments[0], generated, &found, settings)?;
-        let note = Some("for infinitely many generated images, from a line in 1/n; the data stay as many as they are".into());
+        let note =
+            Some("for infinitely many generated images, from a line in 1/n; the data stay as many as they are".into());
         figures.push(figure("fid_infinity", "Fréchet distance, n → ∞", value, interval, note));
     }
     Ok(figures)
@@ -145,7 +147,9 @@ pub fn figures(
 /// What the reader has to know of too few images.
 fn note(moments: [&Gaussian; 2]) -> Option<String> {
     let (dims, fewest) = (moments[0].dims(), moments[0].count.min(moments[1].count));
-    let few = |what: &str| format!("{fewest} images for {dims} features: {what}; compare only with the same number of images");
+    let few = |what: &str| {
+        format!("{fewest} images for {dims} features: {what}; compare only with the same number of images")
+    };
     match fewest {
         _ if fewest <= dims => Some(few("the covariance is singular and the distance far too large")),
         _ if fewest < 3 * dims => Some(few("the distance is biased upward")),
@@ -197,7 +201,8 @@ impl To {
 
     /// `B` with `Bᵀ B = L⁻ᵀ (LᵀΣL)^½ L⁻¹`, the map from the factor's distribution to the other.
     fn map_back(&self, factor: &Factor) -> Mat<f64> {
-        let inverse = Mat::from_fn(factor.root.ncols(), factor.root.nrows(), |i, j| factor.root[(j, i)] / factor.values[i]);
+        let inverse =
+            Mat::from_fn(factor.root.ncols(), factor.root.nrows(), |i, j| factor.root[(j, i)] / factor.values[i]);
         self.scaled(inverse.as_ref(), 0.25)
     }
 
@@ -230,4 +235,119 @@ fn influences(rows: Rows, from: &Gaussian, other: &Gaussian, map: MatRef<f64>) -
     let mean = bootstrap::mean(&out);
     out.iter_mut().for_each(|x| *x -= mean);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap::tests::assert_tells_spread;
+
+    fn sample(seed: u64, n: usize, dims: usize, scale: f32, offset: f32) -> Vec<f32> {
+        let mut values = vec![0.0; n * dims];
+        noise::normal(seed, 0, 0, &mut values);
+        for row in values.chunks_exact_mut(dims) {
+            (1..dims).for_each(|i| row[i] += 0.5 * row[i - 1]);
+            row.iter_mut().for_each(|x| *x = *x * scale + offset);
+        }
+        values
+    }
+
+    fn measured(a: &[f32], b: &[f32], dims: usize) -> Influence {
+        let (a, b) = (Rows::new(a, dims), Rows::new(b, dims));
+        influence([&Gaussian::of(a), &Gaussian::of(b)], a, b).unwrap()
+    }
+
+    /// Of normal distributions whose covariances commute: `Σ (μ₁ − μ₂)² + (√λ₁ − √λ₂)²`.
+    #[test]
+    fn closed_form() {
+        let gaussian = |mean: [f64; 2], variance: [f64; 2]| {
+            let covariance = vec![variance[0], 0.0, 0.0, variance[1]];
+            Gaussian { count: 100, mean: mean.to_vec(), covariance }
+        };
+        let (a, b) = (gaussian([0.0, 1.0], [4.0, 0.0]), gaussian([3.0, 1.0], [1.0, 9.0]));
+        let want = 9.0 + 1.0 + 9.0;
+        assert!((distance(&a, &b).unwrap() - want).abs() < 1e-12);
+        assert!((distance(&b, &a).unwrap() - want).abs() < 1e-12);
+    }
+
+    /// Both for more images than features and for fewer.
+    #[test]
+    fn the_same_set_is_at_zero() {
+        for n in [200, 20] {
+            let a = sample(1, n, 40, 1.0, 2.0);
+            let found = measured(&a, &a, 40);
+            assert!((0.0..1e-9).contains(&found.distance), "{}", found.distance);
+            assert!(found.real.iter().chain(&found.generated).all(|x| x.abs() < 1e-6));
+        }
+    }
+
+    /// The influence of an image against what its weight does to the distance: the moments with a little more of it.
+    #[test]
+    fn influences_are_derivatives() {
+        let dims = 5;
+        let (a, b) = (sample(1, 60, dims, 1.0, 0.0), sample(2, 50, dims, 1.5, 0.4));
+        let (a, b) = (Rows::new(&a, dims), Rows::new(&b, dims));
+        // With divisor n, so that weights are probabilities.
+        let whole = |rows: Rows| {
+            let mut found = Gaussian::of(rows);
+            let n = found.count as f64;
+            found.covariance.iter_mut().for_each(|x| *x *= (n - 1.0) / n);
+            found
+        };
+        let (p, q) = (whole(a), whole(b));
+        let found = influence([&p, &q], a, b).unwrap();
+        let toward = |from: &Gaussian, x: &[f32], weight: f64| {
+            let delta: Vec<f64> = x.iter().zip(&from.mean).map(|(x, m)| f64::from(*x) - m).collect();
+            let mean = from.mean.iter().zip(&delta).map(|(m, d)| m + weight * d).collect();
+            let entry =
+                |at: usize| (1.0 - weight) * (from.covariance[at] + weight * delta[at / dims] * delta[at % dims]);
+            Gaussian { count: from.count, mean, covariance: (0..dims * dims).map(entry).collect() }
+        };
+        let h = 1e-5;
+        for i in [0, 17] {
+            let at = |weight: f64| distance(&toward(&p, a.row(i), weight), &q).unwrap();
+            let slope = (at(h) - at(-h)) / (2.0 * h);
+            assert!((found.real[i] - slope).abs() < 1e-6 * (1.0 + slope.abs()), "{} {slope}", found.real[i]);
+            let at = |weight: f64| distance(&p, &toward(&q, b.row(i), weight)).unwrap();
+            let slope = (at(h) - at(-h)) / (2.0 * h);
+            assert!((found.generated[i] - slope).abs() < 1e-6 * (1.0 + slope.abs()), "{} {slope}", found.generated[i]);
+        }
+    }
+
+    /// The bootstrap's spread beside that of the distances of independent sets.
+    #[test]
+    fn interval_tells_the_spread_of_repeats() {
+        let dims = 10;
+        let repeat = |i: u64| {
+            let found = measured(&sample(2 * i, 500, dims, 1.0, 0.0), &sample(2 * i + 1, 300, dims, 1.1, 0.3), dims);
+            let groups: [&[f64]; 2] = [&found.real, &found.generated];
+            (found.distance, bootstrap::interval(found.distance, &groups, &Settings::default()))
+        };
+        assert_tells_spread(&(0..150).map(repeat).collect::<Vec<_>>());
+    }
+
+    /// Of 400 images each the distance is far above the true one; the extrapolation is near what the data's own number leaves.
+    #[test]
+    fn extrapolation_takes_the_bias() {
+        let dims = 20;
+        let (a, b) = (sample(1, 40_000, dims, 1.0, 0.0), sample(2, 400, dims, 1.0, 0.0));
+        let (a, b) = (Rows::new(&a, dims), Rows::new(&b, dims));
+        let p = Gaussian::of(a);
+        let found = influence([&p, &Gaussian::of(b)], a, b).unwrap();
+        let (value, [low, high]) = extrapolate(&p, b, &found, &Settings::default()).unwrap();
+        assert!(found.distance > 0.2, "{}", found.distance);
+        assert!(value.abs() < 0.25 * found.distance, "{value} of {}", found.distance);
+        assert!(low < 0.0 && 0.0 < high, "{low} {high}");
+        assert_eq!(at_zero(&[(1.0, 5.0), (2.0, 7.0), (4.0, 11.0)]).0, 3.0);
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let (a, b) = (sample(1, 700, 130, 1.0, 0.0), sample(2, 600, 130, 1.2, 0.1));
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| measured(&a, &b, 130))
+        };
+        assert_eq!(on(1), on(3));
+    }
 }

@@ -8,10 +8,13 @@ pub mod bootstrap;
 mod distances;
 mod figure;
 pub mod frechet;
+pub mod kernel;
+pub mod manifold;
 mod matrix;
 pub mod moments;
 pub mod neighbours;
 mod rows;
+pub mod sliced;
 
 use rayon::prelude::*;
 
@@ -90,4 +93,4 @@ pub struct Metric {
 }
 
 /// All metrics, in the order of a report.
-pub const METRICS: &[Metric] = &[frechet::METRIC];
+pub const METRICS: &[Metric] = &[frechet::METRIC, kernel::KID, kernel::CMMD, manifold::METRIC, sliced::METRIC];
