@@ -4,6 +4,7 @@
 //! made. A metric is one file and one line in [`METRICS`]; that line gives its tag, its place in every report and in
 //! every test loop.
 
+mod distances;
 mod figure;
 pub mod neighbours;
 mod rows;
@@ -56,6 +57,8 @@ pub struct Metric {
     pub about: &'static str,
     /// What it looks at.
     pub over: Over,
+    /// Whether its work grows with pairs of pictures, so that it gets no more real ones than generated ones.
+    pub pairs: bool,
     /// Computes its figures.
     pub measure: fn(&Sets, &Settings) -> Result<Vec<Figure>, MetricError>,
 }
