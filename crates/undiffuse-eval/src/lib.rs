@@ -10,6 +10,7 @@
 //!
 //! A [`Report`] says under which [`Protocol`](protocol::Protocol) its figures were made; those of two protocols are not compared.
 
+pub mod audit;
 mod error;
 mod evaluate;
 pub mod features;

@@ -6,6 +6,7 @@
 //! more than `k` rows, is measured in `f64`. Rows are first centred on the mean of the set, which shrinks the norms in the bound.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use undiffuse_kernels::linear::{self, Linear};
 
 use crate::Rows;
@@ -22,7 +23,7 @@ const UNCERTAIN: usize = 16;
 const MORE_ROUNDINGS: f32 = 16.0;
 
 /// A row of a set, as seen from another row.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Neighbour {
     /// Its place in the set.
     pub index: usize,
@@ -39,12 +40,12 @@ pub struct Neighbour {
 /// # Panics
 /// If the two differ in dimensions.
 pub fn nearest(queries: Rows, among: Rows, k: usize) -> Vec<Vec<Neighbour>> {
-    search(queries, among, k, false)
+    nearest_where(queries, among, k, |_, _| true)
 }
 
 /// For every row the `k` nearest of all *other* rows, as [`nearest`].
 pub fn nearest_others(rows: Rows, k: usize) -> Vec<Vec<Neighbour>> {
-    search(rows, rows, k, true)
+    nearest_where(rows, rows, k, |query, index| query != index)
 }
 
 /// Euclidean distance of two rows: a sum in `f64`.
@@ -52,7 +53,16 @@ pub fn distance(a: &[f32], b: &[f32]) -> f64 {
     squared(a, b).sqrt()
 }
 
-fn search(queries: Rows, among: Rows, k: usize, leave_own: bool) -> Vec<Vec<Neighbour>> {
+/// As [`nearest`], among the rows for which `keep(query, index)` is true. It is asked of near rows only, in no order.
+///
+/// # Panics
+/// If the two differ in dimensions.
+pub fn nearest_where(
+    queries: Rows,
+    among: Rows,
+    k: usize,
+    keep: impl Fn(usize, usize) -> bool + Sync,
+) -> Vec<Vec<Neighbour>> {
     assert_eq!(queries.dims(), among.dims(), "neighbours: queries and set differ in dimensions");
     if k == 0 || among.is_empty() {
         return vec![Vec::new(); queries.len()];
@@ -73,8 +83,7 @@ fn search(queries: Rows, among: Rows, k: usize, leave_own: bool) -> Vec<Vec<Neig
             linear::forward(&shape, &q.values, &s.values, None, products);
             let rows = products.par_chunks(s.norms.len()).zip(&q.norms).zip(&mut shortlists).enumerate();
             rows.for_each(|(i, ((products, &norm), shortlist))| {
-                let own = leave_own.then_some(first_query + i);
-                shortlist.consider(first, products, norm, &s.norms, slack, own);
+                shortlist.consider(first, products, norm, &s.norms, slack, |index| keep(first_query + i, index));
             });
         }
         found.par_extend(shortlists.into_par_iter().map(Shortlist::finish));
@@ -143,7 +152,15 @@ impl<'a> Shortlist<'a> {
     }
 
     /// Takes up rows `first…` of the set, whose products with the query and whose squared norms are given.
-    fn consider(&mut self, first: usize, products: &[f32], norm: f32, norms: &[f32], slack: f32, own: Option<usize>) {
+    fn consider(
+        &mut self,
+        first: usize,
+        products: &[f32],
+        norm: f32,
+        norms: &[f32],
+        slack: f32,
+        keep: impl Fn(usize) -> bool,
+    ) {
         for (span, (products, norms)) in products.chunks(SPAN).zip(norms.chunks(SPAN)).enumerate() {
             let limit = self.limit as f32;
             let low = |product: f32, other: f32| (norm + other) * (1.0 - slack) - 2.0 * product;
@@ -154,7 +171,7 @@ impl<'a> Shortlist<'a> {
             }
             for (i, (&product, &other)) in products.iter().zip(norms).enumerate() {
                 let index = first + span * SPAN + i;
-                if beyond(low(product, other)) || own == Some(index) {
+                if beyond(low(product, other)) || !keep(index) {
                     continue;
                 }
                 let sum = norm as f64 + other as f64;
