@@ -23,7 +23,7 @@ mod shelf;
 mod vectors;
 
 pub use error::EvalError;
-pub use evaluate::{Evaluation, Known, Request, Subject, evaluate};
+pub use evaluate::{Evaluation, Known, Likelihood, Listener, Request, Subject, evaluate};
 pub use generate::{Generated, Generator, identity};
 pub use pictures::Pictures;
 pub use report::Report;
@@ -52,6 +52,8 @@ pub enum Stage {
     },
     /// Vectors of the judged pictures.
     GeneratedVectors,
+    /// Vectors of what the model was trained on, and of what was held out.
+    TrainingVectors,
     /// The measure of this tag.
     Measuring(&'static str),
     /// Likelihood of held-out pictures.
