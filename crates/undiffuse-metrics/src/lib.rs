@@ -5,6 +5,7 @@
 //! every test loop.
 
 pub mod bootstrap;
+pub mod classes;
 mod distances;
 mod figure;
 pub mod frechet;
@@ -13,6 +14,7 @@ pub mod manifold;
 mod matrix;
 pub mod moments;
 pub mod neighbours;
+pub mod probe;
 mod rows;
 pub mod sliced;
 
