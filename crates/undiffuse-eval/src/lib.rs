@@ -13,6 +13,7 @@
 pub mod audit;
 mod error;
 mod evaluate;
+pub mod doctor;
 pub mod features;
 mod generate;
 mod illustrate;
