@@ -11,9 +11,10 @@
 //! A [`Report`] says under which [`Protocol`](protocol::Protocol) its figures were made; those of two protocols are not compared.
 
 pub mod audit;
+mod classes;
+pub mod doctor;
 mod error;
 mod evaluate;
-pub mod doctor;
 pub mod features;
 mod generate;
 mod illustrate;
@@ -23,6 +24,7 @@ pub mod report;
 mod shelf;
 mod vectors;
 
+pub use classes::Class;
 pub use error::EvalError;
 pub use evaluate::{Evaluation, Known, Likelihood, Listener, Request, Subject, evaluate};
 pub use generate::{Generated, Generator, identity};

@@ -7,6 +7,7 @@ use undiffuse_data::{DataError, Image, encode_png};
 use undiffuse_metrics::{Better, Figure};
 
 use super::{Illustration, Report, shown};
+use crate::Class;
 
 /// The page.
 ///
@@ -37,6 +38,12 @@ pub fn html(report: &Report, illustrations: &[Illustration]) -> Result<String, D
                         section aria-labelledby="notes" {
                             h2 #notes { "To know" }
                             ul { @for note in &report.notes { li { (note) } } }
+                        }
+                    }
+                    @if let Some(list) = &report.classes {
+                        section aria-labelledby="classes" {
+                            h2 #classes { "Classes" }
+                            (classes(list))
                         }
                     }
                     @for picture in pictures { (picture) }
@@ -77,6 +84,33 @@ fn figures(figures: &[Figure]) -> Markup {
                             td.number { (value) }
                             td.number { (interval) }
                             td { (match figure.better { Better::Lower => "lower", Better::Higher => "higher" }) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A bar for each class, with its interval, and a mark where the data's share lies.
+fn classes(classes: &[Class]) -> Markup {
+    let most = classes.iter().map(|class| class.interval[1].max(class.data)).fold(1e-9, f64::max);
+    let percent = |share: f64| format!("{:.2}%", 100.0 * share / most);
+    markup! {
+        p.faint { "Share of the judged pictures that show each class. Dark: its interval; line: the class's share of the data." }
+        div.scroll {
+            table.classes {
+                tbody {
+                    @for class in classes {
+                        tr {
+                            th scope="row" { (class.name) }
+                            td.bar { div.track {
+                                div.share style=(format!("width:{}", percent(class.share))) {}
+                                div.interval style=(format!("left:{};width:{}", percent(class.interval[0]), percent(class.interval[1] - class.interval[0]))) {}
+                                div.mark style=(format!("left:{}", percent(class.data))) {}
+                            } }
+                            td.number { (format!("{:.1} %", 100.0 * class.share)) }
+                            td.number.faint { (format!("data {:.1} %", 100.0 * class.data)) }
                         }
                     }
                 }

@@ -11,6 +11,7 @@ pub use compare::{Comparison, Line, NotComparable, compare};
 pub use html::html;
 
 use crate::audit::Audit;
+use crate::classes::Class;
 use crate::protocol::Protocol;
 
 /// Version of `report.json`.
@@ -33,6 +34,9 @@ pub struct Report {
     pub protocol: Protocol,
     /// The figures.
     pub figures: Vec<Figure>,
+    /// The classes that the pictures show, where the data has classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<Class>>,
     /// Copies of training pictures, where these are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,

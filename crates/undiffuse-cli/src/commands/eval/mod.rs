@@ -11,7 +11,7 @@ use undiffuse::Model;
 use undiffuse::data::{Cache, Dataset, Options};
 use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, locate};
-use undiffuse_eval::features::{self, Features};
+use undiffuse_eval::features::{self, FEATURES, FeatureError, Features};
 use undiffuse_eval::report::{Report, html, shown};
 use undiffuse_eval::{
     EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
@@ -376,7 +376,13 @@ fn one_colour(path: &Path, judged: &Judged, data: &Dataset) -> anyhow::Result<()
 fn features(args: &Args, data: &Dataset) -> anyhow::Result<(Box<dyn Features>, Option<String>)> {
     match &args.features {
         Some(spec) => Ok((features::open(spec, args.weights.as_deref(), data)?, None)),
-        None => Ok((features::open("pixels", None, data)?, None)),
+        None => match features::open(FEATURES[0].tag, None, data) {
+            Err(e @ FeatureError::Missing { .. }) => {
+                let note = format!("pictures are judged by their pixels alone, which see little of what they show: {e}");
+                Ok((features::open("pixels", None, data)?, Some(note)))
+            }
+            other => Ok((other?, None)),
+        },
     }
 }
 
