@@ -125,21 +125,24 @@ pub fn figures(
     settings: &Settings,
 ) -> Result<Vec<Figure>, MetricError> {
     let found = influence(moments, real, generated)?;
-    let interval = bootstrap::interval(found.distance, &[&found.real, &found.generated], settings);
-    let figure = |tag: &str, name: &str, value: f64, [low, high]: [f64; 2], note| Figure {
+    let [low, high] = bootstrap::interval(found.distance, &[&found.real, &found.generated], settings);
+    let figure = |tag: &str, name: &str, value: f64, interval: [f64; 2], note| Figure {
         tag: tag.into(),
         name: name.into(),
         value,
-        interval: Some([low.max(0.0), high]),
+        interval: Some(interval),
         better: Better::Lower,
         note,
     };
-    let mut figures = vec![figure("fid", "Fréchet distance", found.distance, interval, note(moments))];
+    let mut figures = vec![figure("fid", "Fréchet distance", found.distance, [low.max(0.0), high], note(moments))];
     if settings.extrapolate && generated.len() >= 4 {
         let (value, interval) = extrapolate(moments[0], generated, &found, settings)?;
-        let note =
-            Some("for infinitely many generated images, from a line in 1/n; the data stay as many as they are".into());
-        figures.push(figure("fid_infinity", "Fréchet distance, n → ∞", value, interval, note));
+        let mut note =
+            String::from("for infinitely many generated images, from a line in 1/n; the data stay as many as they are");
+        if generated.len() < 4 * generated.dims() {
+            note += &format!("; {} images for {} features are too few for a line", generated.len(), generated.dims());
+        }
+        figures.push(figure("fid_infinity", "Fréchet distance, n → ∞", value, interval, Some(note)));
     }
     Ok(figures)
 }
