@@ -166,7 +166,8 @@ impl Run {
             let until = self.length.until().map(|until| format!(" of {until}")).unwrap_or_default();
             let passes = self.passes().map(|p| format!(", {p:.1} passes over the data")).unwrap_or_default();
             let steps = self.log.steps.last().map_or(0, |s| s.step);
-            facts.push(("training", format!("{}{until} images in {steps} steps{passes}", self.nimg())));
+            let now = if self.running { "; a program is training in it now" } else { "" };
+            facts.push(("training", format!("{}{until} images in {steps} steps{passes}{now}", self.nimg())));
             let noise = &config.noise;
             facts.push((
                 "process",
@@ -260,41 +261,36 @@ fn open(
     data: Option<&Path>,
     unseen: &mut Vec<String>,
 ) -> Option<Pictures> {
-    let opened = match (config, model, data) {
-        (Some(config), ..) => {
-            let own = Path::new(&config.data.path);
-            let options = options(config);
-            let fingerprint = std::fs::read_to_string(path.join("data.sha256")).unwrap_or_default();
-            match Dataset::open(own, &options) {
-                Ok(found) if !fingerprint.is_empty() && fingerprint.trim() != found.fingerprint() => {
-                    unseen.push(format!(
-                        "the data at `{}` are not what the run began with: nothing that needs them was looked at",
-                        own.display()
-                    ));
-                    return None;
-                }
-                Ok(_) => Pictures::open(own, &options, config.data.held_out, config.train.seed),
-                Err(e) => Err(e),
-            }
-        }
+    let (path_of_data, options) = match (config, model, data) {
+        (Some(config), ..) => (Path::new(&config.data.path), options(config)),
         (None, Some(model), Some(data)) => {
             let [channels, height, _] = model.shape();
-            let options = Options { size: Some(height), channels: Some(channels), ..Options::default() };
-            Pictures::open(data, &options, 0.0, 0)
+            (data, Options { size: Some(height), channels: Some(channels), ..Options::default() })
         }
         (None, _, None) => {
-            unseen.push(
-                "a bare model has no pictures of its own: give some with --data for the checks that need them".into(),
-            );
+            let why = "a bare model has no pictures of its own: give some with --data for the checks that need them";
+            unseen.push(why.into());
             return None;
         }
         (None, None, Some(_)) => return None,
     };
-    opened
-        .map_err(|e| {
-            unseen.push(format!("the data cannot be opened: {e} (relative paths start at the current folder)"))
-        })
-        .ok()
+    let dataset = match Dataset::open(path_of_data, &options) {
+        Ok(dataset) => dataset,
+        Err(e) => {
+            unseen.push(format!("the data cannot be opened: {e} (relative paths start at the current folder)"));
+            return None;
+        }
+    };
+    let before = std::fs::read_to_string(path.join("data.sha256")).unwrap_or_default();
+    if config.is_some() && !before.is_empty() && before.trim() != dataset.fingerprint() {
+        unseen.push(format!(
+            "the data at `{}` are not what the run began with: nothing that needs them was looked at",
+            path_of_data.display()
+        ));
+        return None;
+    }
+    let (held_out, seed) = config.map_or((0.0, 0), |c| (c.data.held_out, c.train.seed));
+    Some(Pictures::new(dataset, held_out, seed))
 }
 
 /// How a run reads its data.

@@ -6,7 +6,7 @@ use super::{Finding, Run, percent, warning};
 use crate::doctor::log::{mean, paired};
 
 /// Difference of losses that counts, and its size in standard errors of the paired differences.
-const BETTER: (f64, f64) = (0.02, 3.0);
+const BETTER: (f64, f64) = (0.03, 3.0);
 /// Steps that an average should take in.
 const SPAN: f64 = 10.0;
 

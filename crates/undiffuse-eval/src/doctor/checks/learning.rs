@@ -12,7 +12,7 @@ const GAP: (f64, f64) = (0.15, 4.0);
 /// Passes over the data after which a network with more weights than the data have numbers knows them.
 const PASSES: f64 = 100.0;
 /// Pictures below which a network of any size learns them by heart.
-const FEW: usize = 200;
+const FEW: usize = 500;
 /// Fall of the loss over the last fifth of a run that is worth more training.
 const FALLING: f64 = 0.05;
 
