@@ -33,7 +33,7 @@ fn memorised(training: &[f32], n: u64) -> Vec<f32> {
     let seeds: Vec<u64> = (0..n).collect();
     let draw = |seeds: &[u64]| {
         let x: Tensor<4> = sample(&oracle, &plan, Noise::Seeds(seeds.to_vec()), [1, 28, 28], &Cond::default()).finish();
-        x.into_data().to_vec::<f32>().unwrap()
+        x.into_data().try_to_vec::<f32>().unwrap()
     };
     to_8_bits(&seeds.chunks(25).flat_map(draw).collect::<Vec<_>>())
 }
@@ -112,7 +112,7 @@ fn held_out_pictures_that_were_trained_on_are_set_aside() {
     let (training, mut held_out, fresh) = (pictures(0, 500), pictures(500, 400), pictures(900, 400));
     held_out.extend(&training[..100 * DIMS]);
     let audit = by_pixels(&training, Some(&held_out), &fresh);
-    assert_eq!((audit.leaked, audit.tests[0].calibrated_on, audit.false_alarms.of), (100, 200, 200));
+    assert_eq!((audit.leaked, audit.tests[0].calibrated_on, audit.false_alarms.of), (100, 400, 400));
     assert!(audit.tests[0].threshold > 0.1, "{}", audit.tests[0].threshold);
 }
 
@@ -142,7 +142,12 @@ fn either_test_may_find_a_copy() {
     // What is drawn has a place for all of it.
     let image = |of: &[f32], i: usize| Image::from_chw(28, 28, 1, &of[i * DIMS..(i + 1) * DIMS]);
     let sheet = pairs(&both, |i| image(&drawn, i), |i| image(&training, i));
-    assert!(sheet.width > 4 * 3 * 96 && sheet.height > 4 * 96 && sheet.channels == 3, "{}×{}", sheet.width, sheet.height);
+    assert!(
+        sheet.width > 4 * 3 * 96 && sheet.height > 4 * 96 && sheet.channels == 3,
+        "{}×{}",
+        sheet.width,
+        sheet.height
+    );
     assert!(figure(&both).width > figure(&alone).width);
     let json = serde_json::to_string(&both).unwrap();
     assert_eq!(serde_json::from_str::<Audit>(&json).unwrap(), both);
@@ -161,18 +166,21 @@ fn what_cannot_be_audited_is_refused_by_name() {
     let twice = [&values[..DIMS], &values[..DIMS], &values[..DIMS], &values[DIMS..2 * DIMS]].concat();
     let broken = [&values[..DIMS], &[f32::NAN][..], &values[1..DIMS]].concat();
     for (message, expected) in [
-        (refused(Side { training: rows(2), ..side }, None, plain()), "at least 3 different training images; there are 2"),
+        (
+            refused(Side { training: rows(2), ..side }, None, plain()),
+            "at least 3 different training images; there are 2",
+        ),
         (refused(Side { training: Rows::new(&twice, DIMS), ..side }, None, plain()), "there are 2"),
         (refused(Side { generated: rows(0), ..side }, None, plain()), "no generated images"),
         (
             refused(Side { generated: Rows::new(&values, 28), ..side }, None, plain()),
             "generated images are rows of 28 numbers, those of training images of 784",
         ),
-        (refused(Side { generated: Rows::new(&broken, DIMS), ..side }, None, plain()), "generated image 1 are not finite"),
         (
-            refused(side, Some(Side { training: rows(9), ..side }), plain()),
-            "9 feature vectors for 10 training images",
+            refused(Side { generated: Rows::new(&broken, DIMS), ..side }, None, plain()),
+            "generated image 1 are not finite",
         ),
+        (refused(side, Some(Side { training: rows(9), ..side }), plain()), "9 feature vectors for 10 training images"),
         (refused(side, None, Settings { bound: 0.0, ..plain() }), "`bound` is 0"),
         (refused(side, None, Settings { allowed: 1.0, ..plain() }), "`allowed` is 1"),
     ] {
