@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use undiffuse::FileError;
+use undiffuse::likelihood::measure::MeasureError;
 use undiffuse_data::DataError;
 use undiffuse_metrics::MetricError;
+
+use crate::audit::AuditError;
+use crate::features::FeatureError;
 
 /// An evaluation that did not end.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +22,15 @@ pub enum EvalError {
     /// Sets that cannot be measured.
     #[error(transparent)]
     Metric(#[from] MetricError),
+    /// Features that cannot be had.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    /// Likelihoods that have no meaning.
+    #[error("likelihood: {0}")]
+    Likelihood(#[from] MeasureError),
+    /// Sets that cannot be looked through for copies.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Settings that make no plan.
     #[error("--steps: {0}")]
     Plan(String),

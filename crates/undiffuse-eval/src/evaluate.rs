@@ -2,16 +2,20 @@
 
 use std::path::Path;
 
+use undiffuse::burn::tensor::Device;
+use undiffuse::likelihood::Estimate;
+use undiffuse::likelihood::measure::{self, MeasureError, Measured, measure};
 use undiffuse_data::Dataset;
 use undiffuse_math::noise;
-use undiffuse_metrics::{METRICS, Over, Sets, Settings};
+use undiffuse_metrics::{Better, Figure, METRICS, Over, Sets, Settings};
 
+use crate::audit::{self, Audit, Side, Sides};
 use crate::features::Features;
-use crate::generate::Generator;
+use crate::generate::{Generated, Generator};
 use crate::pictures::Pictures;
-use crate::protocol::{DataFacts, FeatureFacts, GeneratedFacts, Protocol, VERSION};
-use crate::report::{Illustration, Report, Speed, SubjectFacts, peak_memory};
-use crate::vectors::{gather, pixel_rows, vectors};
+use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
+use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts, peak_memory};
+use crate::vectors::{Gathered, gather, pixel_rows, vectors};
 use crate::{EvalError, Progress, Stage, illustrate};
 
 /// The stream of noise that draws subsets.
@@ -35,6 +39,18 @@ pub struct Known<'a> {
     pub indices: Vec<usize>,
 }
 
+/// Whose likelihood is measured, and on what.
+pub struct Likelihood<'a> {
+    /// The model's folder or run.
+    pub model: &'a Path,
+    /// Pictures that it has not seen; those that its run held out when not given.
+    pub data: Option<&'a Path>,
+    /// How.
+    pub settings: measure::Settings,
+    /// Where.
+    pub device: &'a Device,
+}
+
 /// What an evaluation is asked to do.
 pub struct Request<'a> {
     /// What is judged.
@@ -45,6 +61,12 @@ pub struct Request<'a> {
     pub n: usize,
     /// What they are compared with.
     pub data: &'a Dataset,
+    /// What the model was trained on, to look for copies of it; without it there is no audit.
+    pub training: Option<Known<'a>>,
+    /// Pictures of the same kind that it has not seen, to tell copies from likeness.
+    pub held_out: Option<Known<'a>>,
+    /// Likelihoods to be measured.
+    pub likelihood: Option<Likelihood<'a>>,
     /// The feature network.
     pub features: &'a dyn Features,
     /// How the measures are computed.
@@ -61,50 +83,64 @@ pub struct Evaluation {
     pub illustrations: Vec<Illustration>,
 }
 
-/// Judges pictures; `progress` hears of every step and stops everything by answering `false`.
+/// Hears of every step, and stops everything by answering `false`.
+pub type Listener<'a> = dyn FnMut(Progress) -> bool + 'a;
+
+/// Judges pictures.
 ///
 /// # Errors
 /// Sets that cannot be compared, files that cannot be written, an interruption. What was computed is kept in
 /// [`Request::cache`], and the same request goes on from there.
-pub fn evaluate(request: &Request, progress: &mut dyn FnMut(Progress) -> bool) -> Result<Evaluation, EvalError> {
+pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation, EvalError> {
     let Request { data, features, settings, cache, .. } = request;
     let mut notes = data.warnings();
-    let real_vectors = vectors(*data, data.len(), *features, cache, Stage::RealVectors, progress)?;
-    let made;
+    let made: Generated;
     let (pictures, generator): (&dyn Pictures, _) = match &request.subject {
         Subject::Pictures(pictures) => (*pictures, None),
         Subject::Model(generator) => {
+            check(data, generator.model.shape(), request.n)?;
             made = generator.generate(request.n, cache, progress)?;
             (&made, Some((generator, &made)))
         }
     };
     let n = request.n.min(pictures.len());
-    check(request, pictures, n)?;
-    let vectors = vectors(pictures, pictures.len(), *features, cache, Stage::GeneratedVectors, progress)?;
+    check(data, pictures.shape(), n)?;
+    let real = vectors(*data, data.len(), *features, cache, Stage::RealVectors, progress)?;
+    let all = vectors(pictures, pictures.len(), *features, cache, Stage::GeneratedVectors, progress)?;
 
     let pairs = n.min(data.len());
     let (chosen, judged) = (subset(data.len(), pairs, settings.seed), subset(pictures.len(), n, settings.seed));
-    let (real_some, judged_some) = (gather(real_vectors.rows(), &chosen), gather(vectors.rows(), &judged));
-    let (real_rows, judged_rows) = (real_vectors.rows(), judged_some.rows());
-    let (real_pixels, judged_pixels) = (pixel_rows(*data, &chosen), pixel_rows(pictures, &judged));
+    let (real_some, vectors) = (gather(real.rows(), &chosen), gather(all.rows(), &judged));
+    let (real_pixels, pixels) = (pixel_rows(*data, &chosen), pixel_rows(pictures, &judged));
     let mut figures = Vec::new();
     for metric in METRICS {
-        if !progress(Progress { stage: Stage::Measuring(metric.tag), done: 0, total: 1 }) {
-            return Err(EvalError::Interrupted);
-        }
+        hear(progress, Stage::Measuring(metric.tag))?;
         let sets = match metric.over {
-            Over::Features if metric.pairs => Sets { real: real_some.rows(), generated: judged_rows },
-            Over::Features => Sets { real: real_rows, generated: judged_rows },
-            Over::Pixels => Sets { real: real_pixels.rows(), generated: judged_pixels.rows() },
+            Over::Features if metric.pairs => Sets { real: real_some.rows(), generated: vectors.rows() },
+            Over::Features => Sets { real: real.rows(), generated: vectors.rows() },
+            Over::Pixels => Sets { real: real_pixels.rows(), generated: pixels.rows() },
         };
         figures.extend((metric.measure)(&sets, settings)?);
     }
     notes.extend(figures.iter().filter_map(|f| Some(format!("{}: {}", f.name, f.note.as_ref()?))));
-
-    let illustrations = vec![
+    let mut illustrations = vec![
         illustrate::side_by_side((pictures, &judged), (*data, &chosen)),
-        illustrate::map(real_some.rows(), judged_rows),
+        illustrate::map(real_some.rows(), vectors.rows()),
     ];
+
+    let (likelihood, note) = likelihood(request, progress)?;
+    notes.extend(note);
+    figures.extend(likelihood.iter().flat_map(bits));
+    let audit = copies(request, (&vectors, &pixels), progress)?;
+    if let (Some(audit), Some(training)) = (&audit, &request.training) {
+        figures.push(share(audit));
+        let made = |i: usize| pictures.image(judged[i]);
+        let seen = |i: usize| training.data.image(training.indices[i]);
+        illustrations.push(illustrate::ratios(audit));
+        illustrations.push(illustrate::offenders(audit, made, seen));
+        notes.extend(audit.notes.iter().cloned());
+    }
+
     let protocol = Protocol {
         version: VERSION,
         features: FeatureFacts {
@@ -125,9 +161,23 @@ pub fn evaluate(request: &Request, progress: &mut dyn FnMut(Progress) -> bool) -
         ),
         pairs,
         seed: settings.seed,
+        likelihood: likelihood.as_ref().map_or_else(LikelihoodFacts::default, |measured| LikelihoodFacts {
+            data: Some(measured.data_fingerprint.clone()),
+            images: Some(measured.images),
+            steps: Some(measured.steps),
+            evaluations: Some(measured.settings.evaluations),
+            tolerance: Some(measured.settings.tolerance),
+        }),
+        audit: request.training.as_ref().filter(|_| audit.is_some()).map_or_else(AuditFacts::default, |training| {
+            AuditFacts {
+                training: Some(training.data.fingerprint().into()),
+                images: Some(training.indices.len()),
+                held_out: request.held_out.as_ref().map(|known| known.indices.len()),
+            }
+        }),
     };
     let report = Report {
-        format: crate::report::FORMAT,
+        format: FORMAT,
         program: concat!("undiffuse ", env!("CARGO_PKG_VERSION")).into(),
         subject: SubjectFacts {
             name: request.name.clone(),
@@ -138,6 +188,7 @@ pub fn evaluate(request: &Request, progress: &mut dyn FnMut(Progress) -> bool) -
         fingerprint: protocol.fingerprint(),
         protocol,
         figures,
+        audit,
         speed: generator.and_then(|(generator, made)| {
             Some(Speed {
                 images_per_second: made.speed?,
@@ -152,14 +203,22 @@ pub fn evaluate(request: &Request, progress: &mut dyn FnMut(Progress) -> bool) -
     Ok(Evaluation { report, illustrations })
 }
 
-/// Refuses what has no meaning.
-fn check(request: &Request, pictures: &dyn Pictures, n: usize) -> Result<(), EvalError> {
-    for (what, n) in [("what is judged", n), ("the data", request.data.len())] {
+/// Says that a stage begins.
+fn hear(progress: &mut Listener, stage: Stage) -> Result<(), EvalError> {
+    match progress(Progress { stage, done: 0, total: 1 }) {
+        true => Ok(()),
+        false => Err(EvalError::Interrupted),
+    }
+}
+
+/// Refuses what has no meaning, before any work is done.
+fn check(data: &Dataset, judged: [usize; 3], n: usize) -> Result<(), EvalError> {
+    for (what, n) in [("what is judged", n), ("the data", data.len())] {
         if n < 2 {
             return Err(EvalError::TooFew { what, n });
         }
     }
-    let (judged, real) = (pictures.shape(), Pictures::shape(request.data));
+    let real = Pictures::shape(data);
     if judged != real {
         let shown = |[channels, height, width]: [usize; 3]| {
             format!("{width}×{height} {}", if channels == 1 { "grey" } else { "colour" })
@@ -188,8 +247,86 @@ fn facts(generator: &Generator, n: usize) -> GeneratedFacts {
 
 /// `count` of `0..n`, in ascending order.
 fn subset(n: usize, count: usize, seed: u64) -> Vec<usize> {
-    let mut chosen: Vec<usize> =
-        noise::shuffled(seed, SUBSETS, n as u32).into_iter().take(count).map(|i| i as usize).collect();
+    let shuffled = noise::shuffled(seed, SUBSETS, n as u32);
+    let mut chosen: Vec<usize> = shuffled.into_iter().take(count).map(|i| i as usize).collect();
     chosen.sort_unstable();
     chosen
+}
+
+/// The likelihood, or why there is none.
+fn likelihood(request: &Request, progress: &mut Listener) -> Result<(Option<Measured>, Option<String>), EvalError> {
+    let Some(Likelihood { model, data, settings, device }) = &request.likelihood else { return Ok((None, None)) };
+    hear(progress, Stage::Likelihood)?;
+    let measured = measure(model, *data, settings, device, &mut |step| {
+        // Bound and ODE are a half each.
+        let half = step.done as f64 / step.total.max(1) as f64 / 2.0;
+        let done = if step.stage == measure::Stage::Ode { 0.5 + half } else { half };
+        let (done, total) = ((done * settings.images as f64) as usize, settings.images);
+        progress(Progress { stage: Stage::Likelihood, done, total })
+    });
+    match measured {
+        Ok(measured) => Ok((Some(measured), None)),
+        Err(MeasureError::Interrupted) => Err(EvalError::Interrupted),
+        Err(e) => Ok((None, Some(format!("no likelihood: {e}")))),
+    }
+}
+
+/// Likelihoods as figures; their intervals are normal ones, as the errors of a mean over pictures.
+fn bits(measured: &Measured) -> Vec<Figure> {
+    let figure = |tag: &str, name: &str, Estimate { mean, standard_error }: Estimate| Figure {
+        tag: tag.into(),
+        name: name.into(),
+        value: mean,
+        interval: Some([mean - 1.96 * standard_error, mean + 1.96 * standard_error]),
+        better: Better::Lower,
+        note: None,
+    };
+    let bound = measured.bound.as_ref().map(|b| figure("bound", "variational bound, bits/dim", b.bits_per_dim));
+    let ode = measured.ode.as_ref().map(|ode| figure("ode", "ODE likelihood, bits/dim", ode.bits_per_dim));
+    bound.into_iter().chain(ode).collect()
+}
+
+/// Vectors and pixels of pictures that are known, in their order.
+fn known(known: &Known, request: &Request, progress: &mut Listener) -> Result<(Gathered, Gathered), EvalError> {
+    let Known { data, indices } = known;
+    let all = vectors(*data, data.len(), request.features, request.cache, Stage::TrainingVectors, progress)?;
+    Ok((gather(all.rows(), indices), pixel_rows(*data, indices)))
+}
+
+/// The audit, if it is known what there is to copy.
+fn copies(
+    request: &Request,
+    (vectors, pixels): (&Gathered, &Gathered),
+    progress: &mut Listener,
+) -> Result<Option<Audit>, EvalError> {
+    let Some(training) = &request.training else { return Ok(None) };
+    let (training_vectors, training_pixels) = known(training, request, progress)?;
+    let held_out = request.held_out.as_ref().map(|held_out| known(held_out, request, progress)).transpose()?;
+    hear(progress, Stage::Audit)?;
+    let sides = Sides {
+        pixels: Side {
+            training: training_pixels.rows(),
+            held_out: held_out.as_ref().map(|(_, pixels)| pixels.rows()),
+            generated: pixels.rows(),
+        },
+        features: Some(Side {
+            training: training_vectors.rows(),
+            held_out: held_out.as_ref().map(|(vectors, _)| vectors.rows()),
+            generated: vectors.rows(),
+        }),
+    };
+    let settings = audit::Settings { seed: request.settings.seed, ..audit::Settings::default() };
+    Ok(Some(audit::audit(&sides, &settings)?))
+}
+
+/// The share of copies as a figure.
+fn share(audit: &Audit) -> Figure {
+    Figure {
+        tag: "copies".into(),
+        name: "copies of training pictures, share".into(),
+        value: audit.copies.share,
+        interval: Some(audit.copies.interval),
+        better: Better::Lower,
+        note: None,
+    }
 }

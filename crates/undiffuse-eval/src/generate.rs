@@ -61,27 +61,27 @@ impl Generator<'_> {
     /// How the class of a picture is chosen, in words; `None` for models without classes.
     pub fn classes(&self) -> Option<&'static str> {
         self.model.network.config().num_class_embeds?;
-        Some(if self.shared() { "drawn with the data's shares" } else { "in turn" })
+        Some(if self.drawn(0).is_some() { "drawn with the data's shares" } else { "in turn" })
     }
 
-    /// Whether model and data name a class alike.
-    fn shared(&self) -> bool {
-        let names = &self.model.card.classes;
-        self.data.classes().iter().any(|class| names.iter().any(|name| name.eq_ignore_ascii_case(class)))
+    /// The picture of the data whose class the picture of a seed is to have, drawn by the seed alone.
+    fn drawn(&self, seed: u64) -> Option<usize> {
+        let drawn = noise::below(seed, CLASSES, 0, self.data.len() as u64) as usize;
+        self.model.class_of(self.data, drawn).map(|_| drawn)
     }
 
-    /// The class that the picture of a seed is to show: of a picture of the data drawn by the seed alone.
+    /// The model's label of what the picture of a seed is to show.
     pub fn label(&self, seed: u64) -> Option<u32> {
         let rows = self.model.network.config().num_class_embeds? as u64;
-        let names = &self.model.card.classes;
-        let in_turn = seed % if names.is_empty() { rows } else { names.len() as u64 };
-        if !self.shared() {
-            return Some(in_turn as u32);
-        }
-        let drawn = noise::below(seed, CLASSES, 0, self.data.len() as u64) as usize;
-        let class = self.data.label(drawn).map(|label| self.data.classes()[label as usize].as_str());
-        let label = names.iter().position(|name| class.is_some_and(|class| name.eq_ignore_ascii_case(class)));
-        Some(label.map_or(in_turn as u32, |label| label as u32))
+        let names = self.model.card.classes.len() as u64;
+        let in_turn = (seed % if names == 0 { rows } else { names }) as u32;
+        Some(self.drawn(seed).and_then(|i| self.model.class_of(self.data, i)).unwrap_or(in_turn))
+    }
+
+    /// The data's label of what the picture of a seed is to show, when it was drawn from there.
+    pub fn data_label(&self, seed: u64) -> Option<u32> {
+        self.model.network.config().num_class_embeds?;
+        self.data.label(self.drawn(seed)?)
     }
 
     /// SHA-256 of all that a picture depends on besides its seed.

@@ -5,6 +5,7 @@ use undiffuse_data::{Image, grid};
 use undiffuse_math::noise;
 use undiffuse_metrics::Rows;
 
+use crate::audit::{self, Audit};
 use crate::pictures::Pictures;
 use crate::report::Illustration;
 
@@ -58,6 +59,30 @@ pub fn map(real: Rows, judged: Rows) -> Illustration {
                   missing; judged dots outside of it are pictures unlike any real one."
             .into(),
         image: figure("", 1, (760, 520), &[panel]),
+        pixels: false,
+    }
+}
+
+/// How near to their nearest training pictures judged and unseen real pictures are.
+pub fn ratios(audit: &Audit) -> Illustration {
+    Illustration {
+        title: "Copies: the test".into(),
+        caption: "Share of pictures whose nearest training picture is so much nearer than the next twenty. Left of the threshold, \
+                  which unseen real pictures set, a picture counts as a copy."
+            .into(),
+        image: audit::figure(audit),
+        pixels: false,
+    }
+}
+
+/// The judged pictures that are most like copies, each beside its nearest training pictures.
+pub fn offenders(audit: &Audit, made: impl Fn(usize) -> Image, seen: impl Fn(usize) -> Image) -> Illustration {
+    Illustration {
+        title: "Copies: the worst offenders".into(),
+        caption: "Each judged picture beside the training picture nearest to it by pixels and by features; a number below 1 is the \
+                  ratio of the test."
+            .into(),
+        image: audit::pairs(audit, made, seen),
         pixels: false,
     }
 }

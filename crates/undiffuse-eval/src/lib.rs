@@ -13,6 +13,7 @@
 pub mod audit;
 mod error;
 mod evaluate;
+pub mod doctor;
 pub mod features;
 mod generate;
 mod illustrate;
@@ -23,7 +24,7 @@ mod shelf;
 mod vectors;
 
 pub use error::EvalError;
-pub use evaluate::{Evaluation, Known, Request, Subject, evaluate};
+pub use evaluate::{Evaluation, Known, Likelihood, Listener, Request, Subject, evaluate};
 pub use generate::{Generated, Generator, identity};
 pub use pictures::Pictures;
 pub use report::Report;
@@ -52,6 +53,8 @@ pub enum Stage {
     },
     /// Vectors of the judged pictures.
     GeneratedVectors,
+    /// Vectors of what the model was trained on, and of what was held out.
+    TrainingVectors,
     /// The measure of this tag.
     Measuring(&'static str),
     /// Likelihood of held-out pictures.

@@ -24,6 +24,38 @@ pub struct Protocol {
     pub pairs: usize,
     /// Seed of every random choice of the measures.
     pub seed: u64,
+    /// The likelihood of held-out pictures.
+    pub likelihood: LikelihoodFacts,
+    /// The audit for copies.
+    pub audit: AuditFacts,
+}
+
+/// How likelihoods were measured; absent parts where they were not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LikelihoodFacts {
+    /// SHA-256 of the data that the pictures are of.
+    pub data: Option<String>,
+    /// Pictures.
+    pub images: Option<usize>,
+    /// Steps of the bound's chain.
+    pub steps: Option<usize>,
+    /// Steps evaluated for each picture.
+    pub evaluations: Option<usize>,
+    /// Error that the ODE's integrator allows.
+    pub tolerance: Option<f64>,
+}
+
+/// What copies were looked for in; absent parts where they were not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuditFacts {
+    /// SHA-256 of the data that the training pictures are of.
+    pub training: Option<String>,
+    /// Training pictures.
+    pub images: Option<usize>,
+    /// Pictures that were held out of training.
+    pub held_out: Option<usize>,
 }
 
 /// A feature network.
@@ -138,6 +170,8 @@ pub(crate) mod tests {
             generated: GeneratedFacts { images: 50, steps: Some(25), ..GeneratedFacts::default() },
             pairs: 50,
             seed: 0,
+            likelihood: LikelihoodFacts::default(),
+            audit: AuditFacts::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use undiffuse_kernels::linear::{self, Linear};
 
 use crate::Rows;
+use crate::neighbours::distance;
 
 /// Rows of a block that [`tiles`] proposes: large enough for fast products, small enough for memory (4 MB).
 const BLOCK: usize = 1024;
@@ -28,6 +29,8 @@ struct Side<'a> {
     rows: Rows<'a>,
     /// Squared lengths after the shift.
     squares: Vec<f64>,
+    /// `x·s + ½ s·s` of shifted rows `x` and the shift `s`: what the shift takes from a product.
+    along: Vec<f64>,
 }
 
 impl<'a> Distances<'a> {
@@ -36,13 +39,38 @@ impl<'a> Distances<'a> {
     pub(crate) fn new(left: Rows<'a>, right: Rows<'a>) -> Self {
         assert_eq!(left.dims(), right.dims(), "rows of different dimensions");
         let shift = mean(right);
-        let side = |rows: Rows<'a>| Side { rows, squares: squares(rows, &shift) };
+        let own: f64 = shift.iter().map(|s| f64::from(*s).powi(2)).sum();
+        let side = |rows: Rows<'a>| Side {
+            rows,
+            squares: sums(rows, &shift, |x, _| x * x),
+            along: sums(rows, &shift, |x, s| x * s).iter().map(|along| along + own / 2.0).collect(),
+        };
         Self { left: side(left), right: side(right), shift }
+    }
+
+    /// Products of some rows of the left with some of the right, both shifted: `[left.len(), right.len()]`; for
+    /// [`dot`](Self::dot).
+    pub(crate) fn products(&self, left: Range<usize>, right: Range<usize>) -> Vec<f32> {
+        let shape = Linear { rows: left.len(), c_in: self.shift.len(), c_out: right.len() };
+        let (x, w) = (shifted(self.left.rows, left, &self.shift), shifted(self.right.rows, right, &self.shift));
+        let mut y = vec![0.0; shape.rows * shape.c_out];
+        linear::forward(&shape, &x, &w, None, &mut y);
+        y
+    }
+
+    /// `a·b` of two rows from the product of the shifted ones.
+    pub(crate) fn dot(&self, product: f32, left: usize, right: usize) -> f64 {
+        f64::from(product) + self.left.along[left] + self.right.along[right]
+    }
+
+    /// `a·a` of every row of the left, and of the right.
+    pub(crate) fn squared_lengths(&self) -> [Vec<f64>; 2] {
+        [&self.left, &self.right].map(|side| side.squares.iter().zip(&side.along).map(|(x, a)| x + 2.0 * a).collect())
     }
 
     /// Squared distances of some rows of the left to some of the right: `[left.len(), right.len()]`.
     pub(crate) fn block(&self, left: Range<usize>, right: Range<usize>) -> Vec<f32> {
-        let mut out = self.shifted_products(left.clone(), right.clone());
+        let mut out = self.products(left.clone(), right.clone());
         let squares = &self.right.squares[right];
         out.par_chunks_mut(squares.len().max(1)).zip(&self.left.squares[left]).for_each(|(row, a)| {
             for (x, b) in row.iter_mut().zip(squares) {
@@ -60,23 +88,10 @@ impl<'a> Distances<'a> {
         terms * unit * (self.left.squares[left] + self.right.squares[right]) * 1.01
     }
 
-    /// The squared distance of two rows in f64.
+    /// The distance (not squared) of two rows in f64, the same bits as a [`Neighbour`](crate::neighbours::Neighbour)'s.
     pub(crate) fn exact(&self, left: usize, right: usize) -> f64 {
-        squared_distance(self.left.rows.row(left), self.right.rows.row(right))
+        distance(self.left.rows.row(left), self.right.rows.row(right))
     }
-
-    fn shifted_products(&self, left: Range<usize>, right: Range<usize>) -> Vec<f32> {
-        let shape = Linear { rows: left.len(), c_in: self.shift.len(), c_out: right.len() };
-        let (x, w) = (shifted(self.left.rows, left, &self.shift), shifted(self.right.rows, right, &self.shift));
-        let mut y = vec![0.0; shape.rows * shape.c_out];
-        linear::forward(&shape, &x, &w, None, &mut y);
-        y
-    }
-}
-
-/// `‖a − b‖²` in f64.
-pub(crate) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
 }
 
 /// `0..n` in pieces of [`BLOCK`].
@@ -93,9 +108,10 @@ fn mean(rows: Rows) -> Vec<f32> {
     sums.iter().map(|sum| (sum / rows.len().max(1) as f64) as f32).collect()
 }
 
-fn squares(rows: Rows, shift: &[f32]) -> Vec<f64> {
-    let square = |row: &[f32]| row.iter().zip(shift).map(|(x, s)| f64::from(x - s).powi(2)).sum();
-    rows.values().par_chunks_exact(rows.dims()).map(square).collect()
+/// `Σ term(x − s, s)` of every row.
+fn sums(rows: Rows, shift: &[f32], term: impl Fn(f64, f64) -> f64 + Sync) -> Vec<f64> {
+    let sum = |row: &[f32]| row.iter().zip(shift).map(|(x, s)| term(f64::from(x - s), f64::from(*s))).sum();
+    rows.values().par_chunks_exact(rows.dims()).map(sum).collect()
 }
 
 fn shifted(rows: Rows, range: Range<usize>, shift: &[f32]) -> Vec<f32> {
@@ -124,10 +140,16 @@ mod tests {
         let block = pair.block(2..n, 0..n - 3);
         for (at, found) in block.iter().enumerate() {
             let (i, j) = (2 + at / (n - 3), at % (n - 3));
-            assert!((f64::from(*found) - pair.exact(i, j)).abs() <= pair.slack(i, j), "{i}, {j}");
-            assert!(pair.slack(i, j) < 1e-4 * pair.exact(i, j));
+            assert!((f64::from(*found) - pair.exact(i, j).powi(2)).abs() <= pair.slack(i, j), "{i}, {j}");
+            assert!(pair.slack(i, j) < 1e-4 * pair.exact(i, j).powi(2));
         }
         assert!(f64::from(pair.block(0..1, 0..1)[0]) <= pair.slack(0, 0));
+
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let found = pair.dot(pair.products(3..4, 5..6)[0], 3, 5);
+        let (a, b) = (&left[3 * dims..4 * dims], &right[5 * dims..6 * dims]);
+        assert!((found / dot(a, b) - 1.0).abs() < 1e-6);
+        assert!((pair.squared_lengths()[1][5] / dot(b, b) - 1.0).abs() < 1e-6);
     }
 
     #[test]

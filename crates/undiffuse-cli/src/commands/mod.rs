@@ -45,6 +45,8 @@ commands! {
     plan Plan;
     /// Look into a picture, a model, a run or a checkpoint
     inspect Inspect;
+    /// Say what is likely wrong with a run, why, and what to change
+    doctor Doctor;
     /// Run the bare network on tensors
     predict Predict;
 }

@@ -41,6 +41,9 @@ pub enum FeatureError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] undiffuse::files::FileError),
     /// A file of weights that is damaged, or holds more than tensors.
     #[error("{} cannot be used as weights: {problem}", .path.display())]
     Weights {
@@ -73,5 +76,16 @@ impl FeatureError {
     /// Wraps the system's reason.
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_path_buf(), source }
+    }
+
+    /// A file that holds no weights.
+    pub(crate) fn weights(path: &Path, problem: String) -> Self {
+        Self::Weights { path: path.to_path_buf(), problem }
+    }
+
+    /// A name that means nothing.
+    pub(crate) fn unknown(spec: &str) -> Self {
+        let known = super::FEATURES.iter().map(|kind| kind.tag).collect::<Vec<_>>().join(", ");
+        Self::Unknown { spec: spec.to_owned(), known }
     }
 }

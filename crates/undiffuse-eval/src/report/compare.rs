@@ -92,6 +92,7 @@ mod tests {
             fingerprint: protocol.fingerprint(),
             protocol,
             figures: vec![figure("fid", Better::Lower), figure("recall", Better::Higher)],
+            audit: None,
             speed: None,
             peak_memory: None,
             notes: Vec::new(),

@@ -10,6 +10,7 @@ use undiffuse_metrics::Figure;
 pub use compare::{Comparison, Line, NotComparable, compare};
 pub use html::html;
 
+use crate::audit::Audit;
 use crate::protocol::Protocol;
 
 /// Version of `report.json`.
@@ -32,6 +33,9 @@ pub struct Report {
     pub protocol: Protocol,
     /// The figures.
     pub figures: Vec<Figure>,
+    /// Copies of training pictures, where these are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
     /// How fast pictures were made, when any had to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speed: Option<Speed>,

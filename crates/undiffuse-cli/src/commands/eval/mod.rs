@@ -2,16 +2,20 @@
 
 mod compare;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use undiffuse::Model;
 use undiffuse::data::{Cache, Dataset, Options};
+use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, locate};
 use undiffuse_eval::features::{self, Features};
 use undiffuse_eval::report::{Report, html, shown};
-use undiffuse_eval::{EvalError, Evaluation, Generator, Request, Stage, Subject, evaluate, identity};
+use undiffuse_eval::{
+    EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
+};
 
 use crate::common::{self, INTERRUPTED, Machine, usage};
 use crate::output::{facts, show, show_json, stem, write};
@@ -38,6 +42,19 @@ pub struct Args {
     /// Weights of that network, when they are not installed
     #[arg(long, value_name = "FILE", requires = "features")]
     weights: Option<PathBuf>,
+    /// What the model was trained on, to look for copies of it: pictures; the run's own, or --data, when not given
+    #[arg(long, value_name = "DATA")]
+    training: Option<PathBuf>,
+    /// Pictures of the same kind that the model has not seen, for likelihoods and to tell copies from likeness; those that a
+    /// run kept out of its training when not given
+    #[arg(long, value_name = "DATA")]
+    held_out: Option<PathBuf>,
+    /// Held-out pictures whose likelihood is measured; 0 for none
+    #[arg(long, value_name = "NUMBER", default_value_t = 128)]
+    likelihood: usize,
+    /// Do not look for copies of training pictures
+    #[arg(long)]
+    no_audit: bool,
     #[command(flatten)]
     sampling: Sampling,
     /// Also extrapolate the Fréchet distance to infinitely many pictures \[Chong20\]
@@ -89,8 +106,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
     let judged = Judged::open(&args, path, &device)?;
-    let data = open_data(&args, path, &judged)?;
-    let (network, note) = features(&args, &data)?;
+    let own = own_data(&args, path)?;
+    let named = open_named(&args, path, &judged)?;
+    let Some(data) = named.data.as_ref().or(own.as_ref().map(|(data, _)| data)) else {
+        return Err(usage("--data is missing: it names the real pictures to compare with"));
+    };
+    one_colour(path, &judged, data)?;
+    let (network, note) = features(&args, data)?;
     if let Some(note) = &note {
         eprintln!("note: {note}");
     }
@@ -102,7 +124,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             model,
             identity,
             device: &args.machine.device,
-            data: &data,
+            data,
             batch: args.batch,
         }),
         Judged::Pictures(pictures) => Subject::Pictures(pictures.as_ref()),
@@ -117,8 +139,41 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Judged::Model { .. } => USUAL,
         Judged::Pictures(pictures) => pictures.len(),
     });
-    let request =
-        Request { subject, name: path.display().to_string(), n, data: &data, features: &*network, settings, cache: &cache };
+    let whole = |data| Known { data, indices: (0..Dataset::len(data)).collect() };
+    let (training, held_out) = match &own {
+        Some((data, held_out)) => {
+            let training = (0..data.len()).filter(|i| !held_out.contains(i)).collect();
+            (Known { data, indices: training }, Some(Known { data, indices: held_out.iter().copied().collect() }))
+        }
+        None => (whole(data), None),
+    };
+    let training = named.training.as_ref().map_or(training, whole);
+    let held_out = named.held_out.as_ref().map(whole).or(held_out.filter(|known| !known.indices.is_empty()));
+    let likelihood = match (&judged, args.likelihood) {
+        (Judged::Pictures(_), _) | (_, 0) => None,
+        _ if held_out.is_none() => {
+            eprintln!("note: no likelihood: no pictures that the model has not seen are known; --held-out names some");
+            None
+        }
+        (Judged::Model { .. }, images) => Some(Likelihood {
+            model: path,
+            data: args.held_out.as_deref(),
+            settings: measure::Settings { images, ..measure::Settings::default() },
+            device: &device,
+        }),
+    };
+    let request = Request {
+        subject,
+        name: path.display().to_string(),
+        n,
+        data,
+        training: (!args.no_audit).then_some(training),
+        held_out,
+        likelihood,
+        features: &*network,
+        settings,
+        cache: &cache,
+    };
     let mut shown = Shown::default();
     let evaluation = evaluate(&request, &mut |progress| {
         shown.show(progress);
@@ -260,30 +315,61 @@ fn run_of(path: &Path) -> Option<&Path> {
     run.join(undiffuse::train::CONFIG_FILE).is_file().then_some(run)
 }
 
-fn open_data(args: &Args, path: &Path, judged: &Judged) -> anyhow::Result<Dataset> {
-    let (channels, size) = judged.shape()?;
-    let data = match (&args.data, run_of(path)) {
-        (Some(data), _) => {
-            let options = Options { size: Some(size), channels: args.channels, ..Options::default() };
-            Dataset::open_with(data, &options, &mut loading())?
+/// The data of the run that a model lies in, and which of its pictures were held out of training.
+fn own_data(args: &Args, path: &Path) -> anyhow::Result<Option<(Dataset, BTreeSet<usize>)>> {
+    let Some(run) = run_of(path) else { return Ok(None) };
+    match (undiffuse::train::held_out(run, &mut loading()), &args.data) {
+        (Ok((data, held_out)), _) => Ok(Some((data, held_out.into_iter().collect()))),
+        (Err(e), Some(_)) => {
+            eprintln!("note: the run's own data cannot be read, so --data stands for what it was trained on: {e}");
+            Ok(None)
         }
-        (None, Some(run)) => {
-            undiffuse::train::held_out(run, &mut loading()).context("the run's own data cannot be read; name data with --data")?.0
-        }
-        (None, None) => return Err(usage("--data is missing: it names the real pictures to compare with")),
-    };
-    let word = |channels: usize| if channels == 1 { "grey" } else { "colour" };
-    if data.channels() != channels {
-        return Err(usage(format!(
-            "`{}` makes {} pictures, `{}` holds {} ones; --channels {channels} compares in {}",
-            path.display(),
-            word(channels),
-            data.path().display(),
-            word(data.channels()),
-            word(channels)
-        )));
+        (Err(e), None) => Err(e).context("the run's own data cannot be read; name data with --data"),
     }
-    Ok(data)
+}
+
+/// The datasets that were named.
+struct Named {
+    data: Option<Dataset>,
+    training: Option<Dataset>,
+    held_out: Option<Dataset>,
+}
+
+fn open_named(args: &Args, path: &Path, judged: &Judged) -> anyhow::Result<Named> {
+    let (channels, size) = judged.shape()?;
+    let open = |named: &Option<PathBuf>| -> anyhow::Result<Option<Dataset>> {
+        let Some(named) = named else { return Ok(None) };
+        let options = Options { size: Some(size), channels: args.channels, ..Options::default() };
+        let data = Dataset::open_with(named, &options, &mut loading())?;
+        one_colour(path, judged, &data)?;
+        let resized = (0..data.len()).filter(|&i| data.original_size(i) != (size, size)).count();
+        if resized > 0 {
+            let all = data.len();
+            eprintln!("note: {resized} of {all} pictures of `{}` were resized to {size}×{size}", named.display());
+        }
+        Ok(Some(data))
+    };
+    if args.channels.is_some_and(|asked| asked != channels) {
+        return Err(usage(format!("--channels: `{}` makes pictures of {channels} channels", path.display())));
+    }
+    Ok(Named { data: open(&args.data)?, training: open(&args.training)?, held_out: open(&args.held_out)? })
+}
+
+/// Grey and colour are not compared unasked.
+fn one_colour(path: &Path, judged: &Judged, data: &Dataset) -> anyhow::Result<()> {
+    let (channels, _) = judged.shape()?;
+    let word = |channels: usize| if channels == 1 { "grey" } else { "colour" };
+    if data.channels() == channels {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "the pictures of `{}` are {}, those of `{}` {}; --channels {channels} compares in {}",
+        path.display(),
+        word(channels),
+        data.path().display(),
+        word(data.channels()),
+        word(channels)
+    )))
 }
 
 /// The feature network, and what must be said about the choice.
@@ -312,6 +398,7 @@ impl Shown {
                 Stage::RealVectors => ("vectors of the data".to_owned(), 1),
                 Stage::Generating { rows } => ("sampling".to_owned(), rows),
                 Stage::GeneratedVectors => ("vectors of the judged".to_owned(), 1),
+                Stage::TrainingVectors => ("vectors of the training set".to_owned(), 1),
                 Stage::Measuring(tag) => (format!("measuring {tag}"), 1),
                 Stage::Likelihood => ("likelihood".to_owned(), 1),
                 Stage::Audit => ("looking for copies".to_owned(), 1),
