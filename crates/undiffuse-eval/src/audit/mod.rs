@@ -13,7 +13,8 @@
 //! **The threshold** is set by pictures that the model has not seen: at most `allowed` (0.5 %) of these may fall below it, and it is
 //! never above 1/2, the published test's (`α = 1/2`). Every test has a half of the allowance, so that a picture may count as
 //! a copy when *either* test says so: by pixels, which sees what a network overlooks, or by features, which see copies that
-//! were mirrored or shifted. Held-out pictures are split: one half sets the thresholds, the other is only counted.
+//! were mirrored or shifted. How often the test is wrong is counted by halves: each half of the held-out pictures meets the thresholds that the other
+//! half alone would have set.
 //!
 //! **The trend.** Copies are not all of memorising: a model may keep too near to its training pictures everywhere. So nearest distances of
 //! generated and held-out pictures are also compared as a whole, by the rank statistic of \[Meehan20\].
@@ -25,6 +26,8 @@
 mod picture;
 mod ratio;
 mod statistics;
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use undiffuse_math::noise;
@@ -72,7 +75,7 @@ pub struct Settings {
     pub nearest: usize,
     /// Training pictures that stand in where there are no held-out ones, at most.
     pub stand_ins: usize,
-    /// Of the split of held-out pictures.
+    /// Of the halves of held-out pictures.
     pub seed: u64,
 }
 
@@ -96,7 +99,7 @@ impl Default for Settings {
 pub struct Audit {
     /// Generated pictures that are copies of a training picture.
     pub copies: Share,
-    /// Real pictures that the same thresholds, which these had no part in, take for copies.
+    /// Real pictures that count as copies by thresholds that only others have set.
     pub false_alarms: Share,
     /// Whether the real pictures are training pictures, each left out in turn, for want of held-out ones.
     pub left_out: bool,
@@ -258,17 +261,18 @@ pub fn audit(sides: &Sides, settings: &Settings) -> Result<Audit, AuditError> {
     let spaces: Vec<_> = spaces.into_iter().flatten().collect();
     let allowed = settings.allowed / spaces.len() as f64;
 
+    let limit =
+        |reals: &[Seen]| ratio::threshold(reals.iter().map(|seen| seen.ratio).collect(), allowed).min(settings.bound);
     let test = |(space, side): (Space, Side)| {
         let generated = training.seen(side.training, side.generated, k, settings.nearest, |_| None);
         let reals = real.seen(&side, &training, k);
-        let sets_threshold: Vec<f64> = reals[..real.calibrating].iter().map(|seen| seen.ratio).collect();
-        let threshold = ratio::threshold(sets_threshold, allowed).min(settings.bound);
+        let threshold = limit(&reals);
         let nearest = |of: &[Seen]| -> Vec<f64> { of.iter().map(|seen| seen.nearest[0].distance).collect() };
         let ratios = |of: &[Seen]| statistics::distribution(of.iter().map(|seen| seen.ratio).collect());
         let test = Test {
             space,
             threshold,
-            calibrated_on: real.calibrating,
+            calibrated_on: reals.len(),
             copies: generated.iter().filter(|seen| seen.ratio < threshold).count(),
             z: statistics::mann_whitney(&nearest(&generated), &nearest(&reals)),
             generated: ratios(&generated),
@@ -279,12 +283,17 @@ pub fn audit(sides: &Sides, settings: &Settings) -> Result<Audit, AuditError> {
     let tested: Vec<Tested> = spaces.into_iter().map(test).collect();
 
     let n = sides.pixels.generated.len();
-    let fresh = real.calibrating..real.places.len();
-    let copies = (0..n).filter(|&i| is_copy(&tested, |t| t.generated[i].ratio)).count();
-    let false_alarms = fresh.clone().filter(|&i| is_copy(&tested, |t| t.real[i].ratio)).count();
+    let thresholds: Vec<f64> = tested.iter().map(|tested| tested.test.threshold).collect();
+    let copies = count(&tested, &thresholds, 0..n, |tested| &tested.generated);
+    let (all, half) = (real.places.len(), real.places.len() / 2);
+    let alarms = |of: Range<usize>, by: Range<usize>| {
+        let thresholds: Vec<f64> = tested.iter().map(|tested| limit(&tested.real[by.clone()])).collect();
+        count(&tested, &thresholds, of, |tested| &tested.real)
+    };
+    let false_alarms = alarms(0..half, half..all) + alarms(half..all, 0..half);
     let mut audit = Audit {
         copies: Share::new(copies, n, settings.confidence),
-        false_alarms: Share::new(false_alarms, fresh.len(), settings.confidence),
+        false_alarms: Share::new(false_alarms, all, settings.confidence),
         left_out: real.left_out,
         training: distinct,
         repeated: sides.pixels.training.len() - distinct,
@@ -305,8 +314,9 @@ struct Tested {
     real: Vec<Seen>,
 }
 
-fn is_copy(tested: &[Tested], ratio: impl Fn(&Tested) -> f64) -> bool {
-    tested.iter().any(|tested| ratio(tested) < tested.test.threshold)
+/// Pictures that any test takes for a copy.
+fn count(tested: &[Tested], thresholds: &[f64], among: Range<usize>, of: impl Fn(&Tested) -> &[Seen]) -> usize {
+    among.filter(|&i| tested.iter().zip(thresholds).any(|(tested, &limit)| of(tested)[i].ratio < limit)).count()
 }
 
 /// By the smallest share of its threshold that any test's ratio is.
@@ -324,7 +334,7 @@ fn worst(tested: &[Tested], n: usize, most: usize) -> Vec<Offender> {
         };
         Offender {
             index,
-            copy: is_copy(tested, |t| t.generated[index].ratio),
+            copy: tested.iter().any(|tested| tested.generated[index].ratio < tested.test.threshold),
             evidence: tested.iter().map(evidence).collect(),
         }
     };
@@ -340,8 +350,6 @@ const BLUNT: f64 = 0.2;
 struct Real {
     /// Places among the held-out or, if `left_out`, the training pictures, in random order.
     places: Vec<usize>,
-    /// The first this many set the thresholds.
-    calibrating: usize,
     left_out: bool,
     leaked: usize,
 }
@@ -353,13 +361,13 @@ impl Real {
         let leaked = held_out.map_or(0, |rows| rows.len()) - unseen.as_ref().map_or(0, Vec::len);
         let left_out = unseen.as_ref().is_none_or(|places| places.len() < 2);
         let among = unseen.filter(|_| !left_out).unwrap_or_else(|| training.places());
-        // Data lies in files by class or by age: the two parts are drawn by chance.
+        // Data lies in files by class or by age: halves are drawn by chance.
         let order = noise::shuffled(settings.seed, SPLIT, among.len() as u32);
         let mut places: Vec<usize> = order.iter().map(|&i| among[i as usize]).collect();
         if left_out {
             places.truncate(settings.stand_ins);
         }
-        Self { calibrating: places.len().div_ceil(2), places, left_out, leaked }
+        Self { places, left_out, leaked }
     }
 
     fn seen(&self, side: &Side, training: &Training, k: usize) -> Vec<Seen> {
@@ -370,7 +378,7 @@ impl Real {
     }
 }
 
-/// The stream of random numbers that splits real pictures.
+/// The stream of random numbers that orders real pictures.
 const SPLIT: u64 = 0x0061_7564_6974;
 
 fn notes(audit: &Audit, settings: &Settings) -> Vec<String> {
