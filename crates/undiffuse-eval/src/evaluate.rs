@@ -303,7 +303,7 @@ fn bits(measured: &Measured) -> Vec<Figure> {
         better: Better::Lower,
         note: None,
     };
-    let bound = measured.bound.as_ref().map(|b| figure("bound", "variational bound, bits/dim", b.bits_per_dim));
+    let bound = measured.bound.as_ref().map(|b| figure("bound", "Variational bound, bits/dim", b.bits_per_dim));
     let ode = measured.ode.as_ref().map(|ode| figure("ode", "ODE likelihood, bits/dim", ode.bits_per_dim));
     bound.into_iter().chain(ode).collect()
 }
@@ -345,7 +345,7 @@ fn copies(
 fn share(audit: &Audit) -> Figure {
     Figure {
         tag: "copies".into(),
-        name: "copies of training pictures, share".into(),
+        name: "Copies of training pictures, share".into(),
         value: audit.copies.share,
         interval: Some(audit.copies.interval),
         better: Better::Lower,

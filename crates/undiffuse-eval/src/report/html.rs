@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 use undiffuse_data::{DataError, Image, encode_png};
 use undiffuse_metrics::{Better, Figure};
 
-use super::{Illustration, Report, shown};
+use super::{Illustration, Report, shown, verdict};
 use crate::Class;
 
 /// The page.
@@ -29,6 +29,9 @@ pub fn html(report: &Report, illustrations: &[Illustration]) -> Result<String, D
                     header {
                         h1 { (report.subject.name) }
                         p.lead { (lead(report)) }
+                    }
+                    @if let Some(audit) = &report.audit {
+                        p class=(if audit.copies.interval[0] > audit.false_alarms.interval[1] { "verdict bad" } else { "verdict" }) { (verdict(audit)) }
                     }
                     section aria-labelledby="figures" {
                         h2 #figures { "Figures" }
@@ -62,9 +65,9 @@ pub fn html(report: &Report, illustrations: &[Illustration]) -> Result<String, D
 fn lead(report: &Report) -> String {
     let protocol = &report.protocol;
     format!(
-        "{} pictures {} compared with {} of {}, by {} features.",
+        "{} pictures{} compared with {} of {}, by {} features.",
         protocol.generated.images,
-        if report.subject.kind == "model" { "that the model made," } else { "of the folder," },
+        if report.subject.kind == "model" { " that the model made," } else { "" },
         protocol.data.images,
         report.data,
         protocol.features.network

@@ -12,7 +12,7 @@ use undiffuse::data::{Cache, Dataset, Options};
 use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, locate};
 use undiffuse_eval::features::{self, FEATURES, FeatureError, Features};
-use undiffuse_eval::report::{Report, html, shown};
+use undiffuse_eval::report::{Report, html, shown, verdict};
 use undiffuse_eval::{
     EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
 };
@@ -219,6 +219,7 @@ fn table(report: &Report) -> String {
         })
         .collect();
     let protocol = &report.protocol;
+    lines.extend(report.audit.as_ref().map(|audit| ("copies", verdict(audit))));
     let speed = report.speed.as_ref().map(|speed| format!("{:.1} pictures/s", speed.images_per_second));
     lines.extend(speed.map(|speed| ("sampling", speed)));
     lines.push((
