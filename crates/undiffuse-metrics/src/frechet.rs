@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use undiffuse_math::noise;
 
 use crate::distances::tiles;
-use crate::matrix::{Eigen, product};
+use crate::matrix::{Eigen, eigenvalues, product};
 use crate::moments::{Gaussian, centred};
 use crate::{Better, Figure, Metric, MetricError, Over, Rows, Sets, Settings, bootstrap};
 
@@ -38,7 +38,7 @@ const SUBSETS: u64 = 0xF1D << 32;
 /// # Panics
 /// If their dimensions differ.
 pub fn distance(real: &Gaussian, generated: &Gaussian) -> Result<f64, MetricError> {
-    Ok(Factor::of(real)?.to(generated)?.distance)
+    Factor::of(real)?.distance(generated)
 }
 
 /// The distance, and the influence of each image on it where the images are at hand.
@@ -86,8 +86,7 @@ pub fn extrapolate(
         let order = noise::shuffled(settings.seed, SUBSETS + point as u64, n as u32);
         let mut subset = Vec::with_capacity(size * dims);
         order[..size].iter().for_each(|i| subset.extend_from_slice(generated.row(*i as usize)));
-        let found = factor.to(&Gaussian::of(Rows::new(&subset, dims)))?;
-        Ok((1.0 / size as f64, found.distance))
+        Ok((1.0 / size as f64, factor.distance(&Gaussian::of(Rows::new(&subset, dims)))?))
     };
     let sizes = (0..POINTS).map(|point| (n / 2 + (n - n / 2) * point / (POINTS - 1)).max(2));
     let points = sizes.enumerate().map(|(point, size)| distance(size, point)).collect::<Result<Vec<_>, _>>()?;
@@ -185,14 +184,25 @@ impl<'a> Factor<'a> {
         Ok(Self { of, root, values })
     }
 
+    /// `Lᵀ Σ L` with the other's covariance.
+    fn inner(&self, other: &Gaussian) -> Mat<f64> {
+        product(self.root.transpose(), product(other.matrix(), self.root.as_ref()).as_ref())
+    }
+
+    fn distance(&self, other: &Gaussian) -> Result<f64, MetricError> {
+        Ok(self.distance_by(other, &eigenvalues(self.inner(other).as_ref())?))
+    }
+
     fn to(&self, other: &Gaussian) -> Result<To, MetricError> {
-        let inner = product(self.root.transpose(), product(other.matrix(), self.root.as_ref()).as_ref());
-        let eigen = Eigen::of(inner.as_ref())?;
+        let eigen = Eigen::of(self.inner(other).as_ref())?;
+        Ok(To { distance: self.distance_by(other, &eigen.values), eigen })
+    }
+
+    fn distance_by(&self, other: &Gaussian, eigenvalues: &[f64]) -> f64 {
         let trace = |gaussian: &Gaussian| gaussian.covariance.iter().step_by(gaussian.dims() + 1).sum::<f64>();
-        let shared: f64 = eigen.values.iter().map(|value| value.max(0.0).sqrt()).sum();
+        let shared: f64 = eigenvalues.iter().map(|value| value.max(0.0).sqrt()).sum();
         let apart: f64 = self.of.mean.iter().zip(&other.mean).map(|(a, b)| (a - b).powi(2)).sum();
-        let distance = (apart + trace(self.of) + trace(other) - 2.0 * shared).max(0.0);
-        Ok(To { distance, eigen })
+        (apart + trace(self.of) + trace(other) - 2.0 * shared).max(0.0)
     }
 }
 
