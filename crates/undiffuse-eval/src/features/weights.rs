@@ -62,6 +62,12 @@ pub fn installed(tag: &str) -> Result<Option<PathBuf>, FeatureError> {
     known.map(|known| find(known, &folders())).transpose()
 }
 
+/// The layers of a built-in network, by its tag.
+pub fn built_in(tag: &str) -> Option<Graph> {
+    let known = KNOWN.iter().find(|known| known.tags.contains(&tag))?;
+    Some((known.graph)(tag))
+}
+
 /// The first file of a network in some folders.
 fn find(known: &Known, folders: &[PathBuf]) -> Result<PathBuf, FeatureError> {
     let files = ["safetensors", "pth"].map(|ending| format!("{}.{ending}", known.stem));
