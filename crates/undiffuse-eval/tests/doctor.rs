@@ -111,6 +111,26 @@ fn a_healthy_run_has_nothing_wrong() {
 }
 
 #[test]
+fn other_processes_are_no_alarm() {
+    let folder = tempfile::tempdir().unwrap();
+    let processes = [
+        ("ddpm", "linear", "eps", "simple", "uniform"),
+        ("edm", "edm", "edm", "edm", "lognormal"),
+        ("flow", "flow", "flow", "target", "logit-normal"),
+    ];
+    for (name, schedule, parameterization, weighting, timing) in processes {
+        let run = folder.path().join(name);
+        let parts = [("schedule", schedule), ("parameterization", parameterization)];
+        let parts = parts.into_iter().chain([("weighting", weighting), ("timing", timing)]);
+        let settings: Vec<String> = parts.map(|(key, value)| format!("noise.{key}={value:?}")).collect();
+        let more: Vec<&str> = settings.iter().map(String::as_str).chain(["train.images=3200"]).collect();
+        train(&healthy().1, &run, &more);
+        let found = diagnose(&run).unwrap();
+        assert_eq!(tags(&found, Severity::Warning), [""; 0], "{found:#?}");
+    }
+}
+
+#[test]
 fn a_learning_rate_of_one_is_too_high() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
@@ -123,7 +143,7 @@ fn a_learning_rate_of_one_is_too_high() {
 fn a_learning_rate_of_a_millionth_is_too_low() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    train(&healthy().1, &run, &["train.lr=1e-6"]);
+    train(&healthy().1, &run, &["train.lr=1e-6", "train.images=3200"]);
     let found = diagnose(&run).unwrap();
     expect(&found, "lr-low");
     assert_eq!(expect(&found, "trivial-loss"), Severity::Problem);
@@ -152,7 +172,7 @@ fn few_pictures_are_learned_by_heart() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path(), 40, 1, plain);
     let run = folder.path().join("run");
-    train(&data, &run, &["data.held_out=0.5", "data.classes=false", "train.images=16000", "train.previews=10"]);
+    train(&data, &run, &["data.held_out=0.5", "data.classes=false", "train.images=9600", "train.previews=10"]);
     let found = diagnose(&run).unwrap();
     expect(&found, "memorising");
     assert_eq!(expect(&found, "few-images"), Severity::Problem);
@@ -162,9 +182,9 @@ fn few_pictures_are_learned_by_heart() {
 fn averages_may_be_too_long_or_too_short() {
     let folder = tempfile::tempdir().unwrap();
     let long = folder.path().join("long");
-    train(&healthy().1, &long, &["train.ema=[0.27,0.05]", "train.images=3200"]);
+    train(&healthy().1, &long, &["train.ema=[0.27,0.05]", "train.images=1600"]);
     expect(&diagnose(&long).unwrap(), "ema-long");
-    let noisy = ["train.lr=2e-2", "train.lr_schedule=\"constant\"", "train.batch=4", "train.images=3200"];
+    let noisy = ["train.lr=2e-2", "train.lr_schedule=\"constant\"", "train.batch=4", "train.images=1600"];
     let wider = folder.path().join("wider");
     train(&healthy().1, &wider, &[&noisy[..], &["train.ema=[0.0005,0.1]"]].concat());
     let found = diagnose(&wider).unwrap();

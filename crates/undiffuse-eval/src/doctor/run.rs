@@ -50,7 +50,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads a run, or a model folder with the pictures at `data`.
+    /// Reads a run or a model folder; `data` is where the pictures are, for models that have none and runs whose data moved.
     ///
     /// # Errors
     /// Folders that are neither; a configuration that cannot be read.
@@ -122,8 +122,15 @@ impl Run {
         }
         let data = &pictures.dataset;
         let shape = [data.channels(), data.height(), data.width()];
-        if let Some(model) = self.model.as_ref().filter(|m| m.shape() == shape) {
-            self.readings = probe::readings(model, pictures);
+        match &self.model {
+            Some(model) if model.shape() == shape => self.readings = probe::readings(model, pictures),
+            Some(model) => {
+                let (own, data) = (model.shape(), shape);
+                self.unseen.push(format!(
+                    "the network was not asked: its pictures are {own:?} (C, H, W), the data's {data:?}"
+                ));
+            }
+            None => {}
         }
     }
 
@@ -166,8 +173,13 @@ impl Run {
             let until = self.length.until().map(|until| format!(" of {until}")).unwrap_or_default();
             let passes = self.passes().map(|p| format!(", {p:.1} passes over the data")).unwrap_or_default();
             let steps = self.log.steps.last().map_or(0, |s| s.step);
+            let again = match self.log.restarts {
+                0 => String::new(),
+                1 => "; begun anew once".into(),
+                n => format!("; begun anew {n} times"),
+            };
             let now = if self.running { "; a program is training in it now" } else { "" };
-            facts.push(("training", format!("{}{until} images in {steps} steps{passes}{now}", self.nimg())));
+            facts.push(("training", format!("{}{until} images in {steps} steps{passes}{again}{now}", self.nimg())));
             let noise = &config.noise;
             facts.push((
                 "process",
@@ -262,7 +274,7 @@ fn open(
     unseen: &mut Vec<String>,
 ) -> Option<Pictures> {
     let (path_of_data, options) = match (config, model, data) {
-        (Some(config), ..) => (Path::new(&config.data.path), options(config)),
+        (Some(config), _, given) => (given.unwrap_or(Path::new(&config.data.path)), options(config)),
         (None, Some(model), Some(data)) => {
             let [channels, height, _] = model.shape();
             (data, Options { size: Some(height), channels: Some(channels), ..Options::default() })
@@ -277,7 +289,9 @@ fn open(
     let dataset = match Dataset::open(path_of_data, &options) {
         Ok(dataset) => dataset,
         Err(e) => {
-            unseen.push(format!("the data cannot be opened: {e} (relative paths start at the current folder)"));
+            unseen.push(format!(
+                "the data cannot be opened, so nothing that needs them was looked at: {e} (relative paths start at the current folder; --data names another place)"
+            ));
             return None;
         }
     };

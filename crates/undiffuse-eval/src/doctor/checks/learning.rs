@@ -146,8 +146,8 @@ pub fn still_improving(run: &Run) -> Option<Finding> {
         None => "The loss was still falling when the run ended.",
     };
     let steps = run.log.steps.last().map_or(0, |s| s.step);
-    let mut finding =
-        note(what, change).because(format!("{steps} steps, {:.1} passes over the data", run.passes().unwrap_or(0.0)));
+    let passes = run.passes().map(|p| format!(", {p:.1} passes over the data")).unwrap_or_default();
+    let mut finding = note(what, change).because(format!("{steps} steps{passes}"));
     if fall >= FALLING {
         finding = finding.because(format!("the loss fell by {} over the last fifth", percent(fall)));
     }
