@@ -11,9 +11,10 @@
 //! A [`Report`] says under which [`Protocol`](protocol::Protocol) its figures were made; those of two protocols are not compared.
 
 pub mod audit;
+pub mod doctor;
+pub mod duplicates;
 mod error;
 mod evaluate;
-pub mod doctor;
 pub mod features;
 mod generate;
 mod illustrate;
