@@ -13,6 +13,7 @@
 pub mod audit;
 mod classes;
 pub mod doctor;
+pub mod duplicates;
 mod error;
 mod evaluate;
 pub mod features;
