@@ -133,7 +133,7 @@ fn what_was_interrupted_goes_on() {
     run(folder, 0, &ask("killed"));
     let resumed = report(&folder.join("killed/report.json"));
     if kept > 400 {
-        assert!(resumed["speed"]["images"].as_u64().unwrap() < 400, "{resumed:#}");
+        assert!(resumed["speed"]["images"].as_u64().is_none_or(|made| made < 400), "{resumed:#}");
     }
     std::fs::remove_dir_all(folder.join("cache")).unwrap();
     run(folder, 0, &ask("whole"));
