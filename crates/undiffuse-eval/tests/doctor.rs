@@ -192,6 +192,14 @@ fn averages_may_be_too_long_or_too_short() {
     assert!(!tags(&found, Severity::Note).contains(&"ema-long"), "{found:#?}");
 }
 
+#[test]
+fn levels_that_were_never_trained_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&healthy().1, &run, &["noise.timing=\"lognormal:mean=-2.5,std=0.3\"", "train.images=3200"]);
+    assert_eq!(expect(&diagnose(&run).unwrap(), "levels"), Severity::Problem);
+}
+
 /// Changes a field of the model's scheduler file.
 fn scheduler(model: &Path, field: &str, value: serde_json::Value) {
     let path = model.join("scheduler/scheduler_config.json");
@@ -256,8 +264,11 @@ fn pictures_and_settings_are_looked_at() {
     for tag in ["grey-data", "held-out", "trivial-loss"] {
         expect(&grey, tag);
     }
-    let masks = run("masks", 1, |b| u8::from(b > 100.0), &[]);
+    let edm = ["noise.parameterization=\"edm\"", "data.size=16"];
+    let masks = run("masks", 1, |b| u8::from(b > 100.0), &edm);
     assert_eq!(expect(&masks, "range"), Severity::Problem);
+    expect(&masks, "sigma-data");
+    expect(&masks, "enlarged");
     let flat = run("flat", 1, |b| 100 + u8::from(b > 250.0), &[]);
     expect(&flat, "one-picture");
     expect(&flat, "duplicates");
