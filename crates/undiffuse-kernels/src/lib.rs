@@ -40,7 +40,9 @@
 pub mod activation;
 pub mod attention;
 mod blocks;
+pub mod clamp;
 pub mod conv2d;
+pub mod depthwise;
 mod elementary;
 mod gemm;
 pub mod layer_norm;
@@ -49,9 +51,11 @@ pub mod map;
 pub mod norm;
 pub mod optimizer;
 mod panel;
+pub mod pool;
 mod scratch;
 mod simd;
 pub mod softmax;
 mod sums;
+mod window;
 
 pub use simd::{Level, simd_level};

@@ -33,6 +33,10 @@ commands! {
     sample Sample;
     /// Say how many bits a model needs for pictures: variational bound and ODE likelihood
     nll Nll;
+    /// Judge a model's pictures beside real ones: quality, coverage, likelihood, copies
+    eval Eval;
+    /// List the networks that pictures are judged by, or install the weights of one
+    features Features;
     /// Repeat a paper's experiment, its table beside ours, its figure drawn
     reproduce Reproduce;
     /// Show what a dataset holds, and draw a contact sheet of it

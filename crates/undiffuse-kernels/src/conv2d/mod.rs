@@ -15,6 +15,7 @@ mod winograd;
 
 use crate::activation::Activation;
 use crate::blocks::{ELEMENTWISE, for_each};
+use crate::clamp::Clamp;
 use crate::map::{len, vectors, vectors_mut};
 use crate::panel::panels;
 use crate::scratch::Scratch;
@@ -179,6 +180,8 @@ struct Epilogue<'a> {
     residual: Option<&'a [Lanes]>,
     /// Pixels of an image of the output.
     pixels: usize,
+    /// What sums are held to at last.
+    then: Clamp,
 }
 
 impl<'a> Epilogue<'a> {
@@ -211,6 +214,15 @@ fn offsets(shape: &Conv2d, add: &Add) -> Scratch {
 /// # Panics
 /// If a length does not fit `shape`.
 pub fn forward(shape: &Conv2d, input: &Input, weight: &[f32], add: &Add, y: &mut [f32]) {
+    forward_clamped(shape, input, weight, add, Clamp::NONE, y);
+}
+
+/// Writes `y`, held to a range after everything was added.
+///
+/// # Panics
+/// If a length does not fit `shape`.
+pub fn forward_clamped(shape: &Conv2d, input: &Input, weight: &[f32], add: &Add, then: Clamp, y: &mut [f32]) {
+    then.check();
     shape.check(input.maps.map(<[f32]>::len), weight.len(), y.len());
     shape.check_input(input);
     assert_eq!(add.bias.map_or(shape.c_out, <[f32]>::len), shape.c_out, "conv2d: length of bias for {shape:?}");
@@ -222,7 +234,8 @@ pub fn forward(shape: &Conv2d, input: &Input, weight: &[f32], add: &Add, y: &mut
     }
     let offsets = offsets(shape, add);
     let residual = add.residual.map(vectors);
-    let epilogue = Epilogue { offsets: &offsets, panels: panels(shape.c_out), residual, pixels: shape.out_pixels() };
+    let epilogue =
+        Epilogue { offsets: &offsets, panels: panels(shape.c_out), residual, pixels: shape.out_pixels(), then };
     let y = vectors_mut(y);
     let source = Source::input(shape, input);
     if shape.is_empty() {
@@ -242,6 +255,7 @@ fn fill<'a>(epilogue: &Epilogue, planes: impl Iterator<Item = &'a mut [Lanes]>) 
         for (y, r) in plane.iter_mut().zip(epilogue.residual(image, panel).unwrap_or_default()) {
             y.iter_mut().zip(r).for_each(|(y, r)| *y += r);
         }
+        plane.as_flattened_mut().iter_mut().for_each(|y| *y = y.max(epilogue.then.low).min(epilogue.then.high));
     }
 }
 
@@ -256,7 +270,7 @@ pub fn backward_data(shape: &Conv2d, dy: &[f32], weight: &[f32], dx: [&mut [f32]
         return;
     }
     let zero = [[0.0; LANES]];
-    let epilogue = Epilogue { offsets: &zero, panels: 1, residual: None, pixels: 0 };
+    let epilogue = Epilogue { offsets: &zero, panels: 1, residual: None, pixels: 0, then: Clamp::NONE };
     let (source, outputs) = (Source::gradient(shape, dy), dx.map(vectors_mut));
     if winograd::serves(shape, shape.c_out) {
         winograd::convolve(shape, Direction::Data, &source, weight, &epilogue, outputs);

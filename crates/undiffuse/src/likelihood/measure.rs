@@ -194,7 +194,7 @@ impl Source {
 
 /// Pictures of a dataset in the model's pixel range, told to the model as what they are.
 ///
-/// Classes go by name, and by number where the names of one side are numbers; any other picture is "no class".
+/// A picture without a class of the model ([`Model::class_of`]) is "no class".
 pub fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> Pictures {
     let mut x0 = Vec::new();
     data.batch(indices, &vec![false; indices.len()], &mut x0);
@@ -202,19 +202,9 @@ pub fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> 
     if range != (-1.0, 1.0) {
         x0.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * (range.1 - range.0) + range.0) as f32);
     }
-    let names = &model.card.classes;
-    let label = |i: usize| {
-        let own = data.label(i)?;
-        let name = data.classes().get(own as usize)?;
-        let known = names.iter().position(|n| n.eq_ignore_ascii_case(name)).map(|p| p as u32);
-        // Labels of idx files are numbers; those of two sets of words that differ mean nothing to each other.
-        let numbers = |names: &[String]| names.iter().all(|n| n.parse::<u32>().is_ok());
-        let alike = data.classes().len() == names.len() && (numbers(names) || numbers(data.classes()));
-        known.or_else(|| alike.then_some(own))
-    };
     let labels = model.network.config().num_class_embeds.map(|rows| {
         let none = model.card.null_class.unwrap_or(rows as u32 - 1);
-        indices.iter().map(|&i| label(i).unwrap_or(none)).collect()
+        indices.iter().map(|&i| model.class_of(data, i).unwrap_or(none)).collect()
     });
     let seeds = indices.iter().map(|&i| noise::bits(seed, i as u64, 0)).collect();
     let shape = model.shape();

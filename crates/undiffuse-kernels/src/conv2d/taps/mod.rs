@@ -10,6 +10,7 @@ mod weight;
 use super::source::Source;
 use super::{Bank, Conv2d, Direction, Epilogue};
 use crate::blocks::{Block, ELEMENTWISE, Extent, for_each, panels_per_task, split, steps};
+use crate::clamp::clamp;
 use crate::gemm;
 use crate::panel::{load, panels};
 use crate::scratch::Scratch;
@@ -256,6 +257,7 @@ impl Kernel for Multiply<'_> {
         let w = plan.out.1;
         let image = block.images.start;
         let first_row = block.pixels.start / w;
+        let ends = epilogue.then.ends(s);
         for (class, packed) in plan.classes.iter().zip(packed) {
             let rows = plan.within(class.origin.0, first_row..block.pixels.end / w);
             let columns = plan.within(class.origin.1, 0..w);
@@ -287,11 +289,11 @@ impl Kernel for Multiply<'_> {
                         if let Some(residual) = residual {
                             let residual = residual[at..].iter().step_by(plan.write_step);
                             for ((to, c), r) in to.zip(c).zip(residual) {
-                                s.store(s.add(s.add(s.load(c), offset), s.load(r)), to);
+                                s.store(clamp(s, ends, s.add(s.add(s.load(c), offset), s.load(r))), to);
                             }
                         } else {
                             for (to, c) in to.zip(c) {
-                                s.store(s.add(s.load(c), offset), to);
+                                s.store(clamp(s, ends, s.add(s.load(c), offset)), to);
                             }
                         }
                     }

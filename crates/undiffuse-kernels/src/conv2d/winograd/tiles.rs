@@ -4,6 +4,7 @@
 //! zeros around an image are part of the slab.
 
 use super::transform::{input, input_columns, output, output_columns, output_gradient, output_gradient_columns};
+use crate::clamp::clamp;
 use crate::conv2d::Epilogue;
 use crate::conv2d::source::Source;
 use crate::scratch::Scratch;
@@ -213,6 +214,7 @@ pub(super) fn outputs<S: Simd>(
     let w = strip.grid.w;
     let pixel_rows = strip.pixel_rows();
     let mut tile = layout.at(0, from_panel);
+    let ends = epilogue.then.ends(s);
     for (image, part) in strip.images.clone().zip(target.parts.iter_mut().step_by(target.step)) {
         let offset = s.load(epilogue.offset(image, target.panel));
         let residual = epilogue.residual(image, target.panel).map(|r| &r[pixel_rows.start * w..]);
@@ -250,7 +252,7 @@ pub(super) fn outputs<S: Simd>(
                     if j < columns {
                         let y = s.add(y[j], offset);
                         let y = if let Some(r) = residual { s.add(y, s.load(&r[at + j])) } else { y };
-                        s.store(y, &mut to[j]);
+                        s.store(clamp(s, ends, y), &mut to[j]);
                     }
                 }
             }
