@@ -3,6 +3,7 @@
 mod commands;
 mod common;
 mod output;
+mod sampling;
 mod ui;
 
 use std::process::ExitCode;

@@ -53,8 +53,6 @@ pub struct Report {
     pub caption_sample: Option<String>,
     /// Groups of pictures with the same pixels (after cropping and resizing), by name.
     pub duplicates: Vec<Vec<String>>,
-    /// Pairs that are likely to be nearly the same, by name.
-    pub near_duplicates: Vec<(String, String)>,
     /// Statistics of each channel.
     pub statistics: Vec<ChannelStats>,
     /// Hash of the decoded content.
@@ -119,7 +117,6 @@ impl Report {
         let captioned: Vec<usize> = (0..n).filter(|&i| dataset.caption(i).is_some()).collect();
         let name = |&i: &usize| dataset.name(i).to_string();
         let groups = duplicates::exact(dataset);
-        let pairs = duplicates::near(dataset);
         let mut report = Report {
             path: dataset.path().display().to_string(),
             source: dataset.source().to_string(),
@@ -136,7 +133,6 @@ impl Report {
             captions: captioned.len(),
             caption_sample: captioned.first().and_then(|&i| dataset.caption(i)).map(str::to_string),
             duplicates: groups.iter().map(|group| group.iter().map(name).collect()).collect(),
-            near_duplicates: pairs.iter().map(|(a, b)| (name(a), name(b))).collect(),
             statistics: statistics(dataset),
             fingerprint: dataset.fingerprint().to_string(),
             cache_file: dataset.cache_file().map(|file| file.display().to_string()),
@@ -247,8 +243,6 @@ impl fmt::Display for Report {
         line("captions", format!("{}{sample}", self.captions))?;
         let groups = self.duplicates.iter().map(|group| group.join(" = "));
         line("duplicates", counted(self.copies(), "exact copies", groups))?;
-        let pairs = self.near_duplicates.iter().map(|(a, b)| format!("{a} ~ {b}"));
-        line("", counted(self.near_duplicates.len(), "likely near-copies", pairs))?;
         line("fingerprint", self.fingerprint.clone())?;
         line("cache", self.cache_file.clone().unwrap_or("in memory".into()))?;
         for skipped in self.skipped.iter().take(SHOWN) {

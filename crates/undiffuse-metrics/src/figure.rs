@@ -53,4 +53,25 @@ pub enum MetricError {
         /// Its place.
         index: usize,
     },
+    /// Feature vectors of two lengths.
+    #[error(
+        "real images have {real} features each, generated ones {generated}: both sets must come from the same network"
+    )]
+    Dimensions {
+        /// Of the data.
+        real: usize,
+        /// Of the model's images.
+        generated: usize,
+    },
+    /// An eigenproblem that did not converge.
+    #[error(
+        "the eigenvalues of a covariance of {dims} dimensions were not found: the features are probably too large; scale them"
+    )]
+    Eigen {
+        /// Its dimensions.
+        dims: usize,
+    },
+    /// Labels that do not fit.
+    #[error("{0}")]
+    Labels(String),
 }

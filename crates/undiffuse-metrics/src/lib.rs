@@ -4,9 +4,21 @@
 //! made. A metric is one file and one line in [`METRICS`]; that line gives its tag, its place in every report and in
 //! every test loop.
 
+pub mod bootstrap;
+pub mod classes;
+mod distances;
 mod figure;
+pub mod frechet;
+pub mod kernel;
+pub mod manifold;
+mod matrix;
+pub mod moments;
 pub mod neighbours;
+pub mod probe;
 mod rows;
+pub mod sliced;
+
+use rayon::prelude::*;
 
 pub use figure::{Better, Figure, MetricError};
 pub use rows::Rows;
@@ -18,6 +30,26 @@ pub struct Sets<'a> {
     pub real: Rows<'a>,
     /// What a model made; of as many dimensions.
     pub generated: Rows<'a>,
+}
+
+impl Sets<'_> {
+    /// Refuses sets that cannot be compared: of different dimensions, of fewer than `needed` images, or with features
+    /// that are not finite.
+    pub fn check(&self, what: &'static str, needed: usize) -> Result<(), MetricError> {
+        let (real, generated) = (self.real, self.generated);
+        if real.dims() != generated.dims() {
+            return Err(MetricError::Dimensions { real: real.dims(), generated: generated.dims() });
+        }
+        if real.len().min(generated.len()) < needed {
+            return Err(MetricError::TooFew { what, needed, real: real.len(), generated: generated.len() });
+        }
+        for (which, rows) in [("real", real), ("generated", generated)] {
+            if let Some(index) = rows.values().par_iter().position_first(|x| !x.is_finite()) {
+                return Err(MetricError::NotFinite { which, index: index / rows.dims() });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a measurement may be told.
@@ -56,9 +88,11 @@ pub struct Metric {
     pub about: &'static str,
     /// What it looks at.
     pub over: Over,
+    /// Whether its work grows with pairs of pictures, so that it gets no more real ones than generated ones.
+    pub pairs: bool,
     /// Computes its figures.
     pub measure: fn(&Sets, &Settings) -> Result<Vec<Figure>, MetricError>,
 }
 
 /// All metrics, in the order of a report.
-pub const METRICS: &[Metric] = &[];
+pub const METRICS: &[Metric] = &[frechet::METRIC, kernel::KID, kernel::CMMD, manifold::METRIC, sliced::METRIC];

@@ -15,7 +15,7 @@ use burn::tensor::Device;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use undiffuse_data::Image;
+use undiffuse_data::{Dataset, Image};
 use undiffuse_math::diffusers::{self, Clip, Learned, Recipe};
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse_math::solver::Ddim;
@@ -355,6 +355,18 @@ impl Model {
     /// `[C, H, W]` of the model's pictures.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
+    }
+
+    /// The model's label for picture `i` of a dataset: by the name of its class, and by its number where the names of one side are
+    /// numbers, as those of idx files are. Two sets of words that differ mean nothing to each other.
+    pub fn class_of(&self, data: &Dataset, i: usize) -> Option<u32> {
+        let names = &self.card.classes;
+        let own = data.label(i)?;
+        let name = data.classes().get(own as usize)?;
+        let known = names.iter().position(|n| n.eq_ignore_ascii_case(name)).map(|p| p as u32);
+        let numbers = |names: &[String]| names.iter().all(|n| n.parse::<u32>().is_ok());
+        let alike = data.classes().len() == names.len() && (numbers(names) || numbers(data.classes()));
+        known.or_else(|| alike.then_some(own))
     }
 
     /// How this model is sampled unless asked otherwise.

@@ -153,6 +153,8 @@ fn divergence_stops_before_a_good_checkpoint_is_lost() {
     let before = std::fs::read(&path).unwrap();
     let error = trainer.find_map(Result::err).expect("a learning rate of 1e30 diverges");
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    let diverged = || std::fs::read_to_string(run.join("metrics.jsonl")).unwrap().matches("diverged").count();
+    assert_eq!(diverged(), 1);
     assert!(error.to_string().contains("train.lr="), "{error}");
     assert!(trainer.next().is_none());
     assert_eq!(std::fs::read(&path).unwrap(), before);

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use undiffuse::data::{DataError, Dataset, Options, Progress, Report, Stage, contact_sheet, encode_png, parse_color};
 
+use undiffuse_eval::duplicates::{self, NearCopy};
+
 use crate::common::usage;
 use crate::output::{show, show_json, stem, write};
 
@@ -26,6 +28,9 @@ pub struct Args {
     /// Refuse data with pictures that cannot be decoded, instead of skipping them
     #[arg(long)]
     strict: bool,
+    /// Look for near-copies among more than 60,000 pictures, too (minutes)
+    #[arg(long)]
+    near_copies: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -48,14 +53,24 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let dataset = open(&args.path, &options)?;
     let report = Report::new(&dataset);
+    let searched = args.near_copies || dataset.len() <= duplicates::QUICK;
+    let near_copies = searched.then(|| duplicates::near(&dataset));
     let sheet = args.sheet.unwrap_or_else(|| format!("{}-contact.png", stem(&args.path)).into());
     // What was found is worth reading even where no sheet can be written.
     if !args.json {
         show(&report.to_string())?;
+        show(&format!("{:<12} {}\n", "near-copies", described(near_copies.as_deref(), &dataset)))?;
     }
     write(&sheet, &encode_png(&contact_sheet(&dataset), &[])?)?;
     if args.json {
         let mut json = serde_json::to_value(&report)?;
+        let name = |i| dataset.name(i);
+        json["near_copies"] = near_copies.map_or(serde_json::Value::Null, |pairs| {
+            let pair = |p: &NearCopy| {
+                serde_json::json!({ "earlier": name(p.earlier), "later": name(p.later), "difference": p.difference })
+            };
+            pairs.iter().map(pair).collect()
+        });
         json["contact_sheet"] = sheet.display().to_string().into();
         show_json(&json)?;
     } else {
@@ -64,6 +79,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Pairs as a line of the report.
+fn described(pairs: Option<&[NearCopy]>, dataset: &Dataset) -> String {
+    let Some(pairs) = pairs else {
+        return format!("not looked for among {} images; --near-copies does (minutes)", dataset.len());
+    };
+    let name = |p: &NearCopy| format!("{} ~ {}", dataset.name(p.earlier), dataset.name(p.later));
+    let shown: Vec<String> = pairs.iter().take(SHOWN).map(name).collect();
+    let more = if pairs.len() > SHOWN { format!(", and {} more", pairs.len() - SHOWN) } else { String::new() };
+    match pairs.len() {
+        0 => "0 pairs".into(),
+        n => format!("{n} pairs: {}{more}", shown.join(", ")),
+    }
+}
+
+/// Pairs that the report names.
+const SHOWN: usize = 5;
 
 /// Opens the data, with its progress on the terminal, if there is one.
 fn open(path: &Path, options: &Options) -> anyhow::Result<Dataset> {

@@ -33,6 +33,10 @@ commands! {
     sample Sample;
     /// Say how many bits a model needs for pictures: variational bound and ODE likelihood
     nll Nll;
+    /// Judge a model's pictures beside real ones: quality, coverage, likelihood, copies
+    eval Eval;
+    /// List the networks that pictures are judged by, or install the weights of one
+    features Features;
     /// Repeat a paper's experiment, its table beside ours, its figure drawn
     reproduce Reproduce;
     /// Show what a dataset holds, and draw a contact sheet of it
@@ -43,6 +47,8 @@ commands! {
     plan Plan;
     /// Look into a picture, a model, a run or a checkpoint
     inspect Inspect;
+    /// Say what is likely wrong with a run, why, and what to change
+    doctor Doctor;
     /// Run the bare network on tensors
     predict Predict;
 }

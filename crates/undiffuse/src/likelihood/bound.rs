@@ -69,6 +69,18 @@ impl Bound {
     pub fn total(&self) -> Vec<f64> {
         (0..self.prior.len()).map(|k| self.prior[k] + self.steps[k] + self.reconstruction[k]).collect()
     }
+
+    /// The mean error at each row; rows that no picture visited take their nearest neighbour's on the noisy side.
+    pub fn errors(&self) -> Vec<f64> {
+        let first = self.curve.iter().find(|s| s.count > 0).map_or(0.0, |s| s.error);
+        let each = self.curve.iter().scan(first, |last, step| {
+            if step.count > 0 {
+                *last = step.error;
+            }
+            Some(*last)
+        });
+        each.collect()
+    }
 }
 
 /// One evaluation: picture, row, and how many rows it stands for.

@@ -9,7 +9,8 @@ use super::{Dequantize, Ends, HALF_BIN, Meaningless, Pictures, Use, ends, to_hos
 use crate::denoise::{At, Denoise};
 
 /// How the divergence of the flow is found.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Trace {
     /// Every entry of the Jacobian's diagonal: as many gradients as a picture has numbers; for small ones.
     Exact,

@@ -12,6 +12,7 @@
 pub mod bound;
 pub(crate) mod ends;
 pub mod flow;
+pub mod measure;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::noise;
@@ -124,7 +125,8 @@ pub(crate) fn to_host(x: Tensor<4>) -> Vec<f32> {
 }
 
 /// What stands for a pixel value, which a continuous density knows nothing of.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dequantize {
     /// The picture at the plan's cleanest level, `x1 ~ q(x1 | x0)`, and the denoiser's rounding of it to pixel values: a
     /// bound on the probability of the pixel values \[Ho20, Eq. 13 for the rounding\]. Its bias is the entropy that the

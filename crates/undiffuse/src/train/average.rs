@@ -34,6 +34,12 @@ impl Average {
     }
 }
 
+/// How far an average of relative width `width` stands behind the weights, as a share of the run: its profile `t^γ` has its
+/// mean at `(γ+1) / (γ+2)`.
+pub fn lag(width: f64) -> f64 {
+    1.0 / (exponent(width) + 2.0)
+}
+
 /// The exponent γ whose profile has relative width `σ`: `σ² = (γ+1) / ((γ+2)² (γ+3))` \[Karras24, Eq. 126\].
 fn exponent(width: f64) -> f64 {
     let width_of = |g: f64| ((g + 1.0) / ((g + 2.0).powi(2) * (g + 3.0))).sqrt();

@@ -24,19 +24,27 @@ pub enum Line<'a> {
         /// Mean loss.
         loss: f64,
     },
+    /// Training blew up.
+    Diverged {
+        /// The step that was not done.
+        step: u64,
+        /// Pictures seen before it.
+        nimg: u64,
+        /// What was seen.
+        what: &'a str,
+    },
 }
 
 impl Metrics {
     /// Opens the log of a run that stands at `nimg` pictures, and drops the lines of steps that
-    /// will be done again.
+    /// will be done again; divergences happened, whatever comes after.
     pub fn open(path: &Path, nimg: u64) -> Result<Self, FileError> {
         if let Ok(text) = fs::read_to_string(path) {
-            let seen = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("nimg")?.as_u64();
-            let kept: String = text
-                .lines()
-                .filter(|line| seen(line).is_some_and(|n| n <= nimg))
-                .flat_map(|line| [line, "\n"])
-                .collect();
+            let holds = |line: &&str| {
+                let line = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
+                line["event"] == "diverged" || line["nimg"].as_u64().is_some_and(|n| n <= nimg)
+            };
+            let kept: String = text.lines().filter(holds).flat_map(|line| [line, "\n"]).collect();
             if kept != text {
                 crate::files::write(path, kept.as_bytes())?;
             }

@@ -7,7 +7,7 @@
 //! runs/NAME/
 //!   config.toml       the resolved configuration
 //!   length.json       the planned length, fixed before the learning rate depends on it
-//!   metrics.jsonl     one line a step
+//!   metrics.jsonl     one line a step, validation or divergence
 //!   samples/          grids of samples along the way
 //!   checkpoints/      the newest states, each one file
 //!   model/            the averaged network as a diffusers folder
@@ -25,6 +25,7 @@ pub mod presets;
 mod preview;
 mod state;
 mod trainer;
+pub mod validation;
 mod watchdog;
 
 pub use config::{Config, ConfigError, LrSchedule};

@@ -17,14 +17,12 @@ use super::config::{Config, NoiseConfig, Variance};
 use super::draws::{self, Drawer, Order};
 use super::length::{Length, Segment, parse_duration};
 use super::metrics::{Line, Metrics};
-use super::state::{Accumulated, State, loss};
+use super::state::{Accumulated, State};
 use super::watchdog::Losses;
-use super::{CONFIG_FILE, Event, Preview, Started, Step, TrainError, preview};
+use super::{CONFIG_FILE, Event, Preview, Started, Step, TrainError, preview, validation};
 use crate::files::{self, FileError};
 use crate::model::{Card, Model, ModelError, Provenance};
 
-/// Held-out pictures that a validation looks at, at most.
-const VALIDATION: usize = 256;
 /// Seconds (and steps) that the speed is measured over before the length of a budgeted run is fixed.
 const MEASURE_SECONDS: f64 = 8.0;
 const MEASURE_STEPS: u64 = 4;
@@ -353,6 +351,7 @@ impl Trainer {
         };
         if let Some(what) = what {
             let (step, nimg, advice) = (self.counters.step + 1, from, train.lr / 3.0);
+            self.metrics.write(&Line::Diverged { step, nimg, what: &what })?;
             return Err(TrainError::Diverged { step, nimg, what, advice });
         }
         let clip = if train.clip > 0.0 { (train.clip / norm.max(1e-12)).min(1.0) } else { 1.0 };
@@ -412,7 +411,7 @@ impl Trainer {
         let left = budget * (1.0 - RESERVE) - self.began.elapsed().as_secs_f64();
         // An evaluation of the network costs about a third of training on the picture.
         let sample = &self.config.sample;
-        let evaluations = preview::PICTURES * sample.steps + VALIDATION.min(self.split.held_out.len());
+        let evaluations = preview::PICTURES * sample.steps + validation::PICTURES.min(self.split.held_out.len());
         let previews = (self.config.train.previews as usize * evaluations / 3) as f64;
         let until = self.counters.nimg + (speed * left - previews).max(0.0) as u64;
         self.plan(until.max(self.counters.nimg + batch), speed)?;
@@ -421,21 +420,14 @@ impl Trainer {
 
     /// The mean loss of the averaged network on held-out pictures, always with the same noise.
     fn validate(&self) -> Option<f64> {
-        let held_out = &self.split.held_out[..VALIDATION.min(self.split.held_out.len())];
+        let held_out = &self.split.held_out[..validation::PICTURES.min(self.split.held_out.len())];
         if held_out.is_empty() {
             return None;
         }
         let network = self.state.averages[0].network(self.state.network());
         let part = self.config.train.batch / self.config.train.accumulate;
-        let sum: f64 = held_out
-            .chunks(part)
-            .enumerate()
-            .map(|(i, indices)| {
-                let draws = self.drawer(&self.config.noise).validation(indices, i * part, held_out.len());
-                loss(&network, draws, self.shape(indices.len()), None).1.iter().sum::<f64>()
-            })
-            .sum();
-        Some(sum / held_out.len() as f64)
+        let losses = validation::losses(&network, &self.drawer(&self.config.noise), held_out, part);
+        Some(losses.iter().sum::<f64>() / losses.len() as f64)
     }
 
     /// What is due after a step: validation, samples, a checkpoint, the end.

@@ -1,14 +1,14 @@
 //! What a measurement says: lines for a person, JSON, charts.
 
 use serde_json::{Value, json};
+use undiffuse::data::Image;
 use undiffuse::data::figure::{Layer, Panel, figure};
-use undiffuse::data::{Dataset, Image};
 use undiffuse::likelihood::Estimate;
 use undiffuse::likelihood::bound::{self, Bound};
-use undiffuse::likelihood::flow::Flow;
+use undiffuse::likelihood::measure::{Job, Outcome};
 use undiffuse::math::likelihood::bits_per_dim;
 
-use super::{Dequantization, Job, TraceKind, Which, filled, model_name};
+use super::{Args, Dequantization, TraceKind, model_name};
 
 /// What is printed and what is written.
 pub struct Report {
@@ -19,23 +19,24 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(job: &Job<'_>, (data, name): (&Dataset, &str), bound: Option<&Bound>, flow: Option<&Flow>) -> Self {
-        let Job { args, model, plan, pictures } = job;
+    pub fn new(args: &Args, job: &Job<'_>, outcome: &Outcome) -> Self {
+        let Job { model, plan, pictures, .. } = job;
+        let measured = job.measured(outcome);
         let shown = |e: Estimate| format!("{:.4} ± {:.4} bits/dim", e.mean, e.standard_error);
         let (first, last) = (plan.rows[0].level, plan.rows[plan.rows.len() - 1].level);
-        let evaluations = job.evaluations().min(plan.rows.len() - 1);
+        let evaluations = job.evaluations();
         let protocol = json!({
             "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
             "model": args.model.display().to_string(),
             "trained": model.card.provenance,
-            "data": name,
-            "data_fingerprint": data.fingerprint(),
-            "pictures": pictures.len(),
+            "data": measured.data,
+            "data_fingerprint": measured.data_fingerprint,
+            "pictures": measured.images,
             "seed": args.seed,
-            "dims": pictures.dims(),
+            "dims": measured.dims,
             "schedule": model.recipe.schedule,
             "parameterization": model.recipe.parameterization,
-            "steps": plan.rows.len(),
+            "steps": measured.steps,
             "evaluations_per_picture": evaluations + 1,
             "variance": format!("{:?}", args.variance).to_lowercase(),
             "dequantization": format!("{:?}", args.dequantize).to_lowercase(),
@@ -56,55 +57,33 @@ impl Report {
             "protocol",
             format!(
                 "{} pictures of {} (seed {}), {} numbers each, labels {}\nlevels sigma/alpha {:.4} to {:.4}",
-                pictures.len(),
-                name,
+                measured.images,
+                measured.data,
                 args.seed,
-                pictures.dims(),
+                measured.dims,
                 labels,
                 last.sigma_edm(),
                 first.sigma_edm(),
             ),
         )];
-        let mut totals = None;
-        if let Some(bound) = bound.filter(|_| args.only != Some(Which::Ode)) {
-            let [total, prior, steps, reconstruction] =
-                [&bound.total(), &bound.prior, &bound.steps, &bound.reconstruction].map(|nats| job.bits(nats));
-            let curve = curve(job, bound);
-            json["bound"] = json!({
-                "bits_per_dim": total,
-                "prior": prior,
-                "steps": steps,
-                "reconstruction": reconstruction,
-                "per_picture": bound.total().iter().map(|n| bits_per_dim(*n, pictures.dims())).collect::<Vec<_>>(),
-                "curve": curve,
-            });
+        if let (Some(bits), Some(bound)) = (&measured.bound, &outcome.bound) {
+            json["bound"] = json!(bits);
+            json["bound"]["curve"] = curve(job, bound);
             let all = plan.rows.len() - 1;
             let parts = format!(
                 "prior {:.4}, {all} steps {:.4}, reconstruction {:.4}",
-                prior.mean, steps.mean, reconstruction.mean
+                bits.prior.mean, bits.steps.mean, bits.reconstruction.mean
             );
             let drawn = if evaluations == all { "all".into() } else { format!("{evaluations} of the") };
             let variance = format!("{:?}", args.variance).to_lowercase();
             let how = format!("{variance} variance, {drawn} steps evaluated for each picture");
-            lines.push(("bound", format!("{}\n{parts}\n{how}", shown(total))));
-            totals = Some(bound.total());
+            lines.push(("bound", format!("{}\n{parts}\n{how}", shown(bits.bits_per_dim))));
         }
-        if let Some(flow) = flow {
-            let rounding = match (args.dequantize, bound) {
-                (Dequantization::Gaussian, Some(bound)) => bound.reconstruction.clone(),
-                _ => vec![0.0; flow.nll.len()],
-            };
-            let nats: Vec<f64> = flow.nll.iter().zip(&rounding).map(|(a, b)| a + b).collect();
-            let total = job.bits(&nats);
-            let evaluations = flow.evaluations.iter().sum::<usize>() as f64 / flow.evaluations.len() as f64;
-            json["ode"] = json!({
-                "bits_per_dim": total,
-                "per_picture": nats.iter().map(|n| bits_per_dim(*n, pictures.dims())).collect::<Vec<_>>(),
-                "mean_evaluations": evaluations,
-                "latent_mean_square": flow.latents.iter().flatten().map(|z| z * z).sum::<f64>() / (flow.latents.len() * pictures.dims()) as f64,
-            });
+        if let Some(ode) = &measured.ode {
+            json["ode"] = json!(ode);
             let (trace, probes) = (format!("{:?}", args.trace).to_lowercase(), args.probes);
             let trace = if args.trace == TraceKind::Exact { trace } else { format!("{trace}, probes {probes}") };
+            let evaluations = ode.mean_evaluations;
             let how = format!("tolerance {:e}, trace {trace}; {evaluations:.0} evaluations a picture", args.tolerance);
             let what = match args.dequantize {
                 Dequantization::Gaussian => "pixels rounded from the cleanest level, as in the bound",
@@ -112,13 +91,11 @@ impl Report {
                     "uniform dequantisation: an upper bound; pixels that never change are counted too dear"
                 }
             };
-            lines.push(("ode", format!("{}\n{how}\n{what}", shown(total))));
-            if let (Some(totals), Dequantization::Gaussian) = (totals, args.dequantize) {
-                let gaps: Vec<f64> = totals.iter().zip(&nats).map(|(a, b)| a - b).collect();
-                let gap = job.bits(&gaps);
-                json["bound_minus_ode"] = json!(gap);
-                lines.push(("bound − ode", shown(gap)));
-            }
+            lines.push(("ode", format!("{}\n{how}\n{what}", shown(ode.bits_per_dim))));
+        }
+        if let Some(gap) = measured.bound_minus_ode {
+            json["bound_minus_ode"] = json!(gap);
+            lines.push(("bound − ode", shown(gap)));
         }
         Self { lines, json }
     }
@@ -147,8 +124,8 @@ fn curve(job: &Job<'_>, bound: &Bound) -> Value {
 
 /// For each row: bits/dim sent before it, and the root mean square error of the guess then, in units of a pixel value.
 fn rate_distortion(job: &Job<'_>, bound: &Bound) -> Vec<(f64, f64)> {
-    let prior = job.bits(&bound.prior).mean;
-    let errors = filled(bound);
+    let prior = bits_per_dim(Estimate::of(&bound.prior).mean, job.pictures.dims());
+    let errors = bound.errors();
     let unit = 255.0 / (job.pictures.range.1 - job.pictures.range.0);
     let mut last = 0.0;
     bound
@@ -191,7 +168,7 @@ fn smooth(bound: &Bound, of: impl Fn(usize, &bound::Step) -> f64) -> Vec<(f64, f
 }
 
 /// The bound along the way, and progressive coding.
-pub fn curves(job: &Job<'_>, bound: &Bound) -> Image {
+pub fn curves(args: &Args, job: &Job<'_>, bound: &Bound) -> Image {
     let dims = job.pictures.dims();
     let curve = rate_distortion(job, bound);
     let sigma = "sigma / alpha";
@@ -209,6 +186,6 @@ pub fn curves(job: &Job<'_>, bound: &Bound) -> Image {
             .labels("rate (bits/dim)", "distortion (RMSE of 255)"),
         log("error of the guess", errors).labels(sigma, "mean square"),
     ];
-    let title = format!("{}: {} pictures", model_name(&job.args.model), job.pictures.len());
+    let title = format!("{}: {} pictures", model_name(&args.model), job.pictures.len());
     figure(&title, 2, (520, 380), &panels)
 }

@@ -16,7 +16,7 @@ use undiffuse::image::from_image;
 use undiffuse::math::diffusers::Corrector;
 use undiffuse::math::likelihood::with_optimal_variance;
 use undiffuse::math::ode::DormandPrince;
-use undiffuse::math::prelude::{Plan, SolverKind, SpacingKind};
+use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
 use undiffuse::nn::weights::{self, Named};
 use undiffuse::sample::{Noise, Progress, noises};
@@ -25,6 +25,7 @@ use undiffuse::likelihood::check_noisy_end;
 use undiffuse::likelihood::flow::FlowError;
 
 use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::sampling::Sampling;
 use crate::ui::{bars::Bar, live::Live};
 use inputs::{errors, fit, labels, read_noise};
 
@@ -36,18 +37,8 @@ pub struct Args {
     /// How many pictures; 16 when not given, or as many as --init-noise holds
     #[arg(short, long = "number")]
     n: Option<usize>,
-    /// Network evaluations to spend is set by the solver and this number of steps; the model's own when not given
-    #[arg(long)]
-    steps: Option<usize>,
-    /// How to step, such as dpmpp-2m or ddim:eta=0.5; `undiffuse plan --list` lists them
-    #[arg(long)]
-    solver: Option<SolverKind>,
-    /// Which times to visit, such as karras or trailing
-    #[arg(long)]
-    spacing: Option<SpacingKind>,
-    /// The solver's eta: 0 is deterministic, 1 as noisy as the forward process
-    #[arg(long)]
-    eta: Option<f64>,
+    #[command(flatten)]
+    sampling: Sampling,
     /// Noise of ancestral sampling (--solver ddpm) by the model's own errors, from the nll.json that `undiffuse nll` wrote
     /// \[Bao22\]: meant for few steps
     #[arg(long, value_name = "nll.json", conflicts_with = "init_image")]
@@ -68,9 +59,6 @@ pub struct Args {
     /// Class by name or number, several separated by commas take turns; `none` for no class. All in turn when not given
     #[arg(long, value_delimiter = ',')]
     class: Vec<String>,
-    /// Classifier-free guidance: 1 is none, more follows the class more closely
-    #[arg(long)]
-    guidance: Option<f64>,
     /// Pictures computed at a time; results do not depend on it
     #[arg(long, default_value_t = 32)]
     batch: usize,
@@ -142,7 +130,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(bad) = [args.corrector, args.adaptive].into_iter().flatten().find(|x| !(*x > 0.0 && *x < 1.0)) {
         return Err(usage(format!("{bad}: --corrector and --adaptive take a number between 0 and 1")));
     }
-    let settings = settings(&args, &model)?;
+    let settings = args.sampling.settings(&model)?;
     let mut model = model.with(settings.clone());
     if let Some((w, h)) = args.size {
         model.resize(h, w).map_err(|e| usage(format!("--size: {e}")))?;
@@ -198,30 +186,6 @@ fn check_inversion(args: &Args, solver: &str) -> anyhow::Result<()> {
         return Err(usage(format!("--solver {solver} finds the noise of the picture as it is: no --corrector, no --mask")));
     }
     Ok(())
-}
-
-/// The model's settings with what was asked for in their place.
-fn settings(args: &Args, model: &Model) -> anyhow::Result<SampleDefaults> {
-    let own = model.sample_defaults();
-    let mut solver = args.solver.clone().unwrap_or(own.solver);
-    if let Some(eta) = args.eta {
-        let mut options = solver.options();
-        if !options.contains_key("eta") {
-            return Err(usage(format!("--eta: the solver `{}` has no eta; ddim and euler-ancestral have", solver.tag())));
-        }
-        options.insert("eta".into(), json!(eta));
-        options.insert("kind".into(), json!(solver.tag()));
-        solver = SolverKind::from_value(options.into()).map_err(|e| usage(format!("--eta: {e}")))?;
-    }
-    let guidance = args.guidance.unwrap_or(own.guidance);
-    if args.guidance.is_some_and(|g| g != 1.0) && model.card.null_class.is_none() {
-        return Err(usage("--guidance needs a model that was trained with classes and label dropout; this one was not"));
-    }
-    if !guidance.is_finite() {
-        return Err(usage("--guidance must be a number"));
-    }
-    let spacing = args.spacing.clone().unwrap_or(own.spacing);
-    Ok(SampleDefaults { solver, spacing, steps: args.steps.unwrap_or(own.steps), guidance })
 }
 
 /// Everything that is the same for every batch.

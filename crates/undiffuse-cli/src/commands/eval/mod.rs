@@ -1,0 +1,425 @@
+//! `undiffuse eval`.
+
+mod compare;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use undiffuse::Model;
+use undiffuse::data::{Cache, Dataset, Options};
+use undiffuse::likelihood::measure;
+use undiffuse::model::{ModelError, locate};
+use undiffuse_eval::features::{self, FEATURES, FeatureError, Features};
+use undiffuse_eval::report::{Report, html, shown, verdict};
+use undiffuse_eval::{
+    EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
+};
+
+use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::output::{facts, show, show_json, stem, write};
+use crate::sampling::Sampling;
+use crate::ui::bars::{Bar, loading};
+
+/// What pictures are worth beside real ones: quality, coverage, likelihood, copies, in one report.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A run made by `undiffuse train`, a diffusers folder with a UNet2DModel, or pictures: a folder, a .zip or .tar(.gz) of
+    /// one, or idx files
+    #[arg(required_unless_present = "compare")]
+    subject: Option<PathBuf>,
+    /// Real pictures to compare with; those that a run was trained on when not given
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// How many pictures: of seeds 0, 1, 2… for a model, drawn from a folder; 10000, or the whole folder, when not given
+    #[arg(short, long = "number")]
+    n: Option<usize>,
+    /// What turns pictures into vectors: `undiffuse features` lists them, or a .safetensors network of your own;
+    /// mobilenet-v2 when its weights are there, else pixels
+    #[arg(long)]
+    features: Option<String>,
+    /// Weights of that network, when they are not installed
+    #[arg(long, value_name = "FILE", requires = "features")]
+    weights: Option<PathBuf>,
+    /// What the model was trained on, to look for copies of it: pictures; the run's own, or --data, when not given
+    #[arg(long, value_name = "DATA")]
+    training: Option<PathBuf>,
+    /// Pictures of the same kind that the model has not seen, for likelihoods and to tell copies from likeness; those that a
+    /// run kept out of its training when not given
+    #[arg(long, value_name = "DATA")]
+    held_out: Option<PathBuf>,
+    /// Held-out pictures whose likelihood is measured; 0 for none
+    #[arg(long, value_name = "NUMBER", default_value_t = 128)]
+    likelihood: usize,
+    /// Do not look for copies of training pictures
+    #[arg(long)]
+    no_audit: bool,
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Also extrapolate the Fréchet distance to infinitely many pictures \[Chong20\]
+    #[arg(long)]
+    extrapolate: bool,
+    /// Bootstrap resamples behind each interval
+    #[arg(long, default_value_t = 1000)]
+    resamples: usize,
+    /// Seed of the measures' own random choices; pictures always have seeds from 0 on
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Side to which the pictures of a folder are cropped and resized; they must be of one size when not given
+    #[arg(long)]
+    size: Option<usize>,
+    /// 1 to compare in grey, 3 in colour; as the pictures are when not given
+    #[arg(long)]
+    channels: Option<usize>,
+    /// Pictures made at a time; results do not depend on it
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Folder for report.json and report.html; eval/<name> when not given
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print report.json instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Two report.json files side by side, instead of an evaluation
+    #[arg(long, num_args = 2, value_names = ["A.json", "B.json"], conflicts_with = "subject")]
+    compare: Option<Vec<PathBuf>>,
+    /// A part of the protocol that may differ in --compare, such as generated.steps
+    #[arg(long, value_name = "PART", requires = "compare", value_delimiter = ',')]
+    allow: Vec<String>,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Pictures of a model when no number is given: what published distances use at least.
+const USUAL: usize = 10_000;
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(reports) = &args.compare {
+        return compare::run(&reports[0], &reports[1], &args.allow, args.json);
+    }
+    let Some(path) = &args.subject else { return Err(usage("name a model or a folder of pictures")) };
+    if args.n.is_some_and(|n| n < 2) || args.batch == 0 || args.resamples < 2 {
+        return Err(usage("-n and --resamples must be at least 2, --batch at least 1"));
+    }
+    let device = args.machine.open()?;
+    common::catch_interrupt()?;
+    let judged = Judged::open(&args, path, &device)?;
+    let own = own_data(&args, path)?;
+    let named = open_named(&args, path, &judged)?;
+    let Some(data) = named.data.as_ref().or(own.as_ref().map(|(data, _)| data)) else {
+        return Err(usage("--data is missing: it names the real pictures to compare with"));
+    };
+    one_colour(path, &judged, data)?;
+    let (network, note) = features(&args, data)?;
+    if let Some(note) = &note {
+        eprintln!("note: {note}");
+    }
+    let out = args.out.clone().unwrap_or_else(|| Path::new("eval").join(name(path)));
+    std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
+    let cache = Cache::Default.dir().map_or_else(|| out.join("cache"), |dir| dir.join("eval"));
+    let subject = match &judged {
+        Judged::Model { model, identity } => Subject::Model(Generator {
+            model,
+            identity,
+            device: &args.machine.device,
+            data,
+            batch: args.batch,
+        }),
+        Judged::Pictures(pictures) => Subject::Pictures(pictures.as_ref()),
+    };
+    let settings = undiffuse_metrics::Settings {
+        seed: args.seed,
+        resamples: args.resamples,
+        extrapolate: args.extrapolate,
+        ..undiffuse_metrics::Settings::default()
+    };
+    let n = args.n.unwrap_or(match &judged {
+        Judged::Model { .. } => USUAL,
+        Judged::Pictures(pictures) => pictures.len(),
+    });
+    let whole = |data| Known { data, indices: (0..Dataset::len(data)).collect() };
+    let (training, held_out) = match &own {
+        Some((data, held_out)) => {
+            let training = (0..data.len()).filter(|i| !held_out.contains(i)).collect();
+            (Known { data, indices: training }, Some(Known { data, indices: held_out.iter().copied().collect() }))
+        }
+        None => (whole(data), None),
+    };
+    let training = named.training.as_ref().map_or(training, whole);
+    let held_out = named.held_out.as_ref().map(whole).or(held_out.filter(|known| !known.indices.is_empty()));
+    let likelihood = match (&judged, args.likelihood) {
+        (Judged::Pictures(_), _) | (_, 0) => None,
+        _ if held_out.is_none() => {
+            eprintln!("note: no likelihood: no pictures that the model has not seen are known; --held-out names some");
+            None
+        }
+        (Judged::Model { .. }, images) => Some(Likelihood {
+            model: path,
+            data: args.held_out.as_deref(),
+            settings: measure::Settings { images, ..measure::Settings::default() },
+            device: &device,
+        }),
+    };
+    let request = Request {
+        subject,
+        name: path.display().to_string(),
+        n,
+        data,
+        training: (!args.no_audit).then_some(training),
+        held_out,
+        likelihood,
+        features: &*network,
+        settings,
+        cache: &cache,
+    };
+    let mut shown = Shown::default();
+    let evaluation = evaluate(&request, &mut |progress| {
+        shown.show(progress);
+        !common::interrupted()
+    });
+    shown.finish();
+    let mut evaluation = match evaluation {
+        Err(EvalError::Interrupted) => {
+            eprintln!("interrupted: the same command goes on from here");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        Err(e @ (EvalError::Plan(_) | EvalError::Shapes(_) | EvalError::TooFew { .. })) => {
+            return Err(usage(e.to_string()));
+        }
+        other => other?,
+    };
+    evaluation.report.notes.extend(note);
+    finish(&args, &out, &evaluation)
+}
+
+fn finish(args: &Args, out: &Path, evaluation: &Evaluation) -> anyhow::Result<ExitCode> {
+    let Evaluation { report, illustrations } = evaluation;
+    let json = serde_json::to_value(report)?;
+    write(&out.join("report.json"), format!("{json:#}\n").as_bytes())?;
+    write(&out.join("report.html"), html(report, illustrations)?.as_bytes())?;
+    if args.json {
+        show_json(&json)?;
+    } else {
+        show(&table(report))?;
+        show(&facts(&[("report", out.join("report.html").display().to_string())]))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The report as a terminal shows it.
+fn table(report: &Report) -> String {
+    let mut lines: Vec<(&str, String)> = report
+        .figures
+        .iter()
+        .map(|figure| {
+            let (value, interval) = shown(figure);
+            (figure.name.as_str(), format!("{value:>10}  {interval}"))
+        })
+        .collect();
+    let protocol = &report.protocol;
+    lines.extend(report.audit.as_ref().map(|audit| ("copies", verdict(audit))));
+    let speed = report.speed.as_ref().map(|speed| format!("{:.1} pictures/s", speed.images_per_second));
+    lines.extend(speed.map(|speed| ("sampling", speed)));
+    lines.push((
+        "protocol",
+        format!(
+            "{}  {} judged, {} real, {} features",
+            &report.fingerprint[..12],
+            protocol.generated.images,
+            protocol.data.images,
+            protocol.features.network
+        ),
+    ));
+    lines.extend(report.notes.iter().map(|note| ("note", note.clone())));
+    facts(&lines)
+}
+
+/// What is judged, opened.
+enum Judged {
+    Model { model: Box<Model>, identity: String },
+    Pictures(Box<Dataset>),
+}
+
+impl Judged {
+    fn open(args: &Args, path: &Path, device: &undiffuse::burn::tensor::Device) -> anyhow::Result<Self> {
+        match locate(path) {
+            Ok(folder) => {
+                let model = Model::load(path, device)?;
+                let settings = args.sampling.settings(&model)?;
+                let model = Box::new(model.with(settings));
+                model.recipe.notes.iter().for_each(|note| eprintln!("note: {note}"));
+                if args.size.is_some() {
+                    return Err(usage("--size is for folders of pictures: a model makes its own size"));
+                }
+                Ok(Self::Model { model, identity: identity(&folder)? })
+            }
+            Err(ModelError::NotFound(_)) if path.exists() => {
+                let sampling = &args.sampling;
+                if sampling.steps.is_some() || sampling.solver.is_some() || sampling.guidance.is_some() {
+                    return Err(usage(format!("`{}` is no model: pictures have no --solver, --steps, --guidance", path.display())));
+                }
+                let options = Options { size: args.size, channels: args.channels, ..Options::default() };
+                let pictures = Dataset::open_with(path, &options, &mut loading())?;
+                if args.size.is_none() {
+                    one_size(path, &pictures)?;
+                }
+                Ok(Self::Pictures(Box::new(pictures)))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Channels and side.
+    fn shape(&self) -> anyhow::Result<(usize, usize)> {
+        match self {
+            Self::Pictures(pictures) => Ok((pictures.channels(), pictures.height())),
+            Self::Model { model, .. } => match model.shape() {
+                [channels, height, width] if height == width => Ok((channels, height)),
+                [_, height, width] => {
+                    Err(usage(format!("the model's pictures are {width}×{height}; only square ones can be measured")))
+                }
+            },
+        }
+    }
+}
+
+/// Pictures of several sizes are no result of one model: cropping and resizing them unasked would hide it.
+fn one_size(path: &Path, pictures: &Dataset) -> anyhow::Result<()> {
+    let first = pictures.original_size(0);
+    let other = (1..pictures.len()).find(|&i| pictures.original_size(i) != first);
+    let shown = |i: usize| {
+        let (width, height) = pictures.original_size(i);
+        format!("`{}` is {width}×{height}", pictures.name(i))
+    };
+    let size = pictures.height();
+    match other {
+        Some(other) => Err(usage(format!(
+            "the pictures of `{}` are of several sizes: {}, {}; --size {size} crops and resizes all of them",
+            path.display(),
+            shown(0),
+            shown(other)
+        ))),
+        None if first.0 != first.1 => Err(usage(format!(
+            "the pictures of `{}` are not square: {}; --size {size} crops and resizes all of them",
+            path.display(),
+            shown(0)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The run that a model lies in.
+fn run_of(path: &Path) -> Option<&Path> {
+    let run = if path.ends_with("model") { path.parent()? } else { path };
+    run.join(undiffuse::train::CONFIG_FILE).is_file().then_some(run)
+}
+
+/// The data of the run that a model lies in, and which of its pictures were held out of training.
+fn own_data(args: &Args, path: &Path) -> anyhow::Result<Option<(Dataset, BTreeSet<usize>)>> {
+    let Some(run) = run_of(path) else { return Ok(None) };
+    match (undiffuse::train::held_out(run, &mut loading()), &args.data) {
+        (Ok((data, held_out)), _) => Ok(Some((data, held_out.into_iter().collect()))),
+        (Err(e), Some(_)) => {
+            eprintln!("note: the run's own data cannot be read, so --data stands for what it was trained on: {e}");
+            Ok(None)
+        }
+        (Err(e), None) => Err(e).context("the run's own data cannot be read; name data with --data"),
+    }
+}
+
+/// The datasets that were named.
+struct Named {
+    data: Option<Dataset>,
+    training: Option<Dataset>,
+    held_out: Option<Dataset>,
+}
+
+fn open_named(args: &Args, path: &Path, judged: &Judged) -> anyhow::Result<Named> {
+    let (channels, size) = judged.shape()?;
+    let open = |named: &Option<PathBuf>| -> anyhow::Result<Option<Dataset>> {
+        let Some(named) = named else { return Ok(None) };
+        let options = Options { size: Some(size), channels: args.channels, ..Options::default() };
+        let data = Dataset::open_with(named, &options, &mut loading())?;
+        one_colour(path, judged, &data)?;
+        let resized = (0..data.len()).filter(|&i| data.original_size(i) != (size, size)).count();
+        if resized > 0 {
+            let all = data.len();
+            eprintln!("note: {resized} of {all} pictures of `{}` were resized to {size}×{size}", named.display());
+        }
+        Ok(Some(data))
+    };
+    if args.channels.is_some_and(|asked| asked != channels) {
+        return Err(usage(format!("--channels: `{}` makes pictures of {channels} channels", path.display())));
+    }
+    Ok(Named { data: open(&args.data)?, training: open(&args.training)?, held_out: open(&args.held_out)? })
+}
+
+/// Grey and colour are not compared unasked.
+fn one_colour(path: &Path, judged: &Judged, data: &Dataset) -> anyhow::Result<()> {
+    let (channels, _) = judged.shape()?;
+    let word = |channels: usize| if channels == 1 { "grey" } else { "colour" };
+    if data.channels() == channels {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "the pictures of `{}` are {}, those of `{}` {}; --channels {channels} compares in {}",
+        path.display(),
+        word(channels),
+        data.path().display(),
+        word(data.channels()),
+        word(channels)
+    )))
+}
+
+/// The feature network, and what must be said about the choice.
+fn features(args: &Args, data: &Dataset) -> anyhow::Result<(Box<dyn Features>, Option<String>)> {
+    match &args.features {
+        Some(spec) => Ok((features::open(spec, args.weights.as_deref(), data)?, None)),
+        None => match features::open(FEATURES[0].tag, None, data) {
+            Err(e @ FeatureError::Missing { .. }) => {
+                let note = format!("pictures are judged by their pixels alone, which see little of what they show: {e}");
+                Ok((features::open("pixels", None, data)?, Some(note)))
+            }
+            other => Ok((other?, None)),
+        },
+    }
+}
+
+/// `fashion-mnist` of `runs/fashion-mnist/model`, `a` of `a.zip`.
+fn name(path: &Path) -> String {
+    stem(run_of(path).unwrap_or(path))
+}
+
+/// A bar for each stage.
+#[derive(Default)]
+struct Shown {
+    stage: Option<(Stage, usize, Bar)>,
+}
+
+impl Shown {
+    fn show(&mut self, progress: undiffuse_eval::Progress) {
+        if self.stage.as_ref().is_none_or(|(stage, ..)| *stage != progress.stage) {
+            let (label, rows) = match progress.stage {
+                Stage::RealVectors => ("vectors of the data".to_owned(), 1),
+                Stage::Generating { rows } => ("sampling".to_owned(), rows),
+                Stage::GeneratedVectors => ("vectors of the judged".to_owned(), 1),
+                Stage::TrainingVectors => ("vectors of the training set".to_owned(), 1),
+                Stage::Measuring(tag) => (format!("measuring {tag}"), 1),
+                Stage::Likelihood => ("likelihood".to_owned(), 1),
+                Stage::Audit => ("looking for copies".to_owned(), 1),
+            };
+            self.finish();
+            self.stage = Some((progress.stage, 0, Bar::new(progress.total, label).rows_per_image(rows)));
+        }
+        if let Some((_, before, bar)) = &mut self.stage {
+            bar.step(progress.done.saturating_sub(*before));
+            *before = progress.done;
+        }
+    }
+
+    fn finish(&mut self) {
+        self.stage.take().into_iter().for_each(|(.., bar)| bar.finish());
+    }
+}

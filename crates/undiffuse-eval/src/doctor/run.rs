@@ -1,0 +1,321 @@
+//! All that there is to know of a run, read once.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use undiffuse::burn::tensor::Device;
+use undiffuse::model::{self, ModelError};
+use undiffuse::nn::{UNet2DModel, params};
+use undiffuse::train::config::Variance;
+use undiffuse::train::length::Length;
+use undiffuse::train::{CONFIG_FILE, Config};
+use undiffuse::{Model, files};
+use undiffuse_data::{Dataset, Options};
+
+use super::log::{mean, spread};
+use super::{DoctorError, Log, Pictures, Probe, Reading, Samples, State, TensorFacts, Trivial, probe};
+
+/// What a training left behind, or a bare model.
+pub struct Run {
+    /// The folder.
+    pub path: PathBuf,
+    /// Its configuration; nothing for a bare model.
+    pub config: Option<Config>,
+    /// The planned length.
+    pub length: Length,
+    /// The log.
+    pub log: Log,
+    /// The newest checkpoint.
+    pub state: Option<State>,
+    /// The model.
+    pub model: Option<Model>,
+    /// Numbers in the network.
+    pub parameters: usize,
+    /// What the model's weights look like.
+    pub weights: TensorFacts,
+    /// The pictures.
+    pub pictures: Option<Pictures>,
+    /// Losses that need no learning.
+    pub trivial: Option<Trivial>,
+    /// What every set of weights scores.
+    pub probe: Option<Probe>,
+    /// The model's errors under its own reading, first, and under every other.
+    pub readings: Vec<Reading>,
+    /// The newest samples.
+    pub samples: Option<Samples>,
+    /// Whether a program is training in the folder now.
+    pub running: bool,
+    /// What could not be looked at, and why.
+    pub unseen: Vec<String>,
+}
+
+impl Run {
+    /// Reads a run or a model folder; `data` is where the pictures are, for models that have none and runs whose data moved.
+    ///
+    /// # Errors
+    /// Folders that are neither; a configuration that cannot be read.
+    pub fn read(path: &Path, data: Option<&Path>, device: &Device) -> Result<Self, DoctorError> {
+        // A run's own model folder means the run.
+        let path = match path.parent().filter(|run| path.ends_with("model") && run.join(CONFIG_FILE).is_file()) {
+            Some(run) => run,
+            None => path,
+        };
+        let file = path.join(CONFIG_FILE);
+        let config = match file.is_file() {
+            true => Some(
+                Config::from_toml(&files::read_text(&file)?)
+                    .map_err(|source| DoctorError::Config { path: file.clone(), source })?,
+            ),
+            false => None,
+        };
+        if config.is_none() && model::locate(path).is_err() {
+            return Err(not_a_run(path));
+        }
+        let mut unseen = Vec::new();
+        let length = std::fs::read_to_string(path.join("length.json")).ok();
+        let length = length.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let state = config.is_some().then(|| State::newest(path, &mut unseen)).flatten();
+        let model = match Model::load(path, device) {
+            Ok(model) => Some(model),
+            Err(ModelError::Unfinished(_)) => None,
+            Err(e) => {
+                unseen.push(format!("the model cannot be loaded: {e}"));
+                None
+            }
+        };
+        let mut run = Self {
+            path: path.to_owned(),
+            pictures: open(path, config.as_ref(), model.as_ref(), data, &mut unseen),
+            length,
+            log: Log::read(path),
+            parameters: 0,
+            weights: model.as_ref().map(|m| TensorFacts::of_network(&m.network)).unwrap_or_default(),
+            model,
+            state,
+            config,
+            trivial: None,
+            probe: None,
+            readings: Vec::new(),
+            samples: None,
+            running: File::open(path.join("lock"))
+                .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+            unseen,
+        };
+        run.look(device);
+        Ok(run)
+    }
+
+    /// What needs the pictures and the network.
+    fn look(&mut self, device: &Device) {
+        let network = match &self.model {
+            Some(model) => Some(model.network.clone()),
+            None => self.blank(device),
+        };
+        self.parameters = network.as_ref().map_or(0, params::count);
+        let Some(pictures) = &self.pictures else { return };
+        if let Some(config) = &self.config {
+            self.trivial = Some(Trivial::of(&config.noise, pictures));
+            self.samples = Samples::newest(&self.path, pictures);
+            if let (Some(network), Some(state)) = (&network, &self.state) {
+                self.probe = Probe::of(network, state, config, pictures, device);
+            }
+        }
+        let data = &pictures.dataset;
+        let shape = [data.channels(), data.height(), data.width()];
+        match &self.model {
+            Some(model) if model.shape() == shape => self.readings = probe::readings(model, pictures),
+            Some(model) => {
+                let (own, data) = (model.shape(), shape);
+                self.unseen.push(format!(
+                    "the network was not asked: its pictures are {own:?} (C, H, W), the data's {data:?}"
+                ));
+            }
+            None => {}
+        }
+    }
+
+    /// The network of a run that has no model yet, its weights at zero.
+    fn blank(&self, device: &Device) -> Option<UNet2DModel> {
+        let (config, state) = (self.config.as_ref()?, self.state.as_ref()?);
+        let mut unet = config.network.unet(config.data.size, config.data.channels, state.classes());
+        if config.noise.variance == Variance::Learned {
+            unet.out_channels *= 2;
+        }
+        UNet2DModel::new(&unet, device).ok()
+    }
+
+    /// Pictures seen.
+    pub fn nimg(&self) -> u64 {
+        let saved = self.state.as_ref().map_or(0, |s| s.counters.nimg);
+        self.log.steps.last().map_or(saved, |s| s.nimg.max(saved))
+    }
+
+    /// Passes over the training pictures.
+    pub fn passes(&self) -> Option<f64> {
+        let images = self.pictures.as_ref()?.split.train.len();
+        Some(self.nimg() as f64 / images as f64)
+    }
+
+    /// Whether the planned length is reached.
+    pub fn finished(&self) -> bool {
+        self.length.until().is_some_and(|until| self.nimg() >= until)
+    }
+
+    /// The loss at the end: of validation where there is one, of training otherwise.
+    pub fn final_loss(&self) -> Option<f64> {
+        self.log.validations.last().map(|(_, loss)| *loss).filter(|l| l.is_finite()).or_else(|| self.log.late_loss())
+    }
+
+    /// What was looked at, for a person.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let mut facts = vec![("looked at", self.path.display().to_string())];
+        if let Some(config) = &self.config {
+            let until = self.length.until().map(|until| format!(" of {until}")).unwrap_or_default();
+            let passes = self.passes().map(|p| format!(", {p:.1} passes over the data")).unwrap_or_default();
+            let steps = self.log.steps.last().map_or(0, |s| s.step);
+            let again = match self.log.restarts {
+                0 => String::new(),
+                1 => "; begun anew once".into(),
+                n => format!("; begun anew {n} times"),
+            };
+            let now = if self.running { "; a program is training in it now" } else { "" };
+            facts.push(("training", format!("{}{until} images in {steps} steps{passes}{again}{now}", self.nimg())));
+            let noise = &config.noise;
+            facts.push((
+                "process",
+                format!(
+                    "{} schedule, {} parameterisation, {} weighting, {} timing",
+                    noise.schedule.tag(),
+                    noise.parameterization.tag(),
+                    noise.weighting.tag(),
+                    noise.timing.tag()
+                ),
+            ));
+        }
+        if let Some(loss) = self.log.late_loss() {
+            let trivial = self
+                .trivial
+                .map(|t| format!("; answering zero gives {:.4}, each pixel by itself {:.4}", t.zero, t.pixelwise));
+            facts.push(("loss", format!("{loss:.4} at the end{}", trivial.unwrap_or_default())));
+        }
+        if let Some(probe) = &self.probe {
+            let show = |name: &str, losses: &[f64]| (!losses.is_empty()).then(|| format!("{name} {:.4}", mean(losses)));
+            let averages = probe.averages.iter().map(|(width, losses)| show(&format!("average {width}"), losses));
+            let own = [show("raw", &probe.raw)].into_iter().chain(averages);
+            let more = [show("on training pictures", &probe.train), show("told no class", &probe.unlabelled)];
+            let all: Vec<String> = own.chain(more).flatten().collect();
+            let on = if probe.held_out { "held-out" } else { "training" };
+            let (_, error) = spread(&probe.raw);
+            facts.push((
+                "weights",
+                format!("loss on {} {on} pictures (± {error:.4}): {}", probe.raw.len(), all.join(", ")),
+            ));
+        }
+        if let Some(p) = &self.pictures {
+            let (mean, std) = p.overall();
+            let data = &p.dataset;
+            facts.push((
+                "data",
+                format!(
+                    "{} pictures for training, {} held out, {}×{}×{}, {} classes, mean {mean:.3}, std {std:.3} in [-1, 1]",
+                    p.split.train.len(),
+                    p.split.held_out.len(),
+                    data.width(),
+                    data.height(),
+                    data.channels(),
+                    data.classes().len()
+                ),
+            ));
+        }
+        if let Some(own) = self.readings.first() {
+            let errors: Vec<String> = own.errors.iter().map(|e| format!("{e:.3}")).collect();
+            let text = format!(
+                "{} read as {}: RMSE {} at noise 0.2, 0.5, 1, 2",
+                "model",
+                own.parameterization,
+                errors.join(", ")
+            );
+            facts.push(("denoising", text));
+        }
+        if let Some(s) = &self.samples {
+            let near =
+                s.nearest.map(|(a, b)| format!(", nearest training picture at {a:.1} (other real ones {b:.1}) of 255"));
+            facts.push((
+                "samples",
+                format!(
+                    "{} in {}: mean {:.3}, std {:.3}{}",
+                    s.count,
+                    s.path.display(),
+                    s.mean,
+                    s.std,
+                    near.unwrap_or_default()
+                ),
+            ));
+        }
+        facts
+    }
+}
+
+fn not_a_run(path: &Path) -> DoctorError {
+    let missing = match path.is_dir() {
+        true => "it has no config.toml (a run) and no unet/config.json or config.json (a model)".to_owned(),
+        false if path.exists() => "it is a file".to_owned(),
+        false => "there is no such folder".to_owned(),
+    };
+    DoctorError::NotARun { path: path.to_owned(), missing }
+}
+
+/// The pictures of a run, or those given for a bare model.
+fn open(
+    path: &Path,
+    config: Option<&Config>,
+    model: Option<&Model>,
+    data: Option<&Path>,
+    unseen: &mut Vec<String>,
+) -> Option<Pictures> {
+    let (path_of_data, options) = match (config, model, data) {
+        (Some(config), _, given) => (given.unwrap_or(Path::new(&config.data.path)), options(config)),
+        (None, Some(model), Some(data)) => {
+            let [channels, height, _] = model.shape();
+            (data, Options { size: Some(height), channels: Some(channels), ..Options::default() })
+        }
+        (None, _, None) => {
+            let why = "a bare model has no pictures of its own: give some with --data for the checks that need them";
+            unseen.push(why.into());
+            return None;
+        }
+        (None, None, Some(_)) => return None,
+    };
+    let dataset = match Dataset::open(path_of_data, &options) {
+        Ok(dataset) => dataset,
+        Err(e) => {
+            unseen.push(format!(
+                "the data cannot be opened, so nothing that needs them was looked at: {e} (relative paths start at the current folder; --data names another place)"
+            ));
+            return None;
+        }
+    };
+    let before = std::fs::read_to_string(path.join("data.sha256")).unwrap_or_default();
+    if config.is_some() && !before.is_empty() && before.trim() != dataset.fingerprint() {
+        unseen.push(format!(
+            "the data at `{}` are not what the run began with: nothing that needs them was looked at",
+            path_of_data.display()
+        ));
+        return None;
+    }
+    let (held_out, seed) = config.map_or((0.0, 0), |c| (c.data.held_out, c.train.seed));
+    Some(Pictures::new(dataset, held_out, seed))
+}
+
+/// How a run reads its data.
+fn options(config: &Config) -> Options {
+    let data = &config.data;
+    Options {
+        size: (data.size > 0).then_some(data.size),
+        channels: (data.channels > 0).then_some(data.channels),
+        background: data.background,
+        flip: data.flip,
+        strict: false,
+        ..Options::default()
+    }
+}

@@ -1,0 +1,99 @@
+//! The newest checkpoint: counters, weights, and what the numbers look like.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use undiffuse::burn::tensor::Device;
+use undiffuse::nn::weights::Named;
+use undiffuse::nn::{UNet2DModel, params};
+use undiffuse::train::checkpoint::{self, Counters};
+
+/// A checkpoint in memory.
+pub struct State {
+    /// Steps and pictures.
+    pub counters: Counters,
+    /// Every tensor by name: `raw.…`, `average.0.…`, `adam.m.…`, `adam.v.…`.
+    pub tensors: BTreeMap<String, Named>,
+}
+
+/// What is odd about the tensors of one kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TensorFacts {
+    /// Names of tensors with numbers that are NaN or infinite.
+    pub broken: Vec<String>,
+    /// Names of matrices and kernels that are zero altogether.
+    pub zero: Vec<String>,
+    /// Root mean square of all matrices and kernels.
+    pub rms: f64,
+}
+
+impl State {
+    /// The newest checkpoint that can be read; what is wrong with newer ones goes to `unseen`.
+    pub fn newest(run: &Path, unseen: &mut Vec<String>) -> Option<Self> {
+        for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
+            match checkpoint::load(&path) {
+                Ok((counters, tensors)) => return Some(Self { counters, tensors }),
+                Err(e) => unseen.push(format!("a checkpoint cannot be read: {e}")),
+            }
+        }
+        None
+    }
+
+    /// The tensors whose names begin with `prefix`, such as `raw.`.
+    pub fn facts(&self, prefix: &str) -> TensorFacts {
+        let tensors = self.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?, t)));
+        TensorFacts::of(tensors.map(|(name, t)| (name, t.shape.len(), &t.values[..])))
+    }
+
+    /// How many averages there are.
+    pub fn averages(&self) -> usize {
+        (0..).take_while(|k| self.tensors.keys().any(|name| name.starts_with(&format!("average.{k}.")))).count()
+    }
+
+    /// Rows of the class embedding, for networks with classes.
+    pub fn classes(&self) -> Option<usize> {
+        self.tensors.get("raw.class_embedding.weight").map(|t| t.shape[0])
+    }
+
+    /// `network` with the weights whose names begin with `prefix`; nothing where one is missing or does not fit.
+    pub fn network(&self, network: &UNet2DModel, prefix: &str, device: &Device) -> Option<UNet2DModel> {
+        let mut fits = true;
+        params::for_each(network, |p| {
+            let own = self.tensors.get(&format!("{prefix}{}", p.name));
+            fits &= own.is_some_and(|t| t.shape == p.shape);
+        });
+        fits.then(|| {
+            params::map(network.clone(), |name, old| match self.tensors.get(&format!("{prefix}{name}")) {
+                Some(t) => params::from_host(t.values.clone(), device),
+                None => old,
+            })
+        })
+    }
+}
+
+impl TensorFacts {
+    /// Of named tensors, each with its number of dimensions.
+    fn of<'a>(tensors: impl Iterator<Item = (&'a str, usize, &'a [f32])>) -> Self {
+        let mut facts = Self::default();
+        let (mut sum, mut count) = (0.0, 0usize);
+        for (name, dims, values) in tensors {
+            if values.iter().any(|v| !v.is_finite()) {
+                facts.broken.push(name.to_owned());
+            } else if dims >= 2 && !name.starts_with("time_proj") {
+                if values.iter().all(|v| *v == 0.0) {
+                    facts.zero.push(name.to_owned());
+                }
+                sum += values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+                count += values.len();
+            }
+        }
+        Self { rms: (sum / count.max(1) as f64).sqrt(), ..facts }
+    }
+
+    /// Of a network.
+    pub fn of_network(network: &UNet2DModel) -> Self {
+        let mut all = Vec::new();
+        params::for_each(network, |p| all.push((p.name.clone(), p.shape.len(), params::to_host(p.value))));
+        Self::of(all.iter().map(|(name, dims, values)| (name.as_str(), *dims, &values[..])))
+    }
+}

@@ -1,0 +1,354 @@
+//! One evaluation, from pictures to a report.
+
+use std::path::Path;
+
+use undiffuse::burn::tensor::Device;
+use undiffuse::likelihood::Estimate;
+use undiffuse::likelihood::measure::{self, MeasureError, Measured, measure};
+use undiffuse_data::Dataset;
+use undiffuse_math::noise;
+use undiffuse_metrics::{Better, Figure, METRICS, Over, Sets, Settings};
+
+use crate::audit::{self, Audit, Side, Sides};
+use crate::features::Features;
+use crate::generate::{Generated, Generator};
+use crate::pictures::Pictures;
+use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
+use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts, peak_memory};
+use crate::vectors::{Gathered, gather, pixel_rows, vectors};
+use crate::{EvalError, Progress, Stage, classes, illustrate};
+
+/// The stream of noise that draws subsets.
+const SUBSETS: u64 = u64::MAX - 1;
+
+/// What is judged.
+#[derive(Clone, Copy)]
+pub enum Subject<'a> {
+    /// A model, which makes its pictures here.
+    Model(Generator<'a>),
+    /// Pictures from anywhere.
+    Pictures(&'a dyn Pictures),
+}
+
+/// Some of a dataset's pictures.
+#[derive(Clone, Debug)]
+pub struct Known<'a> {
+    /// The dataset.
+    pub data: &'a Dataset,
+    /// Which of its pictures.
+    pub indices: Vec<usize>,
+}
+
+/// Whose likelihood is measured, and on what.
+pub struct Likelihood<'a> {
+    /// The model's folder or run.
+    pub model: &'a Path,
+    /// Pictures that it has not seen; those that its run held out when not given.
+    pub data: Option<&'a Path>,
+    /// How.
+    pub settings: measure::Settings,
+    /// Where.
+    pub device: &'a Device,
+}
+
+/// What an evaluation is asked to do.
+pub struct Request<'a> {
+    /// What is judged.
+    pub subject: Subject<'a>,
+    /// Its name, for the reader.
+    pub name: String,
+    /// How many of its pictures.
+    pub n: usize,
+    /// What they are compared with.
+    pub data: &'a Dataset,
+    /// What the model was trained on, to look for copies of it; without it there is no audit.
+    pub training: Option<Known<'a>>,
+    /// Pictures of the same kind that it has not seen, to tell copies from likeness.
+    pub held_out: Option<Known<'a>>,
+    /// Likelihoods to be measured.
+    pub likelihood: Option<Likelihood<'a>>,
+    /// The feature network.
+    pub features: &'a dyn Features,
+    /// How the measures are computed.
+    pub settings: Settings,
+    /// Folder for what is kept between evaluations.
+    pub cache: &'a Path,
+}
+
+/// What an evaluation gave.
+pub struct Evaluation {
+    /// The numbers.
+    pub report: Report,
+    /// Pictures for the page.
+    pub illustrations: Vec<Illustration>,
+}
+
+/// Hears of every step, and stops everything by answering `false`.
+pub type Listener<'a> = dyn FnMut(Progress) -> bool + 'a;
+
+/// Judges pictures.
+///
+/// # Errors
+/// Sets that cannot be compared, files that cannot be written, an interruption. What was computed is kept in
+/// [`Request::cache`], and the same request goes on from there.
+pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation, EvalError> {
+    let Request { data, features, settings, cache, .. } = request;
+    let mut notes = data.warnings();
+    let made: Generated;
+    let (pictures, generator): (&dyn Pictures, _) = match &request.subject {
+        Subject::Pictures(pictures) => (*pictures, None),
+        Subject::Model(generator) => {
+            check(data, generator.model.shape(), request.n)?;
+            made = generator.generate(request.n, cache, progress)?;
+            (&made, Some((generator, &made)))
+        }
+    };
+    let n = request.n.min(pictures.len());
+    check(data, pictures.shape(), n)?;
+    let real = vectors(*data, data.len(), *features, cache, Stage::RealVectors, progress)?;
+    let all = vectors(pictures, pictures.len(), *features, cache, Stage::GeneratedVectors, progress)?;
+
+    let pairs = n.min(data.len());
+    let (chosen, judged) = (subset(data.len(), pairs, settings.seed), subset(pictures.len(), n, settings.seed));
+    let (real_some, vectors) = (gather(real.rows(), &chosen), gather(all.rows(), &judged));
+    let (real_pixels, pixels) = (pixel_rows(*data, &chosen), pixel_rows(pictures, &judged));
+    let mut figures = Vec::new();
+    for metric in METRICS {
+        hear(progress, Stage::Measuring(metric.tag))?;
+        let sets = match metric.over {
+            Over::Features if metric.pairs => Sets { real: real_some.rows(), generated: vectors.rows() },
+            Over::Features => Sets { real: real.rows(), generated: vectors.rows() },
+            Over::Pixels => Sets { real: real_pixels.rows(), generated: pixels.rows() },
+        };
+        figures.extend((metric.measure)(&sets, settings)?);
+    }
+    hear(progress, Stage::Measuring("classes"))?;
+    let wanted = generator.and_then(|(generator, _)| judged.iter().map(|&i| generator.data_label(i as u64)).collect());
+    let classes = classes::judge(data, real.rows(), vectors.rows(), wanted, settings)?;
+    let classes = classes.map(|(classes, more)| {
+        figures.extend(more);
+        classes
+    });
+    let mut illustrations = vec![
+        illustrate::side_by_side((pictures, &judged), (*data, &chosen)),
+        illustrate::map(real_some.rows(), vectors.rows()),
+    ];
+
+    let (likelihood, note) = likelihood(request, progress)?;
+    notes.extend(note);
+    figures.extend(likelihood.iter().flat_map(bits));
+    let audit = copies(request, (&vectors, &pixels), progress)?;
+    if let (Some(audit), Some(training)) = (&audit, &request.training) {
+        figures.push(share(audit));
+        let made = |i: usize| pictures.image(judged[i]);
+        let seen = |i: usize| training.data.image(training.indices[i]);
+        illustrations.push(illustrate::ratios(audit));
+        illustrations.push(illustrate::offenders(audit, made, seen));
+        notes.extend(audit.notes.iter().cloned());
+    }
+
+    notes.extend(remarks(&figures));
+
+    let protocol = Protocol {
+        version: VERSION,
+        features: FeatureFacts {
+            network: features.name().into(),
+            fingerprint: features.fingerprint().into(),
+            input: features.input(),
+            dims: features.dims(),
+        },
+        data: DataFacts {
+            fingerprint: data.fingerprint().into(),
+            images: data.len(),
+            size: data.width(),
+            channels: data.channels(),
+        },
+        generated: generator.map_or_else(
+            || GeneratedFacts { images: n, ..GeneratedFacts::default() },
+            |(generator, _)| facts(generator, n),
+        ),
+        pairs,
+        seed: settings.seed,
+        likelihood: likelihood.as_ref().map_or_else(LikelihoodFacts::default, |measured| LikelihoodFacts {
+            data: Some(measured.data_fingerprint.clone()),
+            images: Some(measured.images),
+            steps: Some(measured.steps),
+            evaluations: Some(measured.settings.evaluations),
+            tolerance: Some(measured.settings.tolerance),
+        }),
+        audit: request.training.as_ref().filter(|_| audit.is_some()).map_or_else(AuditFacts::default, |training| {
+            AuditFacts {
+                training: Some(training.data.fingerprint().into()),
+                images: Some(training.indices.len()),
+                held_out: request.held_out.as_ref().map(|known| known.indices.len()),
+            }
+        }),
+    };
+    let report = Report {
+        format: FORMAT,
+        program: concat!("undiffuse ", env!("CARGO_PKG_VERSION")).into(),
+        subject: SubjectFacts {
+            name: request.name.clone(),
+            kind: if generator.is_some() { "model" } else { "pictures" }.into(),
+            fingerprint: generator.map_or(pictures.fingerprint(), |(generator, _)| generator.identity).into(),
+        },
+        data: data.path().display().to_string(),
+        fingerprint: protocol.fingerprint(),
+        protocol,
+        figures,
+        classes,
+        audit,
+        speed: generator.and_then(|(generator, made)| {
+            Some(Speed {
+                images_per_second: made.speed?,
+                images: made.made,
+                device: generator.device.into(),
+                threads: rayon::current_num_threads(),
+            })
+        }),
+        peak_memory: peak_memory(),
+        notes,
+    };
+    Ok(Evaluation { report, illustrations })
+}
+
+/// What figures have to say of themselves, each remark once.
+fn remarks(figures: &[Figure]) -> Vec<String> {
+    let mut remarks: Vec<(&str, Vec<&str>)> = Vec::new();
+    for figure in figures {
+        let Some(note) = &figure.note else { continue };
+        match remarks.iter_mut().find(|(said, _)| said == note) {
+            Some((_, names)) => names.push(&figure.name),
+            None => remarks.push((note, vec![&figure.name])),
+        }
+    }
+    remarks.into_iter().map(|(note, names)| format!("{}: {note}", names.join(", "))).collect()
+}
+
+/// Says that a stage begins.
+fn hear(progress: &mut Listener, stage: Stage) -> Result<(), EvalError> {
+    match progress(Progress { stage, done: 0, total: 1 }) {
+        true => Ok(()),
+        false => Err(EvalError::Interrupted),
+    }
+}
+
+/// Refuses what has no meaning, before any work is done.
+fn check(data: &Dataset, judged: [usize; 3], n: usize) -> Result<(), EvalError> {
+    for (what, n) in [("what is judged", n), ("the data", data.len())] {
+        if n < 2 {
+            return Err(EvalError::TooFew { what, n });
+        }
+    }
+    let real = Pictures::shape(data);
+    if judged != real {
+        let shown = |[channels, height, width]: [usize; 3]| {
+            format!("{width}×{height} {}", if channels == 1 { "grey" } else { "colour" })
+        };
+        return Err(EvalError::Shapes(format!(
+            "the judged pictures are {}, the data's {}: they must be alike",
+            shown(judged),
+            shown(real)
+        )));
+    }
+    Ok(())
+}
+
+fn facts(generator: &Generator, n: usize) -> GeneratedFacts {
+    let settings = generator.model.sample_defaults();
+    GeneratedFacts {
+        images: n,
+        seeds: Some([0, n as u64 - 1]),
+        classes: generator.classes().map(Into::into),
+        solver: Some(settings.solver.to_string()),
+        spacing: Some(settings.spacing.to_string()),
+        steps: Some(settings.steps),
+        guidance: Some(settings.guidance),
+    }
+}
+
+/// `count` of `0..n`, in ascending order.
+fn subset(n: usize, count: usize, seed: u64) -> Vec<usize> {
+    let shuffled = noise::shuffled(seed, SUBSETS, n as u32);
+    let mut chosen: Vec<usize> = shuffled.into_iter().take(count).map(|i| i as usize).collect();
+    chosen.sort_unstable();
+    chosen
+}
+
+/// The likelihood, or why there is none.
+fn likelihood(request: &Request, progress: &mut Listener) -> Result<(Option<Measured>, Option<String>), EvalError> {
+    let Some(Likelihood { model, data, settings, device }) = &request.likelihood else { return Ok((None, None)) };
+    hear(progress, Stage::Likelihood)?;
+    let measured = measure(model, *data, settings, device, &mut |step| {
+        // Bound and ODE are a half each.
+        let half = step.done as f64 / step.total.max(1) as f64 / 2.0;
+        let done = if step.stage == measure::Stage::Ode { 0.5 + half } else { half };
+        let (done, total) = ((done * settings.images as f64) as usize, settings.images);
+        progress(Progress { stage: Stage::Likelihood, done, total })
+    });
+    match measured {
+        Ok(measured) => Ok((Some(measured), None)),
+        Err(MeasureError::Interrupted) => Err(EvalError::Interrupted),
+        Err(e) => Ok((None, Some(format!("no likelihood: {e}")))),
+    }
+}
+
+/// Likelihoods as figures; their intervals are normal ones, as the errors of a mean over pictures.
+fn bits(measured: &Measured) -> Vec<Figure> {
+    let figure = |tag: &str, name: &str, Estimate { mean, standard_error }: Estimate| Figure {
+        tag: tag.into(),
+        name: name.into(),
+        value: mean,
+        interval: Some([mean - 1.96 * standard_error, mean + 1.96 * standard_error]),
+        better: Better::Lower,
+        note: None,
+    };
+    let bound = measured.bound.as_ref().map(|b| figure("bound", "Variational bound, bits/dim", b.bits_per_dim));
+    let ode = measured.ode.as_ref().map(|ode| figure("ode", "ODE likelihood, bits/dim", ode.bits_per_dim));
+    bound.into_iter().chain(ode).collect()
+}
+
+/// Vectors and pixels of pictures that are known, in their order.
+fn known(known: &Known, request: &Request, progress: &mut Listener) -> Result<(Gathered, Gathered), EvalError> {
+    let Known { data, indices } = known;
+    let all = vectors(*data, data.len(), request.features, request.cache, Stage::TrainingVectors, progress)?;
+    Ok((gather(all.rows(), indices), pixel_rows(*data, indices)))
+}
+
+/// The audit, if it is known what there is to copy.
+fn copies(
+    request: &Request,
+    (vectors, pixels): (&Gathered, &Gathered),
+    progress: &mut Listener,
+) -> Result<Option<Audit>, EvalError> {
+    let Some(training) = &request.training else { return Ok(None) };
+    let (training_vectors, training_pixels) = known(training, request, progress)?;
+    let held_out = request.held_out.as_ref().map(|held_out| known(held_out, request, progress)).transpose()?;
+    hear(progress, Stage::Audit)?;
+    let sides = Sides {
+        pixels: Side {
+            training: training_pixels.rows(),
+            held_out: held_out.as_ref().map(|(_, pixels)| pixels.rows()),
+            generated: pixels.rows(),
+        },
+        features: Some(Side {
+            training: training_vectors.rows(),
+            held_out: held_out.as_ref().map(|(vectors, _)| vectors.rows()),
+            generated: vectors.rows(),
+        }),
+    };
+    let settings = audit::Settings { seed: request.settings.seed, ..audit::Settings::default() };
+    Ok(Some(audit::audit(&sides, &settings)?))
+}
+
+/// The share of copies as a figure.
+fn share(audit: &Audit) -> Figure {
+    Figure {
+        tag: "copies".into(),
+        name: "Copies of training pictures, share".into(),
+        value: audit.copies.share,
+        interval: Some(audit.copies.interval),
+        better: Better::Lower,
+        note: None,
+    }
+}

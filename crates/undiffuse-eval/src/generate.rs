@@ -1,0 +1,167 @@
+//! A model's pictures, of seeds 0, 1, 2, …: made once, kept on disk, never all in memory.
+
+use std::path::Path;
+
+use memmap2::Mmap;
+use sha2::{Digest, Sha256};
+use undiffuse::Model;
+use undiffuse::denoise::Cond;
+use undiffuse::files::at;
+use undiffuse::sample::Noise;
+use undiffuse_data::Dataset;
+use undiffuse_math::noise;
+
+use crate::pictures::Pictures;
+use crate::shelf::Shelf;
+use crate::{EvalError, Progress, Stage};
+
+/// The stream of noise that draws classes.
+const CLASSES: u64 = u64::MAX;
+
+/// A model to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Generator<'a> {
+    /// The model, with the settings to sample it by.
+    pub model: &'a Model,
+    /// [`identity`] of its folder.
+    pub identity: &'a str,
+    /// Where it runs, as `--device` has it: other devices round otherwise.
+    pub device: &'a str,
+    /// The data whose shares of classes its pictures are to have.
+    pub data: &'a Dataset,
+    /// Pictures made at a time; results do not depend on it.
+    pub batch: usize,
+}
+
+/// SHA-256 (hexadecimal) of a model folder: its network, weights, scheduler and card.
+///
+/// # Errors
+/// Files that cannot be read.
+pub fn identity(folder: &Path) -> Result<String, EvalError> {
+    let mut hash = Sha256::new();
+    for inside in ["", "scheduler", "unet"] {
+        let folder = folder.join(inside);
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let mut files: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_file()).collect();
+        files.sort();
+        for path in files {
+            hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+            hash.update(std::fs::read(&path).map_err(at("read", &path))?);
+        }
+    }
+    Ok(hex(hash))
+}
+
+/// A finished hash in hexadecimal.
+pub(crate) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Generator<'_> {
+    /// How the class of a picture is chosen, in words; `None` for models without classes.
+    pub fn classes(&self) -> Option<&'static str> {
+        self.model.network.config().num_class_embeds?;
+        Some(if self.drawn(0).is_some() { "drawn with the data's shares" } else { "in turn" })
+    }
+
+    /// The picture of the data whose class the picture of a seed is to have, drawn by the seed alone.
+    fn drawn(&self, seed: u64) -> Option<usize> {
+        let drawn = noise::below(seed, CLASSES, 0, self.data.len() as u64) as usize;
+        self.model.class_of(self.data, drawn).map(|_| drawn)
+    }
+
+    /// The model's label of what the picture of a seed is to show.
+    pub fn label(&self, seed: u64) -> Option<u32> {
+        let rows = self.model.network.config().num_class_embeds? as u64;
+        let names = self.model.card.classes.len() as u64;
+        let in_turn = (seed % if names == 0 { rows } else { names }) as u32;
+        Some(self.drawn(seed).and_then(|i| self.model.class_of(self.data, i)).unwrap_or(in_turn))
+    }
+
+    /// The data's label of what the picture of a seed is to show, when it was drawn from there.
+    pub fn data_label(&self, seed: u64) -> Option<u32> {
+        self.model.network.config().num_class_embeds?;
+        self.data.label(self.drawn(seed)?)
+    }
+
+    /// SHA-256 of all that a picture depends on besides its seed.
+    fn fingerprint(&self) -> String {
+        let settings = serde_json::to_string(&self.model.sample_defaults()).unwrap_or_default();
+        let data = if self.classes().is_some() { self.data.fingerprint() } else { "" };
+        let shape = format!("{:?}", self.model.shape());
+        let parts = [self.identity, &settings, &shape, self.device, data, env!("CARGO_PKG_VERSION")];
+        let mut hash = Sha256::new();
+        parts.iter().for_each(|part| hash.update(format!("{}:{part}", part.len())));
+        hex(hash)
+    }
+
+    /// The pictures of seeds `0..n`, from the folder of caches as far as they are there.
+    ///
+    /// # Errors
+    /// Settings without a plan, files that cannot be written, or an interruption: finished batches are kept.
+    pub fn generate(
+        &self,
+        n: usize,
+        folder: &Path,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Generated, EvalError> {
+        let model = self.model;
+        let [channels, height, width] = model.shape();
+        let fingerprint = self.fingerprint();
+        let record = channels * height * width;
+        let mut shelf = Shelf::open(&folder.join(format!("{}.u8", &fingerprint[..24])), record)?;
+        let plan = model.plan().map_err(|e| EvalError::Plan(e.to_string()))?;
+        let denoiser = model.denoiser(model.sample_defaults().guidance);
+        let (began, clock) = (shelf.len(), std::time::Instant::now());
+        while shelf.len() < n {
+            let (from, to) = (shelf.len() as u64, n.min(shelf.len() + self.batch) as u64);
+            let cond = Cond { labels: (from..to).map(|seed| self.label(seed)).collect() };
+            let mut walk = model.sample(&*denoiser, &plan, Noise::Seeds((from..to).collect()), &cond);
+            for step in walk.by_ref() {
+                let done = (from as usize - began) * plan.rows.len() + step.row * (to - from) as usize;
+                let total = (n - began) * plan.rows.len();
+                if !progress(Progress { stage: Stage::Generating { rows: plan.rows.len() }, done, total }) {
+                    return Err(EvalError::Interrupted);
+                }
+            }
+            for image in model.images(walk.finish()) {
+                shelf.push(&image.pixels)?;
+            }
+        }
+        let speed = (n > began).then(|| (n - began) as f64 / clock.elapsed().as_secs_f64());
+        let made = n.saturating_sub(began);
+        Ok(Generated { map: shelf.map()?, n, shape: model.shape(), fingerprint, speed, made })
+    }
+}
+
+/// Pictures on disk.
+#[derive(Debug)]
+pub struct Generated {
+    map: Mmap,
+    n: usize,
+    shape: [usize; 3],
+    fingerprint: String,
+    /// Pictures a second, when any had to be made.
+    pub speed: Option<f64>,
+    /// How many had to be made.
+    pub made: usize,
+}
+
+impl Pictures for Generated {
+    fn len(&self) -> usize {
+        self.n
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn pixels(&self, i: usize) -> &[u8] {
+        let stride = self.shape.iter().product::<usize>();
+        &self.map[i * stride..(i + 1) * stride]
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
