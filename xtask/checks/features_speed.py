@@ -42,10 +42,10 @@ def networks():
     def large(batch):
         return pool(torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2) / 255)[0]
 
-    return [("mobilenet-v2", small, 64), ("inception-v3-fid", large, 16)]
+    return [("mobilenet-v2", mobilenet, small, 64), ("inception-v3-fid", pool, large, 16)]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("program")
@@ -56,13 +56,19 @@ def main():
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     files = sorted(options.pictures.iterdir())
-    for name, features, count in networks():
+    for name, network, features, count in networks():
         pictures = [np.asarray(Image.open(f).convert("RGB")) for f in files[:count]]
         batches = [pictures[i : i + options.batch] for i in range(0, count, options.batch)]
         command = [options.program, name, "-", "/dev/null"]
-        run = lambda n: subprocess.run([*command, str(n), *files[:count]], check=True, text=True, capture_output=True, env={"RAYON_NUM_THREADS": str(options.threads)}).stdout
+        env = {"RAYON_NUM_THREADS": str(options.threads)}
+
+        def run(repeat):
+            words = [*command, str(repeat), *files[:count]]
+            return subprocess.run(words, check=True, text=True, capture_output=True, env=env).stdout
+
         features(batches[0])
-        rows = {"ours": [], "PyTorch": []}
+        modes = {"PyTorch": torch.contiguous_format, "channels_last": torch.channels_last}
+        rows = {"ours": [], **{mode: [] for mode in modes}}
         for _ in range(options.rounds):
             begin = cpu_of_children()
             run(0)
@@ -70,14 +76,17 @@ def main():
             out = run(1)
             cpu = (cpu_of_children() - begin - 2 * start) / count
             rows["ours"].append((float(out.split()[2]), cpu))
-            wall, cpu = time.perf_counter(), time.process_time()
-            for batch in batches:
-                features(batch)
-            rows["PyTorch"].append((count / (time.perf_counter() - wall), (time.process_time() - cpu) / count))
+            for mode, memory_format in modes.items():
+                network.to(memory_format=memory_format)
+                wall, cpu = time.perf_counter(), time.process_time()
+                for batch in batches:
+                    features(batch)
+                rows[mode].append((count / (time.perf_counter() - wall), (time.process_time() - cpu) / count))
         for side, rounds in rows.items():
             rates = sorted(rate for rate, _ in rounds)
             cpu = min(cpu for _, cpu in rounds)
-            print(f"{name:18} {side:8} best {rates[-1]:6.1f}, median {rates[len(rates) // 2]:6.1f} pictures/s; least {1000 * cpu:5.1f} ms of CPU a picture", flush=True)
+            middle = rates[len(rates) // 2]
+            print(f"{name:18} {side:13} best {rates[-1]:6.1f}, median {middle:6.1f} pictures/s; {1000 * cpu:5.1f} ms of CPU")
 
 
 if __name__ == "__main__":
