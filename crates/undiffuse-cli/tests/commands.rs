@@ -294,6 +294,17 @@ fn inspect_reads_a_run_its_checkpoint_its_model_and_its_samples() {
     assert_eq!(std::fs::read(&sample).unwrap(), std::fs::read(&second).unwrap());
     assert!(!read_png_text(&std::fs::read(second).unwrap()).unwrap().is_empty());
 
+    // So few pictures and steps have findings, each told on the screen and in JSON.
+    let found = json(&ok(folder, &["doctor", "run", "--json"]));
+    let tags: Vec<&str> = found["findings"].as_array().unwrap().iter().filter_map(|f| f["tag"].as_str()).collect();
+    assert!(tags.contains(&"few-images") && tags.contains(&"warmup"), "{found:#}");
+    let text = ok(folder, &["doctor", "run"]);
+    assert!(tags.iter().all(|tag| text.contains(&format!("[{tag}]"))) && text.contains("WARNINGS"), "{text}");
+    assert!(ok(folder, &["doctor", "run/model"]).contains("looked at"));
+    refused(folder, 1, &["doctor", "pets"], &["neither a training run nor a model", "config.toml"]);
+    refused(folder, 2, &["doctor"], &["RUN"]);
+    assert!(ok(folder, &["doctor", "--list"]).contains("zero-snr"));
+
     // A checkpoint cut short is named, and the one before it counts.
     let bytes = std::fs::read(folder.join(checkpoint)).unwrap();
     std::fs::write(folder.join("run/checkpoints/000000000024.safetensors"), &bytes[..bytes.len() - 9]).unwrap();

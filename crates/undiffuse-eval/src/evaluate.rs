@@ -16,7 +16,7 @@ use crate::pictures::Pictures;
 use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
 use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts, peak_memory};
 use crate::vectors::{Gathered, gather, pixel_rows, vectors};
-use crate::{EvalError, Progress, Stage, illustrate};
+use crate::{EvalError, Progress, Stage, classes, illustrate};
 
 /// The stream of noise that draws subsets.
 const SUBSETS: u64 = u64::MAX - 1;
@@ -122,7 +122,13 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
         };
         figures.extend((metric.measure)(&sets, settings)?);
     }
-    notes.extend(figures.iter().filter_map(|f| Some(format!("{}: {}", f.name, f.note.as_ref()?))));
+    hear(progress, Stage::Measuring("classes"))?;
+    let wanted = generator.and_then(|(generator, _)| judged.iter().map(|&i| generator.data_label(i as u64)).collect());
+    let classes = classes::judge(data, real.rows(), vectors.rows(), wanted, settings)?;
+    let classes = classes.map(|(classes, more)| {
+        figures.extend(more);
+        classes
+    });
     let mut illustrations = vec![
         illustrate::side_by_side((pictures, &judged), (*data, &chosen)),
         illustrate::map(real_some.rows(), vectors.rows()),
@@ -140,6 +146,8 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
         illustrations.push(illustrate::offenders(audit, made, seen));
         notes.extend(audit.notes.iter().cloned());
     }
+
+    notes.extend(remarks(&figures));
 
     let protocol = Protocol {
         version: VERSION,
@@ -188,6 +196,7 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
         fingerprint: protocol.fingerprint(),
         protocol,
         figures,
+        classes,
         audit,
         speed: generator.and_then(|(generator, made)| {
             Some(Speed {
@@ -201,6 +210,19 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
         notes,
     };
     Ok(Evaluation { report, illustrations })
+}
+
+/// What figures have to say of themselves, each remark once.
+fn remarks(figures: &[Figure]) -> Vec<String> {
+    let mut remarks: Vec<(&str, Vec<&str>)> = Vec::new();
+    for figure in figures {
+        let Some(note) = &figure.note else { continue };
+        match remarks.iter_mut().find(|(said, _)| said == note) {
+            Some((_, names)) => names.push(&figure.name),
+            None => remarks.push((note, vec![&figure.name])),
+        }
+    }
+    remarks.into_iter().map(|(note, names)| format!("{}: {note}", names.join(", "))).collect()
 }
 
 /// Says that a stage begins.
@@ -281,7 +303,7 @@ fn bits(measured: &Measured) -> Vec<Figure> {
         better: Better::Lower,
         note: None,
     };
-    let bound = measured.bound.as_ref().map(|b| figure("bound", "variational bound, bits/dim", b.bits_per_dim));
+    let bound = measured.bound.as_ref().map(|b| figure("bound", "Variational bound, bits/dim", b.bits_per_dim));
     let ode = measured.ode.as_ref().map(|ode| figure("ode", "ODE likelihood, bits/dim", ode.bits_per_dim));
     bound.into_iter().chain(ode).collect()
 }
@@ -323,7 +345,7 @@ fn copies(
 fn share(audit: &Audit) -> Figure {
     Figure {
         tag: "copies".into(),
-        name: "copies of training pictures, share".into(),
+        name: "Copies of training pictures, share".into(),
         value: audit.copies.share,
         interval: Some(audit.copies.interval),
         better: Better::Lower,

@@ -52,10 +52,10 @@ pub fn map(real: Rows, judged: Rows) -> Illustration {
         rows.iter().step_by(step).map(place).collect()
     };
     let layers = vec![Layer::points("real", dots(real)), Layer::points("judged", dots(judged))];
-    let panel = Panel::new("", layers).labels("first principal component of the real vectors", "second");
+    let panel = Panel::new("", layers).labels("1st principal component", "2nd");
     Illustration {
         title: "Where the vectors lie".into(),
-        caption: "Each dot is a picture's vector. Parts of the real cloud without judged dots are kinds of pictures that are \
+        caption: "Each dot is a picture's vector, on the principal components of the real ones. Parts of the real cloud without judged dots are kinds of pictures that are \
                   missing; judged dots outside of it are pictures unlike any real one."
             .into(),
         image: figure("", 1, (760, 520), &[panel]),

@@ -11,6 +11,7 @@
 //! A [`Report`] says under which [`Protocol`](protocol::Protocol) its figures were made; those of two protocols are not compared.
 
 pub mod audit;
+mod classes;
 pub mod doctor;
 pub mod duplicates;
 mod error;
@@ -24,6 +25,7 @@ pub mod report;
 mod shelf;
 mod vectors;
 
+pub use classes::Class;
 pub use error::EvalError;
 pub use evaluate::{Evaluation, Known, Likelihood, Listener, Request, Subject, evaluate};
 pub use generate::{Generated, Generator, identity};

@@ -60,6 +60,8 @@ impl Shelf {
     /// Everything, mapped into memory.
     pub(crate) fn map(self) -> Result<Mmap, EvalError> {
         self.file.sync_data().map_err(at("write", &self.path))?;
+        // A mapping would keep the lock for as long as it lives.
+        self.file.unlock().map_err(at("unlock", &self.path))?;
         // SAFETY: shelves only grow and are never cut while their records are whole, so the mapped bytes stay.
         unsafe { Mmap::map(&self.file) }.map_err(|e| at("read", &self.path)(e).into())
     }
@@ -81,6 +83,8 @@ mod tests {
         let mut shelf = Shelf::open(&path, 4).unwrap();
         assert_eq!(shelf.len(), 2);
         shelf.push(&[4; 4]).unwrap();
-        assert_eq!(&shelf.map().unwrap()[..], [1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4]);
+        let map = shelf.map().unwrap();
+        assert_eq!(&map[..], [1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4]);
+        assert_eq!(Shelf::open(&path, 4).unwrap().len(), 3);
     }
 }

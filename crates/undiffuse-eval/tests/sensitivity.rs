@@ -61,5 +61,11 @@ fn every_change_moves_the_measure_that_should_move() {
         assert_eq!(found, expected, "{told}");
     }
     let share = |k: usize| columns[k].iter().find(|cell| cell.tag == "copies").unwrap().value;
-    assert!(share(0) <= 0.01 && (share(7) - 0.1).abs() <= 0.01 && share(8) == 1.0, "{} {} {}", share(0), share(7), share(8));
+    assert!(
+        share(0) <= 0.01 && (share(7) - 0.1).abs() <= 0.01 && share(8) == 1.0,
+        "{} {} {}",
+        share(0),
+        share(7),
+        share(8)
+    );
 }

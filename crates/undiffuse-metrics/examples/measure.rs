@@ -9,7 +9,9 @@ use std::time::Instant;
 use safetensors::SafeTensors;
 use undiffuse_metrics::{METRICS, Over, Rows, Sets, Settings};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: measure FEATURES.safetensors [TAG…]")?;
     let tags: Vec<String> = arguments.collect();
@@ -29,10 +31,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Both sets and their dimensions.
-fn read(path: &str) -> Result<([Vec<f32>; 2], usize), Box<dyn std::error::Error>> {
+fn read(path: &str) -> Result<([Vec<f32>; 2], usize)> {
     let file = std::fs::read(path)?;
     let tensors = SafeTensors::deserialize(&file)?;
-    let values = |name: &str| -> Result<Vec<f32>, safetensors::SafeTensorError> {
+    let values = |name: &str| -> Result<Vec<f32>> {
         let bytes = tensors.tensor(name)?.data().chunks_exact(4);
         Ok(bytes.map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]])).collect())
     };

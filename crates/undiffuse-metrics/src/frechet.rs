@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use undiffuse_math::noise;
 
 use crate::distances::tiles;
-use crate::matrix::{Eigen, product};
+use crate::matrix::{Eigen, eigenvalues, product};
 use crate::moments::{Gaussian, centred};
 use crate::{Better, Figure, Metric, MetricError, Over, Rows, Sets, Settings, bootstrap};
 
@@ -38,7 +38,7 @@ const SUBSETS: u64 = 0xF1D << 32;
 /// # Panics
 /// If their dimensions differ.
 pub fn distance(real: &Gaussian, generated: &Gaussian) -> Result<f64, MetricError> {
-    Ok(Factor::of(real)?.to(generated)?.distance)
+    Factor::of(real)?.distance(generated)
 }
 
 /// The distance, and the influence of each image on it where the images are at hand.
@@ -86,8 +86,7 @@ pub fn extrapolate(
         let order = noise::shuffled(settings.seed, SUBSETS + point as u64, n as u32);
         let mut subset = Vec::with_capacity(size * dims);
         order[..size].iter().for_each(|i| subset.extend_from_slice(generated.row(*i as usize)));
-        let found = factor.to(&Gaussian::of(Rows::new(&subset, dims)))?;
-        Ok((1.0 / size as f64, found.distance))
+        Ok((1.0 / size as f64, factor.distance(&Gaussian::of(Rows::new(&subset, dims)))?))
     };
     let sizes = (0..POINTS).map(|point| (n / 2 + (n - n / 2) * point / (POINTS - 1)).max(2));
     let points = sizes.enumerate().map(|(point, size)| distance(size, point)).collect::<Result<Vec<_>, _>>()?;
@@ -125,21 +124,24 @@ pub fn figures(
     settings: &Settings,
 ) -> Result<Vec<Figure>, MetricError> {
     let found = influence(moments, real, generated)?;
-    let interval = bootstrap::interval(found.distance, &[&found.real, &found.generated], settings);
-    let figure = |tag: &str, name: &str, value: f64, [low, high]: [f64; 2], note| Figure {
+    let [low, high] = bootstrap::interval(found.distance, &[&found.real, &found.generated], settings);
+    let figure = |tag: &str, name: &str, value: f64, interval: [f64; 2], note| Figure {
         tag: tag.into(),
         name: name.into(),
         value,
-        interval: Some([low.max(0.0), high]),
+        interval: Some(interval),
         better: Better::Lower,
         note,
     };
-    let mut figures = vec![figure("fid", "Fréchet distance", found.distance, interval, note(moments))];
+    let mut figures = vec![figure("fid", "Fréchet distance", found.distance, [low.max(0.0), high], note(moments))];
     if settings.extrapolate && generated.len() >= 4 {
         let (value, interval) = extrapolate(moments[0], generated, &found, settings)?;
-        let note =
-            Some("for infinitely many generated images, from a line in 1/n; the data stay as many as they are".into());
-        figures.push(figure("fid_infinity", "Fréchet distance, n → ∞", value, interval, note));
+        let mut note =
+            String::from("for infinitely many generated images, from a line in 1/n; the data stay as many as they are");
+        if generated.len() < 4 * generated.dims() {
+            note += &format!("; {} images for {} features are too few for a line", generated.len(), generated.dims());
+        }
+        figures.push(figure("fid_infinity", "Fréchet distance, n → ∞", value, interval, Some(note)));
     }
     Ok(figures)
 }
@@ -182,14 +184,25 @@ impl<'a> Factor<'a> {
         Ok(Self { of, root, values })
     }
 
+    /// `Lᵀ Σ L` with the other's covariance.
+    fn inner(&self, other: &Gaussian) -> Mat<f64> {
+        product(self.root.transpose(), product(other.matrix(), self.root.as_ref()).as_ref())
+    }
+
+    fn distance(&self, other: &Gaussian) -> Result<f64, MetricError> {
+        Ok(self.distance_by(other, &eigenvalues(self.inner(other).as_ref())?))
+    }
+
     fn to(&self, other: &Gaussian) -> Result<To, MetricError> {
-        let inner = product(self.root.transpose(), product(other.matrix(), self.root.as_ref()).as_ref());
-        let eigen = Eigen::of(inner.as_ref())?;
+        let eigen = Eigen::of(self.inner(other).as_ref())?;
+        Ok(To { distance: self.distance_by(other, &eigen.values), eigen })
+    }
+
+    fn distance_by(&self, other: &Gaussian, eigenvalues: &[f64]) -> f64 {
         let trace = |gaussian: &Gaussian| gaussian.covariance.iter().step_by(gaussian.dims() + 1).sum::<f64>();
-        let shared: f64 = eigen.values.iter().map(|value| value.max(0.0).sqrt()).sum();
+        let shared: f64 = eigenvalues.iter().map(|value| value.max(0.0).sqrt()).sum();
         let apart: f64 = self.of.mean.iter().zip(&other.mean).map(|(a, b)| (a - b).powi(2)).sum();
-        let distance = (apart + trace(self.of) + trace(other) - 2.0 * shared).max(0.0);
-        Ok(To { distance, eigen })
+        (apart + trace(self.of) + trace(other) - 2.0 * shared).max(0.0)
     }
 }
 

@@ -6,15 +6,16 @@ use std::process::ExitCode;
 
 use undiffuse_eval::doctor::{self, CHECKS, Diagnosis, Finding, Severity};
 
-use crate::common::{Machine, usage};
+use crate::common::Machine;
 use crate::output::{facts, show, show_json};
 
 /// Say what is likely wrong with a run, why, and what to change.
 #[derive(clap::Args)]
 pub struct Args {
     /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
+    #[arg(required_unless_present = "list")]
     run: Option<PathBuf>,
-    /// Pictures that a bare model should know, for the checks that need some; a run has its own
+    /// Pictures that a bare model should know, or the place that a run's own have moved to
     #[arg(long)]
     data: Option<PathBuf>,
     /// Say what is looked for, and stop
@@ -40,11 +41,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         show(&facts(&checks))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Some(path) = &args.run else {
-        return Err(usage("name a run or a model: undiffuse doctor runs/NAME"));
-    };
+    let path = args.run.unwrap_or_default();
     let device = args.machine.open()?;
-    let diagnosis = doctor::examine(path, args.data.as_deref(), &device)?;
+    let diagnosis = doctor::examine(&path, args.data.as_deref(), &device)?;
     match args.json {
         true => show_json(&serde_json::to_value(&diagnosis)?)?,
         false => show(&text(&diagnosis))?,
@@ -71,8 +70,9 @@ fn text(diagnosis: &Diagnosis) -> String {
         }
     }
     if diagnosis.findings.iter().all(|f| f.severity == Severity::Note) {
-        let but = if diagnosis.findings.is_empty() { "." } else { ", beside the notes above." };
-        let _ = writeln!(out, "\nNothing looks wrong: {} checks were made{but}", diagnosis.checks);
+        let seen = if diagnosis.unseen.is_empty() { "" } else { " in what could be seen" };
+        let notes = if diagnosis.findings.is_empty() { "" } else { ", beside the notes above" };
+        let _ = writeln!(out, "\nNothing looks wrong{seen}: {} checks were made{notes}.", diagnosis.checks);
     }
     out
 }

@@ -35,6 +35,8 @@ commands! {
     nll Nll;
     /// Judge a model's pictures beside real ones: quality, coverage, likelihood, copies
     eval Eval;
+    /// List the networks that pictures are judged by, or install the weights of one
+    features Features;
     /// Repeat a paper's experiment, its table beside ours, its figure drawn
     reproduce Reproduce;
     /// Show what a dataset holds, and draw a contact sheet of it

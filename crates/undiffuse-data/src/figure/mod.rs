@@ -256,8 +256,8 @@ where
     Ok(())
 }
 
-/// The names of layers beside their colours, in the upper right corner of the panel. `plotters` would measure them by a font
-/// that is not ours.
+/// The names of layers beside their colours, in the corner of the panel where least is drawn. `plotters` would measure them
+/// by a font that is not ours.
 fn legend(image: &mut Image, panel: &Panel) {
     let names: Vec<(&str, [u8; 3])> = panel
         .layers
@@ -272,8 +272,12 @@ fn legend(image: &mut Image, panel: &Panel) {
         .collect();
     let (key, line) = (2 * GLYPH, 3 * GLYPH);
     let width = names.iter().map(|(name, _)| text_width(name, SCALE)).max().unwrap_or(0) + key + GLYPH;
-    let left = image.width.saturating_sub(width + 3 * GLYPH);
-    let top = if panel.y_label.is_empty() { 4 } else { 8 } * GLYPH;
+    let height = names.len() * line;
+    let right = image.width.saturating_sub(width + 3 * GLYPH);
+    let (above, below) =
+        (if panel.y_label.is_empty() { 4 } else { 8 } * GLYPH, image.height.saturating_sub(height + 9 * GLYPH));
+    let corners = [(right, above), (10 * GLYPH, above), (10 * GLYPH, below), (right, below)];
+    let (left, top) = corners.into_iter().min_by_key(|&at| drawn(image, at, (width, height))).unwrap_or_default();
     for (k, (name, color)) in names.into_iter().enumerate() {
         let y = top + k * line;
         if y + line < image.height && left + key < image.width {
@@ -281,6 +285,13 @@ fn legend(image: &mut Image, panel: &Panel) {
             draw_text(image, left + key + GLYPH, y, name, SCALE, &INK);
         }
     }
+}
+
+/// How many pixels of a rectangle are darker than paper and grid.
+fn drawn(image: &Image, (left, top): (usize, usize), (width, height): (usize, usize)) -> usize {
+    let rows = top..(top + height).min(image.height);
+    let dark = |x: usize, y: usize| image.pixel(x, y).iter().any(|&v| v < 160);
+    rows.map(|y| (left..(left + width).min(image.width)).filter(|&x| dark(x, y)).count()).sum()
 }
 
 /// The head of an arrow, a quarter of its length.

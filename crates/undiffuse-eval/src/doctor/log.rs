@@ -92,10 +92,12 @@ impl Log {
         (!losses.is_empty()).then(|| mean(&losses)).filter(|loss| loss.is_finite())
     }
 
-    /// The run in `count` parts of as many steps, or fewer of at least `least` steps each.
+    /// The run in about `count` parts of as many steps, at least `least` each; what is left over is left out at the start.
     pub fn blocks(&self, count: usize, least: usize) -> Vec<&[Step]> {
-        let size = self.steps.len().div_ceil(count.max(1)).max(least);
-        self.steps.chunks_exact(size.max(1)).collect()
+        let size = (self.steps.len() / count.max(1)).max(least).max(1);
+        let mut blocks: Vec<&[Step]> = self.steps.rchunks_exact(size).collect();
+        blocks.reverse();
+        blocks
     }
 
     /// The largest learning rate.

@@ -135,7 +135,7 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, DoctorError> {
     examine(path, None, &device::open("cpu")?)
 }
 
-/// As [`diagnose`], with pictures for a model that has none of its own, on a device.
+/// As [`diagnose`], with pictures for a model that has none of its own or a run whose data have moved, on a device.
 ///
 /// # Errors
 /// As [`diagnose`].

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use undiffuse_data::source::{self, Payload};
-use undiffuse_data::{DataError, Dataset, HeldOut, Image, Options, Report, Split, decode};
+use undiffuse_data::{Dataset, HeldOut, Image, Options, Report, Split, decode};
 
 /// Pictures that statistics of pixels are taken from, at most.
 const SAMPLED: usize = 8192;
@@ -37,12 +37,8 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Opens the data of a run.
-    ///
-    /// # Errors
-    /// Data that cannot be read.
-    pub fn open(path: &Path, options: &Options, held_out: f64, seed: u64) -> Result<Self, DataError> {
-        let dataset = Dataset::open(path, options)?;
+    /// Looks at a dataset, of which a share is held out as a run with `seed` does it.
+    pub fn new(dataset: Dataset, held_out: f64, seed: u64) -> Self {
         let split = dataset.split(HeldOut::Fraction(held_out), seed);
         let chosen = spaced(&split.train, SAMPLED);
         let (channels, plane) = (dataset.channels(), dataset.width() * dataset.height());
@@ -58,9 +54,9 @@ impl Pictures {
         });
         let (mean, variance) = moments.unzip();
         let report = (dataset.len() * channels * plane <= REPORTED).then(|| Report::new(&dataset));
-        let coloured = coloured(path);
+        let coloured = coloured(dataset.path());
         let (histogram, grey, sampled) = (sums.histogram, sums.grey as f64 / n, chosen.len());
-        Ok(Self { dataset, split, mean, variance, histogram, grey, sampled, report, coloured })
+        Self { dataset, split, mean, variance, histogram, grey, sampled, report, coloured }
     }
 
     /// Mean and standard deviation of all numbers, in [−1, 1].

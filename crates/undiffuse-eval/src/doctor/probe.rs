@@ -15,7 +15,7 @@ use super::pictures::spaced;
 use super::{Pictures, State};
 
 /// Numbers of a network times pixels that may be evaluated for each set of weights.
-const WORK: usize = 200_000_000_000;
+const WORK: usize = 600_000_000_000;
 /// Pictures that readings are compared on.
 const READ: usize = 16;
 /// Noise levels `sigma / alpha` that they are compared at: where a wrong reading is plain.

@@ -50,7 +50,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads a run, or a model folder with the pictures at `data`.
+    /// Reads a run or a model folder; `data` is where the pictures are, for models that have none and runs whose data moved.
     ///
     /// # Errors
     /// Folders that are neither; a configuration that cannot be read.
@@ -122,8 +122,15 @@ impl Run {
         }
         let data = &pictures.dataset;
         let shape = [data.channels(), data.height(), data.width()];
-        if let Some(model) = self.model.as_ref().filter(|m| m.shape() == shape) {
-            self.readings = probe::readings(model, pictures);
+        match &self.model {
+            Some(model) if model.shape() == shape => self.readings = probe::readings(model, pictures),
+            Some(model) => {
+                let (own, data) = (model.shape(), shape);
+                self.unseen.push(format!(
+                    "the network was not asked: its pictures are {own:?} (C, H, W), the data's {data:?}"
+                ));
+            }
+            None => {}
         }
     }
 
@@ -166,7 +173,13 @@ impl Run {
             let until = self.length.until().map(|until| format!(" of {until}")).unwrap_or_default();
             let passes = self.passes().map(|p| format!(", {p:.1} passes over the data")).unwrap_or_default();
             let steps = self.log.steps.last().map_or(0, |s| s.step);
-            facts.push(("training", format!("{}{until} images in {steps} steps{passes}", self.nimg())));
+            let again = match self.log.restarts {
+                0 => String::new(),
+                1 => "; begun anew once".into(),
+                n => format!("; begun anew {n} times"),
+            };
+            let now = if self.running { "; a program is training in it now" } else { "" };
+            facts.push(("training", format!("{}{until} images in {steps} steps{passes}{again}{now}", self.nimg())));
             let noise = &config.noise;
             facts.push((
                 "process",
@@ -260,41 +273,38 @@ fn open(
     data: Option<&Path>,
     unseen: &mut Vec<String>,
 ) -> Option<Pictures> {
-    let opened = match (config, model, data) {
-        (Some(config), ..) => {
-            let own = Path::new(&config.data.path);
-            let options = options(config);
-            let fingerprint = std::fs::read_to_string(path.join("data.sha256")).unwrap_or_default();
-            match Dataset::open(own, &options) {
-                Ok(found) if !fingerprint.is_empty() && fingerprint.trim() != found.fingerprint() => {
-                    unseen.push(format!(
-                        "the data at `{}` are not what the run began with: nothing that needs them was looked at",
-                        own.display()
-                    ));
-                    return None;
-                }
-                Ok(_) => Pictures::open(own, &options, config.data.held_out, config.train.seed),
-                Err(e) => Err(e),
-            }
-        }
+    let (path_of_data, options) = match (config, model, data) {
+        (Some(config), _, given) => (given.unwrap_or(Path::new(&config.data.path)), options(config)),
         (None, Some(model), Some(data)) => {
             let [channels, height, _] = model.shape();
-            let options = Options { size: Some(height), channels: Some(channels), ..Options::default() };
-            Pictures::open(data, &options, 0.0, 0)
+            (data, Options { size: Some(height), channels: Some(channels), ..Options::default() })
         }
         (None, _, None) => {
-            unseen.push(
-                "a bare model has no pictures of its own: give some with --data for the checks that need them".into(),
-            );
+            let why = "a bare model has no pictures of its own: give some with --data for the checks that need them";
+            unseen.push(why.into());
             return None;
         }
         (None, None, Some(_)) => return None,
     };
-    opened
-        .map_err(|e| {
-            unseen.push(format!("the data cannot be opened: {e} (relative paths start at the current folder)"))
-        })
-        .ok()
+    let dataset = match Dataset::open(path_of_data, &options) {
+        Ok(dataset) => dataset,
+        Err(e) => {
+            unseen.push(format!(
+                "the data cannot be opened, so nothing that needs them was looked at: {e} (relative paths start at the current folder; --data names another place)"
+            ));
+            return None;
+        }
+    };
+    let before = std::fs::read_to_string(path.join("data.sha256")).unwrap_or_default();
+    if config.is_some() && !before.is_empty() && before.trim() != dataset.fingerprint() {
+        unseen.push(format!(
+            "the data at `{}` are not what the run began with: nothing that needs them was looked at",
+            path_of_data.display()
+        ));
+        return None;
+    }
+    let (held_out, seed) = config.map_or((0.0, 0), |c| (c.data.held_out, c.train.seed));
+    Some(Pictures::new(dataset, held_out, seed))
 }
 
 /// How a run reads its data.

@@ -1,5 +1,6 @@
 //! Graph + weights → operations: shapes are inferred, tensors found and checked, normalisation folded into filters.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use undiffuse_kernels::conv2d::Conv2d;
 use undiffuse_kernels::depthwise::Window;
 
 use super::graph::{Activation, Conv, Graph, Layer, Linear, Norm, Pair};
-use super::tensors::{Tensor, Tensors};
+use super::tensors::Tensor;
 
 /// What flows between operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +93,13 @@ const LAYERS: usize = 10_000;
 const NUMBERS: usize = 1 << 26;
 
 /// Why a graph and weights do not make a network: which layer or tensor, what was expected and what was found.
-type Problem = String;
+pub(super) type Problem = String;
+
+/// Gives the tensor of a name, which should have a shape.
+pub(super) type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Cow<'a, Tensor>, Problem> + 'a;
 
 /// Builds the operations of a graph.
-pub(super) fn build(graph: &Graph, tensors: &Tensors) -> Result<Program, Problem> {
+pub(super) fn build<'a>(graph: &Graph, source: &mut Source<'a>) -> Result<Program, Problem> {
     let input = &graph.input;
     let (h, w) = input.size.get();
     let channels = usize::from(input.channels);
@@ -110,7 +114,7 @@ pub(super) fn build(graph: &Graph, tensors: &Tensors) -> Result<Program, Problem
     }
     let mut hash = Sha256::new();
     hash.update(serde_json::to_string(graph).map_err(|e| e.to_string())?);
-    let mut builder = Builder { tensors, hash, reads: BTreeSet::new(), layers: 0 };
+    let mut builder = Builder { source, hash, reads: BTreeSet::new(), layers: 0 };
     let (ops, shape) = builder.layers(&graph.layers, sized("the input", channels, h, w)?, 0)?;
     match shape {
         Shape::Vector(dims) => {
@@ -137,14 +141,14 @@ struct Filter {
     bias: Vec<f64>,
 }
 
-struct Builder<'a> {
-    tensors: &'a Tensors,
+struct Builder<'s, 'a> {
+    source: &'s mut Source<'a>,
     hash: Sha256,
     reads: BTreeSet<String>,
     layers: usize,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'_, 'a> {
     fn layers(&mut self, layers: &[Layer], mut shape: Shape, depth: usize) -> Result<(Vec<Op>, Shape), Problem> {
         if depth > DEPTH {
             return Err(format!("layers lie more than {DEPTH} deep inside each other"));
@@ -174,12 +178,12 @@ impl Builder<'_> {
                 ops.push(Op::AvgPool { shape, count_padding: *count_include_pad });
                 Ok(out)
             }
-            Layer::GlobalPool => {
+            Layer::GlobalPool {} => {
                 let (channels, h, w) = map("global-pool", shape)?;
                 ops.push(Op::GlobalPool { channels, pixels: h * w });
                 Ok(Shape::Vector(channels))
             }
-            Layer::Flatten => {
+            Layer::Flatten {} => {
                 let (channels, h, w) = map("flatten", shape)?;
                 ops.push(Op::Flatten { channels, pixels: h * w });
                 Ok(Shape::Vector(channels * h * w))
@@ -239,7 +243,7 @@ impl Builder<'_> {
                 "`{name}`: a filter of {kernel:?} with stride {stride} and padding {pad:?} does not fit {shape}"
             ));
         };
-        let result = sized(name, c_out, out_h, out_w)?;
+        let result = sized(&format!("`{name}`"), c_out, out_h, out_w)?;
         let ins = if conv.depthwise { 1 } else { c_in };
         let filter = self.filter(name, &[c_out, ins, kernel.0, kernel.1], conv.bias, conv.norm.as_ref())?;
         let [weight, bias] = [filter.weight, filter.bias].map(narrow);
@@ -306,13 +310,13 @@ impl Builder<'_> {
         Ok(filter)
     }
 
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<&Tensor, Problem> {
-        let tensor = self.tensors.get(name).ok_or_else(|| {
-            let some = self.tensors.keys().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
-            format!("tensor `{name}` is missing; among its {} tensors are {some}", self.tensors.len())
-        })?;
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Cow<'a, Tensor>, Problem> {
+        let tensor = (self.source)(name, shape)?;
         if tensor.shape != shape {
             return Err(format!("tensor `{name}` is {:?}; {shape:?} was expected", tensor.shape));
+        }
+        if tensor.values.len() != shape.iter().product::<usize>() {
+            return Err(format!("tensor `{name}` has {} numbers; {shape:?} was expected", tensor.values.len()));
         }
         if let Some(at) = tensor.values.iter().position(|v| !v.is_finite()) {
             return Err(format!("tensor `{name}` holds {} at {at}; weights are finite", tensor.values[at]));

@@ -190,9 +190,9 @@ pub enum Layer {
         count_include_pad: bool,
     },
     /// The mean of all pixels: leaves a vector.
-    GlobalPool,
+    GlobalPool {},
     /// All numbers as one vector, channel by channel.
-    Flatten,
+    Flatten {},
     /// A linear map of a vector.
     Linear(Linear),
     /// A non-linearity by itself.

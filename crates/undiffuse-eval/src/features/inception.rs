@@ -23,7 +23,7 @@ pub(super) fn graph(name: &str, resize: Resize) -> Graph {
     layers.push(d("Mixed_7a"));
     layers.push(e("Mixed_7b", mean()));
     layers.push(e("Mixed_7c", Layer::MaxPool { kernel: Pair::Both(3), stride: 1, padding: Pair::Both(1) }));
-    layers.push(Layer::GlobalPool);
+    layers.push(Layer::GlobalPool {});
     let input = Input { size: Pair::Both(299), channels: 3, resize, mean: vec![0.5; 3], std: vec![0.5; 3] };
     Graph { name: name.into(), input, layers }
 }

@@ -24,7 +24,7 @@ pub(super) fn graph() -> Graph {
         }
     }
     layers.push(conv("features.18.0", "features.18.1", 1280, 1, 1, Activation::Relu6));
-    layers.push(Layer::GlobalPool);
+    layers.push(Layer::GlobalPool {});
     let input = Input {
         size: Pair::Both(224),
         channels: 3,

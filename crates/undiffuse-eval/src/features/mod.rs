@@ -23,7 +23,7 @@ pub use error::FeatureError;
 pub use network::Network;
 pub use pixels::Pixels;
 pub use tensors::{Tensor, Tensors, Weights};
-pub use weights::{folders, install};
+pub use weights::{built_in, folders, install, installed};
 
 /// A network (or none) that turns pictures into vectors whose distances mean something.
 pub trait Features: Sync {

@@ -1,5 +1,6 @@
 //! A graph with its weights: pictures in, vectors out.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -7,11 +8,11 @@ use rayon::prelude::*;
 use undiffuse_data::Image;
 use undiffuse_kernels::map;
 
-use super::build::{Program, build};
+use super::build::{Program, Source, build};
 use super::graph::{Graph, Input};
 use super::pixels::hex;
 use super::run::{Buffers, run};
-use super::tensors::Tensors;
+use super::tensors::{Tensor, Tensors};
 use super::{FeatureError, Features};
 
 /// A feature network that can run.
@@ -30,7 +31,27 @@ impl Network {
     /// # Errors
     /// A text that says which layer or tensor does not fit.
     pub fn new(graph: &Graph, tensors: &Tensors) -> Result<Network, String> {
-        let program = build(graph, tensors)?;
+        Network::from_source(graph, &mut |name, _| {
+            let some = || tensors.keys().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let tensor = tensors.get(name).map(Cow::Borrowed);
+            tensor.ok_or_else(|| {
+                format!("tensor `{name}` is missing; among its {} tensors are {}", tensors.len(), some())
+            })
+        })
+    }
+
+    /// A network whose weights are a function of a tensor's name and shape.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_fn(graph: &Graph, mut values: impl FnMut(&str, &[usize]) -> Vec<f32>) -> Result<Network, String> {
+        Network::from_source(graph, &mut |name, shape| {
+            Ok(Cow::Owned(Tensor { shape: shape.to_vec(), values: values(name, shape) }))
+        })
+    }
+
+    fn from_source<'a>(graph: &Graph, source: &mut Source<'a>) -> Result<Network, String> {
+        let program = build(graph, source)?;
         let fingerprint = hex(&program.fingerprint);
         let (name, input) = (graph.name.clone(), graph.input.clone());
         Ok(Network { name, input, program, fingerprint, buffers: Mutex::default() })

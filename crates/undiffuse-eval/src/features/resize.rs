@@ -9,7 +9,8 @@ use undiffuse_data::Image;
 pub enum Resize {
     /// clean-fid's: Pillow's bicubic on floats, channel by channel, clipped to 0…255 and not rounded.
     CleanBicubic,
-    /// `PIL.Image.resize(…, BICUBIC)` of an 8-bit picture: rounded to whole numbers after each direction.
+    /// `PIL.Image.resize(…, BICUBIC)` of an 8-bit picture: across, rounded to whole numbers, then down, rounded again. (Pillow 13
+    /// goes down first where that is cheaper: some pixels then differ by one level, unless proportions are kept.)
     PillowBicubic,
     /// `PIL.Image.resize(…, BILINEAR)` of an 8-bit picture.
     PillowBilinear,

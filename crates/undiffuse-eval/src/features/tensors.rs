@@ -91,7 +91,10 @@ impl Weights {
     }
 
     /// The same for the contents of a file.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Weights, String> {
+    ///
+    /// # Errors
+    /// A text that says what is wrong with them.
+    pub fn parse(bytes: &[u8]) -> Result<Weights, String> {
         let pytorch = match bytes {
             [b'P', b'K', ..] => Some(pth::zipped(bytes)),
             [0x80, ..] if bytes.get(8..9) != Some(b"{") => Some(pth::legacy(bytes)),

@@ -53,6 +53,21 @@ pub(super) fn open(tag: &str, weights: Option<&Path>) -> Result<Box<dyn Features
     Network::boxed(&(known.graph)(tag), &file.tensors, &path)
 }
 
+/// Where the weights of a network lie; `None` for one that needs none.
+///
+/// # Errors
+/// Weights that are not there, with the way to get them.
+pub fn installed(tag: &str) -> Result<Option<PathBuf>, FeatureError> {
+    let known = KNOWN.iter().find(|known| known.tags.contains(&tag));
+    known.map(|known| find(known, &folders())).transpose()
+}
+
+/// The layers of a built-in network, by its tag.
+pub fn built_in(tag: &str) -> Option<Graph> {
+    let known = KNOWN.iter().find(|known| known.tags.contains(&tag))?;
+    Some((known.graph)(tag))
+}
+
 /// The first file of a network in some folders.
 fn find(known: &Known, folders: &[PathBuf]) -> Result<PathBuf, FeatureError> {
     let files = ["safetensors", "pth"].map(|ending| format!("{}.{ending}", known.stem));

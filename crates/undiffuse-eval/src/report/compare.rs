@@ -92,6 +92,7 @@ mod tests {
             fingerprint: protocol.fingerprint(),
             protocol,
             figures: vec![figure("fid", Better::Lower), figure("recall", Better::Higher)],
+            classes: None,
             audit: None,
             speed: None,
             peak_memory: None,

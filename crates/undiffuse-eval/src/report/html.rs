@@ -6,7 +6,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 use undiffuse_data::{DataError, Image, encode_png};
 use undiffuse_metrics::{Better, Figure};
 
-use super::{Illustration, Report, shown};
+use super::{Illustration, Report, shown, verdict};
+use crate::Class;
 
 /// The page.
 ///
@@ -29,6 +30,9 @@ pub fn html(report: &Report, illustrations: &[Illustration]) -> Result<String, D
                         h1 { (report.subject.name) }
                         p.lead { (lead(report)) }
                     }
+                    @if let Some(audit) = &report.audit {
+                        p class=(if audit.copies.interval[0] > audit.false_alarms.interval[1] { "verdict bad" } else { "verdict" }) { (verdict(audit)) }
+                    }
                     section aria-labelledby="figures" {
                         h2 #figures { "Figures" }
                         (figures(&report.figures))
@@ -37,6 +41,12 @@ pub fn html(report: &Report, illustrations: &[Illustration]) -> Result<String, D
                         section aria-labelledby="notes" {
                             h2 #notes { "To know" }
                             ul { @for note in &report.notes { li { (note) } } }
+                        }
+                    }
+                    @if let Some(list) = &report.classes {
+                        section aria-labelledby="classes" {
+                            h2 #classes { "Classes" }
+                            (classes(list))
                         }
                     }
                     @for picture in pictures { (picture) }
@@ -55,9 +65,9 @@ pub fn html(report: &Report, illustrations: &[Illustration]) -> Result<String, D
 fn lead(report: &Report) -> String {
     let protocol = &report.protocol;
     format!(
-        "{} pictures {} compared with {} of {}, by {} features.",
+        "{} pictures{} compared with {} of {}, by {} features.",
         protocol.generated.images,
-        if report.subject.kind == "model" { "that the model made," } else { "of the folder," },
+        if report.subject.kind == "model" { " that the model made," } else { "" },
         protocol.data.images,
         report.data,
         protocol.features.network
@@ -77,6 +87,33 @@ fn figures(figures: &[Figure]) -> Markup {
                             td.number { (value) }
                             td.number { (interval) }
                             td { (match figure.better { Better::Lower => "lower", Better::Higher => "higher" }) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A bar for each class, with its interval, and a mark where the data's share lies.
+fn classes(classes: &[Class]) -> Markup {
+    let most = classes.iter().map(|class| class.interval[1].max(class.data)).fold(1e-9, f64::max);
+    let percent = |share: f64| format!("{:.2}%", 100.0 * share / most);
+    markup! {
+        p.faint { "Share of the judged pictures that show each class. Dark: its interval; line: the class's share of the data." }
+        div.scroll {
+            table.classes {
+                tbody {
+                    @for class in classes {
+                        tr {
+                            th scope="row" { (class.name) }
+                            td.bar { div.track {
+                                div.share style=(format!("width:{}", percent(class.share))) {}
+                                div.interval style=(format!("left:{};width:{}", percent(class.interval[0]), percent(class.interval[1] - class.interval[0]))) {}
+                                div.mark style=(format!("left:{}", percent(class.data))) {}
+                            } }
+                            td.number { (format!("{:.1} %", 100.0 * class.share)) }
+                            td.number.faint { (format!("data {:.1} %", 100.0 * class.data)) }
                         }
                     }
                 }

