@@ -32,6 +32,10 @@ pub const CHANGES: &[Change] = &[
         make: |parts, n| [&parts.training[..n / 10], &parts.unseen[..n - n / 10]].concat(),
     },
     Change { name: "all copied", make: |parts, n| parts.training[..n].to_vec() },
+    Change { name: "copies, noise 0.1", make: |parts, n| each(&parts.training[..n], |image, i| noisy(image, 0.1, i)) },
+    Change { name: "copies, blur 0.7", make: |parts, n| each(&parts.training[..n], |image, _| blurred(image, 0.7)) },
+    Change { name: "copies, 1 pixel aside", make: |parts, n| each(&parts.training[..n], |image, _| aside(image)) },
+    Change { name: "copies, mirrored", make: |parts, n| each(&parts.training[..n], |image, _| image.flip()) },
 ];
 
 /// The data in parts that share no picture.
@@ -99,6 +103,13 @@ fn blurred(image: &Image, deviation: f32) -> Image {
     };
     let pixels = along(&along(&values, (1, 0)), (0, 1)).into_iter().map(|p| p.round() as u8).collect();
     Image::new(image.width, image.height, channels, pixels)
+}
+
+/// One pixel to the right, the first column twice.
+fn aside(image: &Image) -> Image {
+    let mut moved = image.clone();
+    moved.paste(&image.crop(0, 0, image.width - 1, image.height), 1, 0);
+    moved
 }
 
 /// A number of a table: its tag, value, and interval.
@@ -201,6 +212,12 @@ fn audited([training, held_out, generated]: [&Sides2; 3]) -> Vec<Cell> {
         value: audit.copies.share,
         interval: Some(audit.copies.interval),
     };
+    let alone = audit.tests.iter().map(|test| Cell {
+        tag: format!("copies_{}", test.space.name()),
+        name: format!("copies by {} alone", test.space.name()),
+        value: test.copies as f64 / generated.pixels().len() as f64,
+        interval: None,
+    });
     let z = audit.tests.iter().map(|test| Cell {
         tag: format!("z_{}", test.space.name()),
         name: format!("nearness to training images by {}, z", test.space.name()),
@@ -208,5 +225,5 @@ fn audited([training, held_out, generated]: [&Sides2; 3]) -> Vec<Cell> {
         // A standard deviation of a z is 1.
         interval: Some([test.z - 1.96, test.z + 1.96]),
     });
-    std::iter::once(share).chain(z).collect()
+    std::iter::once(share).chain(alone).chain(z).collect()
 }

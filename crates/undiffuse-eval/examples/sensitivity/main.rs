@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(format!("N is {n}; from 20 to {} can be had of {} pictures", data.len() / 5, data.len()).into());
     }
     let parts = Parts::new(&data, n);
-    let mut text = INTRODUCTION.replace("{n}", &n.to_string()).replace("{2n}", &(2 * n).to_string());
+    let mut text = TEXT.replace("{n}", &n.to_string()).replace("{2n}", &(2 * n).to_string());
     for word in &arguments {
         let (spec, weights) = word.split_once('=').map_or((word.as_str(), None), |(spec, path)| (spec, Some(path)));
         let features = features::open(spec, weights.map(Path::new), &data)?;
@@ -47,12 +47,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-const INTRODUCTION: &str = "# What moves which measure
+const TEXT: &str = "# What moves which measure
 
 Written by `cargo run --release -p undiffuse-eval --example sensitivity`: {n} pictures of Fashion-MNIST, changed in known ways, against
-{2n} others. **Bold**: the interval (95 %) does not meet that of the column `none`, which is real pictures, unchanged. Noise is Gaussian, its
-deviation on the scale of [−1, 1]; so is blur, its deviation in pixels. `a tenth copied` has a tenth of its pictures from the
-{2n}, `all copied` all of them.
+{2n} others, the training set. **Bold**: the interval (95 %) does not meet that of the column `none`, which is real pictures, unchanged. Noise is
+Gaussian, its deviation on the scale of [−1, 1]; so is blur, its deviation in pixels. `a tenth copied` has a tenth of its pictures
+from the training set, all later columns have all of them.
+
+How to read it:
+
+- **Noise and blur** move the Fréchet distance, KID and CMMD by a network's features; principal components of pixels hardly see noise.
+- **Missing classes** move recall and coverage and leave precision alone; by a network's features, too, the distances see one of ten
+  late. The class shares name what is gone.
+- **Copies** move nothing for the worse but the audit: by every other measure a model that gives back its training pictures is better than
+  new real ones. The statistic z is not enough by itself, since blurred pictures are near to everything.
+- **Copies in disguise** are found by pixels under noise, and by features where these do not see the change; each test has its own blind spots.
 ";
 
 /// Measures down, changes across.
