@@ -126,12 +126,12 @@ pub struct Cell {
 }
 
 /// Pictures as rows of pixels and of features.
-struct Sides2 {
+struct Described {
     pixels: (Vec<f32>, usize),
     features: (Vec<f32>, usize),
 }
 
-impl Sides2 {
+impl Described {
     fn new(pictures: &[(Image, u32)], features: &dyn Features) -> Self {
         let images: Vec<Image> = pictures.iter().map(|(image, _)| image.clone()).collect();
         let mut vectors = Vec::new();
@@ -161,7 +161,7 @@ pub fn measure(
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<Vec<Cell>>, MetricError> {
     tell("real pictures");
-    let [training, held_out] = [&parts.training, &parts.held_out].map(|part| Sides2::new(part, features));
+    let [training, held_out] = [&parts.training, &parts.held_out].map(|part| Described::new(part, features));
     let labels: Vec<u32> = parts.training.iter().map(|(_, class)| *class).collect();
     let probe = Probe::fit(training.features(), &labels, parts.classes, settings.seed)?;
     let mut data_counts = vec![0; parts.classes];
@@ -169,7 +169,7 @@ pub fn measure(
     let column = |change: &Change| {
         tell(change.name);
         let pictures = (change.make)(parts, n);
-        let generated = Sides2::new(&pictures, features);
+        let generated = Described::new(&pictures, features);
         let mut figures = Vec::new();
         for metric in METRICS {
             let sets = match metric.over {
@@ -198,13 +198,13 @@ pub fn measure(
 }
 
 /// The audit's figures.
-fn audited([training, held_out, generated]: [&Sides2; 3]) -> Vec<Cell> {
-    let side = |of: fn(&Sides2) -> Rows| Side {
+fn audited([training, held_out, generated]: [&Described; 3]) -> Vec<Cell> {
+    let side = |of: fn(&Described) -> Rows| Side {
         training: of(training),
         held_out: Some(of(held_out)),
         generated: of(generated),
     };
-    let sides = Sides { pixels: side(Sides2::pixels), features: Some(side(Sides2::features)) };
+    let sides = Sides { pixels: side(Described::pixels), features: Some(side(Described::features)) };
     let Ok(audit) = audit(&sides, &Audit::default()) else { return Vec::new() };
     let share = Cell {
         tag: "copies".into(),
