@@ -125,9 +125,9 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
     hear(progress, Stage::Measuring("classes"))?;
     let wanted = generator.and_then(|(generator, _)| judged.iter().map(|&i| generator.data_label(i as u64)).collect());
     let classes = classes::judge(data, real.rows(), vectors.rows(), wanted, settings)?;
-    let classes = classes.map(|(classes, more)| {
-        figures.extend(more);
-        classes
+    let classes = classes.map(|judged| {
+        figures.extend(judged.figures);
+        judged.classes
     });
     let mut illustrations = vec![
         illustrate::side_by_side((pictures, &judged), (*data, &chosen)),
