@@ -278,7 +278,6 @@ fn subset(n: usize, count: usize, seed: u64) -> Vec<usize> {
 /// The likelihood, or why there is none.
 fn likelihood(request: &Request, progress: &mut Listener) -> Result<(Option<Measured>, Option<String>), EvalError> {
     let Some(Likelihood { model, data, settings, device }) = &request.likelihood else { return Ok((None, None)) };
-    hear(progress, Stage::Likelihood)?;
     let measured = measure(model, *data, settings, device, &mut |step| {
         // Bound and ODE are a half each.
         let half = step.done as f64 / step.total.max(1) as f64 / 2.0;
