@@ -316,6 +316,11 @@ fn known(known: &Known, request: &Request, progress: &mut Listener) -> Result<Ve
     vectors(data, data.len(), request.features, request.cache, Stage::TrainingVectors, progress)
 }
 
+/// Vectors and pixels of pictures that are known, in their order.
+fn some<'a>(known: &Known, all: &'a Vectors) -> (Gathered<'a>, Gathered<'static>) {
+    (gather(all.rows(), &known.indices), pixel_rows(known.data, &known.indices))
+}
+
 /// The audit, if it is known what there is to copy.
 fn copies(
     request: &Request,
@@ -325,8 +330,6 @@ fn copies(
     let Some(training) = &request.training else { return Ok(None) };
     let training_all = known(training, request, progress)?;
     let held_out_all = request.held_out.as_ref().map(|held_out| known(held_out, request, progress)).transpose()?;
-    let some =
-        |known: &Known, all: &Vectors| (gather(all.rows(), &known.indices), pixel_rows(known.data, &known.indices));
     let (training_vectors, training_pixels) = some(training, &training_all);
     let held_out = request.held_out.as_ref().zip(held_out_all.as_ref()).map(|(known, all)| some(known, all));
     hear(progress, Stage::Audit)?;
