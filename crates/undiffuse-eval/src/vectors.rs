@@ -1,5 +1,6 @@
 //! Vectors of pictures, computed once: a set that was seen before costs nothing.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -60,31 +61,35 @@ pub fn vectors(
     Ok(Vectors { map: shelf.map()?, n, dims })
 }
 
-/// Rows in memory.
+/// Rows in memory, or borrowed.
 #[derive(Clone, Debug)]
-pub(crate) struct Gathered {
-    values: Vec<f32>,
+pub(crate) struct Gathered<'a> {
+    values: Cow<'a, [f32]>,
     dims: usize,
 }
 
-impl Gathered {
+impl Gathered<'_> {
     pub(crate) fn rows(&self) -> Rows<'_> {
         Rows::new(&self.values, self.dims)
     }
 }
 
-/// Some of the rows, copied.
-pub(crate) fn gather(rows: Rows, indices: &[usize]) -> Gathered {
-    let mut values = Vec::with_capacity(indices.len() * rows.dims());
+/// Some of the rows: copied, unless they are the first ones in their order.
+pub(crate) fn gather<'a>(rows: Rows<'a>, indices: &[usize]) -> Gathered<'a> {
+    let dims = rows.dims();
+    if indices.iter().copied().eq(0..indices.len()) {
+        return Gathered { values: rows.first(indices.len()).values().into(), dims };
+    }
+    let mut values = Vec::with_capacity(indices.len() * dims);
     indices.iter().for_each(|&i| values.extend_from_slice(rows.row(i)));
-    Gathered { values, dims: rows.dims() }
+    Gathered { values: values.into(), dims }
 }
 
 /// Numbers that are kept of a picture where pixels are compared: larger pictures are made smaller.
 const PIXEL_DIMS: usize = 1024;
 
 /// Pixels in [−1, 1] of some pictures.
-pub(crate) fn pixel_rows(pictures: &dyn Pictures, indices: &[usize]) -> Gathered {
+pub(crate) fn pixel_rows(pictures: &dyn Pictures, indices: &[usize]) -> Gathered<'static> {
     let [channels, height, width] = pictures.shape();
     let scale = (PIXEL_DIMS as f64 / (channels * height * width) as f64).sqrt().min(1.0);
     let side = |n: usize| ((n as f64 * scale) as usize).max(1);
@@ -95,5 +100,5 @@ pub(crate) fn pixel_rows(pictures: &dyn Pictures, indices: &[usize]) -> Gathered
         let image = transform::resize(&pictures.image(i), width, height);
         row.iter_mut().zip(&image.pixels).for_each(|(x, &v)| *x = f32::from(v) / 127.5 - 1.0);
     });
-    Gathered { values, dims }
+    Gathered { values: values.into(), dims }
 }

@@ -52,13 +52,18 @@ const TINY: [&str; 12] = [
     "sample.steps=10",
 ];
 
+/// On one thread: networks this small lose more by waiting for each other than they gain.
+fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(work)
+}
+
 /// Trains on `data` until the end, or until it fails.
 fn train(data: &Path, run: &Path, more: &[&str]) {
     let mut settings: Vec<String> = TINY.iter().map(|s| (*s).to_owned()).collect();
     settings.push(format!("data.path={:?}", data.display().to_string()));
     settings.extend(more.iter().map(|s| (*s).to_owned()));
     let config = Config::layered("quick", None, &settings).unwrap();
-    Trainer::create(config, run, &Device::flex(), &mut |_| {}).unwrap().for_each(drop);
+    alone(|| Trainer::create(config, run, &Device::flex(), &mut |_| {}).unwrap().for_each(drop));
 }
 
 /// A folder, data of 700 pictures, and a run that went well.
@@ -134,7 +139,7 @@ fn other_processes_are_no_alarm() {
 fn a_learning_rate_of_one_is_too_high() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    train(&healthy().1, &run, &["train.lr=1.0", "train.images=3200", "train.warmup_images=0"]);
+    train(&healthy().1, &run, &["train.lr=1.0", "train.images=1600", "train.warmup_images=0"]);
     let found = diagnose(&run).unwrap();
     assert_eq!(expect(&found, "lr-high"), Severity::Problem);
 }
@@ -143,7 +148,7 @@ fn a_learning_rate_of_one_is_too_high() {
 fn a_learning_rate_of_a_millionth_is_too_low() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    train(&healthy().1, &run, &["train.lr=1e-6", "train.images=3200"]);
+    train(&healthy().1, &run, &["train.lr=1e-6", "train.images=1600", "train.batch=8"]);
     let found = diagnose(&run).unwrap();
     expect(&found, "lr-low");
     assert_eq!(expect(&found, "trivial-loss"), Severity::Problem);
@@ -154,7 +159,7 @@ fn a_learning_rate_of_a_millionth_is_too_low() {
 fn divergence_is_told_from_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    train(&healthy().1, &run, &["train.lr=1e30", "train.images=3200", "train.warmup_images=0"]);
+    train(&healthy().1, &run, &["train.lr=1e30", "train.images=1600", "train.warmup_images=0"]);
     let found = diagnose(&run).unwrap();
     assert_eq!(expect(&found, "diverged"), Severity::Problem);
     // What the advice says can be done: a lower rate in the run's own file.
@@ -162,8 +167,8 @@ fn divergence_is_told_from_the_log() {
     let text = std::fs::read_to_string(&config).unwrap();
     let lower: Vec<&str> = text.lines().map(|l| if l.starts_with("lr =") { "lr = 0.004" } else { l }).collect();
     std::fs::write(&config, lower.join("\n")).unwrap();
-    let trainer = Trainer::resume(&run, &Default::default(), &Device::flex(), &mut |_| {}).unwrap();
-    assert!(matches!(trainer.last(), Some(Ok(Event::Finished { .. }))));
+    let last = alone(|| Trainer::resume(&run, &Default::default(), &Device::flex(), &mut |_| {}).unwrap().last());
+    assert!(matches!(last, Some(Ok(Event::Finished { .. }))));
     assert_eq!(expect(&diagnose(&run).unwrap(), "diverged"), Severity::Warning);
 }
 
@@ -172,7 +177,11 @@ fn few_pictures_are_learned_by_heart() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path(), 40, 1, plain);
     let run = folder.path().join("run");
-    train(&data, &run, &["data.held_out=0.5", "data.classes=false", "train.images=9600", "train.previews=10"]);
+    train(
+        &data,
+        &run,
+        &["data.held_out=0.5", "data.classes=false", "train.images=6400", "train.previews=8", "train.lr=8e-3"],
+    );
     let found = diagnose(&run).unwrap();
     expect(&found, "memorising");
     assert_eq!(expect(&found, "few-images"), Severity::Problem);
@@ -190,6 +199,14 @@ fn averages_may_be_too_long_or_too_short() {
     let found = diagnose(&wider).unwrap();
     expect(&found, "ema-short");
     assert!(!tags(&found, Severity::Note).contains(&"ema-long"), "{found:#?}");
+}
+
+#[test]
+fn levels_that_were_never_trained_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&healthy().1, &run, &["noise.timing=\"lognormal:mean=-2.5,std=0.3\"", "train.images=1600"]);
+    assert_eq!(expect(&diagnose(&run).unwrap(), "levels"), Severity::Problem);
 }
 
 /// Changes a field of the model's scheduler file.
@@ -256,8 +273,11 @@ fn pictures_and_settings_are_looked_at() {
     for tag in ["grey-data", "held-out", "trivial-loss"] {
         expect(&grey, tag);
     }
-    let masks = run("masks", 1, |b| u8::from(b > 100.0), &[]);
+    let edm = ["noise.parameterization=\"edm\"", "data.size=16"];
+    let masks = run("masks", 1, |b| u8::from(b > 100.0), &edm);
     assert_eq!(expect(&masks, "range"), Severity::Problem);
+    expect(&masks, "sigma-data");
+    expect(&masks, "enlarged");
     let flat = run("flat", 1, |b| 100 + u8::from(b > 250.0), &[]);
     expect(&flat, "one-picture");
     expect(&flat, "duplicates");

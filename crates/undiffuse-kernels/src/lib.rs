@@ -1,6 +1,6 @@
 //! The CPU kernels of undiffuse: convolution with all that goes before and after it, normalisation, attention, linear
-//! maps, activations and the optimiser's step, forward and backward, on plain `f32` slices. No tensor library is known
-//! here.
+//! maps, activations and the optimiser's step, forward and backward, on plain `f32` slices; and depthwise convolution and
+//! pooling, which only feature networks need, forward. No tensor library is known here.
 //!
 //! # Maps
 //!

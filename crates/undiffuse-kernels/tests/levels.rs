@@ -6,10 +6,12 @@ use common::conv::{Case, Operands};
 use common::*;
 use std::process::Command;
 use undiffuse_kernels::attention::{self, Attention};
+use undiffuse_kernels::clamp::Clamp;
 use undiffuse_kernels::conv2d::Conv2d;
+use undiffuse_kernels::depthwise::{self, Window};
 use undiffuse_kernels::linear::{self, Linear};
 use undiffuse_kernels::norm::{self, Gradients, Norm};
-use undiffuse_kernels::{activation, simd_level};
+use undiffuse_kernels::{activation, pool, simd_level};
 
 /// Runs itself at a level and returns what it printed.
 fn at_level(level: &str) -> String {
@@ -84,6 +86,15 @@ fn child() {
     let map = Linear { rows: 120, c_in: 24, c_out: 24 };
     linear::forward(&map, &x, &x[..576], None, &mut out);
     print("linear", &out);
+    let window = Window { batch: 3, channels: 24, h: 8, w: 5, kernel: (3, 3), stride: 1, pad: (1, 1) };
+    let [map, weight] = [to_map(&x, 24, 40), numbers(9, 24 * 9)];
+    let [mut filtered, mut largest, mut means] = [0; 3].map(|_| unset(map.len()));
+    let mut global = unset(3 * 24);
+    depthwise::forward(&window, &map, &weight, Some(&x[..24]), Clamp::RELU6, &mut filtered);
+    pool::max(&window, &map, &mut largest);
+    pool::average(&window, false, &map, &mut means);
+    pool::global_average(&map, 24, 40, &mut global);
+    print("windows", &[filtered, largest, means, global].concat());
 }
 
 #[test]

@@ -10,7 +10,9 @@ use undiffuse_kernels::depthwise::{self, Window};
 use undiffuse_kernels::pool;
 
 /// Kernel, stride, padding.
-const WINDOWS: [((usize, usize), usize, (usize, usize)); 9] = [
+type Sizes = ((usize, usize), usize, (usize, usize));
+
+const WINDOWS: [Sizes; 9] = [
     ((3, 3), 1, (1, 1)),
     ((3, 3), 2, (1, 1)),
     ((3, 3), 2, (0, 0)),

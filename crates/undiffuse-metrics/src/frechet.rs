@@ -52,6 +52,14 @@ pub struct Influence {
     pub generated: Vec<f64>,
 }
 
+impl Influence {
+    /// The interval of the distance; its lower end is no lower than 0.
+    pub fn interval(&self, settings: &Settings) -> [f64; 2] {
+        let [low, high] = bootstrap::interval(self.distance, &[&self.real, &self.generated], settings);
+        [low.max(0.0), high]
+    }
+}
+
 /// Distance and influences of two sets whose moments are known (cached, perhaps). `real` and `generated` may be empty
 /// where only moments were kept; then that side does not widen an interval.
 ///
@@ -124,7 +132,6 @@ pub fn figures(
     settings: &Settings,
 ) -> Result<Vec<Figure>, MetricError> {
     let found = influence(moments, real, generated)?;
-    let [low, high] = bootstrap::interval(found.distance, &[&found.real, &found.generated], settings);
     let figure = |tag: &str, name: &str, value: f64, interval: [f64; 2], note| Figure {
         tag: tag.into(),
         name: name.into(),
@@ -133,7 +140,7 @@ pub fn figures(
         better: Better::Lower,
         note,
     };
-    let mut figures = vec![figure("fid", "Fréchet distance", found.distance, [low.max(0.0), high], note(moments))];
+    let mut figures = vec![figure("fid", "Fréchet distance", found.distance, found.interval(settings), note(moments))];
     if settings.extrapolate && generated.len() >= 4 {
         let (value, interval) = extrapolate(moments[0], generated, &found, settings)?;
         let mut note =
@@ -333,8 +340,7 @@ mod tests {
         let dims = 10;
         let repeat = |i: u64| {
             let found = measured(&sample(2 * i, 500, dims, 1.0, 0.0), &sample(2 * i + 1, 300, dims, 1.1, 0.3), dims);
-            let groups: [&[f64]; 2] = [&found.real, &found.generated];
-            (found.distance, bootstrap::interval(found.distance, &groups, &Settings::default()))
+            (found.distance, found.interval(&Settings::default()))
         };
         assert_tells_spread(&(0..150).map(repeat).collect::<Vec<_>>());
     }

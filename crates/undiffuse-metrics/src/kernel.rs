@@ -51,6 +51,13 @@ pub struct Discrepancy {
     pub generated: Vec<f64>,
 }
 
+impl Discrepancy {
+    /// The interval of the value.
+    pub fn interval(&self, settings: &Settings) -> [f64; 2] {
+        bootstrap::interval(self.value, &[&self.real, &self.generated], settings)
+    }
+}
+
 /// The unbiased `MMD²` of the cubic kernel, over all pairs [Binkowski18, Eq. 4]. Needs two rows on each side.
 ///
 /// # Panics
@@ -107,7 +114,7 @@ fn figure(tag: &str, name: &str, found: &Discrepancy, settings: &Settings) -> Fi
         tag: tag.into(),
         name: name.into(),
         value: found.value,
-        interval: Some(bootstrap::interval(found.value, &[&found.real, &found.generated], settings)),
+        interval: Some(found.interval(settings)),
         better: Better::Lower,
         note: None,
     }
@@ -247,10 +254,9 @@ mod tests {
             let (a, b) = (sample(2 * i, 300, dims, 0.3), sample(2 * i + 1, 200, dims, 0.0));
             kid(Rows::new(&a, dims), Rows::new(&b, dims))
         };
-        let interval = |found: &Discrepancy| {
-            bootstrap::interval(found.value, &[&found.real, &found.generated], &Settings::default())
-        };
-        assert_tells_spread(&(0..150).map(repeat).map(|found| (found.value, interval(&found))).collect::<Vec<_>>());
+        assert_tells_spread(
+            &(0..150).map(repeat).map(|found| (found.value, found.interval(&Settings::default()))).collect::<Vec<_>>(),
+        );
     }
 
     /// CMMD counts every pair, so the same set twice is at 0, and zeros are no division by zero.

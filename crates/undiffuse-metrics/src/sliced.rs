@@ -42,6 +42,13 @@ pub struct Sliced {
     pub generated: Vec<f64>,
 }
 
+impl Sliced {
+    /// The interval of the squared distance.
+    pub fn interval(&self, settings: &Settings) -> [f64; 2] {
+        bootstrap::interval(self.squared, &[&self.real, &self.generated, &self.directions], settings)
+    }
+}
+
 /// The squared distance along `directions` directions of a seed. Neither set may be empty.
 ///
 /// # Panics
@@ -74,13 +81,11 @@ pub fn wasserstein(a: &[f32], b: &[f32]) -> f64 {
 fn measure(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricError> {
     sets.check("the sliced Wasserstein distance", 2)?;
     let found = sliced(sets.real, sets.generated, DIRECTIONS, settings.seed);
-    let groups: [&[f64]; 3] = [&found.real, &found.generated, &found.directions];
-    let interval = bootstrap::interval(found.squared, &groups, settings).map(|end| end.max(0.0).sqrt());
     Ok(vec![Figure {
         tag: "sliced".into(),
         name: "Sliced Wasserstein distance of pixels".into(),
         value: found.squared.sqrt(),
-        interval: Some(interval),
+        interval: Some(found.interval(settings).map(|end| end.max(0.0).sqrt())),
         better: Better::Lower,
         note: None,
     }])
@@ -182,6 +187,24 @@ mod tests {
         }
     }
 
+    /// From evenly spaced `x` to evenly spaced `a + s x`, for other numbers of points too: the coupling is that line, and
+    /// the potential `(1 − s) x² − 2 a x`.
+    #[test]
+    fn potentials_of_a_stretch() {
+        let even = |n: usize| (0..n).map(move |i| (i as f32 + 0.5) / n as f32);
+        let (a, s) = (0.25, 0.5);
+        let x: Vec<f32> = even(32).collect();
+        for m in [32, 128] {
+            let y: Vec<f32> = even(m).map(|x| a + s * x).collect();
+            let found = couple(&x, &y).left;
+            let raw = |x: f32| f64::from((1.0 - s) * x * x - 2.0 * a * x);
+            let mean = x.iter().map(|x| raw(*x)).sum::<f64>() / 32.0;
+            for (found, x) in found.iter().zip(&x) {
+                assert!((found - (raw(*x) - mean)).abs() < 1e-6, "{found} at {x}");
+            }
+        }
+    }
+
     #[test]
     fn the_same_set_in_another_order() {
         let a = sample(0, 90, 7, 0.0);
@@ -198,10 +221,11 @@ mod tests {
             let (a, b) = (sample(2 * i, 400, dims, 0.0), sample(2 * i + 1, 250, dims, 0.7));
             sliced(Rows::new(&a, dims), Rows::new(&b, dims), 64, i)
         };
-        let interval = |found: &Sliced| {
-            let groups: [&[f64]; 3] = [&found.real, &found.generated, &found.directions];
-            bootstrap::interval(found.squared, &groups, &Settings::default())
-        };
-        assert_tells_spread(&(0..150).map(repeat).map(|found| (found.squared, interval(&found))).collect::<Vec<_>>());
+        assert_tells_spread(
+            &(0..150)
+                .map(repeat)
+                .map(|found| (found.squared, found.interval(&Settings::default())))
+                .collect::<Vec<_>>(),
+        );
     }
 }

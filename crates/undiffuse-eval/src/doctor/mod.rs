@@ -23,7 +23,7 @@ use undiffuse::{FileError, device};
 pub use checks::CHECKS;
 pub use log::{Failure, Log, Step};
 pub use pictures::Pictures;
-pub use probe::{Probe, Reading};
+pub use probe::{Probe, Reading, SIGMAS};
 pub use run::Run;
 pub use samples::Samples;
 pub use state::{State, TensorFacts};

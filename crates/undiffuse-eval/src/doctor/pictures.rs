@@ -84,6 +84,14 @@ impl Pictures {
         ends as f64 / self.histogram.iter().sum::<u64>().max(1) as f64
     }
 
+    /// Root mean square error of the best guess of each pixel from itself alone, knowing the mean picture and each pixel's
+    /// variance `v`, at noise `sigma / alpha`: `mean v σ² / (v + σ²)`, a Wiener filter's.
+    pub fn wiener(&self, sigma: f64) -> f64 {
+        let square = sigma * sigma;
+        let errors = self.variance.iter().map(|v| v * square / (v + square));
+        (errors.sum::<f64>() / self.variance.len() as f64).sqrt()
+    }
+
     /// Numbers in a picture.
     pub fn dims(&self) -> usize {
         self.mean.len()

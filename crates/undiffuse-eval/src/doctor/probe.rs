@@ -19,7 +19,7 @@ const WORK: usize = 600_000_000_000;
 /// Pictures that readings are compared on.
 const READ: usize = 16;
 /// Noise levels `sigma / alpha` that they are compared at: where a wrong reading is plain.
-const SIGMAS: [f64; 4] = [0.2, 0.5, 1.0, 2.0];
+pub const SIGMAS: [f64; 4] = [0.2, 0.5, 1.0, 2.0];
 /// The stream of this noise, beside those of training and sampling.
 const STREAM: u64 = 0x44 << 56;
 

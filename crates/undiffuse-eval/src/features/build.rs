@@ -89,8 +89,8 @@ pub(super) struct Program {
 const DEPTH: usize = 16;
 const LAYERS: usize = 10_000;
 
-/// Numbers of a map of one picture.
-const NUMBERS: usize = 1 << 26;
+/// Numbers of a map of one picture, in memory, where channels come by sixteen.
+const NUMBERS: usize = 1 << 25;
 
 /// Why a graph and weights do not make a network: which layer or tensor, what was expected and what was found.
 pub(super) type Problem = String;
@@ -128,10 +128,10 @@ pub(super) fn build<'a>(graph: &Graph, source: &mut Source<'a>) -> Result<Progra
 
 /// A shape, if it is neither empty nor enormous.
 fn sized(what: &str, channels: usize, h: usize, w: usize) -> Result<Shape, Problem> {
-    let numbers = channels.checked_mul(h).and_then(|n| n.checked_mul(w)).unwrap_or(usize::MAX);
+    let numbers = channels.next_multiple_of(16).checked_mul(h).and_then(|n| n.checked_mul(w)).unwrap_or(usize::MAX);
     match numbers {
         1..=NUMBERS => Ok(Shape::Map { channels, h, w }),
-        _ => Err(format!("{what} has {channels} channels of {h}×{w}; there have to be 1 to {NUMBERS} numbers")),
+        _ => Err(format!("{what} has {channels} channels of {h}×{w}; that is nothing, or more than {NUMBERS} numbers")),
     }
 }
 

@@ -50,8 +50,11 @@ pub struct Kind {
     pub tag: &'static str,
     /// What it is, in a line.
     pub about: &'static str,
-    open: fn(weights: Option<&Path>, real: &Dataset) -> Result<Box<dyn Features>, FeatureError>,
+    open: Open,
 }
+
+/// Opens features, from a file of weights or for real data.
+type Open = fn(weights: Option<&Path>, real: &Dataset) -> Result<Box<dyn Features>, FeatureError>;
 
 /// All of them, the default first.
 pub const FEATURES: &[Kind] = &[

@@ -58,7 +58,7 @@ pub(super) fn run(ops: &[Op], batch: usize, x: &[f32], buffers: &mut Buffers) ->
             // What changes nothing but values is done in place.
             Op::Clamp(clamp) => {
                 let mut here = values.take().unwrap_or_else(|| copy(x, buffers));
-                here.iter_mut().for_each(|v| *v = v.max(clamp.low).min(clamp.high));
+                here.iter_mut().for_each(|v| *v = v.clamp(clamp.low, clamp.high));
                 values = Some(here);
             }
             _ => {

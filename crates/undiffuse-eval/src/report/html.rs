@@ -100,7 +100,7 @@ fn classes(classes: &[Class]) -> Markup {
     let most = classes.iter().map(|class| class.interval[1].max(class.data)).fold(1e-9, f64::max);
     let percent = |share: f64| format!("{:.2}%", 100.0 * share / most);
     markup! {
-        p.faint { "Share of the judged pictures that show each class. Dark: its interval; line: the class's share of the data." }
+        p.faint { "Share of the judged pictures that show each class. Thin bar: its interval; line: the class's share of the data." }
         div.scroll {
             table.classes {
                 tbody {
@@ -127,7 +127,7 @@ fn protocol(report: &Report) -> Markup {
     markup! {
         p { "Figures of two reports mean the same when all of this is the same. " code { "undiffuse eval --compare" } " checks it." }
         div.scroll {
-            table {
+            table.facts {
                 tbody {
                     @for (path, value) in facts { tr { th scope="row" { code { (path) } } td { (value) } } }
                     tr { th scope="row" { "fingerprint" } td { code { (report.fingerprint) } } }

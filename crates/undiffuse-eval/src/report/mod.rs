@@ -100,7 +100,10 @@ pub fn shown(figure: &Figure) -> (String, String) {
 
 /// What the audit found, in a sentence or two.
 pub fn verdict(audit: &Audit) -> String {
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let percent = |share: f64| match 100.0 * share {
+        small if small < 0.1 => format!("{small:.2} %"),
+        large => format!("{large:.1} %"),
+    };
     let Share { count, of, share, interval } = audit.copies;
     let found = match count {
         0 => format!("None of {of} pictures is a copy of a training picture (at most {} are)", percent(interval[1])),

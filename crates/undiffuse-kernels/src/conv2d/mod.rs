@@ -255,7 +255,7 @@ fn fill<'a>(epilogue: &Epilogue, planes: impl Iterator<Item = &'a mut [Lanes]>) 
         for (y, r) in plane.iter_mut().zip(epilogue.residual(image, panel).unwrap_or_default()) {
             y.iter_mut().zip(r).for_each(|(y, r)| *y += r);
         }
-        plane.as_flattened_mut().iter_mut().for_each(|y| *y = y.max(epilogue.then.low).min(epilogue.then.high));
+        plane.as_flattened_mut().iter_mut().for_each(|y| *y = y.clamp(epilogue.then.low, epilogue.then.high));
     }
 }
 

@@ -145,7 +145,7 @@ pub enum TrainError {
     Network(String),
     /// Training blew up.
     #[error(
-        "training diverged at step {step} ({nimg} images): {what}. Lower the learning rate (--set train.lr={advice:.1e}), and continue from the last good checkpoint with --resume; it was not overwritten"
+        "training diverged at step {step} ({nimg} images): {what}. Lower the learning rate: begin again with --set train.lr={advice:.1e}, or write train.lr = {advice:.1e} into the run's config.toml and continue from the last good checkpoint with --resume; it was not overwritten"
     )]
     Diverged {
         /// The step.

@@ -8,6 +8,8 @@ const USED: (f64, f64) = (0.15, 0.4);
 const VARIED: f64 = 0.02;
 /// Pictures that a class should have, and how many times more the largest may have.
 const CLASS: (usize, usize) = (20, 20);
+/// Share of pictures that may be enlarged.
+const ENLARGED: f64 = 0.2;
 /// Share of copies that counts.
 const COPIES: f64 = 0.02;
 
@@ -64,6 +66,31 @@ pub fn flat(run: &Run) -> Option<Finding> {
             pictures.sampled,
             std * 127.5
         ))
+    })
+}
+
+pub fn enlarged(run: &Run) -> Option<Finding> {
+    let data = &run.pictures.as_ref()?.dataset;
+    let size = data.width();
+    let small = (0..data.len()).map(|i| data.original_size(i)).filter(|(w, h)| *w.min(h) < size).count();
+    let share = small as f64 / data.len() as f64;
+    (share > ENLARGED).then(|| {
+        let what = "Many pictures are smaller than the training's size and were enlarged: the model learns their blur.";
+        warning(what, "train at the pictures' own size: a smaller --size").because(format!(
+            "{small} of {} pictures ({}) have a side below {size} pixels",
+            data.len(),
+            percent(share)
+        ))
+    })
+}
+
+pub fn unlabelled(run: &Run) -> Option<Finding> {
+    let report = run.pictures.as_ref()?.report.as_ref()?;
+    let told = run.config.as_ref().is_some_and(|c| c.data.classes);
+    (told && report.unlabelled > 0).then(|| {
+        let what = "Some pictures have no class where others have one: they are learnt as \"no class\" alone.";
+        note(what, "give them a class: a folder of its own, or a label")
+            .because(format!("{} of {} pictures", report.unlabelled, report.images))
     })
 }
 

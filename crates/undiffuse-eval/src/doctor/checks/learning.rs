@@ -1,6 +1,7 @@
 //! Whether the network learns, and whether it learns by heart.
 
-use super::{Finding, Run, note, percent, problem, warning};
+use super::{Finding, Run, note, percent, problem, process, rate, warning};
+use crate::doctor::SIGMAS;
 use crate::doctor::log::{mean, spread};
 
 /// Steps before which nothing is said of a network that has learnt nothing.
@@ -13,6 +14,10 @@ const GAP: (f64, f64) = (0.15, 4.0);
 const PASSES: f64 = 100.0;
 /// Pictures below which a network of any size learns them by heart.
 const FEW: usize = 500;
+/// Error over that of a pixelwise guess at a level that was hardly trained, and at one that was. A young network that answers
+/// noise is a little worse than the guess at high noise, where its errors are multiplied.
+const UNTRAINED: f64 = 1.4;
+const LEARNT: f64 = 0.8;
 /// Fall of the loss over the last fifth of a run that is worth more training.
 const FALLING: f64 = 0.05;
 
@@ -33,18 +38,53 @@ pub fn trivial_loss(run: &Run) -> Option<Finding> {
         let change = "give it more time: --budget 10m, or train --resume with a longer --budget";
         return Some(numbers(note(format!("After {steps} steps the network has hardly begun to learn."), change)));
     }
+    let rate = rate::high(run).or_else(|| rate::low(run)).map(|_| "the learning rate is the likely cause: see there");
     if loss >= trivial.zero * 0.97 {
         let lr = config.train.lr;
-        let change = format!(
+        let change = rate.map(str::to_owned).unwrap_or(format!(
             "if the loss never fell, the learning rate ({lr:.1e}) is far too high or far too low: try --set train.lr=4e-4; if the data are noise or their range is off, `undiffuse data` shows it"
-        );
+        ));
         let what = "The network has learnt nothing: its loss is what answering zero gives.";
         return Some(numbers(problem(what, change)));
     }
-    let change = "train longer (--budget), with a wider network (--set network.width=64) or another learning rate (--set train.lr=4e-4)";
-    let what =
-        "The network has learnt brightness but no shapes: guessing each pixel from itself alone would do as well.";
+    let change = rate.unwrap_or(
+        "train longer (--budget), with a wider network (--set network.width=64) or another learning rate (--set train.lr=4e-4)",
+    );
+    let what = match loss > 1.05 * trivial.pixelwise {
+        true => "The network has learnt next to nothing: guessing each pixel from itself alone would do better.",
+        false => {
+            "The network has learnt brightness but no shapes: guessing each pixel from itself alone would do as well."
+        }
+    };
     Some(numbers(if run.finished() { problem(what, change) } else { warning(what, change) }))
+}
+
+pub fn levels(run: &Run) -> Option<Finding> {
+    let (pictures, own) = (run.pictures.as_ref()?, run.readings.first()?);
+    // What is wrong with the model as a whole is told elsewhere.
+    if process::parameterization(run).is_some() || process::pixel_range(run).is_some() {
+        return None;
+    }
+    let shares: Vec<f64> = SIGMAS.iter().zip(&own.errors).map(|(s, error)| error / pictures.wiener(*s)).collect();
+    let somewhere = shares.iter().any(|share| *share < LEARNT);
+    let bad: Vec<usize> = (0..shares.len()).filter(|&k| shares[k].is_nan() || shares[k] > UNTRAINED).collect();
+    if !somewhere || bad.is_empty() {
+        return None;
+    }
+    let what = "At some noise levels the network denoises worse than guessing each pixel from itself alone, at others it is good: those levels were hardly trained, and every sample passes through them.";
+    let change = "widen the distribution of training times (--set noise.timing=uniform, or a larger std), or give those levels more weight (noise.weighting)";
+    let finding = problem(what, change);
+    let finding = bad.into_iter().fold(finding, |finding, k| {
+        let wiener = pictures.wiener(SIGMAS[k]);
+        finding.because(format!(
+            "at noise {} the RMSE is {:.3}, each pixel by itself has {wiener:.3}",
+            SIGMAS[k], own.errors[k]
+        ))
+    });
+    Some(match &run.config {
+        Some(config) => finding.because(format!("times are drawn by {}", config.noise.timing)),
+        None => finding,
+    })
 }
 
 pub fn memorising(run: &Run) -> Option<Finding> {

@@ -44,9 +44,10 @@ checks! {
     "not-a-number", "losses or gradients in the log that are no numbers", history::not_a_number;
     "weights", "weights that are NaN, or zero altogether", history::weights;
     "unfinished", "a run that stopped before its end", history::unfinished;
-    "trivial-loss", "a loss that answering zero, or each pixel by itself, would reach", learning::trivial_loss;
     "lr-high", "a loss that rises or spikes, gradients that grow", rate::high;
-    "lr-low", "weights that could hardly move while the loss still falls", rate::low;
+    "lr-low", "weights that could hardly move", rate::low;
+    "trivial-loss", "a loss that answering zero, or each pixel by itself, would reach", learning::trivial_loss;
+    "levels", "noise levels at which nothing was learnt", learning::levels;
     "warmup", "a warm-up that takes the run, or most of it", rate::warmup;
     "memorising", "a loss on held-out pictures that rises or stays behind", learning::memorising;
     "few-images", "more weights than numbers in the data, and many passes", learning::few_images;
@@ -57,10 +58,13 @@ checks! {
     "pixel-range", "a model that was trained on another range of pixel values, or inverted ones", process::pixel_range;
     "zero-snr", "a network that answers noise where nothing but noise is left", process::zero_snr;
     "prior-gap", "sampling that starts from other noise than training ends at", process::prior_gap;
+    "sigma-data", "preconditioning for data of another spread", process::sigma_data;
     "clip", "clipping that cuts into the range of pixels", process::clip;
     "grey-data", "grey pictures in a colour model, or coloured ones in a grey model", data::grey;
     "range", "pictures that use a small part of the range of values", data::range;
     "one-picture", "pictures that are all nearly the same", data::flat;
+    "enlarged", "pictures that were enlarged to the size of training", data::enlarged;
+    "unlabelled", "pictures without a class where others have one", data::unlabelled;
     "classes", "classes with few pictures", data::classes;
     "duplicates", "pictures that occur several times", data::duplicates;
     "batch", "batches too small for a steady gradient", settings::batch;

@@ -3,7 +3,8 @@
 use undiffuse::likelihood;
 use undiffuse::math::diffusers::Clip;
 use undiffuse_math::likelihood::prior_kl;
-use undiffuse_math::prelude::Schedule;
+use undiffuse_math::parameterization::Edm;
+use undiffuse_math::prelude::{ParameterizationKind, Schedule};
 
 use super::{Finding, Run, note, percent, problem, warning};
 use crate::doctor::Reading;
@@ -12,6 +13,9 @@ use crate::doctor::Reading;
 const CLEARER: f64 = 0.6;
 /// Nats by which the noisiest training pictures may differ from the noise that sampling starts with.
 const NATS: (f64, f64) = (5.0, 50.0);
+
+/// How many times smaller or larger than `sigma_data` the data's spread may be.
+const SPREAD: f64 = 2.5;
 
 fn errors(reading: &Reading) -> String {
     let numbers: Vec<String> = reading.errors.iter().map(|e| format!("{e:.3}")).collect();
@@ -155,6 +159,25 @@ pub fn prior_gap(run: &Run) -> Option<Finding> {
                 level.sigma_edm(),
                 percent(kept)
             )),
+    )
+}
+
+pub fn sigma_data(run: &Run) -> Option<Finding> {
+    let (pictures, config) = (run.pictures.as_ref()?, run.config.as_ref()?);
+    let ParameterizationKind::Edm(Edm { sigma_data }) = &config.noise.parameterization else { return None };
+    let (_, std) = pictures.overall();
+    let ratio = std / sigma_data;
+    if (1.0 / SPREAD..SPREAD).contains(&ratio) {
+        return None;
+    }
+    let what = "The preconditioning is for data of another spread: what the network is given and asked is far from unit variance.";
+    let change = format!(
+        "--set noise.parameterization=edm:sigma_data={std:.2} and --set noise.weighting=edm:sigma_data={std:.2}, or stretch the contrast of the pictures"
+    );
+    Some(
+        note(what, change).because(format!(
+            "sigma_data = {sigma_data}, the data's standard deviation is {std:.3} [Karras22, Table 1]"
+        )),
     )
 }
 

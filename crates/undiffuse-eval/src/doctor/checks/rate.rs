@@ -98,13 +98,16 @@ pub fn low(run: &Run) -> Option<Finding> {
         return None;
     }
     let higher = (config.train.lr * (5.0 / travel.max(0.05))).min(1e-3);
+    let what = "The learning rate is too low: the weights are hardly away from where they began.";
+    let change = format!("--set train.lr={higher:.0e} (now {:.1e})", config.train.lr);
+    let finding = if untaught { problem(what, change) } else { warning(what, change) };
     Some(
-        warning(
-            "The learning rate is too low: the weights are hardly away from where they began, and the loss still falls.",
-            format!("--set train.lr={higher:.0e} (now {:.1e})", config.train.lr),
-        )
-        .because(format!("all steps together could move a weight by {} of the weights' size {rms:.3}", percent(travel)))
-        .because(format!("the loss fell by {} over the last third", percent(fall))),
+        finding
+            .because(format!(
+                "all steps together could move a weight by {} of the weights' size {rms:.3}",
+                percent(travel)
+            ))
+            .because(format!("the loss fell by {} over the last third of the run", percent(fall))),
     )
 }
 
