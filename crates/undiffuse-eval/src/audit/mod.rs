@@ -12,12 +12,13 @@
 //!
 //! **The threshold** is set by pictures that the model has not seen: at most `allowed` (0.5 %) of these may fall below it, and it is
 //! never above 1/2, the published test's (`α = 1/2`). Every test has a half of the allowance, so that a picture may count as
-//! a copy when *either* test says so: by pixels, which sees what a network overlooks, or by features, which see copies that
-//! were mirrored or shifted. How often the test is wrong is counted by halves: each half of the held-out pictures meets the thresholds that the other
+//! a copy when *either* test says so: by pixels, which sees what a network overlooks, or by features, which see
+//! some of the copies that were mirrored or shifted (a fifth of those by a pixel, `docs/sensitivity.md`). How often the test is wrong is counted by halves: each half of the held-out pictures meets the thresholds that the other
 //! half alone would have set.
 //!
 //! **The trend.** Copies are not all of memorising: a model may keep too near to its training pictures everywhere. So nearest distances of
-//! generated and held-out pictures are also compared as a whole, by the rank statistic of \[Meehan20\].
+//! generated and held-out pictures are also compared as a whole, by the rank statistic of \[Meehan20\]. It
+//! shows disguised copies that no single ratio gives away, and calls blurred pictures near, which they are.
 //!
 //! - \[Carlini23\] N. Carlini et al., "Extracting Training Data from Diffusion Models", USENIX Security 2023.
 //! - \[Meehan20\] C. Meehan, K. Chaudhuri, S. Dasgupta, "A Non-Parametric Test to Detect Data-Copying in Generative Models", AISTATS 2020.
