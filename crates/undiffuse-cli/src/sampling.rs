@@ -10,7 +10,7 @@ use crate::common::usage;
 /// `--solver`, `--spacing`, `--steps`, `--eta`, `--guidance`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Sampling {
-    /// Network evaluations to spend is set by the solver and this number of steps; the model's own when not given
+    /// Steps of the solver, which sets how often the network is evaluated in each; the model's own number when not given
     #[arg(long)]
     pub steps: Option<usize>,
     /// How to step, such as dpmpp-2m or ddim:eta=0.5; `undiffuse plan --list` lists them
@@ -28,6 +28,12 @@ pub struct Sampling {
 }
 
 impl Sampling {
+    /// Whether anything was asked for.
+    pub fn is_given(&self) -> bool {
+        let Self { steps, solver, spacing, eta, guidance } = self;
+        steps.is_some() || solver.is_some() || spacing.is_some() || eta.is_some() || guidance.is_some()
+    }
+
     /// The model's settings with what was asked for in their place.
     ///
     /// # Errors

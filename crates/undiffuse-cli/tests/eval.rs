@@ -81,7 +81,7 @@ fn a_model_is_judged_and_two_protocols_are_not_compared() {
     assert_eq!(first["protocol"]["generated"]["classes"], "drawn with the data's shares");
     assert_eq!(first["classes"].as_array().unwrap().len(), 2);
     assert_eq!(first["protocol"]["audit"]["images"], 60);
-    assert_eq!(first["protocol"]["audit"]["held_out"], 20);
+    assert_eq!(first["protocol"]["audit"]["held_out_images"], 20);
     let page = std::fs::read_to_string(folder.join("eval/run/report.html")).unwrap();
     assert!(page.contains("data:image/png;base64,") && !page.contains("http"), "the page must stand alone");
 

@@ -60,7 +60,7 @@ pub enum DataError {
         ignored: usize,
     },
     /// Only one usable picture.
-    #[error("only one usable image in {} ({name}{}): a model of a single picture can only repeat it. \
+    #[error("only one usable image in {} ({name}{}): there is nothing to learn from or to compare in one picture. \
              Add more images; a handful is enough to begin", .path.display(), skipped_clause(*.skipped))]
     OneImage {
         /// The path as it was given.

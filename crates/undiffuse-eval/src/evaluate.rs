@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use undiffuse::burn::tensor::Device;
 use undiffuse::likelihood::Estimate;
 use undiffuse::likelihood::measure::{self, MeasureError, Measured, measure};
@@ -9,9 +10,9 @@ use undiffuse_data::Dataset;
 use undiffuse_math::noise;
 use undiffuse_metrics::{Better, Figure, METRICS, Over, Sets, Settings};
 
-use crate::audit::{self, Audit, Side, Sides};
+use crate::audit::{self, Audit, AuditError, Side, Sides};
 use crate::features::Features;
-use crate::generate::{Generated, Generator};
+use crate::generate::{Generated, Generator, hex};
 use crate::pictures::Pictures;
 use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
 use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts, peak_memory};
@@ -39,6 +40,15 @@ pub struct Known<'a> {
     pub indices: Vec<usize>,
 }
 
+impl Known<'_> {
+    /// SHA-256 (hexadecimal) of the dataset, and of which of its pictures are meant.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new().chain_update(self.data.fingerprint());
+        self.indices.iter().for_each(|&i| hash.update((i as u64).to_le_bytes()));
+        hex(hash)
+    }
+}
+
 /// Whose likelihood is measured, and on what.
 pub struct Likelihood<'a> {
     /// The model's folder or run.
@@ -61,6 +71,8 @@ pub struct Request<'a> {
     pub n: usize,
     /// What they are compared with.
     pub data: &'a Dataset,
+    /// What pictures from a folder were before they came to the size of the data's, for the protocol.
+    pub original: Option<String>,
     /// What the model was trained on, to look for copies of it; without it there is no audit.
     pub training: Option<Known<'a>>,
     /// Pictures of the same kind that it has not seen, to tell copies from likeness.
@@ -137,7 +149,13 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
     let (likelihood, note) = likelihood(request, progress)?;
     notes.extend(note);
     figures.extend(likelihood.iter().flat_map(bits));
-    let mut audit = copies(request, (&vectors, &pixels), progress)?;
+    let mut audit = match copies(request, (&vectors, &pixels), progress) {
+        Err(EvalError::Audit(e @ AuditError::TooFewTraining { .. })) => {
+            notes.push(format!("not looked for copies: {e}"));
+            None
+        }
+        other => other?,
+    };
     if let (Some(audit), Some(training)) = (&mut audit, &request.training) {
         // From places in what was looked through to seeds, and to places in the dataset.
         for offender in &mut audit.worst {
@@ -167,23 +185,24 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
             channels: data.channels(),
         },
         generated: generator.map_or_else(
-            || GeneratedFacts { images: n, ..GeneratedFacts::default() },
+            || GeneratedFacts { images: n, original: request.original.clone(), ..GeneratedFacts::default() },
             |(generator, _)| facts(generator, n),
         ),
         pairs,
         seed: settings.seed,
+        resamples: settings.resamples,
         likelihood: likelihood.as_ref().map_or_else(LikelihoodFacts::default, |measured| LikelihoodFacts {
             data: Some(measured.data_fingerprint.clone()),
             images: Some(measured.images),
             steps: Some(measured.steps),
-            evaluations: Some(measured.settings.evaluations),
-            tolerance: Some(measured.settings.tolerance),
+            settings: serde_json::to_string(&measured.settings).ok(),
         }),
         audit: request.training.as_ref().filter(|_| audit.is_some()).map_or_else(AuditFacts::default, |training| {
             AuditFacts {
-                training: Some(training.data.fingerprint().into()),
+                training: Some(training.fingerprint()),
                 images: Some(training.indices.len()),
-                held_out: request.held_out.as_ref().map(|known| known.indices.len()),
+                held_out: request.held_out.as_ref().map(Known::fingerprint),
+                held_out_images: request.held_out.as_ref().map(|known| known.indices.len()),
             }
         }),
     };
@@ -261,6 +280,7 @@ fn facts(generator: &Generator, n: usize) -> GeneratedFacts {
     let settings = generator.model.sample_defaults();
     GeneratedFacts {
         images: n,
+        original: None,
         seeds: Some([0, n as u64 - 1]),
         classes: generator.classes().map(Into::into),
         solver: Some(settings.solver.to_string()),

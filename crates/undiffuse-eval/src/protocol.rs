@@ -24,6 +24,8 @@ pub struct Protocol {
     pub pairs: usize,
     /// Seed of every random choice of the measures.
     pub seed: u64,
+    /// Bootstrap resamples behind intervals.
+    pub resamples: usize,
     /// The likelihood of held-out pictures.
     pub likelihood: LikelihoodFacts,
     /// The audit for copies.
@@ -40,22 +42,22 @@ pub struct LikelihoodFacts {
     pub images: Option<usize>,
     /// Steps of the bound's chain.
     pub steps: Option<usize>,
-    /// Steps evaluated for each picture.
-    pub evaluations: Option<usize>,
-    /// Error that the ODE's integrator allows.
-    pub tolerance: Option<f64>,
+    /// All other settings, as [`Settings`](undiffuse::likelihood::measure::Settings) has them.
+    pub settings: Option<String>,
 }
 
 /// What copies were looked for in; absent parts where they were not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AuditFacts {
-    /// SHA-256 of the data that the training pictures are of.
+    /// SHA-256 of the data that the training pictures are of, and which these are.
     pub training: Option<String>,
     /// Training pictures.
     pub images: Option<usize>,
+    /// The same of pictures that were held out of training.
+    pub held_out: Option<String>,
     /// Pictures that were held out of training.
-    pub held_out: Option<usize>,
+    pub held_out_images: Option<usize>,
 }
 
 /// A feature network.
@@ -90,6 +92,8 @@ pub struct DataFacts {
 pub struct GeneratedFacts {
     /// Pictures.
     pub images: usize,
+    /// What pictures from a folder were before they came to the size of the data's.
+    pub original: Option<String>,
     /// First and last seed.
     pub seeds: Option<[u64; 2]>,
     /// How classes were chosen.
@@ -170,6 +174,7 @@ pub(crate) mod tests {
             generated: GeneratedFacts { images: 50, steps: Some(25), ..GeneratedFacts::default() },
             pairs: 50,
             seed: 0,
+            resamples: 1000,
             likelihood: LikelihoodFacts::default(),
             audit: AuditFacts::default(),
         }

@@ -1,9 +1,13 @@
 //! Files of equal records that only grow, so that work that was interrupted goes on where it stopped.
+//!
+//! Beside each lies `NAME.crc`: how many records are whole, and their checksum. A shelf whose bytes are no longer those
+//! that were put there is filled anew.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use crc32fast::Hasher;
 use memmap2::Mmap;
 use undiffuse::files::at;
 
@@ -16,10 +20,11 @@ pub(crate) struct Shelf {
     file: File,
     record: usize,
     len: usize,
+    checksum: Hasher,
 }
 
 impl Shelf {
-    /// Opens or makes the file at `path`; a record is `record` bytes. What an interruption left of a record is cut off.
+    /// Opens or makes the file at `path`; a record is `record` bytes. Records that are not what was put there are cut off.
     ///
     /// # Errors
     /// A file that cannot be written, or that another process is filling.
@@ -34,11 +39,10 @@ impl Shelf {
             Err(TryLockError::WouldBlock) => return Err(EvalError::Busy(path.to_owned())),
             Err(TryLockError::Error(e)) => return Err(at("lock", path)(e).into()),
         }
-        let bytes = file.metadata().map_err(at("read", path))?.len();
-        let len = (bytes / record as u64) as usize;
+        let (len, checksum) = whole(&mut file, path, record).map_err(at("read", path))?;
         file.set_len((len * record) as u64).map_err(at("write", path))?;
         file.seek(SeekFrom::End(0)).map_err(at("write", path))?;
-        Ok(Self { path: path.to_owned(), file, record, len })
+        Ok(Self { path: path.to_owned(), file, record, len, checksum })
     }
 
     /// Records that are there.
@@ -54,6 +58,9 @@ impl Shelf {
         assert!(bytes.len().is_multiple_of(self.record), "whole records of {} bytes", self.record);
         self.file.write_all(bytes).map_err(at("write", &self.path))?;
         self.len += bytes.len() / self.record;
+        self.checksum.update(bytes);
+        let (beside, text) = (beside(&self.path), format!("{} {}\n", self.len, self.checksum.clone().finalize()));
+        fs::write(&beside, text).map_err(at("write", &beside))?;
         Ok(())
     }
 
@@ -67,24 +74,75 @@ impl Shelf {
     }
 }
 
+fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("crc")
+}
+
+/// How many records are as they were put there, all that were told of or none, and their checksum.
+fn whole(file: &mut File, path: &Path, record: usize) -> std::io::Result<(usize, Hasher)> {
+    let told = fs::read_to_string(beside(path)).unwrap_or_default();
+    let mut told = told.split_whitespace();
+    let (Some(len), Some(sum)) =
+        (told.next().and_then(|len| len.parse::<usize>().ok()), told.next().and_then(|sum| sum.parse::<u32>().ok()))
+    else {
+        return Ok((0, Hasher::new()));
+    };
+    let mut checksum = Hasher::new();
+    let mut reader = BufReader::with_capacity(1 << 20, &mut *file).take(len as u64 * record as u64);
+    let (mut buffer, mut read) = (vec![0; 1 << 20], 0);
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => break,
+            n => {
+                checksum.update(&buffer[..n]);
+                read += n;
+            }
+        }
+    }
+    match read == len * record && checksum.clone().finalize() == sum {
+        true => Ok((len, checksum)),
+        false => Ok((0, Hasher::new())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn half_a_record_is_cut_off_and_the_rest_kept() {
+    fn what_is_whole_is_kept_and_the_rest_cut_off() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b.u8");
         let mut shelf = Shelf::open(&path, 4).unwrap();
         shelf.push(&[1; 8]).unwrap();
         assert!(matches!(Shelf::open(&path, 4), Err(EvalError::Busy(_))));
         drop(shelf);
-        fs::write(&path, [1, 1, 1, 1, 2, 2, 2, 2, 3]).unwrap();
+        // A program that was killed while it wrote.
+        fs::write(&path, [1, 1, 1, 1, 1, 1, 1, 1, 3]).unwrap();
         let mut shelf = Shelf::open(&path, 4).unwrap();
         assert_eq!(shelf.len(), 2);
         shelf.push(&[4; 4]).unwrap();
         let map = shelf.map().unwrap();
-        assert_eq!(&map[..], [1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4]);
+        assert_eq!(&map[..], [1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 4]);
         assert_eq!(Shelf::open(&path, 4).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.u8");
+        let fill = || {
+            let mut shelf = Shelf::open(&path, 4).unwrap();
+            shelf.push(&[7; 16]).unwrap();
+        };
+        for damage in [&[7u8; 12][..], &[7, 7, 7, 7, 0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]] {
+            fill();
+            fs::write(&path, damage).unwrap();
+            assert_eq!(Shelf::open(&path, 4).unwrap().len(), 0);
+            let _ = fs::remove_file(&path);
+        }
+        fill();
+        fs::write(beside(&path), "four of them").unwrap();
+        assert_eq!(Shelf::open(&path, 4).unwrap().len(), 0);
     }
 }

@@ -106,7 +106,10 @@ fn measure_kid(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricEr
 
 fn measure_cmmd(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricError> {
     sets.check("CMMD's kernel distance", 2)?;
-    Ok(vec![figure("cmmd", "CMMD's kernel on these features", &cmmd(sets.real, sets.generated), settings)])
+    let mut figure = figure("cmmd", "CMMD's kernel on these features", &cmmd(sets.real, sets.generated), settings);
+    // All pairs, each image with itself, too: the estimate is never below 0.
+    figure.interval = figure.interval.map(|[low, high]| [low.max(0.0), high]);
+    Ok(vec![figure])
 }
 
 fn figure(tag: &str, name: &str, found: &Discrepancy, settings: &Settings) -> Figure {

@@ -48,8 +48,8 @@ pub struct Manifold {
 /// Compares two sets: `k` neighbours for precision and recall, and others for density and coverage. A set of no more
 /// than `k` images has balls that reach its farthest one.
 ///
-/// On the rim of a ball is inside, as in Kynkäänniemi's formulas, except for density, which the authors' code counts
-/// strictly (so that a set has density 1 in itself). This only matters where images repeat.
+/// On the rim of a ball is inside, as in Kynkäänniemi's formulas, except for density, which is counted strictly (so that a set
+/// has density 1 in itself). The package `prdc` counts all four strictly. This only matters where images repeat.
 ///
 /// # Panics
 /// If dimensions differ or `k` is 0.

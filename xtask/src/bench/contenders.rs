@@ -132,7 +132,12 @@ impl Tools {
         words.extend(["--steps".into(), STEPS.to_string()]);
         let program = self.undiffuse.clone().unwrap_or_default();
         // The picture is named after its seed and class; the sheet of all pictures is the last file written.
-        Contender { program, words, environment: threads_of(THREADS), clock: Clock::Ours(out.join("grid.png")) }
+        Contender {
+            program,
+            words,
+            environment: threads_of(THREADS),
+            clock: Clock::Ours(self.scratch.join("sample-ours-grid.png")),
+        }
     }
 
     /// The model folder itself, also when a run's folder was named.

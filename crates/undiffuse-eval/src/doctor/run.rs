@@ -45,6 +45,8 @@ pub struct Run {
     pub samples: Option<Samples>,
     /// Whether a program is training in the folder now.
     pub running: bool,
+    /// Files that cannot be read, and why.
+    pub damaged: Vec<String>,
     /// What could not be looked at, and why.
     pub unseen: Vec<String>,
 }
@@ -71,15 +73,15 @@ impl Run {
         if config.is_none() && model::locate(path).is_err() {
             return Err(not_a_run(path));
         }
-        let mut unseen = Vec::new();
+        let (mut damaged, mut unseen) = (Vec::new(), Vec::new());
         let length = std::fs::read_to_string(path.join("length.json")).ok();
         let length = length.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let state = config.is_some().then(|| State::newest(path, &mut unseen)).flatten();
+        let state = config.is_some().then(|| State::newest(path, &mut damaged)).flatten();
         let model = match Model::load(path, device) {
             Ok(model) => Some(model),
             Err(ModelError::Unfinished(_)) => None,
             Err(e) => {
-                unseen.push(format!("the model cannot be loaded: {e}"));
+                damaged.push(format!("the model cannot be loaded: {e}"));
                 None
             }
         };
@@ -99,6 +101,7 @@ impl Run {
             samples: None,
             running: File::open(path.join("lock"))
                 .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+            damaged,
             unseen,
         };
         run.look(device);

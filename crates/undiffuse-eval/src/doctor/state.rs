@@ -28,12 +28,12 @@ pub struct TensorFacts {
 }
 
 impl State {
-    /// The newest checkpoint that can be read; what is wrong with newer ones goes to `unseen`.
-    pub fn newest(run: &Path, unseen: &mut Vec<String>) -> Option<Self> {
+    /// The newest checkpoint that can be read; what is wrong with newer ones goes to `damaged`.
+    pub fn newest(run: &Path, damaged: &mut Vec<String>) -> Option<Self> {
         for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
             match checkpoint::load(&path) {
                 Ok((counters, tensors)) => return Some(Self { counters, tensors }),
-                Err(e) => unseen.push(format!("a checkpoint cannot be read: {e}")),
+                Err(e) => damaged.push(format!("a checkpoint cannot be read: {e}")),
             }
         }
         None

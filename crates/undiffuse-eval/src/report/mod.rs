@@ -116,7 +116,13 @@ pub fn verdict(audit: &Audit) -> String {
     };
     let real =
         if audit.left_out { "training pictures, each left out in turn," } else { "real pictures that it has not seen" };
-    format!("{found}. Of {} {real} the same test takes {} for copies.", audit.false_alarms.of, audit.false_alarms.count)
+    let near: Vec<String> = audit.tests.iter().map(|test| format!("{:.1} by {}", test.z, test.space.name())).collect();
+    let near =
+        format!("nearness to training pictures beside the real ones', z: {} (below −3: too near)", near.join(", "));
+    format!(
+        "{found}. Of {} {real} the same test takes {} for copies; {near}.",
+        audit.false_alarms.of, audit.false_alarms.count
+    )
 }
 
 /// The most memory that this process has held, in bytes; `None` where the system does not tell.

@@ -57,7 +57,7 @@ pub struct Args {
     no_audit: bool,
     #[command(flatten)]
     sampling: Sampling,
-    /// Also extrapolate the Fréchet distance to infinitely many pictures \[Chong20\]
+    /// Also extrapolate the Fréchet distance to infinitely many pictures (Chong and Forsyth 2020)
     #[arg(long)]
     extrapolate: bool,
     /// Bootstrap resamples behind each interval
@@ -100,8 +100,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return compare::run(&reports[0], &reports[1], &args.allow, args.json);
     }
     let Some(path) = &args.subject else { return Err(usage("name a model or a folder of pictures")) };
-    if args.n.is_some_and(|n| n < 2) || args.batch == 0 || args.resamples < 2 {
-        return Err(usage("-n and --resamples must be at least 2, --batch at least 1"));
+    if args.n.is_some_and(|n| n < 2) || args.batch == 0 || args.resamples < 100 {
+        return Err(usage("-n must be at least 2, --batch at least 1, --resamples at least 100"));
+    }
+    if args.likelihood == 1 {
+        return Err(usage("--likelihood must be at least 2 (a mean needs an error), or 0 for none"));
     }
     let device = args.machine.open()?;
     common::catch_interrupt()?;
@@ -162,11 +165,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             device: &device,
         }),
     };
+    if let (Judged::Pictures(pictures), Some(asked)) = (&judged, args.n)
+        && asked > pictures.len()
+    {
+        eprintln!("note: -n {asked}: `{}` holds {} pictures; all of them are judged", path.display(), pictures.len());
+    }
     let request = Request {
         subject,
         name: path.display().to_string(),
         n,
         data,
+        original: judged.original(),
         training: (!args.no_audit).then_some(training),
         held_out,
         likelihood,
@@ -257,8 +266,11 @@ impl Judged {
             }
             Err(ModelError::NotFound(_)) if path.exists() => {
                 let sampling = &args.sampling;
-                if sampling.steps.is_some() || sampling.solver.is_some() || sampling.guidance.is_some() {
-                    return Err(usage(format!("`{}` is no model: pictures have no --solver, --steps, --guidance", path.display())));
+                if sampling.is_given() {
+                    return Err(usage(format!(
+                        "`{}` is no model: pictures have no --solver, --spacing, --steps, --eta, --guidance",
+                        path.display()
+                    )));
                 }
                 let options = Options { size: args.size, channels: args.channels, ..Options::default() };
                 let pictures = Dataset::open_with(path, &options, &mut loading())?;
@@ -269,6 +281,17 @@ impl Judged {
             }
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// What the pictures of a folder were before they were resized.
+    fn original(&self) -> Option<String> {
+        let Self::Pictures(pictures) = self else { return None };
+        let (first, size) = (pictures.original_size(0), pictures.height());
+        Some(match (0..pictures.len()).all(|i| pictures.original_size(i) == first) {
+            true if first == (size, size) => "as they were".into(),
+            true => format!("{}×{}", first.0, first.1),
+            false => "of several sizes".into(),
+        })
     }
 
     /// Channels and side.
@@ -376,6 +399,9 @@ fn one_colour(path: &Path, judged: &Judged, data: &Dataset) -> anyhow::Result<()
 /// The feature network, and what must be said about the choice.
 fn features(args: &Args, data: &Dataset) -> anyhow::Result<(Box<dyn Features>, Option<String>)> {
     match &args.features {
+        Some(spec) if spec == "pixels" && args.weights.is_some() => {
+            Err(usage("--weights: the features `pixels` have no weights"))
+        }
         Some(spec) => Ok((features::open(spec, args.weights.as_deref(), data)?, None)),
         None => match features::open(FEATURES[0].tag, None, data) {
             Err(e @ FeatureError::Missing { .. }) => {

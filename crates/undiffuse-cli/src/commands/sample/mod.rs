@@ -293,7 +293,8 @@ impl Job {
             classes @ 4..=12 if self.n > classes && args.class.is_empty() => classes,
             _ => (self.n as f64).sqrt().ceil() as usize,
         };
-        let sheet = out.join("grid.png");
+        // Beside the folder, which holds nothing but its pictures: `eval` and `train` read it as it is.
+        let sheet = beside(out, "-grid.png");
         write_png(&sheet, &grid(&images, columns, 2), &[])?;
         if let Some(path) = &args.raw {
             let [c, h, w] = self.model.shape();
@@ -463,6 +464,15 @@ impl Shown {
 
 fn write_png(path: &Path, image: &Image, text: &[(String, String)]) -> anyhow::Result<()> {
     fs::write(path, encode_png(image, text)?).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// `X-grid.png` for a folder `X`.
+fn beside(folder: &Path, ending: &str) -> PathBuf {
+    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let folder = if folder.file_name().is_some() { folder } else { &real };
+    let mut name = folder.file_name().unwrap_or_default().to_os_string();
+    name.push(ending);
+    folder.with_file_name(name)
 }
 
 /// A class name as part of a file name.

@@ -6,6 +6,21 @@ use crate::doctor::State;
 /// A rate to try after a divergence, as a share of the one that diverged.
 const LOWER: f64 = 1.0 / 3.0;
 
+pub fn damaged(run: &Run) -> Option<Finding> {
+    let logged = run.log.steps.last().map(|step| step.nimg);
+    let reached = run.state.as_ref().map(|state| state.counters.nimg);
+    let short = logged.zip(reached).filter(|(logged, reached)| logged < reached).map(|(logged, reached)| {
+        format!("the log ends at {logged} images, the newest checkpoint is of {reached}: its losses are not those of the end")
+    });
+    let mut why = run.damaged.iter().cloned().chain(short);
+    let finding = problem(
+        "Files of this run are damaged or missing.",
+        "put them back from a copy; without one, an older checkpoint goes on with undiffuse train --resume, or train again",
+    )
+    .because(why.next()?);
+    Some(why.fold(finding, Finding::because))
+}
+
 pub fn diverged(run: &Run) -> Option<Finding> {
     let failure = run.log.failures.last()?;
     let config = run.config.as_ref()?;

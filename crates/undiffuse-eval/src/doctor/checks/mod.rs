@@ -40,6 +40,7 @@ macro_rules! checks {
 }
 
 checks! {
+    "damaged", "files that cannot be read, a log that ends before the run", history::damaged;
     "diverged", "NaN and explosions that stopped the program", history::diverged;
     "not-a-number", "losses or gradients in the log that are no numbers", history::not_a_number;
     "weights", "weights that are NaN, or zero altogether", history::weights;
