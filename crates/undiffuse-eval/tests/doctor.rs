@@ -330,6 +330,22 @@ fn interrupted_runs_and_folders_that_are_none() {
 /// The loss that a new network begins with, and the error of a Wiener filter for DDPM's own loss, where `snr · v σ² / (α² v +
 /// σ²) = α² v / (α² v + σ²)`.
 #[test]
+fn damage_is_told() {
+    let cut = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap();
+        std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    let damages: [fn(&Path) -> PathBuf; 2] =
+        [|run| run.join("metrics.jsonl"), |run| run.join("model/unet/diffusion_pytorch_model.safetensors")];
+    for file in damages {
+        let folder = tempfile::tempdir().unwrap();
+        let run = copy(folder.path());
+        cut(&file(&run));
+        assert_eq!(expect(&diagnose(&run).unwrap(), "damaged"), Severity::Problem);
+    }
+}
+
+#[test]
 fn trivial_losses_are_those_of_the_formulas() {
     let data = Dataset::open(&healthy().1, &Default::default()).unwrap();
     let facts = Pictures::new(data, 0.1, 0);
