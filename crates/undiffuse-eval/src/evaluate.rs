@@ -286,7 +286,7 @@ fn facts(generator: &Generator, n: usize) -> GeneratedFacts {
         solver: Some(settings.solver.to_string()),
         spacing: Some(settings.spacing.to_string()),
         steps: Some(settings.steps),
-        guidance: Some(settings.guidance),
+        guidance: generator.model.card.null_class.map(|_| settings.guidance),
     }
 }
 
