@@ -108,7 +108,8 @@ fn measure_cmmd(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricE
     sets.check("CMMD's kernel distance", 2)?;
     let mut figure = figure("cmmd", "CMMD's kernel on these features", &cmmd(sets.real, sets.generated), settings);
     // All pairs, each image with itself, too: the estimate is never below 0.
-    figure.interval = figure.interval.map(|[low, high]| [low.max(0.0), high]);
+    figure.value = figure.value.max(0.0);
+    figure.interval = figure.interval.map(|ends| ends.map(|end| end.max(0.0)));
     Ok(vec![figure])
 }
 
