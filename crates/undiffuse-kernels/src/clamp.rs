@@ -16,7 +16,7 @@ impl Clamp {
     pub const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
     /// `max(y, 0)`.
     pub const RELU: Self = Self { low: 0.0, high: f32::INFINITY };
-    /// `min(max(y, 0), 6)` [Sandler18].
+    /// `min(max(y, 0), 6)` \[Sandler18\].
     pub const RELU6: Self = Self { low: 0.0, high: 6.0 };
 
     /// The unused lanes of a map are zero and have to stay so.

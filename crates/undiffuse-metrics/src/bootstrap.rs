@@ -11,8 +11,8 @@ const STREAM: u32 = 0x0B00_7571;
 /// The interval of an estimate that moves, to first order, by the means of some values, one an image.
 ///
 /// Each group of `values` (the images of one side, say) is drawn anew with replacement, and the interval is `estimate` plus
-/// the percentiles of `Σ_groups (resampled mean − mean)` [Efron79]. For a mean these are the values themselves, for other
-/// statistics their influence function, the derivative of the estimate by an image's weight [Hampel74]: what moves
+/// the percentiles of `Σ_groups (resampled mean − mean)` \[Efron79\]. For a mean these are the values themselves, for other
+/// statistics their influence function, the derivative of the estimate by an image's weight \[Hampel74\]: what moves
 /// the estimate when images are drawn anew, without computing it anew, and without the bias that computing it from
 /// resamples (which repeat images) would add.
 pub fn interval(estimate: f64, values: &[&[f64]], settings: &Settings) -> [f64; 2] {
@@ -29,7 +29,7 @@ pub fn interval(estimate: f64, values: &[&[f64]], settings: &Settings) -> [f64; 
     [estimate + quantile(&moves, tail), estimate + quantile(&moves, 1.0 - tail)]
 }
 
-/// The interval of a share, `successes` of `n`, after [Wilson27]: right for shares near 0 and 1, where resamples
+/// The interval of a share, `successes` of `n`, after \[Wilson27\]: right for shares near 0 and 1, where resamples
 /// of all-equal images would claim certainty.
 pub fn wilson(successes: usize, n: usize, confidence: f64) -> [f64; 2] {
     if n == 0 {

@@ -24,7 +24,7 @@ pub struct ClassCount {
     pub count: usize,
     /// Their share.
     pub share: f64,
-    /// The share's interval [Wilson27].
+    /// The share's interval \[Wilson27\].
     pub interval: [f64; 2],
 }
 
@@ -46,7 +46,7 @@ pub fn counts(probabilities: &[f64], classes: usize, confidence: f64) -> Vec<Cla
 /// - `class_accuracy`: the share that shows the wanted class, where one was wanted;
 /// - `class_entropy`: `E H(p)`, how undecided single images are, in nats;
 /// - `class_variety`: `H(E p)`, how varied all are together, at most `ln classes`;
-/// - `class_score`: `exp(H(E p) − E H(p))`, the form of the inception score [Salimans16] with another classifier;
+/// - `class_score`: `exp(H(E p) − E H(p))`, the form of the inception score \[Salimans16\] with another classifier;
 /// - `class_divergence`: `KL(shares ‖ data)` of the shares of most probable classes, where the data's are known. A class that
 ///   the data lack counts there as half an image.
 pub fn figures(

@@ -1,6 +1,6 @@
 //! The Fréchet distance: how far apart two sets of features are when each is taken for a normal distribution.
 //!
-//! `d² = ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)` [Dowson82], on features of Inception the FID [Heusel17, Eq. 6].
+//! `d² = ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)` \[Dowson82\], on features of Inception the FID [Heusel17, Eq. 6].
 //!
 //! With `Σ₂ = L Lᵀ` (`L = U √λ` of an eigen-decomposition), `tr (Σ₁Σ₂)^½ = Σ √eig(Lᵀ Σ₁ L)`: symmetric problems only, so
 //! nothing complex can appear, and singular covariances (fewer images than features) need no special care.

@@ -1,9 +1,9 @@
 //! Maximum mean discrepancies: distances of distributions that need no normal distribution and know no bias.
 //!
 //! `MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y)` [Gretton12, Lemma 6] of real `x` and generated `y`. With the cubic kernel
-//! `(x·y / d + 1)³` and the unbiased estimate (a pair of an image with itself is left out) it is the KID [Binkowski18]: its
+//! `(x·y / d + 1)³` and the unbiased estimate (a pair of an image with itself is left out) it is the KID \[Binkowski18\]: its
 //! expectation is the same for any number of images, so that a value may fall below 0. With
-//! `exp(−‖x − y‖² / 2·10²)` of vectors of length 1, all pairs and a factor of 1000 it is CMMD's [Jayasumana24], whose features,
+//! `exp(−‖x − y‖² / 2·10²)` of vectors of length 1, all pairs and a factor of 1000 it is CMMD's \[Jayasumana24\], whose features,
 //! however, are CLIP's: values of other features compare only with each other.
 //!
 //! The figure is the estimate from *all* pairs, not the mean over random subsets that other tools report, whose expectation is the
@@ -82,7 +82,7 @@ pub fn kid_of_subsets(real: Rows, generated: Rows, subsets: &[[Vec<usize>; 2]]) 
 }
 
 /// `1000 MMD²` of the Gaussian kernel of width 10 on rows of length 1, over all pairs, as the authors' code has it
-/// [Jayasumana24]. A row of zeros stays one.
+/// \[Jayasumana24\]. A row of zeros stays one.
 ///
 /// # Panics
 /// If dimensions differ.

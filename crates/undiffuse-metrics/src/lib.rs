@@ -61,7 +61,7 @@ pub struct Settings {
     pub resamples: usize,
     /// Probability that an interval is meant to hold the true value.
     pub confidence: f64,
-    /// Whether the Fréchet distance is also extrapolated to infinitely many images [Chong20].
+    /// Whether the Fréchet distance is also extrapolated to infinitely many images \[Chong20\].
     pub extrapolate: bool,
 }
 

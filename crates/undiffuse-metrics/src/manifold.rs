@@ -27,9 +27,9 @@ pub(crate) const METRIC: Metric = Metric {
     measure,
 };
 
-/// Neighbours of precision and recall in [Kynkaanniemi19].
+/// Neighbours of precision and recall in \[Kynkaanniemi19\].
 pub const PRECISION_NEIGHBOURS: usize = 3;
-/// Neighbours of density and coverage in [Naeem20].
+/// Neighbours of density and coverage in \[Naeem20\].
 pub const DENSITY_NEIGHBOURS: usize = 5;
 
 /// What each image adds to the four figures.

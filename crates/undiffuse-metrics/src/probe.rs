@@ -1,6 +1,6 @@
 //! A linear probe: which class an image belongs to, told by its features.
 //!
-//! Multinomial logistic regression on standardised features [Alain16]: the minimum of
+//! Multinomial logistic regression on standardised features \[Alain16\]: the minimum of
 //! `mean(−ln p_label) + ‖W‖² / 2n` with `p = softmax(W z + b)`, the objective of scikit-learn's `LogisticRegression(C=1)`
 //! over `n`. It is convex, so any good minimiser finds it; here L-BFGS [Nocedal06, Algorithm 7.4].
 

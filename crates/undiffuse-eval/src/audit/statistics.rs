@@ -17,7 +17,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// With [Wilson27]'s interval at a confidence such as 0.95: `(p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)`. Unlike the
+    /// With \[Wilson27\]'s interval at a confidence such as 0.95: `(p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)`. Unlike the
     /// usual one it holds for shares of 0 and 1. Nothing known is the interval from 0 to 1.
     pub fn new(count: usize, of: usize, confidence: f64) -> Self {
         if of == 0 {

@@ -1,4 +1,4 @@
-//! InceptionV3 [Szegedy16] in pytorch-fid's variant, which follows the TensorFlow network of [Heusel17]: averages leave
+//! InceptionV3 \[Szegedy16\] in pytorch-fid's variant, which follows the TensorFlow network of \[Heusel17\]: averages leave
 //! padding out, and the last block takes a maximum. 2048 numbers of its global pooling ("pool3").
 
 use super::graph::{Activation, Conv, Graph, Input, Layer, Norm, Pair};

@@ -1,4 +1,4 @@
-//! MobileNetV2 [Sandler18] as torchvision builds it, up to its global pooling: 1280 numbers.
+//! MobileNetV2 \[Sandler18\] as torchvision builds it, up to its global pooling: 1280 numbers.
 
 use super::graph::{Activation, Conv, Graph, Input, Layer, Norm, Pair};
 use super::resize::Resize;

@@ -1,4 +1,4 @@
-//! Resize filters, each equal to that of a Python tool: Fréchet distances are not comparable across filters [Parmar22].
+//! Resize filters, each equal to that of a Python tool: Fréchet distances are not comparable across filters \[Parmar22\].
 
 use serde::{Deserialize, Serialize};
 use undiffuse_data::Image;
@@ -93,7 +93,7 @@ fn pillow(from: usize, to: usize, support: f64, filter: impl Fn(f64) -> f64) -> 
         .collect()
 }
 
-/// The cubic of [Keys81] with `a = −½`.
+/// The cubic of \[Keys81\] with `a = −½`.
 fn bicubic(x: f64) -> f64 {
     let (a, x) = (-0.5, x.abs());
     match x {
