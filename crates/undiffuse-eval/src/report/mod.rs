@@ -117,8 +117,10 @@ pub fn verdict(audit: &Audit) -> String {
     let real =
         if audit.left_out { "training pictures, each left out in turn," } else { "real pictures that it has not seen" };
     let near: Vec<String> = audit.tests.iter().map(|test| format!("{:.1} by {}", test.z, test.space.name())).collect();
-    let near =
-        format!("nearness to training pictures beside the real ones', z: {} (below −3: too near)", near.join(", "));
+    let near = format!(
+        "nearness to training pictures beside the real ones', z: {} (below −3: nearer than real ones; blur does that, too)",
+        near.join(", ")
+    );
     format!(
         "{found}. Of {} {real} the same test takes {} for copies; {near}.",
         audit.false_alarms.of, audit.false_alarms.count
