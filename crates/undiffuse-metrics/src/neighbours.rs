@@ -324,13 +324,4 @@ mod tests {
         let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(search);
         assert_eq!(on(1), on(3));
     }
-
-    #[test]
-    #[ignore = "a timing: cargo test --release -p undiffuse-metrics -- --ignored --nocapture fashion_mnist_size"]
-    fn fashion_mnist_size() {
-        let (queries, set) = (noise(10_000, 784, 6), noise(60_000, 784, 7));
-        let start = std::time::Instant::now();
-        nearest(Rows::new(&queries, 784), Rows::new(&set, 784), 51);
-        println!("10,000 among 60,000 rows of 784, k = 51: {:.1} s", start.elapsed().as_secs_f64());
-    }
 }
