@@ -1,9 +1,9 @@
 //! How a model is sampled, as every command that samples takes it.
 
-use serde_json::json;
 use undiffuse::Model;
 use undiffuse::math::prelude::{SolverKind, SpacingKind};
 use undiffuse::model::SampleDefaults;
+use undiffuse::request::{RequestError, Settings};
 
 use crate::common::usage;
 
@@ -39,28 +39,12 @@ impl Sampling {
     /// # Errors
     /// Settings that the solver or the model does not have.
     pub fn settings(&self, model: &Model) -> anyhow::Result<SampleDefaults> {
-        let own = model.sample_defaults();
-        let mut solver = self.solver.clone().unwrap_or(own.solver);
-        if let Some(eta) = self.eta {
-            let mut options = solver.options();
-            if !options.contains_key("eta") {
-                let tag = solver.tag();
-                return Err(usage(format!("--eta: the solver `{tag}` has no eta; ddim and euler-ancestral have")));
-            }
-            options.insert("eta".into(), json!(eta));
-            options.insert("kind".into(), json!(solver.tag()));
-            solver = SolverKind::from_value(options.into()).map_err(|e| usage(format!("--eta: {e}")))?;
-        }
-        let guidance = self.guidance.unwrap_or(own.guidance);
-        if self.guidance.is_some_and(|g| g != 1.0) && model.card.null_class.is_none() {
-            return Err(usage(
-                "--guidance needs a model that was trained with classes and label dropout; this one was not",
-            ));
-        }
-        if !guidance.is_finite() {
-            return Err(usage("--guidance must be a number"));
-        }
-        let spacing = self.spacing.clone().unwrap_or(own.spacing);
-        Ok(SampleDefaults { solver, spacing, steps: self.steps.unwrap_or(own.steps), guidance })
+        let Self { steps, solver, spacing, eta, guidance } = self.clone();
+        Settings { solver, spacing, steps, eta, guidance }.over(model).map_err(refused)
     }
+}
+
+/// A request that the model cannot fulfil, as a mistake on the command line.
+pub fn refused(e: RequestError) -> anyhow::Error {
+    usage(format!("--{e}"))
 }

@@ -43,6 +43,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`model`] | a model folder: read and written as diffusers does |
+//! | [`request`] | what a person asks of a model: settings, classes |
 //! | [`denoise`] | the trait [`Denoise`](denoise::Denoise), networks as denoisers, guidance, clipping, inpainting |
 //! | [`sample`] | the one interpreter that runs every [`Plan`](math::plan::Plan), as an iterator |
 //! | [`adaptive`] | samples of the probability-flow ODE with steps that follow the error |
@@ -66,6 +67,7 @@ pub mod forward;
 pub mod image;
 pub mod likelihood;
 pub mod model;
+pub mod request;
 pub mod sample;
 pub mod train;
 

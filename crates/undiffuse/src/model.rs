@@ -151,8 +151,8 @@ pub enum ModelError {
     },
 }
 
-/// A network and all that is needed to sample from it.
-#[derive(Debug)]
+/// A network and all that is needed to sample from it. A clone shares the weights.
+#[derive(Clone, Debug)]
 pub struct Model {
     /// The network.
     pub network: UNet2DModel,
@@ -233,11 +233,20 @@ impl Model {
     /// The model as a denoiser: its network through its parameterisation, with classifier-free guidance of
     /// `guidance` when it has classes, clipped as its scheduler says.
     pub fn denoiser(&self, guidance: f64) -> Box<dyn Denoise + '_> {
-        let inner = Network {
+        self.denoiser_around(self.reader(), guidance)
+    }
+
+    /// The network through its parameterisation and nothing else.
+    pub fn reader(&self) -> Network<'_> {
+        Network {
             network: &self.network,
             schedule: &self.recipe.schedule,
             parameterization: &self.recipe.parameterization,
-        };
+        }
+    }
+
+    /// As [`denoiser`](Self::denoiser), around whatever does the work of [`reader`](Self::reader).
+    pub fn denoiser_around<'a>(&self, inner: impl Denoise + 'a, guidance: f64) -> Box<dyn Denoise + 'a> {
         let clip = if self.recipe.keep_eps { Clip::None } else { self.recipe.clip };
         match self.card.null_class {
             Some(null) => Box::new(Clipped { inner: Guided { inner, null, scale: guidance }, clip }),

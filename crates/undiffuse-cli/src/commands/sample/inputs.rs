@@ -1,48 +1,13 @@
-//! What a person hands to `undiffuse sample`: classes, pictures, noise, measured errors.
+//! What a person hands to `undiffuse sample` in files: noise, measured errors.
 
 use std::path::Path;
 
 use anyhow::Context;
 use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor, TensorData};
-use undiffuse::data::{Image, transform};
 use undiffuse::nn::weights;
 
 use crate::common::usage;
-
-/// The label of each picture: the classes asked for take turns.
-pub fn labels(asked: &[String], model: &Model, n: usize) -> anyhow::Result<Option<Vec<u32>>> {
-    let rows = model.network.config().num_class_embeds;
-    let Some(rows) = rows else {
-        return match asked {
-            [] => Ok(None),
-            _ => Err(usage("--class: this model was trained without classes")),
-        };
-    };
-    let names = &model.card.classes;
-    let label = |text: &String| {
-        let text = text.trim();
-        if let (true, Some(null)) = (text.eq_ignore_ascii_case("none"), model.card.null_class) {
-            return Ok(null);
-        }
-        let known = names.iter().position(|name| name.eq_ignore_ascii_case(text)).map(|i| i as u32);
-        known.or_else(|| text.parse().ok().filter(|&l| (l as usize) < rows)).ok_or_else(|| {
-            let choices = if names.is_empty() { format!("0 to {}", rows - 1) } else { names.join(", ") };
-            usage(format!("--class `{text}`: the model has no such class; it has {choices}"))
-        })
-    };
-    let turns: Vec<u32> = match asked {
-        [] if names.is_empty() => (0..rows as u32).collect(),
-        [] => (0..names.len() as u32).collect(),
-        asked => asked.iter().map(label).collect::<anyhow::Result<_>>()?,
-    };
-    Ok(Some(turns.iter().copied().cycle().take(n).collect()))
-}
-
-/// The picture at the model's size: cropped to a square for square models, stretched otherwise.
-pub fn fit(image: &Image, width: usize, height: usize) -> Image {
-    if width == height { transform::square(image, width) } else { transform::resize(image, width, height) }
-}
 
 /// Reads `init_noise` and the first `needed - 1` of `noise.K`.
 pub fn read_noise(path: &Path, needed: usize, shape: [usize; 3], device: &Device) -> anyhow::Result<Vec<Tensor<4>>> {

@@ -19,15 +19,16 @@ use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
 use undiffuse::nn::weights::{self, Named};
+use undiffuse::request::{class_name, facts, fit, labels};
 use undiffuse::sample::{Noise, Progress, noises};
 use undiffuse::{Model, adaptive};
 use undiffuse::likelihood::check_noisy_end;
 use undiffuse::likelihood::flow::FlowError;
 
 use crate::common::{self, INTERRUPTED, Machine, usage};
-use crate::sampling::Sampling;
+use crate::sampling::{Sampling, refused};
 use crate::ui::{bars::Bar, live::Live};
-use inputs::{errors, fit, labels, read_noise};
+use inputs::{errors, read_noise};
 
 /// Make new pictures with a trained model.
 #[derive(clap::Args)]
@@ -218,7 +219,7 @@ impl Job {
         if let Some(held) = held.filter(|&held| held != n) {
             return Err(usage(format!("-n {n}: --init-noise holds noise for {held} pictures; leave -n out")));
         }
-        let labels = labels(&args.class, &model, n)?;
+        let labels = labels(&args.class, &model, n).map_err(refused)?;
         let picture = |path: &PathBuf, channels| -> anyhow::Result<Image> {
             let options = Options { channels: Some(channels), ..Options::default() };
             Ok(Image::open(path, &options)?)
@@ -385,21 +386,13 @@ impl Job {
     ) -> anyhow::Result<()> {
         let seed = args.seed.wrapping_add(k as u64);
         let label = self.labels.as_ref().map(|l| l[k]);
-        let class = label.map(|l| self.model.card.classes.get(l as usize).map_or("none", |name| name));
+        let class = label.map(|l| class_name(&self.model, l));
         let shown = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
-        let facts = json!({
-            "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
-            "model": args.model.display().to_string(),
-            "seed": self.given.is_none().then_some(seed),
-            "class": class,
-            "label": label,
-            "solver": args.adaptive.is_none().then(|| settings.solver.to_string()),
-            "spacing": args.adaptive.is_none().then(|| settings.spacing.to_string()),
-            "steps": args.adaptive.is_none().then_some(settings.steps),
+        let mut facts = facts(&self.model, &args.model.display().to_string(), settings, seed, label);
+        let more = json!({
             "adaptive": args.adaptive,
             "optimal_variance": shown(&args.optimal_variance),
             "corrector": args.corrector.map(|snr| format!("{snr} × {}", args.corrections)),
-            "guidance": settings.guidance,
             "size": args.size.map(|(w, h)| format!("{w}x{h}")),
             "init_noise": shown(&args.init_noise),
             "init_image": shown(&args.init_image),
@@ -407,11 +400,18 @@ impl Job {
             "observed": shown(&args.observed),
             "observed_noise": args.observed.as_ref().map(|_| args.observed_noise),
             "mask": shown(&args.mask),
-            "trained": self.model.card.provenance,
         });
+        facts.extend(more.as_object().cloned().unwrap_or_default());
+        // What did not make the picture is no fact of it.
+        let foreign = match (args.adaptive, &self.given) {
+            (Some(_), _) => ["solver", "spacing", "steps"].as_slice(),
+            (_, Some(_)) => &["seed"],
+            _ => &[],
+        };
+        foreign.iter().for_each(|&key| facts[key] = json!(null));
         let suffix = class.map(|c| format!("-{}", file_part(c))).unwrap_or_default();
         let name = if self.given.is_some() { format!("{k:06}{suffix}.png") } else { format!("{seed:08}{suffix}.png") };
-        write_png(&out.join(name), image, &[("undiffuse".into(), facts.to_string())])
+        write_png(&out.join(name), image, &[("undiffuse".into(), json!(facts).to_string())])
     }
 }
 

@@ -1,0 +1,141 @@
+//! What a person asks of a model, checked against the model: the command line and the service both read requests here.
+
+use serde_json::{Map, Value, json};
+use undiffuse_data::{Image, transform};
+use undiffuse_math::prelude::{SolverKind, SpacingKind};
+
+use crate::Model;
+use crate::model::SampleDefaults;
+
+/// A request that the model cannot fulfil.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct RequestError {
+    /// The part of the request, as the command line's option and the service's JSON both call it.
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+impl RequestError {
+    /// A problem with one part of a request.
+    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
+    }
+}
+
+/// How a model is to be sampled; whatever is `None` is the model's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// How to step.
+    pub solver: Option<SolverKind>,
+    /// Which times.
+    pub spacing: Option<SpacingKind>,
+    /// Number of steps.
+    pub steps: Option<usize>,
+    /// The solver's eta: 0 is deterministic, 1 as noisy as the forward process.
+    pub eta: Option<f64>,
+    /// Classifier-free guidance scale; 1 is none.
+    pub guidance: Option<f64>,
+}
+
+impl Settings {
+    /// The model's settings with what was asked for in their place.
+    ///
+    /// # Errors
+    /// Settings that the solver or the model does not have.
+    pub fn over(&self, model: &Model) -> Result<SampleDefaults, RequestError> {
+        let own = model.sample_defaults();
+        let mut solver = self.solver.clone().unwrap_or(own.solver);
+        if let Some(eta) = self.eta {
+            let mut options = solver.options();
+            if !options.contains_key("eta") {
+                let tag = solver.tag();
+                let problem = format!("the solver `{tag}` has no eta; ddim and euler-ancestral have");
+                return Err(RequestError::new("eta", problem));
+            }
+            options.insert("eta".into(), json!(eta));
+            options.insert("kind".into(), json!(solver.tag()));
+            solver = SolverKind::from_value(options.into()).map_err(|e| RequestError::new("eta", e.to_string()))?;
+        }
+        let guidance = self.guidance.unwrap_or(own.guidance);
+        if self.guidance.is_some_and(|g| g != 1.0) && model.card.null_class.is_none() {
+            let problem = "it needs a model that was trained with classes and label dropout; this one was not";
+            return Err(RequestError::new("guidance", problem));
+        }
+        if !guidance.is_finite() {
+            return Err(RequestError::new("guidance", "must be a number"));
+        }
+        let spacing = self.spacing.clone().unwrap_or(own.spacing);
+        Ok(SampleDefaults { solver, spacing, steps: self.steps.unwrap_or(own.steps), guidance })
+    }
+}
+
+/// The label of each of `n` pictures: the classes asked for, by name or number, take turns, all of them when none is asked
+/// for; `none` is no class. `None` for models without classes.
+///
+/// # Errors
+/// A class that the model does not have.
+pub fn labels(asked: &[String], model: &Model, n: usize) -> Result<Option<Vec<u32>>, RequestError> {
+    let Some(rows) = model.network.config().num_class_embeds else {
+        return match asked {
+            [] => Ok(None),
+            _ => Err(RequestError::new("class", "this model was trained without classes")),
+        };
+    };
+    let names = &model.card.classes;
+    let label = |text: &String| {
+        let text = text.trim();
+        if let (true, Some(null)) = (text.eq_ignore_ascii_case("none"), model.card.null_class) {
+            return Ok(null);
+        }
+        let known = names.iter().position(|name| name.eq_ignore_ascii_case(text)).map(|i| i as u32);
+        known.or_else(|| text.parse().ok().filter(|&l| (l as usize) < rows)).ok_or_else(|| {
+            let choices = if names.is_empty() { format!("0 to {}", rows - 1) } else { names.join(", ") };
+            RequestError::new("class", format!("the model has no class `{text}`; it has {choices}"))
+        })
+    };
+    let turns: Vec<u32> = match asked {
+        [] if names.is_empty() => (0..rows as u32).collect(),
+        [] => (0..names.len() as u32).collect(),
+        asked => asked.iter().map(label).collect::<Result<_, _>>()?,
+    };
+    Ok(Some(turns.iter().copied().cycle().take(n).collect()))
+}
+
+/// The name of a label: `none` for the one that stands for no class.
+pub fn class_name(model: &Model, label: u32) -> &str {
+    model.card.classes.get(label as usize).map_or("none", |name| name)
+}
+
+/// The picture at the model's size: cropped to a square for square models, stretched otherwise.
+pub fn fit(image: &Image, width: usize, height: usize) -> Image {
+    if width == height { transform::square(image, width) } else { transform::resize(image, width, height) }
+}
+
+/// What made a picture, for the text chunk `undiffuse` of its PNG: program, `model` by name, `seed`, `class`, `label`,
+/// `solver`, `spacing`, `steps`, `guidance`, and what the model was trained on. Whoever knows more adds it.
+pub fn facts(
+    model: &Model,
+    name: &str,
+    settings: &SampleDefaults,
+    seed: u64,
+    label: Option<u32>,
+) -> Map<String, Value> {
+    let facts = json!({
+        "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
+        "model": name,
+        "seed": seed,
+        "class": label.map(|l| class_name(model, l)),
+        "label": label,
+        "solver": settings.solver.to_string(),
+        "spacing": settings.spacing.to_string(),
+        "steps": settings.steps,
+        "guidance": settings.guidance,
+        "trained": model.card.provenance,
+    });
+    match facts {
+        Value::Object(map) => map,
+        _ => unreachable!("an object literal"),
+    }
+}
