@@ -1,0 +1,230 @@
+//! A request for pictures and what becomes of it, as the API writes them.
+
+use serde::{Deserialize, Serialize};
+
+/// A request for pictures. Whatever is left out is the model's own, or 1 picture of seed 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Generate {
+    /// The model by its id; may be left out where there is one model only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How many pictures; as many as `seeds` when these are given, otherwise 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub n: Option<usize>,
+    /// Seed of the first picture; the others count up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// One seed a picture, instead of `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Vec<u64>>,
+    /// How to step, such as `dpmpp-2m` or `ddim:eta=0.5`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub solver: Option<String>,
+    /// Which times to visit, such as `karras`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spacing: Option<String>,
+    /// Steps of the solver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub steps: Option<usize>,
+    /// The solver's eta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta: Option<f64>,
+    /// Classifier-free guidance: 1 is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance: Option<f64>,
+    /// Classes by name or number; several take turns, all do when there are none; `none` is no class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class: Vec<String>,
+    /// Width in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub width: Option<usize>,
+    /// Height in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub height: Option<usize>,
+    /// A picture to start from: base64, with or without a `data:` prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_image: Option<String>,
+    /// How much of the way is walked again from `init_image`: 0 keeps it, 1 forgets it; 0.6 when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub strength: Option<f64>,
+    /// Where to paint: white; black keeps `init_image`, of the same size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+    /// Keep every step: what the sampler holds and what the model guesses. For a few pictures at a time.
+    #[serde(skip_serializing_if = "is_false")]
+    pub frames: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It waits.
+    Queued,
+    /// Pictures of it are being made.
+    Running,
+    /// All pictures are there.
+    Done,
+    /// It could not be done; `error` says why.
+    Failed,
+    /// It was cancelled; pictures that were finished are there.
+    Cancelled,
+}
+
+impl State {
+    /// Whether nothing will change any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, State::Done | State::Failed | State::Cancelled)
+    }
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Job {
+    /// Its id.
+    pub id: String,
+    /// Where it stands.
+    pub state: State,
+    /// The model's id.
+    pub model: String,
+    /// What was asked for, pictures left out.
+    pub request: Generate,
+    /// Whether it starts from a picture.
+    pub from_image: bool,
+    /// Pictures asked for.
+    pub n: usize,
+    /// Pictures finished.
+    pub done: usize,
+    /// Evaluations of the network for each picture.
+    pub rows: usize,
+    /// Jobs before it in the queue, while it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<usize>,
+    /// Seconds since 1970 when it came.
+    pub created: f64,
+    /// When its first picture was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<f64>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished: Option<f64>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<crate::problem::Problem>,
+    /// The pictures that are finished.
+    pub images: Vec<Made>,
+}
+
+/// A finished picture of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Made {
+    /// Its number in the job, from 0.
+    pub index: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// Its class by name, where the model has classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Where its PNG is.
+    pub url: String,
+}
+
+/// How far a running job has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Progress {
+    /// Pictures finished.
+    pub done: usize,
+    /// Pictures asked for.
+    pub n: usize,
+    /// Evaluations done for the pictures that are being made.
+    pub row: usize,
+    /// Evaluations for each picture.
+    pub rows: usize,
+    /// A PNG as a `data:` address: the model's present guess of the pictures that are being made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+}
+
+/// One step of a walk, for jobs with `frames`; pictures of several seeds lie side by side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Frame {
+    /// Evaluations done; 0 is the start, which has no guess.
+    pub row: usize,
+    /// Evaluations in all.
+    pub rows: usize,
+    /// Share of the picture in `x`.
+    pub alpha: f64,
+    /// Share of the noise in `x`.
+    pub sigma: f64,
+    /// What the sampler holds after the step, as a `data:` address of a PNG, scaled to unit variance where it is larger.
+    pub x: String,
+    /// What the model took the clean picture for in this step, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denoised: Option<String>,
+}
+
+/// What a watcher of a job is told; the name is the event's in the stream of server-sent events.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// `state`: the job in its new state. The last one is final.
+    State(Box<Job>),
+    /// `progress`.
+    Progress(Progress),
+    /// `frame`.
+    Frame(Box<Frame>),
+    /// `image`: a picture is finished.
+    Image(Made),
+}
+
+/// A model that pictures can be asked of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ModelInfo {
+    /// Its id: the name of its folder, made unique.
+    pub id: String,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// How many classes there are, named or not.
+    pub class_count: usize,
+    /// Whether it can be guided by classes.
+    pub guidance: bool,
+    /// Channels, height, width.
+    pub shape: [usize; 3],
+    /// How it is sampled unless asked otherwise.
+    pub defaults: Defaults,
+    /// Its schedule.
+    pub schedule: String,
+    /// Numbers in the network.
+    pub parameters: u64,
+    /// Whether it is in memory.
+    pub loaded: bool,
+    /// The run that it comes from, by id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// What it was trained on: program, data, run, pictures seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object)]
+    pub provenance: Option<serde_json::Value>,
+}
+
+/// How a model is sampled unless asked otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Defaults {
+    /// How to step.
+    pub solver: String,
+    /// Which times.
+    pub spacing: String,
+    /// Number of steps.
+    pub steps: usize,
+    /// Classifier-free guidance.
+    pub guidance: f64,
+}
