@@ -12,6 +12,7 @@
 //! | [`job`] | a request for pictures and what becomes of it, as the API writes them |
 //! | [`api`] | HTTP in and out, one file a part |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
+//! | [`words`] | schedules, solvers and spacings in a client's words, bounded |
 //! | [`problem`] | what a client is told when something is refused |
 
 pub mod api;
@@ -19,3 +20,4 @@ pub mod engine;
 pub mod job;
 pub mod options;
 pub mod problem;
+pub mod words;

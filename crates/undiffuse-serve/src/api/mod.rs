@@ -6,6 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::engine::Engine;
 use crate::options::Options;
+use crate::problem::Problem;
 
 /// What every handler is given. A clone is another handle.
 #[derive(Clone)]
@@ -50,4 +51,11 @@ parts! {
     automatic1111
     /// Health and figures for monitoring.
     health
+}
+
+/// Work that takes the processor or the disk for a while, on a thread of its own.
+pub(crate) async fn working<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Problem::internal(format!("the work on this request broke down: {e}")))
 }
