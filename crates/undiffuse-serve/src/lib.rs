@@ -37,4 +37,4 @@ pub mod toy;
 pub mod words;
 
 pub use options::Options;
-pub use server::{ServeError, Server};
+pub use server::{ServeError, Server, serve};
