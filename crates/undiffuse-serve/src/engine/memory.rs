@@ -29,7 +29,8 @@ fn group_left() -> Option<u64> {
 /// Bytes of features that one picture `[C, H, W]` takes while it passes through the network: what the skips keep, and the
 /// largest maps in work. An estimate, on the safe side.
 pub fn features(config: &UNet2DConfig, [_, height, width]: [usize; 3]) -> u64 {
-    let stage = |(level, &channels): (usize, &usize)| (channels * (height >> level).max(1) * (width >> level).max(1)) as u64;
+    let stage =
+        |(level, &channels): (usize, &usize)| (channels * (height >> level).max(1) * (width >> level).max(1)) as u64;
     let maps: Vec<u64> = config.block_out_channels.iter().enumerate().map(stage).collect();
     let skips = maps.iter().sum::<u64>() * (config.layers_per_block as u64 + 2);
     let largest = maps.iter().max().copied().unwrap_or(0);
@@ -56,8 +57,7 @@ mod tests {
     /// Two stages of 8 and 16 channels at 4x4 and 2x2: maps of 128 and 64 values.
     #[test]
     fn features_count_the_skips_and_the_largest_map() {
-        let config =
-            UNet2DConfig { block_out_channels: vec![8, 16], layers_per_block: 1, ..UNet2DConfig::default() };
+        let config = UNet2DConfig { block_out_channels: vec![8, 16], layers_per_block: 1, ..UNet2DConfig::default() };
         assert_eq!(features(&config, [3, 4, 4]), 4 * (192 * 3 + 6 * 128));
     }
 }

@@ -323,12 +323,7 @@ impl Inner {
         Some((live, position))
     }
 
-    fn submit(
-        self: &Arc<Self>,
-        mut request: Generate,
-        client: Client,
-        key: Option<String>,
-    ) -> Result<Job, Problem> {
+    fn submit(self: &Arc<Self>, mut request: Generate, client: Client, key: Option<String>) -> Result<Job, Problem> {
         let hash = key.as_ref().map(|_| hash(&request)).unwrap_or_default();
         let _place = self.arrive()?;
         let pictures = Pictures::take(&mut request, &self.limits)?;

@@ -159,7 +159,9 @@ impl Models {
             None => match places.keys().next() {
                 None => Err(Problem::not_found("there is no model here yet: train one")),
                 Some(id) if places.len() == 1 => Ok(id.clone()),
-                Some(_) => Err(Problem::invalid("model", format!("there are several models; name one of: {}", names()))),
+                Some(_) => {
+                    Err(Problem::invalid("model", format!("there are several models; name one of: {}", names())))
+                }
             },
         }
     }
@@ -324,6 +326,9 @@ fn parameters(weights: &Path) -> std::io::Result<u64> {
     let mut header: HashMap<String, serde_json::Value> =
         serde_json::from_slice(&header).map_err(|e| damaged(e.to_string()))?;
     header.remove("__metadata__");
-    let count = |value| serde_json::from_value::<Entry>(value).map(|entry| entry.shape.iter().fold(1, |n, &d| u64::saturating_mul(n, d)));
+    let count = |value| {
+        serde_json::from_value::<Entry>(value)
+            .map(|entry| entry.shape.iter().fold(1, |n, &d| u64::saturating_mul(n, d)))
+    };
     header.into_values().map(|value| count(value).map_err(|e| damaged(e.to_string()))).sum()
 }

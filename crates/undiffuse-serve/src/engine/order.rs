@@ -44,7 +44,9 @@ impl Pictures {
         let init = request.init_image.take().map(|text| from_base64("init_image", &text, limits)).transpose()?;
         let mask = request.mask.take().map(|text| from_base64("mask", &text, limits)).transpose()?;
         match (&init, &mask) {
-            (None, Some(_)) => Err(Problem::invalid("mask", "a mask needs `init_image`: the picture to keep outside of it")),
+            (None, Some(_)) => {
+                Err(Problem::invalid("mask", "a mask needs `init_image`: the picture to keep outside of it"))
+            }
             (Some(init), Some(mask)) if (init.width, init.height) != (mask.width, mask.height) => {
                 let detail = format!(
                     "the mask is {}x{} pixels and the picture {}x{}: they must be of one size",
@@ -80,7 +82,10 @@ fn from_base64(field: &'static str, text: &str, limits: &Limits) -> Result<Image
         None => text,
     };
     let bytes = STANDARD.decode(text.trim()).map_err(|e| {
-        Problem::invalid(field, format!("not base64 ({e}); send the picture file as base64, with or without `data:image/png;base64,`"))
+        Problem::invalid(
+            field,
+            format!("not base64 ({e}); send the picture file as base64, with or without `data:image/png;base64,`"),
+        )
     })?;
     // A photograph is larger than what a model makes of it; eight bytes a pixel are the most that a format has.
     let pixels = (limits.pixels as u64).saturating_mul(32).min(1 << 26);
@@ -144,14 +149,16 @@ impl Order {
         // Some solvers repeat steps as often as they are told to.
         let repeats = settings.solver.options().values().filter_map(|v| v.as_u64()).max().unwrap_or(1).max(1);
         if repeats.saturating_mul(settings.steps as u64) > 16 * limits.steps as u64 {
-            let detail = format!("`{}` in {} steps is too long a walk; take fewer of either", settings.solver, settings.steps);
+            let detail =
+                format!("`{}` in {} steps is too long a walk; take fewer of either", settings.solver, settings.steps);
             return Err(Problem::invalid("solver", detail));
         }
         if settings.spacing.options().values().filter_map(|v| v.as_u64()).any(|v| v > 1 << 14) {
             return Err(Problem::invalid("spacing", format!("`{}`: an option is too large", settings.spacing)));
         }
         if settings.solver.rises() {
-            let detail = format!("`{}` ends in noise, not in a picture; use `undiffuse sample` for it", settings.solver);
+            let detail =
+                format!("`{}` ends in noise, not in a picture; use `undiffuse sample` for it", settings.solver);
             return Err(Problem::invalid("solver", detail));
         }
         let mut model = own.clone().with(settings.clone());
@@ -169,7 +176,8 @@ impl Order {
         let strength = strength.unwrap_or(STRENGTH);
         let plan = plan(&model, pictures.init.is_some().then_some(strength), limits)?;
         if request.frames {
-            within("n", seeds.len(), FRAMED).map_err(|p| Problem { detail: format!("with `frames`: {}", p.detail), ..p })?;
+            within("n", seeds.len(), FRAMED)
+                .map_err(|p| Problem { detail: format!("with `frames`: {}", p.detail), ..p })?;
             let values = model.shape().iter().product::<usize>().saturating_mul(seeds.len() * (plan.rows.len() + 1));
             if values > FRAME_VALUES {
                 let detail = "every step of these pictures is more than is kept; ask for fewer pictures or steps";
@@ -256,7 +264,10 @@ fn plan(model: &Model, strength: Option<f64>, limits: &Limits) -> Result<Plan, P
     let settings = model.sample_defaults();
     // Some settings are allowed each by itself and lead nowhere together.
     let impossible = || {
-        let detail = format!("`{}` and `{}` make no walk on this model; change their options", settings.solver, settings.spacing);
+        let detail = format!(
+            "`{}` and `{}` make no walk on this model; change their options",
+            settings.solver, settings.spacing
+        );
         Problem::invalid("solver", detail)
     };
     let make = || match strength {
@@ -287,7 +298,9 @@ fn finite(field: &str, value: Option<f64>) -> Result<Option<f64>, Problem> {
 fn within(field: &str, value: usize, most: usize) -> Result<(), Problem> {
     match value {
         0 => Err(Problem::invalid(field, "must be at least 1")),
-        value if value > most => Err(Problem::invalid(field, format!("{value} is more than the {most} that are allowed here"))),
+        value if value > most => {
+            Err(Problem::invalid(field, format!("{value} is more than the {most} that are allowed here")))
+        }
         _ => Ok(()),
     }
 }

@@ -136,12 +136,8 @@ impl Pool {
     /// # Errors
     /// A system that has no thread to give.
     pub fn start(evaluate: Box<Evaluate>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            wake: Condvar::new(),
-            evaluate,
-            tally: Tally::default(),
-        });
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), wake: Condvar::new(), evaluate, tally: Tally::default() });
         let own = Arc::clone(&shared);
         std::thread::Builder::new().name("device".into()).spawn(move || own.run())?;
         Ok(Self { shared })
@@ -212,7 +208,8 @@ impl Shared {
             if state.closed && count == 0 {
                 return;
             }
-            let first = state.groups.iter().filter(|g| !g.asks.is_empty()).map(|g| PATIENCE.saturating_sub(g.since.elapsed()));
+            let first =
+                state.groups.iter().filter(|g| !g.asks.is_empty()).map(|g| PATIENCE.saturating_sub(g.since.elapsed()));
             let timeout = first.min();
             state = match timeout {
                 Some(timeout) => {
@@ -248,7 +245,8 @@ impl Shared {
         let run = || -> Vec<Guess> {
             let x = cat(asks.iter().map(|ask| ask.x.clone()).collect());
             let at: Vec<At> = asks.iter().flat_map(|ask| ask.at.iter().copied()).collect();
-            let labels: Option<Vec<u32>> = asks.iter().map(|ask| ask.labels.as_deref()).collect::<Option<Vec<_>>>().map(|l| l.concat());
+            let labels: Option<Vec<u32>> =
+                asks.iter().map(|ask| ask.labels.as_deref()).collect::<Option<Vec<_>>>().map(|l| l.concat());
             let parts: Vec<Guess> = (0..total)
                 .step_by(limit)
                 .map(|from| {

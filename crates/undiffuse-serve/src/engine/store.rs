@@ -12,8 +12,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use redb::{
-    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
-    TableDefinition, WriteTransaction,
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,7 +104,8 @@ impl Store {
     /// A folder that cannot be used, a file that is damaged or in use, in words for whoever starts the service.
     pub fn open(folder: &Path, keep: Keep) -> Result<Self, String> {
         let shown = folder.display();
-        make_folder(folder).map_err(|e| format!("cannot make the store's folder `{shown}`: {e}; choose one that you may write to"))?;
+        make_folder(folder)
+            .map_err(|e| format!("cannot make the store's folder `{shown}`: {e}; choose one that you may write to"))?;
         let path = folder.join("jobs.redb");
         make_file(&path).map_err(|e| format!("cannot write the store `{}`: {e}", path.display()))?;
         let mut database = open(&path)?;
@@ -256,7 +257,11 @@ impl Drop for Store {
     }
 }
 
-fn bytes(table: &ReadOnlyTable<(&'static str, u32), &'static [u8]>, id: &str, number: u32) -> Result<Option<Vec<u8>>, redb::Error> {
+fn bytes(
+    table: &ReadOnlyTable<(&'static str, u32), &'static [u8]>,
+    id: &str,
+    number: u32,
+) -> Result<Option<Vec<u8>>, redb::Error> {
     Ok(table.get((id, number))?.map(|bytes| bytes.value().to_vec()))
 }
 
@@ -283,7 +288,8 @@ fn make_file(path: &Path) -> std::io::Result<()> {
 
 fn open(path: &Path) -> Result<Database, String> {
     let shown = path.display();
-    let damaged = |why: String| format!("the store `{shown}` is damaged ({why}); move it away to begin with an empty one");
+    let damaged =
+        |why: String| format!("the store `{shown}` is damaged ({why}); move it away to begin with an empty one");
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
     let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| builder.create(path)));
@@ -298,7 +304,10 @@ fn open(path: &Path) -> Result<Database, String> {
 }
 
 /// Runs `change` in one durable transaction.
-fn with<T>(database: &Database, change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+fn with<T>(
+    database: &Database,
+    change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+) -> Result<T, redb::Error> {
     let tx = database.begin_write()?;
     let result = change(&tx)?;
     tx.commit()?;
