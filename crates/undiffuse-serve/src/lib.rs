@@ -18,6 +18,8 @@
 //! | [`stall`] | a socket that gives up on a peer that does not read |
 //! | [`studio`] | the studio's files |
 //! | [`metrics`] | figures for monitoring |
+//! | [`toy`] | diffusion in two dimensions, exactly |
+//! | [`words`] | schedules, solvers and spacings in a client's words, bounded |
 //! | [`problem`] | what a client is told when something is refused |
 
 pub mod api;
@@ -31,6 +33,8 @@ pub mod problem;
 pub mod server;
 pub mod stall;
 pub mod studio;
+pub mod toy;
+pub mod words;
 
 pub use options::Options;
-pub use server::{ServeError, Server};
+pub use server::{ServeError, Server, serve};

@@ -118,3 +118,10 @@ async fn wrong_method(method: axum::http::Method, uri: Uri) -> Problem {
     let detail = format!("{method} is not for `{}`; the header Allow says what is", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", detail)
 }
+
+/// Work that takes the processor or the disk for a while, on a thread of its own.
+pub(crate) async fn working<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Problem::internal(format!("the work on this request broke down: {e}")))
+}
