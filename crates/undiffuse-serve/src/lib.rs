@@ -15,13 +15,28 @@
 //! | [`runs`] | training runs: what their folders say, and trainings as child processes |
 //! | [`toy`] | diffusion in two dimensions, exactly |
 //! | [`words`] | schedules, solvers and spacings in a client's words, bounded |
+//! | [`server`] | the loop around the router: connections, their limits, and an orderly end |
+//! | [`guard`] | what stands before every handler |
+//! | [`gate`] | who may come in |
+//! | [`stall`] | a socket that gives up on a peer that does not read |
+//! | [`studio`] | the studio's files |
+//! | [`metrics`] | figures for monitoring |
 //! | [`problem`] | what a client is told when something is refused |
 
 pub mod api;
 pub mod engine;
+pub mod gate;
+pub mod guard;
 pub mod job;
+pub mod metrics;
 pub mod options;
 pub mod problem;
 pub mod runs;
+pub mod server;
+pub mod stall;
+pub mod studio;
 pub mod toy;
 pub mod words;
+
+pub use options::Options;
+pub use server::{ServeError, Server};

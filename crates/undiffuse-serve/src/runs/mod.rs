@@ -1,5 +1,6 @@
 //! Training runs: what their folders say, and trainings as child processes.
 
+mod examine;
 mod metrics;
 mod scan;
 mod supervise;
@@ -15,6 +16,7 @@ use undiffuse::model::locate;
 use undiffuse::train::length::Length;
 use undiffuse::train::{CONFIG_FILE, Config};
 
+pub use examine::{Examined, Finding};
 pub use metrics::{Bucket, Curves, Diverged, Validation};
 pub use supervise::{Extend, Start};
 
@@ -93,6 +95,7 @@ pub struct Runs {
     paths: Vec<PathBuf>,
     training: Option<Training>,
     supervisor: Supervisor,
+    doctor: examine::Doctor,
     metrics: Mutex<HashMap<PathBuf, Metrics>>,
 }
 
@@ -106,6 +109,7 @@ impl Runs {
             paths,
             training: options.training.clone(),
             supervisor: Supervisor::new(device),
+            doctor: examine::Doctor::default(),
             metrics: Mutex::default(),
         }
     }
@@ -181,8 +185,7 @@ impl Runs {
     }
 
     fn logs(&self) -> MutexGuard<'_, HashMap<PathBuf, Metrics>> {
-        // What a panic left behind is at worst read anew.
-        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.metrics)
     }
 
     fn metrics_of<T>(&self, path: &Path, of: impl FnOnce(&Metrics) -> T) -> T {
@@ -225,6 +228,15 @@ impl Runs {
     /// 404.
     pub fn log(&self, id: &str, lines: usize) -> Result<String, Problem> {
         Ok(tail(&self.folder(id)?.join(LOG_FILE), lines))
+    }
+
+    /// What is likely wrong with a run; a look takes a while.
+    ///
+    /// # Errors
+    /// 404, 422 for a run that cannot be read, 503 while another is being looked at.
+    pub fn examine(&self, id: &str) -> Result<Examined, Problem> {
+        let path = self.folder(id)?;
+        self.doctor.examine(&path, updated(&path).to_bits())
     }
 
     /// Starts a training in a new folder.
@@ -292,6 +304,11 @@ impl Runs {
             .map(|(id, path)| self.describe(id, path))
             .ok_or_else(|| Problem::internal("the run that was started has disappeared"))
     }
+}
+
+/// Locks; what a panic left behind is at worst read anew.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The text of a run's configuration.

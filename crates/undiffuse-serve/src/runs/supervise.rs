@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use undiffuse::train::{CONFIG_FILE, presets};
 
-use super::{LOG_FILE, tail};
+use super::{LOG_FILE, lock, tail};
 use crate::options::Training;
 use crate::problem::Problem;
 
@@ -214,10 +214,6 @@ impl Supervisor {
 /// The same folder has the same name, however it was reached.
 pub(super) fn resolved(run: &Path) -> PathBuf {
     run.canonicalize().unwrap_or_else(|_| run.to_owned())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for the end of a child, interrupting it once when asked to: a second interruption would end it before it has saved.

@@ -1,0 +1,89 @@
+// Pictures in and out: files dropped or chosen, pixels, the settings that a PNG carries.
+
+import { h } from "./dom.js";
+
+/** A place to drop a picture or choose one; calls `onfile(File)`. Pasting works while the page is open, too: see `pasted`. */
+export function dropZone(words, onfile, { accept = "image/*", multiple = false } = {}) {
+  const input = h("input", { type: "file", accept, multiple, class: "visually-hidden", tabIndex: -1, ariaLabel: words, onchange: () => { [...input.files].forEach(onfile); input.value = ""; } });
+  const button = h("button", { type: "button", onclick: () => input.click() }, "Choose a file");
+  const box = h("div", { class: "drop" }, h("span", {}, words), button, input);
+  for (const name of ["dragenter", "dragover"]) box.addEventListener(name, (event) => { event.preventDefault(); box.classList.add("over"); });
+  box.addEventListener("dragleave", (event) => { if (!box.contains(event.relatedTarget)) box.classList.remove("over"); });
+  box.addEventListener("drop", (event) => {
+    event.preventDefault();
+    box.classList.remove("over");
+    const files = [...event.dataTransfer.files].filter((file) => file.type.startsWith("image/"));
+    (multiple ? files : files.slice(0, 1)).forEach(onfile);
+  });
+  return box;
+}
+
+/** Calls `onfile` for pictures that are pasted, until the returned function is called. */
+export function pasted(onfile) {
+  const paste = (event) => [...(event.clipboardData?.files ?? [])].filter((f) => f.type.startsWith("image/")).slice(0, 1).forEach(onfile);
+  document.addEventListener("paste", paste);
+  return () => document.removeEventListener("paste", paste);
+}
+
+/** A file as an upright ImageBitmap. */
+export async function decode(file) {
+  try {
+    return await createImageBitmap(file, { imageOrientation: "from-image" });
+  } catch {
+    throw new Error(`${file.name ?? "This file"} is no picture that the browser can read: PNG, JPEG, WebP and GIF are.`);
+  }
+}
+
+/** A picture on a canvas, its longer side at most `longest` pixels, transparency on white. */
+export function reduced(bitmap, longest) {
+  const factor = Math.min(1, longest / Math.max(bitmap.width, bitmap.height));
+  const canvas = h("canvas", { width: Math.max(1, Math.round(bitmap.width * factor)), height: Math.max(1, Math.round(bitmap.height * factor)) });
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  pen.fillStyle = "#fff";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
+/** A file as a `data:` address. */
+export const dataUrl = (blob) => new Promise((resolve, reject) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result);
+  reader.onerror = () => reject(reader.error);
+  reader.readAsDataURL(blob);
+});
+
+/** The settings in a PNG that undiffuse wrote (its text chunk `undiffuse`), or null. */
+export async function settingsOf(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  const view = new DataView(bytes.buffer);
+  const signature = [137, 80, 78, 71, 13, 10, 26, 10];
+  if (!signature.every((b, i) => bytes[i] === b)) return null;
+  const latin1 = (part) => Array.from(part, (b) => String.fromCharCode(b)).join("");
+  for (let at = 8; at + 12 <= bytes.length;) {
+    const length = view.getUint32(at);
+    const kind = latin1(bytes.subarray(at + 4, at + 8));
+    const data = bytes.subarray(at + 8, at + 8 + length);
+    const end = data.indexOf(0);
+    if ((kind === "tEXt" || kind === "iTXt") && latin1(data.subarray(0, end)) === "undiffuse") {
+      let text = data.subarray(end + 1);
+      if (kind === "iTXt") {
+        // Compression flag and method, then language tag and translated keyword, each ended by a zero.
+        if (text[0] !== 0) return null;
+        text = text.subarray(2);
+        for (let k = 0; k < 2; k++) text = text.subarray(text.indexOf(0) + 1);
+      }
+      try { return JSON.parse(new TextDecoder().decode(text)); } catch { return null; }
+    }
+    at += 12 + length;
+  }
+  return null;
+}
+
+/** Lets the browser save something under a name. */
+export function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
