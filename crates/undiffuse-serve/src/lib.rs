@@ -13,14 +13,14 @@
 //! | [`api`] | HTTP in and out, one file a part |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
 //! | [`runs`] | training runs: what their folders say, and trainings as child processes |
-//! | [`toy`] | diffusion in two dimensions, exactly |
-//! | [`words`] | schedules, solvers and spacings in a client's words, bounded |
 //! | [`server`] | the loop around the router: connections, their limits, and an orderly end |
 //! | [`guard`] | what stands before every handler |
 //! | [`gate`] | who may come in |
 //! | [`stall`] | a socket that gives up on a peer that does not read |
 //! | [`studio`] | the studio's files |
 //! | [`metrics`] | figures for monitoring |
+//! | [`toy`] | diffusion in two dimensions, exactly |
+//! | [`words`] | schedules, solvers and spacings in a client's words, bounded |
 //! | [`problem`] | what a client is told when something is refused |
 
 pub mod api;
@@ -39,4 +39,4 @@ pub mod toy;
 pub mod words;
 
 pub use options::Options;
-pub use server::{ServeError, Server};
+pub use server::{ServeError, Server, serve};

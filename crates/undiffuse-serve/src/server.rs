@@ -216,3 +216,25 @@ async fn turn_away(mut stream: TcpStream, _slot: OwnedSemaphorePermit) {
     };
     let _ = timeout(Duration::from_secs(1), words).await;
 }
+
+/// Serves until `stopped` says so, on threads of its own; `ready` is called once it listens.
+///
+/// # Errors
+/// Those of [`Server::bind`] and [`Server::run`].
+pub fn serve(
+    options: Options,
+    ready: impl FnOnce(&Server),
+    stopped: impl Fn() -> bool + Send + 'static,
+) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = Server::bind(options)?;
+        ready(&server);
+        let shutdown = async {
+            while !stopped() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        server.run(shutdown).await
+    })
+}
