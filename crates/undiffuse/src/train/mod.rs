@@ -30,6 +30,7 @@ mod watchdog;
 
 pub use config::{Config, ConfigError, LrSchedule};
 pub use event::{Event, Preview, Started, Step, TrainError};
+pub use length::parse_duration;
 pub use trainer::{Extension, Trainer, held_out};
 
 /// The file whose presence makes a folder a run.
