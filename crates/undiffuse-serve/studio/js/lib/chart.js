@@ -2,7 +2,6 @@
 
 import { h, svg, show } from "./dom.js";
 
-const WIDTH = 560;
 const EDGE = { left: 58, right: 12, top: 10, bottom: 34 };
 
 const finite = (v) => v !== null && v !== undefined && Number.isFinite(v);
@@ -42,18 +41,18 @@ function scale(values, log, [from, to]) {
 
 /**
  * A chart: `series` are `{ name, x: [], y: [], low?: [], high?: [] }`; `title` is what a screen reader says, `xLabel` stands under the axis.
- * Options: `height`, `logX`, `logY`, `onpick(x)` (a click or drag on the chart). The element's `cursor(x)` moves a vertical line, `draw(series)` shows
+ * Options: `width` and `height` (its own pixels: text is as large as elsewhere where it is shown at that width), `logX`, `logY`, `onpick(x)` (a click or drag on the chart). The element's `cursor(x)` moves a vertical line, `draw(series)` shows
  * others.
  */
-export function chart({ title, series = [], xLabel = "", height = 220, logX = false, logY = false, onpick }) {
-  const root = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": title });
+export function chart({ title, series = [], xLabel = "", width = 560, height = 220, logX = false, logY = false, onpick }) {
+  const root = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
   const legend = h("ul", { class: "legend" });
   const box = h("div", {}, root, legend);
   const line = svg("line", { class: "cursor", y1: EDGE.top, y2: height - EDGE.bottom, visibility: "hidden" });
   let x;
 
   box.draw = (series) => {
-    x = scale(series.flatMap((s) => s.x), logX, [EDGE.left, WIDTH - EDGE.right]);
+    x = scale(series.flatMap((s) => s.x), logX, [EDGE.left, width - EDGE.right]);
     const y = scale(series.flatMap((s) => [...s.y, ...(s.low ?? []), ...(s.high ?? [])]), logY, [height - EDGE.bottom, EDGE.top]);
     const drawn = (s, values) => {
       let pen = "M";
@@ -72,12 +71,12 @@ export function chart({ title, series = [], xLabel = "", height = 220, logX = fa
     };
     show(root,
       y.marks.map((v) => [
-        svg("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y.place(v), y2: y.place(v) }),
+        svg("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y.place(v), y2: y.place(v) }),
         svg("text", { x: EDGE.left - 8, y: y.place(v) + 4, "text-anchor": "end" }, short(v)),
       ]),
       x.marks.map((v) => svg("text", { x: x.place(v), y: height - EDGE.bottom + 16, "text-anchor": "middle" }, short(v))),
-      svg("line", { class: "axis", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: height - EDGE.bottom, y2: height - EDGE.bottom }),
-      svg("text", { x: WIDTH - EDGE.right, y: height - 2, "text-anchor": "end" }, xLabel),
+      svg("line", { class: "axis", x1: EDGE.left, x2: width - EDGE.right, y1: height - EDGE.bottom, y2: height - EDGE.bottom }),
+      svg("text", { x: width - EDGE.right, y: height - 2, "text-anchor": "end" }, xLabel),
       series.map((s, k) => [
         band(s) && svg("path", { class: `band curve-${k % 4 + 1}`, d: band(s) }),
         svg("path", { class: `curve curve-${k % 4 + 1}`, d: drawn(s, s.y) }),
@@ -96,8 +95,8 @@ export function chart({ title, series = [], xLabel = "", height = 220, logX = fa
     root.style.cursor = "crosshair";
     root.style.touchAction = "pan-y";
     const pick = (event) => {
-      const { left, width } = root.getBoundingClientRect();
-      const at = Math.min(Math.max(((event.clientX - left) / width) * WIDTH, EDGE.left), WIDTH - EDGE.right);
+      const shown = root.getBoundingClientRect();
+      const at = Math.min(Math.max(((event.clientX - shown.left) / shown.width) * width, EDGE.left), width - EDGE.right);
       onpick(x.back(at));
     };
     root.addEventListener("pointerdown", (event) => { root.setPointerCapture(event.pointerId); pick(event); });
