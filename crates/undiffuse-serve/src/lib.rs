@@ -12,10 +12,29 @@
 //! | [`job`] | a request for pictures and what becomes of it, as the API writes them |
 //! | [`api`] | HTTP in and out, one file a part |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
+//! | [`server`] | the loop around the router: connections, their limits, and an orderly end |
+//! | [`guard`] | what stands before every handler |
+//! | [`gate`] | who may come in |
+//! | [`stall`] | a socket that gives up on a peer that does not read |
+//! | [`studio`] | the studio's files |
+//! | [`metrics`] | figures for monitoring |
+//! | [`toy`] | diffusion in two dimensions, exactly |
+//! | [`words`] | schedules, solvers and spacings in a client's words, bounded |
 //! | [`problem`] | what a client is told when something is refused |
 
 pub mod api;
 pub mod engine;
+pub mod gate;
+pub mod guard;
 pub mod job;
+pub mod metrics;
 pub mod options;
 pub mod problem;
+pub mod server;
+pub mod stall;
+pub mod studio;
+pub mod toy;
+pub mod words;
+
+pub use options::Options;
+pub use server::{ServeError, Server, serve};

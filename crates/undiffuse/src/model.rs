@@ -151,6 +151,64 @@ pub enum ModelError {
     },
 }
 
+/// All of a model but its weights: what can be said of it without loading it.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// The model folder.
+    pub folder: PathBuf,
+    /// The file of weights; it may be missing.
+    pub weights: PathBuf,
+    /// The network.
+    pub config: UNet2DConfig,
+    /// Schedule, parameterisation, and how to sample.
+    pub recipe: Recipe,
+    /// The rest.
+    pub card: Card,
+}
+
+impl Outline {
+    /// Reads a diffusers pipeline folder, or the model inside a run folder.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let folder = locate(path.as_ref())?;
+        let card = read_card(&folder)?;
+        let recipe = match (&card.process, read_recipe(&folder)) {
+            (None, recipe) => recipe?,
+            (Some(Process { schedule, parameterization }), recipe) => {
+                let fallback =
+                    |_| Recipe::new(schedule.clone(), parameterization.clone(), Trailing::default(), Ddim::default());
+                let (schedule, parameterization) = (schedule.clone(), parameterization.clone());
+                Recipe { schedule, parameterization, ..recipe.unwrap_or_else(fallback) }
+            }
+        };
+        let (network, config) = read_config(&folder)?;
+        Ok(Self { weights: find_weights(&network)?, folder, config, recipe, card })
+    }
+
+    /// `[C, H, W]` of the model's pictures.
+    pub fn shape(&self) -> [usize; 3] {
+        shape(&self.config)
+    }
+
+    /// As [`Model::sample_defaults`].
+    pub fn sample_defaults(&self) -> SampleDefaults {
+        sample_defaults(&self.card, &self.recipe)
+    }
+}
+
+fn shape(config: &UNet2DConfig) -> [usize; 3] {
+    let (h, w) = config.sample_size.map_or((32, 32), |s| s.height_width());
+    [config.in_channels, h, w]
+}
+
+fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
+    card.sample.clone().unwrap_or_else(|| SampleDefaults {
+        solver: recipe.solver.clone(),
+        spacing: recipe.spacing.clone(),
+        steps: 50,
+        guidance: 1.0,
+    })
+}
+
 /// A network and all that is needed to sample from it. A clone shares the weights.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -166,25 +224,13 @@ pub struct Model {
 impl Model {
     /// Loads a diffusers pipeline folder, or the model inside a run folder.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, ModelError> {
-        let folder = locate(path.as_ref())?;
-        let card = read_card(&folder)?;
-        let recipe = match (&card.process, read_recipe(&folder)) {
-            (None, recipe) => recipe?,
-            (Some(Process { schedule, parameterization }), recipe) => {
-                let fallback =
-                    |_| Recipe::new(schedule.clone(), parameterization.clone(), Trailing::default(), Ddim::default());
-                let (schedule, parameterization) = (schedule.clone(), parameterization.clone());
-                Recipe { schedule, parameterization, ..recipe.unwrap_or_else(fallback) }
-            }
-        };
+        let Outline { folder, recipe, card, .. } = Outline::read(path)?;
         Ok(Self::new(load_network(&folder, device)?, recipe, card))
     }
 
     /// A model from its parts.
     pub fn new(network: UNet2DModel, recipe: Recipe, card: Card) -> Self {
-        let config = network.config();
-        let (h, w) = config.sample_size.map_or((32, 32), |s| s.height_width());
-        Self { shape: [config.in_channels, h, w], network, recipe, card }
+        Self { shape: shape(network.config()), network, recipe, card }
     }
 
     /// Writes the folder; an interruption leaves the old one or the new one.
@@ -380,12 +426,7 @@ impl Model {
 
     /// How this model is sampled unless asked otherwise.
     pub fn sample_defaults(&self) -> SampleDefaults {
-        self.card.sample.clone().unwrap_or_else(|| SampleDefaults {
-            solver: self.recipe.solver.clone(),
-            spacing: self.recipe.spacing.clone(),
-            steps: 50,
-            guidance: 1.0,
-        })
+        sample_defaults(&self.card, &self.recipe)
     }
 }
 
@@ -408,13 +449,19 @@ pub fn locate(path: &Path) -> Result<PathBuf, ModelError> {
 
 /// The bare network of a pipeline folder, or of a folder that holds nothing but a network.
 pub fn load_network(folder: &Path, device: &Device) -> Result<UNet2DModel, ModelError> {
+    let (folder, config) = read_config(folder)?;
+    let fail = |source| ModelError::Config { path: folder.join("config.json"), source };
+    let blank = UNet2DModel::new(&config, device).map_err(fail)?;
+    Ok(weights::load(blank, &find_weights(&folder)?)?)
+}
+
+/// The folder of the network inside a pipeline's, and the network's architecture.
+fn read_config(folder: &Path) -> Result<(PathBuf, UNet2DConfig), ModelError> {
     let unet = folder.join("unet");
     let folder = if unet.is_dir() { unet } else { folder.to_owned() };
     let path = folder.join("config.json");
-    let fail = |source| ModelError::Config { path: path.clone(), source };
-    let config = UNet2DConfig::from_json(&files::read_text(&path)?).map_err(fail)?;
-    let blank = UNet2DModel::new(&config, device).map_err(fail)?;
-    Ok(weights::load(blank, &find_weights(&folder)?)?)
+    let config = UNet2DConfig::from_json(&files::read_text(&path)?);
+    Ok((folder, config.map_err(|source| ModelError::Config { path, source })?))
 }
 
 fn find_weights(folder: &Path) -> Result<PathBuf, ModelError> {

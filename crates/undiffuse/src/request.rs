@@ -1,10 +1,12 @@
 //! What a person asks of a model, checked against the model: the command line and the service both read requests here.
 
+use burn::tensor::Tensor;
 use serde_json::{Map, Value, json};
 use undiffuse_data::{Image, transform};
 use undiffuse_math::prelude::{SolverKind, SpacingKind};
 
 use crate::Model;
+use crate::image::from_image;
 use crate::model::SampleDefaults;
 
 /// A request that the model cannot fulfil.
@@ -111,6 +113,18 @@ pub fn class_name(model: &Model, label: u32) -> &str {
 /// The picture at the model's size: cropped to a square for square models, stretched otherwise.
 pub fn fit(image: &Image, width: usize, height: usize) -> Image {
     if width == height { transform::square(image, width) } else { transform::resize(image, width, height) }
+}
+
+/// A person's picture as a model takes it, `[1, C, H, W]`: at its size, with its channels, in its pixel range.
+pub fn picture(model: &Model, image: &Image) -> Tensor<4> {
+    let [c, h, w] = model.shape();
+    model.from_unit(from_image(&fit(&image.to_channels(c), w, h), &model.network.device()))
+}
+
+/// Where to paint, `[1, 1, H, W]`: 1 where the mask is brighter than middle grey, 0 where the picture is kept.
+pub fn mask(model: &Model, mask: &Image) -> Tensor<4> {
+    let [_, h, w] = model.shape();
+    from_image(&fit(&mask.to_grey(), w, h), &model.network.device()).greater_elem(0.0).float()
 }
 
 /// What made a picture, for the text chunk `undiffuse` of its PNG: program, `model` by name, `seed`, `class`, `label`,

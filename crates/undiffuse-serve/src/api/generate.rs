@@ -1,10 +1,145 @@
 //! Pictures in one call.
 
+use axum::extract::State;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use tokio::runtime::Handle;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::App;
+use super::extract::{Json, Peer};
+use crate::engine::{Client, Engine};
+use crate::job::{Generate, Job, State as JobState, Update};
+use crate::problem::Problem;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().routes(routes!(generate))
+}
+
+/// Bytes of PNGs that one answer may hold.
+const ANSWER: usize = 64 << 20;
+
+/// Pictures and how they came about.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Generated {
+    /// The job's id; it is in the list of jobs like any other.
+    pub id: String,
+    /// The model's id.
+    pub model: String,
+    /// Seconds from the request to the last picture.
+    pub seconds: f64,
+    /// The pictures in order.
+    pub images: Vec<Picture>,
+}
+
+/// A picture within an answer.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Picture {
+    /// Its number in the job, from 0.
+    pub index: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// Its class by name, where the model has classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The PNG in base64.
+    pub png: String,
+}
+
+/// Ask for pictures and wait for them. Going away cancels the job; it stays in the list of jobs.
+#[utoipa::path(post, path = "/api/v1/generate", tag = "jobs", request_body = Generate, responses(
+    (status = 200, body = Generated),
+    (status = 404, description = "There is no such model.", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The job was cancelled by someone else.", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "The queue is full; `retry_after` says when to try again.", body = Problem,
+     content_type = "application/problem+json"),
+))]
+async fn generate(
+    State(app): State<App>,
+    peer: Peer,
+    Json(request): Json<Generate>,
+) -> Result<Json<Generated>, Problem> {
+    let job = finish(&app.engine, request, peer.client()).await?;
+    let pngs = pngs(&app.engine, &job).await?;
+    let images = job.images.iter().zip(pngs).map(|(made, png)| Picture {
+        index: made.index,
+        seed: made.seed,
+        class: made.class.clone(),
+        png: BASE64_STANDARD.encode(png),
+    });
+    let seconds = job.finished.map_or(0.0, |finished| finished - job.created);
+    Ok(Json(Generated { id: job.id.clone(), model: job.model.clone(), seconds, images: images.collect() }))
+}
+
+/// Submits a job and waits until it is done. Dropping this, as happens when the client goes away, cancels the job.
+///
+/// # Errors
+/// What [`Engine::submit`] refuses, why the job failed, 409 when it was cancelled, and 503 when the service ends before it does.
+pub async fn finish(engine: &Engine, request: Generate, client: Client) -> Result<Job, Problem> {
+    let job = engine.submit(request, client, None).await?;
+    let guard = CancelOnDrop { engine, id: &job.id };
+    let gone = || Problem::new(axum::http::StatusCode::CONFLICT, "cancelled", "the job was cancelled while this call waited");
+    let mut updates = engine.watch(&job.id).await.ok_or_else(gone)?;
+    let mut last = None;
+    while let Some(update) = updates.recv().await {
+        if let Update::State(job) = update {
+            last = Some(job);
+        }
+    }
+    match last {
+        Some(job) if job.state.is_final() => {
+            std::mem::forget(guard);
+            match (job.state, job.error.clone()) {
+                (JobState::Done, _) => Ok(*job),
+                (JobState::Cancelled, _) => Err(gone()),
+                (_, Some(error)) => Err(error),
+                (_, None) => Err(Problem::internal("the job failed and left no word why")),
+            }
+        }
+        // Handed back to the store: it will be done after the restart.
+        _ => {
+            std::mem::forget(guard);
+            let detail = format!("the service ends; job `{}` is kept and goes on when it is back", job.id);
+            Err(Problem::unavailable("closing", detail, 10))
+        }
+    }
+}
+
+/// The PNGs of a finished job, in the order of [`Job::images`].
+///
+/// # Errors
+/// 422 when they are too large for one answer, 409 when the job has been deleted.
+pub async fn pngs(engine: &Engine, job: &Job) -> Result<Vec<Vec<u8>>, Problem> {
+    let mut pngs = Vec::with_capacity(job.images.len());
+    let mut bytes = 0;
+    for made in &job.images {
+        let png = engine.image(&job.id, made.index).await.ok_or_else(|| {
+            Problem::new(axum::http::StatusCode::CONFLICT, "deleted", "the job was deleted while its pictures were fetched")
+        })?;
+        bytes += png.len();
+        if bytes > ANSWER {
+            let (id, limit) = (&job.id, ANSWER >> 20);
+            let detail = format!("the pictures are more than {limit} MiB; they are made and lie under /api/v1/jobs/{id}");
+            return Err(Problem::invalid("n", detail));
+        }
+        pngs.push(png);
+    }
+    Ok(pngs)
+}
+
+struct CancelOnDrop<'a> {
+    engine: &'a Engine,
+    id: &'a str,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        let (engine, id) = (self.engine.clone(), self.id.to_owned());
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { engine.cancel(&id).await });
+        }
+    }
 }

@@ -1,11 +1,25 @@
 //! The API: one file a part, each with its `routes()`; this table is all that the server knows of them.
 
+pub mod document;
+pub mod events;
+pub mod extract;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use tokio::sync::watch;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::engine::Engine;
+use crate::gate::Gate;
+use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::problem::Problem;
 
 /// What every handler is given. A clone is another handle.
 #[derive(Clone)]
@@ -14,6 +28,33 @@ pub struct App {
     pub engine: Engine,
     /// What the service was told when it started.
     pub options: Arc<Options>,
+    /// Who may come in.
+    pub gate: Arc<Gate>,
+    /// Figures for monitoring.
+    pub metrics: Arc<Metrics>,
+    closed: watch::Receiver<bool>,
+}
+
+impl App {
+    /// For this engine; `closed` becomes true when the service has ended its work.
+    pub fn new(engine: Engine, options: Options, gate: Gate, closed: watch::Receiver<bool>) -> Self {
+        let metrics = Arc::new(Metrics::new(engine.clone()));
+        Self { engine, options: Arc::new(options), gate: Arc::new(gate), metrics, closed }
+    }
+
+    /// Ready when the service has ended its work, and streams are to end, too.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closed = self.closed.clone();
+        async move {
+            let _ = closed.wait_for(|closed| *closed).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
 }
 
 macro_rules! parts {
@@ -30,6 +71,8 @@ macro_rules! parts {
 parts! {
     /// What this service is: version, limits, the parts that samplers are made of.
     about
+    /// A token once, a cookie from then on.
+    session
     /// Models.
     models
     /// Jobs: submit, watch, fetch, cancel, list, delete.
@@ -50,4 +93,35 @@ parts! {
     automatic1111
     /// Health and figures for monitoring.
     health
+}
+
+/// All that the service answers, the guard before it; `studio` is a folder in the place of the studio's own files.
+pub fn router(app: App, studio: Option<PathBuf>) -> Router {
+    // Pictures are compressed already; events, which the default leaves out as well, have to go at once.
+    let worth_it = DefaultPredicate::new().and(NotForContentType::const_new("application/zip"));
+    Router::from(routes())
+        .merge(crate::studio::routes(studio))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(CompressionLayer::new().compress_when(worth_it))
+        .layer(from_fn_with_state(app.clone(), crate::guard::guard))
+        .layer(from_fn_with_state(app.clone(), crate::metrics::measure))
+        .with_state(app)
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    let path = uri.path();
+    Problem::not_found(format!("there is nothing at `{path}`; /api/openapi.json says what there is"))
+}
+
+async fn wrong_method(method: axum::http::Method, uri: Uri) -> Problem {
+    let detail = format!("{method} is not for `{}`; the header Allow says what is", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", detail)
+}
+
+/// Work that takes the processor or the disk for a while, on a thread of its own.
+pub(crate) async fn working<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Problem::internal(format!("the work on this request broke down: {e}")))
 }

@@ -1,10 +1,25 @@
 //! Diffusion in two dimensions.
 
+use axum::Json;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::App;
+use crate::problem::{PROBLEM_JSON, Problem};
+use crate::toy::{self, Request, Toy};
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().routes(routes!(walk))
+}
+
+/// Diffusion in two dimensions: points, walkers, what the denoiser takes them for, the score.
+///
+/// The data are Gaussians at the points, so that the denoiser and the score are exact; the walk is the solver's own plan.
+#[utoipa::path(post, path = "/api/v1/toy", operation_id = "toy", tag = "ink", request_body = Request, responses(
+    (status = 200, description = "The walk", body = Toy),
+    (status = 422, description = "Unknown words, sizes out of bounds", body = Problem, content_type = PROBLEM_JSON),
+))]
+async fn walk(Json(request): Json<Request>) -> Result<Json<Toy>, Problem> {
+    super::working(move || toy::toy(&request)).await?.map(Json)
 }

@@ -1,21 +1,94 @@
 //! Jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod id;
+mod live;
+pub mod memory;
+mod models;
+mod order;
+mod pool;
+mod queue;
+mod store;
+mod work;
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
+use undiffuse::denoise::Denoise;
 
-use crate::job::{Frame, Generate, Job, ModelInfo, Update};
-use crate::options::Options;
+use self::id::{Ids, now};
+use self::live::Live;
+use self::models::Models;
+use self::order::{Order, Pictures};
+use self::pool::{Evaluate, Pool};
+use self::queue::{Chunk, Queue, Waiting};
+use self::store::{Change, Keep, Record, Store, Written, checked};
+use crate::job::{Frame, Generate, Job, ModelInfo, State, Update};
+use crate::options::{Limits, Options};
 use crate::problem::Problem;
 
 /// Who asks: jobs of different clients take turns.
 pub type Client = String;
 
+/// Updates that a watcher may be behind before it misses progress.
+const BEHIND: usize = 16;
+
 /// The service without HTTP. A clone is another handle.
+///
+/// ```text
+/// submit → order (checked) → store → queue (fair) → chunk → walk, one thread each → pool (one evaluation for many walks)
+///                              ↑                               |
+///                              +------ pictures, states -------+→ live → watchers
+/// ```
 #[derive(Clone)]
 pub struct Engine {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    limits: Limits,
+    models: Models,
+    store: Store,
+    pool: Pool,
+    ids: Ids,
+    desk: Mutex<Desk>,
+    /// Rings when a walk has ended.
+    idle: Condvar,
+    images: AtomicU64,
+    done: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+}
+
+/// What changes with every job.
+struct Desk {
+    queue: Queue,
+    /// Jobs that have not ended.
+    live: HashMap<String, Arc<Live>>,
+    /// Jobs on their way into the queue.
+    arriving: usize,
+    /// Threads that walk.
+    walks: usize,
+    /// Whether new jobs are taken and begun.
+    open: bool,
+}
+
+impl Desk {
+    /// Puts the pictures of a chunk back that could not be begun.
+    fn put_back(&mut self, chunk: Chunk) {
+        match self.live.get(&chunk.id).map(|live| live.job()) {
+            Some(job) => self.queue.put_back(chunk, job.rows, job.request.frames),
+            None => self.queue.release(&chunk),
+        }
+    }
+}
+
+/// Locks; whoever panicked with it left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Figures of the moment, for `/metrics` and `/readyz`.
@@ -60,19 +133,51 @@ pub struct Query {
     pub limit: usize,
 }
 
-#[allow(unused_variables)]
 impl Engine {
     /// Opens the store, finds the models, takes up the jobs that a former life left, and starts the threads.
     ///
     /// # Errors
     /// A store or folders that cannot be used, in words for whoever starts the service.
     pub fn open(options: &Options) -> Result<Self, String> {
-        todo!()
+        Self::open_with(options, Box::new(|model, x, at, cond| model.reader().denoise_with_variance(x, at, cond)))
+    }
+
+    /// As [`open`](Self::open), with something else in the place of the networks' evaluation: for tests of what happens when
+    /// it is slow, or panics.
+    #[doc(hidden)]
+    pub fn open_with(options: &Options, evaluate: Box<Evaluate>) -> Result<Self, String> {
+        let limits = options.limits;
+        let store = Store::open(&options.store, Keep { age: options.keep, bytes: options.keep_bytes })?;
+        let pool = Pool::start(evaluate).map_err(|e| format!("cannot start a thread: {e}"))?;
+        let mut desk =
+            Desk { queue: Queue::new(limits.batch), live: HashMap::new(), arriving: 0, walks: 0, open: true };
+        for mut record in store.unfinished() {
+            record.job.state = State::Queued;
+            let live = Arc::new(Live::new(record.clone(), None));
+            desk.queue.push(&record.client, waiting(&record));
+            desk.live.insert(record.job.id, live);
+        }
+        let models = Models::new(options.paths.clone(), options.device.clone(), options.memory, limits.batch);
+        let inner = Arc::new(Inner {
+            limits,
+            models,
+            store,
+            pool,
+            ids: Ids::default(),
+            desk: Mutex::new(desk),
+            idle: Condvar::new(),
+            images: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+        });
+        inner.dispatch();
+        Ok(Self { inner })
     }
 
     /// Models there are; the folders are looked through anew, so a run that has just finished is there.
     pub fn models(&self) -> Vec<ModelInfo> {
-        todo!()
+        self.inner.models.list()
     }
 
     /// Takes a job; it is in the store when this returns. `key` makes it idempotent: the same key of the same client gets the
@@ -82,52 +187,258 @@ impl Engine {
     /// 404 no such model, 409 the key was used for another request, 422 a request that the model cannot fulfil, 429 queue full,
     /// 503 no memory for the model, or closing.
     pub async fn submit(&self, request: Generate, client: Client, key: Option<String>) -> Result<Job, Problem> {
-        todo!()
+        let inner = Arc::clone(&self.inner);
+        // A task of its own: a client that goes away leaves no job half submitted.
+        blocking(move || inner.submit(request, client, key)).await?
     }
 
     /// A job.
     pub async fn job(&self, id: &str) -> Option<Job> {
-        todo!()
+        if let Some((live, position)) = self.inner.live(id) {
+            return Some(Job { position, ..live.job() });
+        }
+        let (inner, id) = (Arc::clone(&self.inner), checked(id)?.to_owned());
+        blocking(move || inner.store.record(&id)).await.ok()?.map(|record| record.job)
     }
 
     /// Jobs, the newest first.
     pub async fn jobs(&self, query: Query) -> Vec<Job> {
-        todo!()
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.jobs(&query)).await.unwrap_or_default()
     }
 
     /// The PNG of a finished picture.
     pub async fn image(&self, id: &str, index: usize) -> Option<Vec<u8>> {
-        todo!()
+        let (inner, id) = (Arc::clone(&self.inner), checked(id)?.to_owned());
+        blocking(move || inner.store.image(&id, index)).await.ok()?
     }
 
     /// The steps of a job with `frames`.
     pub async fn frames(&self, id: &str) -> Option<Vec<Frame>> {
-        todo!()
+        if let Some((live, _)) = self.inner.live(id) {
+            return Some(live.frames().iter().map(|frame| (**frame).clone()).collect());
+        }
+        let (inner, id) = (Arc::clone(&self.inner), checked(id)?.to_owned());
+        let read = move || inner.store.record(&id).and_then(|_| inner.store.frames(&id));
+        blocking(read).await.ok()?
     }
 
     /// What happens to a job: first its state, the frames and pictures so far, then everything as it happens; the stream ends
-    /// after a final state. A slow watcher misses progress, never a state, a frame or a picture.
+    /// after a final state, which comes last also where the job ended long ago. A slow watcher misses progress, never a
+    /// state, a frame or a picture.
     pub async fn watch(&self, id: &str) -> Option<mpsc::Receiver<Update>> {
-        todo!()
+        let (to, updates) = mpsc::channel(BEHIND);
+        if let Some((live, position)) = self.inner.live(id) {
+            tokio::spawn(live.follow(position, to));
+            return Some(updates);
+        }
+        let job = self.job(id).await?;
+        let frames = if job.request.frames { self.frames(id).await? } else { Vec::new() };
+        let images = job.images.clone().into_iter().map(Update::Image);
+        let all = frames.into_iter().map(|frame| Update::Frame(Box::new(frame))).chain(images);
+        let all: Vec<_> = all.chain([Update::State(Box::new(job))]).collect();
+        tokio::spawn(async move {
+            for update in all {
+                if to.send(update).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Some(updates)
     }
 
     /// Ends a job within one evaluation; one that has ended stays as it is.
     pub async fn cancel(&self, id: &str) -> Option<Job> {
-        todo!()
+        let Some((live, _)) = self.inner.live(id) else { return self.job(id).await };
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let job = inner.end(&live, State::Cancelled, None);
+            inner.dispatch();
+            job
+        })
+        .await
+        .ok()
     }
 
     /// Cancels a job and forgets it.
     pub async fn delete(&self, id: &str) -> bool {
-        todo!()
+        if self.cancel(id).await.is_none() {
+            return false;
+        }
+        let (inner, id) = (Arc::clone(&self.inner), id.to_owned());
+        blocking(move || inner.store.write(Change::Delete(id)).is_ok()).await.unwrap_or(false)
     }
 
     /// Figures of the moment.
     pub fn gauges(&self) -> Gauges {
-        todo!()
+        let inner = &*self.inner;
+        let (models, model_bytes) = inner.models.in_memory();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let desk = lock(&inner.desk);
+        let queued = desk.queue.waiting();
+        Gauges {
+            queued,
+            running: desk.live.len().saturating_sub(queued),
+            pictures: desk.queue.in_work(),
+            models,
+            model_bytes,
+            stored_bytes: inner.store.bytes(),
+            images: count(&inner.images),
+            batches: count(&inner.pool.tally().batches),
+            batched: count(&inner.pool.tally().pictures),
+            done: count(&inner.done) + count(&inner.failed) + count(&inner.cancelled),
+            failed: count(&inner.failed),
+            cancelled: count(&inner.cancelled),
+            open: desk.open,
+        }
     }
 
     /// Takes no more jobs, finishes what is being made if `patience` allows it, and hands the rest back to the queue in the store.
     pub async fn close(&self, patience: Duration) {
-        todo!()
+        let inner = Arc::clone(&self.inner);
+        let _ = blocking(move || inner.close(patience)).await;
     }
+}
+
+/// Runs what waits for disks and devices where it holds nobody up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Problem::internal(format!("a fault of the program: {e}")))
+}
+
+/// What is to be made of a job.
+fn waiting(record: &Record) -> Waiting {
+    let job = &record.job;
+    let made: Vec<usize> = job.images.iter().map(|made| made.index).collect();
+    let todo: VecDeque<usize> = (0..job.n).filter(|k| !made.contains(k)).collect();
+    let (id, weight, rows) = (job.id.clone(), record.weight, job.rows);
+    Waiting { id, todo, weight, rows, whole: job.request.frames, begun: false }
+}
+
+impl Inner {
+    /// A job that has not ended, and its place in the queue.
+    fn live(&self, id: &str) -> Option<(Arc<Live>, Option<usize>)> {
+        let desk = lock(&self.desk);
+        let live = Arc::clone(desk.live.get(id)?);
+        let position = desk.queue.position(&live.client, id);
+        Some((live, position))
+    }
+
+    fn submit(self: &Arc<Self>, mut request: Generate, client: Client, key: Option<String>) -> Result<Job, Problem> {
+        let hash = key.as_ref().map(|_| hash(&request)).unwrap_or_default();
+        let _place = self.arrive()?;
+        let pictures = Pictures::take(&mut request, &self.limits)?;
+        let loaded = self.models.acquire(&self.models.resolve(request.model.as_deref())?)?;
+        let order = Order::new(&request, &pictures, loaded, &self.models, &self.limits)?;
+        let job = Job {
+            id: self.ids.next().map_err(Problem::internal)?,
+            state: State::Queued,
+            model: order.loaded.id.clone(),
+            n: order.seeds.len(),
+            done: 0,
+            rows: order.plan.rows.len(),
+            position: None,
+            created: now(),
+            started: None,
+            finished: None,
+            error: None,
+            images: Vec::new(),
+            from_image: pictures.init.is_some(),
+            request,
+        };
+        let record = Record { job, client, key, weight: order.weight() };
+        let submit = Change::Submit(Box::new(record.clone()), hash.clone(), pictures.to_png());
+        match self.store.write(submit).map_err(|e| Problem::unavailable("store", e, 60))? {
+            Written::Done => {}
+            Written::Known(id, of) if of == hash => {
+                let known = self.live(&id).map(|(live, position)| Job { position, ..live.job() });
+                let known = known.or_else(|| self.store.record(&id).map(|record| record.job));
+                return known.ok_or_else(|| Problem::not_found("the job of this key was deleted just now; ask again"));
+            }
+            Written::Known(..) => {
+                let detail = "this Idempotency-Key was used for another request; take a new one for each";
+                return Err(Problem::new(axum::http::StatusCode::CONFLICT, "key_reused", detail));
+            }
+        }
+        let id = record.job.id.clone();
+        let live = Arc::new(Live::new(record.clone(), Some(Arc::new(order))));
+        {
+            let mut desk = lock(&self.desk);
+            desk.queue.push(&record.client, waiting(&record));
+            desk.live.insert(id.clone(), Arc::clone(&live));
+        }
+        self.dispatch();
+        let position = self.live(&id).and_then(|(_, position)| position);
+        Ok(Job { position, ..live.job() })
+    }
+
+    /// A place in the queue, as long as it is held.
+    fn arrive(&self) -> Result<Place<'_>, Problem> {
+        let mut desk = lock(&self.desk);
+        if !desk.open {
+            return Err(Problem::unavailable("closing", "the service is shutting down; try again in a moment", 10));
+        }
+        let (waiting, most) = (desk.queue.waiting(), self.limits.queue);
+        if waiting + desk.arriving >= most {
+            // What it takes until the next of them is begun.
+            let seconds = desk.queue.backlog() as f64 * self.pool.tally().pace() / waiting.max(1) as f64;
+            let detail = format!("{waiting} jobs wait already, which is as many as may; try again later");
+            return Err(Problem::queue_full(detail, (seconds.ceil() as u64).clamp(1, 600)));
+        }
+        desk.arriving += 1;
+        Ok(Place(self))
+    }
+
+    fn jobs(&self, query: &Query) -> Vec<Job> {
+        let live: HashMap<String, Job> = {
+            let desk = lock(&self.desk);
+            let job = |(id, live): (&String, &Arc<Live>)| {
+                (id.clone(), Job { position: desk.queue.position(&live.client, id), ..live.job() })
+            };
+            desk.live.iter().map(job).collect()
+        };
+        let state = |id: &str| live.get(id).map(|job| job.state);
+        let records = self.store.list(query.before.as_deref(), query.limit, query.state, state);
+        records.into_iter().map(|record| live.get(&record.job.id).cloned().unwrap_or(record.job)).collect()
+    }
+
+    fn close(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let mut desk = lock(&self.desk);
+        desk.open = false;
+        while desk.walks > 0 && Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now());
+            desk = self.idle.wait_timeout(desk, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let rest: Vec<Arc<Live>> = desk.live.values().cloned().collect();
+        rest.iter().for_each(|live| live.stop.store(true, Ordering::Relaxed));
+        while desk.walks > 0 {
+            desk = self.idle.wait(desk).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(desk);
+        for live in rest {
+            let mut record = live.record();
+            if !record.job.state.is_final() {
+                record.job.state = State::Queued;
+                // One that cannot be written is taken up from what the store knew of it.
+                let _ = self.store.write(Change::Save(Box::new(record), Vec::new(), Vec::new()));
+            }
+            live.leave();
+        }
+        self.store.close();
+    }
+}
+
+/// A place in the queue for a job that is on its way.
+struct Place<'a>(&'a Inner);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.desk).arriving -= 1;
+    }
+}
+
+/// SHA-256 of a request, by which it is known again.
+fn hash(request: &Generate) -> String {
+    let json = serde_json::to_vec(request).unwrap_or_default();
+    Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
 }

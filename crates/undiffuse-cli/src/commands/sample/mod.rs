@@ -12,14 +12,13 @@ use serde_json::json;
 use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse::data::{Image, Options, encode_png, grid};
 use undiffuse::denoise::{Cond, Denoise, Inpaint, Posterior};
-use undiffuse::image::from_image;
 use undiffuse::math::diffusers::Corrector;
 use undiffuse::math::likelihood::with_optimal_variance;
 use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
 use undiffuse::nn::weights::{self, Named};
-use undiffuse::request::{class_name, facts, fit, labels};
+use undiffuse::request::{class_name, facts, labels, mask, picture};
 use undiffuse::sample::{Noise, Progress, noises};
 use undiffuse::{Model, adaptive};
 use undiffuse::likelihood::check_noisy_end;
@@ -220,33 +219,27 @@ impl Job {
             return Err(usage(format!("-n {n}: --init-noise holds noise for {held} pictures; leave -n out")));
         }
         let labels = labels(&args.class, &model, n).map_err(refused)?;
-        let picture = |path: &PathBuf, channels| -> anyhow::Result<Image> {
-            let options = Options { channels: Some(channels), ..Options::default() };
-            Ok(Image::open(path, &options)?)
-        };
-        let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> {
-            Ok(model.from_unit(from_image(&fit(&picture(path, c)?, w, h), device)))
-        };
+        let open = |path: &PathBuf| Image::open(path, &Options::default());
+        let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> { Ok(picture(&model, &open(path)?)) };
         let init = args.init_image.as_ref().map(tensor).transpose()?;
         let observed = args.observed.as_ref().map(tensor).transpose()?;
         let mask = match (&args.mask, args.init_image.as_ref().or(args.observed.as_ref())) {
             (None, _) => None,
             (Some(_), None) => return Err(usage("--mask needs a picture to keep: --init-image or --observed")),
             (Some(path), Some(other)) => {
-                let (mask, image) = (picture(path, 1)?, picture(other, c)?);
-                if (mask.width, mask.height) != (image.width, image.height) {
+                let (white, image) = (open(path)?, open(other)?);
+                if (white.width, white.height) != (image.width, image.height) {
                     return Err(usage(format!(
                         "--mask `{}` is {}×{} pixels, `{}` is {}×{}: they must be of one size",
                         path.display(),
-                        mask.width,
-                        mask.height,
+                        white.width,
+                        white.height,
                         other.display(),
                         image.width,
                         image.height
                     )));
                 }
-                let mask = from_image(&fit(&mask, w, h), device);
-                Some(mask.greater_elem(0.0).float())
+                Some(mask(&model, &white))
             }
         };
         Ok(Self { model, plan, n, labels, given, init, observed, mask })

@@ -1,0 +1,179 @@
+//! `undiffuse serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use undiffuse::train::parse_duration;
+use undiffuse_serve::options::{Limits, Options, Training};
+
+use crate::common::{self, Machine, usage};
+
+/// Open the studio in the browser, and answer requests for pictures over HTTP.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Models, runs, or folders of them; runs/ when not given
+    #[arg(value_name = "MODEL|RUNS_DIR")]
+    paths: Vec<PathBuf>,
+    /// Where to listen. Beyond this machine only with --token or --insecure
+    #[arg(long, default_value = "127.0.0.1:8484", value_name = "IP:PORT")]
+    addr: SocketAddr,
+    /// What clients must show to be let in
+    #[arg(long, env = "UNDIFFUSE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Let anybody in who can reach the address
+    #[arg(long, conflicts_with = "token")]
+    insecure: bool,
+    /// A name that browsers may call this machine by, such as diffusion.example.org; may be repeated
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// Let clients start, stop and resume training runs
+    #[arg(long)]
+    allow_train: bool,
+    /// Folder whose entries may be trained on
+    #[arg(long, default_value = "data", value_name = "DIR")]
+    datasets: PathBuf,
+    /// Folder of evaluation reports
+    #[arg(long, default_value = "eval", value_name = "DIR")]
+    reports: PathBuf,
+    /// Folder for jobs and their pictures, which survive a restart
+    #[arg(long, default_value = "serve", value_name = "DIR")]
+    store: PathBuf,
+    /// How long finished jobs are kept, such as 12h or 30d
+    #[arg(long, default_value = "7d", value_parser = parse_duration)]
+    keep: Duration,
+    /// How much finished jobs may take together, such as 1GB; the oldest go first
+    #[arg(long, default_value = "1GB", value_parser = parse_size)]
+    keep_size: u64,
+    /// Memory for models and their work, such as 8GB; four fifths of what is free when not given
+    #[arg(long, value_parser = parse_size)]
+    memory: Option<u64>,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// What one request may ask, and how much of everything there is at a time.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Jobs that may wait; more are told to come again
+    #[arg(long, default_value_t = Limits::default().queue, value_name = "JOBS")]
+    max_queue: usize,
+    /// Pictures in one evaluation of a network; results do not depend on it
+    #[arg(long, default_value_t = Limits::default().batch)]
+    batch: usize,
+    /// Pictures in a job
+    #[arg(long, default_value_t = Limits::default().n, value_name = "N")]
+    max_n: usize,
+    /// Steps of a solver
+    #[arg(long, default_value_t = Limits::default().steps, value_name = "STEPS")]
+    max_steps: usize,
+    /// Pixels of a picture
+    #[arg(long, default_value_t = Limits::default().pixels, value_name = "PIXELS")]
+    max_pixels: usize,
+    /// Size of a request, such as 16MB
+    #[arg(long, default_value = "16MiB", value_parser = parse_size, value_name = "SIZE")]
+    max_body: u64,
+    /// Computing time of a job, such as 10m
+    #[arg(long, default_value = "10m", value_parser = parse_duration, value_name = "TIME")]
+    max_time: Duration,
+    /// Connections at a time
+    #[arg(long, default_value_t = Limits::default().connections, value_name = "N")]
+    max_connections: usize,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let device = args.machine.open()?;
+    common::catch_interrupt()?;
+    let Args { paths, addr, token, insecure, hosts, allow_train, datasets, reports, store, keep, keep_size, memory, limits, machine } =
+        args;
+    if token.as_ref().is_some_and(|token| token.len() < 8) {
+        return Err(usage("--token: give at least eight characters; `openssl rand -hex 16` makes good ones"));
+    }
+    let paths = if paths.is_empty() { vec![PathBuf::from("runs")] } else { paths };
+    let training = match allow_train {
+        true => Some(Training { program: std::env::current_exe()?, datasets, runs: runs(&paths) }),
+        false => None,
+    };
+    let limits = Limits {
+        queue: limits.max_queue,
+        batch: limits.batch,
+        n: limits.max_n,
+        steps: limits.max_steps,
+        pixels: limits.max_pixels,
+        body: limits.max_body as usize,
+        seconds: limits.max_time.as_secs(),
+        connections: limits.max_connections,
+    };
+    let options = Options {
+        paths,
+        reports,
+        store,
+        addr,
+        token: token.clone(),
+        insecure,
+        hosts,
+        training,
+        device,
+        device_name: machine.device,
+        limits,
+        memory,
+        keep,
+        keep_bytes: keep_size,
+    };
+    let ready = |server: &undiffuse_serve::Server| {
+        let address = shown(server.local_addr());
+        match &token {
+            None => println!("the studio: http://{address}/"),
+            Some(_) => println!("the studio: http://{address}/ (it asks for the token; http://{address}/#token=TOKEN signs in)"),
+        }
+        println!("the API:    http://{address}/api/openapi.json");
+        println!("Ctrl-C ends it: pictures in the making are finished, jobs that wait go on next time");
+    };
+    undiffuse_serve::serve(options, ready, common::interrupted)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where new runs go: the first folder that is no model or run itself.
+fn runs(paths: &[PathBuf]) -> PathBuf {
+    let of_runs = |path: &&PathBuf| undiffuse::model::locate(path).is_err() && !path.join(undiffuse::train::CONFIG_FILE).is_file();
+    paths.iter().find(of_runs).cloned().unwrap_or_else(|| PathBuf::from("runs"))
+}
+
+/// An address that a browser on this machine understands.
+fn shown(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().is_unspecified() {
+        true => SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), addr.port()),
+        false => addr,
+    }
+}
+
+/// `500MB`, `1.5GiB`, or a plain number of bytes.
+fn parse_size(text: &str) -> Result<u64, String> {
+    const UNITS: &[(&str, u64)] =
+        &[("kib", 1 << 10), ("mib", 1 << 20), ("gib", 1 << 30), ("kb", 1000), ("mb", 1_000_000), ("gb", 1_000_000_000), ("b", 1), ("", 1)];
+    let text = text.trim().to_ascii_lowercase();
+    let (number, unit) = UNITS.iter().find_map(|&(name, unit)| Some((text.strip_suffix(name)?, unit))).unwrap_or((&text, 1));
+    match number.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number * (unit as f64) < 1e18 => Ok((number * unit as f64) as u64),
+        _ => Err("write a size such as 500MB or 1.5GiB".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_in_words() {
+        let sizes = ["7", "7b", "1.5 KiB", "2MB", "1GB", "1gib"].map(|text| parse_size(text).unwrap());
+        assert_eq!(sizes, [7, 7, 1536, 2_000_000, 1_000_000_000, 1 << 30]);
+        for wrong in ["", "GB", "-1MB", "0", "1e30GB", "nan", "5TBB"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

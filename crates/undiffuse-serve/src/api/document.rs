@@ -1,0 +1,99 @@
+//! The OpenAPI document: what the handlers say of themselves, and what the guard and the extractors answer for all of them.
+
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{Components, Ref};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{ContentBuilder, OpenApi, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::guard::is_public;
+use crate::problem::{PROBLEM_JSON, Problem};
+
+/// What an operation has to do with a refusal.
+struct Facts {
+    body: bool,
+    path: bool,
+    query: bool,
+    public: bool,
+}
+
+/// Refusals that no handler makes itself: status, name in the document, what it means, and who can meet it.
+type Refusal = (u16, &'static str, &'static str, fn(&Facts) -> bool);
+
+const REFUSALS: [Refusal; 12] = [
+    (400, "Malformed", "The body is not JSON.", |f| f.body),
+    (401, "Unauthorized", "The token is missing or wrong.", |f| !f.public),
+    (403, "CrossSite", "A page of another origin asked.", |_| true),
+    (404, "NotFound", "There is nothing of this name.", |f| f.path),
+    (408, "Timeout", "The body did not arrive in time.", |f| f.body),
+    (413, "TooLarge", "The body is larger than this service reads.", |_| true),
+    (415, "NotJson", "The body is not of type application/json.", |_| true),
+    (421, "UnknownHost", "The request calls this service by a name that it does not have.", |_| true),
+    (422, "Invalid", "A value is out of range or of the wrong kind; `field` says which.", |f| {
+        f.body || f.query || f.path
+    }),
+    (429, "Busy", "Too much of it; `retry_after` says when to try again.", |_| true),
+    (500, "Internal", "A fault of the service.", |_| true),
+    (503, "Unavailable", "Not now: too many connections, no memory, or the service is about to end.", |_| true),
+];
+
+/// The document of these routes.
+pub fn document() -> OpenApi {
+    let mut document = super::routes().into_openapi();
+    document.info.title = "undiffuse".into();
+    document.info.version = env!("CARGO_PKG_VERSION").into();
+    document.info.description = Some(
+        "Diffusion models over HTTP. Every refusal is a problem document (RFC 9457). A token, if the service has one, is sent \
+         as a bearer token or as the cookie that `POST /api/session` sets."
+            .into(),
+    );
+    let components = document.components.get_or_insert_with(Components::new);
+    components.schemas.insert(Problem::name().into(), Problem::schema());
+    for (_, name, description, _) in REFUSALS {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
+        let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build();
+        components.responses.insert(name.into(), response.into());
+    }
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::gate::COOKIE)));
+    components.security_schemes.extend([("bearer".into(), bearer.into()), ("cookie".into(), cookie.into())]);
+    for (path, item) in &mut document.paths.paths {
+        for operation in operations(item) {
+            complete(path, operation);
+        }
+    }
+    document
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem { get, put, post, delete, patch, head, options, .. } = item;
+    [get, put, post, delete, patch, head, options].into_iter().flatten()
+}
+
+fn complete(path: &str, operation: &mut Operation) {
+    let has = |place: ParameterIn| {
+        let mut parameters = operation.parameters.iter().flatten();
+        parameters.any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == place))
+    };
+    let facts = Facts {
+        body: operation.request_body.is_some(),
+        path: path.contains('{'),
+        query: has(ParameterIn::Query) || has(ParameterIn::Header),
+        public: is_public(path),
+    };
+    for (status, name, _, applies) in REFUSALS {
+        if applies(&facts) {
+            let response = RefOr::Ref(Ref::from_response_name(name));
+            operation.responses.responses.entry(status.to_string()).or_insert(response);
+        }
+    }
+    if !facts.public {
+        let none: [&str; 0] = [];
+        let ways = ["bearer", "cookie"].map(|name| SecurityRequirement::new(name, none));
+        // The last means that a service without a token asks for none.
+        operation.security = Some(ways.into_iter().chain([SecurityRequirement::default()]).collect());
+    }
+}

@@ -1,0 +1,203 @@
+//! What handlers read from a request and write into an answer. Every refusal is a [`Problem`], so handlers use these and not
+//! axum's own.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::App;
+use crate::problem::Problem;
+
+/// A body may take so long to arrive as a whole…
+const BODY: Duration = Duration::from_secs(120);
+/// …and pause for so long.
+const BODY_PAUSE: Duration = Duration::from_secs(10);
+
+/// A JSON body, in or out.
+///
+/// In: 400 for text that is no JSON, 408 for a body that does not arrive, 413 for one above [`Limits::body`], 422 for values of
+/// the wrong kind. `Option<Json<T>>` is `None` where there is no body.
+///
+/// [`Limits::body`]: crate::options::Limits::body
+#[derive(Clone, Copy, Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let bytes = body(request.into_body(), app.options.limits.body).await?;
+        parse(&bytes).map(Json)
+    }
+}
+
+impl<T: DeserializeOwned> OptionalFromRequest<App> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Problem> {
+        let bytes = body(request.into_body(), app.options.limits.body).await?;
+        if bytes.is_empty() { Ok(None) } else { parse(&bytes).map(|value| Some(Json(value))) }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+/// The whole body, of at most `limit` bytes.
+async fn body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let late = |_| {
+        let detail = "the request's body did not arrive in time; send it without pauses";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
+    };
+    let deadline = Instant::now() + BODY;
+    let mut bytes = Vec::new();
+    loop {
+        let frame = timeout_at(deadline, timeout(BODY_PAUSE, body.frame())).await.map_err(late)?.map_err(late)?;
+        let Some(frame) = frame else { return Ok(bytes.into()) };
+        let frame = frame.map_err(|e| {
+            let detail = format!("the request's body broke off ({e}); send it again");
+            Problem::new(StatusCode::BAD_REQUEST, "malformed", detail)
+        })?;
+        if let Ok(data) = frame.into_data() {
+            if bytes.len() + data.len() > limit {
+                return Err(too_large(limit));
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+}
+
+/// 413.
+pub(crate) fn too_large(limit: usize) -> Problem {
+    let detail =
+        format!("the request's body is larger than the {limit} bytes that this service reads; `--max-body` sets this");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let malformed = |detail| Problem::new(StatusCode::BAD_REQUEST, "malformed", detail);
+    if bytes.is_empty() {
+        return Err(malformed("the request has no body; send JSON, `{}` at least".into()));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+        let path = e.path().to_string();
+        let e = e.into_inner();
+        match e.classify() {
+            serde_json::error::Category::Data => named(&path, e.to_string()),
+            _ => malformed(format!("the body is not JSON: {e}")),
+        }
+    })?;
+    reader.end().map_err(|e| malformed(format!("the body is not JSON: {e}")))?;
+    Ok(value)
+}
+
+/// 422 for the part of a request at this path; serde calls the whole of it `.`.
+fn named(path: &str, detail: String) -> Problem {
+    let field = (path != ".").then(|| path.to_owned());
+    Problem { field, ..Problem::invalid("", detail) }
+}
+
+/// What stands after the `?`: 422 for values of the wrong kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let text = parts.uri.query().unwrap_or_default();
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
+        serde_path_to_error::deserialize(pairs).map(Query).map_err(|e| {
+            let path = e.path().to_string();
+            named(&path, format!("in the address after `?`: {}", e.into_inner()))
+        })
+    }
+}
+
+/// The variable parts of a path: 404 for what cannot be one, such as a word in the place of a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(value)| Path(value))
+            .map_err(|e| Problem::not_found(format!("there is nothing at this address: {}", e.body_text())))
+    }
+}
+
+/// The address of whoever asks. Headers of proxies are not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(pub IpAddr);
+
+impl Peer {
+    /// The address as [`Engine::submit`](crate::engine::Engine::submit) wants it.
+    pub fn client(self) -> crate::engine::Client {
+        self.0.to_string()
+    }
+
+    /// The server puts it there; where it did not, in a test of a router alone, the peer is this machine.
+    pub(crate) fn of(extensions: &axum::http::Extensions) -> Self {
+        extensions.get().copied().unwrap_or(Self(Ipv4Addr::LOCALHOST.into()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
+    }
+}
+
+/// A header as text, if it is there once.
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
+    let mut all = headers.get_all(name).iter();
+    match (all.next(), all.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Generate;
+
+    #[test]
+    fn a_body_is_refused_by_the_field_that_is_wrong() {
+        for (body, status, field) in [
+            ("", 400, None),
+            ("{", 400, None),
+            ("{} {}", 400, None),
+            ("\u{0}", 400, None),
+            (&"[".repeat(10_000), 400, None),
+            ("[]", 422, None),
+            ("null", 422, None),
+            (r#"{"n": -1}"#, 422, Some("n")),
+            (r#"{"n": 1e400}"#, 400, None),
+            (r#"{"seeds": [1, "two"]}"#, 422, Some("seeds[1]")),
+            (r#"{"sneaky": 1}"#, 422, Some("sneaky")),
+        ] {
+            let problem = parse::<Generate>(body.as_bytes()).unwrap_err();
+            assert_eq!((problem.status, problem.field.as_deref()), (status, field), "{body:.40}: {}", problem.detail);
+        }
+        assert_eq!(parse::<Generate>(br#"{"n": 2}"#).unwrap().n, Some(2));
+    }
+}

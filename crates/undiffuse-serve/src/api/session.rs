@@ -1,0 +1,48 @@
+//! A token once, a cookie from then on: how browsers, which send no `Authorization`, come in.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::extract::{Json, Peer, single};
+use crate::gate::COOKIE;
+use crate::problem::Problem;
+
+/// The routes.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(open_session))
+}
+
+/// What a person typed.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// The token that the service was started with.
+    pub token: String,
+}
+
+/// Trade the token for a cookie. The cookie is good until the service ends, and says nothing of the token.
+#[utoipa::path(post, path = "/api/session", tag = "service", request_body = Credentials, responses(
+    (status = 204, description = "The cookie is set; without a token there is none to set.", headers(
+        ("Set-Cookie" = String, description = "`undiffuse_session`, for this site and for HTTP only."))),
+))]
+async fn open_session(
+    State(app): State<App>,
+    peer: Peer,
+    headers: HeaderMap,
+    Json(credentials): Json<Credentials>,
+) -> Result<Response, Problem> {
+    let Some(session) = app.gate.session(&credentials.token, peer)? else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    // Behind a proxy that speaks TLS the page's origin says so, and the cookie is to stay within TLS then.
+    let tls = single(&headers, &header::ORIGIN).is_some_and(|origin| origin.starts_with("https://"));
+    let secure = if tls { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict{secure}");
+    let cookie = HeaderValue::try_from(cookie).map_err(|e| Problem::internal(e.to_string()))?;
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+}

@@ -1,0 +1,192 @@
+//! A job that has not ended, and those who watch it.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::Client;
+use super::lock;
+use super::order::Order;
+use super::store::Record;
+use crate::job::{Frame, Job, Made, Progress, Update};
+
+/// Least time between two previews of a job.
+const PREVIEW: Duration = Duration::from_millis(125);
+
+/// Something that no watcher misses.
+#[derive(Clone)]
+pub enum Event {
+    /// A new state.
+    State(Box<Job>),
+    /// A step.
+    Frame(Arc<Frame>),
+    /// A finished picture.
+    Image(Made),
+}
+
+/// A job that has not ended.
+pub struct Live {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub client: Client,
+    /// Tells everything that works for it to stop.
+    pub stop: Arc<AtomicBool>,
+    /// Held while the job changes for good, so that changes reach the store in the order in which they are shown.
+    pub change: Mutex<()>,
+    /// The checked request; jobs of a former life get theirs when their turn comes.
+    pub order: Mutex<Option<Arc<Order>>>,
+    /// Seconds of the device that it has had.
+    pub spent: Mutex<f64>,
+    shown: Mutex<Shown>,
+    signal: watch::Sender<u64>,
+}
+
+struct Shown {
+    record: Record,
+    /// Everything so far; watchers read along at their own pace.
+    log: Vec<Event>,
+    /// The latest, and how many there were; the preview apart, so that a step without one does not hide it.
+    progress: Option<(u64, Progress)>,
+    preview: Option<(u64, String)>,
+    previewed: Option<Instant>,
+    /// Whether the service has let the job go for now.
+    left: bool,
+}
+
+impl Live {
+    /// A job as the store has it.
+    pub fn new(record: Record, order: Option<Arc<Order>>) -> Self {
+        let log = record.job.images.iter().cloned().map(Event::Image).collect();
+        Self {
+            id: record.job.id.clone(),
+            client: record.client.clone(),
+            stop: Arc::default(),
+            change: Mutex::default(),
+            order: Mutex::new(order),
+            spent: Mutex::default(),
+            shown: Mutex::new(Shown { record, log, progress: None, preview: None, previewed: None, left: false }),
+            signal: watch::Sender::new(0),
+        }
+    }
+
+    /// The job as it is.
+    pub fn record(&self) -> Record {
+        lock(&self.shown).record.clone()
+    }
+
+    /// The job as it is, for clients.
+    pub fn job(&self) -> Job {
+        lock(&self.shown).record.job.clone()
+    }
+
+    /// Whether somebody watches.
+    pub fn is_watched(&self) -> bool {
+        self.signal.receiver_count() > 0
+    }
+
+    /// Shows a change: the new record and what happened.
+    pub fn show(&self, record: Record, events: impl IntoIterator<Item = Event>) {
+        let mut shown = lock(&self.shown);
+        shown.record = record;
+        shown.log.extend(events);
+        drop(shown);
+        self.signal.send_modify(|version| *version += 1);
+    }
+
+    /// Shows a step.
+    pub fn frame(&self, frame: Frame) {
+        lock(&self.shown).log.push(Event::Frame(Arc::new(frame)));
+        self.signal.send_modify(|version| *version += 1);
+    }
+
+    /// The steps so far.
+    pub fn frames(&self) -> Vec<Arc<Frame>> {
+        let frame = |event: &Event| match event {
+            Event::Frame(frame) => Some(Arc::clone(frame)),
+            _ => None,
+        };
+        lock(&self.shown).log.iter().filter_map(frame).collect()
+    }
+
+    /// Says how far the pictures in work are, with a preview where one is due and somebody looks.
+    pub fn progress(&self, row: usize, rows: usize, preview: impl FnOnce() -> Option<String>) {
+        if !self.is_watched() {
+            return;
+        }
+        let mut shown = lock(&self.shown);
+        let due = shown.previewed.is_none_or(|at| at.elapsed() >= PREVIEW);
+        if due {
+            shown.previewed = Some(Instant::now());
+        }
+        drop(shown);
+        // Drawn outside of the lock.
+        let preview = if due { preview() } else { None };
+        let mut shown = lock(&self.shown);
+        let count = shown.progress.as_ref().map_or(0, |(count, _)| *count) + 1;
+        let (done, n) = (shown.record.job.done, shown.record.job.n);
+        shown.progress = Some((count, Progress { done, n, row, rows, preview: None }));
+        if let Some(preview) = preview {
+            shown.preview = Some((count, preview));
+        }
+        drop(shown);
+        self.signal.send_modify(|version| *version += 1);
+    }
+
+    /// Tells a watcher everything: its state, frames and pictures so far, then what happens; ends after a final state.
+    pub async fn follow(self: Arc<Self>, position: Option<usize>, to: mpsc::Sender<Update>) {
+        let mut signal = self.signal.subscribe();
+        let (now, past) = {
+            let shown = lock(&self.shown);
+            (Job { position, ..shown.record.job.clone() }, shown.log.len())
+        };
+        // A state that ends the job comes last, after the pictures.
+        let ended = now.state.is_final();
+        if !ended && to.send(Update::State(Box::new(now))).await.is_err() {
+            return;
+        }
+        let (mut seen, mut counted) = (0, 0);
+        loop {
+            let (events, progress, left) = {
+                let shown = lock(&self.shown);
+                let fresh = shown.progress.as_ref().filter(|(count, _)| *count > counted);
+                let preview = || shown.preview.as_ref().filter(|(count, _)| *count > counted).map(|(_, p)| p.clone());
+                let progress = fresh.map(|(count, p)| (*count, Progress { preview: preview(), ..p.clone() }));
+                (shown.log[seen..].to_vec(), progress, shown.left)
+            };
+            for event in events {
+                seen += 1;
+                let update = match event {
+                    Event::State(job) if seen <= past && !job.state.is_final() => continue,
+                    Event::State(job) => Update::State(job),
+                    Event::Frame(frame) => Update::Frame(Box::new((*frame).clone())),
+                    Event::Image(made) => Update::Image(made),
+                };
+                let last = matches!(&update, Update::State(job) if job.state.is_final());
+                if to.send(update).await.is_err() || last {
+                    return;
+                }
+            }
+            if left {
+                return;
+            }
+            if let Some((count, progress)) = progress {
+                counted = count;
+                // A watcher that is behind misses this one.
+                let _ = to.try_send(Update::Progress(progress));
+            }
+            tokio::select! {
+                () = to.closed() => return,
+                changed = signal.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Ends all watching without a final state: the service closes.
+    pub fn leave(&self) {
+        lock(&self.shown).left = true;
+        self.signal.send_modify(|version| *version += 1);
+    }
+}

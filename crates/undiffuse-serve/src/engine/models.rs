@@ -1,0 +1,334 @@
+//! The models there are: found in folders, loaded when asked for, let go when memory is needed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use undiffuse::Model;
+use undiffuse::burn::tensor::Device;
+use undiffuse::model::{Outline, locate};
+use undiffuse::train::CONFIG_FILE;
+
+use super::{lock, memory};
+use crate::job::{Defaults, ModelInfo};
+use crate::problem::Problem;
+
+/// A model in memory. It stays there as long as somebody holds it.
+pub struct Loaded {
+    /// Its id.
+    pub id: String,
+    /// The model.
+    pub model: Model,
+    /// Bytes of its weights in memory.
+    pub bytes: u64,
+    stamp: Stamp,
+    /// When it was last asked for, on the shelf's clock.
+    used: AtomicU64,
+}
+
+/// What changes when a model is written anew: time and length of its files.
+type Stamp = Vec<Option<(SystemTime, u64)>>;
+
+/// A model folder.
+#[derive(Clone, Debug)]
+struct Place {
+    /// Where the model is.
+    folder: PathBuf,
+    /// Whether it lies in a training run.
+    in_run: bool,
+}
+
+/// What is known of a model folder, as long as its files stay as they are.
+struct Known {
+    stamp: Stamp,
+    outline: Result<Arc<Described>, String>,
+}
+
+/// A model folder that could be read.
+struct Described {
+    outline: Outline,
+    parameters: u64,
+}
+
+/// All models.
+pub struct Models {
+    paths: Vec<PathBuf>,
+    device: Device,
+    /// Bytes that models and one evaluation may take together.
+    budget: u64,
+    /// Pictures in one evaluation.
+    batch: usize,
+    known: Mutex<HashMap<PathBuf, Known>>,
+    loaded: Mutex<BTreeMap<String, Arc<Loaded>>>,
+    /// Held while a model is read from disk, so that two do not take the same memory.
+    loading: Mutex<()>,
+    clock: AtomicU64,
+}
+
+impl Models {
+    /// The models under these paths.
+    pub fn new(paths: Vec<PathBuf>, device: Device, budget: Option<u64>, batch: usize) -> Self {
+        Self {
+            paths,
+            device,
+            budget: budget.or_else(memory::spare).unwrap_or(u64::MAX),
+            batch,
+            known: Mutex::default(),
+            loaded: Mutex::default(),
+            loading: Mutex::default(),
+            clock: AtomicU64::new(0),
+        }
+    }
+
+    /// Every model folder under the paths by its id.
+    fn places(&self) -> BTreeMap<String, Place> {
+        let mut places = BTreeMap::new();
+        let mut seen = std::collections::HashSet::new();
+        let mut add = |path: &Path| {
+            let Ok(folder) = locate(path) else { return };
+            if !seen.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
+                return;
+            }
+            let name = name(path);
+            let ids = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
+            if let Some(id) = { ids }.find(|id| !places.contains_key(id)) {
+                let in_run = folder.parent().is_some_and(|run| run.join(CONFIG_FILE).is_file());
+                places.insert(id, Place { folder, in_run });
+            }
+        };
+        for path in &self.paths {
+            if locate(path).is_ok() {
+                add(path);
+                continue;
+            }
+            let mut inside: Vec<PathBuf> =
+                fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
+            inside.sort();
+            inside.iter().filter(|path| path.is_dir()).for_each(|path| add(path));
+        }
+        places
+    }
+
+    /// What can be read of a model without its weights, anew when its files have changed.
+    fn describe(&self, place: &Place) -> Result<Arc<Described>, String> {
+        let stamp = stamp(&place.folder);
+        if let Some(known) = lock(&self.known).get(&place.folder).filter(|known| known.stamp == stamp) {
+            return known.outline.clone();
+        }
+        let read = || -> Result<Arc<Described>, String> {
+            let outline = Outline::read(&place.folder).map_err(|e| e.to_string())?;
+            let parameters = parameters(&outline.weights)
+                .map_err(|e| format!("cannot read the weights `{}`: {e}", file_name(&outline.weights)))?;
+            Ok(Arc::new(Described { outline, parameters }))
+        };
+        let outline = read();
+        lock(&self.known).insert(place.folder.clone(), Known { stamp, outline: outline.clone() });
+        outline
+    }
+
+    /// The models that can be read, by id.
+    pub fn list(&self) -> Vec<ModelInfo> {
+        let places = self.places();
+        lock(&self.known).retain(|folder, _| places.values().any(|place| place.folder == *folder));
+        let loaded: Vec<String> = lock(&self.loaded).keys().cloned().collect();
+        let info = |(id, place): (String, Place)| {
+            let described = self.describe(&place).ok()?;
+            let loaded = loaded.contains(&id);
+            Some(info(id, &place, &described, loaded))
+        };
+        places.into_iter().filter_map(info).collect()
+    }
+
+    /// The id of the model that is meant: the one asked for, or the only one there is.
+    ///
+    /// # Errors
+    /// 404 where there is none of that name, 422 where one of several must be named.
+    pub fn resolve(&self, asked: Option<&str>) -> Result<String, Problem> {
+        let places = self.places();
+        let names = || places.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        match asked {
+            Some(id) if places.contains_key(id) => Ok(id.to_owned()),
+            Some(_) if places.is_empty() => Err(Problem::not_found("there is no model here yet: train one")),
+            Some(id) => {
+                let short: String = id.chars().take(80).collect();
+                Err(Problem::not_found(format!("there is no model `{short}`; there are: {}", names())))
+            }
+            None => match places.keys().next() {
+                None => Err(Problem::not_found("there is no model here yet: train one")),
+                Some(id) if places.len() == 1 => Ok(id.clone()),
+                Some(_) => {
+                    Err(Problem::invalid("model", format!("there are several models; name one of: {}", names())))
+                }
+            },
+        }
+    }
+
+    /// A model, loaded if it is not in memory or has been written anew.
+    ///
+    /// # Errors
+    /// 404 no such model, 422 a model that cannot be read, 503 too little memory at this time.
+    pub fn acquire(&self, id: &str) -> Result<Arc<Loaded>, Problem> {
+        let missing = || Problem::not_found(format!("there is no model `{id}` any more"));
+        let place = self.places().remove(id).ok_or_else(missing)?;
+        let ready = || {
+            let now = stamp(&place.folder);
+            let model = lock(&self.loaded).get(id).filter(|model| model.stamp == now).cloned();
+            model.inspect(|model| model.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed))
+        };
+        if let Some(model) = ready() {
+            return Ok(model);
+        }
+        let _one_at_a_time = lock(&self.loading);
+        if let Some(model) = ready() {
+            return Ok(model);
+        }
+        let broken = |why: String| Problem::invalid("model", format!("the model `{id}` cannot be used: {why}"));
+        let described = self.describe(&place).map_err(broken)?;
+        let bytes = described.parameters * 4;
+        // The file, its numbers, and the parameters made of them are there at the same time for a moment.
+        let features = memory::features(&described.outline.config, described.outline.shape());
+        self.make_room(id, 3 * bytes + features)?;
+        let stamp = stamp(&place.folder);
+        let model = Model::load(&place.folder, &self.device).map_err(|e| broken(e.to_string()))?;
+        let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
+        let loaded = Arc::new(Loaded { id: id.to_owned(), model, bytes, stamp, used });
+        lock(&self.loaded).insert(id.to_owned(), Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// Lets models go that nobody holds, the longest unused first, until there is room.
+    fn make_room(&self, id: &str, needed: u64) -> Result<(), Problem> {
+        let mut loaded = lock(&self.loaded);
+        // One that is loaded anew is held by its jobs alone from now on.
+        loaded.retain(|other, model| other != id || Arc::strong_count(model) > 1);
+        loop {
+            let taken: u64 = loaded.values().map(|model| model.bytes).sum();
+            if taken.saturating_add(needed) <= self.budget {
+                return Ok(());
+            }
+            let idle = loaded.iter().filter(|(_, model)| Arc::strong_count(model) == 1);
+            let oldest = idle.min_by_key(|(_, model)| model.used.load(Ordering::Relaxed)).map(|(id, _)| id.clone());
+            match oldest {
+                Some(oldest) => drop(loaded.remove(&oldest)),
+                None => {
+                    let mb = |bytes: u64| bytes.div_ceil(1 << 20);
+                    let detail = format!(
+                        "the model `{id}` needs {} MiB, {} of {} are taken by models at work; try again later",
+                        mb(needed),
+                        mb(taken),
+                        mb(self.budget)
+                    );
+                    return Err(Problem::unavailable("no_memory", detail, 30));
+                }
+            }
+        }
+    }
+
+    /// How many pictures of this size fit into the memory at once, `batch` at most.
+    ///
+    /// # Errors
+    /// Not even one does.
+    pub fn pictures(&self, model: &Model) -> Result<usize, Problem> {
+        let one = memory::features(model.network.config(), model.shape()).max(1);
+        let taken: u64 = lock(&self.loaded).values().map(|model| model.bytes).sum();
+        match usize::try_from(self.budget.saturating_sub(taken) / one).unwrap_or(usize::MAX) {
+            0 => {
+                let [_, h, w] = model.shape();
+                let detail = format!("a picture of {w}x{h} needs more memory than there is; ask for a smaller one");
+                Err(Problem::unavailable("no_memory", detail, 60))
+            }
+            fit => Ok(fit.min(self.batch)),
+        }
+    }
+
+    /// Models in memory, and their bytes.
+    pub fn in_memory(&self) -> (usize, u64) {
+        let loaded = lock(&self.loaded);
+        (loaded.len(), loaded.values().map(|model| model.bytes).sum())
+    }
+}
+
+fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
+    let Outline { config, recipe, card, .. } = &described.outline;
+    let defaults = described.outline.sample_defaults();
+    let rows = config.num_class_embeds.map_or(0, |rows| rows - usize::from(card.null_class.is_some()));
+    ModelInfo {
+        run: place.in_run.then(|| id.clone()),
+        id,
+        classes: card.classes.clone(),
+        class_count: if card.classes.is_empty() { rows } else { card.classes.len() },
+        guidance: card.null_class.is_some(),
+        shape: described.outline.shape(),
+        defaults: Defaults {
+            solver: defaults.solver.to_string(),
+            spacing: defaults.spacing.to_string(),
+            steps: defaults.steps,
+            guidance: defaults.guidance,
+        },
+        schedule: recipe.schedule.to_string(),
+        parameters: described.parameters,
+        loaded,
+        provenance: card.provenance.as_ref().and_then(|p| serde_json::to_value(p).ok()),
+    }
+}
+
+/// The name of a folder as an id: the run's, where the folder is the model inside one.
+fn name(path: &Path) -> String {
+    let path = path.canonicalize().ok().filter(|_| path.file_name().is_none()).unwrap_or_else(|| path.to_owned());
+    let in_run = path.ends_with("model") && path.parent().is_some_and(|run| run.join(CONFIG_FILE).is_file());
+    let folder = if in_run { path.parent().unwrap_or(&path) } else { &path };
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    match name.trim_start_matches('.').chars().map(safe).collect::<String>() {
+        name if name.is_empty() => "model".into(),
+        name => name,
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn stamp(folder: &Path) -> Stamp {
+    const FILES: [&str; 6] = [
+        "undiffuse.json",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+    ];
+    let of = |file| fs::metadata(folder.join(file)).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
+    FILES.map(of).to_vec()
+}
+
+/// How many numbers a safetensors file holds, by its header.
+fn parameters(weights: &Path) -> std::io::Result<u64> {
+    use std::io::Read;
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        shape: Vec<u64>,
+    }
+    const LONGEST: u64 = 64 << 20;
+    let damaged = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let mut file = fs::File::open(weights)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    if length > LONGEST.min(file.metadata()?.len()) {
+        return Err(damaged("not a safetensors file".into()));
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header)?;
+    let mut header: HashMap<String, serde_json::Value> =
+        serde_json::from_slice(&header).map_err(|e| damaged(e.to_string()))?;
+    header.remove("__metadata__");
+    let count = |value| {
+        serde_json::from_value::<Entry>(value)
+            .map(|entry| entry.shape.iter().fold(1, |n, &d| u64::saturating_mul(n, d)))
+    };
+    header.into_values().map(|value| count(value).map_err(|e| damaged(e.to_string()))).sum()
+}

@@ -1,0 +1,306 @@
+//! A request that has been checked against its model: everything that is the same for all pictures of a job.
+
+use std::panic::catch_unwind;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use undiffuse::Model;
+use undiffuse::burn::tensor::Tensor;
+use undiffuse::data::{self, Image, encode_png};
+use undiffuse::math::prelude::Plan;
+use undiffuse::model::SampleDefaults;
+use undiffuse::request::{self, Settings, class_name, facts, labels};
+
+use super::models::{Loaded, Models};
+use crate::job::Generate;
+use crate::options::Limits;
+use crate::problem::Problem;
+
+/// Most pictures of a job with frames.
+const FRAMED: usize = 16;
+/// Most pixel values in all frames of a job.
+const FRAME_VALUES: usize = 1 << 25;
+/// How much of the way is walked again from a picture, unless asked otherwise.
+const STRENGTH: f64 = 0.6;
+
+/// The pictures of a request, decoded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pictures {
+    /// What to start from.
+    pub init: Option<Image>,
+    /// Where to paint.
+    pub mask: Option<Image>,
+}
+
+impl Pictures {
+    /// Takes the pictures out of a request and decodes them.
+    ///
+    /// # Errors
+    /// 422: no base64, no picture, too large, a mask that fits nothing.
+    pub fn take(request: &mut Generate, limits: &Limits) -> Result<Self, Problem> {
+        let init = request.init_image.take().map(|text| from_base64("init_image", &text, limits)).transpose()?;
+        let mask = request.mask.take().map(|text| from_base64("mask", &text, limits)).transpose()?;
+        match (&init, &mask) {
+            (None, Some(_)) => {
+                Err(Problem::invalid("mask", "a mask needs `init_image`: the picture to keep outside of it"))
+            }
+            (Some(init), Some(mask)) if (init.width, init.height) != (mask.width, mask.height) => {
+                let detail = format!(
+                    "the mask is {}x{} pixels and the picture {}x{}: they must be of one size",
+                    mask.width, mask.height, init.width, init.height
+                );
+                Err(Problem::invalid("mask", detail))
+            }
+            _ => Ok(Self { init, mask }),
+        }
+    }
+
+    /// As PNG files of our own making, for the store.
+    pub fn to_png(&self) -> [Option<Vec<u8>>; 2] {
+        [&self.init, &self.mask].map(|image| image.as_ref().and_then(|image| encode_png(image, &[]).ok()))
+    }
+
+    /// What [`to_png`](Self::to_png) wrote.
+    ///
+    /// # Errors
+    /// Bytes that are no picture.
+    pub fn from_png([init, mask]: [Option<Vec<u8>>; 2]) -> Result<Self, String> {
+        let decode = |bytes: Option<Vec<u8>>| {
+            let decoded = bytes.map(|bytes| data::decode::decode(&bytes, &data::Options::default())).transpose();
+            decoded.map(|decoded| decoded.map(|d| d.image)).map_err(|e| e.to_string())
+        };
+        Ok(Self { init: decode(init)?, mask: decode(mask)? })
+    }
+}
+
+fn from_base64(field: &'static str, text: &str, limits: &Limits) -> Result<Image, Problem> {
+    let text = match text.strip_prefix("data:") {
+        Some(rest) => rest.split_once(";base64,").map(|(_, data)| data).unwrap_or_default(),
+        None => text,
+    };
+    let bytes = STANDARD.decode(text.trim()).map_err(|e| {
+        Problem::invalid(
+            field,
+            format!("not base64 ({e}); send the picture file as base64, with or without `data:image/png;base64,`"),
+        )
+    })?;
+    // A photograph is larger than what a model makes of it; eight bytes a pixel are the most that a format has.
+    let pixels = (limits.pixels as u64).saturating_mul(32).min(1 << 26);
+    let limits = data::Limits { pixels, memory: pixels * 8, file: limits.body as u64 };
+    let options = data::Options { limits, ..data::Options::default() };
+    let decoded = data::decode::decode(&bytes, &options);
+    decoded.map(|decoded| decoded.image).map_err(|e| Problem::invalid(field, e.to_string()))
+}
+
+/// A checked request.
+pub struct Order {
+    /// Whose batches the walks join.
+    pub loaded: Arc<Loaded>,
+    /// The model with the settings and the size of the request.
+    pub model: Model,
+    /// How it is sampled.
+    pub settings: SampleDefaults,
+    /// The steps.
+    pub plan: Plan,
+    /// One seed for each picture.
+    pub seeds: Vec<u64>,
+    /// One label for each picture, for models with classes.
+    pub labels: Option<Vec<u32>>,
+    /// What to start from, `[1, C, H, W]` in the model's pixel range.
+    pub init: Option<Tensor<4>>,
+    /// Where to paint, `[1, 1, H, W]`.
+    pub mask: Option<Tensor<4>>,
+    /// How much of the way is walked from `init`.
+    strength: f64,
+    /// Width and height, where they were asked for.
+    size: Option<(usize, usize)>,
+    /// Whether every step is kept.
+    pub frames: bool,
+    /// Pictures in one evaluation.
+    pub batch: usize,
+}
+
+impl Order {
+    /// Checks a request, whose pictures were taken out, against limits and model.
+    ///
+    /// # Errors
+    /// 422 what the model or the limits do not allow; 503 a picture for which there is no memory.
+    pub fn new(
+        request: &Generate,
+        pictures: &Pictures,
+        loaded: Arc<Loaded>,
+        models: &Models,
+        limits: &Limits,
+    ) -> Result<Self, Problem> {
+        let seeds = seeds(request, limits)?;
+        let own = &loaded.model;
+        let settings = Settings {
+            solver: parse("solver", request.solver.as_deref())?,
+            spacing: parse("spacing", request.spacing.as_deref())?,
+            steps: request.steps,
+            eta: finite("eta", request.eta)?,
+            guidance: finite("guidance", request.guidance)?,
+        };
+        let settings = settings.over(own)?;
+        within("steps", settings.steps, limits.steps)?;
+        // Some solvers repeat steps as often as they are told to.
+        let repeats = settings.solver.options().values().filter_map(|v| v.as_u64()).max().unwrap_or(1).max(1);
+        if repeats.saturating_mul(settings.steps as u64) > 16 * limits.steps as u64 {
+            let detail =
+                format!("`{}` in {} steps is too long a walk; take fewer of either", settings.solver, settings.steps);
+            return Err(Problem::invalid("solver", detail));
+        }
+        if settings.spacing.options().values().filter_map(|v| v.as_u64()).any(|v| v > 1 << 14) {
+            return Err(Problem::invalid("spacing", format!("`{}`: an option is too large", settings.spacing)));
+        }
+        if settings.solver.rises() {
+            let detail =
+                format!("`{}` ends in noise, not in a picture; use `undiffuse sample` for it", settings.solver);
+            return Err(Problem::invalid("solver", detail));
+        }
+        let mut model = own.clone().with(settings.clone());
+        let size = size(request, &mut model, limits)?;
+        let strength = finite("strength", request.strength)?;
+        match strength {
+            Some(_) if pictures.init.is_none() => {
+                return Err(Problem::invalid("strength", "it needs `init_image`: the picture to start from"));
+            }
+            Some(strength) if !(0.0..=1.0).contains(&strength) => {
+                return Err(Problem::invalid("strength", format!("{strength} is not between 0 and 1")));
+            }
+            _ => {}
+        }
+        let strength = strength.unwrap_or(STRENGTH);
+        let plan = plan(&model, pictures.init.is_some().then_some(strength), limits)?;
+        if request.frames {
+            within("n", seeds.len(), FRAMED)
+                .map_err(|p| Problem { detail: format!("with `frames`: {}", p.detail), ..p })?;
+            let values = model.shape().iter().product::<usize>().saturating_mul(seeds.len() * (plan.rows.len() + 1));
+            if values > FRAME_VALUES {
+                let detail = "every step of these pictures is more than is kept; ask for fewer pictures or steps";
+                return Err(Problem::invalid("frames", detail));
+            }
+        }
+        let labels = labels(&request.class, &model, seeds.len())?;
+        let batch = models.pictures(&model)?;
+        Ok(Self {
+            init: pictures.init.as_ref().map(|image| request::picture(&model, image)),
+            mask: pictures.mask.as_ref().map(|image| request::mask(&model, image)),
+            frames: request.frames,
+            loaded,
+            model,
+            settings,
+            plan,
+            seeds,
+            labels,
+            strength,
+            size,
+            batch,
+        })
+    }
+
+    /// Places in a batch that a picture takes: two when it is guided.
+    pub fn weight(&self) -> usize {
+        let guided = self.model.card.null_class.is_some() && self.labels.is_some() && self.settings.guidance != 1.0;
+        if guided { 2 } else { 1 }
+    }
+
+    /// The class of picture `k` by name.
+    pub fn class(&self, k: usize) -> Option<String> {
+        self.labels.as_ref().map(|labels| class_name(&self.model, labels[k]).to_owned())
+    }
+
+    /// The PNG of picture `k`, with what made it in its text chunk.
+    ///
+    /// # Errors
+    /// A picture that cannot be encoded.
+    pub fn png(&self, k: usize, image: &Image) -> Result<Vec<u8>, String> {
+        let label = self.labels.as_ref().map(|labels| labels[k]);
+        let mut facts = facts(&self.model, &self.loaded.id, &self.settings, self.seeds[k], label);
+        let more = json!({
+            "size": self.size.map(|(w, h)| format!("{w}x{h}")),
+            "init_image": self.init.as_ref().map(|_| true),
+            "strength": self.init.as_ref().map(|_| self.strength),
+            "mask": self.mask.as_ref().map(|_| true),
+        });
+        facts.extend(more.as_object().cloned().unwrap_or_default());
+        encode_png(image, &[("undiffuse".into(), json!(facts).to_string())]).map_err(|e| e.to_string())
+    }
+}
+
+fn seeds(request: &Generate, limits: &Limits) -> Result<Vec<u64>, Problem> {
+    let n = request.n.or(request.seeds.as_ref().map(Vec::len)).unwrap_or(1);
+    within("n", n, limits.n)?;
+    match &request.seeds {
+        Some(_) if request.seed.is_some() => Err(Problem::invalid("seed", "give `seed` or `seeds`, not both")),
+        Some(seeds) if seeds.len() != n => {
+            let detail = format!("{} seeds for {n} pictures; leave `n` out or make them as many", seeds.len());
+            Err(Problem::invalid("seeds", detail))
+        }
+        Some(seeds) => Ok(seeds.clone()),
+        None => Ok((0..n as u64).map(|k| request.seed.unwrap_or(0).wrapping_add(k)).collect()),
+    }
+}
+
+fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option<(usize, usize)>, Problem> {
+    let [_, own_height, own_width] = model.shape();
+    let (width, height) = (request.width.unwrap_or(own_width), request.height.unwrap_or(own_height));
+    let field = if request.width.is_some() { "width" } else { "height" };
+    if width.saturating_mul(height) > limits.pixels {
+        let detail = format!("{width}x{height} is more than the {} pixels that are allowed here", limits.pixels);
+        return Err(Problem::invalid(field, detail));
+    }
+    if (width, height) != (own_width, own_height) {
+        model.resize(height, width).map_err(|e| Problem::invalid(field, e.to_string()))?;
+    }
+    Ok((request.width.is_some() || request.height.is_some()).then_some((width, height)))
+}
+
+/// The steps of the walk: all of them, or the last part from a picture.
+fn plan(model: &Model, strength: Option<f64>, limits: &Limits) -> Result<Plan, Problem> {
+    let settings = model.sample_defaults();
+    // Some settings are allowed each by itself and lead nowhere together.
+    let impossible = || {
+        let detail = format!(
+            "`{}` and `{}` make no walk on this model; change their options",
+            settings.solver, settings.spacing
+        );
+        Problem::invalid("solver", detail)
+    };
+    let make = || match strength {
+        Some(strength) => model.plan_from(strength),
+        None => model.plan(),
+    };
+    let plan = catch_unwind(std::panic::AssertUnwindSafe(make)).map_err(|_| impossible())?;
+    let plan = plan.map_err(|e| Problem::invalid("steps", e.to_string()))?;
+    let numbers = plan.rows.iter().flat_map(|row| row.x.iter().chain(&row.denoised).chain([&row.noise]));
+    if !plan.start.is_finite() || numbers.into_iter().any(|c| !c.is_finite()) {
+        return Err(impossible());
+    }
+    within("steps", plan.rows.len(), 16 * limits.steps)?;
+    Ok(plan)
+}
+
+fn parse<T: FromStr<Err: std::fmt::Display>>(field: &str, text: Option<&str>) -> Result<Option<T>, Problem> {
+    text.map(|text| text.parse().map_err(|e: T::Err| Problem::invalid(field, e.to_string()))).transpose()
+}
+
+fn finite(field: &str, value: Option<f64>) -> Result<Option<f64>, Problem> {
+    match value {
+        Some(value) if !value.is_finite() => Err(Problem::invalid(field, "must be a number")),
+        value => Ok(value),
+    }
+}
+
+fn within(field: &str, value: usize, most: usize) -> Result<(), Problem> {
+    match value {
+        0 => Err(Problem::invalid(field, "must be at least 1")),
+        value if value > most => {
+            Err(Problem::invalid(field, format!("{value} is more than the {most} that are allowed here")))
+        }
+        _ => Ok(()),
+    }
+}

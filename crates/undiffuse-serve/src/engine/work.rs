@@ -1,0 +1,336 @@
+//! What becomes of a chunk: a thread walks it, encodes its pictures, and puts them into the store.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use undiffuse::Model;
+use undiffuse::burn::tensor::{Device, Tensor};
+use undiffuse::data::{encode_png, grid};
+use undiffuse::denoise::{At, Cond, Denoise, Inpaint};
+use undiffuse::forward::exposure;
+use undiffuse::math::prelude::NoiseLevel;
+use undiffuse::sample::{Noise, Progress};
+
+use super::id::now;
+use super::live::{Event, Live};
+use super::order::{Order, Pictures};
+use super::pool::{Fault, Guess, message};
+use super::queue::Chunk;
+use super::store::Change;
+use super::{Inner, lock};
+use crate::job::{Frame, Job, Made, State};
+use crate::problem::Problem;
+
+/// Most pictures in a preview.
+const PREVIEWED: usize = 16;
+
+/// Why a chunk gave no pictures.
+enum End {
+    /// Its job was stopped, by whoever knows why.
+    Stopped,
+    /// Its job fails.
+    Failed(Problem),
+    /// There is no memory for it before another is done.
+    Later,
+}
+
+impl Inner {
+    /// Begins whatever there is room for.
+    pub fn dispatch(self: &Arc<Self>) {
+        loop {
+            let mut desk = lock(&self.desk);
+            if !desk.open {
+                return;
+            }
+            let Some(chunk) = desk.queue.next() else { return };
+            let Some(live) = desk.live.get(&chunk.id).cloned() else {
+                desk.queue.release(&chunk);
+                continue;
+            };
+            desk.walks += 1;
+            drop(desk);
+            let (inner, own) = (Arc::clone(self), chunk.clone());
+            let spawned = std::thread::Builder::new().name("walk".into()).spawn(move || inner.work(&live, own));
+            if spawned.is_err() {
+                // The system has no thread left; whatever ends next tries again.
+                let mut desk = lock(&self.desk);
+                desk.walks -= 1;
+                desk.put_back(chunk);
+                return;
+            }
+        }
+    }
+
+    /// The whole life of a chunk's thread.
+    fn work(self: Arc<Self>, live: &Arc<Live>, chunk: Chunk) {
+        let walked = catch_unwind(AssertUnwindSafe(|| self.walk(live, &chunk)));
+        let end = walked.unwrap_or_else(|panic| Err(End::Failed(internal(&message(panic)))));
+        let mut later = false;
+        match end {
+            Ok(()) | Err(End::Stopped) => {}
+            Err(End::Failed(problem)) => drop(self.end(live, State::Failed, Some(problem))),
+            Err(End::Later) => later = true,
+        }
+        let mut desk = lock(&self.desk);
+        desk.walks -= 1;
+        match later {
+            true => desk.put_back(chunk),
+            false => desk.queue.release(&chunk),
+        }
+        let alone = desk.walks == 0;
+        drop(desk);
+        self.idle.notify_all();
+        // One that waits for memory is tried again when another walk ends, and by the clock when there is none.
+        if later && alone {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+        if !later || alone {
+            self.dispatch();
+        }
+    }
+
+    /// Walks the pictures of a chunk and keeps them.
+    fn walk(&self, live: &Arc<Live>, chunk: &Chunk) -> Result<(), End> {
+        let order = self.order(live)?;
+        self.begin(live, order.plan.rows.len());
+        let pictures = &chunk.pictures;
+        let seat = self.pool.join(&order.loaded, order.model.shape(), order.batch, Arc::clone(&live.stop));
+        let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, order.settings.guidance);
+        if let (Some(known), Some(mask)) = (&order.init, &order.mask) {
+            denoiser = Box::new(Inpaint { inner: denoiser, known: known.clone(), mask: mask.clone() });
+        }
+        let start = Start { inner: denoiser, x: RefCell::new(order.frames.then_some(None)) };
+        let noise = Noise::Seeds(pictures.iter().map(|&k| order.seeds[k]).collect());
+        let cond = Cond { labels: order.labels.as_ref().map(|labels| pictures.iter().map(|&k| labels[k]).collect()) };
+        let mut walk = match &order.init {
+            Some(init) => {
+                let x0 = init.clone().repeat_dim(0, pictures.len());
+                order.model.sample_from(&start, &order.plan, noise, x0, &cond)
+            }
+            None => order.model.sample(&start, &order.plan, noise, &cond),
+        };
+        while let Some(step) = walk.next() {
+            match seat.fault() {
+                Some(Fault::Stopped) => return Err(End::Stopped),
+                Some(Fault::Panic(what)) => return Err(End::Failed(internal(&what))),
+                None => self.charge(live, seat.take_spent())?,
+            }
+            if order.frames {
+                let x = start.x.take().flatten();
+                x.into_iter().for_each(|x| live.frame(first(&order, x)));
+                live.frame(frame(&order.model, &step));
+            }
+            live.progress(step.row, step.rows, || preview(&order.model, &step.denoised));
+        }
+        let x = walk.finish();
+        let encode = |(image, &k): (_, &usize)| order.png(k, image).map(|png| (k, png));
+        let images = order.model.images(x);
+        let pngs: Result<Vec<_>, String> = images.iter().zip(pictures).map(encode).collect();
+        let pngs = pngs.map_err(|e| End::Failed(internal(&e)))?;
+        let made = pictures.iter().map(|&k| Made {
+            index: k,
+            seed: order.seeds[k],
+            class: order.class(k),
+            url: format!("/api/v1/jobs/{}/images/{k}", live.id),
+        });
+        self.keep(live, pngs, made.collect())
+    }
+
+    /// The checked request of a job; one of a former life is checked anew.
+    fn order(&self, live: &Live) -> Result<Arc<Order>, End> {
+        let mut order = lock(&live.order);
+        if let Some(order) = &*order {
+            return Ok(Arc::clone(order));
+        }
+        let make = || {
+            let job = live.job();
+            let inputs = self.store.inputs(&live.id).unwrap_or_default();
+            let pictures = Pictures::from_png(inputs).map_err(Problem::internal)?;
+            let loaded = self.models.acquire(&job.model)?;
+            Order::new(&job.request, &pictures, loaded, &self.models, &self.limits)
+        };
+        match make() {
+            Ok(made) => Ok(Arc::clone(order.insert(Arc::new(made)))),
+            Err(problem) if problem.code == "no_memory" => Err(End::Later),
+            Err(problem) => Err(End::Failed(problem)),
+        }
+    }
+
+    /// Shows that a job is being worked at; the store learns of it with the first pictures.
+    fn begin(&self, live: &Live, rows: usize) {
+        let _change = lock(&live.change);
+        let mut record = live.record();
+        if record.job.state != State::Queued {
+            return;
+        }
+        record.job.state = State::Running;
+        record.job.rows = rows;
+        record.job.started.get_or_insert_with(now);
+        let event = Event::State(Box::new(record.job.clone()));
+        live.show(record, [event]);
+    }
+
+    /// Counts the device's seconds of a job.
+    fn charge(&self, live: &Live, seconds: f64) -> Result<(), End> {
+        let mut spent = lock(&live.spent);
+        *spent += seconds;
+        if *spent <= self.limits.seconds as f64 {
+            return Ok(());
+        }
+        let detail = format!(
+            "the job took more than the {} seconds of computing that are allowed here; ask for fewer pictures or steps",
+            self.limits.seconds
+        );
+        Err(End::Failed(Problem::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, "too_long", detail)))
+    }
+
+    /// Puts finished pictures into the store, and shows them once they are safe.
+    fn keep(&self, live: &Live, pngs: Vec<(usize, Vec<u8>)>, made: Vec<Made>) -> Result<(), End> {
+        let count = made.len() as u64;
+        let frames = live.frames();
+        let kept = self.change(live, (pngs, frames), |job| {
+            job.images.extend(made.iter().cloned());
+            job.images.sort_by_key(|made| made.index);
+            job.done = job.images.len();
+            if job.done == job.n {
+                (job.state, job.finished) = (State::Done, Some(now()));
+            }
+            made.into_iter().map(Event::Image).collect()
+        });
+        match kept {
+            Ok(None) => Err(End::Stopped),
+            Ok(Some(job)) => {
+                self.images.fetch_add(count, Ordering::Relaxed);
+                if job.state == State::Done {
+                    self.forget(live, State::Done);
+                }
+                Ok(())
+            }
+            Err(problem) => Err(End::Failed(problem)),
+        }
+    }
+
+    /// Changes a job for good: in the store first, then before everybody's eyes. `None` for one that has ended already.
+    fn change(
+        &self,
+        live: &Live,
+        (images, frames): (Vec<(usize, Vec<u8>)>, Vec<Arc<Frame>>),
+        edit: impl FnOnce(&mut Job) -> Vec<Event>,
+    ) -> Result<Option<Job>, Problem> {
+        let _change = lock(&live.change);
+        let mut record = live.record();
+        if record.job.state.is_final() {
+            return Ok(None);
+        }
+        let mut events = edit(&mut record.job);
+        let job = record.job.clone();
+        if job.state.is_final() {
+            events.push(Event::State(Box::new(job.clone())));
+        }
+        let written = self.store.write(Change::Save(Box::new(record.clone()), images, frames));
+        if let Err(e) = written {
+            // Without its store a job can only fail, and say so to those who watch.
+            let problem = Problem::unavailable("store", e, 60);
+            if !job.state.is_final() || job.state == State::Done {
+                return Err(problem);
+            }
+        }
+        live.show(record, events);
+        Ok(Some(job))
+    }
+
+    /// Ends a job in this state, unless it has ended before.
+    pub fn end(&self, live: &Live, state: State, error: Option<Problem>) -> Job {
+        live.stop.store(true, Ordering::Relaxed);
+        let changed = self.change(live, (Vec::new(), Vec::new()), |job| {
+            (job.state, job.finished, job.error) = (state, Some(now()), error);
+            Vec::new()
+        });
+        match changed {
+            Ok(Some(job)) => {
+                self.forget(live, state);
+                job
+            }
+            _ => live.job(),
+        }
+    }
+
+    /// Lets a job go that has ended.
+    fn forget(&self, live: &Live, state: State) {
+        let counter = match state {
+            State::Failed => &self.failed,
+            State::Cancelled => &self.cancelled,
+            _ => &self.done,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let mut desk = lock(&self.desk);
+        desk.queue.remove(&live.client, &live.id);
+        desk.live.remove(&live.id);
+    }
+}
+
+/// A fault of ours, which fails one job.
+fn internal(what: &str) -> Problem {
+    let what: String = what.chars().take(300).collect();
+    Problem::internal(format!("the job ended in a fault of the program, others go on: {what}"))
+}
+
+/// The denoiser of a walk, which remembers what the walk starts from when somebody wants to see it.
+struct Start<D> {
+    inner: D,
+    x: RefCell<Option<Option<Tensor<4>>>>,
+}
+
+impl<D: Denoise> Denoise for Start<D> {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
+        self.denoise_with_variance(x, at, cond).0
+    }
+
+    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
+        if let Some(first @ None) = &mut *self.x.borrow_mut() {
+            *first = Some(x.clone());
+        }
+        self.inner.denoise_with_variance(x, at, cond)
+    }
+
+    fn device(&self) -> Device {
+        self.inner.device()
+    }
+}
+
+/// The step before the first: what the walk starts from.
+fn first(order: &Order, x: Tensor<4>) -> Frame {
+    let level = order.plan.rows.first().map_or(NoiseLevel::CLEAN, |row| row.level);
+    let NoiseLevel { alpha, sigma } = level;
+    let x = side_by_side(&order.model, x * exposure(level));
+    Frame { row: 0, rows: order.plan.rows.len(), alpha, sigma, x, denoised: None }
+}
+
+fn frame(model: &Model, step: &Progress) -> Frame {
+    let NoiseLevel { alpha, sigma } = step.level;
+    let x = side_by_side(model, step.x.clone() * exposure(step.level));
+    let denoised = Some(side_by_side(model, step.denoised.clone()));
+    Frame { row: step.row, rows: step.rows, alpha, sigma, x, denoised }
+}
+
+/// `[B, C, H, W]` as one picture, `B` times as wide.
+fn side_by_side(model: &Model, x: Tensor<4>) -> String {
+    let images = model.images(x);
+    data_url(&encode_png(&grid(&images, images.len(), 0), &[]).unwrap_or_default())
+}
+
+/// The model's present guess of the first pictures, as a grid.
+fn preview(model: &Model, denoised: &Tensor<4>) -> Option<String> {
+    let count = denoised.dims()[0].min(PREVIEWED);
+    let images = model.images(denoised.clone().narrow(0, 0, count));
+    let columns = (count as f64).sqrt().ceil() as usize;
+    encode_png(&grid(&images, columns, 0), &[]).ok().map(|png| data_url(&png))
+}
+
+fn data_url(png: &[u8]) -> String {
+    format!("data:image/png;base64,{}", STANDARD.encode(png))
+}
