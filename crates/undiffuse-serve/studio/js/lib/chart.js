@@ -2,8 +2,6 @@
 
 import { h, svg, show } from "./dom.js";
 
-/** Width before the page has said how much room there is. */
-const WIDTH = 560;
 const EDGE = { left: 58, right: 12, top: 10, bottom: 34 };
 
 const finite = (v) => v !== null && v !== undefined && Number.isFinite(v);
@@ -52,11 +50,10 @@ function scale(values, log, [from, to]) {
 
 /**
  * A chart as wide as its place: `series` are `{ name, x: [], y: [], low?: [], high?: [], curve?: 1 to 4 }`; `title` is what a screen reader says, `xLabel`
- * stands under the axis. Options: `height`, `logX`, `logY`, `marks(values)` (what stands at the x axis's ticks), `onpick(x)` (a click or drag on the
+ * stands under the axis. Options: `height`, `width` (until its place is known), `logX`, `logY`, `marks(values)` (what stands at the x axis's ticks), `onpick(x)` (a click or drag on the
  * chart). The element's `cursor(x)` moves a vertical line, `draw(series, { title, xLabel, logX, logY })` shows others, `say(title)` tells screen readers.
  */
-export function chart({ title, series = [], xLabel = "", height = 220, logX = false, logY = false, marks = (values) => values.map(short), onpick }) {
-  let width = WIDTH;
+export function chart({ title, series = [], xLabel = "", width = 560, height = 220, logX = false, logY = false, marks = (values) => values.map(short), onpick }) {
   const root = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
   const legend = h("ul", { class: "legend" });
   const box = h("div", {}, root, legend);
