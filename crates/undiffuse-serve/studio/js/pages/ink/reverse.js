@@ -30,7 +30,7 @@ export function reverse(root, given) {
   const strip = film((moment) => { following = false; time.stop(); time.value = moment; draw(moment); });
   const status = h("p", { class: "faint", role: "status" });
   const trouble = h("div", {});
-  const levels = h("section", { class: "curves" });
+  const levels = h("section", { class: "curves levels" });
   let curve = null;
   // The walk whose frame a moment is called after, and that frame.
   const lead = (k) => {
@@ -135,7 +135,7 @@ export function reverse(root, given) {
     columns[1].hidden = n < 2;
     between.hidden = n < 2;
     columns[0].heading.hidden = n < 2;
-    board.classList.toggle("two", n > 1);
+    board.classList.toggle("three", n > 1);
   };
 
   const again = settled(() => {
@@ -176,7 +176,7 @@ export function reverse(root, given) {
   show(root,
     h("div", { class: "ink" },
       h("div", { class: "stage" }, trouble, board, time, strip, status, levels),
-      h("div", { class: "panel stack" }, placeModel, seed, placeA, placeIdeas, placeB, go)));
+      h("div", { class: "panel stack" }, placeModel, seed, go, placeA, placeIdeas, placeB)));
   arrange(1);
 
   Promise.all([constant("parts"), constant("about"), models(leaving.signal)]).then(([p, a, list]) => {
