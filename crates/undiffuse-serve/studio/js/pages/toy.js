@@ -11,8 +11,6 @@ import { described, LAYERS, plane } from "./toy/plane.js";
 export const title = "Toy";
 
 const WHERE = "#/toy";
-/** Where a walk is shown at first, as a share of its rows: where the guesses part. */
-const FIRST = 0.55;
 
 export function page(root) {
   const given = settings(2);
@@ -21,7 +19,7 @@ export function page(root) {
   const own = editor(planes[0], (what) => (what === "cross" ? draw(time.value) : renew()));
   let toys = [];
   let stops = []; // for two walks: log-SNRs that the slider steps through
-  let share = FIRST;
+  let share = null; // of the way that is shown; at first where picture and noise weigh the same
 
   const words = h("p", { class: "story", id: "toy-words" });
   const trouble = h("p", { class: "notice bad", role: "alert", hidden: true });
@@ -39,7 +37,11 @@ export function page(root) {
     onmove: (at) => draw(at),
   });
   time.slider.control.setAttribute("aria-describedby", words.id);
-  const layers = LAYERS.map(([name, words, on]) => Object.assign(checkField(words, on, { onchange: () => draw(time.value) }), { layer: name }));
+  const layers = LAYERS.map(([name, words, on, color]) => {
+    const field = checkField(words, on, { onchange: () => draw(time.value) });
+    field.append(h("span", { class: `key ${color}`, ariaHidden: "true" }));
+    return Object.assign(field, { layer: name });
+  });
 
   // One walk is stepped by its rows; two at the same noise level.
   const rowOf = (i, at) => {
@@ -73,7 +75,7 @@ export function page(root) {
       schedule: schedule.value, spacing: spacing.value, steps: steps.value ?? 25, seed: seed.value ?? 0, n: walkers.value, spread: spread.value, grid: 17,
     };
     second.hidden = planes[1].hidden = !compare.value;
-    board.classList.toggle("two", compare.value);
+    stage.classList.toggle("two", compare.value);
     if (mineOnly && !own.state.points.length) {
       toys = [];
       words.textContent = "The plane is empty: put points into it, and walkers will find them.";
@@ -95,6 +97,8 @@ export function page(root) {
           : `${toy.points.length} data points, ${toy.walkers[0].length} walkers of ${toy.solver}; described under the slider`);
       });
       if (shape.names !== next[0].shapes.join()) name(next[0].shapes);
+      const equal = toys[0].levels.findIndex((l) => l.alpha >= l.sigma) / (toys[0].levels.length - 1);
+      share ??= equal > 0 ? equal : 0;
       const where = share * last();
       time.range(last());
       time.value = toys.length > 1 || time.playing ? where : Math.round(where);
@@ -127,12 +131,14 @@ export function page(root) {
   const second = h("div", { class: "stack", hidden: true });
   const board = h("div", { class: "board planes" }, planes);
   const place = h("div", { class: "stack" });
+  const stage = h("div", { class: "stage aside" }, trouble, board, time,
+    h("div", { class: "beside stack" }, words, h("fieldset", { class: "layers" }, h("legend", {}, "What is shown"), layers)));
   let schedule, solver, spacing, other, fields = null;
 
   show(root, h("h1", {}, title),
     h("p", { class: "lead" }, "Diffusion in the plane, where all of it can be seen. Here the best guess is known exactly: walkers start in a ball of noise and follow the solver to the data."),
     h("div", { class: "ink" },
-      h("div", { class: "stage" }, trouble, board, time, words, h("fieldset", { class: "layers" }, h("legend", { class: "visually-hidden" }, "What is shown"), layers)),
+      stage,
       h("div", { class: "panel stack" }, shape, own, place)));
 
   constant("parts").then((parts) => {

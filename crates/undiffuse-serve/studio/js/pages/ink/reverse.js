@@ -9,7 +9,7 @@ import { player } from "../../lib/player.js";
 import { column, difference, film } from "./column.js";
 import { asked, ideas, own, settingsFields } from "./settings.js";
 import { moments, walk } from "./walk.js";
-import { percent } from "./words.js";
+import { percent, storyBack } from "./words.js";
 
 const WHERE = "#/ink/reverse";
 /** Walks that took no longer are walked again by themselves when a setting changes. */
@@ -29,6 +29,7 @@ export function reverse(root, given) {
   const between = difference();
   const strip = film((moment) => { following = false; time.stop(); time.value = moment; draw(moment); });
   const status = h("p", { class: "faint", role: "status" });
+  const words = h("p", { class: "story" });
   const trouble = h("div", {});
   const levels = h("section", { class: "curves levels" });
   let curve = null;
@@ -56,7 +57,9 @@ export function reverse(root, given) {
     walks.forEach((walk, i) => columns[i].draw(walk, moment ? moment[i] : -1, model));
     const shown = moment ? walks.map((walk, i) => walk.frames[moment[i]]) : [];
     between.draw(shown);
-    curve?.cursor(lead(to)[1]?.row);
+    const [, frame] = lead(to);
+    curve?.cursor(frame?.row);
+    words.textContent = frame ? storyBack(share(frame)) : "";
     strip.mark(at.length > 1 ? Math.round(to) / (at.length - 1) : 0);
   });
 
@@ -78,7 +81,7 @@ export function reverse(root, given) {
   const plot = () => {
     const there = walks.filter((w) => w.frames.length);
     const series = there.map((w, i) => ({ name: walks.length > 1 ? "AB"[walks.indexOf(w)] : `log-SNR ${i + 1}`, x: w.frames.map((f) => f.row), y: w.frames.map((f) => (Number.isFinite(f.log_snr) ? f.log_snr : null)) }));
-    curve = chart({ title: "log-SNR after each evaluation", series, xLabel: "evaluations of the network", width: 520, height: 190, onpick: (row) => {
+    curve = chart({ title: "log-SNR after each evaluation", series, xLabel: "evaluations of the network", width: 360, height: 190, onpick: (row) => {
       const k = at.findIndex((m) => { const [i] = [m.findIndex((f) => f >= 0)]; return walks[i].frames[m[i]].row >= Math.round(row); });
       following = false;
       time.stop();
@@ -135,7 +138,7 @@ export function reverse(root, given) {
     columns[1].hidden = n < 2;
     between.hidden = n < 2;
     columns[0].heading.hidden = n < 2;
-    board.classList.toggle("three", n > 1);
+    stage.classList.toggle("two", n > 1);
   };
 
   const again = settled(() => {
@@ -167,6 +170,7 @@ export function reverse(root, given) {
   const seed = numberField("Seed", Number(given.get("seed") ?? 0), { min: 0, step: 1, oninput: () => again() });
   const [placeModel, placeA, placeB, placeIdeas] = [0, 0, 0, 0].map(() => h("div", {}));
   const board = h("div", { class: "board" }, columns[0], columns[1], between);
+  const stage = h("div", { class: "stage aside" }, trouble, board, time, strip, h("div", { class: "beside stack" }, words, status, levels));
   const remember = settled(() => {
     if (!first || !here(WHERE)) return;
     const b = second ? Object.entries(second.value).map(([name, v]) => [`b.${name}`, v]) : [];
@@ -175,7 +179,7 @@ export function reverse(root, given) {
 
   show(root,
     h("div", { class: "ink" },
-      h("div", { class: "stage" }, trouble, board, time, strip, status, levels),
+      stage,
       h("div", { class: "panel stack" }, placeModel, seed, go, placeA, placeIdeas, placeB)));
   arrange(1);
 

@@ -6,13 +6,13 @@ import { digits } from "../ink/words.js";
 /** Half the side of the square that is shown. */
 export const REACH = 2.6;
 
-/** Which layers there are, in the order of their switches: name, words, whether shown at first. */
+/** Which layers there are, in the order of their switches: name, words, whether shown at first, colour. */
 export const LAYERS = [
-  ["data", "The data", true],
-  ["dissolved", "The data, dissolved to this level", false],
-  ["arrows", "The score: where it gets denser", true],
-  ["trails", "Trails", true],
-  ["guesses", "What each walker is taken for", false],
+  ["data", "Data: rings", true, "curve-2"],
+  ["trails", "Trails of the walkers", true, "curve-1"],
+  ["arrows", "Score: arrows to where it gets denser", true, "faint"],
+  ["dissolved", "Data dissolved to this level: where walkers should be", false, "curve-3"],
+  ["guesses", "Guesses D(x): what each walker is taken for", false, "curve-4"],
 ];
 
 const mix = (a, b, f) => a + (b - a) * f;
@@ -82,7 +82,7 @@ export function plane(letter) {
 
       const now = toy.walkers[r].map(([x, y], k) => [scale * mix(x, toy.walkers[next][k][0], f), scale * mix(y, toy.walkers[next][k][1], f)]);
       if (layers.trails) {
-        stroke(color("--curve-1"), dot, 0.28, () => now.forEach((end, k) => {
+        stroke(color("--curve-1"), dot, 0.4, () => now.forEach((end, k) => {
           for (let i = 0; i <= r; i++) {
             const e = toy.levels[i].exposure;
             pen[i ? "lineTo" : "moveTo"](X(e * toy.walkers[i][k][0]), Y(e * toy.walkers[i][k][1]));
