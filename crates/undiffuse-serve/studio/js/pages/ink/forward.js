@@ -52,18 +52,9 @@ export function forward(root, settings) {
     draw(k);
     remember();
   };
-  const chartOf = (title) => {
-    const box = h("section", { class: "curves" }, h("h2", {}, title));
-    let inner = null;
-    box.draw = (series, logX) => {
-      inner = chart({ title: `${title} over time`, series, xLabel: "time", width: 400, height: 210, logX, onpick: pick });
-      show(box, h("h2", {}, title), inner);
-    };
-    box.cursor = (t) => inner?.cursor(t);
-    return box;
-  };
+  const chartOf = (title) => chart({ title: `${title} over time`, xLabel: "time", height: 200, onpick: pick });
   const levels = chartOf("α and σ");
-  const ratios = chartOf("log-SNR, ln(α²/σ²)");
+  const ratios = chartOf("log-SNR");
 
   const draw = eachFrame((to) => {
     if (!curve) return;
@@ -120,8 +111,8 @@ export function forward(root, settings) {
       if (mine !== curved) return;
       schedule.say();
       curve = distinct(next);
-      levels.draw([{ name: "α, share of the picture", x: curve.times, y: curve.alpha }, { name: "σ, share of the noise", x: curve.times, y: curve.sigma }], curve.geometric);
-      ratios.draw([{ name: "log-SNR", x: curve.times, y: curve.log_snr }], curve.geometric);
+      levels.draw([{ name: "α, share of the picture", x: curve.times, y: curve.alpha }, { name: "σ, share of the noise", x: curve.times, y: curve.sigma }], { logX: curve.geometric });
+      ratios.draw([{ name: "log-SNR", x: curve.times, y: curve.log_snr }], { logX: curve.geometric });
       const last = curve.times.length - 1;
       // At first, where picture and noise weigh the same.
       share ??= Math.max(curve.share.findIndex((s) => s <= 0.5), 0) / last;
@@ -147,7 +138,9 @@ export function forward(root, settings) {
       h("div", { class: "stage" },
         h("div", { class: "views" }, views, h("div", { class: "told" }, equation, h("div", {}, left, bar), values, words)),
         time,
-        h("div", { class: "charts" }, levels, ratios)),
+        h("div", { class: "charts" },
+          h("section", { class: "curves" }, h("h2", {}, "α and σ"), levels),
+          h("section", { class: "curves" }, h("h2", {}, "log-SNR, ln(α²/σ²)"), ratios))),
       h("div", { class: "panel stack" }, from,
         h("fieldset", { class: "stack" }, h("legend", {}, "How it dissolves"), place, seed))));
 

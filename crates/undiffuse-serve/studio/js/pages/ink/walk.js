@@ -49,6 +49,11 @@ export function walk(request, changed, signal) {
 }
 
 /**
+ * What the model takes frame `k` for: the guess that the next step goes by. Until that is there, and at the end, the last one.
+ */
+export const guess = ({ frames }, k) => frames[k + 1]?.denoised ?? frames[k]?.denoised ?? null;
+
+/**
  * The moments that a slider steps through: each is a frame's index for every walk. One walk has its frames; two are shown at the same
  * noise level, each with the last frame that is not beyond it.
  */

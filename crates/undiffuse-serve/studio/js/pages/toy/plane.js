@@ -40,7 +40,7 @@ export function plane(letter) {
     const css = getComputedStyle(canvas);
     const color = (name) => css.getPropertyValue(name);
     const unit = side / (2 * REACH);
-    const dot = side / 520;
+    const dot = Math.max(side / 560, devicePixelRatio * 0.8);
     const X = (x) => side / 2 + x * unit;
     const Y = (y) => side / 2 - y * unit;
     pen.clearRect(0, 0, side, side);
