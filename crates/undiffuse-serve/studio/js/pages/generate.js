@@ -51,11 +51,11 @@ function studio(body, { models, parts, about, asked }) {
         h("a", { href: "/api/openapi.json" }, "All that the API can do"))));
   const file = h("input", { type: "file", accept: "image/png", class: "visually-hidden", tabIndex: -1, ariaLabel: "A PNG to take settings from", onchange: () => { if (file.files[0]) restore(file.files[0]); file.value = ""; } });
   const restoring = h("div", { class: "restoring", role: "status" });
-  const form = settingsForm({ models, parts, limits: about.limits, onsubmit: generate, onchange: () => { if (asCall.open) tellCall(); tellAddress(); } });
+  const form = settingsForm({ models, parts, limits: about.limits, onsubmit: generate, onchange: (form) => { if (asCall.open) tellCall(); tellAddress(form.model); } });
 
   /** The address names the model, so that a link or a reload has it. */
-  function tellAddress() {
-    const address = `#/generate/${encodeURIComponent(form.model.id)}`;
+  function tellAddress({ id }) {
+    const address = `#/generate/${encodeURIComponent(id)}`;
     if (location.hash !== address) history.replaceState(null, "", address);
   }
 

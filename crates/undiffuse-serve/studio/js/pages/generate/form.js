@@ -138,7 +138,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     stored.model = model.id;
     stored.models = { ...stored.models, [model.id]: settings() };
     remember();
-    onchange?.();
+    onchange?.(form);
   }
   form.addEventListener("input", changed);
   form.addEventListener("change", (event) => { if (event.target === choice.control) use(choice.value); changed(); });
