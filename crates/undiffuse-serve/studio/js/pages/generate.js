@@ -44,14 +44,20 @@ function studio(body, { models, parts, about, asked }) {
   const list = h("div", { class: "stack jobs" });
   const empty = h("div", { class: "empty", hidden: true }, "Nothing has been made yet. Press Generate, or drop a picture that undiffuse made: its settings fill the form.");
   const older = h("button", { type: "button", hidden: true, onclick: () => jobs.older().then(more, (e) => notice(e.message, "bad")) }, "Show older ones");
-  const call = h("pre", {});
+  const call = h("pre", { tabIndex: 0, role: "region", ariaLabel: "The command" });
   const asCall = h("details", { class: "call", ontoggle: () => tellCall() }, h("summary", {}, "As an API call"),
     h("div", { class: "stack" }, call,
       h("div", { class: "row" }, h("button", { type: "button", class: "small", onclick: () => copied(curl(form.request(), { token: about.token_required }), "The command") }, "Copy"),
         h("a", { href: "/api/openapi.json" }, "All that the API can do"))));
   const file = h("input", { type: "file", accept: "image/png", class: "visually-hidden", tabIndex: -1, ariaLabel: "A PNG to take settings from", onchange: () => { if (file.files[0]) restore(file.files[0]); file.value = ""; } });
   const restoring = h("div", { class: "restoring", role: "status" });
-  const form = settingsForm({ models, parts, limits: about.limits, onsubmit: generate, onchange: () => { if (asCall.open) tellCall(); } });
+  const form = settingsForm({ models, parts, limits: about.limits, onsubmit: generate, onchange: (form) => { if (asCall.open) tellCall(); tellAddress(form.model); } });
+
+  /** The address names the model, so that a link or a reload has it. */
+  function tellAddress({ id }) {
+    const address = `#/generate/${encodeURIComponent(id)}`;
+    if (location.hash !== address) history.replaceState(null, "", address);
+  }
 
   const modelOf = ({ model }) => models.find(({ id }) => id === model);
   const acts = {
@@ -133,9 +139,9 @@ function studio(body, { models, parts, about, asked }) {
     try {
       const job = await send(form.request(), form.start.kept);
       form.next();
-      // On a narrow screen the pictures appear far below.
-      const { top } = heading.getBoundingClientRect();
-      if (top > innerHeight * 0.8) cards.get(job.id)?.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+      // The new card is at the top of the list: on a narrow screen below the form, otherwise above whoever has scrolled down.
+      const { top } = cards.get(job.id).getBoundingClientRect();
+      if (top < 0 || top > innerHeight * 0.8) cards.get(job.id)?.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     } catch (e) {
       if (e.name !== "AbortError") form.blame(e);
     }
@@ -232,7 +238,7 @@ function studio(body, { models, parts, about, asked }) {
 
   const heading = h("h2", { tabIndex: -1 }, "Pictures");
   show(body, h("div", { class: "split" },
-    h("div", { class: "stack" }, form, asCall),
+    h("div", { class: "stack aside" }, form, asCall),
     h("div", { class: "stack results" },
       h("div", { class: "row head" }, heading, h("button", { type: "button", class: "small", onclick: () => file.click() }, "Settings from a PNG…"), file),
       restoring, empty, list, older)), view, veil, said);

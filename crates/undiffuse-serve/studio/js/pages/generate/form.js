@@ -62,7 +62,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
 
   const form = h("form", { class: "panel stack settings", "aria-label": "Settings", onsubmit: (event) => { event.preventDefault(); onsubmit(); } },
     choice, start, classes,
-    h("div", { class: "pair" }, n, h("div", { class: "seed" }, seed, roll)), seeds, fresh,
+    h("div", { class: "how-many" }, n, h("div", { class: "seed" }, seed, roll)), seeds, fresh,
     h("fieldset", { class: "stack" }, h("legend", {}, "How it is sampled"), solver, h("div", { class: "pair" }, steps, guidance), spacing, size, h("div", {}, own)),
     refusal, h("div", { class: "go" }, submit));
   form.said = h("div", { class: "visually-hidden", role: "status" });
@@ -138,7 +138,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     stored.model = model.id;
     stored.models = { ...stored.models, [model.id]: settings() };
     remember();
-    onchange?.();
+    onchange?.(form);
   }
   form.addEventListener("input", changed);
   form.addEventListener("change", (event) => { if (event.target === choice.control) use(choice.value); changed(); });

@@ -7,7 +7,8 @@ import { ago, inShort, lasting, pictures } from "./words.js";
 
 /** Pictures of a job that are shown at once. */
 const SHOWN = 48;
-const THUMB = 112;
+/** Room for a small picture: three beside each other on a phone. */
+const thumbRoom = () => (innerWidth < 576 ? 84 : 112);
 
 const STATES = { queued: ["waits", ""], running: ["at work", "live"], done: ["done", "good"], failed: ["failed", "bad"], cancelled: ["cancelled", "warn"] };
 
@@ -15,7 +16,7 @@ const STATES = { queued: ["waits", ""], running: ["at work", "live"], done: ["do
 export function enlarge(img, room) {
   const fit = () => {
     const k = factor(Math.max(img.naturalWidth, img.naturalHeight), room);
-    img.width = img.naturalWidth * k;
+    Object.assign(img, { width: img.naturalWidth * k, height: img.naturalHeight * k });
   };
   if (img.complete && img.naturalWidth) fit();
   else img.addEventListener("load", fit, { once: true });
@@ -43,7 +44,7 @@ export function card(job, acts) {
   const rest = h("button", { type: "button", class: "small", onclick: () => { all = true; grow(); } });
   const trouble = h("div", { class: "notice bad", hidden: true });
   const buttons = h("div", { class: "row buttons" });
-  const box = h("section", { class: "job", id: `job-${job.id}`, "aria-labelledby": title.id, dataset: { job: job.id } },
+  const box = h("article", { class: "job", id: `job-${job.id}`, "aria-labelledby": title.id, dataset: { job: job.id } },
     h("div", { class: "row head" }, title, badge, when), line, working, grid, rest, trouble, buttons);
 
   let now = job;
@@ -54,9 +55,13 @@ export function card(job, acts) {
   function grow() {
     for (const made of all ? now.images : now.images.slice(0, SHOWN)) {
       if (thumbs.has(made.index)) continue;
-      const img = enlarge(h("img", { class: "pixels", src: made.url, alt: "", loading: "lazy", decoding: "async" }), THUMB);
-      const thumb = h("button", { type: "button", class: "thumb", ariaLabel: `Picture ${made.index + 1}: ${caption(made)}`, dataset: { index: made.index }, onclick: () => acts.open(now, made.index) },
-        img, made.class !== undefined && made.class !== null && h("span", { class: "what" }, made.class), h("span", { class: "faint seed" }, made.seed));
+      const { shape: [, ownHeight, ownWidth] = [1, 32, 32] } = acts.model(now) ?? {};
+      const [width, height] = [now.request.width ?? ownWidth, now.request.height ?? ownHeight];
+      const k = factor(Math.max(width, height), thumbRoom());
+      // Its place is kept before it comes.
+      const img = enlarge(h("img", { class: "pixels", width: width * k, height: height * k, src: made.url, alt: "", loading: "lazy", decoding: "async" }), thumbRoom());
+      const thumb = h("button", { type: "button", class: "thumb", dataset: { index: made.index }, onclick: () => acts.open(now, made.index) },
+        img, made.class !== undefined && made.class !== null && h("span", { class: "what" }, made.class), h("span", { class: "faint seed" }, `seed ${made.seed}`));
       thumbs.set(made.index, thumb);
       const after = [...grid.children].find((other) => Number(other.dataset.index) > made.index) ?? null;
       grid.insertBefore(thumb, after);
@@ -126,7 +131,7 @@ export function card(job, acts) {
   };
   /** Time passes. */
   box.tick = () => {
-    const took = now.started && now.finished && now.state === "done" ? ` in ${lasting(now.finished - now.started)}` : "";
+    const took = now.started && now.finished && now.state === "done" ? `, made in ${lasting(now.finished - now.started)}` : "";
     when.textContent = `${ago(now.created)}${took}`;
     when.title = new Date(now.created * 1000).toLocaleString();
   };
@@ -139,7 +144,7 @@ export function card(job, acts) {
 /** A card in the place of a job that the service does not take yet. */
 export function waitingCard(n, cancel) {
   const words = h("p", { role: "status" });
-  const box = h("section", { class: "job" }, h("div", { class: "row head" }, h("h3", {}, pictures(n)), h("span", { class: "badge warn" }, "queue full")), words, h("div", { class: "row" }, h("button", { type: "button", class: "small", onclick: cancel }, "Do not wait")));
+  const box = h("article", { class: "job" }, h("div", { class: "row head" }, h("h3", {}, pictures(n)), h("span", { class: "badge warn" }, "queue full")), words, h("div", { class: "row" }, h("button", { type: "button", class: "small", onclick: cancel }, "Do not wait")));
   // Each second for eyes, now and then for ears.
   box.wait = (seconds) => { words.textContent = `The service has as many jobs as it takes. It is asked again in ${seconds === 1 ? "a second" : `${seconds} seconds`}.`; words.setAttribute("aria-live", "off"); };
   return box;

@@ -48,7 +48,7 @@ export function partField(label, entries, { onchange } = {}) {
   const choice = selectField(label, entries.map(({ tag, doc }) => ({ value: tag, label: tag, title: doc })), undefined, { hint: " " });
   const open = h("div", {});
   const folded = h("details", {});
-  const box = h("div", { class: "stack part" }, choice, open, folded);
+  const box = h("div", { class: "stack chosen" }, choice, open, folded);
   let fields = {};
 
   const entry = () => entries.find(({ tag }) => tag === choice.value);

@@ -8,6 +8,11 @@ import { factor, fitted, maskUrl } from "./fit.js";
 
 const MODES = [["noise", "Noise"], ["picture", "A picture"], ["paint", "Paint into one"]];
 
+const HINTS = {
+  picture: "How much of the way from noise is walked again.",
+  paint: "How much of the way from noise is walked again where it is painted; 1 forgets what was there.",
+};
+
 /** How much of the way is walked again unless asked otherwise. */
 const STRENGTH = { picture: 0.6, paint: 1 };
 
@@ -27,7 +32,7 @@ export function startField({ onchange } = {}) {
   const seen = h("div", { class: "hint" });
   const other = h("button", { type: "button", class: "small", onclick: () => drop.querySelector("input").click() }, "Another picture");
   const easel = brush({ onchange: () => { box.say(); onchange?.(); } });
-  const strength = sliderField("Strength", { min: 0, max: 1, step: 0.01, value: STRENGTH.picture, format: words, hint: "How much of the way from noise is walked again.", oninput: () => onchange?.() });
+  const strength = sliderField("Strength", { min: 0, max: 1, step: 0.01, value: STRENGTH.picture, format: words, hint: HINTS.picture, oninput: () => onchange?.() });
   const problem = h("p", { class: "hint problem", role: "alert", hidden: true });
   const body = h("div", { class: "stack" });
   const box = h("fieldset", { class: "stack start" }, h("legend", {}, "Start from"), h("div", { class: "segments" }, radios), body, problem);
@@ -54,7 +59,10 @@ export function startField({ onchange } = {}) {
   function turn(next) {
     if (next === mode) return;
     mode = next;
-    if (mode in STRENGTH) box.strength = STRENGTH[mode];
+    if (mode in STRENGTH) {
+      box.strength = STRENGTH[mode];
+      strength.say(HINTS[mode]);
+    }
     radios.forEach((label) => { label.firstChild.checked = label.firstChild.value === mode; });
     box.say();
     draw();

@@ -31,7 +31,7 @@ export function pictureView(acts) {
   const title = h("h2", { id: "picture-title", "aria-live": "polite" });
   const place = h("span", { class: "faint" });
   const img = h("img", { class: "pixels large" });
-  const facts = h("dl", { class: "facts" });
+  const facts = h("dl", { class: "recipe" });
   const before = h("button", { type: "button", class: "small", onclick: () => go(-1) }, "← Before");
   const after = h("button", { type: "button", class: "small", onclick: () => go(1) }, "After →");
   const save = h("a", { class: "button" }, "Download PNG");
