@@ -157,7 +157,7 @@ impl Server {
         drop(listener);
         leave.send_replace(true);
         // Whoever waits for pictures that are made in time still gets them; then streams of events end.
-        self.app.engine.close(PATIENCE).await;
+        tokio::join!(self.app.engine.close(PATIENCE), self.app.runs.close(PATIENCE));
         self.closing.send_replace(true);
         let all = async { while connections.join_next().await.is_some() {} };
         // Dropping the set ends the connections that are left.
