@@ -49,7 +49,7 @@ function filled(body, runs, metrics) {
     h("section", { class: "panel" }, h("h2", {}, "Settings that differ"), differ.length
       ? h("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: "Settings that differ" }, h("table", {},
         h("thead", {}, h("tr", {}, ["Setting", runs[0].id, runs[1].id].map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", {}, differ.map(({ key, a, b }) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, key)), h("td", {}, a ?? "–"), h("td", {}, b ?? "–"))))))
+        h("tbody", {}, differ.map(({ key, a, b }) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, key)), [a, b].map((value) => h("td", {}, value === "" ? "empty" : value ?? "–")))))))
       : h("p", { class: "faint" }, "None: the same configuration.")));
   return reels.map((film) => () => film?.stop());
 }
