@@ -157,7 +157,7 @@ impl Server {
         drop(listener);
         leave.send_replace(true);
         // Whoever waits for pictures that are made in time still gets them; then streams of events end.
-        self.app.engine.close(PATIENCE).await;
+        tokio::join!(self.app.engine.close(PATIENCE), self.app.runs.close(PATIENCE));
         self.closing.send_replace(true);
         let all = async { while connections.join_next().await.is_some() {} };
         // Dropping the set ends the connections that are left.
@@ -215,4 +215,26 @@ async fn turn_away(mut stream: TcpStream, _slot: OwnedSemaphorePermit) {
         io::Result::Ok(())
     };
     let _ = timeout(Duration::from_secs(1), words).await;
+}
+
+/// Serves until `stopped` says so, on threads of its own; `ready` is called once it listens.
+///
+/// # Errors
+/// Those of [`Server::bind`] and [`Server::run`].
+pub fn serve(
+    options: Options,
+    ready: impl FnOnce(&Server),
+    stopped: impl Fn() -> bool + Send + 'static,
+) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = Server::bind(options)?;
+        ready(&server);
+        let shutdown = async {
+            while !stopped() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        server.run(shutdown).await
+    })
 }

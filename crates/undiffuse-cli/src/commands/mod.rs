@@ -33,6 +33,8 @@ commands! {
     sample Sample;
     /// Say how many bits a model needs for pictures: variational bound and ODE likelihood
     nll Nll;
+    /// Open the studio in the browser, and answer requests for pictures over HTTP
+    serve Serve;
     /// Judge a model's pictures beside real ones: quality, coverage, likelihood, copies
     eval Eval;
     /// List the networks that pictures are judged by, or install the weights of one

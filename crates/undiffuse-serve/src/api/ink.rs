@@ -1,7 +1,6 @@
 //! The forward process: curves of schedules, noise.
 
-use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
+use super::extract::{Json, Query};
+use super::models::models;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::words;
 
@@ -104,7 +105,7 @@ async fn curve(State(app): State<App>, Query(query): Query<CurveQuery>) -> Resul
         (schedule, None) => words::schedule(schedule.as_deref().unwrap_or("cosine"))?,
         // The model's own file may hold more than a client may ask for.
         (None, Some(id)) => {
-            let models = app.engine.models();
+            let models = models(&app).await?;
             let model = models.iter().find(|model| model.id == id).ok_or_else(|| {
                 Problem::not_found(format!("there is no model `{id}`; /api/v1/models lists those there are"))
             })?;

@@ -20,6 +20,7 @@ use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::problem::Problem;
+use crate::runs::Runs;
 
 /// What every handler is given. A clone is another handle.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub struct App {
     pub gate: Arc<Gate>,
     /// Figures for monitoring.
     pub metrics: Arc<Metrics>,
+    /// Training runs.
+    pub runs: Arc<Runs>,
     closed: watch::Receiver<bool>,
 }
 
@@ -39,7 +42,8 @@ impl App {
     /// For this engine; `closed` becomes true when the service has ended its work.
     pub fn new(engine: Engine, options: Options, gate: Gate, closed: watch::Receiver<bool>) -> Self {
         let metrics = Arc::new(Metrics::new(engine.clone()));
-        Self { engine, options: Arc::new(options), gate: Arc::new(gate), metrics, closed }
+        let runs = Arc::new(Runs::new(&options));
+        Self { engine, options: Arc::new(options), gate: Arc::new(gate), metrics, runs, closed }
     }
 
     /// Ready when the service has ended its work, and streams are to end, too.

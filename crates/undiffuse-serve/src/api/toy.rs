@@ -1,10 +1,10 @@
 //! Diffusion in two dimensions.
 
-use axum::Json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
+use super::extract::Json;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::toy::{self, Request, Toy};
 

@@ -35,7 +35,7 @@ enum End {
     /// Its job fails.
     Failed(Problem),
     /// There is no memory for it before another is done.
-    Later,
+    Later(Problem),
 }
 
 impl Inner {
@@ -73,7 +73,8 @@ impl Inner {
         match end {
             Ok(()) | Err(End::Stopped) => {}
             Err(End::Failed(problem)) => drop(self.end(live, State::Failed, Some(problem))),
-            Err(End::Later) => later = true,
+            Err(End::Later(problem)) if self.is_alone(live) => drop(self.end(live, State::Failed, Some(problem))),
+            Err(End::Later(_)) => later = true,
         }
         let mut desk = lock(&self.desk);
         desk.walks -= 1;
@@ -91,6 +92,12 @@ impl Inner {
         if !later || alone {
             self.dispatch();
         }
+    }
+
+    /// Whether no other job holds a model, so that no memory will become free.
+    fn is_alone(&self, live: &Live) -> bool {
+        let others: Vec<Arc<Live>> = lock(&self.desk).live.values().filter(|l| l.id != live.id).cloned().collect();
+        others.iter().all(|other| lock(&other.order).is_none())
     }
 
     /// Walks the pictures of a chunk and keeps them.
@@ -155,7 +162,7 @@ impl Inner {
         };
         match make() {
             Ok(made) => Ok(Arc::clone(order.insert(Arc::new(made)))),
-            Err(problem) if problem.code == "no_memory" => Err(End::Later),
+            Err(problem) if problem.code == "no_memory" => Err(End::Later(problem)),
             Err(problem) => Err(End::Failed(problem)),
         }
     }

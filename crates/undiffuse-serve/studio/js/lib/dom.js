@@ -8,7 +8,7 @@ function fill(element, props, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "dataset") Object.assign(element.dataset, value);
     else if (name === "style") Object.assign(element.style, value); // by property: the page's policy forbids style attributes
-    else if (name in element && typeof element[name] !== "object" && !(element instanceof SVGElement)) element[name === "class" ? "className" : name] = value;
+    else if (name in element && (typeof element[name] !== "object" || name.startsWith("aria")) && !(element instanceof SVGElement)) element[name === "class" ? "className" : name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));

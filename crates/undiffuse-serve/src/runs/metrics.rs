@@ -1,0 +1,332 @@
+//! `metrics.jsonl` of a run, read as it grows, and curves of as many points as a screen can show.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest line that is read; ours are a few hundred bytes.
+const LONGEST: usize = 64 << 10;
+/// Steps that a run's present loss is the mean of.
+const RECENT: usize = 50;
+
+/// The log of a run as far as it has been read.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    steps: Vec<Step>,
+    validation: Vec<Validation>,
+    diverged: Vec<Diverged>,
+    /// Whether the last thing that happened was a divergence.
+    ends_diverged: bool,
+    /// Seconds of the sittings before the present one.
+    before: f64,
+    /// Bytes read, whole lines only.
+    read: u64,
+    file: Option<u64>,
+}
+
+/// A step, in as few bytes as its precision needs: runs have hundreds of thousands.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    nimg: u64,
+    loss: f32,
+    gradient_norm: f32,
+    lr: f32,
+    images_per_second: f32,
+    seconds: f32,
+}
+
+/// A line of the file; which of the numbers it has depends on the event.
+#[derive(Deserialize)]
+struct Line {
+    event: String,
+    #[serde(default)]
+    step: u64,
+    #[serde(default)]
+    nimg: u64,
+    loss: Option<f64>,
+    gradient_norm: Option<f64>,
+    lr: Option<f64>,
+    images_per_second: Option<f64>,
+    seconds: Option<f64>,
+    #[serde(default)]
+    what: String,
+}
+
+/// The curves of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RunCurves)]
+pub struct Curves {
+    /// Steps, neighbours drawn together.
+    pub steps: Vec<Bucket>,
+    /// Losses on held-out pictures.
+    pub validation: Vec<Validation>,
+    /// Divergences.
+    pub diverged: Vec<Diverged>,
+}
+
+/// Some steps in a row: the means of their numbers. What the log has no number for is `null`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RunSteps)]
+pub struct Bucket {
+    /// Pictures seen after the last of them.
+    pub nimg: u64,
+    /// The loss.
+    pub loss: Option<f64>,
+    /// The least loss.
+    pub loss_min: Option<f64>,
+    /// The largest loss.
+    pub loss_max: Option<f64>,
+    /// The norm of the gradient before clipping.
+    pub gradient_norm: Option<f64>,
+    /// The learning rate.
+    pub lr: Option<f64>,
+    /// Pictures a second.
+    pub images_per_second: Option<f64>,
+    /// Seconds of training, all sittings together, after the last of them.
+    pub seconds: f64,
+}
+
+/// The loss on held-out pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RunValidation)]
+pub struct Validation {
+    /// Pictures seen.
+    pub nimg: u64,
+    /// The mean loss.
+    pub loss: Option<f64>,
+}
+
+/// Training blew up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RunDivergence)]
+pub struct Diverged {
+    /// Pictures seen before it.
+    pub nimg: u64,
+    /// The step that was not done.
+    pub step: u64,
+    /// What was seen.
+    pub what: String,
+}
+
+/// Where a run stands by its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// Pictures seen.
+    pub images: u64,
+    /// The mean loss of the last steps.
+    pub loss: Option<f64>,
+    /// The last loss on held-out pictures.
+    pub validation: Option<f64>,
+    /// The speed of the last steps.
+    pub images_per_second: Option<f64>,
+    /// Seconds of training, all sittings together.
+    pub seconds: f64,
+    /// Whether the last thing that happened was a divergence.
+    pub diverged: bool,
+}
+
+impl Metrics {
+    /// Reads what was appended to the file since the last time. One that was written anew, as resuming a run may do, is read
+    /// from its beginning; one that is not there is empty.
+    pub fn update(&mut self, path: &Path) {
+        let Ok(mut file) = File::open(path) else {
+            *self = Self::default();
+            return;
+        };
+        let Ok(facts) = file.metadata() else { return };
+        let id = identity(&facts);
+        if self.file != id || facts.len() < self.read {
+            *self = Self { file: id, ..Self::default() };
+        }
+        if facts.len() == self.read || file.seek(SeekFrom::Start(self.read)).is_err() {
+            return;
+        }
+        let mut reader = BufReader::with_capacity(1 << 18, file);
+        let mut line = Vec::new();
+        // A line without its end is still being written.
+        while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) && line.ends_with(b"\n") {
+            self.read += line.len() as u64;
+            if line.len() <= LONGEST
+                && let Ok(line) = serde_json::from_slice(&line)
+            {
+                self.see(line);
+            }
+            line.clear();
+        }
+    }
+
+    fn see(&mut self, line: Line) {
+        let number = |value: Option<f64>| value.map_or(f32::NAN, |v| v as f32);
+        match line.event.as_str() {
+            "step" => {
+                self.ends_diverged = false;
+                let last = self.steps.last().map_or(0.0, |step| f64::from(step.seconds));
+                let seconds = line.seconds.unwrap_or(0.0);
+                // The clock begins anew when a run is resumed.
+                if self.before + seconds < last {
+                    self.before = last;
+                }
+                self.steps.push(Step {
+                    nimg: line.nimg,
+                    loss: number(line.loss),
+                    gradient_norm: number(line.gradient_norm),
+                    lr: number(line.lr),
+                    images_per_second: number(line.images_per_second),
+                    seconds: (self.before + seconds) as f32,
+                });
+            }
+            "validation" => self.validation.push(Validation { nimg: line.nimg, loss: line.loss }),
+            "diverged" => {
+                self.ends_diverged = true;
+                self.diverged.push(Diverged { nimg: line.nimg, step: line.step, what: line.what });
+            }
+            _ => {}
+        }
+    }
+
+    /// Where the run stands.
+    pub fn standing(&self) -> Standing {
+        let recent = &self.steps[self.steps.len().saturating_sub(RECENT)..];
+        let last = self.steps.last();
+        Standing {
+            images: last.map_or(0, |step| step.nimg),
+            loss: mean(recent, |step| step.loss),
+            validation: self.validation.last().and_then(|v| v.loss),
+            images_per_second: last.and_then(|step| finite(step.images_per_second)),
+            seconds: last.map_or(0.0, |step| step.seconds.into()),
+            diverged: self.ends_diverged,
+        }
+    }
+
+    /// Curves of at most `points` points, each the mean of as many steps as the others, give or take one.
+    pub fn curves(&self, points: usize) -> Curves {
+        let (n, k) = (self.steps.len(), self.steps.len().min(points.max(1)));
+        let part = |i: usize| &self.steps[i * n / k..(i + 1) * n / k];
+        Curves {
+            steps: (0..k).filter_map(|i| bucket(part(i))).collect(),
+            validation: thinned(&self.validation, points),
+            diverged: thinned(&self.diverged, points),
+        }
+    }
+}
+
+/// What tells a file from another of the same name.
+#[cfg(unix)]
+fn identity(facts: &std::fs::Metadata) -> Option<u64> {
+    Some(std::os::unix::fs::MetadataExt::ino(facts))
+}
+
+#[cfg(not(unix))]
+fn identity(facts: &std::fs::Metadata) -> Option<u64> {
+    let created = facts.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(created.as_nanos() as u64)
+}
+
+fn finite(value: f32) -> Option<f64> {
+    value.is_finite().then(|| value.into())
+}
+
+/// The mean of the finite values.
+fn mean(steps: &[Step], of: impl Fn(&Step) -> f32) -> Option<f64> {
+    let (sum, n) = steps.iter().filter_map(|s| finite(of(s))).fold((0.0, 0), |(sum, n), v| (sum + v, n + 1));
+    (n > 0).then(|| sum / f64::from(n))
+}
+
+fn bucket(steps: &[Step]) -> Option<Bucket> {
+    let last = steps.last()?;
+    let losses = || steps.iter().filter_map(|step| finite(step.loss));
+    Some(Bucket {
+        nimg: last.nimg,
+        loss: mean(steps, |s| s.loss),
+        loss_min: losses().reduce(f64::min),
+        loss_max: losses().reduce(f64::max),
+        gradient_norm: mean(steps, |s| s.gradient_norm),
+        lr: mean(steps, |s| s.lr),
+        images_per_second: mean(steps, |s| s.images_per_second),
+        seconds: last.seconds.into(),
+    })
+}
+
+/// At most `points` of the values, the last one among them.
+fn thinned<T: Clone>(values: &[T], points: usize) -> Vec<T> {
+    let (n, k) = (values.len(), values.len().min(points.max(1)));
+    (1..=k).map(|i| values[i * n / k - 1].clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn step(step: u64, loss: f64, seconds: f64) -> String {
+        let nimg = step * 64;
+        format!(
+            r#"{{"event":"step","step":{step},"nimg":{nimg},"loss":{loss},"gradient_norm":2.0,"lr":0.001,"images_per_second":500.0,"seconds":{seconds}}}"#
+        ) + "\n"
+    }
+
+    fn append(path: &Path, text: &str) {
+        File::options().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Every bucket is the mean of its part of the log; all parts together are the log.
+    #[test]
+    fn buckets_are_means() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let loss = |k: u64| ((k * 2_654_435_761) % 1000) as f64 / 1000.0;
+        append(&path, &(1..=1003).map(|k| step(k, loss(k), k as f64)).collect::<String>());
+        let mut metrics = Metrics::default();
+        metrics.update(&path);
+        let curves = metrics.curves(100);
+        assert_eq!(curves.steps.len(), 100);
+        let mut from = 0;
+        for bucket in &curves.steps {
+            let to = bucket.nimg / 64;
+            let part: Vec<f64> = (from + 1..=to).map(loss).collect();
+            assert!((10..=11).contains(&part.len()));
+            let direct = part.iter().sum::<f64>() / part.len() as f64;
+            assert!((bucket.loss.unwrap() - direct).abs() < 1e-6, "{from} {to}");
+            let least = part.iter().copied().fold(f64::INFINITY, f64::min);
+            assert!((bucket.loss_min.unwrap() - least).abs() < 1e-6);
+            assert!(bucket.loss_min <= bucket.loss && bucket.loss <= bucket.loss_max);
+            from = to;
+        }
+        assert_eq!(from, 1003);
+        assert_eq!(metrics.curves(5000).steps.len(), 1003);
+        assert_eq!(metrics.curves(0).steps.len(), 1);
+        assert_eq!(Metrics::default().curves(10), Curves::default());
+    }
+
+    #[test]
+    fn only_what_was_appended_is_read_and_a_new_file_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut metrics = Metrics::default();
+        metrics.update(&path);
+        append(&path, &(step(1, 0.9, 1.0) + &step(2, 0.8, 2.0) + r#"{"event":"step","st"#));
+        metrics.update(&path);
+        assert_eq!((metrics.steps.len(), metrics.standing().images), (2, 128));
+        // The half line is completed; the clock begins anew: the run was resumed.
+        append(&path, r#"ep":3,"nimg":192,"loss":null,"seconds":0.5}"#);
+        metrics.update(&path);
+        assert_eq!(metrics.steps.len(), 2);
+        append(&path, "\nnot json\n{\"event\":\"validation\",\"nimg\":192,\"loss\":0.5}\n");
+        metrics.update(&path);
+        let standing = metrics.standing();
+        assert_eq!((metrics.steps.len(), standing.seconds, standing.validation), (3, 2.5, Some(0.5)));
+        assert_eq!(metrics.curves(3).steps[2].loss, None);
+        assert!((standing.loss.unwrap() - 0.85).abs() < 1e-6);
+        append(&path, "{\"event\":\"diverged\",\"step\":4,\"nimg\":192,\"what\":\"the loss is NaN\"}\n");
+        metrics.update(&path);
+        assert!(metrics.standing().diverged);
+        // Resuming writes the file anew under the same name.
+        let new = folder.path().join("new");
+        append(&new, &(step(1, 0.7, 1.0).repeat(2) + &" ".repeat(2000) + "\n"));
+        std::fs::rename(new, &path).unwrap();
+        metrics.update(&path);
+        assert_eq!((metrics.steps.len(), metrics.validation.len(), metrics.standing().diverged), (2, 0, false));
+    }
+}

@@ -1,0 +1,368 @@
+//! Training runs: what their folders say, and trainings as child processes.
+
+mod examine;
+mod metrics;
+mod scan;
+mod supervise;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use undiffuse::model::locate;
+use undiffuse::train::length::Length;
+use undiffuse::train::{CONFIG_FILE, Config};
+
+pub use examine::{Examined, Finding};
+pub use metrics::{Bucket, Curves, Diverged, Validation};
+pub use supervise::{Extend, Start};
+
+use crate::options::{Options, Training};
+use crate::problem::Problem;
+use metrics::{Metrics, Standing};
+use supervise::Supervisor;
+
+/// What a training that this service started has said.
+const LOG_FILE: &str = "train.log";
+/// The most that is read of a configuration.
+const CONFIG_BYTES: u64 = 1 << 20;
+/// The end of the log that is looked at.
+const LOG_BYTES: u64 = 256 << 10;
+/// A lock younger than this may just be being taken: probing it could keep a trainer out.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = RunState)]
+pub enum State {
+    /// A program is at it.
+    Training,
+    /// Its planned length is reached and its model written.
+    Finished,
+    /// It can be resumed.
+    Stopped,
+    /// The loss blew up.
+    Diverged,
+    /// It has not taken a step.
+    Empty,
+}
+
+/// A training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RunInfo {
+    /// Its id: the name of its folder, made unique.
+    pub id: String,
+    /// Where it stands.
+    pub state: State,
+    /// The preset that it started from.
+    pub preset: String,
+    /// What it trains on.
+    pub data: String,
+    /// Pictures seen.
+    pub images: u64,
+    /// Pictures at the end, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// The mean loss of the last steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// The last loss on held-out pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<f64>,
+    /// The speed of the last steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images_per_second: Option<f64>,
+    /// Seconds of training, all sittings together.
+    pub seconds: f64,
+    /// When it last changed, in seconds since 1970.
+    pub updated: f64,
+    /// Its model, by id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Pictures seen at each of its grids of samples.
+    pub samples: Vec<u64>,
+    /// Whether this service has started it and it is alive: it can be stopped from here.
+    pub ours: bool,
+}
+
+/// All runs under the service's paths.
+#[derive(Debug)]
+pub struct Runs {
+    paths: Vec<PathBuf>,
+    training: Option<Training>,
+    supervisor: Supervisor,
+    doctor: examine::Doctor,
+    metrics: Mutex<HashMap<PathBuf, Metrics>>,
+}
+
+impl Runs {
+    /// The runs under the paths of these options.
+    pub fn new(options: &Options) -> Self {
+        let mut paths = options.paths.clone();
+        paths.extend(options.training.iter().map(|training| training.runs.clone()));
+        let device = options.device_name.clone();
+        Self {
+            paths,
+            training: options.training.clone(),
+            supervisor: Supervisor::new(device),
+            doctor: examine::Doctor::default(),
+            metrics: Mutex::default(),
+        }
+    }
+
+    /// The folder of each run, by id.
+    fn folders(&self) -> BTreeMap<String, PathBuf> {
+        let folders = scan::scan(&self.paths);
+        self.logs().retain(|path, _| folders.values().any(|folder| folder == path));
+        folders
+    }
+
+    /// The folder of a run.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn folder(&self, id: &str) -> Result<PathBuf, Problem> {
+        let missing = || {
+            let id: String = id.chars().take(80).collect();
+            Problem::not_found(format!("there is no run `{id}`; /api/v1/runs lists those there are"))
+        };
+        self.folders().remove(id).ok_or_else(missing)
+    }
+
+    /// Every run, the one that changed last first.
+    pub fn list(&self) -> Vec<RunInfo> {
+        let mut all: Vec<RunInfo> = self.folders().iter().map(|(id, path)| self.describe(id, path)).collect();
+        all.sort_by(|a, b| b.updated.total_cmp(&a.updated).then_with(|| a.id.cmp(&b.id)));
+        all
+    }
+
+    /// A run.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn info(&self, id: &str) -> Result<RunInfo, Problem> {
+        Ok(self.describe(id, &self.folder(id)?))
+    }
+
+    fn describe(&self, id: &str, path: &Path) -> RunInfo {
+        let standing = self.metrics_of(path, Metrics::standing);
+        let config = config(path).and_then(|text| Config::from_toml(&text).ok());
+        let length: Length = fs::read(path.join("length.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        let has_model = locate(path).is_ok();
+        let ours = self.supervisor.is_alive(path);
+        let state = match standing {
+            _ if ours || is_locked(path) => State::Training,
+            Standing { diverged: true, .. } => State::Diverged,
+            Standing { images, .. } if has_model && length.until().is_some_and(|until| images >= until) => {
+                State::Finished
+            }
+            Standing { images: 0, .. } => State::Empty,
+            _ => State::Stopped,
+        };
+        RunInfo {
+            id: id.to_owned(),
+            state,
+            preset: config.as_ref().map(|c| c.preset.clone()).unwrap_or_default(),
+            data: config.map(|c| c.data.path).unwrap_or_default(),
+            images: standing.images,
+            until: length.until(),
+            loss: standing.loss,
+            validation: standing.validation,
+            images_per_second: standing.images_per_second,
+            seconds: standing.seconds,
+            updated: updated(path),
+            model: has_model.then(|| id.to_owned()),
+            samples: samples(path).into_keys().collect(),
+            ours,
+        }
+    }
+
+    fn logs(&self) -> MutexGuard<'_, HashMap<PathBuf, Metrics>> {
+        lock(&self.metrics)
+    }
+
+    fn metrics_of<T>(&self, path: &Path, of: impl FnOnce(&Metrics) -> T) -> T {
+        let mut logs = self.logs();
+        let metrics = logs.entry(path.to_owned()).or_default();
+        metrics.update(&path.join("metrics.jsonl"));
+        of(metrics)
+    }
+
+    /// The curves of a run, of at most `points` points.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn curves(&self, id: &str, points: usize) -> Result<Curves, Problem> {
+        let path = self.folder(id)?;
+        Ok(self.metrics_of(&path, |metrics| metrics.curves(points)))
+    }
+
+    /// The configuration of a run as its file has it; empty where there is none yet.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn config(&self, id: &str) -> Result<String, Problem> {
+        Ok(config(&self.folder(id)?).unwrap_or_default())
+    }
+
+    /// The PNG of the grid of samples at `nimg` pictures.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn sample(&self, id: &str, nimg: u64) -> Result<Vec<u8>, Problem> {
+        let missing = || Problem::not_found(format!("run `{id}` has no samples at {nimg} pictures"));
+        let path = samples(&self.folder(id)?).remove(&nimg).ok_or_else(missing)?;
+        fs::read(path).map_err(|_| missing())
+    }
+
+    /// The last `lines` lines that a training which this service started has written.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn log(&self, id: &str, lines: usize) -> Result<String, Problem> {
+        Ok(tail(&self.folder(id)?.join(LOG_FILE), lines))
+    }
+
+    /// What is likely wrong with a run; a look takes a while.
+    ///
+    /// # Errors
+    /// 404, 422 for a run that cannot be read, 503 while another is being looked at.
+    pub fn examine(&self, id: &str) -> Result<Examined, Problem> {
+        let path = self.folder(id)?;
+        self.doctor.examine(&path, updated(&path).to_bits())
+    }
+
+    /// Starts a training in a new folder.
+    ///
+    /// # Errors
+    /// 403 where that is not allowed, 409 where one is running or the name is taken, 422 for what the trainer refuses.
+    pub async fn start(&self, request: Start) -> Result<RunInfo, Problem> {
+        let training = self.training()?;
+        let path = self.supervisor.start(training, &request).await?;
+        self.by_path(&path)
+    }
+
+    /// Resumes a training.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and 404.
+    pub async fn resume(&self, id: &str, extension: Extend) -> Result<RunInfo, Problem> {
+        let training = self.training()?;
+        let (path, info) = (self.folder(id)?, self.info(id)?);
+        if info.state == State::Training {
+            return Err(Problem::new(
+                axum::http::StatusCode::CONFLICT,
+                "already_training",
+                format!("run `{id}` is being trained already"),
+            ));
+        }
+        self.supervisor.resume(training, &path, &extension).await?;
+        self.info(id)
+    }
+
+    /// Asks a training to save and end.
+    ///
+    /// # Errors
+    /// 403 where that is not allowed, 404, 409 for a run that is not being trained, or not by this service.
+    pub fn stop(&self, id: &str) -> Result<RunInfo, Problem> {
+        self.training()?;
+        let (path, info) = (self.folder(id)?, self.info(id)?);
+        let conflict = |code, detail| Err(Problem::new(axum::http::StatusCode::CONFLICT, code, detail));
+        match (self.supervisor.stop(&path), info.state) {
+            (true, _) => Ok(info),
+            (false, State::Training) => {
+                conflict("not_ours", format!("run `{id}` was started elsewhere: stop it there with Ctrl-C"))
+            }
+            _ => conflict("not_training", format!("run `{id}` is not being trained")),
+        }
+    }
+
+    /// Asks all trainings to save and end, and waits for so long.
+    pub async fn close(&self, patience: Duration) {
+        self.supervisor.close(patience).await;
+    }
+
+    fn training(&self) -> Result<&Training, Problem> {
+        self.training.as_ref().ok_or_else(|| {
+            let detail = "this service was started without --allow-train, so it starts and stops no trainings";
+            Problem::new(axum::http::StatusCode::FORBIDDEN, "training_not_allowed", detail)
+        })
+    }
+
+    fn by_path(&self, path: &Path) -> Result<RunInfo, Problem> {
+        let folders = self.folders();
+        let path = supervise::resolved(path);
+        let found = folders.iter().find(|(_, folder)| supervise::resolved(folder) == path);
+        found
+            .map(|(id, path)| self.describe(id, path))
+            .ok_or_else(|| Problem::internal("the run that was started has disappeared"))
+    }
+}
+
+/// Locks; what a panic left behind is at worst read anew.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The text of a run's configuration.
+fn config(run: &Path) -> Option<String> {
+    let path = run.join(CONFIG_FILE);
+    let length = fs::metadata(&path).ok()?.len();
+    (length <= CONFIG_BYTES).then(|| fs::read_to_string(path).ok())?
+}
+
+/// The grids of samples of a run, by pictures seen.
+fn samples(run: &Path) -> BTreeMap<u64, PathBuf> {
+    let entries = fs::read_dir(run.join("samples")).into_iter().flatten();
+    let grid = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".png")?;
+        let digits = name.bytes().all(|b| b.is_ascii_digit());
+        Some((name.parse().ok().filter(|_| digits)?, path))
+    };
+    entries.filter_map(|entry| grid(entry.ok()?.path())).collect()
+}
+
+/// When a run last changed, in seconds since 1970.
+fn updated(run: &Path) -> f64 {
+    let files = ["metrics.jsonl", "length.json", CONFIG_FILE, LOG_FILE];
+    let times = files.iter().filter_map(|file| modified(&run.join(file)));
+    let newest = times.max().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    newest.unwrap_or_default().as_secs_f64()
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).ok()?.modified().ok()
+}
+
+/// Whether a program has the run. A lock that has just been touched counts as held.
+fn is_locked(run: &Path) -> bool {
+    let path = run.join("lock");
+    let Some(touched) = modified(&path) else { return false };
+    if touched.elapsed().is_ok_and(|age| age < FRESH) {
+        return true;
+    }
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// The last lines of a text file; empty where there is none.
+fn tail(path: &Path, lines: usize) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(LOG_BYTES).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].iter().flat_map(|line| [line, "\n"]).collect()
+}

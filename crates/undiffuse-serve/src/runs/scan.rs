@@ -1,0 +1,85 @@
+//! Which training runs there are: folders with a `config.toml`, named for clients by ids that are looked up, never joined to a
+//! path.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use undiffuse::model::locate;
+use undiffuse::train::CONFIG_FILE;
+
+use super::LOG_FILE;
+
+/// Every run under the paths, each of which is a run or a folder of runs, by its id: the folder's name, made unique.
+///
+/// Folders with a model get their ids first and in the order of the paths, so that a run and its model have the same.
+pub fn scan(paths: &[PathBuf]) -> BTreeMap<String, PathBuf> {
+    let mut seen = HashSet::new();
+    let mut folders: Vec<PathBuf> = paths.iter().flat_map(|path| candidates(path)).collect();
+    folders.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
+    let (with_model, without): (Vec<_>, Vec<_>) = folders.into_iter().partition(|path| locate(path).is_ok());
+    let mut taken = BTreeMap::new();
+    for path in with_model.into_iter().chain(without) {
+        let name = id(&path);
+        let ids = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
+        if let Some(id) = { ids }.find(|id| !taken.contains_key(id)) {
+            taken.insert(id, path);
+        }
+    }
+    taken.retain(|_, path| is_run(path));
+    taken
+}
+
+/// Whether a training has begun in the folder, or at least been started.
+fn is_run(path: &Path) -> bool {
+    path.join(CONFIG_FILE).is_file() || path.join(LOG_FILE).is_file()
+}
+
+/// The path itself, if it is a run or a model, or the folders in it.
+fn candidates(path: &Path) -> Vec<PathBuf> {
+    if is_run(path) || locate(path).is_ok() {
+        // A run's own model folder means the run.
+        let run = path.parent().filter(|run| path.ends_with("model") && is_run(run));
+        return vec![run.unwrap_or(path).to_owned()];
+    }
+    let entries = fs::read_dir(path).into_iter().flatten();
+    let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    inside.retain(|path| path.is_dir() && (is_run(path) || locate(path).is_ok()));
+    inside.sort();
+    inside
+}
+
+/// The name of a folder in the letters of an address.
+fn id(path: &Path) -> String {
+    let path = path.canonicalize().ok().filter(|_| path.file_name().is_none()).unwrap_or_else(|| path.to_owned());
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    match name.trim_start_matches('.').chars().map(safe).collect::<String>() {
+        name if name.is_empty() => "run".into(),
+        name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_found_in_folders_and_their_ids_are_unique() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |path: &str| {
+            let folder = root.path().join(path);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(CONFIG_FILE), "").unwrap();
+            folder
+        };
+        let (a, hidden, b) = (make("runs/cats"), make("runs/.odd name"), make("other/cats"));
+        fs::create_dir_all(root.path().join("runs/nothing")).unwrap();
+        fs::create_dir_all(root.path().join("runs/started")).unwrap();
+        fs::write(root.path().join("runs/started").join(LOG_FILE), "").unwrap();
+        let runs = scan(&[root.path().join("runs"), b.clone(), a.clone(), root.path().join("missing")]);
+        let ids: Vec<&str> = runs.keys().map(String::as_str).collect();
+        assert_eq!(ids, ["cats", "cats-2", "odd-name", "started"]);
+        assert_eq!((&runs["cats"], &runs["cats-2"], &runs["odd-name"]), (&a, &b, &hidden));
+    }
+}

@@ -1,0 +1,92 @@
+// Where the picture comes from that dissolves: a sample of a model, a drawing, or one of the person's own. Nothing is uploaded.
+
+import { models, post } from "../../lib/api.js";
+import { h } from "../../lib/dom.js";
+import { selectField } from "../../lib/field.js";
+import { decode, dropZone, pasted, reduced } from "../../lib/picture.js";
+import { drawing } from "./drawing.js";
+import { values } from "./dissolve.js";
+
+/** Pictures dissolve at this size, at most, so that time can be moved without delay. */
+const LONGEST = 256;
+/** How long a model may take before a drawing is shown meanwhile. */
+const PATIENCE = 700;
+
+/** The controls; `onpicture({ name, width, height, channels, x0 })` is called for every picture. `leave()` ends them. */
+export function source(onpicture) {
+  const leaving = new AbortController();
+  let seed = 0;
+  let turn = 0; // what was asked for last is what is shown
+  let own = null; // the person's own picture
+  let known = []; // models
+  const give = (name, canvas) => onpicture({ name, ...values(canvas) });
+
+  const sample = async (model) => {
+    const mine = ++turn;
+    let there = false;
+    select.say(`${model} paints it…`);
+    setTimeout(() => { if (!there && turn === mine && !leaving.signal.aborted) give("a drawing", drawing()); }, PATIENCE);
+    try {
+      const { images: [image] } = await post("/api/v1/generate", { model, seed }, leaving.signal);
+      const bitmap = await decode(blob(image.png));
+      there = true;
+      if (turn !== mine) return;
+      select.say(`Painted by ${model}, seed ${seed}${image.class ? `, ${image.class}` : ""}.`);
+      give(`a sample of ${model}`, reduced(bitmap, LONGEST));
+    } catch (e) {
+      there = true;
+      if (e.name === "AbortError" || turn !== mine) return;
+      select.say(`${e.message} Here is a drawing instead.`, true);
+      give("a drawing", drawing());
+    }
+  };
+  const open = async (file) => {
+    const mine = ++turn;
+    try {
+      const bitmap = await decode(file);
+      if (turn !== mine) return;
+      const canvas = reduced(bitmap, LONGEST);
+      const name = file.name || "the pasted picture";
+      own = { name, ...values(canvas) };
+      choices("own");
+      const size = `${canvas.width} × ${canvas.height} pixels`;
+      select.say(canvas.width < bitmap.width ? `Reduced to ${size}; it does not leave your browser.` : `${size}; it does not leave your browser.`);
+      onpicture(own);
+    } catch (e) {
+      select.say(e.message, true);
+    }
+  };
+  const show = () => {
+    another.hidden = !select.value.startsWith("model:");
+    if (select.value === "own") { turn++; select.say(`${own.width} × ${own.height} pixels; it does not leave your browser.`); onpicture(own); }
+    if (select.value === "drawing") { turn++; select.say("160 × 160 pixels."); give("a drawing", drawing()); }
+    if (select.value.startsWith("model:")) sample(select.value.slice(6));
+  };
+  const choices = (value) => {
+    select.options = [
+      ...known.map((m) => ({ value: `model:${m.id}`, label: `A sample of ${m.id}` })),
+      { value: "drawing", label: "A drawing" },
+      ...(own ? [{ value: "own", label: own.name }] : []),
+    ];
+    select.value = value;
+    another.hidden = !value.startsWith("model:");
+  };
+  const select = selectField("Picture", [], undefined, { onchange: () => show() });
+  const another = h("button", { type: "button", onclick: () => { seed++; show(); } }, "Another sample");
+  const zone = dropZone("Drop or paste a picture of yours", open);
+  const stopPasting = pasted(open);
+  const box = h("fieldset", { class: "stack" }, h("legend", {}, "What dissolves"), select, another, zone);
+
+  models(leaving.signal).then((list) => { known = list; }, () => {}).then(() => {
+    if (leaving.signal.aborted || turn) return;
+    choices(known.length ? `model:${known[0].id}` : "drawing");
+    show();
+  });
+  box.open = open;
+  box.leave = () => { leaving.abort(); stopPasting(); };
+  return box;
+}
+
+function blob(base64) {
+  return new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type: "image/png" });
+}

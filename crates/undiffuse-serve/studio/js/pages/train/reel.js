@@ -1,0 +1,85 @@
+// The grids of samples that a run drew on its way: a slider through them, and a button that plays them.
+
+import { h, show } from "../../lib/dom.js";
+import { sliderField } from "../../lib/field.js";
+import { count } from "../../lib/words.js";
+import { grid } from "./state.js";
+
+/** Milliseconds that a grid is shown while it plays, and how long the whole film may take at most. */
+const FRAME = 700;
+const FILM = 15000;
+
+/** A picture in a well, enlarged by a whole number of the screen's pixels. */
+function well() {
+  const box = h("div", { class: "reel-well" });
+  const fit = () => {
+    const img = box.querySelector("img");
+    if (!img?.naturalWidth) return;
+    const dots = window.devicePixelRatio || 1;
+    const factor = Math.floor((box.clientWidth * dots) / img.naturalWidth) / dots;
+    img.style.width = factor > 0 ? `${img.naturalWidth * factor}px` : "100%";
+  };
+  new ResizeObserver(fit).observe(box);
+  box.hang = (img) => { show(box, img); fit(); };
+  return box;
+}
+
+/**
+ * A reel of a run's grids: `images` are how many pictures it had seen at each. `onmove(images)` is told which one is shown. `go(images)` shows the
+ * nearest, `add(images)` brings the list up to date: who looks at the last one stays at the last one.
+ */
+export function reel({ run, images, onmove, label = "Pictures seen" }) {
+  const pictures = new Map();
+  const frame = well();
+  let at = Math.max(0, images.length - 1);
+  let playing = null;
+
+  const picture = (seen) => {
+    if (!pictures.has(seen)) {
+      pictures.set(seen, h("img", { class: "pixels", src: grid(run, seen), alt: `Samples of ${run} after ${count(seen)} pictures` }));
+    }
+    return pictures.get(seen);
+  };
+  const slider = sliderField(label, { min: 0, max: at, value: at, format: (k) => `${count(images[k])} (${k + 1} of ${images.length})`, oninput: (k) => { pause(); turn(k); } });
+  const play = h("button", { type: "button", onclick: () => (playing ? pause() : start()) }, "Watch it learn");
+  const box = h("div", { class: "stack reel" }, frame, h("div", { class: "reel-controls" }, play, slider));
+
+  const turn = async (k, told = true) => {
+    at = k;
+    slider.value = k;
+    const img = picture(images[k]);
+    // The old grid stays until the new one can be drawn; a fast hand skips those between.
+    await img.decode().catch(() => {});
+    if (at !== k) return;
+    frame.hang(img);
+    if (told) onmove?.(images[k]);
+  };
+  const pause = () => {
+    clearInterval(playing);
+    playing = null;
+    play.textContent = "Watch it learn";
+  };
+  const start = () => {
+    images.forEach(picture);
+    turn(at === images.length - 1 ? 0 : at);
+    play.textContent = "Pause";
+    playing = setInterval(() => (at + 1 < images.length ? turn(at + 1) : pause()), Math.min(FRAME, FILM / images.length));
+  };
+
+  box.go = (seen) => {
+    pause();
+    turn(images.reduce((best, v, k) => (Math.abs(v - seen) < Math.abs(images[best] - seen) ? k : best), 0));
+  };
+  box.add = (more) => {
+    if (more.length === images.length && more.at(-1) === images.at(-1)) return;
+    const last = at === images.length - 1;
+    images = more;
+    slider.range(0, images.length - 1);
+    play.disabled = images.length < 2;
+    turn(last && !playing ? images.length - 1 : Math.min(at, images.length - 1));
+  };
+  box.stop = pause;
+  play.disabled = images.length < 2;
+  turn(at);
+  return box;
+}
