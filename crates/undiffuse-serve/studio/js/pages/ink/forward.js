@@ -25,8 +25,9 @@ export function forward(root, settings) {
 
   const view = (name, title, words) => {
     const canvas = h("canvas", { class: name, role: "img", ariaLabel: title, width: 1, height: 1 });
-    const box = h("figure", { class: `picture ${name}` }, canvas, h("figcaption", {}, h("b", {}, title), words));
-    return Object.assign(box, { canvas });
+    const caption = h("span", {}, words);
+    const box = h("figure", { class: `picture ${name}` }, canvas, h("figcaption", {}, h("b", {}, title), caption));
+    return Object.assign(box, { canvas, caption });
   };
   const views = [
     view("sum", "x_t", ", what you see at this time"),
@@ -63,6 +64,7 @@ export function forward(root, settings) {
     const level = { alpha: curve.alpha[k], sigma: curve.sigma[k], exposure: curve.exposure[k], share: curve.share[k] };
     show(equation, "x_t = ", h("b", {}, digits(level.alpha)), "·x0 + ", h("b", {}, digits(level.sigma)), "·ε");
     words.textContent = story(level);
+    views[0].caption.textContent = level.exposure < 0.999 ? ", scaled to unit variance" : ", what you see at this time";
     left.textContent = `${percent(level.share)} signal`;
     bar.firstChild.style.width = `${100 * level.share}%`;
     levels.cursor(curve.times[k]);
