@@ -37,7 +37,7 @@ export function forward(root, settings) {
   const equation = h("p", { class: "equation" });
   const words = h("p", { class: "story" });
   const bar = h("div", { class: "share", ariaHidden: "true" }, h("div", {}));
-  const left = h("output", {});
+  const left = h("div", { class: "left" });
   const time = player({
     label: "Time",
     last: POINTS - 1,
@@ -53,11 +53,11 @@ export function forward(root, settings) {
     remember();
   };
   const chartOf = (title) => {
-    const box = h("section", { class: "curves" }, h("h3", {}, title));
+    const box = h("section", { class: "curves" }, h("h2", {}, title));
     let inner = null;
     box.draw = (series, logX) => {
       inner = chart({ title: `${title} over time`, series, xLabel: "time", width: 400, height: 210, logX, onpick: pick });
-      show(box, h("h3", {}, title), inner);
+      show(box, h("h2", {}, title), inner);
     };
     box.cursor = (t) => inner?.cursor(t);
     return box;
@@ -145,9 +145,8 @@ export function forward(root, settings) {
   show(root,
     h("div", { class: "ink" },
       h("div", { class: "stage" },
-        h("div", { class: "views" }, views, values),
+        h("div", { class: "views" }, views, h("div", { class: "told" }, equation, h("div", {}, left, bar), values, words)),
         time,
-        h("div", { class: "told" }, h("div", {}, equation, words), h("div", { class: "left" }, left, bar)),
         h("div", { class: "charts" }, levels, ratios)),
       h("div", { class: "panel stack" }, from,
         h("fieldset", { class: "stack" }, h("legend", {}, "How it dissolves"), place, seed))));
