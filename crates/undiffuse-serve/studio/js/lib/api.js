@@ -55,8 +55,10 @@ export async function run(request, on = {}, signal) {
   const job = await post("/api/v1/jobs", request, signal);
   on.state?.(job);
   return new Promise((resolve, reject) => {
+    const cancel = () => post(`/api/v1/jobs/${job.id}/cancel`).catch(() => {});
     const ended = (job) => {
       stop();
+      signal?.removeEventListener("abort", cancel);
       if (job.state === "failed") reject(new Problem(job.error, job.error?.status ?? 500));
       else resolve(job);
     };
@@ -64,7 +66,7 @@ export async function run(request, on = {}, signal) {
       ...on,
       state: (job) => { on.state?.(job); if (["done", "failed", "cancelled"].includes(job.state)) ended(job); },
     });
-    signal?.addEventListener("abort", () => post(`/api/v1/jobs/${job.id}/cancel`).catch(() => {}), { once: true });
+    signal?.addEventListener("abort", cancel, { once: true });
   });
 }
 

@@ -21,7 +21,8 @@ export function partField(label, entries, value, { more = [], onchange } = {}) {
   const choices = [...more, ...entries.map((e) => ({ value: e.tag, label: e.tag, title: e.doc }))];
   const select = selectField(label, choices, undefined, { onchange: () => { fill({}); onchange?.(box.value); } });
   const fields = h("div", { class: "stack" });
-  const fold = h("details", {}, h("summary", {}, "Options of this ", label.toLowerCase()), fields);
+  const summary = h("summary", {});
+  const fold = h("details", {}, summary, fields);
   const box = h("div", { class: "part" }, select, fold);
   let options = {}; // name → { field, given }, given as the registry has it
 
@@ -37,6 +38,7 @@ export function partField(label, entries, value, { more = [], onchange } = {}) {
       options[name] = { field, given };
     }
     show(fields, Object.values(options).map((o) => o.field));
+    summary.textContent = `Options of ${e?.tag}`;
     fold.hidden = !Object.keys(options).length;
     select.say(e?.doc);
   };

@@ -59,7 +59,7 @@ export function page(root) {
     planes.forEach((p, i) => p.draw(toys[i] ?? null, toys[i] ? rowOf(i, at) : 0, on, i === 0 ? own.state.cross : null));
     if (!toys.length) return;
     share = at / Math.max(last(), 1);
-    const text = toys.map((toy, i) => `${toys.length > 1 ? `${"AB"[i]}: ` : ""}${described(toy, Math.round(rowOf(i, at)))}`).join(" ");
+    const text = toys.map((toy, i) => `${toys.length > 1 ? `${"AB"[i]}: ` : ""}${described(toy, Math.round(rowOf(i, at)))}`).join("\n");
     if (words.textContent !== text) words.textContent = text;
     remember();
   });

@@ -72,12 +72,13 @@ export function reverse(root, given) {
     const [, frame] = lead(to);
     curve.cursor(frame?.row);
     words.textContent = frame ? storyBack(share(frame)) : "";
-    strip.mark(at.length > 1 ? Math.round(to) / (at.length - 1) : 0);
+    strip.mark(at.length > 1 ? Math.min(Math.round(to) / (at.length - 1), 1) : 0);
   });
 
   const grown = eachFrame(() => {
     at = moments(walks);
-    time.range(at.length - 1);
+    // A walk that goes on fills the slider as far as it has come.
+    time.range(running && !second ? Math.max(walks[0]?.rows ?? 0, at.length - 1) : at.length - 1);
     if (following) {
       const last = walks.findLastIndex((w) => w.frames.length);
       const newest = last < 0 ? 0 : at.findIndex((m) => m[last] === walks[last].frames.length - 1);
@@ -134,7 +135,6 @@ export function reverse(root, given) {
     if (running !== mine) return;
     running = null;
     go.textContent = "Walk again";
-    go.classList.remove("stale");
     grown();
     remember();
   }
@@ -158,14 +158,13 @@ export function reverse(root, given) {
     if (second) second.value = change(first.value, model);
     show(placeB, second);
     first.querySelector("legend").textContent = second ? "A" : "How to walk";
-    again();
   };
   const chosen = (id) => {
     model = known.find((m) => m.id === id) ?? known[0];
     first = settingsFields("How to walk", parts, model, about?.limits, again);
     first.value = own(model);
     second = null;
-    compare = ideas(model, compared);
+    compare = ideas(model, (change) => { compared(change); again(); });
     show(placeA, first);
     show(placeB);
     show(placeIdeas, compare);
@@ -192,7 +191,7 @@ export function reverse(root, given) {
   Promise.all([constant("parts"), constant("about"), models(leaving.signal)]).then(([p, a, list]) => {
     [parts, about, known] = [p, a, list];
     if (!known.length) {
-      show(root, h("p", { class: "empty" }, "There is no model to walk with yet. Train one, or start the service with a model's folder: ", h("code", {}, "undiffuse serve RUN"), "."));
+      show(root, h("p", { class: "empty" }, "There is no model to walk with yet. ", h("a", { href: "#/train" }, "Train one"), ", or start the service with a model's folder: ", h("code", {}, "undiffuse serve RUN"), "."));
       return;
     }
     const select = selectField("Model", known.map((m) => m.id), undefined, { onchange: () => { chosen(select.value); start(); } });

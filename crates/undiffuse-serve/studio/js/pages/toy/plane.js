@@ -138,18 +138,26 @@ export function plane(letter) {
   return Object.assign(box, { canvas, caption: title });
 }
 
+/** The least share of signal for which a sentence about the guesses holds. */
+const PHASES = [
+  [0.8, "Nearly decided: each guess is close to one point."],
+  [0.05, "The guesses move apart: each walker is being drawn toward a part of the data."],
+  [0, "The walkers are spread as noise is, and each guess is near the middle of all data: nothing is decided yet."],
+];
+
 /** A row of a walk in words: where the walkers are, and how sure the guesses. */
 export function described(toy, row) {
   const rows = toy.levels.length - 1;
   const { alpha, sigma } = toy.levels[row];
-  const size = (list) => list.reduce((sum, [x, y]) => sum + Math.hypot(x, y), 0) / list.length;
-  const nearest = ([x, y]) => Math.min(...toy.points.map(([u, v]) => Math.hypot(x - u, y - v)));
-  const guesses = toy.guesses[Math.min(row, rows - 1)];
-  const off = guesses.reduce((sum, g) => sum + nearest(g), 0) / guesses.length;
+  const mean = (list) => list.reduce((sum, v) => sum + v, 0) / list.length;
+  const off = (places) => places.map(([x, y]) => Math.min(...toy.points.map(([u, v]) => Math.hypot(x - u, y - v))));
+  const where = `Level ${row} of ${rows}: σ = ${digits(sigma)}, α = ${digits(alpha)}.`;
+  if (row === rows) {
+    const away = off(toy.walkers[row]);
+    const there = away.filter((d) => d <= 3 * toy.spread).length / away.length;
+    return `${where} ${Math.round(100 * there)} % of the walkers have arrived, within three spreads of a data point; on average they are ${digits(mean(away))} from the nearest.`;
+  }
   const share = alpha ** 2 / (alpha ** 2 + sigma ** 2);
-  const phase = share < 0.05
-    ? "The walkers are spread as noise is, and each guess is near the middle of all data: nothing is decided yet."
-    : share < 0.8 ? "The guesses move apart: each walker is being drawn toward a part of the data."
-      : share < 0.999 ? "Nearly decided: each guess is close to one point." : "The walkers have arrived.";
-  return `Level ${row} of ${rows}: σ = ${digits(sigma)}, α = ${digits(alpha)}. ${phase} The walkers are ${digits(size(toy.walkers[row]))} from the middle on average, their guesses ${digits(off)} from the nearest data point.`;
+  const middle = mean(toy.walkers[row].map(([x, y]) => Math.hypot(x, y)));
+  return `${where} ${PHASES.find(([least]) => share >= least)[1]} On average the walkers are ${digits(middle)} from the middle, their guesses ${digits(mean(off(toy.guesses[row])))} from the nearest data point.`;
 }
