@@ -44,7 +44,8 @@ pub fn read(prompt: &str, model: &ModelInfo) -> Result<Asked, String> {
     if names.is_empty() {
         found.extend(prompt.iter().enumerate().filter_map(|(i, word)| Some((by_number(word)?, i, i + 1))));
     }
-    let within = |a: &(usize, usize, usize), b: &(usize, usize, usize)| b.1 <= a.1 && a.2 <= b.2 && b.2 - b.1 > a.2 - a.1;
+    let within =
+        |a: &(usize, usize, usize), b: &(usize, usize, usize)| b.1 <= a.1 && a.2 <= b.2 && b.2 - b.1 > a.2 - a.1;
     let mut classes: Vec<usize> =
         found.iter().filter(|a| !found.iter().any(|b| within(a, b))).map(|&(k, ..)| k).collect();
     classes.sort_unstable();
@@ -73,7 +74,8 @@ fn choices(model: &ModelInfo) -> String {
 /// The words of a text without case and without the `s` of a plural.
 fn words(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let singular = |word: String| word.strip_suffix('s').filter(|rest| rest.len() > 1).map(str::to_owned).unwrap_or(word);
+    let singular =
+        |word: String| word.strip_suffix('s').filter(|rest| rest.len() > 1).map(str::to_owned).unwrap_or(word);
     words.map(|word| singular(word.to_lowercase())).collect()
 }
 

@@ -76,7 +76,7 @@ struct Request {
 }
 
 /// How pictures are handed over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = OpenAiResponseFormat)]
 enum Format {
@@ -165,8 +165,8 @@ impl IntoResponse for Refusal {
             StatusCode::UNPROCESSABLE_ENTITY | StatusCode::CONFLICT => StatusCode::BAD_REQUEST,
             status => status,
         };
-        let retry = problem.retry_after.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
-        (status, retry.into_iter().flatten().collect::<HeaderMap>(), Json(self)).into_response()
+        let retry = problem.retry_after.map(|seconds| (header::RETRY_AFTER, seconds.into()));
+        (status, retry.into_iter().collect::<HeaderMap>(), Json(self)).into_response()
     }
 }
 

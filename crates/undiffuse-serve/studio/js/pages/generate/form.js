@@ -3,8 +3,9 @@
 import { h, settled, show, svg } from "../../lib/dom.js";
 import { checkField, numberField, selectField, textField } from "../../lib/field.js";
 import { short } from "../../lib/chart.js";
+import { partField, withEta } from "../../lib/part.js";
+import { base } from "../../lib/words.js";
 import { classField } from "./classes.js";
-import { partField, withEta } from "./part.js";
 import { startField } from "./start.js";
 
 const KEY = "undiffuse.generate";
@@ -28,7 +29,7 @@ function aboutModel(model) {
     `${width} × ${height} ${channels === 1 ? "grey" : "colour"}`,
     model.classes.length || model.class_count ? `${model.classes.length || model.class_count} classes` : "no classes",
     `${short(model.parameters)} parameters`,
-    model.provenance?.data && `learnt from ${String(model.provenance.data).split("/").pop()}`,
+    model.provenance?.data && `learnt from ${base(String(model.provenance.data))}`,
   ].filter(Boolean).join(" · ");
 }
 

@@ -1,9 +1,10 @@
 // Jobs as cards, the newest first: what is being made, what was made, and what can be done with it.
 
 import { h, show } from "../../lib/dom.js";
+import { ago } from "../../lib/words.js";
 import { factor } from "./fit.js";
 import { ended } from "./jobs.js";
-import { ago, inShort, lasting, pictures } from "./words.js";
+import { inShort, lasting, pictures } from "./words.js";
 
 /** Pictures of a job that are shown at once. */
 const SHOWN = 48;

@@ -1,5 +1,7 @@
 // Settings, times and requests in words.
 
+import { duration, some } from "../../lib/words.js";
+
 /** A job's settings with the model's own where it asked for none. `model` may be missing. */
 export function settingsOfJob(job, model) {
   const { request } = job;
@@ -38,10 +40,8 @@ export function described(settings, model) {
   ].filter(([, value]) => value !== undefined && value !== null && value !== "");
 }
 
-const several = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
-
 /** "16 pictures". */
-export const pictures = (n) => several(n, "picture");
+export const pictures = (n) => some(n, "picture");
 
 /** A job's settings in a line. */
 export function inShort(job, model) {
@@ -53,28 +53,15 @@ export function inShort(job, model) {
     job.request.mask || job.from_image ? `from a picture${s.strength === undefined ? "" : `, strength ${s.strength}`}` : null,
     s.solver && (s.eta === undefined ? s.solver : `${s.solver}, eta ${s.eta}`),
     s.spacing,
-    s.steps && several(s.steps, "step"),
+    s.steps && some(s.steps, "step"),
     model?.guidance && s.guidance !== undefined ? `guidance ${s.guidance}` : null,
     s.width && s.height ? `${s.width} × ${s.height}` : null,
     seeds.length > 1 ? `seeds ${seeds.slice(0, 4).join(", ")}${seeds.length > 4 ? ", …" : ""}` : job.n > 1 ? `seeds ${s.seed} to ${last}` : `seed ${s.seed}`,
   ].filter(Boolean).join(" · ");
 }
 
-const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-
-/** "3 minutes ago" for seconds since 1970. */
-export function ago(time) {
-  const passed = Date.now() / 1000 - time;
-  const [unit, length] = UNITS.find(([, seconds]) => passed >= seconds) ?? [];
-  return unit ? relative.format(-Math.floor(passed / length), unit) : "just now";
-}
-
 /** "1.4 s", "2 min 5 s". */
-export function lasting(seconds) {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  return seconds < 60 ? `${Math.round(seconds)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
-}
+export const lasting = (seconds) => (seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds));
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
