@@ -6,7 +6,7 @@ import { partField } from "../lib/part.js";
 import { player } from "../lib/player.js";
 import { percent } from "./ink/words.js";
 import { editor, read, written } from "./toy/own.js";
-import { described, LAYERS, plane } from "./toy/plane.js";
+import { described, LAYERS, mark, plane } from "./toy/plane.js";
 
 export const title = "Toy";
 
@@ -37,9 +37,9 @@ export function page(root) {
     onmove: (at) => draw(at),
   });
   time.slider.control.setAttribute("aria-describedby", words.id);
-  const layers = LAYERS.map(([name, words, on, color]) => {
+  const layers = LAYERS.map(([name, words, on, color, shapes]) => {
     const field = checkField(words, on, { onchange: () => draw(time.value) });
-    field.append(h("span", { class: `key ${color}`, ariaHidden: "true" }));
+    field.control.after(mark(color, shapes));
     return Object.assign(field, { layer: name });
   });
 

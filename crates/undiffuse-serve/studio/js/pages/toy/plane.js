@@ -1,19 +1,22 @@
 // The plane of the toy, drawn: data, dissolved data, score, walkers with their trails and guesses.
 
-import { h } from "../../lib/dom.js";
+import { h, svg } from "../../lib/dom.js";
 import { digits } from "../ink/words.js";
 
 /** Half the side of the square that is shown. */
 export const REACH = 2.6;
 
-/** Which layers there are, in the order of their switches: name, words, whether shown at first, colour. */
+/** Which layers there are, in the order of their switches: name, words, whether shown at first, colour, and the mark as a drawing of 24 by 14. */
 export const LAYERS = [
-  ["data", "Data: rings", true, "curve-2"],
-  ["trails", "Trails of the walkers", true, "curve-1"],
-  ["arrows", "Score: arrows to where it gets denser", true, "faint"],
-  ["dissolved", "Data dissolved to this level: where walkers should be", false, "curve-3"],
-  ["guesses", "Guesses D(x): what each walker is taken for", false, "curve-4"],
+  ["data", "Data", true, "curve-2", [["circle", { cx: 12, cy: 7, r: 4.5 }]]],
+  ["trails", "Walkers' trails", true, "curve-1", [["path", { d: "M2 12C6 5 10 3 17 6" }], ["circle", { cx: 18, cy: 6.5, r: 3, class: "full" }]]],
+  ["arrows", "Score: the way to where it is denser", true, "faint", [["path", { d: "M3 7H21M15.5 2.5L21 7L15.5 11.5" }]]],
+  ["dissolved", "Data dissolved to this level: where walkers should be", false, "curve-3", [["circle", { cx: 12, cy: 7, r: 3, class: "full" }]]],
+  ["guesses", "Guesses D(x): what each walker is taken for", false, "curve-4", [["path", { d: "M2 11L17 5" }], ["circle", { cx: 18, cy: 4.5, r: 3, class: "full" }]]],
 ];
+
+/** The mark of a layer beside its words. */
+export const mark = (color, shapes) => svg("svg", { class: `mark-of ${color}`, viewBox: "0 0 24 14", width: 24, height: 14, "aria-hidden": "true" }, shapes.map(([tag, props]) => svg(tag, props)));
 
 const mix = (a, b, f) => a + (b - a) * f;
 
