@@ -15,6 +15,18 @@ const WHERE = "#/ink/reverse";
 /** Walks that took no longer are walked again by themselves when a setting changes. */
 const QUICK = 2.5;
 
+const always = () => true;
+/** What is said of walks: the first that holds for one of them. */
+const STATUS = [
+  [(w) => w.lost, () => "The service does not answer; trying again…"],
+  [(w) => w.state === "queued" && w.position, (walks) => `In the queue behind ${walks.at(-1).position}.`],
+  [(w) => w.state === "queued", () => "Waiting for the model…"],
+  [(w) => w.state === "running", () => "Walking…"],
+  [(w) => w.state === "cancelled", () => "Cancelled; what had been walked is here."],
+  [(w) => w.state === "failed", () => ""],
+  [always, (walks) => ["", "Done. Move the slider back and forth.", "Done: the same noise, walked in two ways. Move the slider to compare them at the same noise level."][walks.length]],
+];
+
 /** Fills `root`; `given` are settings from the address. Returns what to do when the page is left. */
 export function reverse(root, given) {
   const leaving = new AbortController();
@@ -87,8 +99,7 @@ export function reverse(root, given) {
     strip.draw(walks, at);
     plot();
     draw(time.value);
-    const now = walks.find((w) => w.state === "queued" || w.state === "running");
-    status.textContent = now ? waiting(now) : finished();
+    status.textContent = STATUS.find(([holds]) => walks.some(holds) || holds === always)[1](walks);
   });
 
   const plot = () => curve.draw(walks.filter((w) => w.frames.length).map((w) => ({
@@ -96,13 +107,6 @@ export function reverse(root, given) {
     x: w.frames.map((f) => f.row),
     y: w.frames.map((f) => (Number.isFinite(f.log_snr) ? f.log_snr : null)),
   })));
-
-  const waiting = (w) => (w.state === "queued" && w.position ? `In the queue behind ${w.position}.` : w.state === "queued" ? "Waiting for the model…" : `Walking: ${Math.max(w.frames.length - 1, 0)} of ${w.rows} evaluations.`);
-  const finished = () => {
-    if (walks.some((w) => w.state === "cancelled")) return "Cancelled; what had been walked is here.";
-    if (!walks.length || walks.some((w) => w.state !== "done")) return "";
-    return walks.length > 1 ? "Done: the same noise, walked in two ways. Move the slider to compare them at the same noise level." : "Done. Move the slider back and forth.";
-  };
 
   async function start() {
     running?.abort();
@@ -121,9 +125,8 @@ export function reverse(root, given) {
     try {
       // One after the other, so that the time of each is its own.
       for (group of groups) {
-        const next = walk({ ...start, ...asked(group.value) }, () => { if (running === mine || mine.signal.aborted) grown(); }, mine.signal);
+        const next = walk({ ...start, ...asked(group.value) }, grown, mine.signal);
         next.settings = group.value;
-        if (running !== mine) { next.done.catch(() => {}); return; }
         walks = [...walks, next];
         grown();
         const done = await next.done;
