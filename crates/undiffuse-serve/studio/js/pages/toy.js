@@ -6,7 +6,7 @@ import { partField } from "../lib/part.js";
 import { player } from "../lib/player.js";
 import { percent } from "./ink/words.js";
 import { editor, read, written } from "./toy/own.js";
-import { described, LAYERS, plane } from "./toy/plane.js";
+import { described, LAYERS, mark, plane } from "./toy/plane.js";
 
 export const title = "Toy";
 
@@ -37,9 +37,9 @@ export function page(root) {
     onmove: (at) => draw(at),
   });
   time.slider.control.setAttribute("aria-describedby", words.id);
-  const layers = LAYERS.map(([name, words, on, color]) => {
+  const layers = LAYERS.map(([name, words, on, color, shapes]) => {
     const field = checkField(words, on, { onchange: () => draw(time.value) });
-    field.append(h("span", { class: `key ${color}`, ariaHidden: "true" }));
+    field.control.after(mark(color, shapes));
     return Object.assign(field, { layer: name });
   });
 
@@ -59,7 +59,7 @@ export function page(root) {
     planes.forEach((p, i) => p.draw(toys[i] ?? null, toys[i] ? rowOf(i, at) : 0, on, i === 0 ? own.state.cross : null));
     if (!toys.length) return;
     share = at / Math.max(last(), 1);
-    const text = toys.map((toy, i) => `${toys.length > 1 ? `${"AB"[i]}: ` : ""}${described(toy, Math.round(rowOf(i, at)))}`).join(" ");
+    const text = toys.map((toy, i) => `${toys.length > 1 ? `${"AB"[i]}: ` : ""}${described(toy, Math.round(rowOf(i, at)))}`).join("\n");
     if (words.textContent !== text) words.textContent = text;
     remember();
   });

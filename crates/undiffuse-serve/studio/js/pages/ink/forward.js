@@ -113,7 +113,7 @@ export function forward(root, settings) {
       if (mine !== curved) return;
       schedule.say();
       curve = distinct(next);
-      levels.draw([{ name: "α, share of the picture", x: curve.times, y: curve.alpha }, { name: "σ, share of the noise", x: curve.times, y: curve.sigma }], { logX: curve.geometric });
+      levels.draw([{ name: "α, share of the picture", x: curve.times, y: curve.alpha }, { name: "σ, share of the noise", x: curve.times, y: curve.sigma }], { logX: curve.geometric, logY: curve.geometric });
       ratios.draw([{ name: "log-SNR", x: curve.times, y: curve.log_snr }], { logX: curve.geometric });
       const last = curve.times.length - 1;
       // At first, where picture and noise weigh the same.

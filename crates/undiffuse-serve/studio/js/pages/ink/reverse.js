@@ -15,6 +15,18 @@ const WHERE = "#/ink/reverse";
 /** Walks that took no longer are walked again by themselves when a setting changes. */
 const QUICK = 2.5;
 
+const always = () => true;
+/** What is said of walks: the first that holds for one of them. */
+const STATUS = [
+  [(w) => w.lost, () => "The service does not answer; trying again…"],
+  [(w) => w.state === "queued" && w.position, (walks) => `In the queue behind ${walks.at(-1).position}.`],
+  [(w) => w.state === "queued", () => "Waiting for the model…"],
+  [(w) => w.state === "running", () => "Walking…"],
+  [(w) => w.state === "cancelled", () => "Cancelled; what had been walked is here."],
+  [(w) => w.state === "failed", () => ""],
+  [always, (walks) => ["", "Done. Move the slider back and forth.", "Done: the same noise, walked in two ways. Move the slider to compare them at the same noise level."][walks.length]],
+];
+
 /** Fills `root`; `given` are settings from the address. Returns what to do when the page is left. */
 export function reverse(root, given) {
   const leaving = new AbortController();
@@ -72,12 +84,13 @@ export function reverse(root, given) {
     const [, frame] = lead(to);
     curve.cursor(frame?.row);
     words.textContent = frame ? storyBack(share(frame)) : "";
-    strip.mark(at.length > 1 ? Math.round(to) / (at.length - 1) : 0);
+    strip.mark(at.length > 1 ? Math.min(Math.round(to) / (at.length - 1), 1) : 0);
   });
 
   const grown = eachFrame(() => {
     at = moments(walks);
-    time.range(at.length - 1);
+    // A walk that goes on fills the slider as far as it has come.
+    time.range(running && !second ? Math.max(walks[0]?.rows ?? 0, at.length - 1) : at.length - 1);
     if (following) {
       const last = walks.findLastIndex((w) => w.frames.length);
       const newest = last < 0 ? 0 : at.findIndex((m) => m[last] === walks[last].frames.length - 1);
@@ -86,8 +99,7 @@ export function reverse(root, given) {
     strip.draw(walks, at);
     plot();
     draw(time.value);
-    const now = walks.find((w) => w.state === "queued" || w.state === "running");
-    status.textContent = now ? waiting(now) : finished();
+    status.textContent = STATUS.find(([holds]) => walks.some(holds) || holds === always)[1](walks);
   });
 
   const plot = () => curve.draw(walks.filter((w) => w.frames.length).map((w) => ({
@@ -95,13 +107,6 @@ export function reverse(root, given) {
     x: w.frames.map((f) => f.row),
     y: w.frames.map((f) => (Number.isFinite(f.log_snr) ? f.log_snr : null)),
   })));
-
-  const waiting = (w) => (w.state === "queued" && w.position ? `In the queue behind ${w.position}.` : w.state === "queued" ? "Waiting for the model…" : `Walking: ${Math.max(w.frames.length - 1, 0)} of ${w.rows} evaluations.`);
-  const finished = () => {
-    if (walks.some((w) => w.state === "cancelled")) return "Cancelled; what had been walked is here.";
-    if (!walks.length || walks.some((w) => w.state !== "done")) return "";
-    return walks.length > 1 ? "Done: the same noise, walked in two ways. Move the slider to compare them at the same noise level." : "Done. Move the slider back and forth.";
-  };
 
   async function start() {
     running?.abort();
@@ -120,9 +125,8 @@ export function reverse(root, given) {
     try {
       // One after the other, so that the time of each is its own.
       for (group of groups) {
-        const next = walk({ ...start, ...asked(group.value) }, () => { if (running === mine || mine.signal.aborted) grown(); }, mine.signal);
+        const next = walk({ ...start, ...asked(group.value) }, grown, mine.signal);
         next.settings = group.value;
-        if (running !== mine) { next.done.catch(() => {}); return; }
         walks = [...walks, next];
         grown();
         const done = await next.done;
@@ -134,7 +138,6 @@ export function reverse(root, given) {
     if (running !== mine) return;
     running = null;
     go.textContent = "Walk again";
-    go.classList.remove("stale");
     grown();
     remember();
   }
@@ -158,14 +161,13 @@ export function reverse(root, given) {
     if (second) second.value = change(first.value, model);
     show(placeB, second);
     first.querySelector("legend").textContent = second ? "A" : "How to walk";
-    again();
   };
   const chosen = (id) => {
     model = known.find((m) => m.id === id) ?? known[0];
     first = settingsFields("How to walk", parts, model, about?.limits, again);
     first.value = own(model);
     second = null;
-    compare = ideas(model, compared);
+    compare = ideas(model, (change) => { compared(change); again(); });
     show(placeA, first);
     show(placeB);
     show(placeIdeas, compare);
@@ -192,7 +194,7 @@ export function reverse(root, given) {
   Promise.all([constant("parts"), constant("about"), models(leaving.signal)]).then(([p, a, list]) => {
     [parts, about, known] = [p, a, list];
     if (!known.length) {
-      show(root, h("p", { class: "empty" }, "There is no model to walk with yet. Train one, or start the service with a model's folder: ", h("code", {}, "undiffuse serve RUN"), "."));
+      show(root, h("p", { class: "empty" }, "There is no model to walk with yet. ", h("a", { href: "#/train" }, "Train one"), ", or start the service with a model's folder: ", h("code", {}, "undiffuse serve RUN"), "."));
       return;
     }
     const select = selectField("Model", known.map((m) => m.id), undefined, { onchange: () => { chosen(select.value); start(); } });

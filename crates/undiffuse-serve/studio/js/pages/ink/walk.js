@@ -36,9 +36,10 @@ export function walk(request, changed, signal) {
     state: (job) => {
       if (walk.state !== "running" && job.state === "running") began = performance.now();
       id = job.id;
-      Object.assign(walk, { state: job.state, rows: job.rows || walk.rows, position: job.position });
+      Object.assign(walk, { state: job.state, rows: job.rows || walk.rows, position: job.position, lost: false });
       changed();
     },
+    lost: () => { walk.lost = true; changed(); },
     frame: (frame) => { chain = chain.then(() => add(frame)); },
   }, signal).then(async (job) => {
     await chain;
