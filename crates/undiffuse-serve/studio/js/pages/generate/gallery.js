@@ -29,7 +29,7 @@ export const caption = (made) => [made.class, `seed ${made.seed}`].filter((part)
 
 /**
  * A card. `acts` holds what its buttons do: open(job, index), use(job), again(job) → or null where it cannot, cancel(job), remove(job), model(job) → the
- * model's description, batch → pictures made at a time. `.update(job)` and `.progress(progress)` change it.
+ * model's description, batch → pictures made at a time. `.update(job)`, `.progress(progress)` and `.lost()` change it.
  */
 export function card(job, acts) {
   const title = h("h3", { id: `job-${job.id}-title` });
@@ -130,6 +130,7 @@ export function card(job, acts) {
     }
     tellProgress();
   };
+  box.lost = () => { if (!ended(now)) state.textContent = "The service is silent; it is being asked again."; };
   /** Time passes. */
   box.tick = () => {
     const took = now.started && now.finished && now.state === "done" ? `, made in ${lasting(now.finished - now.started)}` : "";

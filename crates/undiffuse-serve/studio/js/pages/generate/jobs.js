@@ -5,7 +5,7 @@ import { get, listen, post, remove } from "../../lib/api.js";
 /** Streams at a time: a browser has six connections to a service, and pictures need some. */
 const STREAMS = 2;
 const POLL = 1500;
-const PAGE = 30;
+const PAGE = 20;
 
 /** Whether nothing will change any more. */
 export const ended = (job) => ["done", "failed", "cancelled"].includes(job.state);
@@ -17,10 +17,10 @@ const wait = (ms, signal) => new Promise((resolve, reject) => {
 });
 
 /**
- * Follows the jobs there are. `onjob(job)` is called whenever one is new or has changed, `onprogress(job, progress)` while it runs, `ongone(id)` when
- * it was deleted.
+ * Follows the jobs there are. `onjob(job)` is called whenever one is new or has changed, `onprogress(job, progress)` while it runs, `onlost(job)` when the
+ * service is silent, `ongone(id)` when it was deleted.
  */
-export function follow({ onjob, onprogress, ongone }) {
+export function follow({ onjob, onprogress, onlost, ongone }) {
   const known = new Map();
   const streams = new Map();
   let stopped = false;
@@ -62,7 +62,8 @@ export function follow({ onjob, onprogress, ongone }) {
           const images = [...now.images, made].sort((a, b) => a.index - b.index);
           take({ ...now, images, done: Math.max(now.done, images.length) });
         },
-        lost: (closed) => { if (closed) { close(job.id); again(job.id); } },
+        // The browser connects again by itself, unless the service refused.
+        lost: (closed) => { onlost(job); if (closed) { close(job.id); again(job.id); } },
       }));
     }
   }
