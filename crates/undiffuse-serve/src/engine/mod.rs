@@ -22,6 +22,7 @@ use undiffuse::denoise::Denoise;
 use self::id::{Ids, now};
 use self::live::Live;
 use self::models::Models;
+pub(crate) use self::order::from_base64;
 use self::order::{Order, Pictures};
 use self::pool::{Evaluate, Pool};
 use self::queue::{Chunk, Queue, Waiting};

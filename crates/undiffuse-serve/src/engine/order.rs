@@ -83,7 +83,11 @@ impl Pictures {
     }
 }
 
-fn from_base64(field: &'static str, text: &str, limits: &Limits) -> Result<Image, Problem> {
+/// A picture in base64, decoded within the limits.
+///
+/// # Errors
+/// 422: no base64, no picture, too large.
+pub(crate) fn from_base64(field: &'static str, text: &str, limits: &Limits) -> Result<Image, Problem> {
     let text = match text.strip_prefix("data:") {
         Some(rest) => rest.split_once(";base64,").map(|(_, data)| data).unwrap_or_default(),
         None => text,

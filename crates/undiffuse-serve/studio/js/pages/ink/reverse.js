@@ -8,7 +8,7 @@ import { numberField, selectField } from "../../lib/field.js";
 import { player } from "../../lib/player.js";
 import { column, difference, film } from "./column.js";
 import { asked, ideas, own, settingsFields } from "./settings.js";
-import { moments, walk } from "./walk.js";
+import { guess, moments, walk } from "./walk.js";
 import { percent, storyBack } from "./words.js";
 
 const WHERE = "#/ink/reverse";
@@ -27,12 +27,19 @@ export function reverse(root, given) {
 
   const columns = [column("A"), column("B")];
   const between = difference();
-  const strip = film((moment) => { following = false; time.stop(); time.value = moment; draw(moment); });
+  const strip = film((moment) => pick(moment));
   const status = h("p", { class: "faint", role: "status" });
   const words = h("p", { class: "story" });
   const trouble = h("div", {});
-  const levels = h("section", { class: "curves levels" });
-  let curve = null;
+  const curve = chart({
+    title: "log-SNR after each evaluation of the network",
+    xLabel: "evaluations of the network",
+    height: 190,
+    onpick: (row) => {
+      const k = at.findIndex((_, k) => lead(k)[1].row >= Math.round(row));
+      pick(k < 0 ? at.length - 1 : k);
+    },
+  });
   // The walk whose frame a moment is called after, and that frame.
   const lead = (k) => {
     const moment = at[Math.min(Math.round(k), at.length - 1)];
@@ -52,13 +59,18 @@ export function reverse(root, given) {
   });
   const go = h("button", { type: "button", class: "primary", onclick: () => (running ? running.abort() : start()) }, "Walk");
 
+  const pick = (moment) => {
+    following = false;
+    time.stop();
+    time.value = moment;
+    draw(moment);
+  };
   const draw = eachFrame((to) => {
     const moment = at[Math.min(Math.round(to), at.length - 1)];
     walks.forEach((walk, i) => columns[i].draw(walk, moment ? moment[i] : -1, model));
-    const shown = moment ? walks.map((walk, i) => walk.frames[moment[i]]) : [];
-    between.draw(shown);
+    between.draw(moment ? walks.map((walk, i) => guess(walk, moment[i])) : []);
     const [, frame] = lead(to);
-    curve?.cursor(frame?.row);
+    curve.cursor(frame?.row);
     words.textContent = frame ? storyBack(share(frame)) : "";
     strip.mark(at.length > 1 ? Math.round(to) / (at.length - 1) : 0);
   });
@@ -70,7 +82,7 @@ export function reverse(root, given) {
       const last = walks.findLastIndex((w) => w.frames.length);
       const newest = last < 0 ? 0 : at.findIndex((m) => m[last] === walks[last].frames.length - 1);
       time.value = Math.max(newest, 0);
-    } else time.value = time.value;
+    }
     strip.draw(walks, at);
     plot();
     draw(time.value);
@@ -78,18 +90,11 @@ export function reverse(root, given) {
     status.textContent = now ? waiting(now) : finished();
   });
 
-  const plot = () => {
-    const there = walks.filter((w) => w.frames.length);
-    const series = there.map((w, i) => ({ name: walks.length > 1 ? "AB"[walks.indexOf(w)] : `log-SNR ${i + 1}`, x: w.frames.map((f) => f.row), y: w.frames.map((f) => (Number.isFinite(f.log_snr) ? f.log_snr : null)) }));
-    curve = chart({ title: "log-SNR after each evaluation", series, xLabel: "evaluations of the network", width: 360, height: 190, onpick: (row) => {
-      const k = at.findIndex((m) => { const [i] = [m.findIndex((f) => f >= 0)]; return walks[i].frames[m[i]].row >= Math.round(row); });
-      following = false;
-      time.stop();
-      time.value = k < 0 ? at.length - 1 : k;
-      draw(time.value);
-    } });
-    show(levels, h("h2", {}, "log-SNR, ln(α²/σ²), on the way"), curve);
-  };
+  const plot = () => curve.draw(walks.filter((w) => w.frames.length).map((w) => ({
+    name: "AB"[walks.indexOf(w)],
+    x: w.frames.map((f) => f.row),
+    y: w.frames.map((f) => (Number.isFinite(f.log_snr) ? f.log_snr : null)),
+  })));
 
   const waiting = (w) => (w.state === "queued" && w.position ? `In the queue behind ${w.position}.` : w.state === "queued" ? "Waiting for the model…" : `Walking: ${Math.max(w.frames.length - 1, 0)} of ${w.rows} evaluations.`);
   const finished = () => {
@@ -170,7 +175,8 @@ export function reverse(root, given) {
   const seed = numberField("Seed", Number(given.get("seed") ?? 0), { min: 0, step: 1, oninput: () => again() });
   const [placeModel, placeA, placeB, placeIdeas] = [0, 0, 0, 0].map(() => h("div", {}));
   const board = h("div", { class: "board" }, columns[0], columns[1], between);
-  const stage = h("div", { class: "stage aside" }, trouble, board, time, strip, h("div", { class: "beside stack" }, words, status, levels));
+  const stage = h("div", { class: "stage aside" }, trouble, board, time, strip, status,
+    h("div", { class: "beside stack" }, h("section", { class: "curves" }, h("h2", {}, "log-SNR, ln(α²/σ²)"), curve), words));
   const remember = settled(() => {
     if (!first || !here(WHERE)) return;
     const b = second ? Object.entries(second.value).map(([name, v]) => [`b.${name}`, v]) : [];

@@ -38,9 +38,10 @@ export function plane(letter) {
     last = [toy, at, layers, cross];
     const side = canvas.width;
     const css = getComputedStyle(canvas);
+    box.scale = 1;
     const color = (name) => css.getPropertyValue(name);
     const unit = side / (2 * REACH);
-    const dot = side / 520;
+    const dot = Math.max(side / 560, devicePixelRatio * 0.8);
     const X = (x) => side / 2 + x * unit;
     const Y = (y) => side / 2 - y * unit;
     pen.clearRect(0, 0, side, side);
@@ -56,6 +57,7 @@ export function plane(letter) {
       const [alpha, sigma] = ["alpha", "sigma"].map((name) => mix(toy.levels[r][name], toy.levels[next][name], f));
       // Shown at unit variance where a schedule grows.
       const scale = 1 / Math.max(1, Math.hypot(alpha, sigma));
+      box.scale = scale;
 
       if (layers.arrows) {
         const { xy, score } = toy.field;
@@ -98,7 +100,7 @@ export function plane(letter) {
       dots(now, 2.6, color("--curve-1"), 1);
     }
     if (cross) {
-      const [x, y] = [X(cross[0]), Y(cross[1])];
+      const [x, y] = [X(box.scale * cross[0]), Y(box.scale * cross[1])];
       stroke(color("--ink"), dot * 1.5, 1, () => { pen.moveTo(x - 9 * dot, y); pen.lineTo(x + 9 * dot, y); pen.moveTo(x, y - 9 * dot); pen.lineTo(x, y + 9 * dot); });
     }
 
@@ -126,10 +128,11 @@ export function plane(letter) {
     }
   };
 
-  /** Where in the plane a pointer is. */
+  /** Where in the plane of the data a pointer is. */
   box.place = (event) => {
     const { left, top, width, height } = canvas.getBoundingClientRect();
-    return [((event.clientX - left) / width) * 2 * REACH - REACH, REACH - ((event.clientY - top) / height) * 2 * REACH];
+    const shown = [((event.clientX - left) / width) * 2 * REACH - REACH, REACH - ((event.clientY - top) / height) * 2 * REACH];
+    return shown.map((v) => v / box.scale);
   };
   box.leave = () => fit.disconnect();
   return Object.assign(box, { canvas, caption: title });

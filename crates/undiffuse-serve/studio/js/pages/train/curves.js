@@ -5,7 +5,7 @@ import { h, show } from "../../lib/dom.js";
 import { checkField, selectField } from "../../lib/field.js";
 import { count, duration, figure } from "../../lib/words.js";
 
-/** Charts beside the loss: key of a step, heading, decimals matter on a logarithmic scale. */
+/** Charts beside the loss: key of a step, heading, whether it is seen best on a logarithmic scale. */
 const OTHERS = [
   { key: "gradient_norm", title: "Gradient norm", logY: true },
   { key: "images_per_second", title: "Pictures per second" },
