@@ -8,7 +8,7 @@ import { card, waitingCard } from "./generate/gallery.js";
 import { ended, follow } from "./generate/jobs.js";
 import { restored } from "./generate/restore.js";
 import { copied, pictureView } from "./generate/view.js";
-import { curl, pictures, settingsOfJob, settingsOfPicture } from "./generate/words.js";
+import { curl, pictures, sentence, settingsOfJob, settingsOfPicture } from "./generate/words.js";
 
 export const title = "Generate";
 
@@ -106,7 +106,7 @@ function studio(body, { models, parts, about, asked }) {
   const mine = new Set();
   const more = (there) => { older.hidden = !there; };
 
-  const WORDS = { done: (job) => `${pictures(job.n)} ready.`, failed: (job) => `The job failed. ${job.error?.detail ?? ""}`, cancelled: () => "The job is cancelled." };
+  const WORDS = { done: (job) => `${pictures(job.n)} ready.`, failed: (job) => `The job failed. ${sentence(job.error?.detail ?? "")}`, cancelled: () => "The job is cancelled." };
   const tell = (job) => { said.textContent = WORDS[job.state](job); };
 
   function tellCall() {
@@ -159,7 +159,7 @@ function studio(body, { models, parts, about, asked }) {
     try {
       await send({ ...request, model: job.model, n: job.n, seed: last + 1, ...kept?.request }, kept);
     } catch (e) {
-      if (e.name !== "AbortError") notice(e.message, "bad");
+      if (e.name !== "AbortError") notice(sentence(e.message), "bad");
     }
   }
 

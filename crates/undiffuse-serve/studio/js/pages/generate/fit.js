@@ -93,5 +93,5 @@ export function maskUrl(mask, width, height) {
   return canvas.toDataURL("image/png");
 }
 
-/** The largest whole factor by which `size` pixels stay within `room`, at least 1. */
-export const factor = (size, room) => Math.max(1, Math.floor(room / size));
+/** By what to enlarge `size` pixels to fill `room`: a whole factor, or less than 1 for what is larger. */
+export const factor = (size, room) => (size <= room ? Math.floor(room / size) : room / size);

@@ -23,6 +23,7 @@ const wait = (ms, signal) => new Promise((resolve, reject) => {
 export function follow({ onjob, onprogress, onlost, ongone }) {
   const known = new Map();
   const streams = new Map();
+  let oldest = null; // id of the last job that was listed
   let stopped = false;
 
   const active = () => [...known.values()].filter((job) => !ended(job));
@@ -70,6 +71,7 @@ export function follow({ onjob, onprogress, onlost, ongone }) {
 
   async function list(before) {
     const { jobs } = await get(`/api/v1/jobs?limit=${PAGE}${before ? `&before=${encodeURIComponent(before)}` : ""}`);
+    if (before || !oldest) oldest = jobs.at(-1)?.id ?? oldest;
     jobs.forEach(take);
     attend();
     return jobs;
@@ -87,10 +89,7 @@ export function follow({ onjob, onprogress, onlost, ongone }) {
     /** The newest jobs; rejects when the service cannot be asked. Resolves to whether there may be older ones. */
     load: async () => (await list()).length === PAGE,
     /** Those before the oldest known one. */
-    older: async () => {
-      const oldest = [...known.values()].reduce((a, b) => (a.created < b.created ? a : b));
-      return (await list(oldest.id)).length === PAGE;
-    },
+    older: async () => (await list(oldest)).length === PAGE,
     /** Submits, again and again while the queue is full; `onwait(seconds)` hears how long until the next try. */
     submit: async (request, { signal, onwait }) => {
       for (;;) {
