@@ -8,12 +8,15 @@ import { card, waitingCard } from "./generate/gallery.js";
 import { ended, follow } from "./generate/jobs.js";
 import { restored } from "./generate/restore.js";
 import { copied, pictureView } from "./generate/view.js";
-import { curl, pictures, settingsOfJob, settingsOfPicture } from "./generate/words.js";
+import { curl, pictures, sentence, settingsOfJob, settingsOfPicture } from "./generate/words.js";
 
 export const title = "Generate";
 
 /** What jobs of this visit were started from: the service does not give these pictures back. */
 const starts = new Map();
+
+/** What the form started from when the page was left. */
+let start = null;
 
 export function page(root, asked) {
   const body = h("div", {}, h("p", { class: "faint" }, "Looking for models…"));
@@ -90,6 +93,7 @@ function studio(body, { models, parts, about, asked }) {
       empty.hidden = true;
     },
     onprogress: (job, progress) => cards.get(job.id)?.progress(progress),
+    onlost: (job) => cards.get(job.id)?.lost(),
     ongone: (id) => {
       const gone = cards.get(id);
       const held = gone?.contains(document.activeElement);
@@ -102,15 +106,15 @@ function studio(body, { models, parts, about, asked }) {
   const mine = new Set();
   const more = (there) => { older.hidden = !there; };
 
-  const WORDS = { done: (job) => `${pictures(job.n)} ready.`, failed: (job) => `The job failed. ${job.error?.detail ?? ""}`, cancelled: () => "The job is cancelled." };
+  const WORDS = { done: (job) => `${pictures(job.n)} ready.`, failed: (job) => `The job failed. ${sentence(job.error?.detail ?? "")}`, cancelled: () => "The job is cancelled." };
   const tell = (job) => { said.textContent = WORDS[job.state](job); };
 
   function tellCall() {
     call.textContent = curl(form.request(), { token: about.token_required, abridged: true });
   }
 
-  /** Sends a request; `start` is what it was started from. */
-  async function send(request, start) {
+  /** Sends a request; `from` is what it starts from. */
+  async function send(request, from) {
     const stop = new AbortController();
     let held = null;
     const drop = () => { waiting.delete(stop); held?.remove(); empty.hidden = cards.size + waiting.size > 0; };
@@ -126,7 +130,7 @@ function studio(body, { models, parts, about, asked }) {
         held.wait(seconds);
       } });
       mine.add(job.id);
-      if (start) { starts.set(job.id, start); cards.get(job.id)?.update(job); }
+      if (from) { starts.set(job.id, from); cards.get(job.id)?.update(job); }
       if (!ended(job)) said.textContent = "The job is taken.";
       return job;
     } finally {
@@ -155,7 +159,7 @@ function studio(body, { models, parts, about, asked }) {
     try {
       await send({ ...request, model: job.model, n: job.n, seed: last + 1, ...kept?.request }, kept);
     } catch (e) {
-      if (e.name !== "AbortError") notice(e.message, "bad");
+      if (e.name !== "AbortError") notice(sentence(e.message), "bad");
     }
   }
 
@@ -242,6 +246,7 @@ function studio(body, { models, parts, about, asked }) {
     h("div", { class: "stack results" },
       h("div", { class: "row head" }, heading, h("button", { type: "button", class: "small", onclick: () => file.click() }, "Settings from a PNG…"), file),
       restoring, empty, list, older)), view, veil, said);
+  if (start) form.start.keep(start);
   if (asked && models.some(({ id }) => id === asked)) form.model = asked;
   else if (asked) answered(`The model “${asked}” is not here.`, ["Choose another one."]);
 
@@ -249,6 +254,7 @@ function studio(body, { models, parts, about, asked }) {
     (e) => show(restoring, h("div", { class: "notice bad" }, e.message)));
 
   return () => {
+    start = form.start.kept;
     jobs.stop();
     waiting.forEach((one) => one.abort());
     clearInterval(clock);

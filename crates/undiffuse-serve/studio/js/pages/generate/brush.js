@@ -136,7 +136,7 @@ export function brush({ onchange } = {}) {
       size.range(1, Math.max(2, Math.round(Math.min(width, height) / 2)));
       size.value = Math.max(1, Math.round(Math.min(width, height) / 7));
     }
-    scale = factor(Math.max(width, height), 264);
+    scale = Math.max(1, factor(Math.max(width, height), 264));
     Object.assign(canvas, { width: width * scale, height: height * scale });
     tell();
     draw();

@@ -24,10 +24,10 @@ function taps(from, to) {
   });
 }
 
-/** Three planes of `width * height` values to another size, along one axis after the other. */
+/** A plane of `width * height` values to another size, along one axis after the other, whole values from 0 to 255 in between as in the service. */
 function resized(plane, width, height, toWidth, toHeight) {
   const across = taps(width, toWidth);
-  const middle = new Float32Array(toWidth * height);
+  const middle = new Uint8ClampedArray(toWidth * height);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < toWidth; x++) {
       const { first, weights } = across[x];
@@ -36,7 +36,7 @@ function resized(plane, width, height, toWidth, toHeight) {
       middle[y * toWidth + x] = sum;
     }
   }
-  const out = new Float32Array(toWidth * toHeight);
+  const out = new Uint8ClampedArray(toWidth * toHeight);
   taps(height, toHeight).forEach(({ first, weights }, y) => {
     for (let x = 0; x < toWidth; x++) {
       let sum = 0;
@@ -61,7 +61,7 @@ export function fitted(source, [channels, height, width]) {
   pen.drawImage(source, -Math.floor((source.width - w) / 2), -Math.floor((source.height - hgt) / 2));
   const from = pen.getImageData(0, 0, w, hgt).data;
 
-  const planes = [0, 1, 2].map((c) => Float32Array.from({ length: w * hgt }, (_, i) => from[4 * i + c]));
+  const planes = [0, 1, 2].map((c) => Uint8Array.from({ length: w * hgt }, (_, i) => from[4 * i + c]));
   if (channels === 1) {
     // Luma by ITU-R BT.601, as the service has it.
     const grey = planes[0].map((r, i) => Math.floor((19595 * r + 38470 * planes[1][i] + 7471 * planes[2][i] + 32768) / 65536));
@@ -77,7 +77,7 @@ export function fitted(source, [channels, height, width]) {
   const out = h("canvas", { width, height });
   const image = new ImageData(width, height);
   for (let i = 0; i < width * height; i++) {
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = Math.round(small[c][i]);
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = small[c][i];
     image.data[4 * i + 3] = 255;
   }
   out.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
@@ -93,5 +93,5 @@ export function maskUrl(mask, width, height) {
   return canvas.toDataURL("image/png");
 }
 
-/** The largest whole factor by which `size` pixels stay within `room`, at least 1. */
-export const factor = (size, room) => Math.max(1, Math.floor(room / size));
+/** By what to enlarge `size` pixels to fill `room`: a whole factor, or less than 1 for what is larger. */
+export const factor = (size, room) => (size <= room ? Math.floor(room / size) : room / size);

@@ -7,6 +7,7 @@ import { partField, withEta } from "../../lib/part.js";
 import { base } from "../../lib/words.js";
 import { classField } from "./classes.js";
 import { startField } from "./start.js";
+import { sentence } from "./words.js";
 
 const KEY = "undiffuse.generate";
 const SEEDS = 2 ** 32;
@@ -44,7 +45,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
   const choice = selectField("Model", models.map(({ id }) => id), undefined, { hint: " ", id: "generate-model" });
   const start = startField({ onchange: () => changed() });
   const classes = classField({ onchange: () => changed() });
-  const n = numberField("Pictures", 8, { min: 1, max: limits.n, step: 1, required: true, id: "generate-n" });
+  const n = numberField("Pictures", Math.min(8, limits.n), { min: 1, max: limits.n, step: 1, required: true, id: "generate-n" });
   const seed = textField("Seed", "0", { inputMode: "numeric", pattern: "[0-9]{1,16}", required: true, autocomplete: "off", id: "generate-seed", title: "A whole number from 0 to 9007199254740991" });
   const roll = h("button", { type: "button", class: "dice", ariaLabel: "Another seed", title: "Another seed", onclick: () => { seed.value = anySeed(); changed(); } }, dice());
   const seeds = h("div", { class: "hint", id: "generate-seeds" });
@@ -174,8 +175,8 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
   };
   form.blame = (problem) => {
     const place = places[problem.field];
-    if (place) { place.say(problem.message, true); place.control.focus(); }
-    else { show(refusal, problem.message); refusal.hidden = false; }
+    if (place) { place.say(sentence(problem.message), true); place.control.focus(); }
+    else { show(refusal, sentence(problem.message)); refusal.hidden = false; }
   };
   /** After a job has been taken: seeds that were not used yet, if these are wanted. */
   form.next = () => { if (fresh.value) { seed.value = anySeed(); changed(); } };

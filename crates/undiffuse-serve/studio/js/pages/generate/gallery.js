@@ -4,20 +4,21 @@ import { h, show } from "../../lib/dom.js";
 import { ago } from "../../lib/words.js";
 import { factor } from "./fit.js";
 import { ended } from "./jobs.js";
-import { inShort, lasting, pictures } from "./words.js";
+import { inShort, lasting, pictures, sentence } from "./words.js";
 
 /** Pictures of a job that are shown at once. */
 const SHOWN = 48;
 /** Room for a small picture: three beside each other on a phone. */
-const thumbRoom = () => (innerWidth < 576 ? 84 : 112);
+const thumbRoom = () => (innerWidth < 576 ? 84 : 128);
 
 const STATES = { queued: ["waits", ""], running: ["at work", "live"], done: ["done", "good"], failed: ["failed", "bad"], cancelled: ["cancelled", "warn"] };
 
-/** A picture's size on the screen: its pixels by a whole factor, to fill `room`. */
+/** A picture's size on the screen: its pixels by a whole factor to fill `room`, or shrunk to it. */
 export function enlarge(img, room) {
   const fit = () => {
     const k = factor(Math.max(img.naturalWidth, img.naturalHeight), room);
-    Object.assign(img, { width: img.naturalWidth * k, height: img.naturalHeight * k });
+    Object.assign(img, { width: Math.round(img.naturalWidth * k), height: Math.round(img.naturalHeight * k) });
+    img.classList.toggle("pixels", k >= 1);
   };
   if (img.complete && img.naturalWidth) fit();
   else img.addEventListener("load", fit, { once: true });
@@ -29,7 +30,7 @@ export const caption = (made) => [made.class, `seed ${made.seed}`].filter((part)
 
 /**
  * A card. `acts` holds what its buttons do: open(job, index), use(job), again(job) → or null where it cannot, cancel(job), remove(job), model(job) → the
- * model's description, batch → pictures made at a time. `.update(job)` and `.progress(progress)` change it.
+ * model's description, batch → pictures made at a time. `.update(job)`, `.progress(progress)` and `.lost()` change it.
  */
 export function card(job, acts) {
   const title = h("h3", { id: `job-${job.id}-title` });
@@ -60,7 +61,7 @@ export function card(job, acts) {
       const [width, height] = [now.request.width ?? ownWidth, now.request.height ?? ownHeight];
       const k = factor(Math.max(width, height), thumbRoom());
       // Its place is kept before it comes.
-      const img = enlarge(h("img", { class: "pixels", width: width * k, height: height * k, src: made.url, alt: "", loading: "lazy", decoding: "async" }), thumbRoom());
+      const img = enlarge(h("img", { class: "pixels", width: Math.round(width * k), height: Math.round(height * k), src: made.url, alt: "", loading: "lazy", decoding: "async" }), thumbRoom());
       const thumb = h("button", { type: "button", class: "thumb", dataset: { index: made.index }, onclick: () => acts.open(now, made.index) },
         img, made.class !== undefined && made.class !== null && h("span", { class: "what" }, made.class), h("span", { class: "faint seed" }, `seed ${made.seed}`));
       thumbs.set(made.index, thumb);
@@ -115,7 +116,7 @@ export function card(job, acts) {
     grow();
     working.hidden = ended(now);
     trouble.hidden = now.state !== "failed";
-    trouble.textContent = now.error?.detail ?? "It failed, and the service did not say why.";
+    trouble.textContent = sentence(now.error?.detail ?? "it failed, and the service did not say why");
     if (ended(now)) preview.hidden = true;
     else tellProgress();
     buttons.hidden = !ended(now);
@@ -130,6 +131,7 @@ export function card(job, acts) {
     }
     tellProgress();
   };
+  box.lost = () => { if (!ended(now)) state.textContent = "The service is silent; it is being asked again."; };
   /** Time passes. */
   box.tick = () => {
     const took = now.started && now.finished && now.state === "done" ? `, made in ${lasting(now.finished - now.started)}` : "";

@@ -5,7 +5,7 @@ import { get, listen, post, remove } from "../../lib/api.js";
 /** Streams at a time: a browser has six connections to a service, and pictures need some. */
 const STREAMS = 2;
 const POLL = 1500;
-const PAGE = 30;
+const PAGE = 20;
 
 /** Whether nothing will change any more. */
 export const ended = (job) => ["done", "failed", "cancelled"].includes(job.state);
@@ -17,12 +17,13 @@ const wait = (ms, signal) => new Promise((resolve, reject) => {
 });
 
 /**
- * Follows the jobs there are. `onjob(job)` is called whenever one is new or has changed, `onprogress(job, progress)` while it runs, `ongone(id)` when
- * it was deleted.
+ * Follows the jobs there are. `onjob(job)` is called whenever one is new or has changed, `onprogress(job, progress)` while it runs, `onlost(job)` when the
+ * service is silent, `ongone(id)` when it was deleted.
  */
-export function follow({ onjob, onprogress, ongone }) {
+export function follow({ onjob, onprogress, onlost, ongone }) {
   const known = new Map();
   const streams = new Map();
+  let oldest = null; // id of the last job that was listed
   let stopped = false;
 
   const active = () => [...known.values()].filter((job) => !ended(job));
@@ -62,13 +63,15 @@ export function follow({ onjob, onprogress, ongone }) {
           const images = [...now.images, made].sort((a, b) => a.index - b.index);
           take({ ...now, images, done: Math.max(now.done, images.length) });
         },
-        lost: (closed) => { if (closed) { close(job.id); again(job.id); } },
+        // The browser connects again by itself, unless the service refused.
+        lost: (closed) => { onlost(job); if (closed) { close(job.id); again(job.id); } },
       }));
     }
   }
 
   async function list(before) {
     const { jobs } = await get(`/api/v1/jobs?limit=${PAGE}${before ? `&before=${encodeURIComponent(before)}` : ""}`);
+    if (before || !oldest) oldest = jobs.at(-1)?.id ?? oldest;
     jobs.forEach(take);
     attend();
     return jobs;
@@ -86,10 +89,7 @@ export function follow({ onjob, onprogress, ongone }) {
     /** The newest jobs; rejects when the service cannot be asked. Resolves to whether there may be older ones. */
     load: async () => (await list()).length === PAGE,
     /** Those before the oldest known one. */
-    older: async () => {
-      const oldest = [...known.values()].reduce((a, b) => (a.created < b.created ? a : b));
-      return (await list(oldest.id)).length === PAGE;
-    },
+    older: async () => (await list(oldest)).length === PAGE,
     /** Submits, again and again while the queue is full; `onwait(seconds)` hears how long until the next try. */
     submit: async (request, { signal, onwait }) => {
       for (;;) {

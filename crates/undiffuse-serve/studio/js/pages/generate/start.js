@@ -48,7 +48,7 @@ export function startField({ onchange } = {}) {
     const [, height, width] = shape;
     seen.textContent = `As the model sees it: ${width} × ${height} pixels${shape[0] === 1 ? ", grey" : ""}.`;
     if (mode === "paint") { easel.picture = small; show(body, easel, h("div", { class: "row" }, other), strength); return; }
-    const scale = factor(Math.max(width, height), 264);
+    const scale = Math.max(1, factor(Math.max(width, height), 264)); // a larger one is shrunk by the style
     Object.assign(preview, { width: width * scale, height: height * scale });
     const pen = preview.getContext("2d");
     pen.imageSmoothingEnabled = false;

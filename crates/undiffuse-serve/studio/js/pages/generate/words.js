@@ -40,6 +40,9 @@ export function described(settings, model) {
   ].filter(([, value]) => value !== undefined && value !== null && value !== "");
 }
 
+/** What the service says, as a sentence. */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
 /** "16 pictures". */
 export const pictures = (n) => some(n, "picture");
 
