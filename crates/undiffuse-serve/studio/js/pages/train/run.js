@@ -3,7 +3,7 @@
 import { get, listen, text } from "../../lib/api.js";
 import { h, notice, show } from "../../lib/dom.js";
 import { checkField, selectField } from "../../lib/field.js";
-import { ago, base, count, date, duration, figure, some } from "../../lib/words.js";
+import { ago, base, count, duration, figure, some } from "../../lib/words.js";
 import { control } from "./control.js";
 import { curves } from "./curves.js";
 import { doctor } from "./doctor.js";
@@ -80,7 +80,7 @@ function filled(root, body, run, about, signal) {
   };
 
   show(body,
-    h("p", { class: "lead" }, `${run.preset} on ${base(run.data)}`, run.parameters ? `, ${some(run.parameters, "weight")}` : "", run.classes?.length ? `, ${some(run.classes.length, "class", "classes")}` : "", `. Last changed ${date(run.updated)}.`),
+    h("p", { class: "lead" }, `${run.preset} on ${base(run.data)}`, run.parameters ? `, ${some(run.parameters, "weight")}` : "", run.classes?.length ? `, ${some(run.classes.length, "class", "classes")}` : "", "."),
     status, facts, actions,
     h("div", { class: "run-main" }, pictures, h("section", { class: "panel stack", ariaLabel: "Loss in time" }, h("h2", {}, "Loss"), chart.loss)),
     h("section", { class: "panel" }, h("h2", {}, "The optimizer"), chart.others),
