@@ -45,7 +45,7 @@ function scale(values, log, [from, to]) {
   const marks = log
     ? decades(low, high)
     : ticks(low, high, Math.abs(to - from) > 380 ? 6 : 4);
-  return { place, marks: marks.length > 1 || !log ? marks : [low, high], back: (p) => { const v = a + ((p - from) / (to - from)) * (b - a); return log ? 10 ** v : v; } };
+  return { place, marks: marks.length > 1 || !log ? marks : ticks(low, high, 4), back: (p) => { const v = a + ((p - from) / (to - from)) * (b - a); return log ? 10 ** v : v; } };
 }
 
 /**
