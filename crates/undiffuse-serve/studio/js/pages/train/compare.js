@@ -46,7 +46,7 @@ function filled(body, runs, metrics) {
   show(body,
     sameLoss(differ) ? null : h("p", { class: "notice warn" }, "These runs learn from other data or weigh noise in another way, so the sizes of their losses do not mean the same: compare their shapes, and their pictures."),
     h("section", { class: "panel stack", ariaLabel: "Losses" }, h("h2", {}, "Losses"), controls, loss),
-    h("div", { class: "run-main" }, side),
+    h("div", { class: "run-main even" }, side),
     h("section", { class: "panel" }, h("h2", {}, "Settings that differ"), differ.length
       ? h("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: "Settings that differ" }, h("table", {},
         h("thead", {}, h("tr", {}, ["Setting", runs[0].id, runs[1].id].map((name) => h("th", { scope: "col" }, name)))),

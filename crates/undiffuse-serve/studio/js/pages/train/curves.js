@@ -107,7 +107,7 @@ export function curves({ onpick }) {
   const controls = viewControls(redraw);
   const { view } = controls;
   const picked = (x) => onpick(axisOf(view, metrics).back(metrics.steps, x));
-  const loss = chart({ title: "Loss", height: 290, onpick: picked });
+  const loss = chart({ title: "Loss", height: 360, onpick: picked });
   const others = OTHERS.map((other) => ({ ...other, chart: chart({ title: other.title, height: 170, logY: other.logY, onpick: picked }) }));
   const readout = h("p", { class: "faint readout" });
   const broke = h("div", {});
