@@ -3,7 +3,7 @@
 import { get } from "../../lib/api.js";
 import { h, show } from "../../lib/dom.js";
 import { selectField } from "../../lib/field.js";
-import { base, count, date, some } from "../../lib/words.js";
+import { base, count, date, figure, some } from "../../lib/words.js";
 import { bars, fromZero } from "./bars.js";
 import { address } from "./list.js";
 import { table as protocolTable } from "./protocol.js";
@@ -46,11 +46,11 @@ function comparison(listed, reports) {
 }
 
 function figures(report, listed) {
-  const rows = listed?.figures ?? report.figures.map((f) => ({ ...f, shown: String(Number(f.value.toPrecision(3))), shown_interval: f.interval?.map((v) => v.toPrecision(3)).join(" – ") ?? "" }));
+  const rows = listed?.figures ?? report.figures.map((f) => ({ ...f, shown: figure(f.value), shown_interval: f.interval?.map(figure).join(" – ") ?? "" }));
   return h("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: "Figures" }, h("table", { class: "figures" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Figure"), h("th", { scope: "col", class: "number" }, "Value"), h("th", { scope: "col" }, "Interval"), h("th", { scope: "col", class: "wide" }, "From zero"))),
     h("tbody", {}, rows.map((f) => h("tr", {},
-      h("th", { scope: "row" }, f.name, h("div", { class: "faint small-print" }, `${f.better} is better`)),
+      h("th", { scope: "row" }, f.name, h("div", { class: "faint small-print" }, `${f.better} is better${f.note ? `; ${f.note}` : ""}`)),
       h("td", { class: "number" }, f.shown), h("td", {}, f.shown_interval || "–"),
       h("td", { class: "wide" }, bars([f], fromZero([f]), `${f.name} ${f.shown}${f.shown_interval ? `, interval ${f.shown_interval}` : ""}`)))))));
 }

@@ -40,7 +40,7 @@ export const part = (path) => WORDS[path] ?? path;
 /** A value as it is read: fingerprints are cut short, nothing is named. */
 export function told(value) {
   if (value === null || value === undefined || value === "" || value === "null") return "not given";
-  const text = Array.isArray(value) ? value.join(" to ") : String(value);
+  const text = (Array.isArray(value) ? value.join(" to ") : String(value)).replace(/^\[([^,\]]+), ?([^,\]]+)\]$/, "$1 to $2");
   return /^"?[0-9a-f]{64}"?$/.test(text) ? `${text.replaceAll('"', "").slice(0, 12)}…` : text;
 }
 

@@ -27,12 +27,13 @@ export function compare(root, a, b) {
 
 function filled(body, runs, metrics) {
   const reels = [];
-  const moved = (k) => (nimg) => { loss.cursor(axisOf(view).place(metrics[k].steps, nimg)); };
-  const draw = () => loss.draw(metrics.flatMap((m, k) => lossSeries(m, view, runs[k].id, CURVES[k])), { title: words, xLabel: axisOf(view).words, logY: view.log });
+  const axis = () => axisOf(view, ...metrics);
+  const moved = (k) => (nimg) => { loss.cursor(axis().place(metrics[k].steps, nimg)); };
+  const draw = () => loss.draw(metrics.flatMap((m, k) => lossSeries(m, axis(), runs[k].id, CURVES[k])), { title: words, xLabel: axis().words, logY: view.log });
   const words = `Losses of ${runs.map((run) => `${run.id}, ${figure(run.loss)} at the end`).join(" and ")}`;
   const controls = viewControls(draw);
   const { view } = controls;
-  const loss = chart({ title: words, height: 320, marks: (values) => axisOf(view).marks(values), onpick: (x) => reels.forEach((film, k) => film?.go(axisOf(view).back(metrics[k].steps, x))) });
+  const loss = chart({ title: words, height: 320, onpick: (x) => reels.forEach((film, k) => film?.go(axis().back(metrics[k].steps, x))) });
   draw();
   const side = runs.map((run, k) => {
     reels[k] = run.samples.length ? reel({ run: run.id, images: run.samples, onmove: moved(k), label: `${run.id}: pictures seen` }) : null;
@@ -45,7 +46,7 @@ function filled(body, runs, metrics) {
   show(body,
     sameLoss(differ) ? null : h("p", { class: "notice warn" }, "These runs learn from other data or weigh noise in another way, so the sizes of their losses do not mean the same: compare their shapes, and their pictures."),
     h("section", { class: "panel stack", ariaLabel: "Losses" }, h("h2", {}, "Losses"), controls, loss),
-    h("div", { class: "run-main" }, side),
+    h("div", { class: "run-main even" }, side),
     h("section", { class: "panel" }, h("h2", {}, "Settings that differ"), differ.length
       ? h("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: "Settings that differ" }, h("table", {},
         h("thead", {}, h("tr", {}, ["Setting", runs[0].id, runs[1].id].map((name) => h("th", { scope: "col" }, name)))),
