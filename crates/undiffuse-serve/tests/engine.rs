@@ -1,8 +1,10 @@
 //! The engine as the API uses it, on small networks with random weights.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,7 +13,7 @@ use tokio::sync::mpsc;
 use undiffuse::Model;
 use undiffuse::data::{Image, decode, encode_png, read_png_text};
 use undiffuse::denoise::{Cond, Denoise, Inpaint};
-use undiffuse::math::diffusers::{Clip, Recipe};
+use undiffuse::math::diffusers::{Clip, Learned, Recipe};
 use undiffuse::math::noise;
 use undiffuse::model::Card;
 use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
@@ -32,7 +34,8 @@ fn model(channels: usize, seed: u64) -> Model {
     let config = UNet2DConfig {
         sample_size: Some(SampleSize::Square(8)),
         in_channels: channels,
-        out_channels: channels,
+        // The colour model learnt its variance, too.
+        out_channels: if channels == 3 { 6 } else { channels },
         down_block_types: vec![DownBlockType::DownBlock2D; 2],
         up_block_types: vec![UpBlockType::UpBlock2D; 2],
         block_out_channels: vec![16, 16],
@@ -52,6 +55,7 @@ fn model(channels: usize, seed: u64) -> Model {
     let part = |word: &str| word.to_owned();
     let recipe = Recipe {
         clip: Clip::Range(1.0),
+        learned_variance: (channels == 3).then_some(Learned::Range),
         ..Recipe::new(
             part("cosine").parse::<undiffuse::math::prelude::ScheduleKind>().unwrap(),
             part("eps").parse::<undiffuse::math::prelude::ParameterizationKind>().unwrap(),
@@ -210,7 +214,8 @@ async fn pictures_do_not_depend_on_what_shares_their_batch() {
         ),
         (colour.clone(), false, false),
         (Generate { width: Some(12), height: Some(4), ..grey(5, 5) }, false, false),
-        (Generate { init_image: Some(base64(&photo(9, 9, 1))), ..colour }, true, false),
+        (Generate { init_image: Some(base64(&photo(9, 9, 1))), ..colour.clone() }, true, false),
+        (solver("ddpm", colour), false, false),
     ];
     let mut jobs = Vec::new();
     for (k, (asked, ..)) in asked.iter().enumerate() {
@@ -237,7 +242,7 @@ async fn pictures_do_not_depend_on_what_shares_their_batch() {
         }
     }
     let gauges = engine.gauges();
-    assert_eq!((gauges.done, gauges.failed, gauges.running, gauges.queued, gauges.pictures), (9, 0, 0, 0, 0));
+    assert_eq!((gauges.done, gauges.failed, gauges.running, gauges.queued, gauges.pictures), (10, 0, 0, 0, 0));
     assert!(gauges.batched > gauges.batches * 2, "evaluations were shared: {gauges:?}");
 }
 
@@ -321,6 +326,36 @@ async fn the_same_key_gets_the_same_job() {
     assert_eq!(engine.submit(grey(1, 2), me(), key()).await.unwrap().id, ids[0], "keys survive a restart");
     assert!(engine.delete(&ids[0]).await);
     assert_ne!(engine.submit(grey(1, 2), me(), key()).await.unwrap().id, ids[0]);
+}
+
+/// Who goes away before the job has a name wants it no more; who has a key will ask again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abandoned_submission_is_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, _) = slow(&options(folder.path()), 5);
+    for (key, state) in [(None, State::Cancelled), (Some("key".to_string()), State::Running)] {
+        // Begun, and never asked again; a machine that was faster than that gets another.
+        let submit = loop {
+            let (own, key) = (engine.clone(), key.clone());
+            let mut submit = Box::pin(async move { own.submit(grey(8, 500), me(), key).await });
+            match std::future::poll_fn(|cx| Poll::Ready(submit.as_mut().poll(cx))).await {
+                Poll::Pending => break submit,
+                Poll::Ready(job) => drop(engine.delete(&job.unwrap().id).await),
+            }
+        };
+        let newest = || async { engine.jobs(Query { limit: 1, ..Query::default() }).await.pop() };
+        let old = newest().await.map(|job| job.id);
+        drop(submit);
+        let found = tokio::time::timeout(Duration::from_secs(20), async {
+            loop {
+                match newest().await {
+                    Some(job) if Some(&job.id) != old.as_ref() && job.state == state => return job,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        });
+        engine.cancel(&found.await.unwrap().id).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -92,14 +92,14 @@ pub fn labels(asked: &[String], model: &Model, n: usize) -> Result<Option<Vec<u3
             return Ok(null);
         }
         let known = names.iter().position(|name| name.eq_ignore_ascii_case(text)).map(|i| i as u32);
-        known.or_else(|| text.parse().ok().filter(|&l| (l as usize) < rows)).ok_or_else(|| {
+        known.or_else(|| text.parse().ok()).filter(|&l| (l as usize) < rows).ok_or_else(|| {
             let choices = if names.is_empty() { format!("0 to {}", rows - 1) } else { names.join(", ") };
             RequestError::new("class", format!("the model has no class `{text}`; it has {choices}"))
         })
     };
     let turns: Vec<u32> = match asked {
         [] if names.is_empty() => (0..rows as u32).collect(),
-        [] => (0..names.len() as u32).collect(),
+        [] => (0..names.len().min(rows) as u32).collect(),
         asked => asked.iter().map(label).collect::<Result<_, _>>()?,
     };
     Ok(Some(turns.iter().copied().cycle().take(n).collect()))

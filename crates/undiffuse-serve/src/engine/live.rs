@@ -10,10 +10,13 @@ use super::Client;
 use super::lock;
 use super::order::Order;
 use super::store::Record;
-use crate::job::{Frame, Job, Made, Progress, Update};
+use crate::job::{Frame, Job, Made, Progress, State, Update};
 
 /// Least time between two previews of a job.
 const PREVIEW: Duration = Duration::from_millis(125);
+
+/// How often those who wait are told how many are before them.
+const ADVANCE: Duration = Duration::from_secs(1);
 
 /// Something that no watcher misses.
 #[derive(Clone)]
@@ -135,8 +138,14 @@ impl Live {
         self.signal.send_modify(|version| *version += 1);
     }
 
-    /// Tells a watcher everything: its state, frames and pictures so far, then what happens; ends after a final state.
-    pub async fn follow(self: Arc<Self>, position: Option<usize>, to: mpsc::Sender<Update>) {
+    /// Tells a watcher everything: its state, frames and pictures so far, then what happens; ends after a final state. `place`
+    /// says where in the queue the job is.
+    pub async fn follow(
+        self: Arc<Self>,
+        mut position: Option<usize>,
+        place: impl Fn() -> Option<usize> + Send,
+        to: mpsc::Sender<Update>,
+    ) {
         let mut signal = self.signal.subscribe();
         let (now, past) = {
             let shown = lock(&self.shown);
@@ -180,6 +189,16 @@ impl Live {
             tokio::select! {
                 () = to.closed() => return,
                 changed = signal.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(ADVANCE), if position.is_some() => {
+                    let now = place();
+                    if now != position && now.is_some() {
+                        let job = Job { position: now, ..self.job() };
+                        if job.state == State::Queued && to.send(Update::State(Box::new(job))).await.is_err() {
+                            return;
+                        }
+                    }
+                    position = now;
+                }
             }
         }
     }

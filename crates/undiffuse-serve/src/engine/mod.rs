@@ -17,14 +17,16 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
-use undiffuse::denoise::Denoise;
+use undiffuse::Model;
+use undiffuse::burn::tensor::Tensor;
+use undiffuse::denoise::{At, Cond, Denoise};
 
 use self::id::{Ids, now};
 use self::live::Live;
 use self::models::Models;
 pub(crate) use self::order::from_base64;
 use self::order::{Order, Pictures};
-use self::pool::{Evaluate, Pool};
+use self::pool::{Evaluate, Guess, Pool};
 use self::queue::{Chunk, Queue, Waiting};
 use self::store::{Change, Keep, Record, Results, Store, Written, checked};
 use crate::job::{Frame, Generate, Job, ModelInfo, State, Update};
@@ -142,7 +144,7 @@ impl Engine {
     /// # Errors
     /// A store or folders that cannot be used, in words for whoever starts the service.
     pub fn open(options: &Options) -> Result<Self, String> {
-        Self::open_with(options, Box::new(|model, x, at, cond| model.reader().denoise_with_variance(x, at, cond)))
+        Self::open_with(options, Box::new(|model, x, at, cond| evaluate(model, x, at, cond)))
     }
 
     /// As [`open`](Self::open), with something else in the place of the networks' evaluation: for tests of what happens when
@@ -185,7 +187,7 @@ impl Engine {
     }
 
     /// Takes a job; it is in the store when this returns. `key` makes it idempotent: the same key of the same client gets the
-    /// same job.
+    /// same job. Who goes away before this returns, and has no key to ask for the job by, wants it no more: it is cancelled.
     ///
     /// # Errors
     /// 404 no such model, 409 the key was used for another request, 422 a request that the model cannot fulfil, 429 queue full,
@@ -193,7 +195,12 @@ impl Engine {
     pub async fn submit(&self, request: Generate, client: Client, key: Option<String>) -> Result<Job, Problem> {
         let inner = Arc::clone(&self.inner);
         // A task of its own: a client that goes away leaves no job half submitted.
-        blocking(move || inner.submit(request, client, key)).await?
+        let submit = move || {
+            let unnamed = key.is_none();
+            let job = inner.submit(request, client, key)?;
+            Ok::<_, Problem>(Ticket { inner, job, unnamed })
+        };
+        Ok(blocking(submit).await??.hand_over())
     }
 
     /// A job.
@@ -233,7 +240,8 @@ impl Engine {
     pub async fn watch(&self, id: &str) -> Option<mpsc::Receiver<Update>> {
         let (to, updates) = mpsc::channel(BEHIND);
         if let Some((live, position)) = self.inner.live(id) {
-            tokio::spawn(live.follow(position, to));
+            let (inner, own) = (Arc::clone(&self.inner), id.to_owned());
+            tokio::spawn(live.follow(position, move || inner.live(&own).and_then(|(_, position)| position), to));
             return Some(updates);
         }
         let job = self.job(id).await?;
@@ -304,9 +312,43 @@ impl Engine {
     }
 }
 
+/// One evaluation of a network, done when this returns.
+fn evaluate(model: &Model, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
+    let guess = model.reader().denoise_with_variance(x, at, cond);
+    if let Err(e) = guess.0.device().sync() {
+        panic!("the device failed: {e:?}");
+    }
+    guess
+}
+
 /// Runs what waits for disks and devices where it holds nobody up.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Problem::internal(format!("a fault of the program: {e}")))
+}
+
+/// A job whose id nobody has been told yet.
+struct Ticket {
+    inner: Arc<Inner>,
+    job: Job,
+    /// Whether there is no key by which it could be asked for.
+    unnamed: bool,
+}
+
+impl Ticket {
+    fn hand_over(mut self) -> Job {
+        self.unnamed = false;
+        self.job.clone()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some((live, _)) = self.unnamed.then(|| self.inner.live(&self.job.id)).flatten() {
+            let inner = Arc::clone(&self.inner);
+            // Not here: this may be a thread that must not wait for a disk.
+            let _ = std::thread::Builder::new().spawn(move || inner.end(&live, State::Cancelled, None));
+        }
+    }
 }
 
 /// What is to be made of a job.
@@ -354,7 +396,7 @@ impl Inner {
             from_image: pictures.init.is_some(),
             request,
         };
-        let record = Record { job, client, key, weight: order.weight() };
+        let record = Record { job, client, key, weight: order.weight(&self.limits) };
         let submit = Change::Submit(Box::new(record.clone()), hash.clone(), pictures.to_png());
         match self.store.write(submit).map_err(|e| Problem::unavailable("store", e, 60))? {
             Written::Done => {}
@@ -398,16 +440,14 @@ impl Inner {
     }
 
     fn jobs(&self, query: &Query) -> Vec<Job> {
-        let live: HashMap<String, Job> = {
-            let desk = lock(&self.desk);
-            let job = |(id, live): (&String, &Arc<Live>)| {
-                (id.clone(), Job { position: desk.queue.position(&live.client, id), ..live.job() })
-            };
-            desk.live.iter().map(job).collect()
-        };
-        let state = |id: &str| live.get(id).map(|job| job.state);
+        let live: HashMap<String, Arc<Live>> = lock(&self.desk).live.clone();
+        let state = |id: &str| live.get(id).map(|live| live.job().state);
         let records = self.store.list(query.before.as_deref(), query.limit, query.state, state);
-        records.into_iter().map(|record| live.get(&record.job.id).cloned().unwrap_or(record.job)).collect()
+        let now = |record: Record| match live.get(&record.job.id) {
+            Some(live) => Job { position: self.live(&live.id).and_then(|(_, position)| position), ..live.job() },
+            None => record.job,
+        };
+        records.into_iter().map(now).collect()
     }
 
     fn close(&self, patience: Duration) {

@@ -22,7 +22,7 @@ use crate::problem::Problem;
 /// Most pictures of a job with frames.
 const FRAMED: usize = 16;
 /// Most pixel values in all frames of a job.
-const FRAME_VALUES: usize = 1 << 25;
+const FRAME_VALUES: usize = 1 << 23;
 /// How much of the way is walked again from a picture, unless asked otherwise.
 const STRENGTH: f64 = 0.6;
 
@@ -211,10 +211,10 @@ impl Order {
         })
     }
 
-    /// Places in a batch that a picture takes: two when it is guided.
-    pub fn weight(&self) -> usize {
+    /// Places in a batch that a picture takes: more when it is large, twice as many when it is guided.
+    pub fn weight(&self, limits: &Limits) -> usize {
         let guided = self.model.card.null_class.is_some() && self.labels.is_some() && self.settings.guidance != 1.0;
-        if guided { 2 } else { 1 }
+        limits.batch.div_ceil(self.batch.max(1)) * if guided { 2 } else { 1 }
     }
 
     /// The class of picture `k` by name.

@@ -459,9 +459,11 @@ fn prune(tx: &WriteTransaction, total: u64, keep: Keep) -> Result<u64, redb::Err
         }
     }
     ended.sort_unstable();
+    // Below the limit by some, so that the next picture does not bring everything here again.
+    let most = if total > keep.bytes { keep.bytes / 8 * 7 } else { keep.bytes };
     let mut left = total;
     for (end, id, bytes) in ended {
-        if end >= oldest && left <= keep.bytes {
+        if end >= oldest && left <= most {
             break;
         }
         forget(tx, &id)?;

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor};
+use undiffuse::data::transform::resize;
 use undiffuse::data::{encode_png, grid};
 use undiffuse::denoise::{At, Cond, Denoise, Inpaint};
 use undiffuse::forward::exposure;
@@ -25,8 +26,8 @@ use super::{Inner, lock};
 use crate::job::{Frame, Job, Made, State};
 use crate::problem::Problem;
 
-/// Most pictures in a preview.
-const PREVIEWED: usize = 16;
+/// Most pixels in a preview.
+const PREVIEWED: usize = 1 << 17;
 
 /// Why a chunk gave no pictures.
 enum End {
@@ -331,12 +332,16 @@ fn side_by_side(model: &Model, x: Tensor<4>) -> String {
     data_url(&encode_png(&grid(&images, images.len(), 0), &[]).unwrap_or_default())
 }
 
-/// The model's present guess of the first pictures, as a grid.
+/// The model's present guess of the first pictures, as a grid of no more than so many pixels.
 fn preview(model: &Model, denoised: &Tensor<4>) -> Option<String> {
-    let count = denoised.dims()[0].min(PREVIEWED);
+    let [n, _, h, w] = denoised.dims();
+    let count = (PREVIEWED / (h * w)).clamp(1, n);
     let images = model.images(denoised.clone().narrow(0, 0, count));
-    let columns = (count as f64).sqrt().ceil() as usize;
-    encode_png(&grid(&images, columns, 0), &[]).ok().map(|png| data_url(&png))
+    let sheet = grid(&images, (count as f64).sqrt().ceil() as usize, 0);
+    let shrink = ((sheet.width * sheet.height) as f64 / PREVIEWED as f64).sqrt().max(1.0);
+    let side = |side: usize| ((side as f64 / shrink) as usize).max(1);
+    let sheet = resize(&sheet, side(sheet.width), side(sheet.height));
+    encode_png(&sheet, &[]).ok().map(|png| data_url(&png))
 }
 
 fn data_url(png: &[u8]) -> String {
