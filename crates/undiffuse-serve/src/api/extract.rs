@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::App;
@@ -91,6 +91,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let malformed = |detail| Problem::new(StatusCode::BAD_REQUEST, "malformed", detail);
     if bytes.is_empty() {
         return Err(malformed("the request has no body; send JSON, `{}` at least".into()));
+    }
+    // serde would read a list as an object's values in order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        return Err(named(".", "the body must be a JSON object".into()));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
@@ -188,6 +192,7 @@ mod tests {
             ("{} {}", 400, None),
             ("\u{0}", 400, None),
             (&"[".repeat(10_000), 400, None),
+            (&"{\"n\":".repeat(10_000), 422, Some("n")),
             ("[]", 422, None),
             ("null", 422, None),
             (r#"{"n": -1}"#, 422, Some("n")),
