@@ -3,9 +3,10 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::App;
@@ -36,7 +38,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let bytes = body(request.into_body(), app.options.limits.body).await?;
+        let bytes = body(request, app).await?;
         parse(&bytes).map(Json)
     }
 }
@@ -45,7 +47,7 @@ impl<T: DeserializeOwned> OptionalFromRequest<App> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Problem> {
-        let bytes = body(request.into_body(), app.options.limits.body).await?;
+        let bytes = body(request, app).await?;
         if bytes.is_empty() { Ok(None) } else { parse(&bytes).map(|value| Some(Json(value))) }
     }
 }
@@ -56,8 +58,28 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// The whole body, of at most `limit` bytes.
-async fn body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// The share of [`App::bodies`] that a request holds: from its first byte to the handler's end, as pictures in it stay in
+/// memory so long. The guard puts it into the request's extensions and drops it last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Share(Arc<Mutex<Vec<OwnedSemaphorePermit>>>);
+
+impl Share {
+    fn grow(&self, bodies: &Arc<Semaphore>, bytes: usize) -> Result<(), Problem> {
+        let permits = bodies.clone().try_acquire_many_owned(bytes.try_into().unwrap_or(u32::MAX));
+        let permits = permits.map_err(|_| {
+            let detail = "the bodies of other requests take all the memory that there is for them; try again in a moment";
+            Problem::unavailable("busy", detail, 1)
+        })?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(permits);
+        Ok(())
+    }
+}
+
+/// The whole body.
+async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
+    let limit = app.options.limits.body;
+    let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
+    let mut body = request.into_body();
     let late = |_| {
         let detail = "the request's body did not arrive in time; send it without pauses";
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
@@ -75,6 +97,7 @@ async fn body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
             if bytes.len() + data.len() > limit {
                 return Err(too_large(limit));
             }
+            share.grow(&app.bodies, data.len())?;
             bytes.extend_from_slice(&data);
         }
     }
