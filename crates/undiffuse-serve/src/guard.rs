@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use crate::api::App;
-use crate::api::extract::{Peer, single, too_large};
+use crate::api::extract::{Peer, Share, single, too_large};
 use crate::problem::Problem;
 
 /// Headers of every answer; a handler's own go before.
@@ -38,7 +38,9 @@ pub(crate) fn is_public(path: &str) -> bool {
 }
 
 /// The layer: refuses, or lets the handler answer; a handler that panics has answered 500.
-pub async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let share = Share::default();
+    request.extensions_mut().insert(share.clone());
     let mut response = match admit(&app, &request) {
         Err(problem) => problem.into_response(),
         Ok(()) => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
@@ -46,6 +48,7 @@ pub async fn guard(State(app): State<App>, request: Request, next: Next) -> Resp
             Problem::internal(detail).into_response()
         }),
     };
+    drop(share);
     let status = response.status();
     let headers = response.headers_mut();
     for (name, value) in HEADERS {

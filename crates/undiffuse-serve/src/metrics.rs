@@ -64,6 +64,9 @@ impl Metrics {
             seconds.clone(),
         );
         registry.register("http_requests_open", "Requests that wait for the head of their answer", open.clone());
+        for (name, help, histogram) in engine.histograms() {
+            registry.register(name, help, histogram);
+        }
         registry.register_collector(Box::new(Moment(engine)));
         Self { registry, answers, seconds, open }
     }

@@ -197,7 +197,8 @@ async fn a_job_from_request_to_pictures() {
         r#"undiffuse_http_requests_total{route="/api/v1/jobs/{id}/images/{index}",method="GET",status="200"} 1"#,
         r#"undiffuse_http_request_duration_seconds_count{route="/api/v1/models",method="GET"} 1"#,
         "undiffuse_process_resident_memory_bytes ",
-        "undiffuse_batched_pictures_total ",
+        "undiffuse_batch_pictures_sum ",
+        "undiffuse_job_wait_seconds_count 2",
         "# EOF",
     ] {
         assert!(metrics.text().contains(line), "{line} in\n{}", metrics.text());
@@ -276,6 +277,27 @@ async fn too_many_connections_are_told_so() {
     assert_eq!(service.get("/healthz").await.status, 200);
 }
 
+/// Sixteen bodies of the largest size fit; whoever sends the seventeenth is told to come again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_have_a_budget_together() {
+    let service = Service::start(|_| {});
+    let mut senders = Vec::new();
+    for _ in 0..17 {
+        let length = [("Content-Length", "100000")];
+        let mut stream = service.begin("POST", "/api/v1/jobs", &length, &"[".repeat(99_999)).await;
+        senders.push(Box::pin(async move {
+            let mut bytes = vec![0; 4096];
+            let length = stream.read(&mut bytes).await.unwrap();
+            (String::from_utf8_lossy(&bytes[..length]).into_owned(), stream)
+        }));
+    }
+    let first = timeout(Duration::from_secs(8), futures_util::future::select_all(senders)).await.unwrap();
+    assert!(first.0.0.starts_with("HTTP/1.1 503"), "{}", first.0.0);
+    drop(first);
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(service.post("/api/v1/jobs", json!({"model": "grey".repeat(20_000)})).await.status, 404);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_panics_answers_500() {
     let folder = tempfile::tempdir().unwrap();
@@ -350,6 +372,7 @@ fn the_document_is_sound() {
                     Some(target) => document.pointer(&target[1..]).unwrap(),
                     None => response,
                 };
+                assert!(response["description"].is_string(), "{place} {status}");
                 let is_problem = response["content"].get("application/problem+json").is_some();
                 let openai = path.starts_with("/v1/");
                 assert!(is_problem == status.starts_with(['4', '5']) || openai, "{place} {status}: {response}");

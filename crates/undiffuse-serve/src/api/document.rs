@@ -84,6 +84,14 @@ fn complete(path: &str, operation: &mut Operation) {
         query: has(ParameterIn::Query) || has(ParameterIn::Header),
         public: is_public(path),
     };
+    // OpenAPI wants a description of every response; the summary says what a plain one is.
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            response.description = "Success.".into();
+        }
+    }
     for (status, name, _, applies) in REFUSALS {
         if applies(&facts) {
             let response = RefOr::Ref(Ref::from_response_name(name));

@@ -3,16 +3,18 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::App;
@@ -36,7 +38,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let bytes = body(request.into_body(), app.options.limits.body).await?;
+        let bytes = body(request, app).await?;
         parse(&bytes).map(Json)
     }
 }
@@ -45,7 +47,7 @@ impl<T: DeserializeOwned> OptionalFromRequest<App> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Problem> {
-        let bytes = body(request.into_body(), app.options.limits.body).await?;
+        let bytes = body(request, app).await?;
         if bytes.is_empty() { Ok(None) } else { parse(&bytes).map(|value| Some(Json(value))) }
     }
 }
@@ -56,8 +58,28 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// The whole body, of at most `limit` bytes.
-async fn body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// The share of [`App::bodies`] that a request holds: from its first byte to the handler's end, as pictures in it stay in
+/// memory so long. The guard puts it into the request's extensions and drops it last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Share(Arc<Mutex<Vec<OwnedSemaphorePermit>>>);
+
+impl Share {
+    fn grow(&self, bodies: &Arc<Semaphore>, bytes: usize) -> Result<(), Problem> {
+        let permits = bodies.clone().try_acquire_many_owned(bytes.try_into().unwrap_or(u32::MAX));
+        let permits = permits.map_err(|_| {
+            let detail = "the bodies of other requests take all the memory that there is for them; try again in a moment";
+            Problem::unavailable("busy", detail, 1)
+        })?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(permits);
+        Ok(())
+    }
+}
+
+/// The whole body.
+async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
+    let limit = app.options.limits.body;
+    let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
+    let mut body = request.into_body();
     let late = |_| {
         let detail = "the request's body did not arrive in time; send it without pauses";
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
@@ -75,6 +97,7 @@ async fn body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
             if bytes.len() + data.len() > limit {
                 return Err(too_large(limit));
             }
+            share.grow(&app.bodies, data.len())?;
             bytes.extend_from_slice(&data);
         }
     }
@@ -91,6 +114,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let malformed = |detail| Problem::new(StatusCode::BAD_REQUEST, "malformed", detail);
     if bytes.is_empty() {
         return Err(malformed("the request has no body; send JSON, `{}` at least".into()));
+    }
+    // serde would read a list as an object's values in order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        return Err(named(".", "the body must be a JSON object".into()));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
@@ -188,6 +215,7 @@ mod tests {
             ("{} {}", 400, None),
             ("\u{0}", 400, None),
             (&"[".repeat(10_000), 400, None),
+            (&"{\"n\":".repeat(10_000), 422, Some("n")),
             ("[]", 422, None),
             ("null", 422, None),
             (r#"{"n": -1}"#, 422, Some("n")),

@@ -148,6 +148,10 @@ struct CancelOnDrop<'a> {
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         let (engine, id) = (self.engine.clone(), self.id.to_owned());
+        // When the service ends, it is not the client who goes away: the job is kept for the next start.
+        if !engine.gauges().open {
+            return;
+        }
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move { engine.cancel(&id).await });
         }

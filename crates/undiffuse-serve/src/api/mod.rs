@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use utoipa_axum::router::OpenApiRouter;
@@ -37,8 +37,13 @@ pub struct App {
     pub runs: Arc<Runs>,
     /// Clients of AUTOMATIC1111's API.
     pub desk: Arc<automatic1111::Desk>,
+    /// Bytes that the bodies of all requests together may still take.
+    pub(crate) bodies: Arc<Semaphore>,
     closed: watch::Receiver<bool>,
 }
+
+/// So many of the largest bodies fit into memory at a time.
+const BODIES: usize = 16;
 
 impl App {
     /// For this engine; `closed` becomes true when the service has ended its work.

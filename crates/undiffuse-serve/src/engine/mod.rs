@@ -1,5 +1,6 @@
 //! Jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything.
 
+mod clock;
 mod id;
 mod live;
 pub mod memory;
@@ -15,12 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::histogram::Histogram;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use undiffuse::Model;
 use undiffuse::burn::tensor::Tensor;
 use undiffuse::denoise::{At, Cond, Denoise};
 
+use self::clock::Clock;
 use self::id::{Ids, now};
 use self::live::Live;
 use self::models::Models;
@@ -56,6 +59,7 @@ struct Inner {
     models: Models,
     store: Store,
     pool: Pool,
+    clock: Clock,
     ids: Ids,
     /// Held while pictures that were handed in are decoded.
     decoding: Mutex<()>,
@@ -168,6 +172,7 @@ impl Engine {
             models,
             store,
             pool,
+            clock: Clock::default(),
             ids: Ids::default(),
             decoding: Mutex::default(),
             desk: Mutex::new(desk),
@@ -303,6 +308,16 @@ impl Engine {
             cancelled: count(&inner.cancelled),
             open: desk.open && inner.store.is_sound(),
         }
+    }
+
+    /// Figures of everything since the start, by size: name, what it is, and the histogram.
+    pub fn histograms(&self) -> [(&'static str, &'static str, Histogram); 3] {
+        let (clock, sizes) = (&self.inner.clock, &self.inner.pool.tally().sizes);
+        [
+            ("job_wait_seconds", "From a job's request to the begin of its first picture", clock.waits.clone()),
+            ("job_work_seconds", "From there to the job's end", clock.works.clone()),
+            ("batch_pictures", "Pictures in an evaluation of a network", sizes.clone()),
+        ]
     }
 
     /// Takes no more jobs, finishes what is being made if `patience` allows it, and hands the rest back to the queue in the store.

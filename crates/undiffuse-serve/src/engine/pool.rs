@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::histogram::Histogram;
 use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse::denoise::{At, Cond, Denoise};
@@ -93,14 +94,22 @@ struct State {
 }
 
 /// Figures of the evaluations so far.
-#[derive(Default)]
 pub struct Tally {
     /// Evaluations.
     pub batches: AtomicU64,
     /// Pictures in them.
     pub pictures: AtomicU64,
+    /// Pictures in each.
+    pub sizes: Histogram,
     /// Seconds for one picture lately, as the bits of an `f64`.
     pace: AtomicU64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let sizes = Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]);
+        Self { batches: AtomicU64::new(0), pictures: AtomicU64::new(0), sizes, pace: AtomicU64::new(0) }
+    }
 }
 
 impl Tally {
@@ -112,6 +121,7 @@ impl Tally {
     fn count(&self, pictures: usize, seconds: f64) {
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.pictures.fetch_add(pictures as u64, Ordering::Relaxed);
+        self.sizes.observe(pictures as f64);
         let (old, new) = (self.pace(), seconds / pictures.max(1) as f64);
         let pace = if old == 0.0 { new } else { 0.9 * old + 0.1 * new };
         self.pace.store(pace.to_bits(), Ordering::Relaxed);

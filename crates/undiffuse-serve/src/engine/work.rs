@@ -276,6 +276,7 @@ impl Inner {
             _ => &self.done,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        self.clock.note(&live.job());
         let mut desk = lock(&self.desk);
         desk.queue.remove(&live.client, &live.id);
         desk.live.remove(&live.id);
