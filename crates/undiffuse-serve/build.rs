@@ -1,5 +1,5 @@
-//! A file that is added to the studio is a reason to build again; that one has changed, the compiler sees by itself.
+//! New files of the studio are compiled in, too.
 
 fn main() {
-    println!("cargo::rerun-if-changed=studio");
+    println!("cargo:rerun-if-changed=studio");
 }

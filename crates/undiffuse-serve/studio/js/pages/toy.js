@@ -5,8 +5,8 @@ import { checkField, numberField, selectField, sliderField } from "../lib/field.
 import { partField } from "../lib/part.js";
 import { player } from "../lib/player.js";
 import { percent } from "./ink/words.js";
-import { editor } from "./toy/own.js";
-import { described, LAYERS, plane } from "./toy/plane.js";
+import { editor, read, written } from "./toy/own.js";
+import { described, LAYERS, mark, plane } from "./toy/plane.js";
 
 export const title = "Toy";
 
@@ -16,7 +16,7 @@ export function page(root) {
   const given = settings(2);
   const leaving = new AbortController();
   const planes = [plane("A"), plane("B")];
-  const own = editor(planes[0], (what) => (what === "cross" ? draw(time.value) : renew()));
+  const own = editor(planes[0], (what) => (what === "cross" ? draw(time.value) : renew()), given.has("points") ? read(given.get("points")) : undefined);
   let toys = [];
   let stops = []; // for two walks: log-SNRs that the slider steps through
   let share = null; // of the way that is shown; at first where picture and noise weigh the same
@@ -37,9 +37,9 @@ export function page(root) {
     onmove: (at) => draw(at),
   });
   time.slider.control.setAttribute("aria-describedby", words.id);
-  const layers = LAYERS.map(([name, words, on, color]) => {
+  const layers = LAYERS.map(([name, words, on, color, shapes]) => {
     const field = checkField(words, on, { onchange: () => draw(time.value) });
-    field.append(h("span", { class: `key ${color}`, ariaHidden: "true" }));
+    field.control.after(mark(color, shapes));
     return Object.assign(field, { layer: name });
   });
 
@@ -59,7 +59,7 @@ export function page(root) {
     planes.forEach((p, i) => p.draw(toys[i] ?? null, toys[i] ? rowOf(i, at) : 0, on, i === 0 ? own.state.cross : null));
     if (!toys.length) return;
     share = at / Math.max(last(), 1);
-    const text = described(toys[0], Math.round(rowOf(0, at)));
+    const text = toys.map((toy, i) => `${toys.length > 1 ? `${"AB"[i]}: ` : ""}${described(toy, Math.round(rowOf(i, at)))}`).join("\n");
     if (words.textContent !== text) words.textContent = text;
     remember();
   });
@@ -112,12 +112,12 @@ export function page(root) {
   const remember = settled(() => {
     if (!fields || !here(WHERE)) return;
     const b = compare.value ? { b: other.value, "b.steps": otherSteps.value } : {};
-    keep(WHERE, { shape: shape.value === "own" ? null : shape.value, schedule: schedule.value, solver: solver.value, spacing: spacing.value, steps: steps.value, seed: seed.value, n: walkers.value, spread: spread.value, ...b });
+    keep(WHERE, { shape: shape.value === "own" ? null : shape.value, points: shape.value === "own" ? written(own.state.points) : null, schedule: schedule.value, solver: solver.value, spacing: spacing.value, steps: steps.value, seed: seed.value, n: walkers.value, spread: spread.value, ...b });
   }, 400);
 
   const told = { onchange: () => renew() };
   const number = (label, name, value, props) => numberField(label, Number(given.get(name) ?? value), { ...props, ...told });
-  const shape = selectField("Shape", [given.get("shape") ?? "two-moons"], undefined, told);
+  const shape = selectField("Shape", [given.has("points") ? "own" : given.get("shape") ?? "two-moons"], undefined, told);
   const name = (shapes) => {
     shape.names = shapes.join();
     shape.options = [...shapes.map((s) => ({ value: s, label: s.replaceAll("-", " ") })), { value: "own", label: "your own" }];

@@ -2,6 +2,7 @@
 
 import { h } from "../../lib/dom.js";
 import { described } from "./settings.js";
+import { guess } from "./walk.js";
 import { digits } from "./words.js";
 
 function put(canvas, image) {
@@ -18,10 +19,10 @@ export function column(letter) {
     return Object.assign(h("figure", { class: `picture ${name}` }, canvas, h("figcaption", {}, h("b", {}, label), words)), { canvas });
   };
   const x = figure("held", "x_t", ", what the walk holds");
-  const guess = figure("guess", "D(x_t)", ", what the model takes it for");
+  const taken = figure("guess", "D(x_t)", ", what the model takes it for");
   const title = h("h2", {}, letter);
   const facts = h("p", { class: "faint facts" });
-  const box = h("section", { class: "column", ariaLabel: `Walk ${letter}` }, title, h("div", { class: "twins" }, x, guess), facts);
+  const box = h("section", { class: "column", ariaLabel: `Walk ${letter}` }, title, h("div", { class: "twins" }, x, taken), facts);
   box.heading = title;
   box.draw = (walk, k, model) => {
     const frame = walk.frames[k];
@@ -30,21 +31,19 @@ export function column(letter) {
     facts.textContent = parts.filter(Boolean).join(" · ");
     if (!frame) return;
     put(x.canvas, frame.x);
-    // The start has no guess yet: the first one is what the first step will go by.
-    const seen = frame.denoised ?? walk.frames[k + 1]?.denoised;
-    if (seen) put(guess.canvas, seen);
+    const seen = guess(walk, k);
+    if (seen) put(taken.canvas, seen);
   };
   return box;
 }
 
-/** Where two pictures differ: `draw([frameA, frameB])`. */
+/** Where two pictures differ: `draw([imageA, imageB])`. */
 export function difference() {
   const canvas = h("canvas", { width: 1, height: 1, class: "waiting", role: "img", ariaLabel: "Difference of the two guesses" });
   const words = h("span", {});
   const box = h("figure", { class: "picture difference" }, canvas, h("figcaption", {}, h("b", {}, "|A − B|"), words));
   const pens = [0, 1].map(() => h("canvas", {}).getContext("2d", { willReadFrequently: true }));
-  box.draw = (frames) => {
-    const images = frames.map((f) => f?.denoised ?? f?.x);
+  box.draw = (images) => {
     if (images.length < 2 || images.some((i) => !i)) { words.textContent = ", where the guesses differ: waiting for both"; return; }
     const { naturalWidth: width, naturalHeight: height } = images[0];
     const [a, b] = images.map((image, i) => {
@@ -97,8 +96,8 @@ export function film(onpick) {
       const frame = walk.frames[moment[k]];
       if (!frame) return;
       pen.drawImage(frame.x, i * (w + gap), 2 * k * (h + gap));
-      const guess = frame.denoised ?? walk.frames[moment[k] + 1]?.denoised;
-      if (guess) pen.drawImage(guess, i * (w + gap), (2 * k + 1) * (h + gap));
+      const seen = guess(walk, moment[k]);
+      if (seen) pen.drawImage(seen, i * (w + gap), (2 * k + 1) * (h + gap));
     }));
   };
   box.mark = (share) => {

@@ -8,12 +8,24 @@ import { numberField, selectField } from "../../lib/field.js";
 import { player } from "../../lib/player.js";
 import { column, difference, film } from "./column.js";
 import { asked, ideas, own, settingsFields } from "./settings.js";
-import { moments, walk } from "./walk.js";
+import { guess, moments, walk } from "./walk.js";
 import { percent, storyBack } from "./words.js";
 
 const WHERE = "#/ink/reverse";
 /** Walks that took no longer are walked again by themselves when a setting changes. */
 const QUICK = 2.5;
+
+const always = () => true;
+/** What is said of walks: the first that holds for one of them. */
+const STATUS = [
+  [(w) => w.lost, () => "The service does not answer; trying again…"],
+  [(w) => w.state === "queued" && w.position, (walks) => `In the queue behind ${walks.at(-1).position}.`],
+  [(w) => w.state === "queued", () => "Waiting for the model…"],
+  [(w) => w.state === "running", () => "Walking…"],
+  [(w) => w.state === "cancelled", () => "Cancelled; what had been walked is here."],
+  [(w) => w.state === "failed", () => ""],
+  [always, (walks) => ["", "Done. Move the slider back and forth.", "Done: the same noise, walked in two ways. Move the slider to compare them at the same noise level."][walks.length]],
+];
 
 /** Fills `root`; `given` are settings from the address. Returns what to do when the page is left. */
 export function reverse(root, given) {
@@ -27,12 +39,19 @@ export function reverse(root, given) {
 
   const columns = [column("A"), column("B")];
   const between = difference();
-  const strip = film((moment) => { following = false; time.stop(); time.value = moment; draw(moment); });
+  const strip = film((moment) => pick(moment));
   const status = h("p", { class: "faint", role: "status" });
   const words = h("p", { class: "story" });
   const trouble = h("div", {});
-  const levels = h("section", { class: "curves levels" });
-  let curve = null;
+  const curve = chart({
+    title: "log-SNR after each evaluation of the network",
+    xLabel: "evaluations of the network",
+    height: 190,
+    onpick: (row) => {
+      const k = at.findIndex((_, k) => lead(k)[1].row >= Math.round(row));
+      pick(k < 0 ? at.length - 1 : k);
+    },
+  });
   // The walk whose frame a moment is called after, and that frame.
   const lead = (k) => {
     const moment = at[Math.min(Math.round(k), at.length - 1)];
@@ -52,51 +71,42 @@ export function reverse(root, given) {
   });
   const go = h("button", { type: "button", class: "primary", onclick: () => (running ? running.abort() : start()) }, "Walk");
 
+  const pick = (moment) => {
+    following = false;
+    time.stop();
+    time.value = moment;
+    draw(moment);
+  };
   const draw = eachFrame((to) => {
     const moment = at[Math.min(Math.round(to), at.length - 1)];
     walks.forEach((walk, i) => columns[i].draw(walk, moment ? moment[i] : -1, model));
-    const shown = moment ? walks.map((walk, i) => walk.frames[moment[i]]) : [];
-    between.draw(shown);
+    between.draw(moment ? walks.map((walk, i) => guess(walk, moment[i])) : []);
     const [, frame] = lead(to);
-    curve?.cursor(frame?.row);
+    curve.cursor(frame?.row);
     words.textContent = frame ? storyBack(share(frame)) : "";
-    strip.mark(at.length > 1 ? Math.round(to) / (at.length - 1) : 0);
+    strip.mark(at.length > 1 ? Math.min(Math.round(to) / (at.length - 1), 1) : 0);
   });
 
   const grown = eachFrame(() => {
     at = moments(walks);
-    time.range(at.length - 1);
+    // A walk that goes on fills the slider as far as it has come.
+    time.range(running && !second ? Math.max(walks[0]?.rows ?? 0, at.length - 1) : at.length - 1);
     if (following) {
       const last = walks.findLastIndex((w) => w.frames.length);
       const newest = last < 0 ? 0 : at.findIndex((m) => m[last] === walks[last].frames.length - 1);
       time.value = Math.max(newest, 0);
-    } else time.value = time.value;
+    }
     strip.draw(walks, at);
     plot();
     draw(time.value);
-    const now = walks.find((w) => w.state === "queued" || w.state === "running");
-    status.textContent = now ? waiting(now) : finished();
+    status.textContent = STATUS.find(([holds]) => walks.some(holds) || holds === always)[1](walks);
   });
 
-  const plot = () => {
-    const there = walks.filter((w) => w.frames.length);
-    const series = there.map((w, i) => ({ name: walks.length > 1 ? "AB"[walks.indexOf(w)] : `log-SNR ${i + 1}`, x: w.frames.map((f) => f.row), y: w.frames.map((f) => (Number.isFinite(f.log_snr) ? f.log_snr : null)) }));
-    curve = chart({ title: "log-SNR after each evaluation", series, xLabel: "evaluations of the network", width: 360, height: 190, onpick: (row) => {
-      const k = at.findIndex((m) => { const [i] = [m.findIndex((f) => f >= 0)]; return walks[i].frames[m[i]].row >= Math.round(row); });
-      following = false;
-      time.stop();
-      time.value = k < 0 ? at.length - 1 : k;
-      draw(time.value);
-    } });
-    show(levels, h("h2", {}, "log-SNR, ln(α²/σ²), on the way"), curve);
-  };
-
-  const waiting = (w) => (w.state === "queued" && w.position ? `In the queue behind ${w.position}.` : w.state === "queued" ? "Waiting for the model…" : `Walking: ${Math.max(w.frames.length - 1, 0)} of ${w.rows} evaluations.`);
-  const finished = () => {
-    if (walks.some((w) => w.state === "cancelled")) return "Cancelled; what had been walked is here.";
-    if (!walks.length || walks.some((w) => w.state !== "done")) return "";
-    return walks.length > 1 ? "Done: the same noise, walked in two ways. Move the slider to compare them at the same noise level." : "Done. Move the slider back and forth.";
-  };
+  const plot = () => curve.draw(walks.filter((w) => w.frames.length).map((w) => ({
+    name: "AB"[walks.indexOf(w)],
+    x: w.frames.map((f) => f.row),
+    y: w.frames.map((f) => (Number.isFinite(f.log_snr) ? f.log_snr : null)),
+  })));
 
   async function start() {
     running?.abort();
@@ -115,9 +125,8 @@ export function reverse(root, given) {
     try {
       // One after the other, so that the time of each is its own.
       for (group of groups) {
-        const next = walk({ ...start, ...asked(group.value) }, () => { if (running === mine || mine.signal.aborted) grown(); }, mine.signal);
+        const next = walk({ ...start, ...asked(group.value) }, grown, mine.signal);
         next.settings = group.value;
-        if (running !== mine) { next.done.catch(() => {}); return; }
         walks = [...walks, next];
         grown();
         const done = await next.done;
@@ -129,7 +138,6 @@ export function reverse(root, given) {
     if (running !== mine) return;
     running = null;
     go.textContent = "Walk again";
-    go.classList.remove("stale");
     grown();
     remember();
   }
@@ -153,14 +161,13 @@ export function reverse(root, given) {
     if (second) second.value = change(first.value, model);
     show(placeB, second);
     first.querySelector("legend").textContent = second ? "A" : "How to walk";
-    again();
   };
   const chosen = (id) => {
     model = known.find((m) => m.id === id) ?? known[0];
     first = settingsFields("How to walk", parts, model, about?.limits, again);
     first.value = own(model);
     second = null;
-    compare = ideas(model, compared);
+    compare = ideas(model, (change) => { compared(change); again(); });
     show(placeA, first);
     show(placeB);
     show(placeIdeas, compare);
@@ -170,7 +177,8 @@ export function reverse(root, given) {
   const seed = numberField("Seed", Number(given.get("seed") ?? 0), { min: 0, step: 1, oninput: () => again() });
   const [placeModel, placeA, placeB, placeIdeas] = [0, 0, 0, 0].map(() => h("div", {}));
   const board = h("div", { class: "board" }, columns[0], columns[1], between);
-  const stage = h("div", { class: "stage aside" }, trouble, board, time, strip, h("div", { class: "beside stack" }, words, status, levels));
+  const stage = h("div", { class: "stage aside" }, trouble, board, time, strip, status,
+    h("div", { class: "beside stack" }, h("section", { class: "curves" }, h("h2", {}, "log-SNR, ln(α²/σ²)"), curve), words));
   const remember = settled(() => {
     if (!first || !here(WHERE)) return;
     const b = second ? Object.entries(second.value).map(([name, v]) => [`b.${name}`, v]) : [];
@@ -186,7 +194,7 @@ export function reverse(root, given) {
   Promise.all([constant("parts"), constant("about"), models(leaving.signal)]).then(([p, a, list]) => {
     [parts, about, known] = [p, a, list];
     if (!known.length) {
-      show(root, h("p", { class: "empty" }, "There is no model to walk with yet. Train one, or start the service with a model's folder: ", h("code", {}, "undiffuse serve RUN"), "."));
+      show(root, h("p", { class: "empty" }, "There is no model to walk with yet. ", h("a", { href: "#/train" }, "Train one"), ", or start the service with a model's folder: ", h("code", {}, "undiffuse serve RUN"), "."));
       return;
     }
     const select = selectField("Model", known.map((m) => m.id), undefined, { onchange: () => { chosen(select.value); start(); } });

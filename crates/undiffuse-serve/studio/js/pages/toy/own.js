@@ -6,14 +6,18 @@ import { REACH } from "./plane.js";
 const MOST = 500;
 const STEP = 0.1;
 
-/** Lets points be put into `plane`; `onchange(points)` is told. `cross` is where the keyboard would put one, or null. */
-export function editor(plane, onchange) {
+/** Points as the address has them, `x,y` after `x,y` with semicolons between. */
+export const written = (points) => points.map((p) => p.join(",")).join(";");
+export const read = (text) => text.split(";").map((p) => p.split(",").map(Number)).filter((p) => p.length === 2 && p.every((v) => Math.abs(v) <= REACH));
+
+/** Lets points be put into `plane`; `onchange()` is told. `state.cross` is where the keyboard would put one, or null. */
+export function editor(plane, onchange, points = [[-1, 0.6], [1, 0.6], [0, -0.9]]) {
   const { canvas } = plane;
-  const state = { points: [[-1, 0.6], [1, 0.6], [0, -0.9]], cross: null, on: false };
+  const state = { points, cross: null, on: false };
   const words = h("p", { class: "hint faint", role: "status" });
   const tell = (what) => { words.textContent = `${what} ${state.points.length} point${state.points.length === 1 ? "" : "s"}.`; };
   const change = (points, what) => { state.points = points.slice(0, MOST); tell(what); onchange(); };
-  const add = (place) => change([...state.points, place.map((v) => Math.round(Math.min(Math.max(v, -REACH), REACH) * 1000) / 1000)], "Added.");
+  const add = (place) => change([...state.points, place.map((v) => Math.round(Math.min(Math.max(v, -REACH), REACH) * 100) / 100)], "Added.");
   const undo = () => change(state.points.slice(0, -1), "Taken away.");
 
   canvas.addEventListener("pointerdown", (event) => { if (state.on) add(plane.place(event)); });

@@ -1,19 +1,22 @@
 // The plane of the toy, drawn: data, dissolved data, score, walkers with their trails and guesses.
 
-import { h } from "../../lib/dom.js";
+import { h, svg } from "../../lib/dom.js";
 import { digits } from "../ink/words.js";
 
 /** Half the side of the square that is shown. */
 export const REACH = 2.6;
 
-/** Which layers there are, in the order of their switches: name, words, whether shown at first, colour. */
+/** Which layers there are, in the order of their switches: name, words, whether shown at first, colour, and the mark as a drawing of 24 by 14. */
 export const LAYERS = [
-  ["data", "Data: rings", true, "curve-2"],
-  ["trails", "Trails of the walkers", true, "curve-1"],
-  ["arrows", "Score: arrows to where it gets denser", true, "faint"],
-  ["dissolved", "Data dissolved to this level: where walkers should be", false, "curve-3"],
-  ["guesses", "Guesses D(x): what each walker is taken for", false, "curve-4"],
+  ["data", "Data", true, "curve-2", [["circle", { cx: 12, cy: 7, r: 4.5 }]]],
+  ["trails", "Walkers' trails", true, "curve-1", [["path", { d: "M2 12C6 5 10 3 17 6" }], ["circle", { cx: 18, cy: 6.5, r: 3, class: "full" }]]],
+  ["arrows", "Score: the way to where it is denser", true, "faint", [["path", { d: "M3 7H21M15.5 2.5L21 7L15.5 11.5" }]]],
+  ["dissolved", "Data dissolved to this level: where walkers should be", false, "curve-3", [["circle", { cx: 12, cy: 7, r: 3, class: "full" }]]],
+  ["guesses", "Guesses D(x): what each walker is taken for", false, "curve-4", [["path", { d: "M2 11L17 5" }], ["circle", { cx: 18, cy: 4.5, r: 3, class: "full" }]]],
 ];
+
+/** The mark of a layer beside its words. */
+export const mark = (color, shapes) => svg("svg", { class: `mark-of ${color}`, viewBox: "0 0 24 14", width: 24, height: 14, "aria-hidden": "true" }, shapes.map(([tag, props]) => svg(tag, props)));
 
 const mix = (a, b, f) => a + (b - a) * f;
 
@@ -38,9 +41,10 @@ export function plane(letter) {
     last = [toy, at, layers, cross];
     const side = canvas.width;
     const css = getComputedStyle(canvas);
+    box.scale = 1;
     const color = (name) => css.getPropertyValue(name);
     const unit = side / (2 * REACH);
-    const dot = side / 520;
+    const dot = Math.max(side / 560, devicePixelRatio * 0.8);
     const X = (x) => side / 2 + x * unit;
     const Y = (y) => side / 2 - y * unit;
     pen.clearRect(0, 0, side, side);
@@ -56,6 +60,7 @@ export function plane(letter) {
       const [alpha, sigma] = ["alpha", "sigma"].map((name) => mix(toy.levels[r][name], toy.levels[next][name], f));
       // Shown at unit variance where a schedule grows.
       const scale = 1 / Math.max(1, Math.hypot(alpha, sigma));
+      box.scale = scale;
 
       if (layers.arrows) {
         const { xy, score } = toy.field;
@@ -98,7 +103,7 @@ export function plane(letter) {
       dots(now, 2.6, color("--curve-1"), 1);
     }
     if (cross) {
-      const [x, y] = [X(cross[0]), Y(cross[1])];
+      const [x, y] = [X(box.scale * cross[0]), Y(box.scale * cross[1])];
       stroke(color("--ink"), dot * 1.5, 1, () => { pen.moveTo(x - 9 * dot, y); pen.lineTo(x + 9 * dot, y); pen.moveTo(x, y - 9 * dot); pen.lineTo(x, y + 9 * dot); });
     }
 
@@ -126,27 +131,36 @@ export function plane(letter) {
     }
   };
 
-  /** Where in the plane a pointer is. */
+  /** Where in the plane of the data a pointer is. */
   box.place = (event) => {
     const { left, top, width, height } = canvas.getBoundingClientRect();
-    return [((event.clientX - left) / width) * 2 * REACH - REACH, REACH - ((event.clientY - top) / height) * 2 * REACH];
+    const shown = [((event.clientX - left) / width) * 2 * REACH - REACH, REACH - ((event.clientY - top) / height) * 2 * REACH];
+    return shown.map((v) => v / box.scale);
   };
   box.leave = () => fit.disconnect();
   return Object.assign(box, { canvas, caption: title });
 }
 
+/** The least share of signal for which a sentence about the guesses holds. */
+const PHASES = [
+  [0.8, "Nearly decided: each guess is close to one point."],
+  [0.05, "The guesses move apart: each walker is being drawn toward a part of the data."],
+  [0, "The walkers are spread as noise is, and each guess is near the middle of all data: nothing is decided yet."],
+];
+
 /** A row of a walk in words: where the walkers are, and how sure the guesses. */
 export function described(toy, row) {
   const rows = toy.levels.length - 1;
   const { alpha, sigma } = toy.levels[row];
-  const size = (list) => list.reduce((sum, [x, y]) => sum + Math.hypot(x, y), 0) / list.length;
-  const nearest = ([x, y]) => Math.min(...toy.points.map(([u, v]) => Math.hypot(x - u, y - v)));
-  const guesses = toy.guesses[Math.min(row, rows - 1)];
-  const off = guesses.reduce((sum, g) => sum + nearest(g), 0) / guesses.length;
+  const mean = (list) => list.reduce((sum, v) => sum + v, 0) / list.length;
+  const off = (places) => places.map(([x, y]) => Math.min(...toy.points.map(([u, v]) => Math.hypot(x - u, y - v))));
+  const where = `Level ${row} of ${rows}: σ = ${digits(sigma)}, α = ${digits(alpha)}.`;
+  if (row === rows) {
+    const away = off(toy.walkers[row]);
+    const there = away.filter((d) => d <= 3 * toy.spread).length / away.length;
+    return `${where} ${Math.round(100 * there)} % of the walkers have arrived, within three spreads of a data point; on average they are ${digits(mean(away))} from the nearest.`;
+  }
   const share = alpha ** 2 / (alpha ** 2 + sigma ** 2);
-  const phase = share < 0.05
-    ? "The walkers are spread as noise is, and each guess is near the middle of all data: nothing is decided yet."
-    : share < 0.8 ? "The guesses move apart: each walker is being drawn toward a part of the data."
-      : share < 0.999 ? "Nearly decided: each guess is close to one point." : "The walkers have arrived.";
-  return `Level ${row} of ${rows}: σ = ${digits(sigma)}, α = ${digits(alpha)}. ${phase} The walkers are ${digits(size(toy.walkers[row]))} from the middle on average, their guesses ${digits(off)} from the nearest data point.`;
+  const middle = mean(toy.walkers[row].map(([x, y]) => Math.hypot(x, y)));
+  return `${where} ${PHASES.find(([least]) => share >= least)[1]} On average the walkers are ${digits(middle)} from the middle, their guesses ${digits(mean(off(toy.guesses[row])))} from the nearest data point.`;
 }

@@ -1,0 +1,64 @@
+// What the tests know of a page: controls by the names that people and screen readers know them by.
+globalThis.proof = {
+  seen: (element) => element.checkVisibility({ visibilityProperty: true }) || element.type === "file",
+
+  /** The accessible name, near enough: aria-label, its label, or its text. */
+  name: (element) => {
+    const label = element.getAttribute("aria-label") ?? (element.labels?.length ? [...element.labels].map((l) => l.textContent).join(" ") : element.textContent);
+    return (label || element.title || element.placeholder || "").trim().replace(/\s+/g, " ");
+  },
+
+  /** The visible control of this name: the whole name if one has it, otherwise one that begins with it. */
+  control: (name) => {
+    const all = [...document.querySelectorAll("button, a[href], input, select, textarea, summary, [role=button], [role=tab], [role=slider]")].filter(proof.seen);
+    return all.find((c) => proof.name(c) === name) ?? all.find((c) => proof.name(c).startsWith(name)) ?? null;
+  },
+
+  rect: (element) => {
+    element.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+    const { x, y, width, height } = element.getBoundingClientRect();
+    return [x, y, width, height];
+  },
+
+  middle: (element) => {
+    const [x, y, width, height] = proof.rect(element);
+    return [x + width / 2, y + height / 2];
+  },
+
+  choose: (select, option) => {
+    const found = [...select.options].find((o) => o.value === option || o.textContent.trim() === option);
+    if (!found) return false;
+    select.value = found.value;
+    select.dispatchEvent(new Event("input", { bubbles: true }));
+    select.dispatchEvent(new Event("change", { bubbles: true }));
+    return true;
+  },
+
+  /** Elements that make the page wider than the screen. */
+  wide: () => {
+    const width = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth <= width) return [];
+    const inScroller = (e) => { for (let p = e.parentElement; p; p = p.parentElement) if (getComputedStyle(p).overflowX !== "visible") return true; return false; };
+    const over = [...document.body.querySelectorAll("*")].filter((e) => e.getBoundingClientRect().right > width + 1 && !inScroller(e));
+    return [`${document.documentElement.scrollWidth} > ${width}`, ...over.slice(0, 5).map((e) => `${e.tagName.toLowerCase()}.${e.className} ${e.textContent.slice(0, 60)}`)];
+  },
+
+  /** What axe-core calls serious or critical, a line each. */
+  faults: async () => {
+    const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+    const bad = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+    return bad.flatMap(({ id, impact, nodes }) => nodes.slice(0, 4).map((n) => `${impact} ${id}: ${n.target.join(" ")}: ${n.failureSummary.replace(/\s+/g, " ").slice(0, 240)}`));
+  },
+
+  /** A canvas or picture as numbers: the sum of its bytes, so that two states can be told apart. */
+  pixels: (element) => {
+    const canvas = document.createElement("canvas");
+    canvas.width = element.naturalWidth || element.width;
+    canvas.height = element.naturalHeight || element.height;
+    const pen = canvas.getContext("2d");
+    pen.drawImage(element, 0, 0);
+    let sum = 0;
+    pen.getImageData(0, 0, canvas.width, canvas.height).data.forEach((v, i) => { sum = (sum * 31 + v * (i % 7 + 1)) % 1000000007; });
+    return sum;
+  },
+};
