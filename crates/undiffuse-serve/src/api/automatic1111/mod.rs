@@ -74,8 +74,8 @@ async fn txt2img(State(app): State<App>, peer: Peer, Json(request): Json<Request
 ))]
 async fn img2img(State(app): State<App>, peer: Peer, Json(request): Json<Request>) -> Result<Json<Images>, Problem> {
     if request.init_images.as_ref().is_none_or(Vec::is_empty) {
-        // The original's own words and status.
-        return Err(Problem { field: Some("init_images".into()), ..Problem::not_found("Init image not found") });
+        // The status of the original.
+        return Err(Problem { field: Some("init_images".into()), ..Problem::not_found("init image not found: give one in `init_images`") });
     }
     make(&app, &peer.client(), request).await
 }

@@ -1,0 +1,311 @@
+//! Other services' clients, runs, reports and toys over HTTP.
+
+mod common;
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use common::Service;
+use serde_json::{Value, json};
+use tokio::time::{Duration, sleep};
+
+fn is_png(base64: &Value) -> bool {
+    BASE64_STANDARD.decode(base64.as_str().unwrap()).unwrap().starts_with(b"\x89PNG")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openais_images() {
+    let service = Service::start(|_| {});
+    let models = service.get("/v1/models").await.json();
+    assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("grey")));
+    assert_eq!(service.get("/v1/models/grey").await.json()["object"], "model");
+    let path = "/v1/images/generations";
+    let ask = json!({"prompt": "a cat, oil on canvas", "n": 2, "size": "8x8", "response_format": "b64_json", "steps": 3,
+                     "seed": 4, "quality": "hd", "user": "me"});
+    let answer = service.post(path, ask).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let made = answer.json();
+    let data = made["data"].as_array().unwrap();
+    assert_eq!((data.len(), &data[0]["revised_prompt"]), (2, &json!("cat")));
+    assert!(data.iter().all(|image| is_png(&image["b64_json"])) && made["created"].as_u64().unwrap() > 1_700_000_000);
+    // The same picture as the native API makes of the same seed and class.
+    let native = json!({"model": "grey", "seed": 4, "steps": 3, "class": ["cat"]});
+    let native = service.post("/api/v1/generate", native).await.json();
+    assert_eq!(native["images"][0]["png"], data[0]["b64_json"]);
+    // By address, which is what nobody asked for otherwise.
+    let made = service.post(path, json!({"prompt": "dog", "steps": 2})).await.json();
+    let url = made["data"][0]["url"].as_str().unwrap().to_owned();
+    let start = format!("http://{}/", service.addr);
+    let picture = service.get(&format!("/{}", url.strip_prefix(&start).unwrap())).await;
+    assert_eq!((picture.status, picture.header("content-type")), (200, Some("image/png")));
+    // No prompt: all classes in turn.
+    let made = service.post(path, json!({"prompt": "", "n": 5, "steps": 1})).await.json();
+    let classes: Vec<&str> =
+        made["data"].as_array().unwrap().iter().map(|i| i["revised_prompt"].as_str().unwrap()).collect();
+    assert_eq!(classes, ["ant", "bee", "cat", "dog", "ant"]);
+    for (body, status, param) in [
+        (json!({"prompt": "a cat and a dog"}), 400, json!("prompt")),
+        (json!({"prompt": "a horse"}), 400, json!("prompt")),
+        (json!({"prompt": "cat", "size": "1024x1024"}), 400, json!("size")),
+        (json!({"prompt": "cat", "n": 0}), 400, json!("n")),
+        (json!({"prompt": "cat", "n": "many"}), 400, json!("n")),
+        (json!({"prompt": "cat", "sneaky": 1}), 400, json!("sneaky")),
+        (json!({"prompt": "cat", "model": "dall-e-3"}), 404, json!("model")),
+    ] {
+        let answer = service.post(path, body.clone()).await;
+        let error = &answer.json()["error"];
+        assert_eq!((answer.status, &error["param"]), (status, &param), "{error}");
+        assert_eq!(error["type"], "invalid_request_error");
+    }
+    // What the guard refuses, it refuses in its own way.
+    assert_eq!(service.post(path, json!({"prompt": "x".repeat(200_000)})).await.problem(), "too_large");
+    let broken = service.send("POST", path, &[], "{").await;
+    assert_eq!((broken.status, &broken.json()["error"]["code"]), (400, &json!("malformed")));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic1111s_pictures() {
+    let service = Service::start(|_| {});
+    let path = "/sdapi/v1/txt2img";
+    let ask = json!({"prompt": "a bee", "seed": 9, "batch_size": 2, "n_iter": 2, "steps": 3, "cfg_scale": 2.0, "width": 512,
+                     "height": 512, "sampler_name": "Euler a", "scheduler": "Karras", "alwayson_scripts": {}, "styles": []});
+    let answer = service.post(path, ask).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let made = answer.json();
+    let info: Value = serde_json::from_str(made["info"].as_str().unwrap()).unwrap();
+    assert!(made["images"].as_array().unwrap().iter().all(is_png));
+    assert_eq!((&info["all_seeds"], &info["width"]), (&json!([9, 10, 11, 12]), &json!(8)));
+    assert_eq!((&info["classes"][3], &made["parameters"]["steps"]), (&json!("bee"), &json!(3)));
+    assert!(info["infotexts"][0].as_str().unwrap().starts_with("a bee\nSteps: 3, Sampler: Euler a"));
+    let native = json!({"seed": 9, "steps": 3, "guidance": 2, "class": ["bee"], "solver": "euler-ancestral", "spacing": "karras"});
+    assert_eq!(service.post("/api/v1/generate", native).await.json()["images"][0]["png"], made["images"][0]);
+    // Seeds of chance differ.
+    let any = |_| service.post(path, json!({"prompt": "ant", "steps": 1, "seed": -1}));
+    let (a, b) = (any(0).await.json(), any(1).await.json());
+    assert_ne!(a["info"], b["info"]);
+    // From a picture, part of it painted.
+    let mask = made["images"][1].clone();
+    let ask = json!({"prompt": "ant", "steps": 4, "seed": 1, "init_images": [made["images"][0]], "mask": mask,
+                     "denoising_strength": 0.5, "inpainting_mask_invert": 1});
+    let painted = service.post("/sdapi/v1/img2img", ask).await;
+    assert_eq!(painted.status, 200, "{painted:?}");
+    assert_eq!(painted.json()["parameters"]["init_images"], Value::Null);
+    assert_eq!(service.post("/sdapi/v1/img2img", json!({"prompt": "ant"})).await.status, 404);
+    for (body, field) in [
+        (json!({"prompt": "a bee and an ant"}), "prompt"),
+        (json!({"enable_hr": true}), "enable_hr"),
+        (json!({"sampler_name": "Nothing"}), "solver"),
+        (json!({"batch_size": 1000, "n_iter": 1000}), "n"),
+        (json!({"width": 1_000_000, "height": 1_000_000}), "width"),
+        (json!({"steps": "many"}), "steps"),
+    ] {
+        let answer = service.post(path, body).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str(), &answer.json()["field"]),
+            (422, "invalid", &json!(field))
+        );
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic1111s_lists_and_options() {
+    let service = Service::start(|_| {});
+    assert_eq!(service.get("/sdapi/v1/sd-models").await.json()[0]["title"], "grey");
+    let samplers = service.get("/sdapi/v1/samplers").await.json();
+    assert!(samplers.as_array().unwrap().iter().any(|s| s["name"] == "Euler a"));
+    assert_eq!(service.get("/sdapi/v1/schedulers").await.json()[0]["name"], "automatic");
+    assert_eq!(service.get("/sdapi/v1/options").await.json()["sd_model_checkpoint"], "grey");
+    let choose =
+        |name| service.post("/sdapi/v1/options", json!({"sd_model_checkpoint": name, "CLIP_stop_at_last_layers": 2}));
+    assert_eq!(choose("grey [0123]").await.status, 200);
+    assert_eq!((choose("../grey").await.status, choose("other").await.problem()), (404, "not_found".into()));
+    let idle = service.get("/sdapi/v1/progress").await.json();
+    assert_eq!(
+        (&idle["progress"], &idle["current_image"], &idle["state"]["job_count"]),
+        (&json!(0.0), &Value::Null, &json!(0))
+    );
+    assert_eq!(service.send("POST", "/sdapi/v1/interrupt", &[], "").await.json(), json!({}));
+    service.stop().await;
+}
+
+/// Interrupted from elsewhere, the call that waits answers with what is finished; progress is seen in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic1111s_progress_and_interrupt() {
+    let service = Service::slow(20);
+    let call = service.post("/sdapi/v1/txt2img", json!({"prompt": "ant", "steps": 400}));
+    let watch = async {
+        loop {
+            let now = service.get("/sdapi/v1/progress").await.json();
+            if now["progress"].as_f64().unwrap() > 0.0 && now["current_image"].is_string() {
+                assert!(is_png(&now["current_image"]) && now["eta_relative"].as_f64().unwrap() > 0.0);
+                assert_eq!((&now["state"]["sampling_steps"], &now["state"]["job_count"]), (&json!(400), &json!(1)));
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        service.send("POST", "/sdapi/v1/interrupt", &[], "").await;
+    };
+    let (answer, ()) = tokio::join!(call, watch);
+    assert_eq!((answer.status, &answer.json()["images"]), (200, &json!([])));
+    assert_eq!(service.get("/sdapi/v1/progress").await.json()["progress"], 0.0);
+    service.stop().await;
+}
+
+/// Whoever hangs up gives the device to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_go_away_cancel_their_jobs() {
+    let service = Service::slow(20);
+    for (path, body) in [
+        ("/v1/images/generations", json!({"prompt": "ant", "steps": 900})),
+        ("/sdapi/v1/txt2img", json!({"prompt": "ant", "steps": 900})),
+    ] {
+        let stream = service.begin("POST", path, &[], &body.to_string()).await;
+        let newest = || async { service.get("/api/v1/jobs?limit=1").await.json()["jobs"][0].clone() };
+        while newest().await["state"] != "running" {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let id = newest().await["id"].as_str().unwrap().to_owned();
+        drop(stream);
+        assert_eq!(service.ended(&id).await["state"], "cancelled", "{path}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ink_and_toy() {
+    let service = Service::start(|_| {});
+    let curve = service.get("/api/v1/schedules/curve?schedule=linear&points=4").await.json();
+    assert_eq!(curve["times"], json!([0.0, 333.0, 666.0, 999.0]));
+    let of_model = service.get("/api/v1/schedules/curve?model=grey").await.json();
+    assert_eq!((&of_model["schedule"], of_model["alpha"].as_array().unwrap().len()), (&json!("cosine"), 200));
+    assert_eq!(service.get("/api/v1/schedules/curve?model=..%2Fgrey").await.status, 404);
+    let noise = service.get("/api/v1/noise?seed=3&count=5").await;
+    assert_eq!((noise.body.len(), noise.header("content-type")), (20, Some("application/octet-stream")));
+    let toy = service.post("/api/v1/toy", json!({"shape": "heart", "steps": 5, "n": 3, "grid": 2})).await.json();
+    assert_eq!((toy["walkers"].as_array().unwrap().len(), toy["field"]["score"][5].as_array().unwrap().len()), (6, 4));
+    for (path, field) in [
+        ("/api/v1/schedules/curve?points=1000000000", "points"),
+        ("/api/v1/schedules/curve?schedule=linear:steps=4000000000", "schedule"),
+        ("/api/v1/noise?count=4000000001", "count"),
+        ("/api/v1/noise?seed=-1", "seed"),
+    ] {
+        let answer = service.get(path).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str(), &answer.json()["field"]),
+            (422, "invalid", &json!(field)),
+            "{path}"
+        );
+    }
+    service.stop().await;
+}
+
+fn report(folder: &Path, name: &str, value: f64, steps: usize, format: u32) {
+    let folder = folder.join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let report = json!({
+        "format": format, "program": "undiffuse 0.1.0", "data": "data/flowers", "fingerprint": format!("{steps}"), "notes": [],
+        "subject": {"fingerprint": "00", "kind": "model", "name": name},
+        "figures": [{"tag": "fid", "name": "Fréchet distance", "value": value, "interval": [value - 0.1, value + 0.1], "better": "lower"}],
+        "protocol": {
+            "version": 1, "pairs": 200, "seed": 0, "resamples": 100,
+            "features": {"network": "mobilenet-v2", "fingerprint": "00", "dims": 1280, "input": "224"},
+            "data": {"fingerprint": "00", "images": 200, "size": 32, "channels": 3},
+            "generated": {"images": 200, "seeds": [0, 199], "solver": "ddim", "spacing": "karras", "steps": steps,
+                          "guidance": 1.0, "classes": null},
+            "likelihood": {}, "audit": {},
+        },
+    });
+    std::fs::write(folder.join("report.json"), report.to_string()).unwrap();
+    std::fs::write(folder.join("report.html"), "<script>alert(1)</script>").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_side_by_side() {
+    let service = Service::start(|options| {
+        report(&options.reports, "one", 3.0, 25, 1);
+        report(&options.reports, "two", 2.0, 25, 1);
+        report(&options.reports, "other", 1.0, 50, 1);
+        report(&options.reports, "future", 1.0, 50, 99);
+        report(&options.reports, ".hidden", 1.0, 50, 1);
+    });
+    let list = service.get("/api/v1/reports").await.json();
+    let mut ids: Vec<&str> = list["reports"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["one", "other", "two"]);
+    let first = &list["reports"][0];
+    assert_eq!(
+        (&first["images"], &first["html"], &first["figures"][0]["tag"]),
+        (&json!(200), &json!(true), &json!("fid"))
+    );
+    assert_eq!(service.get("/api/v1/reports/one").await.json()["figures"][0]["value"], 3.0);
+    let both = service.get("/api/v1/reports/compare?a=one&b=two").await.json();
+    assert_eq!((&both["lines"][0]["winner"], &both["lines"][0]["a"]["shown"]), (&json!("b"), &json!("3.00")));
+    let refused = service.get("/api/v1/reports/compare?a=one&b=other").await;
+    assert_eq!((refused.status, refused.problem().as_str()), (409, "not_comparable"));
+    assert_eq!(refused.json()["differences"][0], json!({"path": "generated.steps", "a": "25", "b": "50"}));
+    // Whatever is in a page runs nothing.
+    let page = service.get("/api/v1/reports/one/html").await;
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.starts_with("sandbox; default-src 'none'") && !policy.contains("script") && !policy.contains("allow-")
+    );
+    assert_eq!(page.headers.iter().filter(|(name, _)| name == "content-security-policy").count(), 1);
+    assert_eq!(service.get("/api/v1/reports/future").await.problem(), "invalid");
+    for id in ["..", "%2e%2e", "..%2Fone", "one%2F..%2Fone", ".hidden", "missing", "one%00"] {
+        for path in [format!("/api/v1/reports/{id}"), format!("/api/v1/reports/{id}/html")] {
+            assert_eq!(service.get(&path).await.status, 404, "{path}");
+        }
+        assert_eq!(service.get(&format!("/api/v1/reports/compare?a={id}&b=one")).await.status, 404, "{id}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_over_http() {
+    let service = Service::start(|options| {
+        let run = options.paths[0].join("old");
+        std::fs::create_dir_all(run.join("samples")).unwrap();
+        std::fs::write(run.join("config.toml"), "version = 1\n").unwrap();
+        std::fs::write(run.join("samples/64.png"), "png").unwrap();
+        let line =
+            |k: u64| format!("{{\"event\":\"step\",\"step\":{k},\"nimg\":{},\"loss\":0.5,\"seconds\":{k}}}\n", 64 * k);
+        std::fs::write(run.join("metrics.jsonl"), (1..=10).map(line).collect::<String>()).unwrap();
+    });
+    let list = service.get("/api/v1/runs").await.json();
+    let run = &list["runs"][0];
+    assert_eq!((&run["id"], &run["state"], &run["images"]), (&json!("old"), &json!("stopped"), &json!(640)));
+    assert_eq!((&run["samples"], &run["ours"], run.get("model")), (&json!([64]), &json!(false), None));
+    assert_eq!(service.get("/api/v1/runs/old").await.json()["config"], "version = 1\n");
+    assert_eq!(service.get("/api/v1/runs/old/metrics?points=5").await.json()["steps"].as_array().unwrap().len(), 5);
+    let sample = service.get("/api/v1/runs/old/samples/64").await;
+    assert_eq!((sample.body.as_slice(), sample.header("content-type")), (&b"png"[..], Some("image/png")));
+    let log = service.get("/api/v1/runs/old/log").await;
+    assert_eq!((log.status, log.text(), log.header("content-type")), (200, "", Some("text/plain; charset=utf-8")));
+    for path in
+        ["old/samples/65", "old/samples/..%2f..%2fconfig.toml", "..%2fold", "%2e%2e/log", "grey", "old/samples/x"]
+    {
+        assert_eq!(service.get(&format!("/api/v1/runs/{path}")).await.status, 404, "{path}");
+    }
+    assert_eq!(service.get("/api/v1/runs/old/metrics?points=0").await.problem(), "invalid");
+    for (path, body) in
+        [("", json!({"name": "a", "dataset": "b"})), ("/old/stop", json!({})), ("/old/resume", json!({}))]
+    {
+        let answer = service.post(&format!("/api/v1/runs{path}"), body).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (403, "training_not_allowed"));
+    }
+    // A watcher is told at once, and when something changes.
+    let mut stream = service.begin("GET", "/api/v1/runs/old/events", &[], "").await;
+    let mut seen = String::new();
+    while !seen.contains("\"images\":640") {
+        use tokio::io::AsyncReadExt;
+        let mut bytes = [0; 4096];
+        let n = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut bytes)).await.unwrap().unwrap();
+        assert!(n > 0, "{seen}");
+        seen += &String::from_utf8_lossy(&bytes[..n]);
+    }
+    assert!(seen.contains("event: run"), "{seen}");
+    service.stop().await;
+}
