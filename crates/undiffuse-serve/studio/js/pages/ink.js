@@ -37,7 +37,7 @@ export function page(root, word) {
     tabs[next].focus();
   } }, tabs);
 
-  show(root, h("h1", {}, title), list, lead, panels);
+  show(root, h("div", { class: "ink-page" }, h("h1", {}, title), list, lead, panels));
   open(first, settings(3));
   return () => Object.values(leave).forEach((f) => f?.());
 }

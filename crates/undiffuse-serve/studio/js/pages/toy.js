@@ -7,6 +7,7 @@ import { player } from "../lib/player.js";
 import { percent } from "./ink/words.js";
 import { editor, read, written } from "./toy/own.js";
 import { described, LAYERS, mark, plane } from "./toy/plane.js";
+import { rowAt, stops, ways } from "./toy/way.js";
 
 export const title = "Toy";
 
@@ -18,7 +19,7 @@ export function page(root) {
   const planes = [plane("A"), plane("B")];
   const own = editor(planes[0], (what) => (what === "cross" ? draw(time.value) : renew()), given.has("points") ? read(given.get("points")) : undefined);
   let toys = [];
-  let stops = []; // for two walks: log-SNRs that the slider steps through
+  let levels = []; // for two walks: log-SNRs that the slider steps through
   let share = null; // of the way that is shown; at first where picture and noise weigh the same
 
   const words = h("p", { class: "story", id: "toy-words" });
@@ -44,15 +45,7 @@ export function page(root) {
   });
 
   // One walk is stepped by its rows; two at the same noise level.
-  const rowOf = (i, at) => {
-    if (toys.length < 2) return at;
-    const k = Math.min(Math.floor(at), stops.length - 1);
-    const way = stops[k] + ((stops[k + 1] ?? stops[k]) - stops[k]) * (at - k);
-    const { ways } = toys[i];
-    const after = ways.findIndex((w) => w > way + 1e-9);
-    if (after < 0) return ways.length - 1;
-    return after === 0 ? 0 : after - 1 + Math.max(0, (way - ways[after - 1]) / (ways[after] - ways[after - 1]));
-  };
+  const rowOf = (i, at) => (toys.length < 2 ? at : rowAt(toys[i].ways, levels, at));
 
   const draw = eachFrame((at) => {
     const on = Object.fromEntries(layers.map((l) => [l.layer, l.value]));
@@ -63,13 +56,13 @@ export function page(root) {
     if (words.textContent !== text) words.textContent = text;
     remember();
   });
-  const last = () => (toys.length > 1 ? stops.length : toys[0].levels.length) - 1;
+  const last = () => (toys.length > 1 ? levels.length : toys[0].levels.length) - 1;
 
   let asked = 0;
   const renew = settled(async () => {
     const mine = ++asked;
-    own.turn(shape.value === "own");
     const mineOnly = shape.value === "own";
+    own.turn(mineOnly);
     const base = {
       ...(mineOnly ? { points: own.state.points } : { shape: shape.value }),
       schedule: schedule.value, spacing: spacing.value, steps: steps.value ?? 25, seed: seed.value ?? 0, n: walkers.value, spread: spread.value, grid: 17,
@@ -89,7 +82,7 @@ export function page(root) {
       trouble.hidden = true;
       Object.values(fields).forEach((f) => f.say?.());
       toys = next.map((toy) => ({ ...toy, ways: ways(toy.levels) }));
-      stops = toys.length > 1 ? [...new Set(toys.flatMap((t) => t.ways))].sort((a, b) => a - b) : [];
+      levels = stops(toys.map((t) => t.ways));
       toys.forEach((toy, i) => {
         planes[i].caption.textContent = `${toys.length > 1 ? `${"AB"[i]}: ` : ""}${toy.solver}, ${toy.levels.length - 1} evaluations`;
         planes[i].canvas.setAttribute("aria-label", own.state.on && i === 0
@@ -112,7 +105,9 @@ export function page(root) {
   const remember = settled(() => {
     if (!fields || !here(WHERE)) return;
     const b = compare.value ? { b: other.value, "b.steps": otherSteps.value } : {};
-    keep(WHERE, { shape: shape.value === "own" ? null : shape.value, points: shape.value === "own" ? written(own.state.points) : null, schedule: schedule.value, solver: solver.value, spacing: spacing.value, steps: steps.value, seed: seed.value, n: walkers.value, spread: spread.value, ...b });
+    const data = shape.value === "own" ? { points: written(own.state.points) } : { shape: shape.value };
+    const values = { solver, steps, schedule, spacing, seed, n: walkers, spread };
+    keep(WHERE, { ...data, ...Object.fromEntries(Object.entries(values).map(([name, field]) => [name, field.value])), ...b });
   }, 400);
 
   const told = { onchange: () => renew() };
@@ -135,11 +130,11 @@ export function page(root) {
     h("div", { class: "beside stack" }, words, h("fieldset", { class: "layers" }, h("legend", {}, "What is shown"), layers)));
   let schedule, solver, spacing, other, fields = null;
 
-  show(root, h("h1", {}, title),
+  show(root, h("div", { class: "ink-page" }, h("h1", {}, title),
     h("p", { class: "lead" }, "Diffusion in the plane, where all of it can be seen. Here the best guess is known exactly: walkers start in a ball of noise and follow the solver to the data."),
     h("div", { class: "ink" },
       stage,
-      h("div", { class: "panel stack" }, shape, own, place)));
+      h("div", { class: "panel stack" }, shape, own, place))));
 
   constant("parts").then((parts) => {
     const down = parts.solvers.filter((s) => s.tag !== "ddim-inverse");
@@ -155,13 +150,4 @@ export function page(root) {
   }).catch((e) => { if (e.name !== "AbortError") Object.assign(trouble, { hidden: false, textContent: e.message }); });
 
   return () => { leaving.abort(); time.stop(); planes.forEach((p) => p.leave()); };
-}
-
-/** How far each row is along the way: the furthest log-SNR so far, with the ends brought near. */
-function ways(levels) {
-  let far = -30;
-  return levels.map(({ alpha, sigma }) => {
-    const here = alpha <= 0 ? -30 : sigma <= 0 ? 30 : Math.min(Math.max(2 * Math.log(alpha / sigma), -30), 30);
-    return (far = Math.max(far, here));
-  });
 }

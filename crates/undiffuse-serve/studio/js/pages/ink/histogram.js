@@ -11,6 +11,7 @@ const level = (density) => FLOOR * (1 - Math.min(density, TOP) / TOP);
 /** The histogram; `draw(bins, count)` shows others, of `count` values in all. */
 export function histogram() {
   const [bars, cut] = [svg("path", { class: "bars" }), svg("path", { class: "bars cut" })];
+  const note = h("span", { hidden: true }, "; taller bars are cut");
   const curve = Array.from({ length: 81 }, (_, k) => (k / 40 - 1) * SPAN).map((v) => `${place(v).toFixed(1)} ${level(Math.exp(-v * v / 2) / Math.sqrt(2 * Math.PI)).toFixed(1)}`);
   const marks = [-3, -2, -1, 0, 1, 2, 3];
   const root = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": "How often each value occurs in x_t, and the normal curve" },
@@ -18,7 +19,7 @@ export function histogram() {
     svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: FLOOR, y2: FLOOR }),
     marks.map((v) => svg("text", { x: place(v), y: HEIGHT - 8, "text-anchor": "middle" }, v)),
     svg("path", { class: "curve curve-2", d: `M${curve.join("L")}` }));
-  const box = h("figure", { class: "picture" }, root, h("figcaption", {}, h("b", {}, "Values of x_t"), " beside the normal curve"));
+  const box = h("figure", { class: "picture" }, root, h("figcaption", {}, h("b", {}, "Values of x_t"), " beside the normal curve", note));
   box.draw = (bins, count) => {
     const wide = (2 * SPAN) / bins.length;
     const paths = ["", ""];
@@ -28,6 +29,7 @@ export function histogram() {
     });
     bars.setAttribute("d", paths[0]);
     cut.setAttribute("d", paths[1]);
+    note.hidden = !paths[1];
   };
   return box;
 }

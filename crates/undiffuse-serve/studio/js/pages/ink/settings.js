@@ -58,7 +58,7 @@ export const asked = ({ class: word, ...rest }) => ({ ...rest, ...(word ? { clas
 /** The settings in a few words. */
 export function described(settings, model) {
   const parts = [settings.solver, `${settings.steps} steps`];
-  if (settings.class) parts.push(settings.class === "none" ? "no class" : model?.classes.length ? settings.class : `class ${settings.class}`);
+  if (settings.class) parts.push(settings.class === "none" ? "no class" : /^\d+$/.test(settings.class) ? `class ${settings.class}` : settings.class);
   if (model?.guidance && settings.guidance !== undefined) parts.push(`guidance ${settings.guidance}`);
   return parts.join(", ");
 }

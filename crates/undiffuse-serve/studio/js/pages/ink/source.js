@@ -53,7 +53,7 @@ export function source(onpicture) {
       select.say(canvas.width < bitmap.width ? `Reduced to ${size}; it does not leave your browser.` : `${size}; it does not leave your browser.`);
       onpicture(own);
     } catch (e) {
-      select.say(e.message, true);
+      if (turn === mine) select.say(e.message, true);
     }
   };
   const show = () => {
@@ -78,11 +78,12 @@ export function source(onpicture) {
   const box = h("fieldset", { class: "stack" }, h("legend", {}, "What dissolves"), select, another, zone);
 
   models(leaving.signal).then((list) => { known = list; }, () => {}).then(() => {
-    if (leaving.signal.aborted || turn) return;
+    if (leaving.signal.aborted) return;
+    // Someone was quicker and has dropped a picture.
+    if (own) { choices("own"); return; }
     choices(known.length ? `model:${known[0].id}` : "drawing");
     show();
   });
-  box.open = open;
   box.leave = () => { leaving.abort(); stopPasting(); };
   return box;
 }
