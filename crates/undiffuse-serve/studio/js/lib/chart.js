@@ -23,7 +23,7 @@ export function short(value) {
   for (const [unit, name] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
     if (size >= unit * 0.9999) return `${Number((value / unit).toPrecision(3))}${name}`;
   }
-  return size < 1e-3 ? value.toExponential(0) : String(Number(value.toPrecision(3)));
+  return size < 1e-3 ? value.toExponential(1).replace(".0", "") : String(Number(value.toPrecision(3)));
 }
 
 /** Round numbers between two ends that lie evenly on a logarithmic axis: powers of ten, with 2 and 5 between them where there are few. */

@@ -43,7 +43,7 @@ function table(lines) {
     h("div", { class: "scroll panel", tabIndex: 0, role: "region", ariaLabel: "Figures of both reports" }, h("table", { class: "figures" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Figure"), h("th", { scope: "col", class: "number" }, "A"), h("th", { scope: "col", class: "number" }, "B"), h("th", { scope: "col", class: "wide" }, "Intervals, A above B"))),
       h("tbody", {}, lines.map((line) => h("tr", {},
-        h("th", { scope: "row" }, line.name, h("div", { class: line.winner ? "winner" : "faint" }, winner(line)), h("div", { class: "faint small-print" }, `${line.better} is better`)),
+        h("th", { scope: "row" }, line.name, h("div", { class: line.winner ? "winner" : "faint" }, winner(line)), h("div", { class: "faint small-print" }, `${line.better} is better${line.a.note || line.b.note ? `; ${line.a.note ?? line.b.note}` : ""}`)),
         value(line.a), value(line.b),
         h("td", { class: "wide" }, bars([line.a, line.b], close([line.a, line.b]), `A ${line.a.shown}, ${line.a.shown_interval}; B ${line.b.shown}, ${line.b.shown_interval}`))))))),
   ];

@@ -41,7 +41,8 @@ function table(reports) {
       chosen = box.checked ? [...chosen, report.id].slice(-2) : chosen.filter((id) => id !== report.id);
       tell();
     } });
-    const protocol = h("td", {}, h("code", { title: report.fingerprint }, report.fingerprint.slice(0, 6)));
+    const alike = h("span", { class: "faint" });
+    const protocol = h("td", {}, h("code", { title: report.fingerprint }, report.fingerprint.slice(0, 6)), alike);
     const tag = (tag) => {
       const figure = report.figures.find((f) => f.tag === tag);
       return h("td", { class: "number", title: figure?.shown_interval }, figure?.shown ?? "–");
@@ -50,14 +51,14 @@ function table(reports) {
       h("td", {}, box),
       h("th", { scope: "row" }, h("a", { href: address(report.id) }, report.id), h("div", { class: "faint" }, judged(report))),
       h("td", { class: "number" }, count(report.images)), columns.map(tag), protocol, h("td", {}, ago(report.updated)));
-    return { report, box, row, protocol };
+    return { report, box, row, alike };
   });
   const tell = () => {
     const first = rows.find(({ report }) => report.id === chosen[0])?.report;
-    for (const { report, box, row } of rows) {
+    for (const { report, box, row, alike } of rows) {
       box.checked = chosen.includes(report.id);
       row.classList.toggle("chosen", box.checked);
-      row.classList.toggle("other", Boolean(first) && report.fingerprint !== first.fingerprint);
+      alike.textContent = !first || report === first ? "" : report.fingerprint === first.fingerprint ? " the same" : " another";
     }
     const alike = first ? rows.filter(({ report }) => report.fingerprint === first.fingerprint).length - 1 : 0;
     go.disabled = chosen.length !== 2;

@@ -1,8 +1,8 @@
 // One report: its figures, the audit's verdict, classes, notes, protocol, and its own page.
 
 import { get } from "../../lib/api.js";
+import { chooser } from "../../lib/choose.js";
 import { h, show } from "../../lib/dom.js";
-import { selectField } from "../../lib/field.js";
 import { base, count, date, figure, some } from "../../lib/words.js";
 import { bars, fromZero } from "./bars.js";
 import { address } from "./list.js";
@@ -40,9 +40,7 @@ function comparison(listed, reports) {
   const others = reports.filter((r) => r.id !== listed?.id);
   const like = (r) => (r.fingerprint === listed?.fingerprint ? "same protocol" : "another protocol");
   others.sort((a, b) => like(b).localeCompare(like(a)));
-  return h("div", { class: "compare" }, selectField("Compare with", [{ value: "", label: "another report…" }, ...others.map((r) => ({ value: r.id, label: `${r.id} (${like(r)})` }))], "", {
-    onchange: (event) => { location.hash = address(listed.id, event.target.value); },
-  }));
+  return chooser("Other report", others.map((r) => ({ value: r.id, label: `${r.id} (${like(r)})` })), "Compare", (other) => { location.hash = address(listed.id, other); });
 }
 
 function figures(report, listed) {
@@ -50,8 +48,8 @@ function figures(report, listed) {
   return h("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: "Figures" }, h("table", { class: "figures" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Figure"), h("th", { scope: "col", class: "number" }, "Value"), h("th", { scope: "col" }, "Interval"), h("th", { scope: "col", class: "wide" }, "From zero"))),
     h("tbody", {}, rows.map((f) => h("tr", {},
-      h("th", { scope: "row" }, f.name, h("div", { class: "faint small-print" }, `${f.better} is better${f.note ? `; ${f.note}` : ""}`)),
-      h("td", { class: "number" }, f.shown), h("td", {}, f.shown_interval || "–"),
+      h("th", { scope: "row" }, f.name, h("div", { class: "faint small-print" }, `${f.better} is better`)),
+      h("td", { class: "number" }, f.shown), h("td", { class: "nowrap" }, f.shown_interval || "–"),
       h("td", { class: "wide" }, bars([f], fromZero([f]), `${f.name} ${f.shown}${f.shown_interval ? `, interval ${f.shown_interval}` : ""}`)))))));
 }
 

@@ -28,7 +28,7 @@ export function list(root) {
     }
     show(says, runs.length === 0 && h("div", { class: "empty" },
       h("p", {}, "There is no run yet where the service looks."),
-      h("p", {}, "Train one with ", h("code", {}, "undiffuse train --data PICTURES"), ", in five minutes without a flag, or start the service on the folder of your runs: ", h("code", {}, "undiffuse serve runs/"), ".")));
+      h("p", {}, "Train one with ", h("code", {}, "undiffuse train --data PICTURES"), " (without a flag: on the pictures that come with it, in five minutes), or start the service on the folder of your runs: ", h("code", {}, "undiffuse serve runs/"), ".")));
     const there = new Set(runs.map((run) => run.id));
     for (const [id, { item }] of known) if (!there.has(id)) { item.remove(); known.delete(id); }
     // Cards are kept and only filled anew, so that nobody loses the place that they had reached.

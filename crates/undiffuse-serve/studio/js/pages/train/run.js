@@ -1,8 +1,9 @@
 // One run, live: its pictures in time beside its curves, then what the doctor says, its configuration and its log.
 
 import { get, listen, text } from "../../lib/api.js";
+import { chooser } from "../../lib/choose.js";
 import { h, notice, show } from "../../lib/dom.js";
-import { checkField, selectField } from "../../lib/field.js";
+import { checkField } from "../../lib/field.js";
 import { ago, base, count, duration, figure, some } from "../../lib/words.js";
 import { control } from "./control.js";
 import { curves } from "./curves.js";
@@ -101,10 +102,10 @@ function filled(root, body, run, about, signal) {
 
 /** A choice of another run whose curves are laid over these. */
 function comparison(run, signal) {
-  const box = h("div", { class: "compare" });
+  const box = h("div", {});
   get("/api/v1/runs", signal).then(({ runs }) => {
     const others = runs.filter((other) => other.id !== run.id && other.state !== "empty").map((other) => other.id);
-    if (others.length) show(box, selectField("Compare with", [{ value: "", label: "another run…" }, ...others.map((id) => ({ value: id, label: id }))], "", { onchange: (event) => { location.hash = address(run.id, event.target.value); } }));
+    if (others.length) show(box, chooser("Other run", others, "Compare", (other) => { location.hash = address(run.id, other); }));
   }, () => {});
   return box;
 }
