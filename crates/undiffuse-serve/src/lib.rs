@@ -12,6 +12,8 @@
 //! | [`job`] | a request for pictures and what becomes of it, as the API writes them |
 //! | [`api`] | HTTP in and out, one file a part |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
+//! | [`prompt`] | which class of a model a sentence names |
+//! | [`reports`] | evaluation reports, found by name, and two of them side by side |
 //! | [`runs`] | training runs: what their folders say, and trainings as child processes |
 //! | [`server`] | the loop around the router: connections, their limits, and an orderly end |
 //! | [`guard`] | what stands before every handler |
@@ -31,6 +33,8 @@ pub mod job;
 pub mod metrics;
 pub mod options;
 pub mod problem;
+pub mod prompt;
+pub mod reports;
 pub mod runs;
 pub mod server;
 pub mod stall;

@@ -127,7 +127,7 @@ const FIGURES: [Figure; 12] = [
     ("images", "Pictures finished", MetricType::Counter, |g| g.images),
     ("batches", "Evaluations of a network", MetricType::Counter, |g| g.batches),
     ("batched_pictures", "Pictures in evaluations of a network", MetricType::Counter, |g| g.batched),
-    ("jobs_done", "Jobs done", MetricType::Counter, |g| g.done),
+    ("jobs_ended", "Jobs that ended, however they did", MetricType::Counter, |g| g.done),
     ("jobs_failed", "Jobs failed", MetricType::Counter, |g| g.failed),
     ("jobs_cancelled", "Jobs cancelled", MetricType::Counter, |g| g.cancelled),
 ];

@@ -81,6 +81,17 @@ impl Server {
     /// # Errors
     /// An address beyond this machine without a token, an address that cannot be had, a store or models that cannot be used.
     pub fn bind(options: Options) -> Result<Self, ServeError> {
+        Self::bind_with(options, Engine::open)
+    }
+
+    /// [`Server::bind`] with an engine that is opened in another way.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_with(
+        options: Options,
+        open: impl FnOnce(&Options) -> Result<Engine, String>,
+    ) -> Result<Self, ServeError> {
         let addr = options.addr;
         if !addr.ip().to_canonical().is_loopback() && options.token.is_none() && !options.insecure {
             return Err(ServeError::Open(addr));
@@ -107,7 +118,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         let gate = Gate::new(options.token.as_deref()).map_err(io::Error::from)?;
-        let engine = Engine::open(&options).map_err(ServeError::Engine)?;
+        let engine = open(&options).map_err(ServeError::Engine)?;
         let (closing, closed) = watch::channel(false);
         let app = App::new(engine, options, gate, closed);
         let studio = std::env::var_os("UNDIFFUSE_STUDIO").map(PathBuf::from);

@@ -13,8 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::problem::Problem;
 
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/studio"]
-#[allow_missing = true]
+#[folder = "studio"]
 struct Embedded;
 
 /// The types of files that the studio may have.

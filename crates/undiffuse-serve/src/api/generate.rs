@@ -80,29 +80,39 @@ async fn generate(
 /// What [`Engine::submit`] refuses, why the job failed, 409 when it was cancelled, and 503 when the service ends before it does.
 pub async fn finish(engine: &Engine, request: Generate, client: Client) -> Result<Job, Problem> {
     let job = engine.submit(request, client, None).await?;
-    let guard = CancelOnDrop { engine, id: &job.id };
-    let gone = || Problem::new(axum::http::StatusCode::CONFLICT, "cancelled", "the job was cancelled while this call waited");
-    let mut updates = engine.watch(&job.id).await.ok_or_else(gone)?;
+    let job = follow(engine, &job.id, |_| {}).await?;
+    match (job.state, job.error.clone()) {
+        (JobState::Done, _) => Ok(job),
+        (JobState::Cancelled, _) => Err(cancelled()),
+        (_, Some(error)) => Err(error),
+        (_, None) => Err(Problem::internal("the job failed and left no word why")),
+    }
+}
+
+fn cancelled() -> Problem {
+    Problem::new(axum::http::StatusCode::CONFLICT, "cancelled", "the job was cancelled while this call waited")
+}
+
+/// Waits until a job has ended, well or not; `see` is told what happens to it. Dropping this cancels the job.
+///
+/// # Errors
+/// 409 when the job has been deleted, and 503 when the service ends before it does.
+pub async fn follow(engine: &Engine, id: &str, mut see: impl FnMut(&Update)) -> Result<Job, Problem> {
+    let guard = CancelOnDrop { engine, id };
+    let mut updates = engine.watch(id).await.ok_or_else(cancelled)?;
     let mut last = None;
     while let Some(update) = updates.recv().await {
+        see(&update);
         if let Update::State(job) = update {
             last = Some(job);
         }
     }
+    std::mem::forget(guard);
     match last {
-        Some(job) if job.state.is_final() => {
-            std::mem::forget(guard);
-            match (job.state, job.error.clone()) {
-                (JobState::Done, _) => Ok(*job),
-                (JobState::Cancelled, _) => Err(gone()),
-                (_, Some(error)) => Err(error),
-                (_, None) => Err(Problem::internal("the job failed and left no word why")),
-            }
-        }
+        Some(job) if job.state.is_final() => Ok(*job),
         // Handed back to the store: it will be done after the restart.
         _ => {
-            std::mem::forget(guard);
-            let detail = format!("the service ends; job `{}` is kept and goes on when it is back", job.id);
+            let detail = format!("the service ends; job `{id}` is kept and goes on when it is back");
             Err(Problem::unavailable("closing", detail, 10))
         }
     }

@@ -35,6 +35,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Training runs.
     pub runs: Arc<Runs>,
+    /// Clients of AUTOMATIC1111's API.
+    pub desk: Arc<automatic1111::Desk>,
     closed: watch::Receiver<bool>,
 }
 
@@ -43,7 +45,7 @@ impl App {
     pub fn new(engine: Engine, options: Options, gate: Gate, closed: watch::Receiver<bool>) -> Self {
         let metrics = Arc::new(Metrics::new(engine.clone()));
         let runs = Arc::new(Runs::new(&options));
-        Self { engine, options: Arc::new(options), gate: Arc::new(gate), metrics, runs, closed }
+        Self { engine, options: Arc::new(options), gate: Arc::new(gate), metrics, runs, desk: Arc::default(), closed }
     }
 
     /// Ready when the service has ended its work, and streams are to end, too.

@@ -22,10 +22,11 @@ use undiffuse::denoise::Denoise;
 use self::id::{Ids, now};
 use self::live::Live;
 use self::models::Models;
+pub(crate) use self::order::from_base64;
 use self::order::{Order, Pictures};
 use self::pool::{Evaluate, Pool};
 use self::queue::{Chunk, Queue, Waiting};
-use self::store::{Change, Keep, Record, Store, Written, checked};
+use self::store::{Change, Keep, Record, Results, Store, Written, checked};
 use crate::job::{Frame, Generate, Job, ModelInfo, State, Update};
 use crate::options::{Limits, Options};
 use crate::problem::Problem;
@@ -54,6 +55,8 @@ struct Inner {
     store: Store,
     pool: Pool,
     ids: Ids,
+    /// Held while pictures that were handed in are decoded.
+    decoding: Mutex<()>,
     desk: Mutex<Desk>,
     /// Rings when a walk has ended.
     idle: Condvar,
@@ -164,6 +167,7 @@ impl Engine {
             store,
             pool,
             ids: Ids::default(),
+            decoding: Mutex::default(),
             desk: Mutex::new(desk),
             idle: Condvar::new(),
             images: AtomicU64::new(0),
@@ -289,7 +293,7 @@ impl Engine {
             done: count(&inner.done) + count(&inner.failed) + count(&inner.cancelled),
             failed: count(&inner.failed),
             cancelled: count(&inner.cancelled),
-            open: desk.open,
+            open: desk.open && inner.store.is_sound(),
         }
     }
 
@@ -326,8 +330,13 @@ impl Inner {
     fn submit(self: &Arc<Self>, mut request: Generate, client: Client, key: Option<String>) -> Result<Job, Problem> {
         let hash = key.as_ref().map(|_| hash(&request)).unwrap_or_default();
         let _place = self.arrive()?;
-        let pictures = Pictures::take(&mut request, &self.limits)?;
-        let loaded = self.models.acquire(&self.models.resolve(request.model.as_deref())?)?;
+        let loaded = self.models.acquire(request.model.as_deref())?;
+        let shape = order::shape(&request, &loaded.model, &self.limits)?;
+        let pictures = {
+            // Large pictures are large only one at a time.
+            let _one_at_a_time = lock(&self.decoding);
+            Pictures::take(&mut request, shape, &self.limits)?
+        };
         let order = Order::new(&request, &pictures, loaded, &self.models, &self.limits)?;
         let job = Job {
             id: self.ids.next().map_err(Problem::internal)?,
@@ -420,7 +429,7 @@ impl Inner {
             if !record.job.state.is_final() {
                 record.job.state = State::Queued;
                 // One that cannot be written is taken up from what the store knew of it.
-                let _ = self.store.write(Change::Save(Box::new(record), Vec::new(), Vec::new()));
+                let _ = self.store.write(Change::Save(Box::new(record), Results::default()));
             }
             live.leave();
         }

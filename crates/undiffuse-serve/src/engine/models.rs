@@ -142,37 +142,14 @@ impl Models {
         places.into_iter().filter_map(info).collect()
     }
 
-    /// The id of the model that is meant: the one asked for, or the only one there is.
+    /// The model asked for, or the only one there is; loaded if it is not in memory or has been written anew.
     ///
     /// # Errors
-    /// 404 where there is none of that name, 422 where one of several must be named.
-    pub fn resolve(&self, asked: Option<&str>) -> Result<String, Problem> {
-        let places = self.places();
-        let names = || places.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        match asked {
-            Some(id) if places.contains_key(id) => Ok(id.to_owned()),
-            Some(_) if places.is_empty() => Err(Problem::not_found("there is no model here yet: train one")),
-            Some(id) => {
-                let short: String = id.chars().take(80).collect();
-                Err(Problem::not_found(format!("there is no model `{short}`; there are: {}", names())))
-            }
-            None => match places.keys().next() {
-                None => Err(Problem::not_found("there is no model here yet: train one")),
-                Some(id) if places.len() == 1 => Ok(id.clone()),
-                Some(_) => {
-                    Err(Problem::invalid("model", format!("there are several models; name one of: {}", names())))
-                }
-            },
-        }
-    }
-
-    /// A model, loaded if it is not in memory or has been written anew.
-    ///
-    /// # Errors
-    /// 404 no such model, 422 a model that cannot be read, 503 too little memory at this time.
-    pub fn acquire(&self, id: &str) -> Result<Arc<Loaded>, Problem> {
-        let missing = || Problem::not_found(format!("there is no model `{id}` any more"));
-        let place = self.places().remove(id).ok_or_else(missing)?;
+    /// 404 no such model, 422 a model that cannot be read, or one of several must be named; 503 too little memory at this
+    /// time.
+    pub fn acquire(&self, asked: Option<&str>) -> Result<Arc<Loaded>, Problem> {
+        let (id, place) = choose(self.places(), asked)?;
+        let id = id.as_str();
         let ready = || {
             let now = stamp(&place.folder);
             let model = lock(&self.loaded).get(id).filter(|model| model.stamp == now).cloned();
@@ -248,6 +225,22 @@ impl Models {
     pub fn in_memory(&self) -> (usize, u64) {
         let loaded = lock(&self.loaded);
         (loaded.len(), loaded.values().map(|model| model.bytes).sum())
+    }
+}
+
+/// The model that is meant.
+fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(String, Place), Problem> {
+    let names = |places: &BTreeMap<String, Place>| places.keys().cloned().collect::<Vec<_>>().join(", ");
+    match asked {
+        _ if places.is_empty() => Err(Problem::not_found("there is no model here yet: train one")),
+        Some(id) => places.remove_entry(id).ok_or_else(|| {
+            let short: String = id.chars().take(80).collect();
+            Problem::not_found(format!("there is no model `{short}`; there are: {}", names(&places)))
+        }),
+        None if places.len() > 1 => {
+            Err(Problem::invalid("model", format!("there are several models; name one of: {}", names(&places))))
+        }
+        None => places.pop_first().ok_or_else(|| Problem::not_found("there is no model here yet: train one")),
     }
 }
 

@@ -26,7 +26,12 @@ const FRAME_VALUES: usize = 1 << 25;
 /// How much of the way is walked again from a picture, unless asked otherwise.
 const STRENGTH: f64 = 0.6;
 
-/// The pictures of a request, decoded.
+/// Longest word of a request: a solver with its options, a class.
+const LONGEST: usize = 200;
+/// Most pixels of a picture that somebody hands in: a large camera's.
+const HANDED: u64 = 1 << 24;
+
+/// The pictures of a request, at the size and with the channels that the model makes of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pictures {
     /// What to start from.
@@ -36,26 +41,28 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Takes the pictures out of a request and decodes them.
+    /// Takes the pictures out of a request, for pictures `[C, H, W]`.
     ///
     /// # Errors
     /// 422: no base64, no picture, too large, a mask that fits nothing.
-    pub fn take(request: &mut Generate, limits: &Limits) -> Result<Self, Problem> {
+    pub fn take(request: &mut Generate, [c, h, w]: [usize; 3], limits: &Limits) -> Result<Self, Problem> {
         let init = request.init_image.take().map(|text| from_base64("init_image", &text, limits)).transpose()?;
         let mask = request.mask.take().map(|text| from_base64("mask", &text, limits)).transpose()?;
         match (&init, &mask) {
             (None, Some(_)) => {
-                Err(Problem::invalid("mask", "a mask needs `init_image`: the picture to keep outside of it"))
+                return Err(Problem::invalid("mask", "a mask needs `init_image`: the picture to keep outside of it"));
             }
             (Some(init), Some(mask)) if (init.width, init.height) != (mask.width, mask.height) => {
                 let detail = format!(
                     "the mask is {}x{} pixels and the picture {}x{}: they must be of one size",
                     mask.width, mask.height, init.width, init.height
                 );
-                Err(Problem::invalid("mask", detail))
+                return Err(Problem::invalid("mask", detail));
             }
-            _ => Ok(Self { init, mask }),
+            _ => {}
         }
+        let fit = |image: Image, channels| request::fit(&image.to_channels(channels), w, h);
+        Ok(Self { init: init.map(|image| fit(image, c)), mask: mask.map(|image| fit(image, 1)) })
     }
 
     /// As PNG files of our own making, for the store.
@@ -76,20 +83,21 @@ impl Pictures {
     }
 }
 
-fn from_base64(field: &'static str, text: &str, limits: &Limits) -> Result<Image, Problem> {
+/// A picture in base64, decoded within the limits.
+///
+/// # Errors
+/// 422: no base64, no picture, too large.
+pub(crate) fn from_base64(field: &'static str, text: &str, limits: &Limits) -> Result<Image, Problem> {
     let text = match text.strip_prefix("data:") {
         Some(rest) => rest.split_once(";base64,").map(|(_, data)| data).unwrap_or_default(),
         None => text,
     };
     let bytes = STANDARD.decode(text.trim()).map_err(|e| {
-        Problem::invalid(
-            field,
-            format!("not base64 ({e}); send the picture file as base64, with or without `data:image/png;base64,`"),
-        )
+        let how = "send the picture file as base64, with or without `data:image/png;base64,` before it";
+        Problem::invalid(field, format!("not base64 ({e}); {how}"))
     })?;
-    // A photograph is larger than what a model makes of it; eight bytes a pixel are the most that a format has.
-    let pixels = (limits.pixels as u64).saturating_mul(32).min(1 << 26);
-    let limits = data::Limits { pixels, memory: pixels * 8, file: limits.body as u64 };
+    // Eight bytes a pixel are the most that a format has.
+    let limits = data::Limits { pixels: HANDED, memory: 8 * HANDED, file: limits.body as u64 };
     let options = data::Options { limits, ..data::Options::default() };
     let decoded = data::decode::decode(&bytes, &options);
     decoded.map(|decoded| decoded.image).map_err(|e| Problem::invalid(field, e.to_string()))
@@ -135,6 +143,7 @@ impl Order {
         models: &Models,
         limits: &Limits,
     ) -> Result<Self, Problem> {
+        short(request, limits)?;
         let seeds = seeds(request, limits)?;
         let own = &loaded.model;
         let settings = Settings {
@@ -243,6 +252,30 @@ fn seeds(request: &Generate, limits: &Limits) -> Result<Vec<u64>, Problem> {
         Some(seeds) => Ok(seeds.clone()),
         None => Ok((0..n as u64).map(|k| request.seed.unwrap_or(0).wrapping_add(k)).collect()),
     }
+}
+
+/// Refuses words so long that handling them would be work.
+fn short(request: &Generate, limits: &Limits) -> Result<(), Problem> {
+    let words = [("solver", &request.solver), ("spacing", &request.spacing)];
+    let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?)));
+    let classes = request.class.iter().map(|class| ("class", class));
+    if let Some((field, _)) = words.chain(classes).find(|(_, word)| word.len() > LONGEST) {
+        return Err(Problem::invalid(field, format!("longer than {LONGEST} letters")));
+    }
+    if request.class.len() > limits.n {
+        return Err(Problem::invalid("class", format!("more than the {} that are allowed here", limits.n)));
+    }
+    Ok(())
+}
+
+/// `[C, H, W]` of the pictures that are asked for.
+///
+/// # Errors
+/// 422: more pixels than are allowed, sides that the network cannot make.
+pub fn shape(request: &Generate, model: &Model, limits: &Limits) -> Result<[usize; 3], Problem> {
+    let mut model = model.clone();
+    size(request, &mut model, limits)?;
+    Ok(model.shape())
 }
 
 fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option<(usize, usize)>, Problem> {

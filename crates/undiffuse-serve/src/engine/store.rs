@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -62,11 +62,20 @@ pub enum Change {
     /// A new job: hash of its request, its pictures.
     Submit(Box<Record>, String, [Option<Vec<u8>>; 2]),
     /// A job's new state with pictures and steps that were finished.
-    Save(Box<Record>, Vec<(usize, Vec<u8>)>, Vec<Arc<Frame>>),
+    Save(Box<Record>, Results),
     /// A job is forgotten.
     Delete(String),
     /// Old jobs are forgotten.
     Prune,
+}
+
+/// What a chunk made.
+#[derive(Clone, Default)]
+pub struct Results {
+    /// Pictures by their number in the job, as PNG.
+    pub images: Vec<(usize, Vec<u8>)>,
+    /// Steps.
+    pub frames: Vec<Arc<Frame>>,
 }
 
 /// What became of a change.
@@ -95,6 +104,7 @@ pub struct Store {
     changes: Mutex<Option<Sender<(Change, Reply)>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     bytes: Arc<AtomicU64>,
+    failed: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -130,10 +140,12 @@ impl Store {
         let bytes = Arc::new(AtomicU64::new(total));
         let database = Arc::new(RwLock::new(Some(database)));
         let (changes, waiting) = channel();
-        let writer = Writer { database: Arc::clone(&database), bytes: Arc::clone(&bytes), keep };
+        let failed = Arc::new(AtomicBool::new(false));
+        let (own, counted, broken) = (Arc::clone(&database), Arc::clone(&bytes), Arc::clone(&failed));
+        let writer = Writer { database: own, bytes: counted, failed: broken, keep };
         let writer = std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&waiting));
         let writer = writer.map_err(|e| format!("cannot start a thread: {e}"))?;
-        Ok(Self { database, changes: Mutex::new(Some(changes)), writer: Mutex::new(Some(writer)), bytes })
+        Ok(Self { database, changes: Mutex::new(Some(changes)), writer: Mutex::new(Some(writer)), bytes, failed })
     }
 
     /// Writes a change and waits until it is safe.
@@ -145,6 +157,11 @@ impl Store {
         let (reply, written) = sync_channel(1);
         lock(&self.changes).as_ref().ok_or_else(closed)?.send((change, reply)).map_err(|_| closed())?;
         written.recv().map_err(|_| closed())?
+    }
+
+    /// Whether the last change could be written.
+    pub fn is_sound(&self) -> bool {
+        !self.failed.load(Ordering::Relaxed)
     }
 
     /// Bytes of all jobs together.
@@ -318,6 +335,7 @@ fn with<T>(
 struct Writer {
     database: Arc<RwLock<Option<Database>>>,
     bytes: Arc<AtomicU64>,
+    failed: Arc<AtomicBool>,
     keep: Keep,
 }
 
@@ -332,6 +350,7 @@ impl Writer {
             let (changes, replies): (Vec<_>, Vec<_>) =
                 std::iter::once(first).chain(waiting.try_iter().take(TOGETHER - 1)).unzip();
             let results = self.commit(&changes);
+            self.failed.store(results.is_err(), Ordering::Relaxed);
             for (k, reply) in replies.into_iter().enumerate() {
                 // Nobody may be waiting any more.
                 let _ = reply.try_send(results.as_ref().map(|all| all[k].clone()).map_err(Clone::clone));
@@ -376,7 +395,7 @@ fn apply(tx: &WriteTransaction, change: &Change, total: &mut u64) -> Result<Writ
             }
             save(tx, record, more as u64, total)?;
         }
-        Change::Save(record, images, frames) => {
+        Change::Save(record, Results { images, frames }) => {
             let id = record.job.id.as_str();
             // Forgotten in the meantime.
             if tx.open_table(INDEX)?.get(id)?.is_none() {

@@ -20,7 +20,7 @@ use super::live::{Event, Live};
 use super::order::{Order, Pictures};
 use super::pool::{Fault, Guess, message};
 use super::queue::Chunk;
-use super::store::Change;
+use super::store::{Change, Results};
 use super::{Inner, lock};
 use crate::job::{Frame, Job, Made, State};
 use crate::problem::Problem;
@@ -120,7 +120,7 @@ impl Inner {
             }
             None => order.model.sample(&start, &order.plan, noise, &cond),
         };
-        while let Some(step) = walk.next() {
+        for step in walk.by_ref() {
             match seat.fault() {
                 Some(Fault::Stopped) => return Err(End::Stopped),
                 Some(Fault::Panic(what)) => return Err(End::Failed(internal(&what))),
@@ -157,7 +157,7 @@ impl Inner {
             let job = live.job();
             let inputs = self.store.inputs(&live.id).unwrap_or_default();
             let pictures = Pictures::from_png(inputs).map_err(Problem::internal)?;
-            let loaded = self.models.acquire(&job.model)?;
+            let loaded = self.models.acquire(Some(&job.model))?;
             Order::new(&job.request, &pictures, loaded, &self.models, &self.limits)
         };
         match make() {
@@ -198,8 +198,8 @@ impl Inner {
     /// Puts finished pictures into the store, and shows them once they are safe.
     fn keep(&self, live: &Live, pngs: Vec<(usize, Vec<u8>)>, made: Vec<Made>) -> Result<(), End> {
         let count = made.len() as u64;
-        let frames = live.frames();
-        let kept = self.change(live, (pngs, frames), |job| {
+        let results = Results { images: pngs, frames: live.frames() };
+        let kept = self.change(live, results, |job| {
             job.images.extend(made.iter().cloned());
             job.images.sort_by_key(|made| made.index);
             job.done = job.images.len();
@@ -225,7 +225,7 @@ impl Inner {
     fn change(
         &self,
         live: &Live,
-        (images, frames): (Vec<(usize, Vec<u8>)>, Vec<Arc<Frame>>),
+        results: Results,
         edit: impl FnOnce(&mut Job) -> Vec<Event>,
     ) -> Result<Option<Job>, Problem> {
         let _change = lock(&live.change);
@@ -238,7 +238,7 @@ impl Inner {
         if job.state.is_final() {
             events.push(Event::State(Box::new(job.clone())));
         }
-        let written = self.store.write(Change::Save(Box::new(record.clone()), images, frames));
+        let written = self.store.write(Change::Save(Box::new(record.clone()), results));
         if let Err(e) = written {
             // Without its store a job can only fail, and say so to those who watch.
             let problem = Problem::unavailable("store", e, 60);
@@ -253,7 +253,8 @@ impl Inner {
     /// Ends a job in this state, unless it has ended before.
     pub fn end(&self, live: &Live, state: State, error: Option<Problem>) -> Job {
         live.stop.store(true, Ordering::Relaxed);
-        let changed = self.change(live, (Vec::new(), Vec::new()), |job| {
+        let results = Results { images: Vec::new(), frames: live.frames() };
+        let changed = self.change(live, results, |job| {
             (job.state, job.finished, job.error) = (state, Some(now()), error);
             Vec::new()
         });

@@ -9,7 +9,7 @@ export const settings = (depth) => new URLSearchParams(location.hash.split("/").
 export function keep(where, values) {
   const there = new URLSearchParams(Object.entries(values).filter(([, v]) => v !== undefined && v !== null && v !== ""));
   // Slashes, colons and equals signs are harmless here, and easier to read.
-  const text = there.toString().replace(/%(3A|3D|2C|3B)/g, decodeURIComponent);
+  const text = there.toString().replace(/%(3A|3D|2C|3B|2F)/g, decodeURIComponent);
   history.replaceState(null, "", text ? `${where}/${text}` : where);
 }
 

@@ -48,23 +48,40 @@ export function listen(path, handlers) {
   return () => source.close();
 }
 
+const FINAL = ["done", "failed", "cancelled"];
+
 /**
- * Submits a job and follows it: resolves to the job when it has ended. `on` may hold state, progress, frame and image. When `signal` aborts, the job is cancelled.
+ * Submits a job and follows it: resolves to the job when it has ended. `on` may hold state, progress, frame, image and lost. When `signal` aborts, the job is
+ * cancelled.
  */
 export async function run(request, on = {}, signal) {
-  const job = await post("/api/v1/jobs", request, signal);
+  // Not given the signal: a job that was taken in must be known, to be cancelled.
+  const job = await post("/api/v1/jobs", request);
   on.state?.(job);
   return new Promise((resolve, reject) => {
+    const cancel = () => post(`/api/v1/jobs/${job.id}/cancel`).catch(() => {});
     const ended = (job) => {
       stop();
+      signal?.removeEventListener("abort", cancel);
       if (job.state === "failed") reject(new Problem(job.error, job.error?.status ?? 500));
       else resolve(job);
     };
+    const failed = (e) => {
+      stop();
+      signal?.removeEventListener("abort", cancel);
+      reject(e);
+    };
     const stop = listen(`/api/v1/jobs/${job.id}/events`, {
       ...on,
-      state: (job) => { on.state?.(job); if (["done", "failed", "cancelled"].includes(job.state)) ended(job); },
+      state: (job) => { on.state?.(job); if (FINAL.includes(job.state)) ended(job); },
+      // The browser tries again by itself unless it was told that there is nothing any more.
+      lost: (closed) => {
+        on.lost?.(closed);
+        if (closed) get(`/api/v1/jobs/${job.id}`).then((job) => (FINAL.includes(job.state) ? ended(job) : failed(new Problem({ detail: "The connection to the job was lost." }, 0))), failed);
+      },
     });
-    signal?.addEventListener("abort", () => post(`/api/v1/jobs/${job.id}/cancel`).catch(() => {}), { once: true });
+    if (signal?.aborted) cancel();
+    else signal?.addEventListener("abort", cancel, { once: true });
   });
 }
 

@@ -45,15 +45,15 @@ function scale(values, log, [from, to]) {
   const marks = log
     ? decades(low, high)
     : ticks(low, high, Math.abs(to - from) > 380 ? 6 : 4);
-  return { place, marks: marks.length > 1 || !log ? marks : [low, high], back: (p) => { const v = a + ((p - from) / (to - from)) * (b - a); return log ? 10 ** v : v; } };
+  return { place, marks: marks.length > 1 || !log ? marks : ticks(low, high, 4), back: (p) => { const v = a + ((p - from) / (to - from)) * (b - a); return log ? 10 ** v : v; } };
 }
 
 /**
- * A chart as wide as its place: `series` are `{ name, x: [], y: [], low?: [], high?: [], curve?: 1 to 4 }`; `title` is what a screen reader says, `xLabel`
- * stands under the axis. Options: `height`, `width` (until its place is known), `logX`, `logY`, `marks(values)` (what stands at the x axis's ticks), `onpick(x)` (a click or drag on the
- * chart). The element's `cursor(x)` moves a vertical line, `draw(series, { title, xLabel, logX, logY })` shows others, `say(title)` tells screen readers.
+ * A chart as wide as its place: `series` are `{ name, x: [], y: [], low?: [], high?: [], curve?: 1 to 4 }`; `title` is what a screen reader says,
+ * `xLabel` stands under the axis. Options: `height`, `width` (until its place is known), `logX`, `logY`, `onpick(x)` (a click or drag on the chart).
+ * The element's `cursor(x)` moves a vertical line, `draw(series, { title, xLabel, logX, logY })` shows others, `say(title)` tells screen readers.
  */
-export function chart({ title, series = [], xLabel = "", width = 560, height = 220, logX = false, logY = false, marks = (values) => values.map(short), onpick }) {
+export function chart({ title, series = [], xLabel = "", width = 560, height = 220, logX = false, logY = false, onpick }) {
   const root = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
   const legend = h("ul", { class: "legend" });
   const box = h("div", {}, root, legend);
@@ -87,7 +87,7 @@ export function chart({ title, series = [], xLabel = "", width = 560, height = 2
         svg("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y.place(v), y2: y.place(v) }),
         svg("text", { x: EDGE.left - 8, y: y.place(v) + 4, "text-anchor": "end" }, short(v)),
       ]),
-      marks(x.marks).map((words, k) => svg("text", { x: Math.min(x.place(x.marks[k]), width - 14), y: height - EDGE.bottom + 16, "text-anchor": "middle" }, words)),
+      x.marks.map((v) => svg("text", { x: Math.min(x.place(v), width - 14), y: height - EDGE.bottom + 16, "text-anchor": "middle" }, short(v))),
       svg("line", { class: "axis", x1: EDGE.left, x2: width - EDGE.right, y1: height - EDGE.bottom, y2: height - EDGE.bottom }),
       svg("text", { x: width - EDGE.right, y: height - 2, "text-anchor": "end" }, xLabel),
       series.map((s, k) => [

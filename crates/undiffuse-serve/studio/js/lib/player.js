@@ -9,6 +9,8 @@ import { sliderField } from "./field.js";
  */
 export function player({ label, format, onmove, onhand, last = 1, seconds = 5 }) {
   const slider = sliderField(label, { min: 0, max: last, format, oninput: (v) => { stop(); onhand?.(); move(v); } });
+  // What it says while it plays is for eyes; whoever moves it by hand hears the slider.
+  slider.querySelector("output").setAttribute("aria-live", "off");
   const button = h("button", { type: "button", class: "primary play", onclick: () => (box.playing ? stop() : play()) }, "Play");
   const box = h("div", { class: "player" }, button, slider);
   let at = 0;

@@ -25,8 +25,9 @@ export function forward(root, settings) {
 
   const view = (name, title, words) => {
     const canvas = h("canvas", { class: name, role: "img", ariaLabel: title, width: 1, height: 1 });
-    const box = h("figure", { class: `picture ${name}` }, canvas, h("figcaption", {}, h("b", {}, title), words));
-    return Object.assign(box, { canvas });
+    const caption = h("span", {}, words);
+    const box = h("figure", { class: `picture ${name}` }, canvas, h("figcaption", {}, h("b", {}, title), caption));
+    return Object.assign(box, { canvas, caption });
   };
   const views = [
     view("sum", "x_t", ", what you see at this time"),
@@ -37,7 +38,7 @@ export function forward(root, settings) {
   const equation = h("p", { class: "equation" });
   const words = h("p", { class: "story" });
   const bar = h("div", { class: "share", ariaHidden: "true" }, h("div", {}));
-  const left = h("output", {});
+  const left = h("div", { class: "left" });
   const time = player({
     label: "Time",
     last: POINTS - 1,
@@ -52,18 +53,9 @@ export function forward(root, settings) {
     draw(k);
     remember();
   };
-  const chartOf = (title) => {
-    const box = h("section", { class: "curves" }, h("h3", {}, title));
-    let inner = null;
-    box.draw = (series, logX) => {
-      inner = chart({ title: `${title} over time`, series, xLabel: "time", width: 400, height: 210, logX, onpick: pick });
-      show(box, h("h3", {}, title), inner);
-    };
-    box.cursor = (t) => inner?.cursor(t);
-    return box;
-  };
+  const chartOf = (title) => chart({ title: `${title} over time`, xLabel: "time", height: 200, onpick: pick });
   const levels = chartOf("α and σ");
-  const ratios = chartOf("log-SNR, ln(α²/σ²)");
+  const ratios = chartOf("log-SNR");
 
   const draw = eachFrame((to) => {
     if (!curve) return;
@@ -72,6 +64,7 @@ export function forward(root, settings) {
     const level = { alpha: curve.alpha[k], sigma: curve.sigma[k], exposure: curve.exposure[k], share: curve.share[k] };
     show(equation, "x_t = ", h("b", {}, digits(level.alpha)), "·x0 + ", h("b", {}, digits(level.sigma)), "·ε");
     words.textContent = story(level);
+    views[0].caption.textContent = level.exposure < 0.999 ? ", scaled to unit variance" : ", what you see at this time";
     left.textContent = `${percent(level.share)} signal`;
     bar.firstChild.style.width = `${100 * level.share}%`;
     levels.cursor(curve.times[k]);
@@ -120,8 +113,8 @@ export function forward(root, settings) {
       if (mine !== curved) return;
       schedule.say();
       curve = distinct(next);
-      levels.draw([{ name: "α, share of the picture", x: curve.times, y: curve.alpha }, { name: "σ, share of the noise", x: curve.times, y: curve.sigma }], curve.geometric);
-      ratios.draw([{ name: "log-SNR", x: curve.times, y: curve.log_snr }], curve.geometric);
+      levels.draw([{ name: "α, share of the picture", x: curve.times, y: curve.alpha }, { name: "σ, share of the noise", x: curve.times, y: curve.sigma }], { logX: curve.geometric, logY: curve.geometric });
+      ratios.draw([{ name: "log-SNR", x: curve.times, y: curve.log_snr }], { logX: curve.geometric });
       const last = curve.times.length - 1;
       // At first, where picture and noise weigh the same.
       share ??= Math.max(curve.share.findIndex((s) => s <= 0.5), 0) / last;
@@ -145,10 +138,11 @@ export function forward(root, settings) {
   show(root,
     h("div", { class: "ink" },
       h("div", { class: "stage" },
-        h("div", { class: "views" }, views, values),
+        h("div", { class: "views" }, views, h("div", { class: "told" }, equation, h("div", {}, left, bar), values, words)),
         time,
-        h("div", { class: "told" }, h("div", {}, equation, words), h("div", { class: "left" }, left, bar)),
-        h("div", { class: "charts" }, levels, ratios)),
+        h("div", { class: "charts" },
+          h("section", { class: "curves" }, h("h2", {}, "α and σ"), levels),
+          h("section", { class: "curves" }, h("h2", {}, "log-SNR, ln(α²/σ²)"), ratios))),
       h("div", { class: "panel stack" }, from,
         h("fieldset", { class: "stack" }, h("legend", {}, "How it dissolves"), place, seed))));
 

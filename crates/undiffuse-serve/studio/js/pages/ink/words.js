@@ -33,3 +33,14 @@ export function story({ share, alpha, exposure }) {
     ? `${sentence} This schedule leaves the picture alone and drowns it in ever more noise; it is shown scaled to unit variance.`
     : sentence;
 }
+
+const BACK = [
+  [0.999, "The walk has arrived: what it holds is the picture."],
+  [0.8, "What it is has long been decided. The last steps paint fine detail and take the last grain away."],
+  [0.2, "x_t begins to look like something: the guess sharpens, edges and parts find their places."],
+  [0.02, "x_t still looks like noise, but the guess already knows the large shapes. This is where it is decided what it becomes."],
+  [0, "x_t is noise. The best guess is the average of all pictures that could be hidden in it, so it is blurred."],
+];
+
+/** What happens on the way back at this share of signal. */
+export const storyBack = (share) => BACK.find(([least]) => share >= least)[1];

@@ -26,12 +26,16 @@ function ask({ title, body, does, kind = "primary", act }) {
   dialog.showModal();
 }
 
-function stop(run, done) {
+function stop(run, button, done) {
   ask({
     title: `Stop ${run.id}?`,
     body: h("p", {}, "It finishes the step that it is at, saves everything, and ends. Nothing is lost: resumed, it goes on to the same bits as if it had never been stopped."),
     does: "Stop and save",
-    act: async () => { done(await post(api(run.id, "/stop"))); notice(`${run.id} saves and stops.`); },
+    act: async () => {
+      const stopping = await post(api(run.id, "/stop"));
+      Object.assign(button, { disabled: true, textContent: "Saving…" });
+      done(stopping);
+    },
   });
 }
 
@@ -68,7 +72,7 @@ function resume(run, done) {
 /** What can be done with a run from here: buttons, or words on how it is done elsewhere. `done(run)` is told what became of it. */
 export function control(run, allowed, done) {
   if (run.state === "training") {
-    if (run.ours && allowed) return h("button", { class: "danger", type: "button", onclick: () => stop(run, done) }, "Stop…");
+    if (run.ours && allowed) return h("button", { class: "danger", type: "button", onclick: (event) => stop(run, event.currentTarget, done) }, "Stop…");
     return h("span", { class: "faint" }, "Another program trains it: q or Ctrl-C there stops and saves.");
   }
   if (allowed) return h("button", { type: "button", onclick: () => resume(run, done) }, "Resume…");

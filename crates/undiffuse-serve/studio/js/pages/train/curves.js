@@ -1,11 +1,11 @@
 // The curves of a training: loss with its band and validation, and what the optimizer did.
 
-import { chart, short } from "../../lib/chart.js";
+import { chart } from "../../lib/chart.js";
 import { h, show } from "../../lib/dom.js";
 import { checkField, selectField } from "../../lib/field.js";
 import { count, duration, figure } from "../../lib/words.js";
 
-/** Charts beside the loss: key of a step, heading, decimals matter on a logarithmic scale. */
+/** Charts beside the loss: key of a step, heading, whether it is seen best on a logarithmic scale. */
 const OTHERS = [
   { key: "gradient_norm", title: "Gradient norm", logY: true },
   { key: "images_per_second", title: "Pictures per second" },
@@ -36,11 +36,20 @@ function imagesAt(steps, seconds) {
 /** The entry whose number of pictures is nearest. */
 const nearest = (all, nimg) => all.reduce((best, s) => (!best || Math.abs(s.nimg - nimg) < Math.abs(best.nimg - nimg) ? s : best), null);
 
-/** The x axis: what it counts, how a step is placed on it, how ticks are written. */
+/** Units that time is shown in: from how many seconds on, their length, their name. */
+const UNITS = [[2 * 86400, 86400, "days"], [2 * 3600, 3600, "hours"], [120, 60, "minutes"], [0, 1, "seconds"]];
+
+/** x axis → how a number of pictures is placed on it, and back, and its words; `longest` is the seconds that it must hold. */
 const AXES = {
-  images: { words: "pictures seen", place: (_, nimg) => nimg, back: (_, x) => x, marks: (values) => values.map(short) },
-  time: { words: "time trained", place: secondsAt, back: imagesAt, marks: (values) => values.map(duration) },
+  images: () => ({ words: "pictures seen", place: (_, nimg) => nimg, back: (_, x) => x }),
+  time: (longest) => {
+    const [, unit, name] = UNITS.find(([from]) => longest >= from);
+    return { words: `${name} of training`, place: (steps, nimg) => secondsAt(steps, nimg) / unit, back: (steps, x) => imagesAt(steps, x * unit) };
+  },
 };
+
+/** The axis of a view of some metrics. */
+export const axisOf = (view, ...metrics) => AXES[view.axis](Math.max(0, ...metrics.map(({ steps }) => steps.at(-1)?.seconds ?? 0)));
 
 /** The controls over the charts: what the x axis counts and whether the loss is logarithmic; `onchange(view)` is told. */
 export function viewControls(onchange) {
@@ -54,9 +63,8 @@ export function viewControls(onchange) {
   return box;
 }
 
-/** Loss (with its band) and validation of metrics as series of a chart. */
-export function lossSeries(metrics, view, name = "", [first, second] = [1, 2]) {
-  const { place } = AXES[view.axis];
+/** Loss (with its band) and validation of metrics along an axis, as series of a chart. */
+export function lossSeries(metrics, { place }, name = "", [first, second] = [1, 2]) {
   const { steps, validation } = metrics;
   const word = (what) => (name ? `${name}: ${what}` : what);
   const series = [{
@@ -66,9 +74,6 @@ export function lossSeries(metrics, view, name = "", [first, second] = [1, 2]) {
   if (validation.length) series.push({ name: word("validation"), curve: second, x: validation.map((v) => place(steps, v.nimg)), y: validation.map((v) => v.loss) });
   return series;
 }
-
-/** The axis of a view. */
-export const axisOf = (view) => AXES[view.axis];
 
 const inWords = ({ steps, validation }) => {
   if (!steps.length) return "No step yet.";
@@ -101,10 +106,9 @@ export function curves({ onpick }) {
   const redraw = () => { draw(metrics); };
   const controls = viewControls(redraw);
   const { view } = controls;
-  const marks = (values) => axisOf(view).marks(values);
-  const picked = (x) => onpick(axisOf(view).back(metrics.steps, x));
-  const loss = chart({ title: "Loss", height: 290, marks, onpick: picked });
-  const others = OTHERS.map((other) => ({ ...other, chart: chart({ title: other.title, height: 170, logY: other.logY, marks, onpick: picked }) }));
+  const picked = (x) => onpick(axisOf(view, metrics).back(metrics.steps, x));
+  const loss = chart({ title: "Loss", height: 360, onpick: picked });
+  const others = OTHERS.map((other) => ({ ...other, chart: chart({ title: other.title, height: 170, logY: other.logY, onpick: picked }) }));
   const readout = h("p", { class: "faint readout" });
   const broke = h("div", {});
   const numbers = h("div", { class: "scroll", tabIndex: 0, role: "region", ariaLabel: "Numbers of the curves" });
@@ -112,7 +116,7 @@ export function curves({ onpick }) {
 
   const cursor = (nimg) => {
     at = nimg;
-    const x = nimg === null || !metrics.steps.length ? null : axisOf(view).place(metrics.steps, nimg);
+    const x = nimg === null || !metrics.steps.length ? null : axisOf(view, metrics).place(metrics.steps, nimg);
     for (const c of [loss, ...others.map((o) => o.chart)]) c.cursor(x);
     const [step, held] = [nearest(metrics.steps, nimg ?? Infinity), nearest(metrics.validation, nimg ?? Infinity)];
     readout.textContent = nimg === null || !step ? inWords(metrics)
@@ -121,8 +125,9 @@ export function curves({ onpick }) {
   const draw = (fresh) => {
     metrics = fresh;
     const { steps } = metrics;
-    const { place, words } = axisOf(view);
-    loss.draw(lossSeries(metrics, view), { title: `Loss. ${inWords(metrics)}`, xLabel: words, logY: view.log });
+    const axis = axisOf(view, metrics);
+    const { place, words } = axis;
+    loss.draw(lossSeries(metrics, axis), { title: `Loss. ${inWords(metrics)}`, xLabel: words, logY: view.log });
     for (const { key, title, chart } of others) {
       const last = steps.at(-1)?.[key];
       chart.draw([{ name: title, x: steps.map((s) => place(steps, s.nimg)), y: steps.map((s) => s[key]) }], { title: `${title}, ${figure(last)} at the end`, xLabel: words });

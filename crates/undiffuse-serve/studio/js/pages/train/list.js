@@ -2,9 +2,9 @@
 
 import { get } from "../../lib/api.js";
 import { h, show } from "../../lib/dom.js";
-import { ago, base, duration, figure } from "../../lib/words.js";
+import { ago, duration, figure } from "../../lib/words.js";
 import { starter } from "./start.js";
-import { address, badge, bar, grid, left, repeated, seen } from "./state.js";
+import { address, badge, bar, grid, left, recipe, repeated, seen } from "./state.js";
 
 /** Shows the runs under `root`; returns what ends it. */
 export function list(root) {
@@ -66,7 +66,7 @@ function makeCard({ id }) {
     show(state, badge(run));
     const rest = left(run);
     show(facts,
-      h("p", { class: "faint" }, [run.preset, run.data && base(run.data)].filter(Boolean).join(" on ")),
+      h("p", { class: "faint" }, recipe(run)),
       run.state === "training" || run.state === "stopped" ? bar(run) : null,
       h("p", {}, seen(run), rest === null ? null : `, ${duration(rest)} left`),
       h("dl", { class: "facts" }, [

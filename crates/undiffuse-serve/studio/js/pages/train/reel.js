@@ -1,5 +1,6 @@
 // The grids of samples that a run drew on its way: a slider through them, and a button that plays them.
 
+import { short } from "../../lib/chart.js";
 import { h, show } from "../../lib/dom.js";
 import { sliderField } from "../../lib/field.js";
 import { count } from "../../lib/words.js";
@@ -8,6 +9,8 @@ import { grid } from "./state.js";
 /** Milliseconds that a grid is shown while it plays, and how long the whole film may take at most. */
 const FRAME = 700;
 const FILM = 15000;
+/** Small pictures under the large one, at most. */
+const STRIP = 7;
 
 /** A picture in a well, enlarged by a whole number of the screen's pixels. */
 function well() {
@@ -42,11 +45,21 @@ export function reel({ run, images, onmove, label = "Pictures seen" }) {
   };
   const slider = sliderField(label, { min: 0, max: at, value: at, format: (k) => `${count(images[k])} (${k + 1} of ${images.length})`, oninput: (k) => { pause(); turn(k); } });
   const play = h("button", { type: "button", onclick: () => (playing ? pause() : start()) }, "Watch it learn");
-  const box = h("div", { class: "stack reel" }, frame, h("div", { class: "reel-controls" }, play, slider));
+  const strip = h("div", { class: "reel-strip", role: "group", ariaLabel: "Some of the grids" });
+  const box = h("div", { class: "stack reel" }, frame, h("div", { class: "reel-controls" }, play, slider), strip);
+
+  // The strip takes the steps that the run has: all of its grids, or some that lie evenly.
+  const hang = () => {
+    const some = images.length <= STRIP ? images : Array.from({ length: STRIP }, (_, k) => images[Math.round((k * (images.length - 1)) / (STRIP - 1))]);
+    show(strip, images.length < 2 ? [] : some.map((seen) => h("button", { type: "button", dataset: { seen }, onclick: () => box.go(seen) },
+      h("img", { class: "pixels", src: grid(run, seen), alt: "" }), h("span", {}, short(seen), h("span", { class: "visually-hidden" }, " pictures seen")))));
+  };
+  const mark = () => { for (const button of strip.children) button.ariaPressed = String(Number(button.dataset.seen) === images[at]); };
 
   const turn = async (k, told = true) => {
     at = k;
     slider.value = k;
+    mark();
     const img = picture(images[k]);
     // The old grid stays until the new one can be drawn; a fast hand skips those between.
     await img.decode().catch(() => {});
@@ -76,10 +89,12 @@ export function reel({ run, images, onmove, label = "Pictures seen" }) {
     images = more;
     slider.range(0, images.length - 1);
     play.disabled = images.length < 2;
+    hang();
     turn(last && !playing ? images.length - 1 : Math.min(at, images.length - 1));
   };
   box.stop = pause;
   play.disabled = images.length < 2;
+  hang();
   turn(at);
   return box;
 }

@@ -3,12 +3,12 @@
 import { get, listen, text } from "../../lib/api.js";
 import { h, notice, show } from "../../lib/dom.js";
 import { checkField, selectField } from "../../lib/field.js";
-import { ago, base, count, date, duration, figure, some } from "../../lib/words.js";
+import { ago, base, count, duration, figure, some } from "../../lib/words.js";
 import { control } from "./control.js";
 import { curves } from "./curves.js";
 import { doctor } from "./doctor.js";
 import { reel } from "./reel.js";
-import { address, api, badge, bar, left, repeated, seen } from "./state.js";
+import { address, api, badge, bar, left, recipe, repeated, seen } from "./state.js";
 
 /** Shows a run under `root`; returns what ends it. */
 export function one(root, id) {
@@ -31,6 +31,7 @@ function filled(root, body, run, about, signal) {
   root.querySelector("h1").append(" ", state);
   const facts = h("div", { class: "stack" });
   const actions = h("div", { class: "row" });
+  const lost = h("p", { class: "notice warn", role: "status", hidden: true }, "The service does not answer: what you see may be old. This page goes on by itself when it does again.");
   const status = h("p", { class: "visually-hidden", role: "status" });
   const pictures = h("section", { class: "panel stack", ariaLabel: "Samples in time" });
   const chart = curves({ onpick: (nimg) => { film?.go(nimg); chart.cursor(nimg); } });
@@ -38,6 +39,7 @@ function filled(root, body, run, about, signal) {
   let drawn = -1;
 
   const update = (fresh) => {
+    lost.hidden = true;
     const told = fresh.state !== run.state || !state.firstChild;
     run = { ...run, ...fresh };
     show(state, badge(run));
@@ -49,10 +51,12 @@ function filled(root, body, run, about, signal) {
         ["Trained for", duration(run.seconds)], rest === null ? null : ["Left", duration(rest)], ["Changed", ago(run.updated)],
       ].filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
     if (told) {
+      const there = actions.contains(document.activeElement);
       show(actions,
         run.model && h("a", { class: "button", href: `#/generate/${encodeURIComponent(run.model)}` }, "Generate with it"),
         control(run, about.allow_train, update),
         comparison(run, signal));
+      if (there) actions.querySelector("a, button")?.focus();
       status.textContent = `${id}: ${run.state}, ${seen(run)}`;
     }
     if (run.samples.length && film) film.add(run.samples);
@@ -80,8 +84,8 @@ function filled(root, body, run, about, signal) {
   };
 
   show(body,
-    h("p", { class: "lead" }, `${run.preset} on ${base(run.data)}`, run.parameters ? `, ${some(run.parameters, "weight")}` : "", run.classes?.length ? `, ${some(run.classes.length, "class", "classes")}` : "", `. Last changed ${date(run.updated)}.`),
-    status, facts, actions,
+    h("p", { class: "lead" }, [recipe(run), run.parameters && some(run.parameters, "weight"), run.classes?.length && some(run.classes.length, "class", "classes")].filter(Boolean).join(", ")),
+    status, lost, facts, actions,
     h("div", { class: "run-main" }, pictures, h("section", { class: "panel stack", ariaLabel: "Loss in time" }, h("h2", {}, "Loss"), chart.loss)),
     h("section", { class: "panel" }, h("h2", {}, "The optimizer"), chart.others),
     doctor(id, () => run.state, signal),
@@ -89,7 +93,7 @@ function filled(root, body, run, about, signal) {
     log(id, () => run.state, signal),
     evaluations(run, signal));
   update(run);
-  const silence = listen(api(id, "/events"), { run: update });
+  const silence = listen(api(id, "/events"), { run: update, lost: () => { lost.hidden = false; } });
   // Words such as "5 min ago" go on without news, too.
   const ticking = setInterval(() => update({}), 30000);
   return [silence, () => clearInterval(ticking), () => film?.stop()];

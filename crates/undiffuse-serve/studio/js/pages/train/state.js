@@ -1,7 +1,7 @@
 // A run's state and facts in words.
 
 import { h } from "../../lib/dom.js";
-import { count, duration, some } from "../../lib/words.js";
+import { base, count, duration, some } from "../../lib/words.js";
 
 /** State → what its badge says, how it looks, what it means. */
 export const STATES = {
@@ -17,6 +17,9 @@ export function badge(run) {
   const { words, look, means } = STATES[run.state] ?? { words: run.state, look: "", means: "" };
   return h("span", { class: `badge ${look}`, title: means }, words);
 }
+
+/** What is trained on what: "quick on fashion-mnist". */
+export const recipe = (run) => [run.preset, run.data && base(run.data)].filter(Boolean).join(" on ");
 
 /** How much of its length a run has done, from 0 to 1; null when its length is unknown. */
 export const share = (run) => (run.until ? Math.min(1, run.images / run.until) : null);

@@ -1,0 +1,259 @@
+//! What AUTOMATIC1111's clients ask for, in our words.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use undiffuse::data::encode_png;
+
+use super::samplers::ours;
+use crate::engine::from_base64;
+use crate::job::{Generate, ModelInfo};
+use crate::options::Limits;
+use crate::problem::Problem;
+use crate::prompt::{self, Asked};
+
+/// Width and height that clients send when nobody has chosen any: the model's own is meant.
+const UNCHOSEN: usize = 512;
+/// How much of the way is walked again from a picture, as the original has it.
+const STRENGTH: f64 = 0.75;
+
+/// A request for pictures. What is not listed is taken and not used, as are empty values.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+#[schema(as = Automatic1111Request)]
+pub struct Request {
+    /// A class of the model by name or number, or a sentence that names one; nothing for all of them in turn.
+    pub prompt: Option<String>,
+    /// Not used: there is nothing to steer away from.
+    pub negative_prompt: Option<String>,
+    /// Seed of the first picture; -1 for any.
+    pub seed: Option<i64>,
+    /// Pictures at a time.
+    #[schema(minimum = 1)]
+    pub batch_size: Option<usize>,
+    /// How many times.
+    #[schema(minimum = 1)]
+    pub n_iter: Option<usize>,
+    /// Steps of the solver.
+    #[schema(minimum = 1)]
+    pub steps: Option<usize>,
+    /// Classifier-free guidance; not used by models that cannot be guided.
+    pub cfg_scale: Option<f64>,
+    /// Width; the model's own when not given or 512 by 512.
+    #[schema(minimum = 1)]
+    pub width: Option<usize>,
+    /// Height, likewise.
+    #[schema(minimum = 1)]
+    pub height: Option<usize>,
+    /// The solver by one of the names of `/sdapi/v1/samplers`.
+    pub sampler_name: Option<String>,
+    /// An older word for `sampler_name`.
+    pub sampler_index: Option<String>,
+    /// Which times it visits, by one of the names of `/sdapi/v1/schedulers`.
+    pub scheduler: Option<String>,
+    /// The solver's eta, where it has one.
+    pub eta: Option<f64>,
+    /// How much of the way is walked again from the picture.
+    #[schema(minimum = 0, maximum = 1)]
+    pub denoising_strength: Option<f64>,
+    /// The picture to start from.
+    #[schema(max_items = 1)]
+    pub init_images: Option<Vec<String>>,
+    /// Where to paint: white.
+    pub mask: Option<String>,
+    /// 1 where black is to be painted.
+    #[schema(value_type = Option<i64>)]
+    pub inpainting_mask_invert: Option<Flag>,
+    /// Whether pictures are in the answer.
+    pub send_images: Option<bool>,
+    /// Settings for this request alone, of which there is `sd_model_checkpoint`.
+    #[schema(value_type = Option<Object>)]
+    pub override_settings: Option<Map<String, Value>>,
+    /// Not here.
+    pub enable_hr: Option<bool>,
+    /// Not here.
+    pub tiling: Option<bool>,
+    /// Not here.
+    pub restore_faces: Option<bool>,
+    /// Not here.
+    pub subseed_strength: Option<f64>,
+    /// Not here.
+    pub script_name: Option<String>,
+    /// Not here.
+    #[schema(value_type = Option<Object>)]
+    pub alwayson_scripts: Option<Map<String, Value>>,
+}
+
+/// A truth value that some clients write as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Flag {
+    /// `true`.
+    Bool(bool),
+    /// `1`.
+    Number(i64),
+}
+
+impl Flag {
+    fn is_set(self) -> bool {
+        matches!(self, Flag::Bool(true) | Flag::Number(1..))
+    }
+}
+
+impl Request {
+    /// The model that it names itself.
+    pub fn checkpoint(&self) -> Option<&str> {
+        self.override_settings.as_ref()?.get("sd_model_checkpoint")?.as_str().filter(|name| !name.is_empty())
+    }
+
+    /// How many pictures.
+    pub fn n(&self) -> usize {
+        self.batch_size.unwrap_or(1).saturating_mul(self.n_iter.unwrap_or(1))
+    }
+
+    /// The sampler by the client's name for it.
+    pub fn sampler(&self) -> Option<&str> {
+        [&self.sampler_name, &self.sampler_index].into_iter().flatten().map(String::as_str).find(|name| !name.is_empty())
+    }
+
+    /// What is asked of the engine.
+    ///
+    /// # Errors
+    /// 422: what is not here, a prompt that names no class, pictures that cannot be read.
+    pub fn order(&self, model: &ModelInfo, limits: &Limits, any_seed: impl Fn() -> u64) -> Result<Generate, Problem> {
+        self.refuse()?;
+        let asked = prompt::read(self.prompt.as_deref().unwrap_or_default(), model);
+        let class = match asked.map_err(|problem| Problem::invalid("prompt", problem))? {
+            Asked::Class(name) => vec![name],
+            Asked::Anything | Asked::EveryClass => Vec::new(),
+        };
+        let size = (self.width, self.height);
+        let (width, height) = if size == (Some(UNCHOSEN), Some(UNCHOSEN)) { (None, None) } else { size };
+        let (solver, spacing) = ours(self.sampler(), self.scheduler.as_deref());
+        // Clients send an eta with every sampler, and a mask and a strength only mean something beside a picture.
+        let chosen = crate::words::solver(solver.as_deref().unwrap_or(&model.defaults.solver));
+        let has_eta = chosen.is_ok_and(|solver| solver.options().contains_key("eta"));
+        let init_image = self.init()?;
+        Ok(Generate {
+            model: Some(model.id.clone()),
+            n: Some(self.n()),
+            seed: Some(self.seed.and_then(|seed| u64::try_from(seed).ok()).unwrap_or_else(any_seed)),
+            solver,
+            spacing,
+            steps: self.steps,
+            eta: self.eta.filter(|_| has_eta),
+            guidance: self.cfg_scale.filter(|_| model.guidance),
+            class,
+            width,
+            height,
+            strength: init_image.as_ref().map(|_| self.denoising_strength.unwrap_or(STRENGTH)),
+            mask: self.mask(limits)?.filter(|_| init_image.is_some()),
+            init_image,
+            ..Generate::default()
+        })
+    }
+
+    /// Refuses what would change the pictures and is not here.
+    fn refuse(&self) -> Result<(), Problem> {
+        let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty() && text != "None");
+        let asked = [
+            ("enable_hr", self.enable_hr == Some(true)),
+            ("tiling", self.tiling == Some(true)),
+            ("restore_faces", self.restore_faces == Some(true)),
+            ("subseed_strength", self.subseed_strength.is_some_and(|strength| strength > 0.0)),
+            ("script_name", text(&self.script_name)),
+            ("alwayson_scripts", self.alwayson_scripts.as_ref().is_some_and(|scripts| !scripts.is_empty())),
+        ];
+        match asked.iter().find(|(_, asked)| *asked) {
+            Some((field, _)) => Err(Problem::invalid(field, format!("`{field}` is not here: leave it out"))),
+            None => Ok(()),
+        }
+    }
+
+    fn init(&self) -> Result<Option<String>, Problem> {
+        match self.init_images.as_deref().unwrap_or_default() {
+            [] => Ok(None),
+            [image] => Ok(Some(image.clone())),
+            images => Err(Problem::invalid("init_images", format!("{} pictures: give one", images.len()))),
+        }
+    }
+
+    /// The mask with white where to paint.
+    fn mask(&self, limits: &Limits) -> Result<Option<String>, Problem> {
+        let inverted = self.inpainting_mask_invert.is_some_and(Flag::is_set);
+        let Some(mask) = self.mask.as_ref().filter(|mask| !mask.is_empty()) else { return Ok(None) };
+        if !inverted {
+            return Ok(Some(mask.clone()));
+        }
+        let mut image = from_base64("mask", mask, limits)?;
+        image.pixels.iter_mut().for_each(|value| *value = 255 - *value);
+        let png = encode_png(&image, &[]).map_err(|e| Problem::invalid("mask", e.to_string()))?;
+        Ok(Some(BASE64_STANDARD.encode(png)))
+    }
+
+    /// The request as answers repeat it: without its pictures.
+    pub fn echoed(&self) -> Self {
+        Self { init_images: None, mask: None, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::tests::model;
+    use undiffuse::data::Image;
+
+    fn read(text: &str) -> Request {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn order(text: &str, model: &ModelInfo) -> Result<Generate, Problem> {
+        read(text).order(model, &Limits::default(), || 77)
+    }
+
+    #[test]
+    fn a_request_becomes_a_job() {
+        let clothes = model(&["Bag", "Boot"], 2);
+        let text = r#"{"prompt": "a boot", "seed": 5, "batch_size": 2, "n_iter": 3, "steps": 9, "cfg_scale": 7, "width": 512,
+            "height": 512, "sampler_name": "Euler a", "eta": 1.0, "denoising_strength": 0.7, "styles": [], "script_name": null,
+            "alwayson_scripts": {}, "tiling": false, "s_churn": 0, "subseed_strength": -1}"#;
+        let made = order(text, &clothes).unwrap();
+        let expected = Generate {
+            model: Some("m".into()),
+            n: Some(6),
+            seed: Some(5),
+            solver: Some("euler-ancestral".into()),
+            steps: Some(9),
+            eta: made.eta,
+            guidance: Some(7.0),
+            class: vec!["Boot".into()],
+            ..Generate::default()
+        };
+        assert_eq!(made, expected);
+        let made = order(r#"{"seed": -1, "width": 64, "height": 32, "sampler_name": "Heun", "eta": 1}"#, &model(&[], 0)).unwrap();
+        assert_eq!((made.seed, made.width, made.height, made.eta, made.guidance), (Some(77), Some(64), Some(32), None, None));
+        for (text, field) in [
+            (r#"{"prompt": "a cat"}"#, "prompt"),
+            (r#"{"enable_hr": true}"#, "enable_hr"),
+            (r#"{"script_name": "x/y/z plot"}"#, "script_name"),
+            (r#"{"init_images": ["", ""]}"#, "init_images"),
+            (r#"{"mask": "???", "inpainting_mask_invert": 1}"#, "mask"),
+        ] {
+            assert_eq!(order(text, &clothes).unwrap_err().field.as_deref(), Some(field), "{text}");
+        }
+    }
+
+    #[test]
+    fn masks_are_turned_when_black_is_to_be_painted() {
+        let mask = Image::new(2, 1, 1, vec![0, 200]);
+        let encoded = BASE64_STANDARD.encode(encode_png(&mask, &[]).unwrap());
+        let turned = |invert: &str| {
+            let text = format!(r#"{{"init_images": ["x"], "mask": "{encoded}", "inpainting_mask_invert": {invert}}}"#);
+            let made = order(&text, &model(&[], 0)).unwrap();
+            assert_eq!((made.init_image.as_deref(), made.strength), (Some("x"), Some(0.75)));
+            from_base64("mask", &made.mask.unwrap(), &Limits::default()).unwrap().pixels
+        };
+        assert_eq!((turned("0"), turned("1"), turned("true")), (vec![0, 200], vec![255, 55], vec![255, 55]));
+    }
+}

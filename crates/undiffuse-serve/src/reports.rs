@@ -1,0 +1,259 @@
+//! Evaluation reports: folders with a `report.json`, found by name, and two of them side by side.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use undiffuse_eval::Report;
+use undiffuse_eval::report::{self, FORMAT, NotComparable};
+
+use crate::problem::Problem;
+
+/// The most that is read of a report, and of its page.
+const REPORT_BYTES: u64 = 16 << 20;
+const PAGE_BYTES: u64 = 64 << 20;
+
+/// A figure of a report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ReportFigure)]
+pub struct Figure {
+    /// Its tag, such as `fid`.
+    pub tag: String,
+    /// Its name.
+    pub name: String,
+    /// `lower` or `higher`.
+    pub better: String,
+    /// Its value.
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
+/// The value of a figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Measured {
+    /// The value; `null` where it is no number.
+    pub value: Option<f64>,
+    /// The ends of its confidence interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+    /// The value with as many digits as its interval bears.
+    pub shown: String,
+    /// The interval with as many.
+    pub shown_interval: String,
+    /// What the reader has to know to read it rightly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A report in brief.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ReportInfo {
+    /// Its id: the name of its folder.
+    pub id: String,
+    /// What was judged.
+    pub subject: String,
+    /// `model` or `pictures`.
+    pub kind: String,
+    /// What it was compared with.
+    pub data: String,
+    /// How many pictures were judged.
+    pub images: usize,
+    /// The figures.
+    pub figures: Vec<Figure>,
+    /// Which protocol it was made by: reports of the same can be compared.
+    pub fingerprint: String,
+    /// Whether it has a page of its own.
+    pub html: bool,
+    /// When it was made, in seconds since 1970.
+    pub updated: f64,
+}
+
+/// Two reports side by side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ReportComparison)]
+pub struct Comparison {
+    /// The figures that both have.
+    pub lines: Vec<Line>,
+}
+
+/// A figure in two reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ReportLine)]
+pub struct Line {
+    /// Its tag.
+    pub tag: String,
+    /// Its name.
+    pub name: String,
+    /// `lower` or `higher`.
+    pub better: String,
+    /// In the first.
+    pub a: Measured,
+    /// In the second.
+    pub b: Measured,
+    /// Which is better, `a` or `b`; none where the intervals meet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub winner: Option<String>,
+}
+
+/// Why two reports cannot be compared: a problem that names what differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NotComparableProblem {
+    /// The problem, of the code `not_comparable`.
+    #[serde(flatten)]
+    pub problem: Problem,
+    /// The parts of the protocols that differ.
+    pub differences: Vec<Difference>,
+}
+
+/// A part of two protocols that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Difference {
+    /// The part.
+    pub path: String,
+    /// In the first.
+    pub a: String,
+    /// In the second.
+    pub b: String,
+}
+
+/// Why there is no comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CompareError {
+    /// A report cannot be read.
+    Problem(Problem),
+    /// Their figures do not mean the same.
+    NotComparable(NotComparableProblem),
+}
+
+/// The folders of reports, by id: the folder itself where it is a report, or those in it. Names that do not fit into an address
+/// are left out.
+fn folders(root: &Path) -> BTreeMap<String, PathBuf> {
+    let entries = fs::read_dir(root).into_iter().flatten();
+    let inside = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let named = |path: PathBuf| {
+        let path = if path.file_name().is_some() { path } else { path.canonicalize().ok()? };
+        let name = path.file_name()?.to_str()?.to_owned();
+        let report = !name.starts_with('.') && name.chars().all(fits) && path.join("report.json").is_file();
+        report.then_some((name, path))
+    };
+    std::iter::once(root.to_owned()).chain(inside).filter_map(named).collect()
+}
+
+/// The folder of a report; the id is looked up among those there are.
+fn folder(root: &Path, id: &str) -> Result<PathBuf, Problem> {
+    folders(root).remove(id).ok_or_else(|| {
+        let id: String = id.chars().take(80).collect();
+        Problem::not_found(format!("there is no report `{id}`; /api/v1/reports lists those there are"))
+    })
+}
+
+fn bounded(path: &Path, most: u64) -> Result<String, String> {
+    let length = fs::metadata(path).map_err(|e| e.to_string())?.len();
+    match length <= most {
+        true => fs::read_to_string(path).map_err(|e| e.to_string()),
+        false => Err(format!("it has {length} bytes, and {most} are read")),
+    }
+}
+
+fn read(folder: &Path) -> Result<(Report, String), String> {
+    let text = bounded(&folder.join("report.json"), REPORT_BYTES)?;
+    let report: Report = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    match report.format {
+        FORMAT => Ok((report, text)),
+        other => Err(format!("it has format {other}, and this program reads {FORMAT}")),
+    }
+}
+
+fn report(root: &Path, id: &str) -> Result<(Report, String), Problem> {
+    let unreadable =
+        |e| Problem::invalid("id", format!("report `{id}` cannot be read: {e}; run `undiffuse eval` again"));
+    read(&folder(root, id)?).map_err(unreadable)
+}
+
+/// The reports that can be read, the newest first.
+pub fn list(root: &Path) -> Vec<ReportInfo> {
+    let info = |(id, folder): (String, PathBuf)| Some(describe(id, &folder, &read(&folder).ok()?.0));
+    let mut all: Vec<ReportInfo> = folders(root).into_iter().filter_map(info).collect();
+    all.sort_by(|a, b| b.updated.total_cmp(&a.updated).then_with(|| a.id.cmp(&b.id)));
+    all
+}
+
+/// The text of a report's `report.json`.
+///
+/// # Errors
+/// 404, 422 for one that cannot be read.
+pub fn json(root: &Path, id: &str) -> Result<String, Problem> {
+    report(root, id).map(|(_, text)| text)
+}
+
+/// The page of a report.
+///
+/// # Errors
+/// 404 where there is none.
+pub fn page(root: &Path, id: &str) -> Result<String, Problem> {
+    let path = folder(root, id)?.join("report.html");
+    bounded(&path, PAGE_BYTES).map_err(|e| Problem::not_found(format!("the page of report `{id}` cannot be had: {e}")))
+}
+
+/// Two reports side by side.
+///
+/// # Errors
+/// 404 and 422 as for [`json`], and protocols that differ.
+pub fn compare(root: &Path, a: &str, b: &str) -> Result<Comparison, CompareError> {
+    let read = |id| report(root, id).map(|(report, _)| report).map_err(CompareError::Problem);
+    let (a, b) = (read(a)?, read(b)?);
+    let comparison = report::compare(&a, &b, &[]).map_err(|e| CompareError::NotComparable(e.into()))?;
+    let line = |line: &report::Line| {
+        let (a, b) = (Figure::from(line.a), Figure::from(line.b));
+        let Figure { tag, name, better, measured } = a;
+        Line { tag, name, better, a: measured, b: b.measured, winner: line.winner().map(str::to_owned) }
+    };
+    Ok(Comparison { lines: comparison.lines.iter().map(line).collect() })
+}
+
+impl<T: std::borrow::Borrow<undiffuse_metrics::Figure>> From<T> for Figure {
+    fn from(figure: T) -> Self {
+        let figure = figure.borrow();
+        let (shown, shown_interval) = report::shown(figure);
+        let measured = Measured {
+            value: Some(figure.value).filter(|value| value.is_finite()),
+            interval: figure.interval.filter(|ends| ends.iter().all(|end| end.is_finite())),
+            shown,
+            shown_interval,
+            note: figure.note.clone(),
+        };
+        let better = match figure.better {
+            undiffuse_metrics::Better::Lower => "lower",
+            undiffuse_metrics::Better::Higher => "higher",
+        };
+        Self { tag: figure.tag.clone(), name: figure.name.clone(), better: better.into(), measured }
+    }
+}
+
+impl From<NotComparable> for NotComparableProblem {
+    fn from(e: NotComparable) -> Self {
+        let problem = Problem::new(StatusCode::CONFLICT, "not_comparable", e.to_string());
+        let differences = e.differences.into_iter().map(|(path, a, b)| Difference { path, a, b }).collect();
+        Self { problem, differences }
+    }
+}
+
+fn describe(id: String, folder: &Path, report: &Report) -> ReportInfo {
+    let modified = fs::metadata(folder.join("report.json")).and_then(|facts| facts.modified()).ok();
+    let updated = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    ReportInfo {
+        id,
+        subject: report.subject.name.clone(),
+        kind: report.subject.kind.clone(),
+        data: report.data.clone(),
+        images: report.protocol.generated.images,
+        figures: report.figures.iter().map(Figure::from).collect(),
+        fingerprint: report.fingerprint.clone(),
+        html: folder.join("report.html").is_file(),
+        updated: updated.as_secs_f64(),
+    }
+}

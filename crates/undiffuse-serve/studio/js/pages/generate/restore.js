@@ -1,0 +1,50 @@
+// From what a PNG says about itself to settings of the form.
+
+const stripped = (name) => name.replace(/[\\/]+$/, "").replace(/[\\/]model$/, "").split(/[\\/]/).pop();
+const alike = (a, b) => a && b && JSON.stringify(Object.entries(a).sort()) === JSON.stringify(Object.entries(b).sort());
+
+/** The model that made a picture: the same name, the same folder's name, or the same training under another name. */
+export function modelOf(facts, models) {
+  const name = typeof facts.model === "string" ? facts.model : "";
+  return models.find(({ id }) => id === name) ?? models.find(({ id }) => name && id === stripped(name)) ?? models.find(({ provenance }) => alike(provenance, facts.trained));
+}
+
+/** Ways of making pictures that only the command line has. */
+const ELSEWHERE = { adaptive: "an adaptive walk", optimal_variance: "optimal variances", corrector: "a corrector", init_noise: "noise from a file", observed: "an observed picture" };
+
+const present = (value) => value !== undefined && value !== null && value !== false;
+
+/**
+ * Settings in `facts` (the text chunk `undiffuse`), and `notes`: sentences about what cannot be had here. `from` says what the picture was started
+ * from: noise, picture or paint.
+ */
+export function restored(facts, models) {
+  const model = modelOf(facts, models);
+  const notes = [];
+  if (!model && facts.model) notes.push(`The model “${stripped(String(facts.model))}” is not here: the rest is set, for the model that is chosen.`);
+  const [width, height] = /^(\d+)\s*[x×]\s*(\d+)$/.exec(facts.size ?? "")?.slice(1).map(Number) ?? [facts.width, facts.height];
+  const seed = Number(facts.seed);
+  const seedKnown = present(facts.seed) && Number.isSafeInteger(seed) && seed >= 0;
+  if (present(facts.seed) && !seedKnown) notes.push("Its seed is too large for this page; the API takes it.");
+  const from = present(facts.mask) ? "paint" : present(facts.init_image) ? "picture" : "noise";
+  if (from !== "noise") notes.push("It was started from another picture, which is not in the file: give that one under “Start from”.");
+  for (const [key, words] of Object.entries(ELSEWHERE)) {
+    if (present(facts[key])) notes.push(`It was made with ${words}, which only the command line has.`);
+  }
+  const known = Object.entries({
+    model: model?.id,
+    n: 1,
+    seed: seedKnown ? seed : undefined,
+    class: present(facts.class) ? [String(facts.class)] : [],
+    solver: facts.solver,
+    spacing: facts.spacing,
+    steps: facts.steps,
+    eta: facts.eta,
+    guidance: facts.guidance,
+    width,
+    height,
+    strength: facts.strength,
+    from,
+  }).filter(([, value]) => present(value));
+  return { settings: Object.fromEntries(known), notes };
+}

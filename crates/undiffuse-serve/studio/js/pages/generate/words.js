@@ -1,0 +1,80 @@
+// Settings, times and requests in words.
+
+import { duration, some } from "../../lib/words.js";
+
+/** A job's settings with the model's own where it asked for none. `model` may be missing. */
+export function settingsOfJob(job, model) {
+  const { request } = job;
+  const own = model?.defaults ?? {};
+  return {
+    model: job.model,
+    n: job.n,
+    seed: request.seeds?.[0] ?? request.seed ?? 0,
+    class: request.class ?? [],
+    solver: request.solver ?? own.solver,
+    spacing: request.spacing ?? own.spacing,
+    steps: request.steps ?? own.steps,
+    eta: request.eta,
+    guidance: request.guidance ?? own.guidance,
+    width: request.width,
+    height: request.height,
+    strength: request.strength,
+  };
+}
+
+/** Those of one picture of it: asked for alone, they give the same picture. */
+export const settingsOfPicture = (job, made, model) => ({ ...settingsOfJob(job, model), n: 1, seed: made.seed, class: made.class ? [made.class] : [] });
+
+/** Names and values of settings, for a list. */
+export function described(settings, model) {
+  return [
+    ["Seed", settings.seed],
+    ["Class", settings.class.join(", ")],
+    ["Solver", settings.solver && (settings.eta === undefined ? settings.solver : `${settings.solver}, eta ${settings.eta}`)],
+    ["Spacing", settings.spacing],
+    ["Steps", settings.steps],
+    ["Guidance", model && !model.guidance ? null : settings.guidance],
+    ["Strength", settings.strength],
+    ["Size", settings.width && settings.height ? `${settings.width} × ${settings.height}` : null],
+    ["Model", settings.model],
+  ].filter(([, value]) => value !== undefined && value !== null && value !== "");
+}
+
+/** What the service says, as a sentence. */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+/** "16 pictures". */
+export const pictures = (n) => some(n, "picture");
+
+/** A job's settings in a line. */
+export function inShort(job, model) {
+  const s = settingsOfJob(job, model);
+  const seeds = job.request.seeds ?? [s.seed];
+  const last = s.seed + job.n - 1;
+  return [
+    s.class.length ? s.class.join(", ") : null,
+    job.request.mask || job.from_image ? `from a picture${s.strength === undefined ? "" : `, strength ${s.strength}`}` : null,
+    s.solver && (s.eta === undefined ? s.solver : `${s.solver}, eta ${s.eta}`),
+    s.spacing,
+    s.steps && some(s.steps, "step"),
+    model?.guidance && s.guidance !== undefined ? `guidance ${s.guidance}` : null,
+    s.width && s.height ? `${s.width} × ${s.height}` : null,
+    seeds.length > 1 ? `seeds ${seeds.slice(0, 4).join(", ")}${seeds.length > 4 ? ", …" : ""}` : job.n > 1 ? `seeds ${s.seed} to ${last}` : `seed ${s.seed}`,
+  ].filter(Boolean).join(" · ");
+}
+
+/** "1.4 s", "2 min 5 s". */
+export const lasting = (seconds) => (seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds));
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** The request as a command for a shell; `abridged` leaves out most of the pictures in it, for reading. */
+export function curl(request, { token = false, abridged = false } = {}) {
+  const short = (key, value) => (abridged && typeof value === "string" && value.startsWith("data:") ? `${value.slice(0, 32)}…` : value);
+  return [
+    `curl -sS ${location.origin}/api/v1/generate`,
+    "-H 'Content-Type: application/json'",
+    token && "-H \"Authorization: Bearer $UNDIFFUSE_TOKEN\"",
+    `-d ${quoted(JSON.stringify(request, short))}`,
+  ].filter(Boolean).join(" \\\n  ");
+}

@@ -1,0 +1,73 @@
+// How a model is sampled: the settings of one walk.
+
+import { h, show } from "../../lib/dom.js";
+import { numberField, selectField } from "../../lib/field.js";
+import { partField } from "../../lib/part.js";
+
+/** Changes that are worth a look, each beside the first walk: what they are called, for whom, what they change. */
+export const IDEAS = [
+  { name: "a quarter of the steps", change: (s) => ({ ...s, steps: Math.max(Math.round(s.steps / 4), 2) }) },
+  { name: "Euler, the plainest solver", change: (s) => ({ ...s, solver: "euler" }) },
+  { name: "Heun, two looks a step", change: (s) => ({ ...s, solver: "heun", steps: Math.max(Math.round(s.steps / 2), 2) }) },
+  { name: "fresh noise at every step", change: (s) => ({ ...s, solver: "ddpm" }) },
+  { name: "no guidance", when: (model) => model.guidance, change: (s) => ({ ...s, guidance: 1 }) },
+  { name: "strong guidance", when: (model) => model.guidance, change: (s) => ({ ...s, guidance: 6 }) },
+  { name: "another class", when: (model) => classes(model).length > 1, change: (s, model) => { const all = classes(model); return { ...s, class: all[(all.indexOf(s.class) + 1) % all.length] }; } },
+];
+
+/** A model's classes as requests name them. */
+export function classes(model) {
+  const names = model.classes.length ? model.classes : Array.from({ length: model.class_count }, (_, k) => String(k));
+  return model.guidance && names.length ? [...names, "none"] : names;
+}
+
+/** The model's own settings. */
+export const own = (model) => ({ ...model.defaults, class: classes(model)[0] });
+
+/** A group of fields for `parts` and a model. `.value` reads and sets them; `onchange()` is told. */
+export function settingsFields(legend, parts, model, limits, onchange) {
+  const told = { onchange };
+  // The way up to noise needs a picture to start from.
+  const down = parts.solvers.filter((s) => s.tag !== "ddim-inverse");
+  const fields = {
+    class: selectField("Class", classes(model), undefined, told),
+    solver: partField("Solver", down, model.defaults.solver, told),
+    spacing: partField("Spacing", parts.spacings, model.defaults.spacing, told),
+    steps: numberField("Steps", model.defaults.steps, { min: 1, max: limits?.steps ?? 1000, step: 1, ...told }),
+    guidance: numberField("Guidance", model.defaults.guidance, { step: "any", hint: "1 is none; more is truer to the class.", ...told }),
+  };
+  fields.class.hidden = !classes(model).length;
+  fields.guidance.hidden = !model.guidance;
+  const box = h("fieldset", { class: "stack" }, h("legend", {}, legend), Object.values(fields));
+  Object.defineProperty(box, "value", {
+    get: () => {
+      const all = Object.entries(fields).filter(([, f]) => !f.hidden && f.value !== null && f.value !== "");
+      return Object.fromEntries(all.map(([name, f]) => [name, f.value]));
+    },
+    set: (values) => { for (const [name, f] of Object.entries(fields)) if (values[name] !== undefined) f.value = values[name]; },
+  });
+  /** Puts a problem beside the field that it is about; says whether there is one. */
+  box.say = (field, text) => { fields[field]?.say(text, Boolean(text)); return field in fields; };
+  box.clear = () => { for (const [name, f] of Object.entries(fields)) f.say(name === "guidance" ? "1 is none; more is truer to the class." : undefined); };
+  return box;
+}
+
+/** The settings as a request of the service. */
+export const asked = ({ class: word, ...rest }) => ({ ...rest, ...(word ? { class: [word] } : {}) });
+
+/** The settings in a few words. */
+export function described(settings, model) {
+  const parts = [settings.solver, `${settings.steps} steps`];
+  if (settings.class) parts.push(settings.class === "none" ? "no class" : model?.classes.length ? settings.class : `class ${settings.class}`);
+  if (model?.guidance && settings.guidance !== undefined) parts.push(`guidance ${settings.guidance}`);
+  return parts.join(", ");
+}
+
+/** Buttons for the ideas that fit a model; `pick(change)` is called with the chosen one. */
+export function ideas(model, pick) {
+  const fitting = IDEAS.filter((idea) => !idea.when || idea.when(model));
+  const select = selectField("Compare with", [{ value: "", label: "nothing" }, ...fitting.map((idea, k) => ({ value: String(k), label: idea.name })), { value: "own", label: "settings of your own" }], "", {
+    onchange: () => pick(select.value === "" ? null : select.value === "own" ? (s) => s : fitting[Number(select.value)].change),
+  });
+  return select;
+}
