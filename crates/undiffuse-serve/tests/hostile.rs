@@ -671,7 +671,9 @@ fn pickles_are_not_opened() {
     save_model(&folder.path().join("models/pickled"), 1);
     let touched = folder.path().join("touched");
     // What `torch.load` would run: os.system("touch …").
-    let pickle = format!("\x80\x02cposix\nsystem\nX\x20\x00\x00\x00touch {}\x85R.", touched.display());
+    let command = format!("touch {}", touched.display());
+    let length = u32::try_from(command.len()).unwrap().to_le_bytes();
+    let pickle = [b"\x80\x02cposix\nsystem\nX", &length[..], command.as_bytes(), b"\x85R."].concat();
     let unet = folder.path().join("models/pickled/unet");
     std::fs::remove_file(unet.join("diffusion_pytorch_model.safetensors")).unwrap();
     for name in ["diffusion_pytorch_model.bin", "diffusion_pytorch_model.pt", "pytorch_model.bin"] {

@@ -50,7 +50,17 @@ impl App {
     pub fn new(engine: Engine, options: Options, gate: Gate, closed: watch::Receiver<bool>) -> Self {
         let metrics = Arc::new(Metrics::new(engine.clone()));
         let runs = Arc::new(Runs::new(&options));
-        Self { engine, options: Arc::new(options), gate: Arc::new(gate), metrics, runs, desk: Arc::default(), closed }
+        let bodies = options.limits.body.saturating_mul(BODIES).min(Semaphore::MAX_PERMITS);
+        Self {
+            engine,
+            options: Arc::new(options),
+            gate: Arc::new(gate),
+            metrics,
+            runs,
+            desk: Arc::default(),
+            bodies: Arc::new(Semaphore::new(bodies)),
+            closed,
+        }
     }
 
     /// Ready when the service has ended its work, and streams are to end, too.
