@@ -16,10 +16,12 @@ const nav = document.getElementById("pages");
 let leave = null;
 let first = true;
 
+/** A word of the address; what is no encoding stands for itself. */
+const decoded = (word) => { try { return decodeURIComponent(word); } catch { return word; } };
+
 function go() {
-  if (location.hash === "#main") { main.focus(); return; }
-  const [word, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  const name = word in PAGES ? word : "ink";
+  const [word, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
+  const name = Object.hasOwn(PAGES, word) ? word : "ink";
   leave?.();
   const page = PAGES[name];
   document.title = `${page.title} · undiffuse`;
@@ -30,6 +32,9 @@ function go() {
   if (!first) { main.focus({ preventScroll: true }); scrollTo(0, 0); }
   first = false;
 }
+
+// The address goes on naming the page.
+document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 
 // A picture that misses its place must not replace the page.
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());

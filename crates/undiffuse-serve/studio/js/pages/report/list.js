@@ -2,7 +2,7 @@
 
 import { get } from "../../lib/api.js";
 import { h, show } from "../../lib/dom.js";
-import { ago, base, count } from "../../lib/words.js";
+import { ago, base, count, some } from "../../lib/words.js";
 
 /** The address of a report, or of two side by side. */
 export const address = (...ids) => `#/report/${ids.map(encodeURIComponent).join("/")}`;
@@ -21,7 +21,7 @@ export function list(root) {
     h("h1", {}, "Report"),
     h("p", { class: "lead" }, "What models are worth: distances to real pictures, precision and recall, likelihood, copies, all with intervals. Choose two to see them side by side."),
     body);
-  get("/api/v1/reports", stopping.signal).then(({ reports }) => show(body, reports.length ? table(reports) : empty()),
+  get("/api/v1/reports", stopping.signal).then(({ reports, unreadable }) => show(body, reports.length ? table(reports) : !unreadable.length && empty(), unreadable.length > 0 && illegible(unreadable)),
     (e) => { if (e.name !== "AbortError") show(body, h("p", { class: "notice bad", role: "alert" }, e.message)); });
   return () => stopping.abort();
 }
@@ -29,6 +29,12 @@ export function list(root) {
 const empty = () => h("div", { class: "empty" },
   h("p", {}, "There is no report yet where the service looks."),
   h("p", {}, "Make one with ", h("code", {}, "undiffuse eval RUN"), ", or show the service where yours are: ", h("code", {}, "undiffuse serve --reports FOLDER"), "."));
+
+/** Reports that cannot be read, and why. */
+const illegible = (reports) => h("section", { class: "notice warn" },
+  h("h2", {}, `${some(reports.length, "report")} cannot be read`),
+  h("ul", {}, reports.map(({ id, detail }) => h("li", {}, h("b", {}, id), h("span", { class: "faint" }, `: ${detail}`)))),
+  h("p", {}, h("code", {}, "undiffuse eval"), " makes them anew."));
 
 function table(reports) {
   let chosen = [];

@@ -1,0 +1,68 @@
+//! What the pages are to show: a picture, a run, reports.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use undiffuse::data::{Image, encode_png};
+
+/// The PNG of a colourful picture.
+pub fn rainbow(width: usize, height: usize) -> Vec<u8> {
+    let colour = |k: usize| {
+        let (x, y) = (k % width, k / width);
+        [(255 * x / width) as u8, (255 * y / height) as u8, (x * y % 256) as u8]
+    };
+    let pixels = (0..width * height).flat_map(colour).collect();
+    encode_png(&Image { width, height, channels: 3, pixels }, &[]).unwrap()
+}
+
+/// A run with a log, curves and grids of samples, and a model of its own.
+pub fn run(folder: &Path) {
+    crate::service::save_model(&folder.join("model"), 2);
+    fs::create_dir_all(folder.join("samples")).unwrap();
+    let write = |file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
+    write("config.toml", "version = 1\npreset = \"quick\"\n\n[data]\npath = \"data/flowers\"\n");
+    write("length.json", r#"{"segments":[{"from":0,"until":6400}],"images_per_second":64}"#);
+    write("train.log", "trainer: quick on flowers\nstep 50: loss 0.41\nsaved\n");
+    let step = |k: u64| {
+        let loss = 1.0 / (1.0 + 0.03 * k as f64) + 0.02 * (k as f64).sin();
+        json!({"event": "step", "step": k, "nimg": 64 * k, "loss": loss, "gradient_norm": 3.0 * loss, "lr": 2e-3,
+               "images_per_second": 60 + k % 9, "seconds": k})
+    };
+    let validation = |k: u64| json!({"event": "validation", "nimg": 64 * k, "loss": 1.1 / (1.0 + 0.03 * k as f64)});
+    let lines = (1..=100).flat_map(|k| [Some(step(k)), (k % 25 == 0).then(|| validation(k))]);
+    write("metrics.jsonl", &lines.flatten().map(|line| format!("{line}\n")).collect::<String>());
+    for nimg in [1600, 3200, 4800, 6400] {
+        fs::write(folder.join(format!("samples/{nimg:09}.png")), rainbow(32 + nimg / 200, 32)).unwrap();
+    }
+}
+
+/// A report of a Fréchet distance.
+pub fn report(folder: &Path, distance: f64, steps: usize) {
+    fs::create_dir_all(folder).unwrap();
+    let report = json!({
+        "format": 1, "program": "undiffuse 0.1.0", "data": "data/flowers", "fingerprint": format!("{steps:064}"),
+        "notes": ["Only 200 pictures were judged."],
+        "subject": {"fingerprint": "00", "kind": "model", "name": "runs/flowers"},
+        "figures": [
+            {"tag": "fid", "name": "Fréchet distance", "value": distance, "interval": [distance - 0.1, distance + 0.1], "better": "lower"},
+            {"tag": "precision", "name": "Precision", "value": 0.7, "interval": [0.6, 0.8], "better": "higher"},
+        ],
+        "protocol": {
+            "version": 1, "pairs": 200, "seed": 0, "resamples": 100,
+            "features": {"network": "mobilenet-v2", "fingerprint": "00", "dims": 1280, "input": "224"},
+            "data": {"fingerprint": "00", "images": 200, "size": 32, "channels": 3},
+            "generated": {"images": 200, "seeds": [0, 199], "solver": "ddim", "spacing": "karras", "steps": steps,
+                          "guidance": 1.0, "classes": null},
+            "likelihood": {}, "audit": {},
+        },
+    });
+    fs::write(folder.join("report.json"), report.to_string()).unwrap();
+    fs::write(folder.join("report.html"), "<!doctype html><title>A report</title><p>The whole of it.</p>").unwrap();
+}
+
+/// A report that this program does not read.
+pub fn unreadable_report(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("report.json"), r#"{"format": 99}"#).unwrap();
+}
