@@ -12,6 +12,7 @@
 //! | [`job`] | a request for pictures and what becomes of it, as the API writes them |
 //! | [`api`] | HTTP in and out, one file a part |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
+//! | `folders` | what folders are called by clients |
 //! | [`prompt`] | which class of a model a sentence names |
 //! | [`reports`] | evaluation reports, found by name, and two of them side by side |
 //! | [`runs`] | training runs: what their folders say, and trainings as child processes |
@@ -27,6 +28,7 @@
 
 pub mod api;
 pub mod engine;
+mod folders;
 pub mod gate;
 pub mod guard;
 pub mod job;

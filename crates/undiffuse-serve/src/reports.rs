@@ -71,6 +71,25 @@ pub struct ReportInfo {
     pub updated: f64,
 }
 
+/// Evaluation reports.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct ReportList {
+    /// The newest first.
+    pub reports: Vec<ReportInfo>,
+    /// Those that cannot be read, such as those of older programs.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A report that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = UnreadableReport)]
+pub struct Unreadable {
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub detail: String,
+}
+
 /// Two reports side by side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = ReportComparison)]
@@ -174,11 +193,16 @@ fn report(root: &Path, id: &str) -> Result<(Report, String), Problem> {
     read(&folder(root, id)?).map_err(unreadable)
 }
 
-/// The reports that can be read, the newest first.
-pub fn list(root: &Path) -> Vec<ReportInfo> {
-    let info = |(id, folder): (String, PathBuf)| Some(describe(id, &folder, &read(&folder).ok()?.0));
-    let mut all: Vec<ReportInfo> = folders(root).into_iter().filter_map(info).collect();
-    all.sort_by(|a, b| b.updated.total_cmp(&a.updated).then_with(|| a.id.cmp(&b.id)));
+/// All reports.
+pub fn list(root: &Path) -> ReportList {
+    let mut all = ReportList::default();
+    for (id, folder) in folders(root) {
+        match read(&folder) {
+            Ok((report, _)) => all.reports.push(describe(id, &folder, &report)),
+            Err(detail) => all.unreadable.push(Unreadable { id, detail }),
+        }
+    }
+    all.reports.sort_by(|a, b| b.updated.total_cmp(&a.updated).then_with(|| a.id.cmp(&b.id)));
     all
 }
 

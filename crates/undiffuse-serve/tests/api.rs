@@ -88,7 +88,7 @@ async fn what_is_wrong_is_refused_by_name() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
         assert_eq!(answer.header("access-control-allow-origin"), None);
-        assert_eq!(answer.header("allow").is_some(), *status == 405, "{method} {path}");
+        assert!(*status != 405 || answer.header("allow").is_some(), "{method} {path}");
     }
     let chunked = [("Transfer-Encoding", "chunked"), ("Content-Type", "application/json")];
     let mut stream = service.begin("POST", "/api/v1/jobs", &chunked, "").await;

@@ -507,7 +507,7 @@ async fn requests_that_cannot_be_are_refused_by_field() {
         ("steps", 422, grey(1, 1001)),
         ("seeds", 422, Generate { seeds: Some(vec![1]), ..grey(2, 1) }),
         ("seed", 422, Generate { seeds: Some(vec![1]), seed: Some(1), ..grey(1, 1) }),
-        ("n", 422, Generate { seeds: Some(vec![]), n: None, ..grey(1, 1) }),
+        ("seeds", 422, Generate { seeds: Some(vec![]), n: None, ..grey(1, 1) }),
         ("solver", 422, solver("nonsense")),
         ("solver", 422, solver("langevin:per_level=1000000000")),
         ("solver", 422, solver("restart:repeats=100000000")),

@@ -65,8 +65,9 @@ impl Settings {
             let problem = "it needs a model that was trained with classes and label dropout; this one was not";
             return Err(RequestError::new("guidance", problem));
         }
-        if !guidance.is_finite() {
-            return Err(RequestError::new("guidance", "must be a number"));
+        // Beyond this, pictures are noise of 32-bit numbers that overflow.
+        if !(-1000.0..=1000.0).contains(&guidance) {
+            return Err(RequestError::new("guidance", "must be a number from -1000 to 1000; 1 is none"));
         }
         let spacing = self.spacing.clone().unwrap_or(own.spacing);
         Ok(SampleDefaults { solver, spacing, steps: self.steps.unwrap_or(own.steps), guidance })

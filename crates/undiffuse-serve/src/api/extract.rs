@@ -112,11 +112,13 @@ pub(crate) fn too_large(limit: usize) -> Problem {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let malformed = |detail| Problem::new(StatusCode::BAD_REQUEST, "malformed", detail);
+    let not_json = |e| malformed(format!("the body is not JSON: {e}"));
     if bytes.is_empty() {
         return Err(malformed("the request has no body; send JSON, `{}` at least".into()));
     }
     // serde would read a list as an object's values in order.
-    if bytes.trim_ascii_start().first() != Some(&b'{') && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(not_json)?;
         return Err(named(".", "the body must be a JSON object".into()));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
@@ -125,10 +127,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let e = e.into_inner();
         match e.classify() {
             serde_json::error::Category::Data => named(&path, e.to_string()),
-            _ => malformed(format!("the body is not JSON: {e}")),
+            _ => not_json(e),
         }
     })?;
-    reader.end().map_err(|e| malformed(format!("the body is not JSON: {e}")))?;
+    reader.end().map_err(not_json)?;
     Ok(value)
 }
 

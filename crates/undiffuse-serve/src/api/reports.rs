@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Json, Path, Query};
 use super::{App, working};
 use crate::problem::{PROBLEM_JSON, Problem};
-use crate::reports::{self, CompareError, Comparison, NotComparableProblem, ReportInfo};
+use crate::reports::{self, CompareError, Comparison, NotComparableProblem, ReportList};
 
 /// A report's page brings its style and its pictures along. It may run nothing, ask for nothing and is of no origin, so that
 /// whatever somebody wrote into a report stays text.
@@ -28,13 +28,6 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(report_page))
 }
 
-/// Evaluation reports.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct ReportList {
-    /// The newest first.
-    pub reports: Vec<ReportInfo>,
-}
-
 /// Something of the reports, on a thread that may wait for the disk.
 async fn of<T: Send + 'static>(app: &App, work: impl FnOnce(PathBuf) -> T + Send + 'static) -> Result<T, Problem> {
     let root = app.options.reports.clone();
@@ -44,8 +37,7 @@ async fn of<T: Send + 'static>(app: &App, work: impl FnOnce(PathBuf) -> T + Send
 /// The evaluation reports.
 #[utoipa::path(get, path = "/api/v1/reports", tag = "reports", responses((status = 200, description = "The reports", body = ReportList)))]
 async fn list_reports(State(app): State<App>) -> Result<Json<ReportList>, Problem> {
-    let reports = of(&app, |root| reports::list(&root)).await?;
-    Ok(Json(ReportList { reports }))
+    of(&app, |root| reports::list(&root)).await.map(Json)
 }
 
 /// A whole report, as `undiffuse eval` wrote it.

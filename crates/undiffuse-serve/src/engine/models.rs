@@ -13,6 +13,7 @@ use undiffuse::model::{Outline, locate};
 use undiffuse::train::CONFIG_FILE;
 
 use super::{lock, memory};
+use crate::folders;
 use crate::job::{Defaults, ModelInfo};
 use crate::problem::Problem;
 
@@ -92,12 +93,8 @@ impl Models {
             if !seen.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
                 return;
             }
-            let name = name(path);
-            let ids = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
-            if let Some(id) = { ids }.find(|id| !places.contains_key(id)) {
-                let in_run = folder.parent().is_some_and(|run| run.join(CONFIG_FILE).is_file());
-                places.insert(id, Place { folder, in_run });
-            }
+            let in_run = folder.parent().is_some_and(|run| run.join(CONFIG_FILE).is_file());
+            folders::insert(&mut places, name(path), Place { folder, in_run });
         };
         for path in &self.paths {
             if locate(path).is_ok() {
@@ -273,12 +270,7 @@ fn name(path: &Path) -> String {
     let path = path.canonicalize().ok().filter(|_| path.file_name().is_none()).unwrap_or_else(|| path.to_owned());
     let in_run = path.ends_with("model") && path.parent().is_some_and(|run| run.join(CONFIG_FILE).is_file());
     let folder = if in_run { path.parent().unwrap_or(&path) } else { &path };
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
-    match name.trim_start_matches('.').chars().map(safe).collect::<String>() {
-        name if name.is_empty() => "model".into(),
-        name => name,
-    }
+    folders::name(folder, "model")
 }
 
 fn file_name(path: &Path) -> String {

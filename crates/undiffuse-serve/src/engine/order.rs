@@ -242,7 +242,7 @@ impl Order {
 
 fn seeds(request: &Generate, limits: &Limits) -> Result<Vec<u64>, Problem> {
     let n = request.n.or(request.seeds.as_ref().map(Vec::len)).unwrap_or(1);
-    within("n", n, limits.n)?;
+    within(if request.n.is_some() { "n" } else { "seeds" }, n, limits.n)?;
     match &request.seeds {
         Some(_) if request.seed.is_some() => Err(Problem::invalid("seed", "give `seed` or `seeds`, not both")),
         Some(seeds) if seeds.len() != n => {
@@ -330,7 +330,7 @@ fn finite(field: &str, value: Option<f64>) -> Result<Option<f64>, Problem> {
 
 fn within(field: &str, value: usize, most: usize) -> Result<(), Problem> {
     match value {
-        0 => Err(Problem::invalid(field, "must be at least 1")),
+        0 => Err(Problem::invalid(field, format!("must be from 1 to the {most} that are allowed here"))),
         value if value > most => {
             Err(Problem::invalid(field, format!("{value} is more than the {most} that are allowed here")))
         }

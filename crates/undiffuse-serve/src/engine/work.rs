@@ -135,6 +135,9 @@ impl Inner {
             live.progress(step.row, step.rows, || preview(&order.model, &step.denoised));
         }
         let x = walk.finish();
+        // Others need not wait for this walk while it writes.
+        drop(start);
+        drop(seat);
         let encode = |(image, &k): (_, &usize)| order.png(k, image).map(|png| (k, png));
         let images = order.model.images(x);
         let pngs: Result<Vec<_>, String> = images.iter().zip(pictures).map(encode).collect();
@@ -145,7 +148,10 @@ impl Inner {
             class: order.class(k),
             url: format!("/api/v1/jobs/{}/images/{k}", live.id),
         });
-        self.keep(live, pngs, made.collect())
+        let made = made.collect();
+        // Who is told that the job is done may want the memory.
+        drop(order);
+        self.keep(live, pngs, made)
     }
 
     /// The checked request of a job; one of a former life is checked anew.
@@ -237,6 +243,7 @@ impl Inner {
         let mut events = edit(&mut record.job);
         let job = record.job.clone();
         if job.state.is_final() {
+            lock(&live.order).take();
             events.push(Event::State(Box::new(job.clone())));
         }
         let written = self.store.write(Change::Save(Box::new(record.clone()), results));

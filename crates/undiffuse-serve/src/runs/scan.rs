@@ -9,6 +9,7 @@ use undiffuse::model::locate;
 use undiffuse::train::CONFIG_FILE;
 
 use super::LOG_FILE;
+use crate::folders;
 
 /// Every run under the paths, each of which is a run or a folder of runs, by its id: the folder's name, made unique.
 ///
@@ -20,11 +21,7 @@ pub fn scan(paths: &[PathBuf]) -> BTreeMap<String, PathBuf> {
     let (with_model, without): (Vec<_>, Vec<_>) = folders.into_iter().partition(|path| locate(path).is_ok());
     let mut taken = BTreeMap::new();
     for path in with_model.into_iter().chain(without) {
-        let name = id(&path);
-        let ids = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
-        if let Some(id) = { ids }.find(|id| !taken.contains_key(id)) {
-            taken.insert(id, path);
-        }
+        folders::insert(&mut taken, folders::name(&path, "run"), path);
     }
     taken.retain(|_, path| is_run(path));
     taken
@@ -47,17 +44,6 @@ fn candidates(path: &Path) -> Vec<PathBuf> {
     inside.retain(|path| path.is_dir() && (is_run(path) || locate(path).is_ok()));
     inside.sort();
     inside
-}
-
-/// The name of a folder in the letters of an address.
-fn id(path: &Path) -> String {
-    let path = path.canonicalize().ok().filter(|_| path.file_name().is_none()).unwrap_or_else(|| path.to_owned());
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
-    match name.trim_start_matches('.').chars().map(safe).collect::<String>() {
-        name if name.is_empty() => "run".into(),
-        name => name,
-    }
 }
 
 #[cfg(test)]

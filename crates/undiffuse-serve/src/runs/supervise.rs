@@ -86,8 +86,8 @@ pub struct Extend {
 pub struct Supervisor {
     device: String,
     live: Arc<Mutex<HashMap<PathBuf, Live>>>,
-    /// Held while one is started, so that two requests do not both find that none is running.
-    starting: tokio::sync::Mutex<()>,
+    /// Whether trainings may be started; held while one is, so that two requests do not both find that none is running.
+    open: tokio::sync::Mutex<bool>,
 }
 
 /// A child at work; a task of its own waits for it and is the only one to signal it, so that no other process can be meant.
@@ -100,7 +100,7 @@ struct Live {
 impl Supervisor {
     /// For trainings on this device.
     pub fn new(device: String) -> Self {
-        Self { device, live: Arc::default(), starting: tokio::sync::Mutex::default() }
+        Self { device, live: Arc::default(), open: tokio::sync::Mutex::new(true) }
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<PathBuf, Live>> {
@@ -118,8 +118,8 @@ impl Supervisor {
     /// See [`Runs::start`](super::Runs::start).
     pub async fn start(&self, training: &Training, request: &Start) -> Result<PathBuf, Problem> {
         let arguments = request.arguments(training)?;
-        let _one_at_a_time = self.starting.lock().await;
-        self.idle()?;
+        let open = self.open.lock().await;
+        self.idle(*open)?;
         let run = training.runs.join(&request.name);
         let fresh = fs::create_dir_all(&training.runs).and_then(|()| fs::create_dir(&run));
         fresh.map_err(|e| match e.kind() {
@@ -147,8 +147,8 @@ impl Supervisor {
     pub async fn resume(&self, training: &Training, run: &Path, extension: &Extend) -> Result<(), Problem> {
         let mut arguments = vec![String::from("--resume"), text(run)?];
         arguments.extend(length(&extension.budget, extension.images, extension.epochs)?);
-        let _one_at_a_time = self.starting.lock().await;
-        self.idle()?;
+        let open = self.open.lock().await;
+        self.idle(*open)?;
         self.launch(training, run, arguments).await
     }
 
@@ -159,6 +159,7 @@ impl Supervisor {
 
     /// Asks all to save and end, and waits for so long.
     pub async fn close(&self, patience: Duration) {
+        *self.open.lock().await = false;
         let all: Vec<_> = self.live().values().map(|live| (live.stop.clone(), live.ended.clone())).collect();
         let ends = all.into_iter().map(|(stop, mut ended)| async move {
             let _ = stop.send(true);
@@ -168,7 +169,10 @@ impl Supervisor {
     }
 
     /// Two trainings would take the processor from each other.
-    fn idle(&self) -> Result<(), Problem> {
+    fn idle(&self, open: bool) -> Result<(), Problem> {
+        if !open {
+            return Err(Problem::unavailable("closing", "the service is shutting down; try again in a moment", 10));
+        }
         let live = self.live();
         let Some(run) = live.keys().next() else { return Ok(()) };
         let name = run.file_name().unwrap_or_default().to_string_lossy();
