@@ -106,7 +106,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         steps: limits.max_steps,
         pixels: limits.max_pixels,
         body: limits.max_body as usize,
-        seconds: limits.max_time.as_secs(),
+        seconds: limits.max_time.as_secs().max(1),
         connections: limits.max_connections,
     };
     let options = Options {

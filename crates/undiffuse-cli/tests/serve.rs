@@ -1,0 +1,235 @@
+//! `undiffuse serve` as a process: killed under load and started again, ended in order, and what it refuses to begin with.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use undiffuse::data::{Image, Options, encode_png};
+
+fn undiffuse(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_undiffuse"));
+    command.args(args).stdin(Stdio::null()).env_remove("UNDIFFUSE_TOKEN");
+    command
+}
+
+fn succeed(args: &[&str]) -> Output {
+    let output = undiffuse(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A run that has seen a few pictures of 8×8 pixels.
+fn run(folder: &Path) -> PathBuf {
+    let (data, run) = (folder.join("data"), folder.join("tiny"));
+    std::fs::create_dir_all(&data).unwrap();
+    for k in 0..16usize {
+        let pixels = (0..64).map(|i| if i % 8 == k % 8 { 255 } else { 0 }).collect();
+        let png = encode_png(&Image::new(8, 8, 1, pixels), &[]).unwrap();
+        std::fs::write(data.join(format!("{k}.png")), png).unwrap();
+    }
+    let tiny = ["network.width=8", "network.multiply=[1,2]", "network.groups=4", "network.head_dim=8", "train.batch=8"];
+    let set = tiny.iter().flat_map(|set| ["--set", set]);
+    let train = ["train", "--data", text(&data), "--run", text(&run), "--threads", "1", "--images", "64"];
+    succeed(&train.into_iter().chain(set).collect::<Vec<_>>());
+    run
+}
+
+/// A service in a process of its own; it is killed when this is dropped.
+struct Service {
+    child: Child,
+    addr: String,
+}
+
+impl Service {
+    fn start(run: &Path, folder: &Path) -> Self {
+        let (store, reports) = (folder.join("store"), folder.join("eval"));
+        let args = ["serve", text(run), "--addr", "127.0.0.1:0", "--store", text(&store), "--reports", text(&reports)];
+        let mut child = undiffuse(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let said = lines.next().expect("the service says where it is");
+        let addr = said.split("http://").nth(1).unwrap().trim_end_matches('/').to_owned();
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, addr }
+    }
+
+    /// Status and body; `None` where the service is gone.
+    fn try_ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Option<(u16, Vec<u8>)> {
+        let mut stream = TcpStream::connect(&self.addr).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+        let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
+        let head = format!("{method} {path} HTTP/1.0\r\nhost: {}\r\ncontent-type: application/json\r\n", self.addr);
+        stream.write_all(format!("{head}{key}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let end = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
+        let status = std::str::from_utf8(&answer[..end]).ok()?.split(' ').nth(1)?.parse().ok()?;
+        Some((status, answer[end + 4..].to_vec()))
+    }
+
+    fn get(&self, path: &str) -> Vec<u8> {
+        let (status, body) = self.try_ask("GET", path, None, "").expect("an answer");
+        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+        body
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_slice(&self.get(path)).unwrap()
+    }
+
+    fn submit(&self, key: &str, request: &Value) -> Option<Value> {
+        let (status, body) = self.try_ask("POST", "/api/v1/jobs", Some(key), &request.to_string())?;
+        assert!(matches!(status, 200 | 202), "{status} {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).ok()
+    }
+
+    /// All jobs by their ids.
+    fn jobs(&self) -> BTreeMap<String, Value> {
+        let list = self.json("/api/v1/jobs?limit=200");
+        let jobs = list["jobs"].as_array().unwrap().iter();
+        let all: Vec<_> = jobs.map(|job| (job["id"].as_str().unwrap().to_owned(), job.clone())).collect();
+        let count = all.len();
+        let by_id = BTreeMap::from_iter(all);
+        assert_eq!(by_id.len(), count, "a job is listed twice");
+        by_id
+    }
+
+    fn done(&self) -> BTreeMap<String, Value> {
+        self.jobs().into_iter().filter(|(_, job)| job["state"] == "done").collect()
+    }
+
+    /// Waits until at least so many jobs are done.
+    fn until_done(&self, count: usize) -> BTreeMap<String, Value> {
+        let start = Instant::now();
+        loop {
+            let done = self.done();
+            if done.len() >= count {
+                return done;
+            }
+            assert!(start.elapsed() < Duration::from_secs(120), "{} of {count} jobs are done", done.len());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Asks it to end, and expects that it does so in order.
+    fn end(mut self) {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(asked.success());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // SIGKILL: nothing of the process runs any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn killed_under_load_it_loses_nothing_and_repeats_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    let request = |k: u64| json!({"n": 3, "seed": 100 * k, "steps": 500, "solver": "ddim"});
+    const JOBS: u64 = 24;
+    let mut ids = BTreeMap::new();
+    let mut finished: BTreeMap<String, (Value, Vec<Vec<u8>>)> = BTreeMap::new();
+    let pictures = |service: &Service, id: &str| -> Vec<Vec<u8>> {
+        (0..3).map(|k| service.get(&format!("/api/v1/jobs/{id}/images/{k}"))).collect()
+    };
+    for life in 0..4usize {
+        let service = Service::start(&run, folder.path());
+        // What was done is done, to the byte, and was not done again.
+        for (id, (job, images)) in &finished {
+            assert_eq!(&service.json(&format!("/api/v1/jobs/{id}")), job);
+            assert_eq!(&pictures(&service, id), images);
+        }
+        // Clients that do not know whether their request arrived send it again.
+        for k in 0..JOBS {
+            let id = service.submit(&format!("key-{k}"), &request(k)).unwrap()["id"].as_str().unwrap().to_owned();
+            assert_eq!(ids.entry(k).or_insert(id.clone()), &id, "job {k} became another one");
+        }
+        let done = service.until_done(((life + 1) * JOBS as usize / 6).min(JOBS as usize));
+        for (id, job) in done {
+            finished.entry(id).or_insert_with_key(|id| (job, pictures(&service, id)));
+        }
+    }
+    assert!(finished.len() < JOBS as usize, "the service was not killed under load");
+    let service = Service::start(&run, folder.path());
+    let done = service.until_done(JOBS as usize);
+    assert_eq!(service.jobs().len(), JOBS as usize);
+    for (id, (job, images)) in &finished {
+        assert_eq!(&done[id], job);
+        assert_eq!(&pictures(&service, id), images);
+    }
+    for job in done.values() {
+        let indices: Vec<_> = job["images"].as_array().unwrap().iter().map(|made| made["index"].clone()).collect();
+        assert_eq!(json!(indices), json!([0, 1, 2]), "{job}");
+    }
+    // The command line's pictures of these seeds, whatever the kills did.
+    for k in [0, JOBS / 2, JOBS - 1] {
+        let out = folder.path().join(format!("offline-{k}"));
+        let seed = (100 * k).to_string();
+        succeed(&["sample", text(&run), "-n", "3", "--seed", &seed, "--steps", "500", "--solver", "ddim", "--out", text(&out)]);
+        let mut files: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|e| e == "png") && !text(path).contains("grid"));
+        files.sort();
+        let open = |path: &Path| Image::open(path, &Options::default()).unwrap();
+        let offline: Vec<Image> = files.iter().map(|path| open(path)).collect();
+        let served = pictures(&service, &ids[&k]).into_iter().enumerate().map(|(at, png)| {
+            let path = out.join(format!("served-{at}.png"));
+            std::fs::write(&path, png).unwrap();
+            open(&path)
+        });
+        assert_eq!(served.collect::<Vec<_>>(), offline, "job {k}");
+    }
+    service.end();
+}
+
+#[test]
+fn it_ends_in_order_and_waiting_jobs_go_on_next_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    let service = Service::start(&run, folder.path());
+    for k in 0..8u64 {
+        service.submit(&format!("{k}"), &json!({"n": 64, "seed": k, "steps": 100})).unwrap();
+    }
+    service.end();
+    let service = Service::start(&run, folder.path());
+    assert_eq!(service.jobs().len(), 8);
+    assert!(service.jobs().values().all(|job| matches!(job["state"].as_str(), Some("queued" | "running" | "done"))));
+    service.until_done(8);
+}
+
+#[test]
+fn what_it_refuses_to_begin_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = (folder.path().join("store"), folder.path().join("file"));
+    std::fs::write(&file, "").unwrap();
+    let (store, file) = (text(&store), text(&file));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (code, args, says) in [
+        (2, vec!["--addr", "0.0.0.0:0", "--store", store], "--token"),
+        (2, vec!["--addr", "[::]:0", "--store", store], "--token"),
+        (2, vec!["--token", "short", "--store", store], "eight"),
+        (2, vec!["--token", "long enough", "--insecure"], "--insecure"),
+        (2, vec!["--addr", "here"], "--addr"),
+        (2, vec!["--keep-size", "much"], "1.5GiB"),
+        (1, vec!["--addr", &taken, "--store", store], &taken),
+        (1, vec!["--addr", "127.0.0.1:0", "--store", file], file),
+    ] {
+        let output = undiffuse(&["serve"]).args(&args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(says) && !said.contains("panicked"), "{args:?}: {said}");
+    }
+}
