@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Existing clients against a running service: the `openai` package, and `webuiapi` for AUTOMATIC1111's API.
+
+    pip install openai webuiapi pillow
+    xtask/checks/clients.py target/release/undiffuse RUN
+
+RUN is a run or model with classes, such as the README's. Every picture must be the command line's for its seed, to the bit.
+"""
+
+import base64
+import io
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import openai
+import webuiapi
+from PIL import Image, ImageChops
+
+TOKEN = "a-token-for-tests"
+
+
+def decoded(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def same(a: Image.Image, b: Image.Image) -> bool:
+    return a.size == b.size and ImageChops.difference(a.convert("RGB"), b.convert("RGB")).getbbox() is None
+
+
+def offline(program: str, run: str, folder: pathlib.Path, *arguments: str) -> list[Image.Image]:
+    out = folder / "-".join(arguments).replace(" ", "_")
+    subprocess.run([program, "sample", run, *arguments, "--out", out], check=True, stdout=subprocess.DEVNULL)
+    return [Image.open(path) for path in sorted(out.glob("*.png")) if "grid" not in path.name]
+
+
+def started(program: str, run: str, folder: pathlib.Path) -> tuple[subprocess.Popen, int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["--addr", f"127.0.0.1:{port}", "--store", folder / "store", "--reports", folder / "eval"]
+    environment = os.environ | {"UNDIFFUSE_TOKEN": TOKEN}
+    process = subprocess.Popen([program, "serve", run, *arguments], env=environment, stdout=subprocess.DEVNULL)
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz").close()
+            return process, port
+        except OSError:
+            time.sleep(0.1)
+    sys.exit("the service is not ready after 30 s")
+
+
+def openai_images(port: int, program: str, run: str, folder: pathlib.Path) -> None:
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=TOKEN, max_retries=0)
+    model = client.models.list().data[0].id
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    about = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/models", headers=headers)
+    name = json.load(urllib.request.urlopen(about))["models"][0]["classes"][3]
+    more = {"seed": 11, "steps": 10}
+    asked = {"model": model, "prompt": f"a {name.lower()}, please", "n": 3, "extra_body": more}
+    by_bytes = client.images.generate(response_format="b64_json", **asked).data
+    by_url = client.images.generate(response_format="url", **asked).data
+    wanted = offline(program, run, folder, "-n", "3", "--seed", "11", "--steps", "10", "--class", name)
+    for text, link, picture in zip(by_bytes, by_url, wanted, strict=True):
+        served = Image.open(urllib.request.urlopen(urllib.request.Request(link.url, headers=headers)))
+        assert same(decoded(text.b64_json), picture) and same(served, picture)
+    for wrong, error in [
+        ({"prompt": "a unicorn"}, openai.BadRequestError),
+        ({"prompt": name, "size": "1024x1024"}, openai.BadRequestError),
+        ({"prompt": name, "model": "nothing"}, openai.NotFoundError),
+    ]:
+        try:
+            client.images.generate(**({"model": model} | wrong))
+        except error as e:
+            assert e.body["message"], e.body
+        else:
+            sys.exit(f"openai: {wrong} was not refused")
+    try:
+        openai.OpenAI(base_url=client.base_url, api_key="another", max_retries=0).images.generate(prompt=name)
+    except openai.AuthenticationError:
+        print("openai", openai.__version__, "is content")
+    else:
+        sys.exit("openai: a wrong key was let in")
+
+
+def automatic1111(port: int, program: str, run: str, folder: pathlib.Path) -> None:
+    api = webuiapi.WebUIApi(host="127.0.0.1", port=port)
+    api.session.headers["Authorization"] = f"Bearer {TOKEN}"
+    assert api.get_sd_models() and api.get_samplers() and api.get_progress()["progress"] == 0
+    made = api.txt2img(prompt="", seed=5, steps=10, batch_size=2, cfg_scale=1, sampler_name="ddim", eta=0)
+    wanted = offline(program, run, folder, "-n", "2", "--seed", "5", "--steps", "10", "--solver", "ddim", "--guidance", "1")
+    assert len(made.images) == 2 and all(map(same, made.images, wanted))
+    again = api.img2img(images=[made.images[0]], seed=6, steps=10, denoising_strength=0.5)
+    assert again.image.size == made.image.size and not same(again.image, made.image)
+    api.interrupt()
+    print("webuiapi is content")
+
+
+def main() -> None:
+    program, run = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        service, port = started(program, run, folder)
+        try:
+            openai_images(port, program, run, folder)
+            automatic1111(port, program, run, folder)
+        finally:
+            service.terminate()
+            assert service.wait() == 0, "the service did not end in order"
+    print("all is well")
+
+
+main()
