@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use chrome::{Chrome, Look, Page};
 use serde_json::{Value, json};
 use service::Service;
+use undiffuse::data::decode::decode;
 use undiffuse_serve::Options;
 
 /// A service and a tab of a browser; `None` where there is no browser and none is required.
@@ -21,9 +22,10 @@ fn open(change: impl FnOnce(&mut Options)) -> Option<(Chrome, Service, Page)> {
     Some((chrome, Service::start(change), page))
 }
 
-/// The fingerprint of what a canvas or picture shows.
+/// The fingerprint of what a canvas or picture shows in the next frame.
 fn pixels(page: &mut Page, selector: &str) -> Value {
-    page.eval(&format!("proof.pixels(document.querySelector({}))", json!(selector)))
+    let shown = format!("proof.pixels(document.querySelector({}))", json!(selector));
+    page.eval(&format!("new Promise(requestAnimationFrame).then(() => {shown})"))
 }
 
 /// Puts the focus on a control.
@@ -94,4 +96,323 @@ fn ink_spreads() {
     assert_eq!(bent(&mut page), linear);
     assert_eq!(page.eval("proof.control('Seed of the noise').value"), "5");
     page.must_be_content("ink spreads");
+}
+
+/// The two pictures of a walk.
+const HELD: &str = ".column canvas";
+const GUESS: &str = ".column .guess canvas";
+
+#[test]
+fn ink_comes_back() {
+    let Some((_chrome, service, mut page)) = open(|_| {}) else { return };
+    page.go(&service.url("/#/ink"));
+    page.click("And un-spreads");
+    page.write("Seed", "7");
+    page.until("location.hash.includes('/reverse/') && location.hash.includes('seed=7')");
+    says(&mut page, "Done. Move the slider back and forth.");
+
+    // Back and forth: each moment is again what it was.
+    focus(&mut page, "Moment");
+    let at = |page: &mut Page, key: &str| {
+        turned(page, key, "#view-reverse .player output");
+        (pixels(page, HELD), pixels(page, GUESS))
+    };
+    let noise = at(&mut page, "Home");
+    let next = at(&mut page, "ArrowRight");
+    let picture = at(&mut page, "End");
+    assert!(noise.0 != next.0 && next.0 != picture.0 && noise.1 != picture.1 && noise.0 != noise.1);
+    at(&mut page, "ArrowLeft");
+    assert_eq!(at(&mut page, "End"), picture);
+    assert_eq!(at(&mut page, "Home"), noise);
+
+    // The same noise, walked in two ways.
+    page.choose("Compare with", "a quarter of the steps");
+    says(&mut page, "Done: the same noise, walked in two ways.");
+    let other = "[aria-label=\"Walk B\"] canvas";
+    focus(&mut page, "Moment");
+    assert_eq!(at(&mut page, "Home").0, noise.0);
+    assert_eq!(pixels(&mut page, other), noise.0);
+    assert_eq!(at(&mut page, "End").0, picture.0);
+    assert_ne!(pixels(&mut page, other), picture.0);
+    says(&mut page, "% of the range on average");
+
+    // What was started from the address is the same, too.
+    let address = page.eval("location.href");
+    page.go(address.as_str().unwrap());
+    says(&mut page, "Done: the same noise, walked in two ways.");
+    assert_eq!(pixels(&mut page, HELD), picture.0);
+    assert_eq!(page.eval("proof.control('Seed').value"), "7");
+    page.must_be_content("ink comes back");
+    // Walks are for looking at: none is left behind.
+    assert_eq!(service.get("/api/v1/jobs").json()["jobs"], json!([]));
+}
+
+#[test]
+fn walkers_find_the_data() {
+    let Some((_chrome, service, mut page)) = open(|_| {}) else { return };
+    page.go(&service.url("/#/toy"));
+    says(&mut page, "On average the walkers are");
+    let plane = "[aria-label=\"Plane A\"] canvas";
+    focus(&mut page, "Level");
+    let far = turned(&mut page, "Home", "#toy-words");
+    let first = pixels(&mut page, plane);
+    assert!(far.starts_with("Level 0 of 25:") && far.contains("nothing is decided yet"), "{far}");
+    page.click("Play");
+    page.until("Number(proof.control('Level').value) > 3");
+    page.click("Pause");
+    focus(&mut page, "Level");
+    let near = turned(&mut page, "End", "#toy-words");
+    assert!(near.starts_with("Level 25 of 25:") && near.contains("of the walkers have arrived"), "{near}");
+    page.until(&format!("proof.pixels(document.querySelector({})) !== {first}", json!(plane)));
+
+    page.click("Compare with another solver");
+    says(&mut page, "B: euler, 10 evaluations");
+    page.click("Compare with another solver");
+
+    // One's own points, by pointer and by keys.
+    page.choose("Shape", "own");
+    says(&mut page, "3 points.");
+    page.stroke(plane, &[(0.7, 0.3)]);
+    says(&mut page, "4 points.");
+    page.eval(&format!("document.querySelector({}).focus()", json!(plane)));
+    page.key("ArrowUp");
+    page.key("Enter");
+    says(&mut page, "5 points.");
+    page.click("Clear");
+    says(&mut page, "The plane is empty");
+    page.must_be_content("the toy");
+}
+
+/// Waits until the newest card of the page Generate says so; its job's id.
+fn newest(page: &mut Page, state: &str) -> String {
+    page.until(&format!("document.querySelector('.job')?.dataset.state === {}", json!(state)));
+    page.eval("document.querySelector('.job').dataset.job").as_str().unwrap().to_owned()
+}
+
+/// The bytes of the first picture of a job.
+fn first_picture(service: &Service, job: &str) -> Vec<u8> {
+    let answer = service.get(&format!("/api/v1/jobs/{job}/images/0"));
+    assert_eq!(answer.status, 200, "{answer}");
+    answer.body
+}
+
+/// Waits for a file in this folder.
+fn downloaded(folder: &Path, ending: &str) -> PathBuf {
+    let start = Instant::now();
+    loop {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        if let Some(path) = entries.into_iter().find(|path| path.to_string_lossy().ends_with(ending)) {
+            return path;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "no {ending} in {}", folder.display());
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+#[test]
+fn pictures_are_made_and_made_again() {
+    let Some((_chrome, service, mut page)) = open(|_| {}) else { return };
+    page.go(&service.url("/#/generate"));
+    page.write("Seed", "41");
+    page.write("Pictures", "3");
+    page.click("bee");
+    page.click("Generate 3 pictures");
+    let job = newest(&mut page, "done");
+    page.until("document.querySelectorAll('.job .thumb img').length === 3");
+    page.until("[...document.querySelectorAll('.job .thumb img')].every((img) => img.naturalWidth === 8)");
+    says(&mut page, "seed 43");
+
+    // All of them in a file.
+    let folder = service.folder.path().join("downloads");
+    page.call("Page.setDownloadBehavior", json!({"behavior": "allow", "downloadPath": folder}));
+    page.click("Download ZIP");
+    let zip = std::fs::read(downloaded(&folder, ".zip")).unwrap();
+    assert!(zip.starts_with(b"PK") && zip.windows(4).filter(|w| w == b"PK\x01\x02").count() == 3, "three files");
+
+    // A picture brings its settings back, and these the picture.
+    let file = service.folder.path().join("bee.png");
+    std::fs::write(&file, first_picture(&service, &job)).unwrap();
+    page.write("Seed", "9");
+    page.click("bee");
+    page.click("cat");
+    page.drop_files(".results", &[&file]);
+    says(&mut page, "The form has the settings of bee.png.");
+    assert_eq!(page.eval("proof.control('Seed').value"), "41");
+    assert_eq!(page.eval("[...document.querySelectorAll('.chip[aria-pressed=true]')].map((c) => c.textContent).join()"), "bee");
+    page.click("Generate");
+    page.until("document.querySelectorAll('.job').length === 2");
+    let again = newest(&mut page, "done");
+    assert_eq!(first_picture(&service, &again), first_picture(&service, &job));
+
+    // A long job is given up.
+    page.write("Pictures", "64");
+    page.write("Steps", "1000");
+    page.click("Generate 64 pictures");
+    page.until("document.querySelectorAll('.job').length === 3");
+    newest(&mut page, "running");
+    page.click("Cancel");
+    newest(&mut page, "cancelled");
+    assert_eq!(page.eval("document.querySelector('.job .badge').textContent"), "cancelled");
+    page.until("[...document.querySelectorAll('[role=status]')].some((s) => s.textContent === 'The job is cancelled.')");
+    page.must_be_content("pictures");
+}
+
+#[test]
+fn a_part_is_painted_anew() {
+    let Some((_chrome, service, mut page)) = open(|_| {}) else { return };
+    page.go(&service.url("/#/generate"));
+    page.write("Pictures", "1");
+    page.click("Generate");
+    let before = newest(&mut page, "done");
+    page.eval("document.querySelector('.thumb').click()");
+    page.click("Paint into it");
+    says(&mut page, "Paint over what is to be made anew, then press Generate.");
+    page.stroke(".easel", &[(0.1, 0.2), (0.5, 0.2), (0.9, 0.2)]);
+    says(&mut page, "is painted and will be made anew");
+    page.write("Seed", "5");
+    page.click("Generate");
+    page.until("document.querySelectorAll('.job').length === 2");
+    let after = newest(&mut page, "done");
+    says(&mut page, "from a picture, strength 1");
+    let grey = |bytes: Vec<u8>| decode(&bytes, &Default::default()).unwrap().image.pixels;
+    let (before, after) = (grey(first_picture(&service, &before)), grey(first_picture(&service, &after)));
+    assert_eq!(before[40..], after[40..], "what was not painted over stays");
+    assert_ne!(before[..32], after[..32], "what was painted over is new");
+    page.must_be_content("painting");
+}
+
+#[test]
+fn a_run_is_looked_at() {
+    let Some((_chrome, service, mut page)) = open(|options| fixtures::run(&options.paths[0].join("flowers"))) else { return };
+    page.go(&service.url("/#/train"));
+    says(&mut page, "undiffuse serve --allow-train");
+    assert_eq!(page.eval("proof.control('New run')"), Value::Null);
+    says(&mut page, "6,400 pictures");
+    page.click("flowers");
+    says(&mut page, "At 6,400 pictures, after 1 min 40 s: loss");
+    says(&mut page, "finished");
+    assert_eq!(page.eval("document.querySelectorAll('.curve').length"), 5);
+
+    // Its grids, the last one first.
+    let grid = "document.querySelector('.reel-well img')?.src.split('/').at(-1)";
+    page.until(&format!("{grid} === '6400'"));
+    focus(&mut page, "Pictures seen");
+    page.key("Home");
+    page.until(&format!("{grid} === '1600'"));
+    page.key("ArrowRight");
+    page.until(&format!("{grid} === '3200'"));
+    says(&mut page, "At 3,200 pictures, after 50 s: loss");
+
+    page.click("Configuration");
+    says(&mut page, "path = \"data/flowers\"");
+    page.click("Log");
+    says(&mut page, "step 50: loss 0.41");
+    page.click("Generate with it");
+    page.until("document.querySelector('#generate-model')?.value === 'flowers'");
+    page.must_be_content("a run");
+}
+
+/// Reports: two of the same protocol, one of another, and one that cannot be read.
+fn reports(options: &mut Options) {
+    let at = |name: &str| options.reports.join(name);
+    fixtures::report(&at("one"), 3.0, 25);
+    fixtures::report(&at("two"), 2.0, 25);
+    fixtures::report(&at("other"), 1.0, 50);
+    fixtures::unreadable_report(&at("future"));
+}
+
+#[test]
+fn reports_are_compared() {
+    let Some((_chrome, service, mut page)) = open(reports) else { return };
+    page.go(&service.url("/#/report"));
+    says(&mut page, "1 report cannot be read");
+    says(&mut page, "future");
+    page.click("Compare one");
+    says(&mut page, "1 other was made by the same protocol");
+    page.click("Compare two");
+    page.eval("proof.control('Compare').click()");
+    says(&mut page, "A is better in 0 figures, B in 1; 1 of 2 show no difference beyond chance.");
+    page.click("one");
+    says(&mut page, "Only 200 pictures were judged.");
+    page.click("The whole report, with its pictures");
+    page.until("document.querySelector('iframe')");
+
+    page.expect("409");
+    page.choose("Other report", "other");
+    page.click("Compare");
+    says(&mut page, "different protocols");
+    says(&mut page, "Steps");
+    page.must_be_content("reports");
+}
+
+/// Every page with what it says when it is whole.
+const PAGES: [(&str, &str); 9] = [
+    ("ink", "pixels; it does|Painted by"),
+    ("ink/reverse", "Done. Move the slider"),
+    ("toy", "On average the walkers are"),
+    ("generate", "Generate 8 pictures"),
+    ("train", "6,400 pictures"),
+    ("train/flowers", "At 6,400 pictures, after"),
+    ("report", "1 report cannot be read"),
+    ("report/one", "Only 200 pictures were judged."),
+    ("report/one/two", "A is better in"),
+];
+
+const LOOKS: [(&str, Look); 3] = [
+    ("light", Look { dark: false, width: 1280, height: 900 }),
+    ("dark", Look { dark: true, width: 1280, height: 900 }),
+    ("phone", Look { dark: false, width: 390, height: 844 }),
+];
+
+#[test]
+fn every_page_is_whole() {
+    let change = |options: &mut Options| {
+        fixtures::run(&options.paths[0].join("flowers"));
+        reports(options);
+    };
+    let Some((_chrome, service, mut page)) = open(change) else { return };
+    let shots = std::env::var_os("UNDIFFUSE_SCREENSHOTS").map(PathBuf::from);
+    let mut faults = Vec::new();
+    for (name, look) in LOOKS {
+        page.look(look);
+        for (address, whole) in PAGES {
+            let about = format!("{}-{name}", address.replace('/', "-"));
+            page.go(&service.url(&format!("/#/{address}")));
+            page.until(&format!("/{whole}/.test(document.querySelector('main').innerText)"));
+            page.must_be_content(&about);
+            let wide = page.eval("proof.wide()");
+            faults.extend(wide.as_array().unwrap().iter().map(|line| format!("{about} is too wide: {line}")));
+            let cut = page.eval("proof.cut(document.querySelector('nav'))");
+            faults.extend(cut.as_array().unwrap().iter().map(|line| format!("{about} hides a page: {line}")));
+            faults.extend(page.accessibility().into_iter().flatten().map(|line| format!("{about}: {line}")));
+            if let Some(folder) = &shots {
+                page.screenshot(&folder.join(format!("{about}.png")));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn any_address_shows_a_page() {
+    let Some((_chrome, service, mut page)) = open(|_| {}) else { return };
+    for address in ["#/%", "#/toString", "#/nowhere/at/all", "#main", "#/ink/forward/seed=%&at=x"] {
+        page.go(&service.url(&format!("/{address}")));
+        says(&mut page, "The ink spreads");
+        page.until("document.querySelector('.left')?.textContent");
+        page.must_be_content(address);
+    }
+    // What is not there is said, and the way to what is.
+    for (address, words, code) in [("train/%", "there is no run", "404"), ("report/%ff", "there is no report", "404")] {
+        page.expect(code);
+        page.go(&service.url(&format!("/#/{address}")));
+        says(&mut page, words);
+        page.must_be_content(address);
+    }
+    page.go(&service.url("/#/generate/gone"));
+    says(&mut page, "The model “gone” is not here.");
+    // The link for those who skip the bar leads to the content, and the address stays.
+    page.eval("document.querySelector('.skip').click()");
+    page.until("document.activeElement.id === 'main' && location.hash.startsWith('#/generate')");
+    page.must_be_content("skipping");
 }

@@ -8,9 +8,10 @@ globalThis.proof = {
     return (label || element.title || element.placeholder || "").trim().replace(/\s+/g, " ");
   },
 
-  /** The visible control of this name: the whole name if one has it, otherwise one that begins with it. */
+  /** The visible control of this name: the whole name if one has it, otherwise one that begins with it; those of the page before those of the bar above. */
   control: (name) => {
     const all = [...document.querySelectorAll("button, a[href], input, select, textarea, summary, [role=button], [role=tab], [role=slider]")].filter(proof.seen);
+    all.sort((a, b) => Boolean(a.closest("nav")) - Boolean(b.closest("nav")));
     return all.find((c) => proof.name(c) === name) ?? all.find((c) => proof.name(c).startsWith(name)) ?? null;
   },
 
@@ -41,6 +42,13 @@ globalThis.proof = {
     const inScroller = (e) => { for (let p = e.parentElement; p; p = p.parentElement) if (getComputedStyle(p).overflowX !== "visible") return true; return false; };
     const over = [...document.body.querySelectorAll("*")].filter((e) => e.getBoundingClientRect().right > width + 1 && !inScroller(e));
     return [`${document.documentElement.scrollWidth} > ${width}`, ...over.slice(0, 5).map((e) => `${e.tagName.toLowerCase()}.${e.className} ${e.textContent.slice(0, 60)}`)];
+  },
+
+  /** Links in this element that are not to be seen without scrolling. */
+  cut: (element) => {
+    const { left, right } = element.getBoundingClientRect();
+    const seen = (a) => { const box = a.getBoundingClientRect(); return box.left >= Math.max(left, 0) - 1 && box.right <= Math.min(right, innerWidth) + 1; };
+    return [...element.querySelectorAll("a")].filter((a) => !seen(a)).map((a) => a.textContent);
   },
 
   /** What axe-core calls serious or critical, a line each. */

@@ -1,4 +1,4 @@
-import { at as here, keep, settings } from "../lib/address.js";
+import { at as here, keep, numberOf, settings } from "../lib/address.js";
 import { constant, post } from "../lib/api.js";
 import { eachFrame, h, settled, show } from "../lib/dom.js";
 import { checkField, numberField, selectField, sliderField } from "../lib/field.js";
@@ -111,7 +111,7 @@ export function page(root) {
   }, 400);
 
   const told = { onchange: () => renew() };
-  const number = (label, name, value, props) => numberField(label, Number(given.get(name) ?? value), { ...props, ...told });
+  const number = (label, name, value, props) => numberField(label, numberOf(given, name, value), { ...props, ...told });
   const shape = selectField("Shape", [given.has("points") ? "own" : given.get("shape") ?? "two-moons"], undefined, told);
   const name = (shapes) => {
     shape.names = shapes.join();
@@ -119,8 +119,8 @@ export function page(root) {
   };
   const steps = number("Steps", "steps", 25, { min: 1, max: 500, step: 1 });
   const seed = number("Seed", "seed", 0, { min: 0, step: 1 });
-  const walkers = sliderField("Walkers", { min: 1, max: 500, value: Number(given.get("n") ?? 150), oninput: () => renew() });
-  const spread = sliderField("Spread of each point", { min: 0.01, max: 0.5, step: 0.01, value: Number(given.get("spread") ?? 0.05), oninput: () => renew() });
+  const walkers = sliderField("Walkers", { min: 1, max: 500, value: numberOf(given, "n", 150), oninput: () => renew() });
+  const spread = sliderField("Spread of each point", { min: 0.01, max: 0.5, step: 0.01, value: numberOf(given, "spread", 0.05), oninput: () => renew() });
   const compare = checkField("Compare with another solver", given.has("b"), told);
   const otherSteps = number("Steps of B", "b.steps", 10, { min: 1, max: 500, step: 1 });
   const second = h("div", { class: "stack", hidden: true });

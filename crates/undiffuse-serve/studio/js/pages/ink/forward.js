@@ -1,6 +1,6 @@
 // The ink spreads: one picture at any time of the forward process.
 
-import { at as here, keep } from "../../lib/address.js";
+import { at as here, keep, numberOf } from "../../lib/address.js";
 import { bytes, constant, get, models } from "../../lib/api.js";
 import { chart } from "../../lib/chart.js";
 import { eachFrame, h, settled, show } from "../../lib/dom.js";
@@ -21,7 +21,7 @@ export function forward(root, settings) {
   const leaving = new AbortController();
   const { signal } = leaving;
   let picture, eps, out, curve;
-  let share = settings.has("at") ? Number(settings.get("at")) / 100 : null; // of the way from clean to noisy
+  let share = settings.has("at") ? numberOf(settings, "at", 0) / 100 : null; // of the way from clean to noisy
 
   const view = (name, title, words) => {
     const canvas = h("canvas", { class: name, role: "img", ariaLabel: title, width: 1, height: 1 });
@@ -127,7 +127,7 @@ export function forward(root, settings) {
     }
   };
 
-  const seed = numberField("Seed of the noise", Number(settings.get("seed") ?? 0), { min: 0, step: 1, oninput: settled(() => picture && renew()) });
+  const seed = numberField("Seed of the noise", numberOf(settings, "seed", 0), { min: 0, step: 1, oninput: settled(() => picture && renew()) });
   const place = h("div", {});
   let schedule = null;
   const remember = settled(() => {

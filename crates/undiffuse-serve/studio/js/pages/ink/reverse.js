@@ -1,6 +1,6 @@
 // The ink un-spreads: from a seed's noise to a picture, step by step; two walks beside each other.
 
-import { at as here, keep } from "../../lib/address.js";
+import { at as here, keep, numberOf } from "../../lib/address.js";
 import { constant, models } from "../../lib/api.js";
 import { chart } from "../../lib/chart.js";
 import { eachFrame, h, settled, show } from "../../lib/dom.js";
@@ -174,7 +174,7 @@ export function reverse(root, given) {
   };
 
   let compare = null;
-  const seed = numberField("Seed", Number(given.get("seed") ?? 0), { min: 0, step: 1, oninput: () => again() });
+  const seed = numberField("Seed", numberOf(given, "seed", 0), { min: 0, step: 1, oninput: () => again() });
   const [placeModel, placeA, placeB, placeIdeas] = [0, 0, 0, 0].map(() => h("div", {}));
   const board = h("div", { class: "board" }, columns[0], columns[1], between);
   const stage = h("div", { class: "stage aside" }, trouble, board, time, strip, status,
