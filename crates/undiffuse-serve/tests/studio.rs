@@ -96,6 +96,8 @@ fn ink_spreads() {
     assert_eq!(bent(&mut page), linear);
     assert_eq!(page.eval("proof.control('Seed of the noise').value"), "5");
     page.must_be_content("ink spreads");
+    // The sample that it began with is not left behind.
+    assert_eq!(service.get("/api/v1/jobs").json()["jobs"], json!([]));
 }
 
 /// The two pictures of a walk.
@@ -137,6 +139,7 @@ fn ink_comes_back() {
     says(&mut page, "% of the range on average");
 
     // What was started from the address is the same, too.
+    page.until("location.hash.includes('b.steps=')");
     let address = page.eval("location.href");
     page.go(address.as_str().unwrap());
     says(&mut page, "Done: the same noise, walked in two ways.");
@@ -287,7 +290,7 @@ fn a_run_is_looked_at() {
     page.go(&service.url("/#/train"));
     says(&mut page, "undiffuse serve --allow-train");
     assert_eq!(page.eval("proof.control('New run')"), Value::Null);
-    says(&mut page, "6,400 pictures");
+    says(&mut page, "quick on flowers");
     page.click("flowers");
     says(&mut page, "At 6,400 pictures, after 1 min 40 s: loss");
     says(&mut page, "finished");

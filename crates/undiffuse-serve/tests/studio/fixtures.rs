@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use undiffuse::data::{Image, encode_png};
+use undiffuse::train::Config;
 
 /// The PNG of a colourful picture.
 pub fn rainbow(width: usize, height: usize) -> Vec<u8> {
@@ -21,7 +22,8 @@ pub fn run(folder: &Path) {
     crate::service::save_model(&folder.join("model"), 2);
     fs::create_dir_all(folder.join("samples")).unwrap();
     let write = |file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
-    write("config.toml", "version = 1\npreset = \"quick\"\n\n[data]\npath = \"data/flowers\"\n");
+    let config = Config::layered("quick", None, &["data.path=data/flowers".into()]).unwrap();
+    write("config.toml", &config.to_toml());
     write("length.json", r#"{"segments":[{"from":0,"until":6400}],"images_per_second":64}"#);
     write("train.log", "trainer: quick on flowers\nstep 50: loss 0.41\nsaved\n");
     let step = |k: u64| {
@@ -41,7 +43,7 @@ pub fn run(folder: &Path) {
 pub fn report(folder: &Path, distance: f64, steps: usize) {
     fs::create_dir_all(folder).unwrap();
     let report = json!({
-        "format": 1, "program": "undiffuse 0.1.0", "data": "data/flowers", "fingerprint": format!("{steps:064}"),
+        "format": 1, "program": "undiffuse 0.1.0", "data": "data/flowers", "fingerprint": format!("{steps:0<64}"),
         "notes": ["Only 200 pictures were judged."],
         "subject": {"fingerprint": "00", "kind": "model", "name": "runs/flowers"},
         "figures": [

@@ -12,8 +12,10 @@ export function ticks(low, high, count = 5) {
   const raw = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
-  const first = Math.ceil(low / step - 1e-9);
-  return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, k) => (first + k) * step);
+  // A curve that nearly reaches a round number has it as its end.
+  const near = 0.02;
+  const first = Math.ceil(low / step - near);
+  return Array.from({ length: Math.floor(high / step + near) - first + 1 }, (_, k) => (first + k) * step);
 }
 
 /** A number as axes show it: 1.2k, 3.4M, 0.05. */
@@ -38,7 +40,8 @@ function decades(low, high) {
 function scale(values, log, [from, to]) {
   const usable = values.filter((v) => finite(v) && (!log || v > 0));
   let [low, high] = usable.length ? [Math.min(...usable), Math.max(...usable)] : [log ? 1 : 0, log ? 10 : 1];
-  if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
+  const room = Math.abs(low) / 2 || 0.5;
+  if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - room, high + room];
   const on = log ? Math.log10 : (v) => v;
   const [a, b] = [on(low), on(high)];
   const place = (v) => from + ((on(v) - a) / (b - a)) * (to - from);

@@ -1,6 +1,6 @@
 // Where the picture comes from that dissolves: a sample of a model, a drawing, or one of the person's own. Nothing is uploaded.
 
-import { models, post } from "../../lib/api.js";
+import { models, post, remove } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";
 import { selectField } from "../../lib/field.js";
 import { decode, dropZone, pasted, reduced } from "../../lib/picture.js";
@@ -27,7 +27,9 @@ export function source(onpicture) {
     select.say(`${model} paints it…`);
     setTimeout(() => { if (!there && turn === mine && !leaving.signal.aborted) give("a drawing", drawing()); }, PATIENCE);
     try {
-      const { images: [image] } = await post("/api/v1/generate", { model, seed }, leaving.signal);
+      const { id, images: [image] } = await post("/api/v1/generate", { model, seed }, leaving.signal);
+      // For looking at: it need not be kept among the pictures of the page Generate.
+      remove(`/api/v1/jobs/${id}`).catch(() => {});
       const bitmap = await decode(blob(image.png));
       there = true;
       if (turn !== mine) return;
