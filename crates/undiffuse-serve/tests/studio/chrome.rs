@@ -194,12 +194,17 @@ impl Page {
         }
     }
 
-    /// Waits until there is a control of this name (see helpers.js), and a scroll to it has ended; its middle on the screen.
+    /// Waits until there is a control of this name (see helpers.js) that stays where it is; its middle on the screen.
     fn place(&mut self, name: &str) -> (f64, f64) {
-        let name = json!(name);
-        self.until(&format!("proof.control({name})"));
-        let at = self.eval(&format!("proof.middle(proof.control({name}))"));
-        (at[0].as_f64().unwrap(), at[1].as_f64().unwrap())
+        let (named, start) = (json!(name), Instant::now());
+        loop {
+            self.until(&format!("proof.control({named})"));
+            let at = self.eval(&format!("proof.still(proof.control({named}))"));
+            if let (Some(x), Some(y)) = (at[0].as_f64(), at[1].as_f64()) {
+                return (x, y);
+            }
+            assert!(start.elapsed() < PATIENCE, "`{name}` does not come to rest");
+        }
     }
 
     fn mouse(&mut self, kind: &str, (x, y): (f64, f64), buttons: u32) {

@@ -26,6 +26,15 @@ globalThis.proof = {
     return [x + width / 2, y + height / 2];
   },
 
+  /** The middle of an element that stays where it is; null while it moves. */
+  still: async (element) => {
+    if (!element) return null;
+    const before = proof.middle(element);
+    for (let k = 0; k < 2; k++) await new Promise(requestAnimationFrame);
+    const after = proof.middle(element);
+    return before.every((v, k) => Math.abs(v - after[k]) < 1) ? after : null;
+  },
+
   choose: (select, option) => {
     const found = [...select.options].find((o) => o.value === option || o.textContent.trim() === option);
     if (!found) return false;

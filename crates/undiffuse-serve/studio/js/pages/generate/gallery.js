@@ -25,6 +25,12 @@ export function enlarge(img, room) {
   return img;
 }
 
+/** Width and height of a job's pictures, which may not be there yet. */
+export function sizeOf({ request }, model) {
+  const [, height, width] = model?.shape ?? [1, 32, 32];
+  return [request.width ?? width, request.height ?? height];
+}
+
 /** What a picture shows, in words. */
 export const caption = (made) => [made.class, `seed ${made.seed}`].filter((part) => part !== undefined && part !== null).join(", ");
 
@@ -57,8 +63,7 @@ export function card(job, acts) {
   function grow() {
     for (const made of all ? now.images : now.images.slice(0, SHOWN)) {
       if (thumbs.has(made.index)) continue;
-      const { shape: [, ownHeight, ownWidth] = [1, 32, 32] } = acts.model(now) ?? {};
-      const [width, height] = [now.request.width ?? ownWidth, now.request.height ?? ownHeight];
+      const [width, height] = sizeOf(now, acts.model(now));
       const k = factor(Math.max(width, height), thumbRoom());
       // Its place is kept before it comes.
       const img = enlarge(h("img", { class: "pixels", width: Math.round(width * k), height: Math.round(height * k), src: made.url, alt: "", loading: "lazy", decoding: "async" }), thumbRoom());

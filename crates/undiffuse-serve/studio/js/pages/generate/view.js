@@ -1,7 +1,8 @@
 // One picture, large, with all that made it; its neighbours are an arrow key away.
 
 import { h, notice, show } from "../../lib/dom.js";
-import { caption, enlarge } from "./gallery.js";
+import { factor } from "./fit.js";
+import { caption, enlarge, sizeOf } from "./gallery.js";
 import { described, settingsOfPicture } from "./words.js";
 
 async function copy(text) {
@@ -60,12 +61,14 @@ export function pictureView(acts) {
     place.textContent = `${k + 1} of ${list.length}`;
     before.disabled = k <= 0;
     after.disabled = k >= list.length - 1;
-    img.src = made.url;
-    img.alt = `The picture of ${caption(made)}`;
-    img.removeAttribute("width");
-    enlarge(img, Math.max(64, Math.min(448, innerWidth - 80, innerHeight - 220)));
-    Object.assign(save, { href: made.url, download: `${job.model}-${String(made.seed).padStart(8, "0")}${made.class ? `-${made.class.replace(/[^\w.-]+/g, "_")}` : ""}.png` });
+    const room = Math.max(64, Math.min(448, innerWidth - 80, innerHeight - 220));
     const model = acts.model(job);
+    const [width, height] = sizeOf(job, model);
+    const scale = factor(Math.max(width, height), room);
+    // Its place is kept before it comes: buttons stay where they are.
+    Object.assign(img, { width: Math.round(width * scale), height: Math.round(height * scale), src: made.url, alt: `The picture of ${caption(made)}` });
+    enlarge(img, room);
+    Object.assign(save, { href: made.url, download: `${job.model}-${String(made.seed).padStart(8, "0")}${made.class ? `-${made.class.replace(/[^\w.-]+/g, "_")}` : ""}.png` });
     show(facts, described(settingsOfPicture(job, made, model), model).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
   }
 

@@ -91,6 +91,8 @@ export function film(onpick) {
     const some = walks.find((w) => w.frames.length).frames[0].x;
     const [w, h, gap] = [some.naturalWidth, some.naturalHeight, Math.max(Math.round(some.naturalWidth / 28), 1)];
     Object.assign(canvas, { width: cells * (w + gap) - gap, height: walks.length * 2 * (h + gap) - gap });
+    // Few moments are not blown up.
+    box.style.maxWidth = `${6.5 * cells}rem`;
     const pen = canvas.getContext("2d");
     picks.forEach((moment, i) => walks.forEach((walk, k) => {
       const frame = walk.frames[moment[k]];

@@ -36,7 +36,8 @@ export function walk(request, changed, signal) {
     state: (job) => {
       if (walk.state !== "running" && job.state === "running") began = performance.now();
       id = job.id;
-      Object.assign(walk, { state: job.state, rows: job.rows || walk.rows, position: job.position, lost: false });
+      // Done it is when its last frame is there.
+      Object.assign(walk, { state: job.state === "done" ? "running" : job.state, rows: job.rows || walk.rows, position: job.position, lost: false });
       changed();
     },
     lost: () => { walk.lost = true; changed(); },
