@@ -69,14 +69,17 @@ fn ink_spreads() {
     for (k, (said, pixels)) in seen.iter().enumerate() {
         assert!(seen[..k].iter().all(|other| other.0 != *said && other.1 != *pixels), "{seen:?}");
     }
-    let share = |k: usize| seen[k].0.trim_start_matches(['<', '>', ' ']).split(' ').next().unwrap().parse::<f64>().unwrap();
+    let share =
+        |k: usize| seen[k].0.trim_start_matches(['<', '>', ' ']).split(' ').next().unwrap().parse::<f64>().unwrap();
     assert!(share(1) > 99.9 && share(2) > 99.0 && share(3) < 0.1, "{seen:?}");
     says(&mut page, "To the eye nothing is left.");
 
     // Another seed is other noise, another schedule another way there.
     page.write("Seed of the noise", "5");
     page.until(&format!("proof.pixels(document.querySelector('canvas.sum')) !== {}", seen[3].1));
-    let bent = |page: &mut Page| page.eval("[...document.querySelectorAll('.curves .curve')].map((c) => c.getAttribute('d')).join()");
+    let bent = |page: &mut Page| {
+        page.eval("[...document.querySelectorAll('.curves .curve')].map((c) => c.getAttribute('d')).join()")
+    };
     let cosine = bent(&mut page);
     page.choose("Schedule", "linear");
     page.until("location.hash.includes('schedule=linear') && location.hash.includes('seed=5') && location.hash.includes('at=100')");
@@ -158,7 +161,14 @@ fn walkers_find_the_data() {
     let plane = "[aria-label=\"Plane A\"] canvas";
     focus(&mut page, "Level");
     let far = turned(&mut page, "Home", "#toy-words");
+    // Nothing but the data and the walkers.
+    let all = pixels(&mut page, plane);
+    for layer in ["Walkers' trails", "Score"] {
+        page.click(layer);
+    }
     let first = pixels(&mut page, plane);
+    assert_ne!(all, first);
+    focus(&mut page, "Level");
     assert!(far.starts_with("Level 0 of 25:") && far.contains("nothing is decided yet"), "{far}");
     page.click("Play");
     page.until("Number(proof.control('Level').value) > 3");
@@ -166,7 +176,10 @@ fn walkers_find_the_data() {
     focus(&mut page, "Level");
     let near = turned(&mut page, "End", "#toy-words");
     assert!(near.starts_with("Level 25 of 25:") && near.contains("of the walkers have arrived"), "{near}");
-    page.until(&format!("proof.pixels(document.querySelector({})) !== {first}", json!(plane)));
+    let last = pixels(&mut page, plane);
+    assert_ne!(last, first, "walkers have moved");
+    page.click("Walkers' trails");
+    assert_ne!(pixels(&mut page, plane), last, "trails are drawn");
 
     page.click("Compare with another solver");
     says(&mut page, "B: euler, 10 evaluations");
@@ -241,7 +254,10 @@ fn pictures_are_made_and_made_again() {
     page.drop_files(".results", &[&file]);
     says(&mut page, "The form has the settings of bee.png.");
     assert_eq!(page.eval("proof.control('Seed').value"), "41");
-    assert_eq!(page.eval("[...document.querySelectorAll('.chip[aria-pressed=true]')].map((c) => c.textContent).join()"), "bee");
+    assert_eq!(
+        page.eval("[...document.querySelectorAll('.chip[aria-pressed=true]')].map((c) => c.textContent).join()"),
+        "bee"
+    );
     page.click("Generate");
     page.until("document.querySelectorAll('.job').length === 2");
     let again = newest(&mut page, "done");
@@ -256,7 +272,9 @@ fn pictures_are_made_and_made_again() {
     page.click("Cancel");
     newest(&mut page, "cancelled");
     assert_eq!(page.eval("document.querySelector('.job .badge').textContent"), "cancelled");
-    page.until("[...document.querySelectorAll('[role=status]')].some((s) => s.textContent === 'The job is cancelled.')");
+    page.until(
+        "[...document.querySelectorAll('[role=status]')].some((s) => s.textContent === 'The job is cancelled.')",
+    );
     page.must_be_content("pictures");
 }
 
@@ -286,7 +304,9 @@ fn a_part_is_painted_anew() {
 
 #[test]
 fn a_run_is_looked_at() {
-    let Some((_chrome, service, mut page)) = open(|options| fixtures::run(&options.paths[0].join("flowers"))) else { return };
+    let Some((_chrome, service, mut page)) = open(|options| fixtures::run(&options.paths[0].join("flowers"))) else {
+        return;
+    };
     page.go(&service.url("/#/train"));
     says(&mut page, "undiffuse serve --allow-train");
     assert_eq!(page.eval("proof.control('New run')"), Value::Null);
@@ -313,6 +333,58 @@ fn a_run_is_looked_at() {
     page.click("Generate with it");
     page.until("document.querySelector('#generate-model')?.value === 'flowers'");
     page.must_be_content("a run");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_is_started_and_stopped() {
+    let Some((_chrome, service, mut page)) =
+        open(|options| options.training = Some(fixtures::training(&options.store)))
+    else {
+        return;
+    };
+    page.go(&service.url("/#/train"));
+    page.click("New run");
+    page.write("Name", "no such/name");
+    page.click("Start training");
+    assert_eq!(page.eval("proof.control('Name').validity.patternMismatch"), true);
+    page.write("Name", "roses");
+    page.click("Size, colour");
+    page.write("Further settings", "train.lr");
+    page.click("Start training");
+    says(&mut page, "Line 1, “train.lr”: write KEY=VALUE");
+    page.write("Further settings", "train.lr=1e-4");
+    page.click("Start training");
+    page.until("location.hash === '#/train/roses' && document.querySelector('h1 .badge')?.textContent === 'training'");
+    // What happens is shown as it happens.
+    says(&mut page, "64 pictures");
+    page.click("Log");
+    says(&mut page, "--set=train.lr=0.0001");
+    page.click("Stop…");
+    page.click("Stop and save");
+    page.until("document.querySelector('h1 .badge').textContent === 'stopped'");
+    page.must_be_content("training");
+}
+
+#[test]
+fn a_token_is_asked_for() {
+    let Some((_chrome, service, mut page)) = open(|options| options.token = Some("the-right-words".into())) else {
+        return;
+    };
+    page.expect("401");
+    page.go(&service.url("/#/generate"));
+    page.write("Token", "the wrong words");
+    page.click("Sign in");
+    page.until("document.querySelector('dialog .problem').textContent.startsWith('That is not the token.')");
+    page.write("Token", "the-right-words");
+    page.key("Enter");
+    says(&mut page, "Generate 8 pictures");
+    page.must_be_content("a token");
+    // Somebody else, with the address that the program printed.
+    page.call("Network.clearBrowserCookies", json!({}));
+    page.go(&service.url("/#token=the-right-words"));
+    page.until("document.querySelector('.left')?.textContent && !location.href.includes('token')");
+    page.must_be_content("an address with a token");
 }
 
 /// Reports: two of the same protocol, one of another, and one that cannot be read.

@@ -48,7 +48,13 @@ impl Chrome {
         };
         let profile = tempfile::tempdir().unwrap();
         let mut child = Command::new(&program)
-            .args(["--headless=new", "--remote-debugging-port=0", "--no-first-run", "--disable-gpu", "--hide-scrollbars"])
+            .args([
+                "--headless=new",
+                "--remote-debugging-port=0",
+                "--no-first-run",
+                "--disable-gpu",
+                "--hide-scrollbars",
+            ])
             .args(["--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync", "--mute-audio"])
             .args(["--disable-extensions", "--disable-component-update", "--force-color-profile=srgb"])
             // A container has no user namespaces to make a sandbox of, and the pages are ours.
@@ -161,7 +167,9 @@ impl Page {
     pub fn call(&mut self, method: &str, params: Value) -> Value {
         self.calls += 1;
         let complaints = &mut self.complaints;
-        call(&mut self.socket, self.calls, method, params, &mut |name, params| complaints.extend(complaint(name, params)))
+        call(&mut self.socket, self.calls, method, params, &mut |name, params| {
+            complaints.extend(complaint(name, params))
+        })
     }
 
     /// Opens an address and waits until it is loaded.
@@ -188,7 +196,11 @@ impl Page {
         while self.eval(&format!("Boolean({script})")) != Value::Bool(true) {
             if start.elapsed() > PATIENCE {
                 let text = self.eval("document.body.innerText.slice(0, 3000)");
-                panic!("`{script}` does not come true; complaints: {:?}\n{}", self.complaints, text.as_str().unwrap_or(""));
+                panic!(
+                    "`{script}` does not come true; complaints: {:?}\n{}",
+                    self.complaints,
+                    text.as_str().unwrap_or("")
+                );
             }
             std::thread::sleep(Duration::from_millis(30));
         }

@@ -6,6 +6,8 @@ use std::path::Path;
 use serde_json::json;
 use undiffuse::data::{Image, encode_png};
 use undiffuse::train::Config;
+#[cfg(unix)]
+use undiffuse_serve::options::Training;
 
 /// The PNG of a colourful picture.
 pub fn rainbow(width: usize, height: usize) -> Vec<u8> {
@@ -37,6 +39,34 @@ pub fn run(folder: &Path) {
     for nimg in [1600, 3200, 4800, 6400] {
         fs::write(folder.join(format!("samples/{nimg:09}.png")), rainbow(32 + nimg / 200, 32)).unwrap();
     }
+}
+
+/// A trainer that takes a step and then waits to be interrupted: a shell script.
+#[cfg(unix)]
+const TRAINER: &str = r#"#!/bin/sh
+for word in "$@"; do
+  case "$before" in --run|--resume) run="$word";; esac
+  before="$word"
+done
+echo "trainer: $*"
+trap 'echo saved; exit 130' INT
+echo 'version = 1' > "$run/config.toml"
+echo '{"event":"step","step":1,"nimg":64,"loss":0.5,"seconds":1}' >> "$run/metrics.jsonl"
+n=0
+while [ $n -lt 1200 ]; do sleep 0.05; n=$((n + 1)); done
+"#;
+
+/// Trainings by that, on a data set `flowers`.
+#[cfg(unix)]
+pub fn training(folder: &Path) -> Training {
+    use std::os::unix::fs::PermissionsExt;
+    let training =
+        Training { program: folder.join("trainer"), datasets: folder.join("data"), runs: folder.join("runs") };
+    fs::create_dir_all(training.datasets.join("flowers")).unwrap();
+    fs::create_dir_all(&training.runs).unwrap();
+    fs::write(&training.program, TRAINER).unwrap();
+    fs::set_permissions(&training.program, fs::Permissions::from_mode(0o755)).unwrap();
+    training
 }
 
 /// A report of a Fréchet distance.
