@@ -43,6 +43,13 @@ fn turned(page: &mut Page, key: &str, selector: &str) -> String {
     page.eval(&text).as_str().unwrap().to_owned()
 }
 
+/// Fails if the page complains of something, or axe-core of the page.
+fn content(page: &mut Page, about: &str) {
+    page.must_be_content(about);
+    let faults = page.accessibility().unwrap_or_default();
+    assert!(faults.is_empty(), "{about}: {faults:#?}");
+}
+
 /// Waits until the page says this.
 fn says(page: &mut Page, text: &str) {
     page.until(&format!("document.querySelector('main').innerText.includes({})", json!(text)));
@@ -98,7 +105,7 @@ fn ink_spreads() {
     page.until("document.querySelector('.left')?.textContent && document.querySelector('canvas.sum').width > 1");
     assert_eq!(bent(&mut page), linear);
     assert_eq!(page.eval("proof.control('Seed of the noise').value"), "5");
-    page.must_be_content("ink spreads");
+    content(&mut page, "ink spreads");
     // The sample that it began with is not left behind.
     assert_eq!(service.get("/api/v1/jobs").json()["jobs"], json!([]));
 }
@@ -148,7 +155,7 @@ fn ink_comes_back() {
     says(&mut page, "Done: the same noise, walked in two ways.");
     assert_eq!(pixels(&mut page, HELD), picture.0);
     assert_eq!(page.eval("proof.control('Seed').value"), "7");
-    page.must_be_content("ink comes back");
+    content(&mut page, "ink comes back");
     // Walks are for looking at: none is left behind.
     assert_eq!(service.get("/api/v1/jobs").json()["jobs"], json!([]));
 }
@@ -196,7 +203,7 @@ fn walkers_find_the_data() {
     says(&mut page, "5 points.");
     page.click("Clear");
     says(&mut page, "The plane is empty");
-    page.must_be_content("the toy");
+    content(&mut page, "the toy");
 }
 
 /// Waits until the newest card of the page Generate says so; its job's id.
@@ -269,13 +276,14 @@ fn pictures_are_made_and_made_again() {
     page.click("Generate 64 pictures");
     page.until("document.querySelectorAll('.job').length === 3");
     newest(&mut page, "running");
+    content(&mut page, "a job at work");
     page.click("Cancel");
     newest(&mut page, "cancelled");
     assert_eq!(page.eval("document.querySelector('.job .badge').textContent"), "cancelled");
     page.until(
         "[...document.querySelectorAll('[role=status]')].some((s) => s.textContent === 'The job is cancelled.')",
     );
-    page.must_be_content("pictures");
+    content(&mut page, "pictures");
 }
 
 #[test]
@@ -286,10 +294,13 @@ fn a_part_is_painted_anew() {
     page.click("Generate");
     let before = newest(&mut page, "done");
     page.eval("document.querySelector('.thumb').click()");
+    page.until("document.querySelector('dialog[open] img').complete");
+    content(&mut page, "a picture");
     page.click("Paint into it");
     says(&mut page, "Paint over what is to be made anew, then press Generate.");
     page.stroke(".easel", &[(0.1, 0.2), (0.5, 0.2), (0.9, 0.2)]);
     says(&mut page, "is painted and will be made anew");
+    content(&mut page, "the easel");
     page.write("Seed", "5");
     page.click("Generate");
     page.until("document.querySelectorAll('.job').length === 2");
@@ -299,7 +310,7 @@ fn a_part_is_painted_anew() {
     let (before, after) = (grey(first_picture(&service, &before)), grey(first_picture(&service, &after)));
     assert_eq!(before[40..], after[40..], "what was not painted over stays");
     assert_ne!(before[..32], after[..32], "what was painted over is new");
-    page.must_be_content("painting");
+    content(&mut page, "painting");
 }
 
 #[test]
@@ -332,7 +343,7 @@ fn a_run_is_looked_at() {
     says(&mut page, "step 50: loss 0.41");
     page.click("Generate with it");
     page.until("document.querySelector('#generate-model')?.value === 'flowers'");
-    page.must_be_content("a run");
+    content(&mut page, "a run");
 }
 
 #[cfg(unix)]
@@ -353,6 +364,7 @@ fn a_run_is_started_and_stopped() {
     page.write("Further settings", "train.lr");
     page.click("Start training");
     says(&mut page, "Line 1, “train.lr”: write KEY=VALUE");
+    content(&mut page, "a new run");
     page.write("Further settings", "train.lr=1e-4");
     page.click("Start training");
     page.until("location.hash === '#/train/roses' && document.querySelector('h1 .badge')?.textContent === 'training'");
@@ -361,9 +373,11 @@ fn a_run_is_started_and_stopped() {
     page.click("Log");
     says(&mut page, "--set=train.lr=0.0001");
     page.click("Stop…");
+    page.until("document.querySelector('dialog[open]')");
+    content(&mut page, "stopping");
     page.click("Stop and save");
     page.until("document.querySelector('h1 .badge').textContent === 'stopped'");
-    page.must_be_content("training");
+    content(&mut page, "training");
 }
 
 #[test]
@@ -376,15 +390,17 @@ fn a_token_is_asked_for() {
     page.write("Token", "the wrong words");
     page.click("Sign in");
     page.until("document.querySelector('dialog .problem').textContent.startsWith('That is not the token.')");
+    content(&mut page, "signing in");
+    page.expect("401");
     page.write("Token", "the-right-words");
     page.key("Enter");
     says(&mut page, "Generate 8 pictures");
-    page.must_be_content("a token");
+    content(&mut page, "a token");
     // Somebody else, with the address that the program printed.
     page.call("Network.clearBrowserCookies", json!({}));
     page.go(&service.url("/#token=the-right-words"));
     page.until("document.querySelector('.left')?.textContent && !location.href.includes('token')");
-    page.must_be_content("an address with a token");
+    content(&mut page, "an address with a token");
 }
 
 /// Reports: two of the same protocol, one of another, and one that cannot be read.
@@ -417,7 +433,7 @@ fn reports_are_compared() {
     page.click("Compare");
     says(&mut page, "different protocols");
     says(&mut page, "Steps");
-    page.must_be_content("reports");
+    content(&mut page, "reports");
 }
 
 /// Every page with what it says when it is whole.
