@@ -1,6 +1,6 @@
 // Where the picture comes from that dissolves: a sample of a model, a drawing, or one of the person's own. Nothing is uploaded.
 
-import { models, post, remove } from "../../lib/api.js";
+import { bytes, models, remove, run } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";
 import { selectField } from "../../lib/field.js";
 import { decode, dropZone, pasted, reduced } from "../../lib/picture.js";
@@ -24,13 +24,13 @@ export function source(onpicture) {
   const sample = async (model) => {
     const mine = ++turn;
     let there = false;
+    let id = null;
     select.say(`${model} paints it…`);
     setTimeout(() => { if (!there && turn === mine && !leaving.signal.aborted) give("a drawing", drawing()); }, PATIENCE);
     try {
-      const { id, images: [image] } = await post("/api/v1/generate", { model, seed }, leaving.signal);
-      // For looking at: it need not be kept among the pictures of the page Generate.
-      remove(`/api/v1/jobs/${id}`).catch(() => {});
-      const bitmap = await decode(blob(image.png));
+      const { images: [image] } = await run({ model, seed, n: 1 }, { state: (job) => { id = job.id; } }, leaving.signal);
+      if (!image) return;
+      const bitmap = await decode(new Blob([await bytes(image.url)]));
       there = true;
       if (turn !== mine) return;
       select.say(`Painted by ${model}, seed ${seed}${image.class ? `, ${image.class}` : ""}.`);
@@ -40,6 +40,9 @@ export function source(onpicture) {
       if (e.name === "AbortError" || turn !== mine) return;
       select.say(`${e.message} Here is a drawing instead.`, true);
       give("a drawing", drawing());
+    } finally {
+      // It is for looking at: among the pictures of the page Generate it has no place.
+      if (id) remove(`/api/v1/jobs/${id}`).catch(() => {});
     }
   };
   const open = async (file) => {
@@ -88,8 +91,4 @@ export function source(onpicture) {
   });
   box.leave = () => { leaving.abort(); stopPasting(); };
   return box;
-}
-
-function blob(base64) {
-  return new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type: "image/png" });
 }
