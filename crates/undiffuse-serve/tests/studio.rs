@@ -133,6 +133,16 @@ fn ink_spreads() {
 const HELD: &str = ".column canvas";
 const GUESS: &str = ".column .guess canvas";
 
+/// Waits until Ink has walked and says this. Where walks take long, a change of the settings alone begins none.
+fn walked(page: &mut Page, words: &str) {
+    let begin = "Walk with these settings";
+    page.until(&format!("proof.control('{begin}') || document.querySelector('main').innerText.includes('{words}')"));
+    if page.eval(&format!("Boolean(proof.control('{begin}'))")) == true {
+        page.click(begin);
+    }
+    says(page, words);
+}
+
 #[test]
 fn ink_comes_back() {
     let Some((_chrome, service, mut page)) = open(|_| {}) else { return };
@@ -140,7 +150,7 @@ fn ink_comes_back() {
     page.click("And un-spreads");
     page.write("Seed", "7");
     page.until("location.hash.includes('/reverse/') && location.hash.includes('seed=7')");
-    says(&mut page, "Done. Move the slider back and forth.");
+    walked(&mut page, "Done. Move the slider back and forth.");
 
     // Back and forth: each moment is again what it was.
     focus(&mut page, "Moment");
@@ -158,7 +168,7 @@ fn ink_comes_back() {
 
     // The same noise, walked in two ways.
     page.choose("Compare with", "a quarter of the steps");
-    says(&mut page, "Done: the same noise, walked in two ways.");
+    walked(&mut page, "Done: the same noise, walked in two ways.");
     let other = "[aria-label=\"Walk B\"] canvas";
     focus(&mut page, "Moment");
     assert_eq!(at(&mut page, "Home").0, noise.0);
