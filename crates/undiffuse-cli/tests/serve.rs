@@ -178,7 +178,20 @@ fn killed_under_load_it_loses_nothing_and_repeats_nothing() {
     for k in [0, JOBS / 2, JOBS - 1] {
         let out = folder.path().join(format!("offline-{k}"));
         let seed = (100 * k).to_string();
-        succeed(&["sample", text(&run), "-n", "3", "--seed", &seed, "--steps", "500", "--solver", "ddim", "--out", text(&out)]);
+        succeed(&[
+            "sample",
+            text(&run),
+            "-n",
+            "3",
+            "--seed",
+            &seed,
+            "--steps",
+            "500",
+            "--solver",
+            "ddim",
+            "--out",
+            text(&out),
+        ]);
         let mut files: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.extension().is_some_and(|e| e == "png") && !text(path).contains("grid"));
         files.sort();

@@ -142,9 +142,9 @@ pub struct Difference {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CompareError {
     /// A report cannot be read.
-    Problem(Problem),
+    Problem(Box<Problem>),
     /// Their figures do not mean the same.
-    NotComparable(NotComparableProblem),
+    NotComparable(Box<NotComparableProblem>),
 }
 
 /// The folders of reports, by id: the folder itself where it is a report, or those in it. Names that do not fit into an address
@@ -228,9 +228,9 @@ pub fn page(root: &Path, id: &str) -> Result<String, Problem> {
 /// # Errors
 /// 404 and 422 as for [`json`], and protocols that differ.
 pub fn compare(root: &Path, a: &str, b: &str) -> Result<Comparison, CompareError> {
-    let read = |id| report(root, id).map(|(report, _)| report).map_err(CompareError::Problem);
+    let read = |id| report(root, id).map(|(report, _)| report).map_err(|e| CompareError::Problem(Box::new(e)));
     let (a, b) = (read(a)?, read(b)?);
-    let comparison = report::compare(&a, &b, &[]).map_err(|e| CompareError::NotComparable(e.into()))?;
+    let comparison = report::compare(&a, &b, &[]).map_err(|e| CompareError::NotComparable(Box::new(e.into())))?;
     let line = |line: &report::Line| {
         let (a, b) = (Figure::from(line.a), Figure::from(line.b));
         let Figure { tag, name, better, measured } = a;

@@ -35,10 +35,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(folder: Option<PathBuf>) -> Rout
 }
 
 async fn file(State(folder): State<Option<PathBuf>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let path = match uri.path().strip_prefix("/studio/") {
-        Some(path) => path,
-        None => "index.html",
-    };
+    let path = uri.path().strip_prefix("/studio/").unwrap_or("index.html");
     let unknown = || Problem::not_found("the studio has no such file; `/` is its page");
     // Names of ours need no percent-encoding, so none is undone and `..` in any disguise is a name that nothing has.
     let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));

@@ -322,7 +322,11 @@ fn pictures_that_grow_are_refused_before_they_do() {
     }
     for not_base64 in ["!!!!", "data:image/png;base64,", "data:text/html;base64,PGI+", "file:///etc/passwd"] {
         let answer = service.post("/api/v1/jobs", &json!({"init_image": not_base64}));
-        assert_eq!((answer.status, answer.json()["field"].as_str()), (422, Some("init_image")), "{not_base64}: {answer}");
+        assert_eq!(
+            (answer.status, answer.json()["field"].as_str()),
+            (422, Some("init_image")),
+            "{not_base64}: {answer}"
+        );
     }
     // The other tests of this process share the peak: their largest is the 16 MiB that a body may have, held a few times.
     let grown = peak() - before;
@@ -353,7 +357,9 @@ fn bodies_have_an_end() {
     let answer = reading.join().unwrap().expect("an answer to 100 MiB");
     assert_eq!((answer.status, answer.code().as_str()), (413, "too_large"), "{answer}");
     assert!(sent < 1600, "all 100 MiB were read");
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx"] {
+    for kind in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx"]
+    {
         let answer = service.ask("POST", "/api/v1/jobs", &[("content-type", kind)], b"{}");
         assert_eq!((answer.status, answer.code().as_str()), (415, "not_json"), "{kind}: {answer}");
     }
@@ -485,7 +491,15 @@ fn without_the_token_there_is_nothing() {
         vec![("x-api-key".to_owned(), "correct-horse".to_owned())],
     ] {
         let headers: Vec<_> = headers.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        for path in ["/api/v1/models", "/api/v1/jobs", "/api/openapi.json", "/metrics", "/v1/models", "/api/v1/nothing", "/sdapi/v1/options"] {
+        for path in [
+            "/api/v1/models",
+            "/api/v1/jobs",
+            "/api/openapi.json",
+            "/metrics",
+            "/v1/models",
+            "/api/v1/nothing",
+            "/sdapi/v1/options",
+        ] {
             let answer = service.ask("GET", path, &headers, &[]);
             // An address that wrote too many wrong tokens has to wait, which is a refusal, too.
             assert!(matches!(answer.status, 401 | 429), "{headers:?} {path}: {answer}");
@@ -501,7 +515,10 @@ fn without_the_token_there_is_nothing() {
     let session = service.post("/api/session", &json!({"token": "correct-horse"}));
     assert_eq!(session.status, 204, "{session}");
     let cookie = session.header("set-cookie").unwrap();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("correct"), "{cookie}");
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("correct"),
+        "{cookie}"
+    );
     let cookie = cookie.split(';').next().unwrap();
     assert_eq!(service.ask("GET", "/api/v1/models", &[("cookie", cookie)], &[]).status, 200);
     // Guessing gets slow; whoever has a session goes on.
@@ -528,13 +545,19 @@ fn one_request_is_one_request() {
         ("a length beyond numbers", format!("content-length: 99999999999999999999\r\n\r\n{{}}{smuggled}")),
         ("another coding", format!("transfer-encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}")),
         ("chunks not last", format!("transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n{smuggled}")),
-        ("chunks twice", format!("transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n{smuggled}")),
+        (
+            "chunks twice",
+            format!("transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n{smuggled}"),
+        ),
         ("a space before the colon", format!("content-length : 2\r\n\r\n{{}}{smuggled}")),
         ("a folded header", format!("x: a\r\n content-length: 100\r\ncontent-length: 2\r\n\r\n{{}}{smuggled}")),
         ("a bare carriage return", format!("x: a\rcontent-length: 100\r\ncontent-length: 2\r\n\r\n{{}}{smuggled}")),
         ("a zero byte", format!("x: a\0b\r\ncontent-length: 2\r\n\r\n{{}}{smuggled}")),
         ("a chunk of no size", format!("transfer-encoding: chunked\r\n\r\nx\r\n{{}}\r\n0\r\n\r\n{smuggled}")),
-        ("a chunk beyond numbers", format!("transfer-encoding: chunked\r\n\r\n{}2\r\n{{}}\r\n0\r\n\r\n{smuggled}", "f".repeat(40))),
+        (
+            "a chunk beyond numbers",
+            format!("transfer-encoding: chunked\r\n\r\n{}2\r\n{{}}\r\n0\r\n\r\n{smuggled}", "f".repeat(40)),
+        ),
     ] {
         let mut stream = service.connect();
         stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
@@ -563,9 +586,21 @@ fn what_is_no_request_gets_no_answer_or_a_refusal() {
         ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), &[400, 505][..]),
         ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), &[400]),
         ("HTTP/0.9", b"GET /\r\n\r\n".to_vec(), &[400]),
-        ("a head of a megabyte", format!("GET / HTTP/1.1\r\nhost: {addr}\r\nx: {}\r\n\r\n", "x".repeat(1 << 20)).into(), &[431]),
-        ("10,000 headers", format!("GET / HTTP/1.1\r\nhost: {addr}\r\n{}\r\n", "x: y\r\n".repeat(10_000)).into(), &[431]),
-        ("an address of a megabyte", format!("GET /{} HTTP/1.1\r\nhost: {addr}\r\n\r\n", "x".repeat(1 << 20)).into(), &[414, 431]),
+        (
+            "a head of a megabyte",
+            format!("GET / HTTP/1.1\r\nhost: {addr}\r\nx: {}\r\n\r\n", "x".repeat(1 << 20)).into(),
+            &[431],
+        ),
+        (
+            "10,000 headers",
+            format!("GET / HTTP/1.1\r\nhost: {addr}\r\n{}\r\n", "x: y\r\n".repeat(10_000)).into(),
+            &[431],
+        ),
+        (
+            "an address of a megabyte",
+            format!("GET /{} HTTP/1.1\r\nhost: {addr}\r\n\r\n", "x".repeat(1 << 20)).into(),
+            &[414, 431],
+        ),
         ("another method", format!("FROBNICATE / HTTP/1.1\r\nhost: {addr}\r\n\r\n").into(), &[405]),
         ("TRACE", format!("TRACE / HTTP/1.1\r\nhost: {addr}\r\n\r\n").into(), &[405]),
         ("CONNECT", format!("CONNECT evil.example:443 HTTP/1.1\r\nhost: {addr}\r\n\r\n").into(), &[400, 404, 405, 421]),

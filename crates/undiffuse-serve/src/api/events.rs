@@ -14,6 +14,16 @@ use super::App;
 /// Comments keep a silent stream open for proxies, and find clients that are gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// A server-sent event: what stands behind `event:` and `data:`.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ServerSentEvent)]
+pub struct Sent {
+    /// Its name.
+    pub event: String,
+    /// JSON as text.
+    pub data: String,
+}
+
 /// An event of this name with this as its JSON.
 pub fn event(name: &str, data: &impl Serialize) -> Event {
     let event = Event::default().event(name);

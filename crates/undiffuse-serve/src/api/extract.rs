@@ -67,7 +67,8 @@ impl Share {
     fn grow(&self, bodies: &Arc<Semaphore>, bytes: usize) -> Result<(), Problem> {
         let permits = bodies.clone().try_acquire_many_owned(bytes.try_into().unwrap_or(u32::MAX));
         let permits = permits.map_err(|_| {
-            let detail = "the bodies of other requests take all the memory that there is for them; try again in a moment";
+            let detail =
+                "the bodies of other requests take all the memory that there is for them; try again in a moment";
             Problem::unavailable("busy", detail, 1)
         })?;
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(permits);

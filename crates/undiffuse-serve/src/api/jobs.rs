@@ -122,7 +122,7 @@ async fn cancel_job(State(app): State<App>, Path(id): Path<String>) -> Result<Js
 /// Watch a job: events `state` (a Job), `progress` (a Progress), `frame` (a Frame) and `image` (a Made). What has happened before
 /// comes first, so a stream that broke off is simply opened again. The stream ends after a final state.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs", responses(
-    (status = 200, description = "Server-sent events.", body = String, content_type = "text/event-stream"),
+    (status = 200, description = "Server-sent events.", body = super::events::Sent, content_type = "text/event-stream"),
 ), params(
     ("id" = String, Path, description = "The job's id."),
 ))]

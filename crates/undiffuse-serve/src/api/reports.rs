@@ -80,7 +80,7 @@ struct Two {
 async fn compare_reports(State(app): State<App>, Query(two): Query<Two>) -> Result<Response, Problem> {
     match of(&app, move |root| reports::compare(&root, &two.a, &two.b)).await? {
         Ok(comparison) => Ok(Json(comparison).into_response()),
-        Err(CompareError::Problem(problem)) => Err(problem),
+        Err(CompareError::Problem(problem)) => Err(*problem),
         Err(CompareError::NotComparable(problem)) => {
             let headers = [(header::CONTENT_TYPE, PROBLEM_JSON)];
             Ok((StatusCode::CONFLICT, headers, Json(problem)).into_response())

@@ -167,7 +167,7 @@ async fn run_log(
 
 /// Server-sent events: `run` with the run as it is, whenever it has changed. The stream ends when the run is gone.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/events", tag = "runs", params(("id" = String, Path, description = "The run")), responses(
-    (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+    (status = 200, description = "The events", body = super::events::Sent, content_type = "text/event-stream"),
 ))]
 async fn run_events(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
     let first = look(&app, &id).await?;

@@ -148,7 +148,7 @@ impl Engine {
     /// # Errors
     /// A store or folders that cannot be used, in words for whoever starts the service.
     pub fn open(options: &Options) -> Result<Self, String> {
-        Self::open_with(options, Box::new(|model, x, at, cond| evaluate(model, x, at, cond)))
+        Self::open_with(options, Box::new(evaluate))
     }
 
     /// As [`open`](Self::open), with something else in the place of the networks' evaluation: for tests of what happens when

@@ -289,8 +289,8 @@ fn check_name(name: &str) -> Result<(), Problem> {
 
 /// The entry of the folder with this name; names are compared with what is there, never joined to the path.
 fn dataset(folder: &Path, name: &str) -> Result<PathBuf, Problem> {
-    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let found = entries.filter(|entry| !name.starts_with('.') && entry.file_name().to_str() == Some(name)).next();
+    let mut entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let found = entries.find(|entry| !name.starts_with('.') && entry.file_name().to_str() == Some(name));
     found.map(|entry| entry.path()).ok_or_else(|| {
         let name: String = name.chars().take(80).collect();
         Problem::invalid("dataset", format!("there is no data set `{name}`; /api/v1/about lists those there are"))

@@ -59,7 +59,7 @@ pub fn ours(sampler: Option<&str>, scheduler: Option<&str>) -> (Option<String>, 
     let (sampler, scheduler) = (given(sampler), given(scheduler));
     let find = |table: &[Name], word: &str| {
         let is = |known: &&str| known.eq_ignore_ascii_case(word);
-        table.iter().find(|name| is(&name.label) || name.aliases.iter().any(|alias| is(&alias))).map(|name| name.tag.to_owned())
+        table.iter().find(|name| is(&name.label) || name.aliases.iter().any(&is)).map(|name| name.tag.to_owned())
     };
     let spacing = scheduler.map(|word| find(SCHEDULERS, &word).unwrap_or(word));
     let Some(sampler) = sampler else { return (None, spacing) };
