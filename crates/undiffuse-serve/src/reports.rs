@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use undiffuse_eval::Report;
-use undiffuse_eval::report::{self, FORMAT, NotComparable};
+use undiffuse_eval::report::{self, NotComparable};
 
 use crate::problem::Problem;
 
@@ -180,11 +180,7 @@ fn bounded(path: &Path, most: u64) -> Result<String, String> {
 
 fn read(folder: &Path) -> Result<(Report, String), String> {
     let text = bounded(&folder.join("report.json"), REPORT_BYTES)?;
-    let report: Report = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-    match report.format {
-        FORMAT => Ok((report, text)),
-        other => Err(format!("it has format {other}, and this program reads {FORMAT}")),
-    }
+    Ok((report::read(&text)?, text))
 }
 
 fn report(root: &Path, id: &str) -> Result<(Report, String), Problem> {

@@ -5,6 +5,8 @@ mod chrome;
 #[path = "studio/fixtures.rs"]
 mod fixtures;
 mod service;
+#[path = "studio/trainings.rs"]
+mod trainings;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -331,80 +333,90 @@ fn a_part_is_painted_anew() {
     page.write("Seed", "5");
     page.click("Generate");
     page.until("document.querySelectorAll('.job').length === 2");
-    let after = newest(&mut page, "done");
+    let again = newest(&mut page, "done");
     says(&mut page, "from a picture, strength 1");
     let grey = |bytes: Vec<u8>| decode(&bytes, &Default::default()).unwrap().image.pixels;
-    let (before, after) = (grey(first_picture(&service, &before)), grey(first_picture(&service, &after)));
+    let (before, after) = (grey(first_picture(&service, &before)), grey(first_picture(&service, &again)));
     assert_eq!(before[40..], after[40..], "what was not painted over stays");
     assert_ne!(before[..32], after[..32], "what was painted over is new");
     content(&mut page, "painting");
+    // In another visit what it was painted into is not there any more, which is said.
+    let file = service.folder.path().join("painted.png");
+    std::fs::write(&file, first_picture(&service, &again)).unwrap();
+    page.go(&service.url("/#/ink"));
+    page.go(&service.url("/#/generate"));
+    page.drop_files(".results", &[&file]);
+    says(&mut page, "give that one under “Start from”");
+    assert_eq!(page.eval("document.querySelector('.start input:checked').value"), "paint");
+    assert_eq!(page.eval("proof.control('Seed').value"), "5");
+    content(&mut page, "settings of a painted picture");
 }
 
 #[test]
-fn a_run_is_looked_at() {
-    let Some((_chrome, service, mut page)) = open(|options| fixtures::run(&options.paths[0].join("flowers"))) else {
-        return;
-    };
-    page.go(&service.url("/#/train"));
-    says(&mut page, "undiffuse serve --allow-train");
-    assert_eq!(page.eval("proof.control('New run')"), Value::Null);
-    says(&mut page, "quick on flowers");
-    page.click("flowers");
-    says(&mut page, "At 6,400 pictures, after 1 min 40 s: loss");
-    says(&mut page, "finished");
-    assert_eq!(page.eval("document.querySelectorAll('.curve').length"), 5);
+fn colours_stay_colours() {
+    let colour = |options: &mut Options| service::save_model_of(&options.paths[0].join("hues"), 3, 3);
+    let Some((_chrome, service, mut page)) = open(colour) else { return };
+    page.go(&service.url("/#/generate/hues"));
+    page.write("Pictures", "1");
+    page.click("A picture");
+    page.click("Generate");
+    says(&mut page, "Drop a picture to start from");
+    let picture = service.folder.path().join("rainbow.png");
+    std::fs::write(&picture, fixtures::rainbow(48, 32)).unwrap();
+    page.drop_files(".start .drop", &[&picture]);
+    says(&mut page, "As the model sees it: 8 × 8 pixels.");
+    page.until("proof.colourful(document.querySelector('.start canvas'))");
+    page.click("Generate");
+    let job = newest(&mut page, "done");
+    assert_eq!(decode(&first_picture(&service, &job), &Default::default()).unwrap().image.channels, 3);
+    says(&mut page, "from a picture, strength 0.6");
+    page.until("proof.colourful(document.querySelector('.job .thumb img'))");
+    // A grey model sees the same picture in grey.
+    page.choose("Model", "grey");
+    says(&mut page, "As the model sees it: 8 × 8 pixels, grey.");
+    assert_eq!(page.eval("proof.colourful(document.querySelector('.start canvas'))"), false);
+    content(&mut page, "colours");
 
-    // Its grids, the last one first.
-    let grid = "document.querySelector('.reel-well img')?.src.split('/').at(-1)";
-    page.until(&format!("{grid} === '6400'"));
-    focus(&mut page, "Pictures seen");
-    page.key("Home");
-    page.until(&format!("{grid} === '1600'"));
-    page.key("ArrowRight");
-    page.until(&format!("{grid} === '3200'"));
-    says(&mut page, "At 3,200 pictures, after 50 s: loss");
-
-    page.click("Configuration");
-    says(&mut page, "path = \"data/flowers\"");
-    page.click("Log");
-    says(&mut page, "step 50: loss 0.41");
-    page.click("Generate with it");
-    page.until("document.querySelector('#generate-model')?.value === 'flowers'");
-    content(&mut page, "a run");
+    page.go(&service.url("/#/ink"));
+    page.until("document.querySelector('canvas.sum')?.width === 8");
+    page.paste(&fixtures::rainbow(40, 24), "rainbow.png");
+    says(&mut page, "40 × 24 pixels; it does not leave your browser.");
+    page.until("proof.colourful(document.querySelector('canvas.sum'))");
+    page.click("And un-spreads");
+    page.choose("Model", "hues");
+    walked(&mut page, "Done. Move the slider back and forth.");
+    for canvas in [HELD, GUESS] {
+        page.until(&format!("proof.colourful(document.querySelector('{canvas}'))"));
+    }
+    content(&mut page, "ink in colours");
 }
 
-#[cfg(unix)]
 #[test]
-fn a_run_is_started_and_stopped() {
-    let Some((_chrome, service, mut page)) =
-        open(|options| options.training = Some(fixtures::training(&options.store)))
-    else {
-        return;
-    };
-    page.go(&service.url("/#/train"));
-    page.click("New run");
-    page.write("Name", "no such/name");
-    page.click("Start training");
-    assert_eq!(page.eval("proof.control('Name').validity.patternMismatch"), true);
-    page.write("Name", "roses");
-    page.click("Size, colour");
-    page.write("Further settings", "train.lr");
-    page.click("Start training");
-    says(&mut page, "Line 1, “train.lr”: write KEY=VALUE");
-    content(&mut page, "a new run");
-    page.write("Further settings", "train.lr=1e-4");
-    page.click("Start training");
-    page.until("location.hash === '#/train/roses' && document.querySelector('h1 .badge')?.textContent === 'training'");
-    // What happens is shown as it happens.
-    says(&mut page, "64 pictures");
-    page.click("Log");
-    says(&mut page, "--set=train.lr=0.0001");
-    page.click("Stop…");
-    page.until("document.querySelector('dialog[open]')");
-    content(&mut page, "stopping");
-    page.click("Stop and save");
-    page.until("document.querySelector('h1 .badge').textContent === 'stopped'");
-    content(&mut page, "training");
+fn a_full_queue_is_waited_for() {
+    let Some((_chrome, service, mut page)) = open(|options| options.limits.queue = 2) else { return };
+    page.go(&service.url("/#/generate"));
+    let long = json!({"model": "grey", "n": 64, "steps": 1000});
+    let mut taken = Vec::new();
+    loop {
+        let answer = service.post("/api/v1/jobs", &long);
+        match answer.status {
+            202 => taken.push(answer.json()["id"].as_str().unwrap().to_owned()),
+            status => break assert_eq!(status, 429, "{answer}"),
+        }
+    }
+    page.expect("429");
+    page.write("Pictures", "2");
+    page.click("Generate 2 pictures");
+    says(&mut page, "The service has as many jobs as it takes.");
+    content(&mut page, "a full queue");
+    page.click("Do not wait");
+    page.until("!document.querySelector('main').innerText.includes('as many jobs as it takes')");
+    for id in taken {
+        assert_eq!(service.post(&format!("/api/v1/jobs/{id}/cancel"), &json!({})).status, 200);
+    }
+    page.click("Generate 2 pictures");
+    newest(&mut page, "done");
+    content(&mut page, "room again");
 }
 
 #[test]

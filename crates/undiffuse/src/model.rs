@@ -247,10 +247,12 @@ impl Model {
             scheduler["variance_type"] = json!("learned_range");
         }
         let told = scheduler.as_ref().and_then(|value| Recipe::from_value(value).ok());
-        let exact = told.is_some_and(|r| r.schedule == *schedule && r.parameterization == *parameterization);
+        let exact = told.as_ref().is_some_and(|r| r.schedule == *schedule && r.parameterization == *parameterization);
         let process =
             (!exact).then(|| Process { schedule: schedule.clone(), parameterization: parameterization.clone() });
-        let card = Card { format: 1, process, ..self.card.clone() };
+        let steps = told.is_some_and(|r| r.solver == self.recipe.solver && r.spacing == self.recipe.spacing);
+        let sample = self.card.sample.clone().or_else(|| (!steps).then(|| self.sample_defaults()));
+        let card = Card { format: 1, process, sample, ..self.card.clone() };
         let pretty = |value: &serde_json::Value| format!("{value:#}\n");
         let make = |part: &str| {
             let folder = folder.join(part);

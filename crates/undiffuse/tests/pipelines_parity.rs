@@ -107,7 +107,7 @@ fn samples_equal_diffusers() {
 #[test]
 fn folders_survive_a_round_trip() {
     let device = Device::flex();
-    for name in ["ddpm-small", "edm-euler", "flow-euler", "ddpm-v-trailing"] {
+    for name in ["ddpm-small", "edm-euler", "flow-euler", "ddpm-v-trailing", "ddim", "dpmpp-2m-karras"] {
         let model = Model::load(root().join(name), &device).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model");
@@ -117,6 +117,7 @@ fn folders_survive_a_round_trip() {
         assert_eq!(again.network.config().block_out_channels, model.network.config().block_out_channels);
         assert_eq!(again.recipe.schedule, model.recipe.schedule, "{name}");
         assert_eq!(again.recipe.parameterization, model.recipe.parameterization, "{name}");
+        assert_eq!(again.sample_defaults(), model.sample_defaults(), "{name}");
         assert!(path.join("scheduler/scheduler_config.json").is_file() && path.join("model_index.json").is_file());
     }
 }

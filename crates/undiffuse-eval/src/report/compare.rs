@@ -71,7 +71,7 @@ pub fn compare<'a>(a: &'a Report, b: &'a Report, allow: &[String]) -> Result<Com
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::SubjectFacts;
+    use crate::report::{SubjectFacts, read};
 
     fn report(value: f64, steps: usize) -> Report {
         let mut protocol = crate::protocol::tests::example();
@@ -117,6 +117,8 @@ mod tests {
     fn a_report_survives_its_file() {
         let a = report(1.0, 25);
         let text = serde_json::to_string(&a).unwrap();
-        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), a);
+        assert_eq!(read(&text).unwrap(), a);
+        let newer = read(r#"{"format": 99}"#).unwrap_err();
+        assert!(newer.contains("format 99") && !newer.contains("missing"), "{newer}");
     }
 }

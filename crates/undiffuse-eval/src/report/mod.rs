@@ -51,6 +51,22 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+/// Reads a `report.json`.
+///
+/// # Errors
+/// It is none, or one of another [`FORMAT`]; in words that follow "cannot be read: ".
+pub fn read(text: &str) -> Result<Report, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    match serde_json::from_str(text) {
+        Ok(Version { format: FORMAT }) => serde_json::from_str(text).map_err(|e| e.to_string()),
+        Ok(Version { format }) => Err(format!("it has format {format}, and this program reads {FORMAT}")),
+        Err(e) => Err(format!("it is no report of `undiffuse eval`: {e}")),
+    }
+}
+
 /// What was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectFacts {

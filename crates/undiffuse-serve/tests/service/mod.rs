@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use undiffuse::math::diffusers::{Clip, Recipe};
@@ -20,13 +20,21 @@ use undiffuse::{Model, device};
 use undiffuse_serve::options::Limits;
 use undiffuse_serve::{Options, Server};
 
-/// Saves a network with random weights for pictures of 8x8 pixels: grey ones of four classes, with guidance.
+/// The header of a JSON body.
+pub const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// Saves a network with random weights for grey pictures, as `save_model_of`.
 pub fn save_model(to: &Path, seed: u64) {
+    save_model_of(to, 1, seed);
+}
+
+/// Saves a network with random weights for pictures of 8x8 pixels in this many channels, of four classes, with guidance.
+pub fn save_model_of(to: &Path, channels: usize, seed: u64) {
     let device = device::open("cpu").unwrap();
     let config = UNet2DConfig {
         sample_size: Some(SampleSize::Square(8)),
-        in_channels: 1,
-        out_channels: 1,
+        in_channels: channels,
+        out_channels: channels,
         down_block_types: vec![DownBlockType::DownBlock2D; 2],
         up_block_types: vec![UpBlockType::UpBlock2D; 2],
         block_out_channels: vec![16, 16],
@@ -100,6 +108,13 @@ impl Service {
             runtime.block_on(server.run(async { drop(stopped.await) })).unwrap();
         });
         Self { folder, addr, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Still answers, and still makes a picture.
+    pub fn lives(&self) {
+        assert_eq!(self.get("/healthz").status, 200);
+        let made = self.post("/api/v1/generate", &json!({"model": "grey", "steps": 2}));
+        assert_eq!(made.status, 200, "{made}");
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -303,6 +303,11 @@ impl Page {
         }
     }
 
+    /// Pastes a PNG under this name.
+    pub fn paste(&mut self, png: &[u8], name: &str) {
+        self.eval(&format!("proof.paste({}, {})", json!(STANDARD.encode(png)), json!(name)));
+    }
+
     /// Sets width and colours; motion is always reduced, so that pictures of a page are its final state.
     pub fn look(&mut self, look: Look) {
         let phone = look.width < 600;

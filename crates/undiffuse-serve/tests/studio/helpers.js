@@ -78,4 +78,22 @@ globalThis.proof = {
     pen.getImageData(0, 0, canvas.width, canvas.height).data.forEach((v, i) => { sum = (sum * 31 + v * (i % 7 + 1)) % 1000000007; });
     return sum;
   },
+
+  /** Whether a canvas or picture has a pixel that is no grey. */
+  colourful: (element) => {
+    const canvas = document.createElement("canvas");
+    canvas.width = element.naturalWidth || element.width;
+    canvas.height = element.naturalHeight || element.height;
+    const pen = canvas.getContext("2d");
+    pen.drawImage(element, 0, 0);
+    const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+    return data.some((v, k) => k % 4 === 0 && Math.abs(v - data[k + 1]) > 8);
+  },
+
+  /** Pastes a PNG, given in base64, as from another program. */
+  paste: (base64, name) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name, { type: "image/png" }));
+    document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+  },
 };

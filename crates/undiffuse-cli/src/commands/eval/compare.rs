@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
-use undiffuse_eval::report::{Report, compare, shown};
+use undiffuse_eval::report::{self, Report, compare, shown};
 
 use crate::common::usage;
 use crate::output::{show, show_json, table};
@@ -50,6 +50,5 @@ pub fn run(a: &Path, b: &Path, allow: &[String], json: bool) -> anyhow::Result<E
 
 fn read(path: &Path) -> anyhow::Result<Report> {
     let text = undiffuse::files::read_text(path)?;
-    serde_json::from_str(&text)
-        .map_err(|e| anyhow::anyhow!("`{}` is no report of `undiffuse eval`: {e}", path.display()))
+    report::read(&text).map_err(|e| anyhow::anyhow!("`{}` cannot be read: {e}", path.display()))
 }
