@@ -6,7 +6,7 @@ mod service;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use service::{Answer, JSON, Service};
 

@@ -424,7 +424,7 @@ fn pickles_are_not_opened() {
     std::fs::write(path, header_bomb).unwrap();
     let answer = second.post("/api/v1/jobs", &json!({"model": "renamed"}));
     assert!(matches!(answer.status, 404 | 422), "{answer}");
-    lives(&second);
+    second.lives();
     service.lives();
     assert!(!touched.exists());
     let _: Value = service.get("/api/v1/models").json();

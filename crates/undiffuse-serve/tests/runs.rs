@@ -16,7 +16,7 @@ for word in "$@"; do
 done
 echo "trainer: $*"
 interrupts=0
-trap 'interrupts=$((interrupts + 1))' INT
+trap 'interrupts=$((interrupts + 1))' TERM
 echo 'version = 1' > "$run/config.toml"
 echo '{"event":"step","step":1,"nimg":64,"loss":0.5,"seconds":1}' >> "$run/metrics.jsonl"
 n=0

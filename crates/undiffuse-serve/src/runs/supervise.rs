@@ -235,8 +235,8 @@ async fn watched(mut child: Child, mut stopping: watch::Receiver<bool>) -> ExitS
 fn interrupt(child: &mut Child) {
     use rustix::process::{Pid, Signal, kill_process};
     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-        // It may have ended in this moment.
-        let _ = kill_process(pid, Signal::INT);
+        // Not SIGINT: what a shell starts in its background ignores that, and hands this down. It may have ended in this moment.
+        let _ = kill_process(pid, Signal::TERM);
     }
 }
 

@@ -55,7 +55,7 @@ pub fn save_model_of(to: &Path, channels: usize, seed: u64) {
         clip: Clip::Range(1.0),
         ..Recipe::new(
             "cosine".parse::<ScheduleKind>().unwrap(),
-            "eps".parse::<ParameterizationKind>().unwrap(),
+            "v".parse::<ParameterizationKind>().unwrap(),
             "trailing".parse::<SpacingKind>().unwrap(),
             "ddim".parse::<SolverKind>().unwrap(),
         )

@@ -49,7 +49,7 @@ for word in "$@"; do
   before="$word"
 done
 echo "trainer: $*"
-trap 'echo saved; exit 130' INT
+trap 'echo saved; exit 130' TERM
 echo 'version = 1' > "$run/config.toml"
 echo '{"event":"step","step":1,"nimg":64,"loss":0.5,"seconds":1}' >> "$run/metrics.jsonl"
 n=0
