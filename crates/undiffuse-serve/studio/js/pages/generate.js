@@ -21,7 +21,7 @@ let start = null;
 export function page(root, asked) {
   const body = h("div", {}, h("p", { class: "faint" }, "Looking for models…"));
   root.append(h("div", { class: "generate" }, h("h1", {}, title),
-    h("p", { class: "lead" }, "New pictures from noise. A picture depends on its seed and its settings alone: the same ones give it again, on any machine."), body));
+    h("p", { class: "lead" }, "New pictures from noise. A picture depends on its seed and its settings alone: the same ones give it again."), body));
   let leave = () => {};
   let left = false;
 
