@@ -67,28 +67,21 @@ globalThis.proof = {
     return bad.flatMap(({ id, impact, nodes }) => nodes.slice(0, 4).map((n) => `${impact} ${id}: ${n.target.join(" ")}: ${n.failureSummary.replace(/\s+/g, " ").slice(0, 240)}`));
   },
 
-  /** A canvas or picture as numbers: the sum of its bytes, so that two states can be told apart. */
-  pixels: (element) => {
+  /** The bytes of a canvas or picture: red, green, blue, opacity of each pixel. */
+  bytes: (element) => {
     const canvas = document.createElement("canvas");
     canvas.width = element.naturalWidth || element.width;
     canvas.height = element.naturalHeight || element.height;
     const pen = canvas.getContext("2d");
     pen.drawImage(element, 0, 0);
-    let sum = 0;
-    pen.getImageData(0, 0, canvas.width, canvas.height).data.forEach((v, i) => { sum = (sum * 31 + v * (i % 7 + 1)) % 1000000007; });
-    return sum;
+    return pen.getImageData(0, 0, canvas.width, canvas.height).data;
   },
 
+  /** A canvas or picture as a number, so that two states can be told apart. */
+  pixels: (element) => proof.bytes(element).reduce((sum, v, i) => (sum * 31 + v * (i % 7 + 1)) % 1000000007, 0),
+
   /** Whether a canvas or picture has a pixel that is no grey. */
-  colourful: (element) => {
-    const canvas = document.createElement("canvas");
-    canvas.width = element.naturalWidth || element.width;
-    canvas.height = element.naturalHeight || element.height;
-    const pen = canvas.getContext("2d");
-    pen.drawImage(element, 0, 0);
-    const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
-    return data.some((v, k) => k % 4 === 0 && Math.abs(v - data[k + 1]) > 8);
-  },
+  colourful: (element) => proof.bytes(element).some((v, k, all) => k % 4 === 0 && Math.abs(v - all[k + 1]) > 8),
 
   /** Pastes a PNG, given in base64, as from another program. */
   paste: (base64, name) => {
