@@ -97,6 +97,14 @@ pub fn interrupt() {
     }
 }
 
+/// Asks the program to stop, as a first Ctrl-C does, when its standard input ends: so it does not outlive who started it.
+pub fn stop_with_stdin() {
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        STOP.store(true, Ordering::SeqCst);
+    });
+}
+
 /// Whether an interruption was asked for.
 pub fn interrupted() -> bool {
     STOP.load(Ordering::SeqCst)

@@ -50,9 +50,13 @@ struct Service {
 
 impl Service {
     fn start(run: &Path, folder: &Path) -> Self {
+        Self::start_with(run, folder, &[])
+    }
+
+    fn start_with(run: &Path, folder: &Path, more: &[&str]) -> Self {
         let (store, reports) = (folder.join("store"), folder.join("eval"));
         let args = ["serve", text(run), "--addr", "127.0.0.1:0", "--store", text(&store), "--reports", text(&reports)];
-        let mut child = undiffuse(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = undiffuse(&args).args(more).current_dir(folder).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let said = lines.next().expect("the service says where it is");
         let addr = said.split("http://").nth(1).unwrap().trim_end_matches('/').to_owned();
@@ -223,6 +227,40 @@ fn it_ends_in_order_and_waiting_jobs_go_on_next_time() {
 }
 
 #[test]
+fn no_training_outlives_it_and_every_run_has_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    let allow = ["--allow-train", "--datasets", "."];
+    let service = Service::start_with(&run, folder.path(), &allow);
+    let tiny = json!({"network.width": 8, "network.multiply": [1, 2], "network.groups": 4, "network.head_dim": 8});
+    let request = json!({"name": "more", "dataset": "data", "images": 100_000_000, "set": tiny});
+    let (status, body) = service.try_ask("POST", "/api/v1/runs", None, &request.to_string()).unwrap();
+    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    let until = |service: &Service, what: &dyn Fn(&Value) -> bool| {
+        let start = Instant::now();
+        loop {
+            let run = service.json("/api/v1/runs/more");
+            if what(&run) {
+                return run["images"].as_u64().unwrap();
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "{run}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let seen = until(&service, &|run| run["images"].as_u64() > Some(0));
+    // Killed, it says nothing to its training, which saves and ends all the same.
+    drop(service);
+    let service = Service::start_with(&run, folder.path(), &allow);
+    assert!(until(&service, &|run| run["state"] == "stopped") >= seen);
+    let models = service.json("/api/v1/models");
+    let ids: Vec<_> = models["models"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["more", "tiny"]);
+    let (status, _) = service.try_ask("POST", "/api/v1/generate", None, r#"{"model": "more", "steps": 2}"#).unwrap();
+    assert_eq!(status, 200);
+    service.end();
+}
+
+#[test]
 fn what_it_refuses_to_begin_with() {
     let folder = tempfile::tempdir().unwrap();
     let (store, file) = (folder.path().join("store"), folder.path().join("file"));
@@ -237,6 +275,8 @@ fn what_it_refuses_to_begin_with() {
         (2, vec!["--token", "long enough", "--insecure"], "--insecure"),
         (2, vec!["--addr", "here"], "--addr"),
         (2, vec!["--keep-size", "much"], "1.5GiB"),
+        (2, vec!["no such folder"], "no such folder"),
+        (2, vec!["--batch", "0"], "--batch"),
         (1, vec!["--addr", &taken, "--store", store], &taken),
         (1, vec!["--addr", "127.0.0.1:0", "--store", file], file),
     ] {

@@ -40,6 +40,13 @@ pub struct Options {
     pub keep_bytes: u64,
 }
 
+impl Options {
+    /// Where models and runs lie: the paths, and where new runs are made.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.paths.iter().chain(self.training.iter().map(|training| &training.runs)).cloned().collect()
+    }
+}
+
 /// How runs are started.
 #[derive(Clone, Debug)]
 pub struct Training {

@@ -131,8 +131,13 @@ impl Server {
         self.addr
     }
 
-    /// Answers until `shutdown` is ready. Then no more connections are taken, pictures that are being made are finished within
-    /// seconds or handed back to the store, answers under way are written, and streams of events end.
+    /// The ids of the models there are now.
+    pub fn models(&self) -> Vec<String> {
+        self.app.engine.models().into_iter().map(|model| model.id).collect()
+    }
+
+    /// Answers until `shutdown` is ready. Then no more jobs are taken, pictures that are being made are finished within seconds or
+    /// handed back to the store, answers under way are written, and streams of events end.
     ///
     /// # Errors
     /// What the system says about the socket.
@@ -142,10 +147,15 @@ impl Server {
         let told = Arc::new(Semaphore::new(TURNED_AWAY));
         let (leave, leaving) = watch::channel(false);
         let mut connections = JoinSet::new();
-        let mut shutdown = std::pin::pin!(shutdown);
+        // While it closes it goes on answering: that it takes no more jobs, and whoever asks for pictures made in time.
+        let end = async {
+            shutdown.await;
+            tokio::join!(self.app.engine.close(PATIENCE), self.app.runs.close(PATIENCE));
+        };
+        let mut end = std::pin::pin!(end);
         loop {
             let (stream, peer) = tokio::select! {
-                () = &mut shutdown => break,
+                () = &mut end => break,
                 // Ends are collected as they come, so that the set does not grow.
                 Some(_) = connections.join_next() => continue,
                 accepted = listener.accept() => match accepted {
@@ -167,8 +177,7 @@ impl Server {
         }
         drop(listener);
         leave.send_replace(true);
-        // Whoever waits for pictures that are made in time still gets them; then streams of events end.
-        tokio::join!(self.app.engine.close(PATIENCE), self.app.runs.close(PATIENCE));
+        // Streams of events end.
         self.closing.send_replace(true);
         let all = async { while connections.join_next().await.is_some() {} };
         // Dropping the set ends the connections that are left.

@@ -268,7 +268,13 @@ fn downloaded(folder: &Path) -> Vec<u8> {
 #[test]
 fn pictures_are_made_and_made_again() {
     let Some((_chrome, service, mut page)) = open(|_| {}) else { return };
-    page.go(&service.url("/#/generate"));
+    for height in [640, 800, 1400] {
+        page.look(Look { dark: false, width: 1280, height });
+        page.go(&service.url("/#/generate"));
+        page.until("proof.control('Generate 8 pictures')");
+        let seen = "proof.control('Generate 8 pictures').getBoundingClientRect().bottom <= innerHeight";
+        assert_eq!(page.eval(seen), true, "the button is out of sight in a window {height} high");
+    }
     page.write("Seed", "41");
     page.write("Pictures", "3");
     page.click("bee");

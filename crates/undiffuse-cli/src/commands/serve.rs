@@ -1,6 +1,6 @@
 //! `undiffuse serve`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(value_name = "MODEL|RUNS_DIR")]
     paths: Vec<PathBuf>,
     /// Where to listen. Beyond this machine only with --token or --insecure
-    #[arg(long, default_value = "127.0.0.1:8484", value_name = "IP:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8484", value_name = "HOST:PORT", value_parser = parse_addr)]
     addr: SocketAddr,
     /// What clients must show to be let in
     #[arg(long, env = "UNDIFFUSE_TOKEN", hide_env_values = true)]
@@ -63,16 +63,16 @@ struct LimitArgs {
     #[arg(long, default_value_t = Limits::default().queue, value_name = "JOBS")]
     max_queue: usize,
     /// Pictures in one evaluation of a network; results do not depend on it
-    #[arg(long, default_value_t = Limits::default().batch)]
+    #[arg(long, default_value_t = Limits::default().batch, value_parser = parse_count)]
     batch: usize,
     /// Pictures in a job
-    #[arg(long, default_value_t = Limits::default().n, value_name = "N")]
+    #[arg(long, default_value_t = Limits::default().n, value_name = "N", value_parser = parse_count)]
     max_n: usize,
     /// Steps of a solver
-    #[arg(long, default_value_t = Limits::default().steps, value_name = "STEPS")]
+    #[arg(long, default_value_t = Limits::default().steps, value_name = "STEPS", value_parser = parse_count)]
     max_steps: usize,
     /// Pixels of a picture
-    #[arg(long, default_value_t = Limits::default().pixels, value_name = "PIXELS")]
+    #[arg(long, default_value_t = Limits::default().pixels, value_name = "PIXELS", value_parser = parse_count)]
     max_pixels: usize,
     /// Size of a request, such as 16MB
     #[arg(long, default_value = "16MiB", value_parser = parse_size, value_name = "SIZE")]
@@ -81,7 +81,7 @@ struct LimitArgs {
     #[arg(long, default_value = "10m", value_parser = parse_duration, value_name = "TIME")]
     max_time: Duration,
     /// Connections at a time
-    #[arg(long, default_value_t = Limits::default().connections, value_name = "N")]
+    #[arg(long, default_value_t = Limits::default().connections, value_name = "N", value_parser = parse_count)]
     max_connections: usize,
 }
 
@@ -93,6 +93,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         args;
     if token.as_ref().is_some_and(|token| token.len() < 8) {
         return Err(usage("--token: give at least eight characters; `openssl rand -hex 16` makes good ones"));
+    }
+    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+        return Err(usage(format!("there is nothing at `{}`: name models, runs or folders of them", missing.display())));
+    }
+    if allow_train && !datasets.is_dir() {
+        eprintln!("note: there is no folder `{}`; --datasets names the one whose entries may be trained on", datasets.display());
     }
     let paths = if paths.is_empty() { vec![PathBuf::from("runs")] } else { paths };
     let training = match allow_train {
@@ -132,10 +138,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Some(_) => println!("the studio: http://{address}/ (it asks for the token; http://{address}/#token=TOKEN signs in)"),
         }
         println!("the API:    http://{address}/api/openapi.json");
+        println!("{}", models(&server.models()));
         println!("Ctrl-C ends it: pictures in the making are finished, jobs that wait go on next time");
     };
     undiffuse_serve::serve(options, ready, common::interrupted)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which models there are, in a line.
+fn models(ids: &[String]) -> String {
+    match ids {
+        [] => "no models yet: `undiffuse train` makes one, `undiffuse serve RUN` names one".into(),
+        [one] => format!("the model:  {one}"),
+        all => {
+            let more = if all.len() > 8 { ", …" } else { "" };
+            format!("{} models: {}{more}", all.len(), all[..all.len().min(8)].join(", "))
+        }
+    }
 }
 
 /// Where new runs go: the first folder that is no model or run itself.
@@ -150,6 +169,18 @@ fn shown(addr: SocketAddr) -> SocketAddr {
         true => SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), addr.port()),
         false => addr,
     }
+}
+
+/// An address, or a name such as `localhost` with a port.
+fn parse_addr(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<SocketAddr> = text.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+    let first = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| "write an address and a port, such as 127.0.0.1:8484".into())
+}
+
+/// A number of things of which there must be one at least.
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "write a whole number above 0".into())
 }
 
 /// `500MB`, `1.5GiB`, or a plain number of bytes.

@@ -56,6 +56,9 @@ pub struct Args {
     /// Progress as plain lines, also on a terminal
     #[arg(long)]
     plain: bool,
+    /// Stop and save when standard input ends: for programs that start trainings and should not be outlived by them
+    #[arg(long, hide = true)]
+    tied: bool,
     #[command(flatten)]
     machine: Machine,
 }
@@ -68,6 +71,9 @@ fn preset_names() -> clap::builder::PossibleValuesParser {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
+    if args.tied {
+        common::stop_with_stdin();
+    }
     let mut progress = bars::loading();
     let mut trainer = match &args.resume {
         Some(run) => {

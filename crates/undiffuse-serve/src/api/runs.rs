@@ -239,7 +239,7 @@ async fn stop_run(State(app): State<App>, Path(id): Path<String>) -> Result<(Sta
     params(("id" = String, Path, description = "The run")), responses(
     (status = 202, description = "It goes on", body = RunInfo),
     (status = 403, description = "This service starts no trainings", body = Problem, content_type = PROBLEM_JSON),
-    (status = 409, description = "A training is running", body = Problem, content_type = PROBLEM_JSON),
+    (status = 409, description = "A training is running, or the run has reached its length and no more is given", body = Problem, content_type = PROBLEM_JSON),
     (status = 422, description = "The trainer refuses; its own words", body = Problem, content_type = PROBLEM_JSON),
 ))]
 async fn resume_run(

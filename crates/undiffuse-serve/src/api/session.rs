@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::App;
 use super::extract::{Json, Peer, single};
 use crate::gate::COOKIE;
-use crate::problem::Problem;
+use crate::problem::{PROBLEM_JSON, Problem};
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<App> {
@@ -29,6 +29,7 @@ pub struct Credentials {
 #[utoipa::path(post, path = "/api/session", tag = "service", request_body = Credentials, responses(
     (status = 204, description = "The cookie is set; without a token there is none to set.", headers(
         ("Set-Cookie" = String, description = "`undiffuse_session`, for this site and for HTTP only."))),
+    (status = 401, description = "The token is wrong.", body = Problem, content_type = PROBLEM_JSON),
 ))]
 async fn open_session(
     State(app): State<App>,

@@ -166,7 +166,7 @@ impl Engine {
             desk.queue.push(&record.client, waiting(&record));
             desk.live.insert(record.job.id, live);
         }
-        let models = Models::new(options.paths.clone(), options.device.clone(), options.memory, limits.batch);
+        let models = Models::new(options.folders(), options.device.clone(), options.memory, limits.batch);
         let inner = Arc::new(Inner {
             limits,
             models,

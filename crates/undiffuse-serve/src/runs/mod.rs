@@ -102,11 +102,9 @@ pub struct Runs {
 impl Runs {
     /// The runs under the paths of these options.
     pub fn new(options: &Options) -> Self {
-        let mut paths = options.paths.clone();
-        paths.extend(options.training.iter().map(|training| training.runs.clone()));
         let device = options.device_name.clone();
         Self {
-            paths,
+            paths: options.folders(),
             training: options.training.clone(),
             supervisor: Supervisor::new(device),
             doctor: examine::Doctor::default(),
@@ -262,6 +260,10 @@ impl Runs {
                 "already_training",
                 format!("run `{id}` is being trained already"),
             ));
+        }
+        if info.state == State::Finished && extension == Extend::default() {
+            let detail = format!("run `{id}` has reached its length: give a budget, images or epochs more");
+            return Err(Problem::new(axum::http::StatusCode::CONFLICT, "finished", detail));
         }
         self.supervisor.resume(training, &path, &extension).await?;
         self.info(id)

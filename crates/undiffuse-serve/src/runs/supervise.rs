@@ -1,4 +1,5 @@
-//! Trainings as child processes: `undiffuse train` in a process group of its own, with a log beside its run.
+//! Trainings as child processes: `undiffuse train` in a process group of its own, with a log beside its run. Each saves and ends
+//! when its standard input does: that is how it is stopped, and why none outlives the service, however that ends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
@@ -90,7 +91,7 @@ pub struct Supervisor {
     open: tokio::sync::Mutex<bool>,
 }
 
-/// A child at work; a task of its own waits for it and is the only one to signal it, so that no other process can be meant.
+/// A child at work; a task of its own waits for it and holds its standard input.
 #[derive(Debug)]
 struct Live {
     stop: watch::Sender<bool>,
@@ -186,8 +187,8 @@ impl Supervisor {
         let log = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| refused("write the log", e))?;
         let errors = log.try_clone().map_err(|e| refused("write the log", e))?;
         let mut command = Command::new(&training.program);
-        command.arg("train").arg("--plain").arg("--device").arg(&self.device).args(arguments);
-        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        command.arg("train").arg("--tied").arg("--plain").arg("--device").arg(&self.device).args(arguments);
+        command.stdin(Stdio::piped()).stdout(log).stderr(errors);
         // The child has no business with our clients.
         command.env_remove("UNDIFFUSE_TOKEN");
         // Ctrl-C at the service's terminal is for the service, which tells its trainings by itself.
@@ -220,30 +221,16 @@ pub(super) fn resolved(run: &Path) -> PathBuf {
     run.canonicalize().unwrap_or_else(|_| run.to_owned())
 }
 
-/// Waits for the end of a child, interrupting it once when asked to: a second interruption would end it before it has saved.
+/// Waits for the end of a child, whose standard input ends when it is asked to stop.
 async fn watched(mut child: Child, mut stopping: watch::Receiver<bool>) -> ExitStatus {
+    // Waiting would end it at once.
+    let tie = child.stdin.take();
     tokio::select! {
         status = child.wait() => return status.unwrap_or_default(),
         // An error means that nobody is left who could ask.
-        Ok(_) = stopping.wait_for(|stop| *stop) => interrupt(&mut child),
-        else => {}
+        _ = stopping.wait_for(|stop| *stop) => drop(tie),
     }
     child.wait().await.unwrap_or_default()
-}
-
-#[cfg(unix)]
-fn interrupt(child: &mut Child) {
-    use rustix::process::{Pid, Signal, kill_process};
-    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-        // Not SIGINT: what a shell starts in its background ignores that, and hands this down. It may have ended in this moment.
-        let _ = kill_process(pid, Signal::TERM);
-    }
-}
-
-/// Without signals the run goes back to its last checkpoint when it is resumed.
-#[cfg(not(unix))]
-fn interrupt(child: &mut Child) {
-    let _ = child.start_kill();
 }
 
 impl Start {

@@ -41,7 +41,7 @@ pub fn run(folder: &Path) {
     }
 }
 
-/// A trainer that takes a step and then waits to be interrupted: a shell script.
+/// A trainer that takes a step and then waits for its standard input to end: a shell script.
 #[cfg(unix)]
 const TRAINER: &str = r#"#!/bin/sh
 for word in "$@"; do
@@ -49,11 +49,11 @@ for word in "$@"; do
   before="$word"
 done
 echo "trainer: $*"
-trap 'echo saved; exit 130' TERM
 echo 'version = 1' > "$run/config.toml"
 echo '{"event":"step","step":1,"nimg":64,"loss":0.5,"seconds":1}' >> "$run/metrics.jsonl"
-n=0
-while [ $n -lt 1200 ]; do sleep 0.05; n=$((n + 1)); done
+cat
+echo saved
+exit 130
 "#;
 
 /// Trainings by that, on a data set `flowers`.

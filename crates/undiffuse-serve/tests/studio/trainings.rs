@@ -71,6 +71,12 @@ fn a_run_is_started_and_stopped() {
     page.click("Stop…");
     page.until("document.querySelector('dialog[open]')");
     content(&mut page, "stopping");
+    // Whoever leaves the page leaves the question.
+    page.eval("history.back()");
+    page.until("location.hash === '#/train' && !document.querySelector('dialog')");
+    page.click("roses");
+    page.click("Stop…");
+    page.until("document.querySelector('dialog[open]')");
     page.click("Stop and save");
     page.until("document.querySelector('h1 .badge').textContent === 'stopped'");
     content(&mut page, "training");

@@ -23,6 +23,9 @@ pub struct Length {
     pub segments: Vec<Segment>,
     /// The speed that the last one was planned with, in pictures a second.
     pub images_per_second: f64,
+    /// Grids of samples along the last one, where its budget has no room for as many as the configuration asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previews: Option<u32>,
 }
 
 impl Length {
@@ -97,7 +100,7 @@ mod tests {
     fn the_curve_rises_falls_and_rises_again_for_an_extension() {
         let length = Length {
             segments: vec![Segment { from: 0, until: 1000 }, Segment { from: 1000, until: 3000 }],
-            images_per_second: 0.0,
+            ..Length::default()
         };
         let lr = |nimg| length.lr_factor(nimg, 10, 100, LrSchedule::Cosine);
         assert_eq!(lr(0), 0.1);

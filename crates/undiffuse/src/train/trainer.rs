@@ -28,6 +28,8 @@ const MEASURE_SECONDS: f64 = 8.0;
 const MEASURE_STEPS: u64 = 4;
 /// Share of a budget that is left for loading, saving and a machine that slows down.
 const RESERVE: f64 = 0.03;
+/// The largest share of a budget that goes into grids of samples and validation; there is one at least.
+const PREVIEWS: f64 = 0.15;
 
 /// A longer run than was planned: the length from here on, in the units of the configuration.
 #[derive(Clone, Debug, Default)]
@@ -197,6 +199,9 @@ impl Trainer {
 
     /// Adds a stretch to the run's length, when one is asked for.
     fn extend(&mut self, extension: &Extension) -> Result<(), TrainError> {
+        if extension.images.is_some() || extension.epochs.is_some() {
+            self.length.previews = None;
+        }
         let images = match extension {
             Extension { images: Some(images), .. } => Some(*images),
             Extension { epochs: Some(epochs), .. } => Some((epochs * self.split.train.len() as f64).ceil() as u64),
@@ -204,7 +209,7 @@ impl Trainer {
                 let budget = parse_duration(budget).map_err(TrainError::Network)?.as_secs_f64();
                 match (self.length.until(), self.length.images_per_second) {
                     // The speed of the first planning is known, so the new end is, too.
-                    (Some(until), speed) if speed > 0.0 => Some(until + (speed * budget * (1.0 - RESERVE)) as u64),
+                    (Some(until), speed) if speed > 0.0 => Some(until + self.afford(speed * budget * (1.0 - RESERVE))),
                     _ => {
                         self.budget = Some(budget);
                         None
@@ -409,13 +414,21 @@ impl Trainer {
         }
         let speed = images as f64 / seconds;
         let left = budget * (1.0 - RESERVE) - self.began.elapsed().as_secs_f64();
-        // An evaluation of the network costs about a third of training on the picture.
-        let sample = &self.config.sample;
-        let evaluations = preview::PICTURES * sample.steps + validation::PICTURES.min(self.split.held_out.len());
-        let previews = (self.config.train.previews as usize * evaluations / 3) as f64;
-        let until = self.counters.nimg + (speed * left - previews).max(0.0) as u64;
+        let until = self.counters.nimg + self.afford(speed * left);
         self.plan(until.max(self.counters.nimg + batch), speed)?;
         Ok(Some(Event::Planned { until: self.length.until().unwrap_or(until), images_per_second: speed }))
+    }
+
+    /// How many pictures to train on where there is time for so many and nothing else; grids of samples take their part, and are
+    /// fewer where they would take too much.
+    fn afford(&mut self, room: f64) -> u64 {
+        // An evaluation of the network costs about a third of training on the picture.
+        let evaluations =
+            preview::PICTURES * self.config.sample.steps + validation::PICTURES.min(self.split.held_out.len());
+        let (one, asked) = (evaluations as f64 / 3.0, self.config.train.previews);
+        let previews = asked.min(((room * PREVIEWS / one) as u32).max(1));
+        self.length.previews = (previews < asked).then_some(previews);
+        (room - f64::from(previews) * one).max(0.0) as u64
     }
 
     /// The mean loss of the averaged network on held-out pictures, always with the same noise.
@@ -439,7 +452,8 @@ impl Trainer {
         }
         let Some(&Segment { from, until }) = self.length.segments.last() else { return Ok(()) };
         let batch = self.config.train.batch as u64;
-        let count = |nimg: u64| nimg.saturating_sub(from) * self.config.train.previews as u64 / (until - from).max(1);
+        let previews = u64::from(self.length.previews.unwrap_or(self.config.train.previews));
+        let count = |nimg: u64| nimg.saturating_sub(from) * previews / (until - from).max(1);
         let (nimg, finished) = (step.nimg, step.nimg >= until);
         if count(nimg) > count(nimg.saturating_sub(batch)) {
             if let Some(loss) = self.validate() {

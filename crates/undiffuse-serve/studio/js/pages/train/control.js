@@ -22,7 +22,8 @@ function ask({ title, body, does, kind = "primary", act }) {
     } },
     h("h2", {}, title), body, wrong,
     h("div", { class: "row" }, yes, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"))));
-  document.body.append(dialog);
+  // In the page, so that it goes with it.
+  document.getElementById("main").append(dialog);
   dialog.showModal();
 }
 

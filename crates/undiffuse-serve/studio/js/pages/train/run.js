@@ -156,7 +156,7 @@ function evaluations(run, signal) {
     const its = reports.filter((report) => base(report.subject.replace(/\/model\/*$/, "")) === name);
     box.append(its.length
       ? h("ul", {}, its.map((report) => h("li", {}, h("a", { href: `#/report/${encodeURIComponent(report.id)}` }, report.id), h("span", { class: "faint" }, ` ${count(report.images)} pictures, ${ago(report.updated)}`))))
-      : h("p", { class: "faint" }, "No report judges it yet. ", h("code", {}, `undiffuse eval ${run.id}`), " makes one; ", h("a", { href: "#/report" }, "all reports"), "."));
+      : h("p", { class: "faint" }, "No report judges it yet. ", h("code", {}, "undiffuse eval RUN"), " with its folder makes one; ", h("a", { href: "#/report" }, "all reports"), "."));
   }, () => box.remove());
   return box;
 }
