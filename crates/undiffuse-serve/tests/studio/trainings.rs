@@ -73,7 +73,7 @@ fn a_run_is_started_and_stopped() {
     content(&mut page, "stopping");
     // Whoever leaves the page leaves the question.
     page.eval("history.back()");
-    page.until("location.hash === '#/train' && !document.querySelector('dialog')");
+    page.until("location.hash === '#/train' && !document.querySelector('dialog[open]')");
     page.click("roses");
     page.click("Stop…");
     page.until("document.querySelector('dialog[open]')");
