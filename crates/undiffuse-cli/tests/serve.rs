@@ -227,6 +227,27 @@ fn it_ends_in_order_and_waiting_jobs_go_on_next_time() {
 }
 
 #[test]
+fn while_it_closes_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    let mut service = Service::start(&run, folder.path());
+    let long = json!({"n": 64, "steps": 1000});
+    let id = service.submit("long", &long).unwrap()["id"].as_str().unwrap().to_owned();
+    while service.json(&format!("/api/v1/jobs/{id}"))["state"] != "running" {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").arg(service.child.id().to_string()).status().unwrap().success());
+    // Pictures in the making are being finished. Whoever comes now is told; after that nobody answers.
+    let ready = || Some(service.try_ask("GET", "/readyz", None, "")?.0);
+    let told = std::iter::from_fn(ready).find(|status| *status == 503);
+    assert_eq!(told, Some(503), "it closed without a word");
+    let (status, body) = service.try_ask("POST", "/api/v1/jobs", None, &long.to_string()).unwrap();
+    let problem: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &problem["code"]), (503, &json!("closing")));
+    assert!(service.child.wait().unwrap().success());
+}
+
+#[test]
 fn no_training_outlives_it_and_every_run_has_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());

@@ -135,9 +135,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// 422 for the part of a request at this path; serde calls the whole of it `.`.
+/// 422 for the part of a request at this path; serde calls the whole of it `.`, also where a field is missing.
 fn named(path: &str, detail: String) -> Problem {
-    let field = (path != ".").then(|| path.to_owned());
+    let missing = detail.split_once("missing field `").and_then(|(_, rest)| rest.split('`').next());
+    let field = if path == "." { missing } else { Some(path) }.map(str::to_owned);
     Problem { field, ..Problem::invalid("", detail) }
 }
 
@@ -229,6 +230,8 @@ mod tests {
             let problem = parse::<Generate>(body.as_bytes()).unwrap_err();
             assert_eq!((problem.status, problem.field.as_deref()), (status, field), "{body:.40}: {}", problem.detail);
         }
+        let problem = parse::<crate::runs::Start>(br#"{"name": "x"}"#).unwrap_err();
+        assert_eq!(problem.field.as_deref(), Some("dataset"));
         assert_eq!(parse::<Generate>(br#"{"n": 2}"#).unwrap().n, Some(2));
     }
 }

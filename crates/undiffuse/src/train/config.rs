@@ -131,7 +131,7 @@ pub struct TrainConfig {
     pub label_dropout: f64,
     /// Seconds between checkpoints.
     pub checkpoint_seconds: u64,
-    /// Sample grids and validations along the run, the last at its end.
+    /// Sample grids and validations along the run, the last at its end; fewer where they would take much of a budget.
     pub previews: u32,
 }
 
