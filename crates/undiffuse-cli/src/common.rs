@@ -83,6 +83,8 @@ impl Machine {
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Not the same as a signal: the first one that comes after it is no reason to end at once.
+static UNTIED: AtomicBool = AtomicBool::new(false);
 
 /// Turns Ctrl-C and a polite kill into a flag; a second one ends the program at once.
 pub fn catch_interrupt() -> anyhow::Result<()> {
@@ -101,11 +103,11 @@ pub fn interrupt() {
 pub fn stop_with_stdin() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        STOP.store(true, Ordering::SeqCst);
+        UNTIED.store(true, Ordering::SeqCst);
     });
 }
 
 /// Whether an interruption was asked for.
 pub fn interrupted() -> bool {
-    STOP.load(Ordering::SeqCst)
+    STOP.load(Ordering::SeqCst) || UNTIED.load(Ordering::SeqCst)
 }

@@ -92,7 +92,7 @@ async fn a_training_is_started_watched_stopped_and_resumed() {
     assert_eq!(bench.runs.start(Bench::start("dogs")).await.unwrap_err().code, "busy");
     assert!(!bench.run("dogs").exists());
     assert_eq!(bench.runs.resume("cats", Extend::default()).await.unwrap_err().code, "already_training");
-    // However often it is asked to stop, it is once.
+    // Asking again is no matter.
     for _ in 0..3 {
         bench.runs.stop("cats").unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -52,6 +52,16 @@ impl Length {
     }
 }
 
+/// The largest share of a budget for grids of samples and validation, if that is enough for one.
+const PREVIEWS: f64 = 0.15;
+
+/// What there is time for: pictures to train on, and grids of samples, `asked` or fewer. `room` is the time and `one` what a grid
+/// takes, both in pictures trained on. Where hardly a grid fits in, half of the time at least is for training.
+pub(super) fn shared(room: f64, one: f64, asked: u32) -> (u64, u32) {
+    let previews = asked.min(((room * PREVIEWS / one) as u32).max(1));
+    ((room - f64::from(previews) * one).max(room / 2.0).max(0.0) as u64, previews)
+}
+
 /// Reads `90s`, `10m`, `1h30m`, `2h`, `1d`; a bare number is minutes.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let fail = || format!("`{text}` is not a length of time: write 90s, 10m, 1h30m or 2d");
@@ -94,6 +104,16 @@ mod tests {
         assert_eq!(seconds("1h30m"), Ok(5400));
         assert_eq!(seconds("5"), Ok(300));
         assert!(seconds("soon").is_err() && seconds("0s").is_err() && seconds("").is_err());
+    }
+
+    #[test]
+    fn grids_of_samples_take_a_small_part_of_a_budget() {
+        assert_eq!(shared(100_000.0, 1000.0, 4), (96_000, 4));
+        assert_eq!(shared(20_000.0, 1000.0, 4), (17_000, 3));
+        assert_eq!(shared(2000.0, 600.0, 4), (1400, 1));
+        assert_eq!(shared(500.0, 1000.0, 4), (250, 1));
+        assert_eq!(shared(-10.0, 1000.0, 4), (0, 1));
+        assert_eq!(shared(500.0, 100.0, 0), (500, 0));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use undiffuse_nn::{UNet2DModel, init, params};
 use super::checkpoint::{self, Counters};
 use super::config::{Config, NoiseConfig, Variance};
 use super::draws::{self, Drawer, Order};
-use super::length::{Length, Segment, parse_duration};
+use super::length::{self, Length, Segment, parse_duration};
 use super::metrics::{Line, Metrics};
 use super::state::{Accumulated, State};
 use super::watchdog::Losses;
@@ -28,8 +28,6 @@ const MEASURE_SECONDS: f64 = 8.0;
 const MEASURE_STEPS: u64 = 4;
 /// Share of a budget that is left for loading, saving and a machine that slows down.
 const RESERVE: f64 = 0.03;
-/// The largest share of a budget that goes into grids of samples and validation; there is one at least.
-const PREVIEWS: f64 = 0.15;
 
 /// A longer run than was planned: the length from here on, in the units of the configuration.
 #[derive(Clone, Debug, Default)]
@@ -415,20 +413,19 @@ impl Trainer {
         let speed = images as f64 / seconds;
         let left = budget * (1.0 - RESERVE) - self.began.elapsed().as_secs_f64();
         let until = self.counters.nimg + self.afford(speed * left);
-        self.plan(until.max(self.counters.nimg + batch), speed)?;
+        self.plan(until, speed)?;
         Ok(Some(Event::Planned { until: self.length.until().unwrap_or(until), images_per_second: speed }))
     }
 
-    /// How many pictures to train on where there is time for so many and nothing else; grids of samples take their part, and are
-    /// fewer where they would take too much.
+    /// How many pictures to train on where there is time for `room` and nothing else; notes how many grids of samples there are.
     fn afford(&mut self, room: f64) -> u64 {
         // An evaluation of the network costs about a third of training on the picture.
         let evaluations =
             preview::PICTURES * self.config.sample.steps + validation::PICTURES.min(self.split.held_out.len());
-        let (one, asked) = (evaluations as f64 / 3.0, self.config.train.previews);
-        let previews = asked.min(((room * PREVIEWS / one) as u32).max(1));
+        let asked = self.config.train.previews;
+        let (images, previews) = length::shared(room, evaluations as f64 / 3.0, asked);
         self.length.previews = (previews < asked).then_some(previews);
-        (room - f64::from(previews) * one).max(0.0) as u64
+        images.max(self.config.train.batch as u64)
     }
 
     /// The mean loss of the averaged network on held-out pictures, always with the same noise.
