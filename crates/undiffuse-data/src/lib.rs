@@ -34,6 +34,7 @@ pub mod decode;
 mod duplicates;
 mod error;
 pub mod figure;
+pub mod files;
 mod gif;
 mod histogram;
 mod image;

@@ -62,7 +62,7 @@
 pub mod adaptive;
 pub mod denoise;
 pub mod device;
-pub mod files;
+pub use undiffuse_data::files;
 pub mod forward;
 pub mod image;
 pub mod likelihood;
