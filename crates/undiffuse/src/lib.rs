@@ -50,7 +50,7 @@
 //! | [`likelihood`] | variational bound and ODE likelihood, in bits per dimension |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
 //! | [`forward`] | the forward process on a picture, for looking at |
-//! | [`device`], [`image`] | devices by name; between tensors and pictures |
+//! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
 //! | [`math`], [`data`], [`nn`] | the crates below, re-exported |
 //!
 //! # Promises
@@ -66,6 +66,7 @@ pub use undiffuse_data::files;
 pub mod forward;
 pub mod image;
 pub mod likelihood;
+pub mod memory;
 pub mod model;
 pub mod request;
 pub mod sample;

@@ -3,7 +3,6 @@
 mod clock;
 mod id;
 mod live;
-pub mod memory;
 mod models;
 mod order;
 mod pool;
