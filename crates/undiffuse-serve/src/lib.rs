@@ -11,6 +11,7 @@
 //! | [`options`] | what the service is told when it starts |
 //! | [`job`] | a request for pictures and what becomes of it, as the API writes them |
 //! | [`api`] | HTTP in and out, one file a part |
+//! | [`budget`] | one purse of bytes for all that clients can make the service hold |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
 //! | `folders` | what folders are called by clients |
 //! | [`prompt`] | which class of a model a sentence names |
@@ -27,6 +28,7 @@
 //! | [`problem`] | what a client is told when something is refused |
 
 pub mod api;
+pub mod budget;
 pub mod engine;
 mod folders;
 pub mod gate;
