@@ -25,6 +25,13 @@
 //! ```
 //!
 //! A new kind of source is one file in [`source`] and one line in [`source::SOURCES`].
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Okabe08 | Okabe and Ito, Color universal design |
+//! | Parmar22 | Parmar et al., On aliased resizing and surprising subtleties in GAN evaluation, arXiv:2104.11222 |
 
 mod cache;
 mod collect;
