@@ -38,6 +38,7 @@ pub mod files;
 mod gif;
 mod histogram;
 mod image;
+pub mod names;
 mod options;
 mod png;
 mod report;
