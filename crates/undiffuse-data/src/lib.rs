@@ -45,6 +45,7 @@ pub mod files;
 mod gif;
 mod histogram;
 mod image;
+pub mod names;
 mod options;
 mod png;
 mod report;

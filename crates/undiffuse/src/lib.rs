@@ -43,7 +43,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`model`] | a model folder: read and written as diffusers does |
-//! | [`request`] | what a person asks of a model: settings, classes |
+//! | [`request`] | what a person asks of a model: settings, pictures |
+//! | [`classes`] | classes by name: how they are read and printed |
 //! | [`denoise`] | the trait [`Denoise`](denoise::Denoise), networks as denoisers, guidance, clipping, inpainting |
 //! | [`sample`] | the one interpreter that runs every [`Plan`](math::plan::Plan), as an iterator |
 //! | [`adaptive`] | samples of the probability-flow ODE with steps that follow the error |
@@ -86,6 +87,7 @@
 //! | Uria13 | Uria et al., RNADE, arXiv:1306.0186 |
 
 pub mod adaptive;
+pub mod classes;
 pub mod denoise;
 pub mod device;
 pub use undiffuse_data::files;

@@ -244,12 +244,15 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
     let Outline { config, recipe, card, .. } = &described.outline;
     let defaults = described.outline.sample_defaults();
-    let rows = config.num_class_embeds.map_or(0, |rows| rows - usize::from(card.null_class.is_some()));
+    let known = described.outline.classes();
     ModelInfo {
         run: place.in_run.then(|| id.clone()),
         id,
         classes: card.classes.clone(),
-        class_count: if card.classes.is_empty() { rows } else { card.classes.len() },
+        class_count: known.labels().len(),
+        no_class: card.null_class.filter(|_| !known.is_empty()).map(|label| known.print(label)),
+        labels: config.num_class_embeds.unwrap_or(0),
+        null: card.null_class,
         guidance: card.null_class.is_some(),
         shape: described.outline.shape(),
         defaults: Defaults {
