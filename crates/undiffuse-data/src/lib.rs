@@ -27,6 +27,7 @@
 //! A new kind of source is one file in [`source`] and one line in [`source::SOURCES`].
 
 mod cache;
+mod classes;
 mod collect;
 mod contact;
 mod dataset;
@@ -38,9 +39,11 @@ pub mod files;
 mod gif;
 mod histogram;
 mod image;
+mod maker;
 mod options;
 mod png;
 mod report;
+mod room;
 pub mod source;
 mod split;
 mod strip;
@@ -54,6 +57,7 @@ pub use contact::contact_sheet;
 pub use dataset::{Dataset, Progress, Stage};
 pub use error::{DataError, Skipped};
 pub use histogram::{density, histogram};
+pub use maker::{is_sheet, sheet_mark};
 pub use options::{Cache, Limits, Options, parse_color};
 pub use report::{ChannelStats, ClassCount, Report, Spread};
 pub use split::{HeldOut, Split};
