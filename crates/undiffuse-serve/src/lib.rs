@@ -17,7 +17,8 @@
 //! | [`prompt`] | which class of a model a sentence names |
 //! | [`reports`] | evaluation reports, found by name, and two of them side by side |
 //! | [`runs`] | training runs: what their folders say, and trainings as child processes |
-//! | [`server`] | the loop around the router: connections, their limits, and an orderly end |
+//! | [`server`] | the loop around the router, and an orderly end |
+//! | `connection`, `slots` | one connection from its first byte to its last; places for them |
 //! | [`guard`] | what stands before every handler |
 //! | [`gate`] | who may come in |
 //! | [`stall`] | a socket that gives up on a peer that does not read |
@@ -36,6 +37,7 @@
 
 pub mod api;
 pub mod budget;
+mod connection;
 pub mod engine;
 mod folders;
 pub mod gate;
@@ -48,6 +50,7 @@ pub mod prompt;
 pub mod reports;
 pub mod runs;
 pub mod server;
+mod slots;
 pub mod stall;
 pub mod studio;
 pub mod toy;
