@@ -1,5 +1,6 @@
 //! The `undiffuse` program: arguments in, one command run, the right exit code out.
 
+mod again;
 mod commands;
 mod common;
 mod output;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     match program.command.run() {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("error: {}", common::message(&e));
+            output::say(&format!("error: {}", common::message(&e)));
             ExitCode::from(common::exit_code(&e))
         }
     }

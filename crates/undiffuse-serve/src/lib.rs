@@ -13,6 +13,7 @@
 //! | [`api`] | HTTP in and out, one file a part |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
 //! | `folders` | what folders are called by clients |
+//! | [`parameters`] | settings in pictures of other programs |
 //! | [`prompt`] | which class of a model a sentence names |
 //! | [`reports`] | evaluation reports, found by name, and two of them side by side |
 //! | [`runs`] | training runs: what their folders say, and trainings as child processes |
@@ -34,6 +35,7 @@ pub mod guard;
 pub mod job;
 pub mod metrics;
 pub mod options;
+pub mod parameters;
 pub mod problem;
 pub mod prompt;
 pub mod reports;

@@ -100,6 +100,8 @@ parts! {
     jobs
     /// Pictures in one call.
     generate
+    /// Settings in a foreign picture.
+    parameters
     /// Training runs: list, curves, samples, start, stop, resume.
     runs
     /// Evaluation reports, and two of them side by side.
