@@ -26,6 +26,7 @@ use self::clock::Clock;
 use self::id::{Ids, now};
 use self::live::Live;
 use self::models::Models;
+pub use self::models::model_in;
 pub(crate) use self::order::from_base64;
 use self::order::{Order, Pictures};
 use self::pool::{Evaluate, Guess, Pool};

@@ -135,6 +135,9 @@ impl Inner {
             live.progress(step.row, step.rows, || preview(&order.model, &step.denoised));
         }
         let x = walk.finish();
+        if order.frames && order.plan.rows.is_empty() {
+            live.frame(first(&order, x.clone()));
+        }
         // Others need not wait for this walk while it writes.
         drop(start);
         drop(seat);

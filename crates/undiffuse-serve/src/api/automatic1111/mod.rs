@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 pub use desk::Desk;
 pub use request::Request;
+pub(crate) use samplers::ours;
 
 use super::answers::around;
 use super::extract::{Json, Peer, Query, Small};
@@ -91,7 +92,7 @@ async fn make(app: &App, client: &Client, request: Request) -> Result<Response, 
     })
     .await??;
     let steps = generate.steps.unwrap_or(model.defaults.steps);
-    let job = app.engine.submit(generate.clone(), client.clone(), None).await?;
+    let job = app.engine.submit(generate.clone(), client.clone(), None).await.map_err(|e| request.blamed(e))?;
     let work = Work { job: job.id.clone(), began, n: job.n, steps, progress: None, interrupted: false };
     let busy = app.desk.begin(client, work);
     let see = |update: &Update| {
@@ -101,7 +102,7 @@ async fn make(app: &App, client: &Client, request: Request) -> Result<Response, 
     };
     let job = follow(&app.engine, &job.id, see).await?;
     match (job.state, job.error.clone()) {
-        (JobState::Failed, Some(error)) => return Err(error),
+        (JobState::Failed, Some(error)) => return Err(request.blamed(error)),
         (JobState::Failed, None) => return Err(Problem::internal("the job failed and left no word why")),
         _ => {}
     }
