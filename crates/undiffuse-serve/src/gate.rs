@@ -238,11 +238,14 @@ mod tests {
         let gate = Gate::new(Some("secret"), 1).unwrap();
         let guess = |ip: &str| gate.session("guess", peer(ip)).unwrap_err().status;
         (0..10).for_each(|k| assert_eq!(guess(&format!("2001:db8:1:2::{k}")), 401));
+        // The clock may have forgiven a part of one.
+        guess("2001:db8:1:2::a");
         assert_eq!(guess("2001:db8:1:2:ffff::1"), 429);
         assert_eq!(guess("2001:db8:1:3::1"), 401);
-        (0..REMEMBERED).for_each(|k| drop(guess(&format!("10.1.{}.{}", k / 256, k % 256))));
+        (0..REMEMBERED).for_each(|k| assert_eq!(guess(&format!("10.1.{}.{}", k / 256, k % 256)), 401));
         assert!(gate.guesses.lock().unwrap().len() <= REMEMBERED);
         (0..10).for_each(|_| assert_eq!(guess("10.0.0.2"), 401));
+        guess("10.0.0.2");
         assert_eq!(guess("10.0.0.2"), 429, "one more address than are remembered is counted, too");
     }
 }

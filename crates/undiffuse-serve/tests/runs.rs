@@ -10,12 +10,12 @@ use undiffuse_serve::runs::{Extend, RunInfo, Runs, Start, State};
 /// A trainer that takes a step, then waits for its standard input to end; its run is where `--run` or `--resume` says.
 const TRAINER: &str = r#"#!/bin/sh
 for word in "$@"; do
-  case "$before" in --run|--resume) run="$word";; esac
+  case "$before" in --run|--resume) run="$word";; --data) data="$word";; esac
   case "$word" in --set=train.lr=-1) echo "Error: train.lr = -1 must be a positive number" >&2; exit 2;; esac
   before="$word"
 done
 echo "trainer: $*"
-echo 'version = 1' > "$run/config.toml"
+[ -z "$data" ] || printf 'version = 1\n[data]\npath = "%s"\n' "$data" > "$run/config.toml"
 echo '{"event":"step","step":1,"nimg":64,"loss":0.5,"seconds":1}' >> "$run/metrics.jsonl"
 cat
 sleep 0.3
@@ -175,7 +175,7 @@ fn ids_are_looked_up_and_never_joined() {
         assert_eq!(bench.runs.config(id).unwrap_err().status, 404);
         assert_eq!(bench.runs.curves(id, 10).unwrap_err().status, 404);
         assert_eq!(bench.runs.sample(id, 64).unwrap_err().status, 404);
-        assert_eq!(bench.runs.examine(id).unwrap_err().status, 404);
+        assert_eq!(bench.runs.examine(id, |_| Ok(())).unwrap_err().status, 404);
     }
     let info = bench.runs.info("old").unwrap();
     assert_eq!((info.state, info.samples), (State::Empty, vec![64]));
