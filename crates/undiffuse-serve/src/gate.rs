@@ -99,6 +99,14 @@ impl Gate {
         self.token(lock, token, peer).map(|()| Some(&*lock.session))
     }
 
+    /// A name for the session whose cookie is among these headers, if it opens; it says nothing of the cookie's value.
+    pub fn session_of(&self, headers: &HeaderMap) -> Option<String> {
+        let lock = self.lock.as_ref()?;
+        let opens = |value: &&str| bool::from(value.as_bytes().ct_eq(lock.session.as_bytes()));
+        let name = hash(&lock.key, "client", cookies(headers).find(opens)?);
+        Some(name[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     fn token(&self, lock: &Lock, given: &str, peer: Peer) -> Result<(), Problem> {
         let right = bool::from(hash(&lock.key, "token", given).ct_eq(&lock.token));
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);

@@ -205,6 +205,8 @@ pub struct ModelInfo {
     pub schedule: String,
     /// Numbers in the network.
     pub parameters: u64,
+    /// Side of the largest square picture that it may be asked for.
+    pub max_side: usize,
     /// Whether it is in memory.
     pub loaded: bool,
     /// The run that it comes from, by id.

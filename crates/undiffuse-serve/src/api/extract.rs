@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::App;
+use crate::engine::Client;
+use crate::gate::Gate;
 use crate::problem::Problem;
 
 /// A body may take so long to arrive as a whole…
@@ -179,7 +181,7 @@ pub struct Peer(pub IpAddr);
 
 impl Peer {
     /// The address as [`Engine::submit`](crate::engine::Engine::submit) wants it.
-    pub fn client(self) -> crate::engine::Client {
+    pub fn client(self) -> Client {
         self.0.to_string()
     }
 
@@ -194,6 +196,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::of(&parts.extensions))
+    }
+}
+
+/// Who asks: whose turn it is, whose keys, progress and interruptions these are. The session of a browser that signed in, so that
+/// people behind one proxy are several; otherwise the address, as one token may be everybody's.
+pub fn client_of(gate: &Gate, headers: &HeaderMap, peer: Peer) -> Client {
+    gate.session_of(headers).map_or_else(|| peer.client(), |session| format!("session {session}"))
+}
+
+/// [`client_of`] the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(pub Client);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(Self(client_of(&app.gate, &parts.headers, Peer::of(&parts.extensions))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pictures in one call.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
@@ -9,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Json, Peer};
+use super::extract::{Caller, Json};
 use crate::engine::{Client, Engine};
 use crate::job::{Generate, Job, State as JobState, Update};
 use crate::problem::Problem;
@@ -59,10 +60,10 @@ pub struct Picture {
 ))]
 async fn generate(
     State(app): State<App>,
-    peer: Peer,
+    Caller(client): Caller,
     Json(request): Json<Generate>,
 ) -> Result<Json<Generated>, Problem> {
-    let job = finish(&app.engine, request, peer.client()).await?;
+    let job = finish(&app.engine, request, client).await?;
     let pngs = pngs(&app.engine, &job).await?;
     let images = job.images.iter().zip(pngs).map(|(made, png)| Picture {
         index: made.index,
@@ -90,7 +91,7 @@ pub async fn finish(engine: &Engine, request: Generate, client: Client) -> Resul
 }
 
 fn cancelled() -> Problem {
-    Problem::new(axum::http::StatusCode::CONFLICT, "cancelled", "the job was cancelled while this call waited")
+    Problem::new(StatusCode::CONFLICT, "cancelled", "the job was cancelled while this call waited")
 }
 
 /// Waits until a job has ended, well or not; `see` is told what happens to it. Dropping this cancels the job.
@@ -99,7 +100,7 @@ fn cancelled() -> Problem {
 /// 409 when the job has been deleted, and 503 when the service ends before it does.
 pub async fn follow(engine: &Engine, id: &str, mut see: impl FnMut(&Update)) -> Result<Job, Problem> {
     let guard = CancelOnDrop { engine, id };
-    let mut updates = engine.watch(id).await.ok_or_else(cancelled)?;
+    let mut updates = engine.watch(id).await.map_err(|problem| if problem.status == 404 { cancelled() } else { problem })?;
     let mut last = None;
     while let Some(update) = updates.recv().await {
         see(&update);
@@ -126,8 +127,9 @@ pub async fn pngs(engine: &Engine, job: &Job) -> Result<Vec<Vec<u8>>, Problem> {
     let mut pngs = Vec::with_capacity(job.images.len());
     let mut bytes = 0;
     for made in &job.images {
-        let png = engine.image(&job.id, made.index).await.ok_or_else(|| {
-            Problem::new(axum::http::StatusCode::CONFLICT, "deleted", "the job was deleted while its pictures were fetched")
+        let png = engine.image(&job.id, made.index).await.map_err(|problem| match problem.status {
+            404 => Problem::new(StatusCode::CONFLICT, "deleted", "the job was deleted while its pictures were fetched"),
+            _ => problem,
         })?;
         bytes += png.len();
         if bytes > ANSWER {
@@ -149,7 +151,7 @@ impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         let (engine, id) = (self.engine.clone(), self.id.to_owned());
         // When the service ends, it is not the client who goes away: the job is kept for the next start.
-        if !engine.gauges().open {
+        if !engine.is_open() {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {

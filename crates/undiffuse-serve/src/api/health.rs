@@ -27,10 +27,7 @@ async fn healthz() -> &'static str {
     (status = 200, description = "It does.", body = String, content_type = "text/plain"),
 ))]
 async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
-    if app.engine.gauges().open {
-        return Ok("ready");
-    }
-    Err(Problem::unavailable("closing", "the service is about to end and takes no more jobs", 10))
+    app.engine.ready().map(|()| "ready")
 }
 
 /// Figures in the OpenMetrics format, for Prometheus and its like.

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Json, Path, Peer};
+use super::extract::{Caller, Json, Path};
 use super::generate::{finish, pngs};
 use super::models::models;
 use crate::job::{Generate, ModelInfo};
@@ -183,7 +183,7 @@ impl IntoResponse for Refusal {
 ))]
 async fn images_generations(
     State(app): State<App>,
-    peer: Peer,
+    Caller(client): Caller,
     headers: HeaderMap,
     request: Result<Json<Request>, Problem>,
 ) -> Result<Json<Images>, Refusal> {
@@ -191,7 +191,7 @@ async fn images_generations(
     let model = find(models(&app).await?, request.model.as_deref())?;
     let format = request.response_format.unwrap_or_default();
     let (asked, generate) = order(request, &model)?;
-    let job = finish(&app.engine, generate, peer.client()).await?;
+    let job = finish(&app.engine, generate, client).await?;
     let pngs = match format {
         Format::Url => None,
         Format::B64Json => Some(pngs(&app.engine, &job).await?),
