@@ -1,5 +1,7 @@
 //! A request for pictures and what becomes of it, as the API writes them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// A request for pictures. Whatever is left out is the model's own, or 1 picture of seed 0.
@@ -181,7 +183,7 @@ pub enum Update {
     /// `progress`.
     Progress(Progress),
     /// `frame`.
-    Frame(Box<Frame>),
+    Frame(Arc<Frame>),
     /// `image`: a picture is finished.
     Image(Made),
 }
@@ -205,6 +207,8 @@ pub struct ModelInfo {
     pub schedule: String,
     /// Numbers in the network.
     pub parameters: u64,
+    /// Side of the largest square picture that it may be asked for.
+    pub max_side: usize,
     /// Whether it is in memory.
     pub loaded: bool,
     /// The run that it comes from, by id.

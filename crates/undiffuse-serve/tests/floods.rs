@@ -59,6 +59,29 @@ fn downloads_that_nobody_takes_hold_no_thread() {
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
+/// A short file that looks whole would be taken for all there is.
+#[test]
+fn a_download_whose_pictures_go_away_breaks_off() {
+    let folder = tempfile::tempdir().unwrap();
+    service::save_model(&folder.path().join("models/grey"), 1);
+    service::save_model_of(&folder.path().join("models/colour"), 3, 1);
+    let service = Service::open(folder, |options| options.limits.cost = 1 << 20);
+    let request = json!({"model": "colour", "n": 24, "steps": 1, "width": 256, "height": 256});
+    let made = service.post("/api/v1/jobs", &request);
+    let place = format!("/api/v1/jobs/{}", made.json()["id"].as_str().unwrap());
+    while service.get(&place).json()["state"] != "done" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut stream = local(&service);
+    stream.write_all(get(&service, &format!("{place}/images.zip")).as_bytes()).unwrap();
+    assert!(stream.read(&mut [0; 100]).unwrap() > 0);
+    assert_eq!(service.ask("DELETE", &place, &[], &[]).status, 204);
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.len() > 1 << 16 && !rest.ends_with(b"0\r\n\r\n"), "{} bytes look whole", rest.len());
+    service.lives();
+}
+
 #[test]
 fn who_has_no_token_takes_no_memory() {
     let service = Service::start(|options| {

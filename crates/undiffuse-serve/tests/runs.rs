@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use undiffuse::train::Config;
 use undiffuse_serve::options::{Limits, Options, Training, Waits};
 use undiffuse_serve::runs::{Extend, RunInfo, Runs, Start, State};
 
@@ -15,7 +16,7 @@ for word in "$@"; do
   before="$word"
 done
 echo "trainer: $*"
-[ -z "$data" ] || printf 'version = 1\n[data]\npath = "%s"\n' "$data" > "$run/config.toml"
+[ -z "$data" ] || sed "s|@DATA@|$data|" "$0.toml" > "$run/config.toml"
 echo '{"event":"step","step":1,"nimg":64,"loss":0.5,"seconds":1}' >> "$run/metrics.jsonl"
 cat
 sleep 0.3
@@ -35,6 +36,9 @@ impl Bench {
         fs::create_dir_all(at("data/flowers")).unwrap();
         fs::create_dir_all(at("runs")).unwrap();
         fs::write(at("trainer"), TRAINER).unwrap();
+        let mut config = Config::layered("quick", None, &[]).unwrap();
+        config.data.path = "@DATA@".into();
+        fs::write(at("trainer.toml"), config.to_toml()).unwrap();
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

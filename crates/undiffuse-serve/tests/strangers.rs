@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 use undiffuse::data::{Image, encode_png};
+use undiffuse::train::Config;
 use undiffuse_serve::options::Training;
 
 use service::{Service, save_model};
@@ -138,8 +139,9 @@ fn trained_on(folder: &Path, name: &str, data: &Path) {
         let png = encode_png(&Image::new(8, 8, 1, (0..64).map(|i| i * 3 + k).collect()), &[]).unwrap();
         write(&data.join(format!("{k}.png")), png);
     }
-    let config = format!("version = 1\n[data]\npath = {:?}\nsize = 8\nchannels = 1\n", data.to_str().unwrap());
-    write(&folder.join("models").join(name).join("config.toml"), config);
+    let mut config = Config::layered("quick", None, &[]).unwrap();
+    (config.data.path, config.data.size, config.data.channels) = (data.to_str().unwrap().into(), 8, 1);
+    write(&folder.join("models").join(name).join("config.toml"), config.to_toml());
 }
 
 fn unseen(service: &Service, run: &str) -> String {

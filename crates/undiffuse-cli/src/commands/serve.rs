@@ -75,6 +75,9 @@ struct LimitArgs {
     /// Pixels of a picture
     #[arg(long, default_value_t = Limits::default().pixels, value_name = "PIXELS", value_parser = parse_count)]
     max_pixels: usize,
+    /// How long a picture's evaluation may take, in evaluations of one of the model's own size
+    #[arg(long, default_value_t = Limits::default().cost, value_name = "TIMES", value_parser = parse_count)]
+    max_cost: usize,
     /// Size of a request, such as 16MB
     #[arg(long, default_value = "16MiB", value_parser = parse_size, value_name = "SIZE")]
     max_body: u64,
@@ -120,6 +123,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         n: limits.max_n,
         steps: limits.max_steps,
         pixels: limits.max_pixels,
+        cost: limits.max_cost,
         body: limits.max_body as usize,
         seconds: limits.max_time.as_secs().max(1),
         connections: limits.max_connections,

@@ -18,6 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::App;
 use crate::budget::{Budget, Permit};
+use crate::engine::Client;
+use crate::gate::Gate;
 use crate::guard::is_public;
 use crate::options::Waits;
 use crate::problem::Problem;
@@ -94,7 +96,7 @@ impl Share {
 /// The whole of a body up to [`Limits::body`](crate::options::Limits::body), counted as it grows.
 async fn large(request: Request, app: &App) -> Result<Bytes, Problem> {
     let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
-    let client = Peer::of(request.extensions()).client();
+    let client = client_of(&app.gate, request.headers(), Peer::of(request.extensions()));
     let waits = app.options.waits;
     body(request, app.options.limits.body, waits.body, waits, |more| share.grow(app.engine.budget(), &client, more)).await
 }
@@ -218,7 +220,7 @@ pub struct Peer(pub IpAddr);
 
 impl Peer {
     /// The address as [`Engine::submit`](crate::engine::Engine::submit) wants it.
-    pub fn client(self) -> crate::engine::Client {
+    pub fn client(self) -> Client {
         self.0.to_string()
     }
 
@@ -242,6 +244,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::of(&parts.extensions))
+    }
+}
+
+/// Who asks: whose turn it is, whose keys, progress and interruptions these are. The session of a browser that signed in, so that
+/// people behind one proxy are several; otherwise the address, as one token may be everybody's.
+pub fn client_of(gate: &Gate, headers: &HeaderMap, peer: Peer) -> Client {
+    gate.session_of(headers).map_or_else(|| peer.client(), |session| format!("session {session}"))
+}
+
+/// [`client_of`] the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(pub Client);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(Self(client_of(&app.gate, &parts.headers, Peer::of(&parts.extensions))))
     }
 }
 
