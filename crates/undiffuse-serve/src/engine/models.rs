@@ -328,7 +328,7 @@ fn parameters(weights: &Path) -> std::io::Result<u64> {
     }
     const LONGEST: u64 = 64 << 20;
     let damaged = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let mut file = fs::File::open(weights)?;
+    let mut file = undiffuse::files::open(weights).map_err(|e| e.source)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
