@@ -231,6 +231,19 @@ fn what_a_client_makes_us_hold_has_a_limit() {
     service.lives();
 }
 
+/// Lists of nothing become far more memory than they are bytes.
+#[test]
+fn bodies_that_grow_when_they_are_read_are_refused() {
+    let service = Service::start(|_| {});
+    for item in ["\"\",", "0,", "[],", "{},"] {
+        let list = item.repeat((15 << 20) / item.len());
+        let body = format!("{{\"class\": [{}]}}", list.trim_end_matches(','));
+        let answer = service.ask("POST", "/api/v1/jobs", &[JSON], body.as_bytes());
+        assert_eq!((answer.status, answer.code().as_str()), (413, "too_large"), "{item}: {answer}");
+    }
+    service.lives();
+}
+
 /// One look at all runs is for all who watch.
 #[test]
 fn many_who_watch_see_what_happens() {
