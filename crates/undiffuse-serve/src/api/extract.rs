@@ -232,6 +232,24 @@ mod tests {
     use crate::job::Generate;
 
     #[test]
+    fn a_client_is_its_session_or_its_address() {
+        let gate = Gate::new(Some("secret")).unwrap();
+        let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|ip| Peer(ip.parse().unwrap()));
+        let cookie = |value: &str| {
+            let value = format!("{}={value}", crate::gate::COOKIE).parse().unwrap();
+            HeaderMap::from_iter([(header::COOKIE, value)])
+        };
+        let session = gate.session("secret", here).unwrap().unwrap().to_owned();
+        let client = client_of(&gate, &cookie(&session), here);
+        assert!(client.starts_with("session ") && !client.contains(&session), "{client}");
+        assert_eq!(client_of(&gate, &cookie(&session), there), client, "a session may move");
+        assert_eq!(client_of(&gate, &HeaderMap::new(), there), "10.0.0.2");
+        // A cookie of one's own making is no session, with a token or without.
+        assert_eq!(client_of(&gate, &cookie("0123"), here), "10.0.0.1");
+        assert_eq!(client_of(&Gate::new(None).unwrap(), &cookie(&session), here), "10.0.0.1");
+    }
+
+    #[test]
     fn a_body_is_refused_by_the_field_that_is_wrong() {
         for (body, status, field) in [
             ("", 400, None),
