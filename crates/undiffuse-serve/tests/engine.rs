@@ -263,7 +263,7 @@ async fn a_small_job_of_another_client_overtakes() {
     assert_eq!(running.iter().map(|job| &job.id).collect::<Vec<_>>(), [&large.id]);
     let older = engine.jobs(Query { before: Some(small.id.clone()), limit: 1, ..Query::default() }).await.unwrap();
     assert_eq!(older[0].id, later.id);
-    engine.cancel(&large.id).await;
+    engine.cancel(&large.id).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -281,10 +281,10 @@ async fn a_full_queue_says_when_to_come_again() {
     };
     assert_eq!((taken.len(), refused.status, refused.code.as_str()), (3, 429, "queue_full"));
     assert!(refused.retry_after.is_some_and(|s| (1..=600).contains(&s)));
-    engine.cancel(&taken[1]).await;
+    engine.cancel(&taken[1]).await.unwrap();
     engine.submit(grey(1, 1), me(), None).await.unwrap();
     for id in taken {
-        engine.cancel(&id).await;
+        engine.cancel(&id).await.unwrap();
     }
 }
 

@@ -30,9 +30,9 @@ const SMALL: usize = 64 << 10;
 const PUBLIC: usize = 4 << 10;
 
 /// Bytes of a body that are not within texts.
-const STRUCTURE: usize = 4 << 20;
-/// What each of these takes in memory, at most, when it is read: `"",` becomes a text, `0,` a number or a value.
-const GROWS: usize = 16;
+const STRUCTURE: usize = 3 << 20;
+/// What each of these takes in memory, at most, when it is read: `"",` becomes a text, `0,` a number or a value, for a while twice.
+const GROWS: usize = 32;
 
 /// A JSON body, in or out.
 ///
@@ -314,6 +314,24 @@ mod tests {
         for (json, count) in [("", 0), ("{}", 2), (r#"{"a": "bcd"}"#, 5), (r#"["\\", "\""]"#, 5), ("[1, 2,\n3]", 7)] {
             assert_eq!(structure(json.as_bytes()), count, "{json}");
         }
+    }
+
+    #[test]
+    fn a_client_is_its_session_or_its_address() {
+        let gate = Gate::new(Some("secret"), 1).unwrap();
+        let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|ip| Peer(ip.parse().unwrap()));
+        let cookie = |value: &str| {
+            HeaderMap::from_iter([(header::COOKIE, value.parse().unwrap())])
+        };
+        let session = gate.session("secret", here).unwrap().unwrap();
+        let client = client_of(&gate, &cookie(&session), here);
+        let value = session.split_once('=').unwrap().1;
+        assert!(client.starts_with("session ") && !client.contains(value), "{client}");
+        assert_eq!(client_of(&gate, &cookie(&session), there), client, "a session may move");
+        assert_eq!(client_of(&gate, &HeaderMap::new(), there), "10.0.0.2");
+        // A cookie of one's own making is no session, with a token or without.
+        assert_eq!(client_of(&gate, &cookie("undiffuse_session_1=0123"), here), "10.0.0.1");
+        assert_eq!(client_of(&Gate::new(None, 1).unwrap(), &cookie(&session), here), "10.0.0.1");
     }
 
     #[test]
