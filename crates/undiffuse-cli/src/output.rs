@@ -40,7 +40,7 @@ pub fn show_json(value: &Value) -> anyhow::Result<()> {
 }
 
 /// Writes a line to standard error. That nobody reads it is no error.
-pub fn say(text: &str) {
+pub fn remark(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", visible(text, "\n\t"));
 }
 

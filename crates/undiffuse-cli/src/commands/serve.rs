@@ -9,6 +9,7 @@ use undiffuse::train::parse_duration;
 use undiffuse_serve::options::{Limits, Options, Training};
 
 use crate::common::{self, Machine, usage};
+use crate::output::{escaped, remark};
 
 /// Open the studio in the browser, and answer requests for pictures over HTTP.
 #[derive(clap::Args)]
@@ -98,7 +99,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Err(usage(format!("there is nothing at `{}`: name models, runs or folders of them", missing.display())));
     }
     if allow_train && !datasets.is_dir() {
-        eprintln!("note: there is no folder `{}`; --datasets names the one whose entries may be trained on", datasets.display());
+        remark(&format!("note: there is no folder `{}`; --datasets names the one whose entries may be trained on", datasets.display()));
     }
     let paths = if paths.is_empty() { vec![PathBuf::from("runs")] } else { paths };
     let training = match allow_train {
@@ -138,7 +139,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Some(_) => println!("the studio: http://{address}/ (it asks for the token; http://{address}/#token=TOKEN signs in)"),
         }
         println!("the API:    http://{address}/api/openapi.json");
-        println!("{}", models(&server.models()));
+        println!("{}", escaped(&models(&server.models())));
         println!("Ctrl-C ends it: pictures in the making are finished, jobs that wait go on next time");
     };
     undiffuse_serve::serve(options, ready, common::interrupted)?;

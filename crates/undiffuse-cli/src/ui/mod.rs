@@ -36,8 +36,13 @@ pub fn watch(plain: bool, setting: Setting) -> Box<dyn Watch> {
     Box::new(lines::Lines::default())
 }
 
-/// Prints a line; a reader that went away (`| head`) does not end a run.
+/// Prints a line of text; a reader that went away (`| head`) does not end a run.
 pub fn say(line: impl std::fmt::Display) {
+    paint(crate::output::escaped(&line.to_string()));
+}
+
+/// Prints a line of a picture, with its colours.
+fn paint(line: impl std::fmt::Display) {
     use std::io::Write;
     let _ = writeln!(std::io::stdout(), "{line}");
 }
