@@ -95,7 +95,7 @@ fn shown(path: &Option<PathBuf>) -> Value {
 
 impl Job {
     /// The seed of picture number `k`.
-    fn seed(&self, k: usize) -> u64 {
+    pub(super) fn seed(&self, k: usize) -> u64 {
         self.args.seed.wrapping_add(k as u64)
     }
 
