@@ -99,9 +99,11 @@ impl Again {
             return unknown.into();
         };
         if path.contains(char::REPLACEMENT_CHARACTER) {
-            self.missing.push(format!("{what}: the name is no UTF-8, and the picture holds only what could be read of it"));
+            self.missing
+                .push(format!("{what}: the name is no UTF-8, and the picture holds only what could be read of it"));
         } else if !Path::new(path).exists() {
-            self.missing.push(format!("{what}: there is no `{path}` here; go where the picture was made, or name another"));
+            self.missing
+                .push(format!("{what}: there is no `{path}` here; go where the picture was made, or name another"));
         }
         path.to_owned()
     }

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     match program.command.run() {
         Ok(code) => code,
         Err(e) => {
-            output::say(&format!("error: {}", common::message(&e)));
+            output::remark(&format!("error: {}", common::message(&e)));
             ExitCode::from(common::exit_code(&e))
         }
     }

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::Value;
+pub use undiffuse::data::text::escaped;
+use undiffuse::data::text::{steers, visible};
 pub use undiffuse::files::{at, write};
 
 /// Writes to standard output. A reader that has seen enough (`… | head`) is no error.
@@ -40,32 +42,8 @@ pub fn show_json(value: &Value) -> anyhow::Result<()> {
 }
 
 /// Writes a line to standard error. That nobody reads it is no error.
-pub fn say(text: &str) {
+pub fn remark(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", visible(text, "\n\t"));
-}
-
-/// One line of foreign text for a terminal: what would move the cursor, change colours or turn the direction of reading is
-/// written as Rust writes it in a string.
-pub fn escaped(text: &str) -> String {
-    visible(text, "")
-}
-
-fn visible(text: &str, kept: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match steers(c) && !kept.contains(c) {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    shown
-}
-
-/// Control characters \[Unicode, category Cc\], and those that are not seen and change how others are.
-fn steers(c: char) -> bool {
-    let unseen = ['\u{61c}', '\u{200b}', '\u{200e}', '\u{200f}', '\u{feff}'];
-    let ranges = ['\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{e0000}'..='\u{e007f}'];
-    c.is_control() || unseen.contains(&c) || ranges.iter().any(|range| range.contains(&c))
 }
 
 /// Columns aligned to the right under their names, two spaces apart.

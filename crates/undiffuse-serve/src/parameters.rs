@@ -76,7 +76,8 @@ impl Parameters {
             found.note("There is nothing to steer away from here: the negative prompt is left out.");
         }
         let read = |name: &str| READ.iter().chain(&IDLE).any(|known| known.eq_ignore_ascii_case(name));
-        let rest: Vec<String> = self.settings.iter().map(|(name, _)| name).filter(|name| !read(name)).map(|n| quoted(n)).collect();
+        let rest: Vec<String> =
+            self.settings.iter().map(|(name, _)| name).filter(|name| !read(name)).map(|n| quoted(n)).collect();
         if !rest.is_empty() {
             let more = if rest.len() > 8 { " and more" } else { "" };
             found.note(format!("Not to be had here: {}{more}.", rest[..rest.len().min(8)].join(", ")));
@@ -99,7 +100,8 @@ impl Parameters {
                 Err(_) => found.note(format!("The schedule {} is not here.", quoted(scheduler.unwrap_or(&word)))),
             }
         }
-        found.settings.steps = self.whole("Steps", found).and_then(|steps| usize::try_from(steps).ok()).filter(|&n| n > 0);
+        found.settings.steps =
+            self.whole("Steps", found).and_then(|steps| usize::try_from(steps).ok()).filter(|&n| n > 0);
         found.settings.seed = self.whole("Seed", found);
         let solver = found.settings.solver.as_deref().and_then(|word| words::solver(word).ok());
         if solver.is_some_and(|solver| solver.options().contains_key("eta")) {
@@ -283,7 +285,8 @@ mod tests {
         }
         assert!(!said.contains("Version") && !said.contains("hash,"), "{said}");
         // Another model's pictures: its size means nothing here, and a model that is chosen reads the prompt.
-        let other = TEXT.replace("Model: m,", "Model: epic,").replace("DPM++ 2M", "DPM fast").replace("Seed: 9", "Seed: -9");
+        let other =
+            TEXT.replace("Model: m,", "Model: epic,").replace("DPM++ 2M", "DPM fast").replace("Seed: 9", "Seed: -9");
         let found = Parameters::parse(&other).restored(&[], Some(&clothes));
         let Generate { model, seed, solver, class, width, .. } = &found.settings;
         assert_eq!((model, seed, solver, width), (&None, &None, &None, &None));
@@ -298,7 +301,9 @@ mod tests {
     fn nothing_hostile_breaks_it() {
         let many = format!("Steps: 1, Seed: 2, {}", "x: \"\\".repeat(100_000));
         let long = format!("{}é", "x".repeat(LONGEST - 1));
-        for text in ["", "\n", ":", ",,,:::", "a: \"", "a: \"\\\", b: c, d: e", "\u{0}: \u{1b}[2J, a: b, c: d", &many, &long] {
+        for text in
+            ["", "\n", ":", ",,,:::", "a: \"", "a: \"\\\", b: c, d: e", "\u{0}: \u{1b}[2J, a: b, c: d", &many, &long]
+        {
             let read = Parameters::parse(text);
             read.restored(&[], Some(&model(&["Bag"], 1)));
         }
@@ -308,7 +313,9 @@ mod tests {
             let text: String = (0..4).map(|k| pieces[code / pieces.len().pow(k) % pieces.len()]).collect();
             Parameters::parse(&format!("a: b, c: d, e: f, {text}")).restored(&[], None);
         }
-        let huge = Parameters::parse("Steps: 99999999999999999999, Seed: 1e3, CFG scale: inf, Denoising strength: 7, Size: 9x9x9");
+        let huge = Parameters::parse(
+            "Steps: 99999999999999999999, Seed: 1e3, CFG scale: inf, Denoising strength: 7, Size: 9x9x9",
+        );
         let found = huge.restored(&[], None);
         assert_eq!(found.settings, Generate::default());
         assert!(found.notes.len() >= 4, "{:?}", found.notes);

@@ -1,6 +1,5 @@
 //! `undiffuse serve`.
 
-use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use undiffuse::train::parse_duration;
 use undiffuse_serve::options::{Limits, Options, Training, Waits};
 
 use crate::common::{self, Machine, usage};
+use crate::output::{remark, show};
 
 /// Open the studio in the browser, and answer requests for pictures over HTTP.
 #[derive(clap::Args)]
@@ -108,9 +108,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Err(usage(format!("`{}` is no folder: name models, runs or folders of them", file.display())));
     }
     if allow_train && !datasets.is_dir() {
-        let folder = datasets.display();
-        let note = format!("note: there is no folder `{folder}`; --datasets names the one whose entries may be trained on\n");
-        say(io::stderr(), &note);
+        remark(&format!("note: there is no folder `{}`; --datasets names the one whose entries may be trained on", datasets.display()));
     }
     let paths = if paths.is_empty() { vec![PathBuf::from("runs")] } else { paths };
     let training = match allow_train {
@@ -158,15 +156,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             models(&server.models()),
             "Ctrl-C ends it: pictures in the making are finished, jobs that wait go on next time\n".into(),
         ];
-        say(io::stdout(), &lines.join("\n"));
+        // A service goes on serving when nobody reads this.
+        let _ = show(&lines.join("\n"));
     };
     undiffuse_serve::serve(options, ready, common::interrupted)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says something to whoever may listen: a service goes on serving when nobody does.
-fn say(mut to: impl Write, text: &str) {
-    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }
 
 /// Which models there are, in a line.

@@ -45,8 +45,7 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
         found.push(("again", again.command()));
         found.extend(again.missing.iter().map(|missing| ("missing", escaped(missing))));
     }
-    let text: Map<String, Value> =
-        chunks.iter().map(|(key, text)| (key.clone(), Value::from(text.as_str()))).collect();
+    let text: Map<String, Value> = chunks.iter().map(|(key, text)| (key.clone(), Value::from(text.as_str()))).collect();
     let json = json!({
         "kind": "picture",
         "path": path.display().to_string(),
@@ -77,7 +76,8 @@ fn other_model(settings: &Value) -> Option<String> {
     let now = serde_json::to_value(Outline::read(path).ok()?.card.provenance).ok()?;
     let then = &settings["trained"];
     let differs = ["data_fingerprint", "seed", "images_seen"].iter().any(|&part| now[part] != then[part]);
-    (differs && !then.is_null()).then(|| format!("model: what lies at `{path}` was trained otherwise than what made the picture"))
+    (differs && !then.is_null())
+        .then(|| format!("model: what lies at `{path}` was trained otherwise than what made the picture"))
 }
 
 /// The nearest command to the settings of another program, and what it leaves out; `None` for a text that holds no settings.
@@ -89,7 +89,8 @@ fn alike(text: &str) -> Option<(Again, Vec<String>)> {
     let name = parameters.get("Model").unwrap_or_default();
     // As a path, or as `train` would have called it.
     let paths = [name.to_owned(), format!("runs/{name}")];
-    let here = paths.iter().filter(|_| !name.is_empty()).find_map(|path| Some((path, model_in(name, Path::new(path))?)));
+    let here =
+        paths.iter().filter(|_| !name.is_empty()).find_map(|path| Some((path, model_in(name, Path::new(path))?)));
     let (path, models) = here.map(|(path, model)| (path, vec![model])).unzip();
     let mut found = parameters.restored(&models.unwrap_or_default(), None);
     found.notes.insert(0, "Another program made it: this is the nearest that can be had, not the same picture.".into());

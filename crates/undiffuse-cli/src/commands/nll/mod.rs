@@ -122,17 +122,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let job = Job::new(&model, &source, &settings).map_err(said)?;
     if job.resized > 0 {
         let [_, height, width] = model.shape();
-        eprintln!(
-            "note: {} of {} pictures are not {width}×{height} pixels and were resized; the bits are those of the resized pictures",
-            job.resized,
-            job.pictures.len()
-        );
+        let (resized, all) = (job.resized, job.pictures.len());
+        remark(&format!(
+            "note: {resized} of {all} pictures are not {width}×{height} pixels and were resized; the bits are those of the \
+             resized pictures"
+        ));
     }
     let outcome = match job.run(&mut bars()) {
         Err(MeasureError::Interrupted) => {
-            eprintln!(
-                "interrupted: nothing is written, a mean over the pictures done so far would not be the one asked for"
-            );
+            remark("interrupted: nothing is written, a mean over the pictures done so far would not be the one asked for");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         outcome => outcome.map_err(said)?,

@@ -128,13 +128,17 @@ impl Args {
     /// Options that such a walk does not have.
     pub fn check_inversion(&self, solver: &str) -> anyhow::Result<()> {
         if self.init_image.is_none() {
-            return Err(usage(format!("--solver {solver} walks a picture up to its noise: give the picture with --init-image")));
+            return Err(usage(format!(
+                "--solver {solver} walks a picture up to its noise: give the picture with --init-image"
+            )));
         }
         if self.strength.is_some_and(|s| s != 1.0) {
             return Err(usage(format!("--solver {solver} walks the whole way up: --strength 1, or leave it out")));
         }
         if self.corrector.is_some() || self.mask.is_some() {
-            return Err(usage(format!("--solver {solver} finds the noise of the picture as it is: no --corrector, no --mask")));
+            return Err(usage(format!(
+                "--solver {solver} finds the noise of the picture as it is: no --corrector, no --mask"
+            )));
         }
         Ok(())
     }

@@ -61,7 +61,9 @@ pub fn errors(path: &Path, model: &Model) -> anyhow::Result<Vec<(f64, f64)>> {
         .filter_map(|step| Some((step["log_snr"].as_f64()?, step["error"].as_f64()?)))
         .collect();
     match errors.is_empty() {
-        true => Err(usage(format!("`{}` holds no bound: write one with `undiffuse nll MODEL --data D`", path.display()))),
+        true => {
+            Err(usage(format!("`{}` holds no bound: write one with `undiffuse nll MODEL --data D`", path.display())))
+        }
         false => Ok(errors),
     }
 }

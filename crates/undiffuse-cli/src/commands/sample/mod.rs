@@ -32,7 +32,7 @@ pub use args::Args;
 pub use settings::again;
 
 use crate::common::{self, INTERRUPTED, usage};
-use crate::output::{say, show};
+use crate::output::{remark, show};
 use crate::sampling::refused;
 use inputs::{errors, read_noise};
 use outputs::{Outputs, write_png};
@@ -56,7 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         model.recipe.corrector = Some(Corrector { snr, steps: args.corrections });
     }
     for note in &model.recipe.notes {
-        say(&format!("note: {note}"));
+        remark(&format!("note: {note}"));
     }
     let plan = plan(&args, &model, &settings)?;
     let job = Job::new(args, settings, model, plan, &device)?;
@@ -112,7 +112,8 @@ struct Job {
 impl Job {
     fn new(args: Args, settings: SampleDefaults, model: Model, plan: Plan, device: &Device) -> anyhow::Result<Self> {
         let needed = noises(&plan, model.recipe.corrector);
-        let given = args.init_noise.as_ref().map(|path| read_noise(path, args.init_index, needed, model.shape(), device));
+        let given =
+            args.init_noise.as_ref().map(|path| read_noise(path, args.init_index, needed, model.shape(), device));
         let given = given.transpose()?;
         let held = given.as_ref().map(|tensors| tensors[0].dims()[0]);
         let n = args.n.or(held).unwrap_or(16);
@@ -162,7 +163,7 @@ impl Job {
             let Some(x) = x else {
                 shown.finish()?;
                 let folder = outputs.folder.display();
-                say(&format!("interrupted: {} of {} pictures are in {folder}", images.len(), self.n));
+                remark(&format!("interrupted: {} of {} pictures are in {folder}", images.len(), self.n));
                 return Ok(ExitCode::from(INTERRUPTED));
             };
             if self.args.raw.is_some() {
@@ -218,12 +219,7 @@ impl Job {
     }
 
     /// Some of the pictures by the plan; `None` when interrupted.
-    fn walk(
-        &self,
-        denoiser: &dyn Denoise,
-        pictures: Range<usize>,
-        shown: &mut Shown,
-    ) -> Option<Tensor<4>> {
+    fn walk(&self, denoiser: &dyn Denoise, pictures: Range<usize>, shown: &mut Shown) -> Option<Tensor<4>> {
         let (from, count) = (pictures.start, pictures.len());
         let noise = match &self.given {
             Some(tensors) => Noise::Given(tensors.iter().map(|t| t.clone().narrow(0, from, count)).collect()),

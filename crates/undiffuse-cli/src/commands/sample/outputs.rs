@@ -39,7 +39,9 @@ impl Outputs {
         let sheet = beside(&folder, "-grid.png");
         if args.inputs().any(|input| same(input, &sheet)) || (!args.overwrite && sheet.exists() && !is_ours(&sheet)) {
             let (sheet, folder) = (sheet.display(), folder.display());
-            return Err(usage(format!("`{sheet}`, the sheet of --out {folder}, would be overwritten: name another folder")));
+            return Err(usage(format!(
+                "`{sheet}`, the sheet of --out {folder}, would be overwritten: name another folder"
+            )));
         }
         let old = entries(&folder)?;
         if let (Some(first), false) = (old.first(), args.overwrite) {

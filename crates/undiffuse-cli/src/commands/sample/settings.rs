@@ -42,11 +42,7 @@ pub const SETTINGS: &[Setting<Job>] = &[
         kind: Kind::Word,
         value: |job, _| or_null(job.args.corrector.is_some(), json!(job.args.corrections)),
     },
-    Setting {
-        option: "size",
-        kind: Kind::Word,
-        value: |job, _| json!(job.args.size.map(|(w, h)| format!("{w}x{h}"))),
-    },
+    Setting { option: "size", kind: Kind::Word, value: |job, _| json!(job.args.size.map(|(w, h)| format!("{w}x{h}"))) },
     Setting { option: "init-noise", kind: Kind::Path, value: |job, _| shown(&job.args.init_noise) },
     Setting {
         option: "init-index",

@@ -143,10 +143,11 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
     let scheduler = generate.spacing.clone().unwrap_or_else(|| model.defaults.spacing.clone());
     let seeds: Vec<u64> = job.images.iter().map(|made| made.seed).collect();
     let text = |seed: &u64| {
+        let (sampler, scheduler) = (quoted(&sampler), quoted(&scheduler));
         format!(
             "{prompt}\nSteps: {steps}, Sampler: {sampler}, Schedule type: {scheduler}, CFG scale: {cfg}, Seed: {seed}, \
              Size: {width}x{height}, Model: {}, Version: undiffuse {}",
-            model.id,
+            quoted(&model.id),
             env!("CARGO_PKG_VERSION")
         )
     };
@@ -169,6 +170,14 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
         "job_id": job.id,
         "infotexts": seeds.iter().map(text).collect::<Vec<_>>(),
     })
+}
+
+/// A value of a text of settings, in quotes where it would be read as several.
+fn quoted(value: &str) -> String {
+    match value.contains([',', ':', '"', '\n']) {
+        true => json!(value).to_string(),
+        false => value.to_owned(),
+    }
 }
 
 /// How far this client's pictures are.
