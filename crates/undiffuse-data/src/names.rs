@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use unicode_normalization::UnicodeNormalization;
+
 /// The numbers of the names that `word` can mean: those that are spelt so; where there are none, those that are the same text
 /// in another Unicode form; where there are none of these either, those that differ in case and in blanks around them alone.
 ///
@@ -65,10 +67,7 @@ pub fn of(path: &Path) -> String {
 
 /// The text in Unicode's normal form C: the same for a letter with an accent, whether it is one character or two.
 pub fn composed(text: &str) -> String {
-    match text.is_ascii() {
-        true => text.to_owned(),
-        false => icu_normalizer::ComposingNormalizerBorrowed::new_nfc().normalize(text).into_owned(),
-    }
+    text.nfc().collect()
 }
 
 /// Without case, Unicode form and blanks around it.
