@@ -5,6 +5,8 @@ use std::path::Path;
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::text::escaped;
+
 /// The numbers of the names that `word` can mean: those that are spelt so; where there are none, those that are the same text
 /// in another Unicode form; where there are none of these either, those that differ in case and in blanks around them alone.
 ///
@@ -44,6 +46,26 @@ pub fn alike(names: &[String]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
     groups.sort();
     groups
+}
+
+/// What the owner of classes with these names should know about them, one sentence each.
+pub(crate) fn warnings(classes: &[String]) -> Vec<String> {
+    let groups = alike(classes).into_iter().map(|group| {
+        let quoted: Vec<String> = group.iter().map(|&k| format!("`{}`", escaped(&classes[k]))).collect();
+        let differ = match group.windows(2).any(|pair| composed(&classes[pair[0]]) == composed(&classes[pair[1]])) {
+            true => "only in how their letters are encoded, which cannot be seen",
+            false => "only in upper and lower case or in blanks around them",
+        };
+        format!(
+            "the classes {} differ {differ}. They are trained as {} classes; if they are one, rename their folders",
+            quoted.join(" and "),
+            group.len()
+        )
+    });
+    let none = classes.iter().filter(|class| class.eq_ignore_ascii_case("none")).map(|class| {
+        format!("a class is called `{class}`, the word for a picture without a class: another name avoids mistakes")
+    });
+    groups.chain(none).collect()
 }
 
 /// The last part of a path, whichever system it comes from: what others may know of where somebody's data lie.
@@ -108,5 +130,22 @@ mod tests {
         let name = folder.path().file_name().unwrap().to_str().unwrap();
         assert_eq!((of(folder.path()), of(&folder.path().join("."))), (name.into(), name.into()));
         assert_eq!(of(Path::new(".")), "undiffuse-data");
+    }
+
+    fn about(classes: &[&str]) -> Vec<String> {
+        warnings(&classes.iter().map(|class| class.to_string()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn names_that_are_alike() {
+        assert_eq!(about(&["cat", "cats", "dog"]), Vec::<String>::new());
+        let case = about(&["Cats", "CATS", "cats", "dog"]);
+        assert_eq!(case.len(), 1);
+        assert!(case[0].starts_with("the classes `Cats` and `CATS` and `cats` differ only in upper"), "{}", case[0]);
+        assert!(case[0].contains("trained as 3 classes"));
+        let forms = about(&["\u{c4}pfel", "A\u{308}pfel"]);
+        assert!(forms[0].contains("only in how their letters are encoded"), "{forms:?}");
+        assert_eq!(about(&["\u{c4}pfel", "a\u{308}pfel"]).len(), 1);
+        assert!(about(&["None", "x"])[0].starts_with("a class is called `None`"));
     }
 }

@@ -177,7 +177,11 @@ pub struct Outline {
 impl Outline {
     /// Reads a diffusers pipeline folder, or the model inside a run folder.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ModelError> {
-        let folder = locate(path.as_ref())?;
+        files::steady(&place(path.as_ref())?, Self::read_folder)
+    }
+
+    fn read_folder(folder: &Path) -> Result<Self, ModelError> {
+        let folder = folder.to_owned();
         let card = read_card(&folder)?;
         let recipe = match (&card.process, read_recipe(&folder)) {
             (None, recipe) => recipe?,
@@ -241,8 +245,10 @@ pub struct Model {
 impl Model {
     /// Loads a diffusers pipeline folder, or the model inside a run folder.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, ModelError> {
-        let Outline { folder, recipe, card, .. } = Outline::read(path)?;
-        Ok(Self::new(load_network(&folder, device)?, recipe, card))
+        files::steady(&place(path.as_ref())?, |folder| {
+            let Outline { folder, recipe, card, .. } = Outline::read_folder(folder)?;
+            Ok(Self::new(read_network(&folder, device)?, recipe, card))
+        })
     }
 
     /// A model from its parts.
@@ -251,8 +257,11 @@ impl Model {
     }
 
     /// Writes the folder; an interruption leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// Whatever the system says, and a folder there that holds anything besides a model: see [`replaceable`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
-        files::write_folder(path.as_ref(), |folder| self.write(folder))
+        files::write_folder(path.as_ref(), &PARTS, |folder| self.write(folder))
     }
 
     fn write(&self, folder: &Path) -> Result<(), ModelError> {
@@ -273,7 +282,7 @@ impl Model {
         let pretty = |value: &serde_json::Value| format!("{value:#}\n");
         let make = |part: &str| {
             let folder = folder.join(part);
-            std::fs::create_dir_all(&folder).map_err(files::at("create", &folder)).map(|()| folder)
+            files::create_folder(&folder).map(|()| folder)
         };
         if let Some(scheduler) = scheduler {
             let class = scheduler["_class_name"].as_str().unwrap_or_default();
@@ -449,13 +458,30 @@ impl Model {
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
+/// What [`Model::save`] writes, and what it replaces.
+const PARTS: [&str; 4] = ["model_index.json", "scheduler", "undiffuse.json", "unet"];
+
+/// Whether [`Model::save`] may write a model at `path`: there is nothing there, or a model and nothing else.
+///
+/// # Errors
+/// Anything else there, which would be lost.
+pub fn replaceable(path: &Path) -> Result<(), FileError> {
+    files::replaceable(path, &PARTS)
+}
+
 /// The model folder that `path` means: itself, or `model/` inside a run.
 pub fn locate(path: &Path) -> Result<PathBuf, ModelError> {
-    if path.join("unet/config.json").is_file() || path.join("config.json").is_file() {
+    place(path).map(|folder| files::current(&folder))
+}
+
+/// As [`locate`], by the name under which a model is replaced.
+fn place(path: &Path) -> Result<PathBuf, ModelError> {
+    let holds = |folder: &Path, file: &str| files::steady(folder, |folder| folder.join(file).is_file());
+    if holds(path, "unet/config.json") || holds(path, "config.json") {
         return Ok(path.to_owned());
     }
     let inside = path.join("model");
-    if inside.join("unet/config.json").is_file() {
+    if holds(&inside, "unet/config.json") {
         return Ok(inside);
     }
     match path.join(crate::train::CONFIG_FILE).is_file() {
@@ -466,6 +492,10 @@ pub fn locate(path: &Path) -> Result<PathBuf, ModelError> {
 
 /// The bare network of a pipeline folder, or of a folder that holds nothing but a network.
 pub fn load_network(folder: &Path, device: &Device) -> Result<UNet2DModel, ModelError> {
+    files::steady(folder, |folder| read_network(folder, device))
+}
+
+fn read_network(folder: &Path, device: &Device) -> Result<UNet2DModel, ModelError> {
     let (folder, config) = read_config(folder)?;
     let fail = |source| ModelError::Config { path: folder.join("config.json"), source };
     let blank = UNet2DModel::new(&config, device).map_err(fail)?;
