@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use undiffuse::Model;
-use undiffuse::data::{Cache, Dataset, Options};
+use undiffuse::data::{Cache, Dataset, Options, names};
 use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, locate};
 use undiffuse_eval::features::{self, FEATURES, FeatureError, Features};
@@ -172,7 +172,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let request = Request {
         subject,
-        name: path.display().to_string(),
+        name: names::of(run_of(path).unwrap_or(path)),
         n,
         data,
         original: judged.original(),

@@ -13,7 +13,7 @@ use undiffuse::likelihood::measure::{self, EXACT_LIMIT, Job, MeasureError, Progr
 use undiffuse::math::prelude::SpacingKind;
 
 use crate::common::{self, INTERRUPTED, Machine, usage};
-use crate::output::{facts, show, show_json, stem, write};
+use crate::output::{facts, remark, show, show_json, stem, write};
 use crate::ui::bars::Bar;
 use report::{Report, curves};
 
