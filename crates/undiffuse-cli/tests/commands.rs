@@ -349,7 +349,7 @@ fn predict_refuses_what_does_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let write =
-        |tensors: &[Named]| std::fs::write(folder.join("in.safetensors"), weights::to_bytes(tensors, &[])).unwrap();
+        |tensors: &[Named]| std::fs::write(folder.join("in.safetensors"), weights::to_bytes(tensors, None)).unwrap();
     let check = |name: &str, tensors: &[Named], words: &[&str]| {
         write(tensors);
         let args = ["predict", &network(name), "--input", "in.safetensors", "--output", "out.safetensors"];
@@ -410,7 +410,7 @@ fn predict_knows_the_classes_and_timesteps_of_a_network() {
         let bad = if name_of_input == "timestep" { 1.5 } else { 99.0 };
         io.get_mut(name_of_input).unwrap().values.fill(bad);
         let tensors: Vec<Named> = io.into_values().collect();
-        std::fs::write(folder.join("in.safetensors"), weights::to_bytes(&tensors, &[])).unwrap();
+        std::fs::write(folder.join("in.safetensors"), weights::to_bytes(&tensors, None)).unwrap();
         refused(folder, 1, &["predict", &network(name), "--input", "in.safetensors", "--output", "o"], &words);
     }
 }

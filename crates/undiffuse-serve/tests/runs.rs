@@ -54,6 +54,7 @@ impl Bench {
             device_name: "cpu".into(),
             limits: Limits::default(),
             memory: None,
+            variant: None,
             keep: Duration::from_secs(60),
             keep_bytes: 1 << 20,
         };

@@ -52,7 +52,9 @@ impl<'a> Classes<'a> {
             ref several => {
                 let several: Vec<_> = several.iter().map(|&k| format!("{} (#{k})", shown(&self.names[k]))).collect();
                 let (word, several) = (repeated(word), several.join(", "));
-                return refused(format!("`{word}` can mean several classes: {several}; spell it exactly or give its #"));
+                return refused(format!(
+                    "`{word}` can mean several classes: {several}; spell it exactly or give its #"
+                ));
             }
         }
         let bare = word.trim();
@@ -182,7 +184,8 @@ fn digits(text: &str) -> bool {
 
 /// A name in a list of names.
 fn shown(name: &str) -> String {
-    let plain = !name.contains([',', '"']) && name.trim() == name && !name.is_empty() && !name.contains(char::is_control);
+    let plain =
+        !name.contains([',', '"']) && name.trim() == name && !name.is_empty() && !name.contains(char::is_control);
     if plain { name.to_owned() } else { format!("{name:?}") }
 }
 

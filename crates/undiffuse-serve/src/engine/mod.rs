@@ -169,7 +169,7 @@ impl Engine {
             desk.queue.push(&record.client, waiting(&record));
             desk.live.insert(record.job.id, live);
         }
-        let models = Models::new(options.folders(), options.device.clone(), options.memory, limits.batch);
+        let models = Models::new(options);
         let inner = Arc::new(Inner {
             limits,
             models,

@@ -24,7 +24,7 @@ use undiffuse::{Model, adaptive};
 use undiffuse::likelihood::check_noisy_end;
 use undiffuse::likelihood::flow::FlowError;
 
-use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
 use crate::sampling::{Sampling, refused};
 use crate::ui::{bars::Bar, live::Live};
 use inputs::{errors, read_noise};
@@ -100,6 +100,8 @@ pub struct Args {
     #[arg(long)]
     plain: bool,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
@@ -130,7 +132,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !(args.observed_noise >= 1e-4 && args.observed_noise.is_finite()) {
         return Err(usage(format!("--observed-noise {} must be a number from 1e-4 on", args.observed_noise)));
     }
-    let model = Model::load(&args.model, &device)?;
+    let model = Model::load_variant(&args.model, args.weights.variant.as_deref(), &device)?;
     if let Some(bad) = [args.corrector, args.adaptive].into_iter().flatten().find(|x| !(*x > 0.0 && *x < 1.0)) {
         return Err(usage(format!("{bad}: --corrector and --adaptive take a number between 0 and 1")));
     }
@@ -273,7 +275,7 @@ impl Job {
             let seeds = from..self.n.min(from + args.batch);
             let x = match args.adaptive {
                 Some(tolerance) => self.integrate(&*denoiser, args.seed, seeds, tolerance, &mut shown)?,
-                None => self.walk(&*denoiser, args.seed, seeds, &mut shown),
+                None => self.walk(&*denoiser, args.seed, seeds, &mut shown)?,
             };
             let Some(x) = x else {
                 shown.finish();
@@ -307,7 +309,7 @@ impl Job {
                 "sample"
             };
             let tensor = Named { name: name.into(), shape: vec![self.n, c, h, w], values: raw };
-            fs::write(path, weights::to_bytes(&[tensor], &[]))
+            fs::write(path, weights::to_bytes(&[tensor], None))
                 .with_context(|| format!("cannot write `{}`", path.display()))?;
         }
         let pictures = if self.n == 1 { "picture" } else { "pictures" };
@@ -326,7 +328,7 @@ impl Job {
         seed: u64,
         pictures: Range<usize>,
         shown: &mut Shown,
-    ) -> Option<Tensor<4>> {
+    ) -> anyhow::Result<Option<Tensor<4>>> {
         let (from, count) = (pictures.start, pictures.len());
         let noise = match &self.given {
             Some(tensors) => Noise::Given(tensors.iter().map(|t| t.clone().narrow(0, from, count)).collect()),
@@ -343,10 +345,10 @@ impl Job {
         for progress in walk.by_ref() {
             shown.step(self, &pictures, progress);
             if common::interrupted() {
-                return None;
+                return Ok(None);
             }
         }
-        Some(walk.finish())
+        Ok(Some(walk.finish()?))
     }
 
     /// Some of the pictures by the ODE; `None` when interrupted.
@@ -398,6 +400,7 @@ impl Job {
             "observed": shown(&args.observed),
             "observed_noise": args.observed.as_ref().map(|_| args.observed_noise),
             "mask": shown(&args.mask),
+            "variant": args.weights.variant,
         });
         facts.extend(more.as_object().cloned().unwrap_or_default());
         // What did not make the picture is no fact of it.
