@@ -19,6 +19,9 @@ use crate::files;
 /// times as much once it is read.
 const LIMIT: u64 = 4 << 20;
 
+/// Most numbers of a picture: 46,000 pixels by as many.
+const LARGEST: u128 = 1 << 31;
+
 /// All of a model but its weights: what can be said of it without loading it.
 #[derive(Clone, Debug)]
 pub struct Outline {
@@ -133,6 +136,13 @@ fn check(config: &UNet2DConfig, recipe: &Recipe) -> Result<(), String> {
     if answered != channels && answered != 2 * channels {
         return Err(format!(
             "it answers {answered} channels for pictures of {channels}: it is no denoiser of pictures"
+        ));
+    }
+    // Channels times height times width fits 72 bits: no count is above 2^24.
+    let numbers = channels as u128 * height as u128 * width as u128;
+    if numbers > LARGEST {
+        return Err(format!(
+            "sample_size: pictures of {width}×{height} with {channels} channels are larger than any that is read"
         ));
     }
     config.check_size(height, width).map_err(|e| format!("sample_size: {e}"))?;
