@@ -82,6 +82,14 @@ impl Machine {
     }
 }
 
+/// `--variant`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Weights {
+    /// Which of a diffusers folder's weights: fp16 is diffusion_pytorch_model.fp16.safetensors; the usual ones when not given
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+}
+
 static STOP: AtomicBool = AtomicBool::new(false);
 /// Not the same as a signal: the first one that comes after it is no reason to end at once.
 static UNTIED: AtomicBool = AtomicBool::new(false);

@@ -41,7 +41,7 @@ pub fn save(folder: &Path, counters: &Counters, tensors: &[Named]) -> Result<Pat
     fs::create_dir_all(folder).map_err(files::at("create", folder))?;
     let state = serde_json::to_string(counters).expect("counters serialise");
     let path = path(folder, counters.nimg);
-    files::write(&path, &weights::to_bytes(tensors, &[("state", &state)]))?;
+    files::write(&path, &weights::to_bytes(tensors, Some(("state", &state))))?;
     for old in all(folder).into_iter().rev().skip(KEEP) {
         // An old checkpoint that stays costs space and nothing else.
         let _ = fs::remove_file(old);
@@ -59,10 +59,14 @@ pub fn all(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Reads a checkpoint.
+///
+/// # Errors
+/// A file that cannot be read, is no checkpoint, or holds infinities or what is no number: nothing can go on from there.
 pub fn load(path: &Path) -> Result<(Counters, BTreeMap<String, Named>), WeightsError> {
     let bytes = fs::read(path).map_err(|source| WeightsError::Read { path: path.display().to_string(), source })?;
     let shown = path.display().to_string();
     let tensors = weights::parse(&bytes, &shown)?;
+    tensors.iter().try_for_each(|(name, tensor)| weights::check_finite(name, &tensor.values, &shown))?;
     let state = weights::metadata(&bytes, "state").and_then(|text| serde_json::from_str(&text).ok());
     let counters = state.ok_or_else(|| WeightsError::Format {
         path: shown,

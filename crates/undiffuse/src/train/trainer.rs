@@ -459,7 +459,7 @@ impl Trainer {
                 self.pending.push_back(Event::Validated { nimg, loss });
             }
             let preview = self.preview()?;
-            self.pending.push_back(Event::Preview(preview));
+            self.pending.extend(preview.map(Event::Preview));
         }
         if finished || self.last_checkpoint.elapsed().as_secs() >= self.config.train.checkpoint_seconds {
             let saved = self.write_checkpoint()?;
@@ -478,13 +478,14 @@ impl Trainer {
         Ok(())
     }
 
-    fn preview(&self) -> Result<Preview, TrainError> {
-        let grid = preview::preview(&self.model()).map_err(|e| TrainError::Network(format!("sample.steps: {e}")))?;
+    fn preview(&self) -> Result<Option<Preview>, TrainError> {
+        let made = preview::preview(&self.model()).map_err(|e| TrainError::Network(format!("sample.steps: {e}")))?;
+        let Some(grid) = made else { return Ok(None) };
         let folder = self.run.join("samples");
         fs::create_dir_all(&folder).map_err(files::at("create", &folder))?;
         let path = folder.join(format!("{:09}.png", self.counters.nimg));
         files::write(&path, &undiffuse_data::encode_png(&grid, &[])?)?;
-        Ok(Preview { nimg: self.counters.nimg, path, grid })
+        Ok(Some(Preview { nimg: self.counters.nimg, path, grid }))
     }
 
     fn advance(&mut self) -> Result<(), TrainError> {

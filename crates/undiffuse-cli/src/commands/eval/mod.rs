@@ -17,7 +17,7 @@ use undiffuse_eval::{
     EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
 };
 
-use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
 use crate::output::{facts, remark, show, show_json, stem, write};
 use crate::sampling::Sampling;
 use crate::ui::bars::{Bar, loading};
@@ -87,6 +87,8 @@ pub struct Args {
     /// A part of the protocol that may differ in --compare, such as generated.steps
     #[arg(long, value_name = "PART", requires = "compare", value_delimiter = ',')]
     allow: Vec<String>,
+    #[command(flatten)]
+    variant: Weights,
     #[command(flatten)]
     machine: Machine,
 }
@@ -160,6 +162,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         (Judged::Model { .. }, images) => Some(Likelihood {
             model: path,
+            variant: args.variant.variant.as_deref(),
             data: args.held_out.as_deref(),
             settings: measure::Settings { images, ..measure::Settings::default() },
             device: &device,
@@ -255,14 +258,15 @@ impl Judged {
     fn open(args: &Args, path: &Path, device: &undiffuse::burn::tensor::Device) -> anyhow::Result<Self> {
         match locate(path) {
             Ok(folder) => {
-                let model = Model::load(path, device)?;
+                let variant = args.variant.variant.as_deref();
+                let model = Model::load_variant(path, variant, device)?;
                 let settings = args.sampling.settings(&model)?;
                 let model = Box::new(model.with(settings));
                 model.recipe.notes.iter().for_each(|note| remark(&format!("note: {note}")));
                 if args.size.is_some() {
                     return Err(usage("--size is for folders of pictures: a model makes its own size"));
                 }
-                Ok(Self::Model { model, identity: identity(&folder)? })
+                Ok(Self::Model { model, identity: identity(&folder, variant)? })
             }
             Err(ModelError::NotFound(_)) if path.exists() => {
                 let sampling = &args.sampling;

@@ -12,7 +12,7 @@ use undiffuse::likelihood::flow::Trace;
 use undiffuse::likelihood::measure::{self, EXACT_LIMIT, Job, MeasureError, Progress, Settings, Source, Stage};
 use undiffuse::math::prelude::SpacingKind;
 
-use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
 use crate::output::{facts, remark, show, show_json, stem, write};
 use crate::ui::bars::Bar;
 use report::{Report, curves};
@@ -69,6 +69,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
@@ -115,7 +117,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    let model = measure::load(&args.model, &device)?;
+    let model = measure::load(&args.model, args.weights.variant.as_deref(), &device)?;
     let settings = args.settings();
     let said = |e| explain(e, &args.model);
     let source = Source::open(&args.model, args.data.as_deref(), model.shape()).map_err(said)?;
