@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
 /// One optimiser step of the log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
@@ -50,8 +48,8 @@ impl Log {
     pub fn read(run: &Path) -> Self {
         let mut log = Self::default();
         let mut seconds = 0.0;
-        for line in std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default().lines() {
-            let Ok(line) = serde_json::from_str::<Value>(line) else {
+        for line in undiffuse::train::log(run) {
+            let Ok(line) = line else {
                 log.broken += 1;
                 continue;
             };

@@ -6,7 +6,7 @@ mod scan;
 mod supervise;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use undiffuse::model::locate;
 use undiffuse::train::length::Length;
-use undiffuse::train::{CONFIG_FILE, Config};
+use undiffuse::train::{CONFIG_FILE, Config, is_training};
 
 pub use examine::{Examined, Finding};
 pub use metrics::{Bucket, Curves, Diverged, Validation};
@@ -31,8 +31,6 @@ const LOG_FILE: &str = "train.log";
 const CONFIG_BYTES: u64 = 1 << 20;
 /// The end of the log that is looked at.
 const LOG_BYTES: u64 = 256 << 10;
-/// A lock younger than this may just be being taken: probing it could keep a trainer out.
-const FRESH: Duration = Duration::from_secs(2);
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -156,7 +154,7 @@ impl Runs {
         let has_model = locate(path).is_ok();
         let ours = self.supervisor.is_alive(path);
         let state = match standing {
-            _ if ours || is_locked(path) => State::Training,
+            _ if ours || is_training(path) => State::Training,
             Standing { diverged: true, .. } => State::Diverged,
             Standing { images, .. } if has_model && length.until().is_some_and(|until| images >= until) => {
                 State::Finished
@@ -341,16 +339,6 @@ fn updated(run: &Path) -> f64 {
 
 fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).ok()?.modified().ok()
-}
-
-/// Whether a program has the run. A lock that has just been touched counts as held.
-fn is_locked(run: &Path) -> bool {
-    let path = run.join("lock");
-    let Some(touched) = modified(&path) else { return false };
-    if touched.elapsed().is_ok_and(|age| age < FRESH) {
-        return true;
-    }
-    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// The last lines of a text file; empty where there is none.
