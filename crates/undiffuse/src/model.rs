@@ -15,6 +15,7 @@ use burn::tensor::Device;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use undiffuse_data::names::last_part;
 use undiffuse_data::{Dataset, Image};
 use undiffuse_math::diffusers::{self, Clip, Learned, Recipe};
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
@@ -23,6 +24,7 @@ use undiffuse_math::spacing::{GridError, Trailing};
 use undiffuse_nn::unet::{ConfigError, InputError};
 use undiffuse_nn::{UNet2DConfig, UNet2DModel, weights};
 
+use crate::classes::Classes;
 use crate::denoise::{Clipped, Cond, Denoise, Guided, Network};
 use crate::files::{self, FileError};
 use crate::image::to_images;
@@ -84,7 +86,8 @@ pub struct SampleDefaults {
 pub struct Provenance {
     /// Program and version.
     pub program: String,
-    /// Name of the data.
+    /// Name of the data: where they lay is nobody's business.
+    #[serde(deserialize_with = "name_alone")]
     pub data: String,
     /// SHA-256 of the decoded training pixels and labels.
     pub data_fingerprint: String,
@@ -101,6 +104,11 @@ pub struct Provenance {
     /// Loss on held-out pictures at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
+}
+
+/// The last part of a path: cards once held the whole of it.
+fn name_alone<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<String, D::Error> {
+    String::deserialize(reader).map(|path| last_part(&path).to_owned())
 }
 
 /// A model folder that cannot be used.
@@ -197,6 +205,15 @@ impl Outline {
     pub fn sample_defaults(&self) -> SampleDefaults {
         sample_defaults(&self.card, &self.recipe)
     }
+
+    /// As [`Model::classes`].
+    pub fn classes(&self) -> Classes<'_> {
+        classes(&self.card, &self.config)
+    }
+}
+
+fn classes<'a>(card: &'a Card, config: &UNet2DConfig) -> Classes<'a> {
+    Classes::new(&card.classes, config.num_class_embeds.unwrap_or(0), card.null_class)
 }
 
 fn shape(config: &UNet2DConfig) -> [usize; 3] {
@@ -423,16 +440,14 @@ impl Model {
         self.shape
     }
 
-    /// The model's label for picture `i` of a dataset: by the name of its class, and by its number where the names of one side are
-    /// numbers, as those of idx files are. Two sets of words that differ mean nothing to each other.
+    /// The classes that can be asked for.
+    pub fn classes(&self) -> Classes<'_> {
+        classes(&self.card, self.network.config())
+    }
+
+    /// The model's label for picture `i` of a dataset: see [`Classes::of`].
     pub fn class_of(&self, data: &Dataset, i: usize) -> Option<u32> {
-        let names = &self.card.classes;
-        let own = data.label(i)?;
-        let name = data.classes().get(own as usize)?;
-        let known = names.iter().position(|n| n.eq_ignore_ascii_case(name)).map(|p| p as u32);
-        let numbers = |names: &[String]| names.iter().all(|n| n.parse::<u32>().is_ok());
-        let alike = data.classes().len() == names.len() && (numbers(names) || numbers(data.classes()));
-        known.or_else(|| alike.then_some(own))
+        self.classes().of(data.classes(), data.label(i)?)
     }
 
     /// How this model is sampled unless asked otherwise.

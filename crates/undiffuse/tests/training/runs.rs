@@ -186,6 +186,8 @@ fn a_folder_is_a_runs_or_somebody_elses() {
     assert!(matches!(fresh(&data).err(), Some(TrainError::AmongPictures(_))));
     let mut below = fresh(&data.join("runs/own")).unwrap();
     assert!(warnings(&mut below).iter().any(|said| said.contains("inside the data")));
+    finish(below);
+    finish(resume(&data.join("runs/own"), &Resume { images: Some(32), ..Resume::default() }).unwrap());
 }
 
 /// A killed program leaves half a line, a full disk leaves worse.
