@@ -93,8 +93,8 @@ enum State {
     DataGone(String),
     /// The planned length is reached.
     Finished,
-    /// There is no checkpoint to go on from.
-    Lost,
+    /// What it would go on from is not there.
+    Lost(&'static str),
     /// It can go on; from the start where nothing was saved.
     Interrupted { saved: bool },
 }
@@ -106,7 +106,8 @@ impl State {
         }
         let data = train::data_path(run, config);
         match (counters, length.until()) {
-            (None, _) => State::Lost,
+            (None, _) => State::Lost("no checkpoint can be read"),
+            (Some(Counters { until: Some(_), .. }), None) => State::Lost("its length.json is not there"),
             (Some(counters), Some(until)) if counters.nimg >= until => State::Finished,
             _ if !data.exists() => State::DataGone(data.display().to_string()),
             (Some(counters), _) => State::Interrupted { saved: counters.nimg > 0 },
@@ -118,7 +119,7 @@ impl State {
             State::Training => "training",
             State::DataGone(_) => "data-gone",
             State::Finished => "finished",
-            State::Lost => "no-checkpoint",
+            State::Lost(_) => "lost",
             State::Interrupted { .. } => "interrupted",
         }
     }
@@ -137,9 +138,7 @@ impl State {
                 )
             }
             State::Finished => format!("finished; make it longer with: undiffuse train --resume {run} --budget 10m"),
-            State::Lost => {
-                format!("no checkpoint can be read; start over with: undiffuse train --resume {run} --restart")
-            }
+            State::Lost(what) => format!("{what}; start over with: undiffuse train --resume {run} --restart"),
             State::Interrupted { saved: true } => format!("interrupted; continue with: undiffuse train --resume {run}"),
             State::Interrupted { saved: false } => {
                 format!("nothing saved yet; begin again with: undiffuse train --resume {run}")
