@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use undiffuse::burn::tensor::Device;
 use undiffuse::likelihood::Estimate;
 use undiffuse::likelihood::measure::{self, MeasureError, Measured, measure};
-use undiffuse_data::Dataset;
+use undiffuse_data::{Dataset, names};
 use undiffuse_math::noise;
 use undiffuse_metrics::{Better, Figure, METRICS, Over, Sets, Settings};
 
@@ -214,7 +214,7 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
             kind: if generator.is_some() { "model" } else { "pictures" }.into(),
             fingerprint: generator.map_or(pictures.fingerprint(), |(generator, _)| generator.identity).into(),
         },
-        data: data.path().display().to_string(),
+        data: names::of(data.path()),
         fingerprint: protocol.fingerprint(),
         protocol,
         figures,

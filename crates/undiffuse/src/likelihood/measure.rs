@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::Serialize;
-use undiffuse_data::{DataError, Dataset, Options};
+use undiffuse_data::{DataError, Dataset, Options, names};
 use undiffuse_math::likelihood::bits_per_dim;
 use undiffuse_math::noise;
 use undiffuse_math::ode::DormandPrince;
@@ -150,7 +150,7 @@ pub enum MeasureError {
 pub struct Source {
     /// The dataset.
     pub data: Dataset,
-    /// For messages.
+    /// What they are called, in messages and reports.
     pub name: String,
     /// Which of its pictures may be drawn.
     pub candidates: Vec<usize>,
@@ -171,13 +171,13 @@ impl Source {
             let options = Options { size: Some(height), channels: Some(channels), ..Options::default() };
             let data = Dataset::open(path, &options)?;
             let candidates = (0..data.len()).collect();
-            return Ok(Self { data, name: path.display().to_string(), candidates });
+            return Ok(Self { data, name: names::of(path), candidates });
         }
         let run = if model.ends_with("model") { model.parent() } else { Some(model) };
         let run = run.filter(|run| run.join(CONFIG_FILE).is_file());
         let run = run.ok_or_else(|| MeasureError::NoPictures(model.to_owned()))?;
         let (data, candidates) = held_out(run, &mut |_| {}).map_err(MeasureError::HeldOut)?;
-        let name = format!("the held-out part of {}", data.path().display());
+        let name = format!("the held-out part of {}", names::of(data.path()));
         Ok(Self { data, name, candidates })
     }
 
