@@ -1,6 +1,5 @@
 //! All that there is to know of a run, read once.
 
-use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 use undiffuse::burn::tensor::Device;
@@ -9,7 +8,7 @@ use undiffuse::nn::weights::WeightsError;
 use undiffuse::nn::{UNet2DModel, params};
 use undiffuse::train::config::Variance;
 use undiffuse::train::length::Length;
-use undiffuse::train::{CONFIG_FILE, Config};
+use undiffuse::train::{self, CONFIG_FILE, Config};
 use undiffuse::{Model, files};
 use undiffuse_data::{Dataset, Options};
 
@@ -105,8 +104,7 @@ impl Run {
             probe: None,
             readings: Vec::new(),
             samples: None,
-            running: files::open_inside(path, Path::new("lock"))
-                .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+            running: train::is_training(path),
             damaged,
             lost,
             unseen,
@@ -292,10 +290,12 @@ fn open(
         }
     };
     let (path_of_data, options) = match (config, model, data) {
-        (Some(config), _, given) => (given.unwrap_or(Path::new(&config.data.path)), options(config)),
+        (Some(config), _, given) => {
+            (given.map_or_else(|| train::data_path(path, config), Path::to_owned), options(config))
+        }
         (None, Some(model), Some(data)) => {
             let [channels, height, _] = model.shape();
-            (data, Options { size: Some(height), channels: Some(channels), ..Options::default() })
+            (data.to_owned(), Options { size: Some(height), channels: Some(channels), ..Options::default() })
         }
         (None, _, None) => {
             let why = "a bare model has no pictures of its own: give some with --data for the checks that need them";
@@ -304,11 +304,11 @@ fn open(
         }
         (None, None, Some(_)) => return None,
     };
-    let dataset = match Dataset::open(path_of_data, &options) {
+    let dataset = match Dataset::open(&path_of_data, &options) {
         Ok(dataset) => dataset,
         Err(e) => {
             unseen.push(format!(
-                "the data cannot be opened, so nothing that needs them was looked at: {e} (relative paths start at the current folder; --data names another place)"
+                "the data cannot be opened, so nothing that needs them was looked at: {e} (--data names another place)"
             ));
             return None;
         }
