@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use undiffuse::classes::recorded;
 
 use crate::output::command_line;
 
@@ -23,7 +24,7 @@ pub enum Kind {
     Word,
     /// A file, or `true` where somebody else knows which.
     Path,
-    /// The name of a class; its number is beside it as `label`.
+    /// A class, by the word that [`recorded`] reads.
     Class,
 }
 
@@ -55,7 +56,7 @@ impl Again {
         again.words.push(if path.starts_with('-') { format!("./{path}") } else { path });
         for Setting { option, kind, .. } in settings {
             let value = match kind {
-                Kind::Class => class(facts),
+                Kind::Class => recorded(facts).into(),
                 _ => facts[key(option)].clone(),
             };
             again.option(option, *kind, &value);
@@ -108,13 +109,6 @@ impl Again {
     }
 }
 
-/// How the command line calls the class of a picture: by its name, or by its number where the name would be read as something
-/// else.
-fn class(facts: &Value) -> Value {
-    let name = facts["class"].as_str().filter(|name| *name != "none" && !name.contains(','));
-    name.map_or_else(|| facts["label"].clone(), Value::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,17 +155,5 @@ mod tests {
         let expected = "undiffuse sample '$(rm -rf ~)' --seed '1; ls' --class=--overwrite \
                         --histogram $'a\\x1b]0;x\\x07\\'b'";
         assert_eq!(again(&facts).command(), expected);
-    }
-
-    #[test]
-    fn classes_by_name_or_number() {
-        for (facts, word) in [
-            (json!({ "class": "Ankle boot", "label": 9 }), json!("Ankle boot")),
-            (json!({ "class": "none", "label": 10 }), json!(10)),
-            (json!({ "class": "a, b", "label": 2 }), json!(2)),
-            (json!({ "class": null, "label": null }), Value::Null),
-        ] {
-            assert_eq!(class(&facts), word);
-        }
     }
 }

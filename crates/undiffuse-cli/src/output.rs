@@ -9,11 +9,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::Value;
+use undiffuse::data::text::acts;
+pub use undiffuse::data::text::escaped;
 pub use undiffuse::files::{at, write};
 
 /// Writes to standard output. A reader that has seen enough (`… | head`) is no error.
 pub fn show(text: &str) -> anyhow::Result<()> {
-    write_out(&visible(text, "\n\t"))
+    write_out(&visible(text))
 }
 
 fn write_out(text: &str) -> anyhow::Result<()> {
@@ -29,7 +31,7 @@ pub fn show_json(value: &Value) -> anyhow::Result<()> {
     let mut text = String::new();
     // What is left of these outside of strings is the layout.
     for c in format!("{value:#}\n").chars() {
-        match steers(c) && c != '\n' {
+        match acts(c) && c != '\n' {
             true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
                 let _ = write!(text, "\\u{unit:04x}");
             }),
@@ -41,31 +43,19 @@ pub fn show_json(value: &Value) -> anyhow::Result<()> {
 
 /// Writes a line to standard error. That nobody reads it is no error.
 pub fn remark(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", visible(text, "\n\t"));
+    let _ = writeln!(io::stderr().lock(), "{}", visible(text));
 }
 
-/// One line of foreign text for a terminal: what would move the cursor, change colours or turn the direction of reading is
-/// written as Rust writes it in a string.
-pub fn escaped(text: &str) -> String {
-    visible(text, "")
-}
-
-fn visible(text: &str, kept: &str) -> String {
+/// Lines of text for a terminal, each [`escaped`].
+fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        match steers(c) && !kept.contains(c) {
+        match acts(c) && c != '\n' && c != '\t' {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
     }
     shown
-}
-
-/// Control characters \[Unicode, category Cc\], and those that are not seen and change how others are.
-fn steers(c: char) -> bool {
-    let unseen = ['\u{61c}', '\u{200b}', '\u{200e}', '\u{200f}', '\u{feff}'];
-    let ranges = ['\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{e0000}'..='\u{e007f}'];
-    c.is_control() || unseen.contains(&c) || ranges.iter().any(|range| range.contains(&c))
 }
 
 /// Columns aligned to the right under their names, two spaces apart.
@@ -131,7 +121,7 @@ pub fn command_line(words: &[String]) -> String {
     let quote = |word: &String| {
         if !word.is_empty() && word.chars().all(plain) {
             word.clone()
-        } else if word.chars().any(steers) {
+        } else if word.chars().any(acts) {
             format!("$'{}'", word.chars().map(quoted).collect::<String>())
         } else {
             format!("'{}'", word.replace('\'', r"'\''"))
@@ -144,7 +134,7 @@ pub fn command_line(words: &[String]) -> String {
 fn quoted(c: char) -> String {
     match c {
         '\'' | '\\' => format!("\\{c}"),
-        c if steers(c) => c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
+        c if acts(c) => c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
         c => c.into(),
     }
 }
@@ -179,11 +169,6 @@ mod tests {
     #[test]
     fn foreign_text_cannot_steer_a_terminal() {
         let hostile = "a\x1b[2J\u{9b}31m\r\nb\tc\x7f\u{202e}d";
-        assert_eq!(escaped(hostile), r"a\u{1b}[2J\u{9b}31m\r\nb\tc\u{7f}\u{202e}d");
-        assert_eq!(visible(hostile, "\n\t"), "a\\u{1b}[2J\\u{9b}31m\\r\nb\tc\\u{7f}\\u{202e}d");
-        // Names in any script and their combined signs stay as they are.
-        for name in ["Übermut", "न\u{94d}दी", "家族 \u{1f468}\u{200d}\u{1f469}"] {
-            assert_eq!(escaped(name), name);
-        }
+        assert_eq!(visible(hostile), "a\\u{1b}[2J\\u{9b}31m\\r\nb\tc\\u{7f}\\u{202e}d");
     }
 }

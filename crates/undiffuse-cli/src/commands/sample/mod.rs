@@ -24,7 +24,7 @@ use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
 use undiffuse::nn::weights::{self, Named};
-use undiffuse::request::{self, labels, picture};
+use undiffuse::request::{self, picture};
 use undiffuse::sample::{Noise, noises};
 use undiffuse::{Model, adaptive};
 
@@ -120,7 +120,9 @@ impl Job {
         if let Some(held) = held.filter(|&held| held != n) {
             return Err(usage(format!("-n {n}: --init-noise holds noise for {held} pictures; leave -n out")));
         }
-        let labels = labels(&args.class, &model, n).map_err(refused)?;
+        let classes = model.classes();
+        let asked: Result<Vec<_>, _> = args.class.iter().map(|text| classes.list(text)).collect();
+        let labels = classes.turns(&asked.map_err(refused)?.concat(), n);
         let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> {
             Ok(picture(&model, &Image::open(path, &Options::default())?))
         };
@@ -195,7 +197,7 @@ impl Job {
             Value::Number(seed) => format!("{:0>8}", seed.to_string()),
             _ => format!("{:06}", self.first + k),
         };
-        outputs.write(&number, self.class(k), image, Value::from(facts).to_string())
+        outputs.write(&number, self.class(k).as_deref(), image, Value::from(facts).to_string())
     }
 
     fn write_raw(&self, path: &Path, mut raw: Vec<f32>) -> anyhow::Result<()> {

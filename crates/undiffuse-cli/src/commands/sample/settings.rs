@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use undiffuse::request::{class_name, facts};
+use undiffuse::request::facts;
 
 use super::Job;
 use crate::again::{Again, Kind, Setting, told};
@@ -100,8 +100,8 @@ impl Job {
     }
 
     /// The class of picture number `k`, for models with classes.
-    pub(super) fn class(&self, k: usize) -> Option<&str> {
-        Some(class_name(&self.model, self.labels.as_ref()?[k]))
+    pub(super) fn class(&self, k: usize) -> Option<String> {
+        Some(self.model.classes().print(self.labels.as_ref()?[k]))
     }
 
     /// What made picture number `k`, for its text chunk.
