@@ -112,7 +112,9 @@ mod tests {
             encoder.write_header().unwrap().write_image_data(&[3]).unwrap();
             bytes
         };
-        let read = |lengths: &[usize]| read_png_text(&packed(lengths)).map(|texts| texts.iter().map(|t| t.1.len()).sum());
+        let read = |lengths: &[usize]| {
+            read_png_text(&packed(lengths)).map(|texts| texts.iter().map(|t| t.1.len()).sum::<usize>())
+        };
         assert_eq!(read(&[9, TEXTS - 9]).ok(), Some(TEXTS));
         assert!(packed(&[TEXTS + 1]).len() < 100_000);
         assert!(read(&[TEXTS + 1]).is_err() && read(&[TEXTS / 2, TEXTS / 2, 1]).is_err());
