@@ -24,7 +24,7 @@ pub enum Kind {
     Word,
     /// A file, or `true` where somebody else knows which.
     Path,
-    /// A class, by the word that [`recorded`] reads.
+    /// A class, as `undiffuse::classes` prints it.
     Class,
 }
 
@@ -56,7 +56,7 @@ impl Again {
         again.words.push(if path.starts_with('-') { format!("./{path}") } else { path });
         for Setting { option, kind, .. } in settings {
             let value = match kind {
-                Kind::Class => recorded(facts).into(),
+                Kind::Class => recorded(facts).map_or(Value::Null, Value::from),
                 _ => facts[key(option)].clone(),
             };
             again.option(option, *kind, &value);

@@ -1,5 +1,7 @@
 //! A request for pictures and what becomes of it, as the API writes them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use undiffuse::classes::Classes;
 
@@ -220,7 +222,7 @@ pub enum Update {
     /// `progress`.
     Progress(Progress),
     /// `frame`.
-    Frame(Box<Frame>),
+    Frame(Arc<Frame>),
     /// `image`: a picture is finished.
     Image(Made),
 }
@@ -253,6 +255,8 @@ pub struct ModelInfo {
     pub schedule: String,
     /// Numbers in the network.
     pub parameters: u64,
+    /// Side of the largest square picture that it may be asked for.
+    pub max_side: usize,
     /// Whether it is in memory.
     pub loaded: bool,
     /// The run that it comes from, by id.

@@ -133,6 +133,7 @@ pub(crate) mod tests {
             defaults,
             schedule: "cosine".into(),
             parameters: 1,
+            max_side: 28,
             loaded: false,
             run: None,
             provenance: None,

@@ -30,7 +30,7 @@ pub fn watch(plain: bool, setting: Setting) -> Box<dyn Watch> {
     if !plain && terminal::capable() {
         match dashboard::Dashboard::open(setting) {
             Ok(dashboard) => return Box::new(dashboard),
-            Err(e) => eprintln!("no dashboard on this terminal ({e}); plain lines follow"),
+            Err(e) => crate::output::remark(&format!("no dashboard on this terminal ({e}); plain lines follow")),
         }
     }
     Box::new(lines::Lines::default())

@@ -14,6 +14,7 @@ use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
 use undiffuse::request::{self, Settings, facts, labels, mask_options};
 
+use super::cost;
 use super::models::{Loaded, Models};
 use crate::job::Generate;
 use crate::options::Limits;
@@ -180,6 +181,8 @@ impl Order {
         }
         let mut model = own.clone().with(settings.clone());
         let size = size(request, &mut model, limits)?;
+        let [_, height, width] = model.shape();
+        let cost = loaded.cost([height, width]);
         let strength = finite("strength", request.strength)?;
         match strength {
             Some(_) if pictures.init.is_none() => {
@@ -202,7 +205,7 @@ impl Order {
             }
         }
         let labels = labels(&request.class, &model, seeds.len())?;
-        let batch = models.pictures(&model)?;
+        let batch = models.pictures(&model, cost)?;
         Ok(Self {
             init: pictures.init.as_ref().map(|image| request::picture(&model, image)),
             mask: pictures.mask.as_ref().map(|image| request::mask(&model, image)),
@@ -217,6 +220,12 @@ impl Order {
             size,
             batch,
         })
+    }
+
+    /// Bytes that all its steps take, for a job with frames: two pictures a step in base64.
+    pub fn frame_bytes(&self) -> u64 {
+        let values = self.model.shape().iter().product::<usize>() * self.seeds.len() * (self.plan.rows.len() + 1);
+        if self.frames { values as u64 * 2 * 4 / 3 } else { 0 }
     }
 
     /// Places in a batch that a picture takes: more when it is large, twice as many when it is guided.
@@ -296,6 +305,18 @@ fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option
         return Err(Problem::invalid(field, detail));
     }
     if (width, height) != (own_width, own_height) {
+        let (config, own) = (model.network.config(), [own_height, own_width]);
+        let cost = cost::relative(config, own, [height, width]);
+        if cost > limits.cost as f64 {
+            let side = cost::largest_square(config, own, limits.cost, limits.pixels);
+            let detail = format!(
+                "a picture of {width}x{height} takes as long as {} of this model's own {own_width}x{own_height}, and {} are \
+                 allowed here; the largest square is {side}x{side}",
+                cost.ceil(),
+                limits.cost
+            );
+            return Err(Problem::invalid(field, detail));
+        }
         model.resize(height, width).map_err(|e| Problem::invalid(field, e.to_string()))?;
     }
     Ok((request.width.is_some() || request.height.is_some()).then_some((width, height)))

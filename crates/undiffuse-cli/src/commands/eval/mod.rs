@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use undiffuse::Model;
-use undiffuse::data::{Cache, Dataset, Options};
+use undiffuse::data::{Cache, Dataset, Options, names};
 use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, locate};
 use undiffuse_eval::features::{self, FEATURES, FeatureError, Features};
@@ -17,7 +17,7 @@ use undiffuse_eval::{
     EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
 };
 
-use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
 use crate::output::{facts, remark, show, show_json, stem, write};
 use crate::sampling::Sampling;
 use crate::ui::bars::{Bar, loading};
@@ -88,6 +88,8 @@ pub struct Args {
     #[arg(long, value_name = "PART", requires = "compare", value_delimiter = ',')]
     allow: Vec<String>,
     #[command(flatten)]
+    variant: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
@@ -155,11 +157,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let likelihood = match (&judged, args.likelihood) {
         (Judged::Pictures(_), _) | (_, 0) => None,
         _ if held_out.is_none() => {
-            eprintln!("note: no likelihood: no pictures that the model has not seen are known; --held-out names some");
+            remark("note: no likelihood: no pictures that the model has not seen are known; --held-out names some");
             None
         }
         (Judged::Model { .. }, images) => Some(Likelihood {
             model: path,
+            variant: args.variant.variant.as_deref(),
             data: args.held_out.as_deref(),
             settings: measure::Settings { images, ..measure::Settings::default() },
             device: &device,
@@ -172,7 +175,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let request = Request {
         subject,
-        name: path.display().to_string(),
+        name: names::of(run_of(path).unwrap_or(path)),
         n,
         data,
         original: judged.original(),
@@ -191,7 +194,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     shown.finish();
     let mut evaluation = match evaluation {
         Err(EvalError::Interrupted) => {
-            eprintln!("interrupted: the same command goes on from here");
+            remark("interrupted: the same command goes on from here");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         Err(e @ (EvalError::Plan(_) | EvalError::Shapes(_) | EvalError::TooFew { .. })) => {
@@ -255,14 +258,15 @@ impl Judged {
     fn open(args: &Args, path: &Path, device: &undiffuse::burn::tensor::Device) -> anyhow::Result<Self> {
         match locate(path) {
             Ok(folder) => {
-                let model = Model::load(path, device)?;
+                let variant = args.variant.variant.as_deref();
+                let model = Model::load_variant(path, variant, device)?;
                 let settings = args.sampling.settings(&model)?;
                 let model = Box::new(model.with(settings));
                 model.recipe.notes.iter().for_each(|note| remark(&format!("note: {note}")));
                 if args.size.is_some() {
                     return Err(usage("--size is for folders of pictures: a model makes its own size"));
                 }
-                Ok(Self::Model { model, identity: identity(&folder)? })
+                Ok(Self::Model { model, identity: identity(&folder, variant)? })
             }
             Err(ModelError::NotFound(_)) if path.exists() => {
                 let sampling = &args.sampling;

@@ -29,7 +29,7 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
     let again = own.as_ref().and_then(again).or(foreign);
     let notes: Vec<String> = notes.unwrap_or_default();
     let mut found = vec![
-        ("picture", escaped(&path.display().to_string()).into_owned()),
+        ("picture", escaped(&path.display().to_string())),
         ("size", format!("{width}×{height} pixels, {}", size(bytes.len()))),
     ];
     if chunks.is_empty() {
@@ -37,13 +37,13 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
     }
     found.extend(own.as_ref().map(|settings| ("settings", format!("{settings:#}"))));
     for (key, text) in chunks.iter().filter(|(key, _)| key != KEY) {
-        let lines: Vec<_> = text.lines().map(escaped).collect();
+        let lines: Vec<String> = text.lines().map(escaped).collect();
         found.push(("text", format!("{}: {}", escaped(key), lines.join("\n"))));
     }
-    found.extend(notes.iter().map(|note| ("note", escaped(note).into_owned())));
+    found.extend(notes.iter().map(|note| ("note", escaped(note))));
     if let Some(again) = &again {
         found.push(("again", again.command()));
-        found.extend(again.missing.iter().map(|missing| ("missing", escaped(missing).into_owned())));
+        found.extend(again.missing.iter().map(|missing| ("missing", escaped(missing))));
     }
     let text: Map<String, Value> = chunks.iter().map(|(key, text)| (key.clone(), Value::from(text.as_str()))).collect();
     let json = json!({

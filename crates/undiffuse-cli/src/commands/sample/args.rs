@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use undiffuse::Model;
 
-use crate::common::{Machine, usage};
+use crate::common::{Machine, Weights, usage};
 use crate::sampling::Sampling;
 
 /// Make new pictures with a trained model. Each PNG carries what made it: `undiffuse inspect` prints the command.
@@ -84,6 +84,8 @@ pub struct Args {
     /// Progress without pictures, also on a terminal
     #[arg(long)]
     pub plain: bool,
+    #[command(flatten)]
+    pub weights: Weights,
     #[command(flatten)]
     pub machine: Machine,
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor, TensorData};
+use undiffuse::model::Provenance;
 use undiffuse::nn::weights;
 
 use crate::common::usage;
@@ -50,8 +51,9 @@ pub fn read_noise(
 pub fn errors(path: &Path, model: &Model) -> anyhow::Result<Vec<(f64, f64)>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let report: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
-    let trained = serde_json::to_value(&model.card.provenance)?;
-    if report["protocol"]["trained"] != trained {
+    // Read as a card is: older reports hold the data's whole path.
+    let trained: Option<Provenance> = serde_json::from_value(report["protocol"]["trained"].clone()).ok().flatten();
+    if trained != model.card.provenance {
         let of = report["protocol"]["model"].as_str().unwrap_or("another model").to_owned();
         return Err(usage(format!("`{}` was measured on `{of}`, which is not this model", path.display())));
     }

@@ -46,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
     args.check()?;
-    let model = Model::load(&args.model, &device)?;
+    let model = Model::load_variant(&args.model, args.weights.variant.as_deref(), &device)?;
     let settings = args.sampling.settings(&model)?;
     let mut model = model.with(settings.clone());
     if let Some((w, h)) = args.size {
@@ -158,7 +158,7 @@ impl Job {
             let pictures = from..self.n.min(from.saturating_add(self.args.batch));
             let x = match self.args.adaptive {
                 Some(tolerance) => self.integrate(&*denoiser, pictures, tolerance, &mut shown)?,
-                None => self.walk(&*denoiser, pictures, &mut shown),
+                None => self.walk(&*denoiser, pictures, &mut shown)?,
             };
             let Some(x) = x else {
                 shown.finish()?;
@@ -211,7 +211,7 @@ impl Job {
             _ => "sample",
         };
         let tensor = Named { name: name.into(), shape: vec![self.n, c, h, w], values: raw };
-        Ok(files::write(path, &weights::to_bytes(&[tensor], &[]))?)
+        Ok(files::write(path, &weights::to_bytes(&[tensor], None))?)
     }
 
     fn cond(&self, pictures: &Range<usize>) -> Cond {
@@ -219,7 +219,12 @@ impl Job {
     }
 
     /// Some of the pictures by the plan; `None` when interrupted.
-    fn walk(&self, denoiser: &dyn Denoise, pictures: Range<usize>, shown: &mut Shown) -> Option<Tensor<4>> {
+    fn walk(
+        &self,
+        denoiser: &dyn Denoise,
+        pictures: Range<usize>,
+        shown: &mut Shown,
+    ) -> anyhow::Result<Option<Tensor<4>>> {
         let (from, count) = (pictures.start, pictures.len());
         let noise = match &self.given {
             Some(tensors) => Noise::Given(tensors.iter().map(|t| t.clone().narrow(0, from, count)).collect()),
@@ -236,10 +241,10 @@ impl Job {
         for progress in walk.by_ref() {
             shown.step(self, &pictures, progress);
             if common::interrupted() {
-                return None;
+                return Ok(None);
             }
         }
-        Some(walk.finish())
+        Ok(Some(walk.finish()?))
     }
 
     /// Some of the pictures by the ODE; `None` when interrupted.

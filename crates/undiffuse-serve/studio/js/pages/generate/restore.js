@@ -3,7 +3,12 @@
 import { post } from "../../lib/api.js";
 
 const stripped = (name) => name.replace(/[\\/]+$/, "").replace(/[\\/]model$/, "").split(/[\\/]/).pop();
-const alike = (a, b) => a && b && JSON.stringify(Object.entries(a).sort()) === JSON.stringify(Object.entries(b).sort());
+// Older PNGs have the path of the data, where newer ones have its name.
+const told = (training) => JSON.stringify(Object.entries({ ...training, data: stripped(String(training.data)) }).sort());
+const alike = (a, b) => a && b && told(a) === told(b);
+
+/** The class in a PNG's facts. Older ones have `none` for a label without a name, too; models of others, which say nothing of their training, knew no other. */
+const classOf = ({ class: name, label, trained }) => (name === "none" && !trained && Number.isInteger(label) ? String(label) : String(name));
 
 /** The model that made a picture: the same name, the same folder's name, or the same training under another name. */
 export function modelOf(facts, models) {
@@ -42,7 +47,7 @@ export function restored(facts, models) {
     model: model?.id,
     n: 1,
     seed: seedKnown ? seed : undefined,
-    class: present(facts.class) ? [String(facts.class)] : [],
+    class: present(facts.class) ? [classOf(facts)] : [],
     solver: word(facts.solver),
     spacing: word(facts.spacing),
     steps: number(facts.steps),
