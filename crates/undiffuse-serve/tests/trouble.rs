@@ -18,7 +18,7 @@ use undiffuse::{Model, device};
 use undiffuse_serve::Options;
 use undiffuse_serve::engine::{Engine, Query};
 use undiffuse_serve::job::{Generate, Job, State, Update};
-use undiffuse_serve::options::Limits;
+use undiffuse_serve::options::{Limits, Waits};
 
 /// A folder with a model of 8x8 pixels, and options for a service of it.
 fn options(folder: &Path) -> Options {
@@ -41,6 +41,7 @@ fn options(folder: &Path) -> Options {
         memory: Some(1 << 30),
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
+        waits: Waits::default(),
     }
 }
 

@@ -29,6 +29,11 @@ const SMALL: usize = 64 << 10;
 /// Bytes of a body that is read from whoever comes, before it is known who that is.
 const PUBLIC: usize = 4 << 10;
 
+/// Bytes of a body that are not within texts.
+const STRUCTURE: usize = 3 << 20;
+/// What each of these takes in memory, at most, when it is read: `"",` becomes a text, `0,` a number or a value, for a while twice.
+const GROWS: usize = 32;
+
 /// A JSON body, in or out.
 ///
 /// In: 400 for text that is no JSON, 408 for a body that does not arrive, 413 for one above [`Limits::body`], 422 for values of
@@ -98,8 +103,32 @@ async fn large(request: Request, app: &App) -> Result<Bytes, Problem> {
     let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
     let client = client_of(&app.gate, request.headers(), Peer::of(request.extensions()));
     let waits = app.options.waits;
-    body(request, app.options.limits.body, waits.body, waits, |more| share.grow(app.engine.budget(), &client, more))
-        .await
+    let grow = |more| share.grow(app.engine.budget(), &client, more);
+    let bytes = body(request, app.options.limits.body, waits.body, waits, grow).await?;
+    let structure = structure(&bytes);
+    if structure > STRUCTURE {
+        return Err(too_large(STRUCTURE));
+    }
+    grow(structure * GROWS).map(|()| bytes)
+}
+
+/// Bytes of JSON that are not within texts: a text takes as much memory as it is long, a list of short ones far more.
+fn structure(json: &[u8]) -> usize {
+    let (mut count, mut within, mut escaped) = (0, false, false);
+    for &byte in json {
+        match (within, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (true, b'"') => within = false,
+            (true, _) => {}
+            (false, b' ' | b'\n' | b'\r' | b'\t') => {}
+            (false, _) => {
+                count += 1;
+                within = byte == b'"';
+            }
+        }
+    }
+    count
 }
 
 async fn small(request: Request, app: &App) -> Result<Bytes, Problem> {
@@ -281,20 +310,30 @@ mod tests {
     use crate::job::Generate;
 
     #[test]
+    fn what_is_not_text_is_counted() {
+        for (json, count) in [("", 0), ("{}", 2), (r#"{"a": "bcd"}"#, 5), (r#"["\\", "\""]"#, 5), ("[1, 2,\n3]", 7)] {
+            assert_eq!(structure(json.as_bytes()), count, "{json}");
+        }
+    }
+
+    #[test]
     fn a_client_is_its_session_or_its_address() {
-        let gate = Gate::new(Some("secret"), 8484).unwrap();
+        let gate = Gate::new(Some("secret"), 1).unwrap();
         let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|ip| Peer(ip.parse().unwrap()));
-        let cookie = |value: &str| HeaderMap::from_iter([(header::COOKIE, value.parse().unwrap())]);
+        let cookie = |value: &str| {
+            HeaderMap::from_iter([(header::COOKIE, value.parse().unwrap())])
+        };
         let session = gate.session("secret", here).unwrap().unwrap();
         let client = client_of(&gate, &cookie(&session), here);
-        assert!(client.starts_with("session ") && !client.contains(session.split_once('=').unwrap().1), "{client}");
+        let value = session.split_once('=').unwrap().1;
+        assert!(client.starts_with("session ") && !client.contains(value), "{client}");
         let other = gate.session("secret", here).unwrap().unwrap();
         assert_ne!(client_of(&gate, &cookie(&other), here), client, "two behind one proxy are two");
         assert_eq!(client_of(&gate, &cookie(&session), there), client, "a session may move");
         assert_eq!(client_of(&gate, &HeaderMap::new(), there), "10.0.0.2");
         // A cookie of one's own making is no session, with a token or without.
-        assert_eq!(client_of(&gate, &cookie("undiffuse_session_8484=0123"), here), "10.0.0.1");
-        assert_eq!(client_of(&Gate::new(None, 8484).unwrap(), &cookie(&session), here), "10.0.0.1");
+        assert_eq!(client_of(&gate, &cookie("undiffuse_session_1=0123"), here), "10.0.0.1");
+        assert_eq!(client_of(&Gate::new(None, 1).unwrap(), &cookie(&session), here), "10.0.0.1");
     }
 
     #[test]

@@ -38,7 +38,7 @@ async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
     app.engine.ready()?;
     // The way of every job: a thread that may wait for the disk, and the store.
     match timeout(PROBE, app.engine.job(NOBODY)).await {
-        Ok(Err(problem)) if problem.status != 404 => Err(problem),
+        Ok(Err(problem)) if problem.status >= 500 => Err(problem),
         Ok(_) => Ok("ready"),
         Err(_) => Err(Problem::unavailable("busy", "the service's store does not answer", 10)),
     }

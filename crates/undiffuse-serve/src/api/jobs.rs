@@ -125,7 +125,7 @@ async fn job_events(State(app): State<App>, Path(id): Path<String>) -> Result<Re
         let event = match updates.recv().await? {
             Update::State(job) => events::event("state", &job),
             Update::Progress(progress) => events::event("progress", &progress),
-            Update::Frame(frame) => events::event("frame", &frame),
+            Update::Frame(frame) => events::event("frame", &*frame),
             Update::Image(made) => events::event("image", &made),
         };
         Some((event, updates))

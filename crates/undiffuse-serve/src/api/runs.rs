@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
+use undiffuse::memory;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

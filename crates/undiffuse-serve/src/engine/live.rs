@@ -183,7 +183,7 @@ impl Live {
                 let update = match event {
                     Event::State(job) if seen <= past && !job.state.is_final() => continue,
                     Event::State(job) => Update::State(job),
-                    Event::Frame(frame) => Update::Frame(Box::new((*frame).clone())),
+                    Event::Frame(frame) => Update::Frame(frame),
                     Event::Image(made) => Update::Image(made),
                 };
                 let last = matches!(&update, Update::State(job) if job.state.is_final());

@@ -28,6 +28,7 @@ use self::clock::Clock;
 use self::id::Ids;
 use self::live::Live;
 use self::models::Models;
+pub use self::models::model_in;
 pub(crate) use self::order::from_base64;
 use self::pool::{Evaluate, Guess, Pool};
 use self::queue::{Chunk, Queue, Waiting};
@@ -170,7 +171,7 @@ impl Engine {
         let revived = revive::revive(&store)?;
         let pool = Pool::start(evaluate).map_err(|e| format!("cannot start a thread: {e}"))?;
         let desk = Desk { queue: Queue::new(limits.batch), live: HashMap::new(), arriving: 0, walks: 0, open: true };
-        let models = Models::new(options.folders(), options.device.clone(), options.memory, limits);
+        let models = Models::new(options);
         let inner = Arc::new(Inner {
             limits,
             models,
@@ -289,25 +290,36 @@ impl Engine {
     /// # Errors
     /// As [`job`](Self::job).
     pub async fn watch(&self, id: &str) -> Result<mpsc::Receiver<Update>, Problem> {
-        let (to, updates) = mpsc::channel(BEHIND);
         if let Some((live, position)) = self.inner.live(id) {
+            let (to, updates) = mpsc::channel(BEHIND);
             let (inner, own) = (Arc::clone(&self.inner), id.to_owned());
             tokio::spawn(live.follow(position, move || inner.live(&own).and_then(|(_, position)| position), to));
             return Ok(updates);
         }
         let job = self.job(id).await?;
-        let frames = if job.request.frames { self.frames(id).await? } else { Vec::new() };
-        let images = job.images.clone().into_iter().map(Update::Image);
-        let all = frames.into_iter().map(|frame| Update::Frame(Box::new(frame))).chain(images);
-        let all: Vec<_> = all.chain([Update::State(Box::new(job))]).collect();
-        tokio::spawn(async move {
-            for update in all {
-                if to.send(update).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let (to, updates) = mpsc::channel(1);
+        tokio::spawn(self.clone().retell(job, to));
         Ok(updates)
+    }
+
+    /// Tells a watcher what happened to a job that has ended: each step is read when the one before is taken, as there may be
+    /// many of them, and many watchers.
+    async fn retell(self, job: Job, to: mpsc::Sender<Update>) {
+        for row in (0..=job.rows).filter(|_| job.request.frames) {
+            let (inner, id) = (Arc::clone(&self.inner), job.id.clone());
+            let Ok(Ok(frame)) = blocking(move || inner.store.frame(&id, row)).await else { return };
+            if let Some(frame) = frame
+                && to.send(Update::Frame(Arc::new(frame))).await.is_err()
+            {
+                return;
+            }
+        }
+        let images: Vec<_> = job.images.iter().cloned().map(Update::Image).collect();
+        for update in images.into_iter().chain([Update::State(Box::new(job))]) {
+            if to.send(update).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Ends a job within one evaluation; one that has ended stays as it is.

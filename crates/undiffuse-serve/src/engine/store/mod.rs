@@ -350,6 +350,13 @@ impl Store {
         })
     }
 
+    /// The step of a job after so many evaluations.
+    pub fn frame(&self, id: &str, row: usize) -> Result<Option<Frame>, String> {
+        let Ok(row) = u32::try_from(row) else { return Ok(None) };
+        let json = self.read(|tx| bytes(&tx.open_table(FRAMES)?, id, row))?;
+        Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
+    }
+
     /// The steps of a job.
     pub fn frames(&self, id: &str) -> Result<Vec<Frame>, String> {
         self.read(|tx| {
