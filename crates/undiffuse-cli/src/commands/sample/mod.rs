@@ -1,6 +1,8 @@
 //! `undiffuse sample`.
 
 mod inputs;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::ops::Range;
