@@ -73,6 +73,8 @@ pub struct Limits {
     pub steps: usize,
     /// Pixels of one picture.
     pub pixels: usize,
+    /// What a picture may cost to evaluate, in pictures of the model's own size.
+    pub cost: usize,
     /// Bytes of a request's body.
     pub body: usize,
     /// Seconds of computing for one job.
@@ -91,6 +93,7 @@ impl Default for Limits {
             n: 1024,
             steps: 1000,
             pixels: 1 << 20,
+            cost: 32,
             body: 16 << 20,
             seconds: 600,
             connections: 512,

@@ -225,6 +225,8 @@ fn deep_json_is_refused_everywhere() {
             // picture is AUTOMATIC1111's 404.
             let known = match path.as_str() {
                 "/sdapi/v1/img2img" => 404,
+                // Read before it is known who asks, and little of it.
+                "/api/session" => 413,
                 path if path.starts_with("/sdapi/") || path.starts_with("/v1/") => 200,
                 path if path.starts_with("/api/v1/runs") => 403,
                 _ => 422,

@@ -53,7 +53,9 @@ async fn classes_keep_their_identity() {
         let made = service.post("/v1/images/generations", prompt).await.json();
         assert_eq!(made["data"][0]["revised_prompt"], name, "{made}");
     }
-    for (class, words) in [(json!("CATS"), "Cats (#0), cats (#1)"), (json!(5), "it has Cats"), (json!(4), "it has Cats")] {
+    for (class, words) in
+        [(json!("CATS"), "Cats (#0), cats (#1)"), (json!(5), "it has Cats"), (json!(4), "it has Cats")]
+    {
         let (status, answer) = ask("grey", class).await;
         assert_eq!((status, &answer["field"]), (422, &json!("class")));
         assert!(answer["detail"].as_str().unwrap().contains(words), "{answer}");

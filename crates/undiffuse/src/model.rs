@@ -366,7 +366,8 @@ impl Model {
     }
 
     /// The last part of the plan, for walks that begin at a picture: `strength` is the share of the steps that are
-    /// walked, at least one \[Meng22\].
+    /// walked, rounded and at least one \[Meng22\]. A strength of 0 is no step at all: the walk ends where it begins, at the
+    /// picture.
     ///
     /// # Errors
     /// No steps, or more than the schedule has timesteps.
@@ -374,6 +375,9 @@ impl Model {
         let settings = self.sample_defaults();
         let recipe = self.recipe_for(&settings);
         let mut grid = recipe.grid(settings.steps)?;
+        if strength == 0.0 {
+            return Ok(Plan::default());
+        }
         let walked = ((grid.points.len() as f64 * strength).round() as usize).clamp(1, grid.points.len());
         grid.points.drain(..grid.points.len() - walked);
         Ok(grid.plan(&*settings.solver))

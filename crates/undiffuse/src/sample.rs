@@ -124,7 +124,7 @@ pub fn sample<'a>(
 }
 
 /// Starts from clean pictures `x0 [B, C, H, W]`, noised to the level of the plan's first row, or as they are where the
-/// plan starts from a picture ([`Solver::rises`](undiffuse_math::solver::Solver::rises)).
+/// plan starts from a picture ([`Solver::rises`](undiffuse_math::solver::Solver::rises)) or has no rows.
 pub fn sample_from<'a>(
     denoiser: &'a dyn Denoise,
     plan: &'a Plan,

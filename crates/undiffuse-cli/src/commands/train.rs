@@ -96,7 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if common::interrupted() && matches!(event, Event::Step(_)) {
             watch.show(&trainer.save()?);
             drop(watch);
-            eprintln!("interrupted; continue with: undiffuse train --resume {}", text::shell(trainer.run()));
+            crate::output::remark(&format!("interrupted; continue with: undiffuse train --resume {}", text::shell(trainer.run())));
             return Ok(ExitCode::from(INTERRUPTED));
         }
     }

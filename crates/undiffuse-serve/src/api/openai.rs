@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::answers::around;
-use super::extract::{Json, Path, Peer};
+use super::extract::{Caller, Json, Path};
 use super::generate::{finish, pngs};
 use super::models::models;
 use crate::job::{Generate, Made, ModelInfo};
@@ -182,7 +182,7 @@ impl IntoResponse for Refusal {
 ))]
 async fn images_generations(
     State(app): State<App>,
-    peer: Peer,
+    Caller(client): Caller,
     headers: HeaderMap,
     request: Result<Json<Request>, Problem>,
 ) -> Result<Response, Refusal> {
@@ -190,7 +190,6 @@ async fn images_generations(
     let model = find(models(&app).await?, request.model.as_deref())?;
     let format = request.response_format.unwrap_or_default();
     let (asked, generate) = order(request, &model)?;
-    let client = peer.client();
     let job = finish(&app.engine, generate, client.clone()).await?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let [_, height, width] = model.shape;

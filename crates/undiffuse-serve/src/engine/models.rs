@@ -12,9 +12,10 @@ use undiffuse::model::{Outline, locate};
 use undiffuse::train::CONFIG_FILE;
 use undiffuse::{Model, memory};
 
-use super::lock;
+use super::{cost, lock};
 use crate::folders;
 use crate::job::{Defaults, ModelInfo};
+use crate::options::Limits;
 use crate::problem::Problem;
 
 /// A model in memory. It stays there as long as somebody holds it.
@@ -25,9 +26,31 @@ pub struct Loaded {
     pub model: Model,
     /// Bytes of its weights in memory.
     pub bytes: u64,
+    /// Seconds that a picture of its own size took lately, as the bits of an `f64`; 0 before the first.
+    pace: AtomicU64,
     stamp: Stamp,
     /// When it was last asked for, on the shelf's clock.
     used: AtomicU64,
+}
+
+impl Loaded {
+    /// What a picture of these sides costs, in pictures of the model's own.
+    pub fn cost(&self, sides: [usize; 2]) -> f64 {
+        let [_, height, width] = self.model.shape();
+        cost::relative(self.model.network.config(), [height, width], sides)
+    }
+
+    /// Seconds that a picture of its own size takes; 0 before the first.
+    pub fn pace(&self) -> f64 {
+        f64::from_bits(self.pace.load(Ordering::Relaxed))
+    }
+
+    /// Notes how many one took.
+    pub fn took(&self, seconds: f64) {
+        let old = self.pace();
+        let pace = if old == 0.0 { seconds } else { 0.8 * old + 0.2 * seconds };
+        self.pace.store(pace.to_bits(), Ordering::Relaxed);
+    }
 }
 
 /// What changes when a model is written anew: time and length of its files.
@@ -52,6 +75,8 @@ struct Known {
 struct Described {
     outline: Outline,
     parameters: u64,
+    /// Side of the largest square that it may be asked for.
+    max_side: usize,
 }
 
 /// All models.
@@ -60,8 +85,7 @@ pub struct Models {
     device: Device,
     /// Bytes that models and one evaluation may take together.
     budget: u64,
-    /// Pictures in one evaluation.
-    batch: usize,
+    limits: Limits,
     known: Mutex<HashMap<PathBuf, Known>>,
     loaded: Mutex<BTreeMap<String, Arc<Loaded>>>,
     /// Held while a model is read from disk, so that two do not take the same memory.
@@ -71,12 +95,12 @@ pub struct Models {
 
 impl Models {
     /// The models under these paths.
-    pub fn new(paths: Vec<PathBuf>, device: Device, budget: Option<u64>, batch: usize) -> Self {
+    pub fn new(paths: Vec<PathBuf>, device: Device, budget: Option<u64>, limits: Limits) -> Self {
         Self {
             paths,
             device,
             budget: budget.or_else(memory::spare).unwrap_or(u64::MAX),
-            batch,
+            limits,
             known: Mutex::default(),
             loaded: Mutex::default(),
             loading: Mutex::default(),
@@ -119,7 +143,10 @@ impl Models {
             let outline = Outline::read(&place.folder).map_err(|e| e.to_string())?;
             let parameters = parameters(&outline.weights)
                 .map_err(|e| format!("cannot read the weights `{}`: {e}", file_name(&outline.weights)))?;
-            Ok(Arc::new(Described { outline, parameters }))
+            let [_, height, width] = outline.shape();
+            let Limits { cost, pixels, .. } = self.limits;
+            let max_side = cost::largest_square(&outline.config, [height, width], cost, pixels);
+            Ok(Arc::new(Described { outline, parameters, max_side }))
         };
         let outline = read();
         lock(&self.known).insert(place.folder.clone(), Known { stamp, outline: outline.clone() });
@@ -168,7 +195,7 @@ impl Models {
         let stamp = stamp(&place.folder);
         let model = Model::load(&place.folder, &self.device).map_err(|e| broken(e.to_string()))?;
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
-        let loaded = Arc::new(Loaded { id: id.to_owned(), model, bytes, stamp, used });
+        let loaded = Arc::new(Loaded { id: id.to_owned(), model, bytes, pace: AtomicU64::new(0), stamp, used });
         lock(&self.loaded).insert(id.to_owned(), Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -201,11 +228,12 @@ impl Models {
         }
     }
 
-    /// How many pictures of this size fit into the memory at once, `batch` at most.
+    /// How many pictures of this size, each of which costs `cost` of the model's own, are evaluated at once: as many as fit into
+    /// the memory, and cost no more than a batch of the model's own.
     ///
     /// # Errors
-    /// Not even one does.
-    pub fn pictures(&self, model: &Model) -> Result<usize, Problem> {
+    /// Not even one fits.
+    pub fn pictures(&self, model: &Model, cost: f64) -> Result<usize, Problem> {
         let one = model.network.config().features(model.shape()).max(1);
         let taken: u64 = lock(&self.loaded).values().map(|model| model.bytes).sum();
         match usize::try_from(self.budget.saturating_sub(taken) / one).unwrap_or(usize::MAX) {
@@ -214,7 +242,7 @@ impl Models {
                 let detail = format!("a picture of {w}x{h} needs more memory than there is; ask for a smaller one");
                 Err(Problem::unavailable("no_memory", detail, 60))
             }
-            fit => Ok(fit.min(self.batch)),
+            fit => Ok(fit.min((self.limits.batch as f64 / cost.max(1.0)) as usize).max(1)),
         }
     }
 
@@ -241,6 +269,13 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
     }
 }
 
+/// What is told of the model in a folder, under this id; `None` where there is none that can be read.
+pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
+    let place = Place { folder: locate(path).ok()?, in_run: false };
+    let outline = Outline::read(&place.folder).ok()?;
+    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0 }, false))
+}
+
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
     let Outline { config, recipe, card, .. } = &described.outline;
     let defaults = described.outline.sample_defaults();
@@ -263,6 +298,7 @@ fn info(id: String, place: &Place, described: &Described, loaded: bool) -> Model
         },
         schedule: recipe.schedule.to_string(),
         parameters: described.parameters,
+        max_side: described.max_side,
         loaded,
         provenance: card.provenance.as_ref().and_then(|p| serde_json::to_value(p).ok()),
     }
@@ -302,7 +338,7 @@ fn parameters(weights: &Path) -> std::io::Result<u64> {
     }
     const LONGEST: u64 = 64 << 20;
     let damaged = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let mut file = fs::File::open(weights)?;
+    let mut file = undiffuse::files::open(weights).map_err(|e| e.source)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);

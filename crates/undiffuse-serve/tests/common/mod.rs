@@ -103,11 +103,16 @@ impl Service {
 
     /// One whose evaluations take time.
     pub fn slow(millis: u64) -> Self {
+        Self::slow_with(millis, |_| {})
+    }
+
+    /// One whose evaluations take time, with these changes to the options.
+    pub fn slow_with(millis: u64, change: impl FnOnce(&mut Options)) -> Self {
         let evaluate = move |model: &Model, x: Tensor<4>, at: &[_], cond: &Cond| {
             std::thread::sleep(Duration::from_millis(millis));
             model.reader().denoise_with_variance(x, at, cond)
         };
-        Self::open(|_| {}, |options| Engine::open_with(options, Box::new(evaluate)))
+        Self::open(change, |options| Engine::open_with(options, Box::new(evaluate)))
     }
 
     fn open(change: impl FnOnce(&mut Options), open: impl FnOnce(&Options) -> Result<Engine, String>) -> Self {

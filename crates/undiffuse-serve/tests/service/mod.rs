@@ -118,6 +118,11 @@ impl Service {
         assert_eq!(made.status, 200, "{made}");
     }
 
+    /// Ends it, and leaves its folder.
+    pub fn into_folder(mut self) -> TempDir {
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }

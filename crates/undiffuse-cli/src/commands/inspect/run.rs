@@ -10,6 +10,7 @@ use undiffuse::train::{CONFIG_FILE, Config};
 
 use super::Findings;
 use crate::output::{at, facts};
+use crate::ui::text::shell;
 
 /// Steps that the recent loss is a mean of.
 const RECENT: usize = 100;
@@ -123,7 +124,7 @@ impl State {
     }
 
     fn words(&self, run: &Path) -> String {
-        let run = run.display();
+        let run = shell(run);
         match self {
             State::Training => "a program is training in it now".into(),
             State::DataGone(data) => {

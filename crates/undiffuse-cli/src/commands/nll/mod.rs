@@ -13,7 +13,7 @@ use undiffuse::likelihood::measure::{self, EXACT_LIMIT, Job, MeasureError, Progr
 use undiffuse::math::prelude::SpacingKind;
 
 use crate::common::{self, INTERRUPTED, Machine, usage};
-use crate::output::{facts, show, show_json, stem, write};
+use crate::output::{facts, remark, show, show_json, stem, write};
 use crate::ui::bars::Bar;
 use report::{Report, curves};
 
@@ -122,17 +122,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let job = Job::new(&model, &source, &settings).map_err(said)?;
     if job.resized > 0 {
         let [_, height, width] = model.shape();
-        eprintln!(
-            "note: {} of {} pictures are not {width}×{height} pixels and were resized; the bits are those of the resized pictures",
-            job.resized,
-            job.pictures.len()
-        );
+        let (resized, all) = (job.resized, job.pictures.len());
+        remark(&format!(
+            "note: {resized} of {all} pictures are not {width}×{height} pixels and were resized; the bits are those of the \
+             resized pictures"
+        ));
     }
     let outcome = match job.run(&mut bars()) {
         Err(MeasureError::Interrupted) => {
-            eprintln!(
-                "interrupted: nothing is written, a mean over the pictures done so far would not be the one asked for"
-            );
+            remark("interrupted: nothing is written, a mean over the pictures done so far would not be the one asked for");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         outcome => outcome.map_err(said)?,

@@ -10,8 +10,14 @@ use undiffuse::nn::weights;
 
 use crate::common::usage;
 
-/// Reads `init_noise` and the first `needed - 1` of `noise.K`.
-pub fn read_noise(path: &Path, needed: usize, shape: [usize; 3], device: &Device) -> anyhow::Result<Vec<Tensor<4>>> {
+/// Reads `init_noise` and the first `needed - 1` of `noise.K`: of all pictures, or of the one with this index.
+pub fn read_noise(
+    path: &Path,
+    index: Option<usize>,
+    needed: usize,
+    shape: [usize; 3],
+    device: &Device,
+) -> anyhow::Result<Vec<Tensor<4>>> {
     let tensors = weights::read(path)?;
     let names = std::iter::once("init_noise".to_owned()).chain((0..needed - 1).map(|k| format!("noise.{k}")));
     let mut all = Vec::new();
@@ -30,7 +36,15 @@ pub fn read_noise(path: &Path, needed: usize, shape: [usize; 3], device: &Device
         }
         all.push(Tensor::from_data(TensorData::new(tensor.values.clone(), expected), device));
     }
-    Ok(all)
+    let held = all[0].dims()[0];
+    match index {
+        Some(k) if k >= held => {
+            let name = path.display();
+            Err(usage(format!("--init-index {k}: `{name}` holds noise for {held} pictures, the first is 0")))
+        }
+        Some(k) => Ok(all.into_iter().map(|noise| noise.narrow(0, k, 1)).collect()),
+        None => Ok(all),
+    }
 }
 
 /// The errors by log-SNR of a report of `undiffuse nll`.
@@ -49,7 +63,9 @@ pub fn errors(path: &Path, model: &Model) -> anyhow::Result<Vec<(f64, f64)>> {
         .filter_map(|step| Some((step["log_snr"].as_f64()?, step["error"].as_f64()?)))
         .collect();
     match errors.is_empty() {
-        true => Err(usage(format!("`{}` holds no bound: write one with `undiffuse nll MODEL --data D`", path.display()))),
+        true => {
+            Err(usage(format!("`{}` holds no bound: write one with `undiffuse nll MODEL --data D`", path.display())))
+        }
         false => Ok(errors),
     }
 }

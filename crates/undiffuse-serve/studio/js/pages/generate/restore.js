@@ -1,5 +1,7 @@
 // From what a PNG says about itself to settings of the form.
 
+import { post } from "../../lib/api.js";
+
 const stripped = (name) => name.replace(/[\\/]+$/, "").replace(/[\\/]model$/, "").split(/[\\/]/).pop();
 // Older PNGs have the path of the data, where newer ones have its name.
 const told = (training) => JSON.stringify(Object.entries({ ...training, data: stripped(String(training.data)) }).sort());
@@ -18,6 +20,11 @@ export function modelOf(facts, models) {
 const ELSEWHERE = { adaptive: "an adaptive walk", optimal_variance: "optimal variances", corrector: "a corrector", init_noise: "noise from a file", observed: "an observed picture" };
 
 const present = (value) => value !== undefined && value !== null && value !== false;
+// Anybody may have written what a file says.
+const word = (value) => (typeof value === "string" ? value : undefined);
+const number = (value) => (Number.isFinite(value) ? value : undefined);
+/** Longer texts are not read. */
+const LONGEST = 1 << 16;
 
 /**
  * Settings in `facts` (the text chunk `undiffuse`), and `notes`: sentences about what cannot be had here. `from` says what the picture was started
@@ -41,15 +48,21 @@ export function restored(facts, models) {
     n: 1,
     seed: seedKnown ? seed : undefined,
     class: present(facts.class) ? [classOf(facts)] : [],
-    solver: facts.solver,
-    spacing: facts.spacing,
-    steps: facts.steps,
-    eta: facts.eta,
-    guidance: facts.guidance,
-    width,
-    height,
-    strength: facts.strength,
+    solver: word(facts.solver),
+    spacing: word(facts.spacing),
+    steps: number(facts.steps),
+    eta: number(facts.eta),
+    guidance: number(facts.guidance),
+    width: number(width),
+    height: number(height),
+    strength: number(facts.strength),
     from,
   }).filter(([, value]) => present(value));
   return { settings: Object.fromEntries(known), notes };
+}
+
+/** As `restored`, from the text `parameters` of another program; the service reads it, for `model` where it names none that is here. */
+export async function translated(parameters, model) {
+  const { settings, notes } = await post("/api/v1/parameters", { text: parameters.slice(0, LONGEST), model });
+  return { settings: { n: 1, class: [], from: present(settings.strength) ? "picture" : "noise", ...settings }, notes };
 }
