@@ -5,6 +5,8 @@ mod inputs;
 mod outputs;
 mod settings;
 mod shown;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
