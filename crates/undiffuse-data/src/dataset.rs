@@ -7,7 +7,7 @@ use crate::collect::{Outcome, collect, decide_size};
 use crate::error::{bytes, images};
 use crate::source::{self, Source};
 use crate::text::escaped;
-use crate::{DataError, Image, Options, Skipped, classes, room};
+use crate::{DataError, Image, Options, Skipped, names, room};
 
 /// Fewer pictures than this are likely to be memorised rather than learned from.
 pub(crate) const FEW: usize = 500;
@@ -205,7 +205,7 @@ impl Dataset {
             format!("captions, which {captions} of {n} images have, are not trained on: a model is told classes only")
         });
         let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped).chain(captions);
-        let found = found.chain(classes::warnings(self.classes())).chain(self.meta.notes.iter().cloned());
+        let found = found.chain(names::warnings(self.classes())).chain(self.meta.notes.iter().cloned());
         // Names of files and classes are foreign text.
         found.map(|sentence| escaped(&sentence).into_owned()).collect()
     }

@@ -25,9 +25,15 @@
 //! ```
 //!
 //! A new kind of source is one file in [`source`] and one line in [`source::SOURCES`].
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Okabe08 | Okabe and Ito, Color universal design |
+//! | Parmar22 | Parmar et al., On aliased resizing and surprising subtleties in GAN evaluation, arXiv:2104.11222 |
 
 mod cache;
-mod classes;
 mod collect;
 mod contact;
 mod dataset;
@@ -40,6 +46,7 @@ mod gif;
 mod histogram;
 mod image;
 mod maker;
+pub mod names;
 mod options;
 mod png;
 mod report;

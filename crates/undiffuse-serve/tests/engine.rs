@@ -23,7 +23,7 @@ use undiffuse::sample::Noise;
 use undiffuse::{burn::tensor::Device, device};
 use undiffuse_serve::engine::{Engine, Query};
 use undiffuse_serve::job::{Generate, Job, State, Update};
-use undiffuse_serve::options::{Limits, Options};
+use undiffuse_serve::options::{Limits, Options, Waits};
 
 fn cpu() -> Device {
     device::open("cpu").unwrap()
@@ -96,6 +96,7 @@ fn options(folder: &Path) -> Options {
         memory: Some(1 << 30),
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
+        waits: Waits::default(),
     }
 }
 

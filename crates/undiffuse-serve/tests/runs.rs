@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use undiffuse_serve::options::{Limits, Options, Training};
+use undiffuse_serve::options::{Limits, Options, Training, Waits};
 use undiffuse_serve::runs::{Extend, RunInfo, Runs, Start, State};
 
 /// A trainer that takes a step, then waits for its standard input to end; its run is where `--run` or `--resume` says.
@@ -56,6 +56,7 @@ impl Bench {
             memory: None,
             keep: Duration::from_secs(60),
             keep_bytes: 1 << 20,
+            waits: Waits::default(),
         };
         Self { runs: Runs::new(&options), root }
     }

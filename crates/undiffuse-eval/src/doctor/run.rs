@@ -1,6 +1,6 @@
 //! All that there is to know of a run, read once.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 use undiffuse::burn::tensor::Device;
@@ -13,7 +13,7 @@ use undiffuse::{Model, files};
 use undiffuse_data::{Dataset, Options};
 
 use super::log::{mean, spread};
-use super::{DoctorError, Log, Pictures, Probe, Reading, Samples, State, TensorFacts, Trivial, probe};
+use super::{Data, DoctorError, Log, Pictures, Probe, Reading, Samples, State, TensorFacts, Trivial, probe};
 
 /// What a training left behind, or a bare model.
 pub struct Run {
@@ -52,11 +52,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads a run or a model folder; `data` is where the pictures are, for models that have none and runs whose data moved.
+    /// Reads a run or a model folder. What lies in it may come from a stranger: no link in it is followed but those of a model.
     ///
     /// # Errors
     /// Folders that are neither; a configuration that cannot be read.
-    pub fn read(path: &Path, data: Option<&Path>, device: &Device) -> Result<Self, DoctorError> {
+    pub fn read(path: &Path, data: Data, device: &Device) -> Result<Self, DoctorError> {
         // A run's own model folder means the run.
         let path = match path.parent().filter(|run| path.ends_with("model") && run.join(CONFIG_FILE).is_file()) {
             Some(run) => run,
@@ -74,8 +74,7 @@ impl Run {
             return Err(not_a_run(path));
         }
         let (mut damaged, mut unseen) = (Vec::new(), Vec::new());
-        let length = std::fs::read_to_string(path.join("length.json")).ok();
-        let length = length.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let length = text(path, "length.json").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let state = config.is_some().then(|| State::newest(path, &mut damaged)).flatten();
         let model = match Model::load(path, device) {
             Ok(model) => Some(model),
@@ -99,7 +98,7 @@ impl Run {
             probe: None,
             readings: Vec::new(),
             samples: None,
-            running: File::open(path.join("lock"))
+            running: files::open_inside(path, Path::new("lock"))
                 .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
             damaged,
             unseen,
@@ -273,9 +272,17 @@ fn open(
     path: &Path,
     config: Option<&Config>,
     model: Option<&Model>,
-    data: Option<&Path>,
+    data: Data,
     unseen: &mut Vec<String>,
 ) -> Option<Pictures> {
+    let data = match data {
+        Data::Own => None,
+        Data::At(path) => Some(path),
+        Data::Closed(why) => {
+            unseen.push(why.into());
+            return None;
+        }
+    };
     let (path_of_data, options) = match (config, model, data) {
         (Some(config), _, given) => (given.unwrap_or(Path::new(&config.data.path)), options(config)),
         (None, Some(model), Some(data)) => {
@@ -298,7 +305,7 @@ fn open(
             return None;
         }
     };
-    let before = std::fs::read_to_string(path.join("data.sha256")).unwrap_or_default();
+    let before = text(path, "data.sha256").unwrap_or_default();
     if config.is_some() && !before.is_empty() && before.trim() != dataset.fingerprint() {
         unseen.push(format!(
             "the data at `{}` are not what the run began with: nothing that needs them was looked at",
@@ -308,6 +315,12 @@ fn open(
     }
     let (held_out, seed) = config.map_or((0.0, 0), |c| (c.data.held_out, c.train.seed));
     Some(Pictures::new(dataset, held_out, seed))
+}
+
+/// A text of the run.
+fn text(run: &Path, inside: &str) -> Option<String> {
+    let file = files::open_inside(run, Path::new(inside)).ok()?;
+    String::from_utf8(files::read_all(file, files::TEXT_LIMIT).ok()?).ok()
 }
 
 /// How a run reads its data.

@@ -31,6 +31,10 @@ impl State {
     /// The newest checkpoint that can be read; what is wrong with newer ones goes to `damaged`.
     pub fn newest(run: &Path, damaged: &mut Vec<String>) -> Option<Self> {
         for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
+            if !std::fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_file()) {
+                damaged.push(format!("`{}` is no file", path.display()));
+                continue;
+            }
             match checkpoint::load(&path) {
                 Ok((counters, tensors)) => return Some(Self { counters, tensors }),
                 Err(e) => damaged.push(format!("a checkpoint cannot be read: {e}")),

@@ -3,7 +3,6 @@
 mod clock;
 mod id;
 mod live;
-pub mod memory;
 mod models;
 mod order;
 mod pool;
@@ -32,6 +31,7 @@ use self::order::{Order, Pictures};
 use self::pool::{Evaluate, Guess, Pool};
 use self::queue::{Chunk, Queue, Waiting};
 use self::store::{Change, Keep, Record, Results, Store, Written, checked};
+use crate::budget::Budget;
 use crate::job::{Frame, Generate, Job, ModelInfo, State, Update};
 use crate::options::{Limits, Options};
 use crate::problem::Problem;
@@ -41,6 +41,8 @@ pub type Client = String;
 
 /// Updates that a watcher may be behind before it misses progress.
 const BEHIND: usize = 16;
+/// Bytes of bodies, pictures that wait and answers together; more where one body may be large.
+const HELD: u64 = 256 << 20;
 
 /// The service without HTTP. A clone is another handle.
 ///
@@ -61,6 +63,7 @@ struct Inner {
     pool: Pool,
     clock: Clock,
     ids: Ids,
+    budget: Budget,
     /// Held while pictures that were handed in are decoded.
     decoding: Mutex<()>,
     desk: Mutex<Desk>,
@@ -174,6 +177,7 @@ impl Engine {
             pool,
             clock: Clock::default(),
             ids: Ids::default(),
+            budget: Budget::new(HELD.max(4 * limits.body as u64)),
             decoding: Mutex::default(),
             desk: Mutex::new(desk),
             idle: Condvar::new(),
@@ -184,6 +188,11 @@ impl Engine {
         });
         inner.dispatch();
         Ok(Self { inner })
+    }
+
+    /// What clients may make the service hold in memory: bodies, pictures that wait, answers.
+    pub fn budget(&self) -> &Budget {
+        &self.inner.budget
     }
 
     /// Models there are; the folders are looked through anew, so a run that has just finished is there.

@@ -20,7 +20,7 @@ use undiffuse::model::Card;
 use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
 use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
 use undiffuse_serve::engine::Engine;
-use undiffuse_serve::options::Limits;
+use undiffuse_serve::options::{Limits, Waits};
 use undiffuse_serve::{Options, ServeError, Server};
 
 fn cpu() -> Device {
@@ -83,6 +83,7 @@ pub fn options(folder: &Path) -> Options {
         memory: Some(1 << 30),
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
+        waits: Waits::default(),
     }
 }
 

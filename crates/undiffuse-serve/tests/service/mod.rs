@@ -17,7 +17,7 @@ use undiffuse::model::Card;
 use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
 use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
 use undiffuse::{Model, device};
-use undiffuse_serve::options::Limits;
+use undiffuse_serve::options::{Limits, Waits};
 use undiffuse_serve::{Options, Server};
 
 /// The header of a JSON body.
@@ -98,6 +98,7 @@ impl Service {
             memory: Some(1 << 30),
             keep: Duration::from_secs(3600),
             keep_bytes: 1 << 30,
+            waits: Waits::default(),
         };
         change(&mut options);
         let server = Server::bind(options).unwrap();

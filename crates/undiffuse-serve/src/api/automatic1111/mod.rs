@@ -7,8 +7,7 @@ mod samplers;
 use std::time::Instant;
 
 use axum::extract::State;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,8 +16,9 @@ use utoipa_axum::routes;
 pub use desk::Desk;
 pub use request::Request;
 
-use super::extract::{Json, Peer, Query};
-use super::generate::{follow, pngs};
+use super::answers::around;
+use super::extract::{Json, Peer, Query, Small};
+use super::generate::{Pngs, follow, pngs};
 use super::models::models;
 use super::{App, working};
 use crate::engine::Client;
@@ -59,7 +59,7 @@ struct Images {
     (status = 422, description = "It cannot be fulfilled", body = Problem, content_type = PROBLEM_JSON),
     (status = 429, description = "The queue is full", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn txt2img(State(app): State<App>, peer: Peer, Json(request): Json<Request>) -> Result<Json<Images>, Problem> {
+async fn txt2img(State(app): State<App>, peer: Peer, Json(request): Json<Request>) -> Result<Response, Problem> {
     let without = Request { init_images: None, mask: None, ..request };
     make(&app, &peer.client(), without).await
 }
@@ -72,7 +72,7 @@ async fn txt2img(State(app): State<App>, peer: Peer, Json(request): Json<Request
     (status = 422, description = "It cannot be fulfilled", body = Problem, content_type = PROBLEM_JSON),
     (status = 429, description = "The queue is full", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn img2img(State(app): State<App>, peer: Peer, Json(request): Json<Request>) -> Result<Json<Images>, Problem> {
+async fn img2img(State(app): State<App>, peer: Peer, Json(request): Json<Request>) -> Result<Response, Problem> {
     if request.init_images.as_ref().is_none_or(Vec::is_empty) {
         // The status of the original.
         return Err(Problem { field: Some("init_images".into()), ..Problem::not_found("init image not found: give one in `init_images`") });
@@ -80,12 +80,12 @@ async fn img2img(State(app): State<App>, peer: Peer, Json(request): Json<Request
     make(&app, &peer.client(), request).await
 }
 
-async fn make(app: &App, client: &Client, request: Request) -> Result<Json<Images>, Problem> {
+async fn make(app: &App, client: &Client, request: Request) -> Result<Response, Problem> {
     let began = Instant::now();
     let chosen = request.checkpoint().map(str::to_owned).or_else(|| app.desk.checkpoint(client));
     let model = find(models(app).await?, chosen.as_deref())?;
     let limits = app.options.limits;
-    let (request, model, generate) = working(move || {
+    let (request, model, generate) = working(app, move || {
         let generate = request.order(&model, &limits, super::openai::any_seed)?;
         Ok::<_, Problem>((request, model, generate))
     })
@@ -105,12 +105,13 @@ async fn make(app: &App, client: &Client, request: Request) -> Result<Json<Image
         (JobState::Failed, None) => return Err(Problem::internal("the job failed and left no word why")),
         _ => {}
     }
-    let images = match request.send_images {
-        Some(false) => Vec::new(),
-        _ => pngs(&app.engine, &job).await?.iter().map(|png| BASE64_STANDARD.encode(png)).collect(),
+    let pngs = match request.send_images {
+        Some(false) => Pngs::none(app, client)?,
+        _ => pngs(app, client, &job).await?,
     };
     let info = info(&request, &generate, &model, &job).to_string();
-    Ok(Json(Images { images, parameters: request.echoed(), info }))
+    let around = around(&Images { images: Vec::new(), parameters: request.echoed(), info }, "images")?;
+    Ok(pngs.into_json(around, |_, png| serde_json::to_string(&png)))
 }
 
 /// The model that is meant; names may be followed by a hash in brackets.
@@ -367,7 +368,7 @@ async fn get_options(State(app): State<App>, peer: Peer) -> Result<Json<Options>
     (status = 200, description = "It is chosen", body = Object),
     (status = 404, description = "There is no such model", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn set_options(State(app): State<App>, peer: Peer, Json(options): Json<Options>) -> Result<Json<Value>, Problem> {
+async fn set_options(State(app): State<App>, peer: Peer, Small(options): Small<Options>) -> Result<Json<Value>, Problem> {
     if let Some(asked) = options.sd_model_checkpoint {
         let model = find(models(&app).await?, Some(&asked))?;
         app.desk.choose(&peer.client(), model.id);
