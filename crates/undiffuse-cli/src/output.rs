@@ -1,11 +1,13 @@
 //! What commands print and write: tables, lists of facts, numbers, commands to copy.
 
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::Value;
 pub use undiffuse::files::{at, write};
+
+use crate::common::usage;
 
 /// Writes to standard output. A reader that has seen enough (`… | head`) is no error.
 pub fn show(text: &str) -> anyhow::Result<()> {
@@ -19,6 +21,16 @@ pub fn show(text: &str) -> anyhow::Result<()> {
 /// Writes a JSON document to standard output.
 pub fn show_json(value: &Value) -> anyhow::Result<()> {
     show(&format!("{value:#}\n"))
+}
+
+/// Refuses a place to write to that is one of the files to be read: asked before anything is done.
+pub fn keep(out: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
+    let real = out.canonicalize().ok();
+    let same = |input: &PathBuf| real.is_some() && real == input.canonicalize().ok();
+    match inputs.iter().any(same) {
+        true => Err(usage(format!("{} is to be read, and would be overwritten: name another file", out.display()))),
+        false => Ok(()),
+    }
 }
 
 /// Columns aligned to the right under their names, two spaces apart.

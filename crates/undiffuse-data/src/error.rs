@@ -180,15 +180,6 @@ pub(crate) fn images(count: usize) -> String {
     if count == 1 { "1 image".into() } else { format!("{count} images") }
 }
 
-/// `"537 MB"`, `"3.0 TB"`.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 7] = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let power = count.checked_ilog10().unwrap_or(0) / 3;
-    let value = count as f64 / 1000f64.powi(power as i32);
-    let decimals = usize::from(power > 0 && value < 10.0);
-    format!("{value:.decimals$} {}", UNITS[power as usize])
-}
-
 fn ignored_clause(ignored: &usize) -> String {
     match ignored {
         0 => String::new(),

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
-use undiffuse::data::{Band, Caption, Image, Options, captioned, encode_png, gif, histogram, strip, transform};
+use undiffuse::data::{Band, Caption, Image, Options, captioned, encode_png, gif, histogram, sheet_mark, strip, transform};
 use undiffuse::forward::{Forward, Noised, exposure, signal_share, times};
 use undiffuse::math::prelude::{NoiseLevel, ScheduleKind};
 
 use crate::common::usage;
-use crate::output::{at, command_line, show, stem, write};
+use crate::output::{at, command_line, keep, show, stem, write};
 
 /// Watch pictures dissolve into noise: a strip of the forward process x_t = α·x0 + σ·ε.
 #[derive(clap::Args)]
@@ -63,7 +63,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(at("create", folder))?;
         }
-        write(&out, &encode_png(&scene.strip(&args), &[("undiffuse".into(), settings(&args, path))])?)?;
+        let text = [("undiffuse".into(), settings(&args, path)), sheet_mark("strip")];
+        write(&out, &encode_png(&scene.strip(&args), &text)?)?;
         show(&format!("wrote {}\n", out.display()))?;
         if args.gif {
             let animation = out.with_extension("gif");
@@ -98,9 +99,9 @@ fn outputs(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
                 out.display()
             )));
         }
-        let same = |input: &PathBuf| out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|i| i == out));
-        if args.images.iter().any(same) {
-            return Err(usage(format!("{} would be overwritten: name another file with --out", out.display())));
+        keep(out, &args.images)?;
+        if args.gif {
+            keep(&out.with_extension("gif"), &args.images)?;
         }
     }
     Ok(outputs)

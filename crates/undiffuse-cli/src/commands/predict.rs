@@ -12,7 +12,7 @@ use undiffuse::nn::weights::{self, Named};
 use undiffuse::nn::{Labels, UNet2DModel};
 
 use crate::common::Machine;
-use crate::output::{show, write};
+use crate::output::{keep, show, write};
 
 /// Run the bare network on tensors, to compare it with others.
 #[derive(clap::Args)]
@@ -31,6 +31,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    keep(&args.output, std::slice::from_ref(&args.input))?;
     let device = args.machine.open()?;
     let network = model::load_network(&model::locate(&args.model)?, &device)?;
     let tensors = weights::read(&args.input)?;
