@@ -5,7 +5,7 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use undiffuse::data::encode_png;
+use undiffuse::data::{encode_png, sheet_mark};
 use undiffuse::likelihood::Dequantize;
 use undiffuse::likelihood::Meaningless;
 use undiffuse::likelihood::flow::Trace;
@@ -142,7 +142,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
     write(&out.join("nll.json"), format!("{:#}\n", report.json).as_bytes())?;
     match outcome.bound.as_ref().filter(|_| args.only != Some(Which::Ode)) {
-        Some(bound) => write(&out.join("nll.png"), &encode_png(&curves(&args, &job, bound), &[])?)?,
+        Some(bound) => write(&out.join("nll.png"), &encode_png(&curves(&args, &job, bound), &[sheet_mark("curves")])?)?,
         // A picture of an earlier bound would not belong to the numbers beside it.
         None => drop(std::fs::remove_file(out.join("nll.png"))),
     }
