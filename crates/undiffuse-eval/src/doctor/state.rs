@@ -28,7 +28,8 @@ pub struct TensorFacts {
 }
 
 impl State {
-    /// The newest checkpoint that can be read; what is wrong with newer ones goes to `damaged`.
+    /// The newest checkpoint that can be read, if anything was learned until then; what is wrong with newer ones goes to
+    /// `damaged`.
     pub fn newest(run: &Path, damaged: &mut Vec<String>) -> Option<Self> {
         for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
             if !std::fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_file()) {
@@ -36,7 +37,7 @@ impl State {
                 continue;
             }
             match checkpoint::load(&path) {
-                Ok((counters, tensors)) => return Some(Self { counters, tensors }),
+                Ok((counters, tensors)) => return (counters.nimg > 0).then_some(Self { counters, tensors }),
                 Err(e) => damaged.push(format!("a checkpoint cannot be read: {e}")),
             }
         }
