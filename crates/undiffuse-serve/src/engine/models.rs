@@ -131,7 +131,7 @@ impl Models {
             let mut inside: Vec<PathBuf> =
                 fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
             inside.sort();
-            inside.iter().filter(|path| path.is_dir()).for_each(|path| add(path));
+            inside.iter().filter(|path| path.is_dir() && !folders::is_left(path)).for_each(|path| add(path));
         }
         places
     }
