@@ -34,6 +34,8 @@ pub struct Options {
     pub limits: Limits,
     /// Bytes that loaded models and their work may take together; what the machine has to spare when `None`.
     pub memory: Option<u64>,
+    /// Which of the models' weights are read; the usual ones when `None`.
+    pub variant: Option<String>,
     /// Finished jobs are kept this long.
     pub keep: Duration,
     /// All results together are kept below this, the oldest going first.
@@ -73,6 +75,8 @@ pub struct Limits {
     pub steps: usize,
     /// Pixels of one picture.
     pub pixels: usize,
+    /// What a picture may cost to evaluate, in pictures of the model's own size.
+    pub cost: usize,
     /// Bytes of a request's body.
     pub body: usize,
     /// Seconds of computing for one job.
@@ -91,6 +95,7 @@ impl Default for Limits {
             n: 1024,
             steps: 1000,
             pixels: 1 << 20,
+            cost: 32,
             body: 16 << 20,
             seconds: 600,
             connections: 512,

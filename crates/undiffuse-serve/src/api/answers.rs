@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::App;
-use super::extract::Peer;
+use super::extract::{Peer, client_of};
 use crate::budget::Permit;
 use crate::guard::is_public;
 use crate::problem::Problem;
@@ -67,7 +67,8 @@ impl AsRef<[u8]> for Counted {
 
 /// The layer: an answer that is there as a whole counts in the budget until it is written. Streams count by themselves.
 pub(crate) async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
-    let (client, free) = (Peer::of(request.extensions()).client(), is_public(request.uri().path()));
+    let client = client_of(&app.gate, request.headers(), Peer::of(request.extensions()));
+    let free = is_public(request.uri().path());
     let response = next.run(request).await;
     let whole = response.body().size_hint().exact().filter(|bytes| !free && *bytes > SMALL);
     let Some(bytes) = whole else { return response };

@@ -18,6 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::App;
 use crate::budget::{Budget, Permit};
+use crate::engine::Client;
+use crate::gate::Gate;
 use crate::guard::is_public;
 use crate::options::Waits;
 use crate::problem::Problem;
@@ -26,6 +28,11 @@ use crate::problem::Problem;
 const SMALL: usize = 64 << 10;
 /// Bytes of a body that is read from whoever comes, before it is known who that is.
 const PUBLIC: usize = 4 << 10;
+
+/// Bytes of a body that are not within texts.
+const STRUCTURE: usize = 3 << 20;
+/// What each of these takes in memory, at most, when it is read: `"",` becomes a text, `0,` a number or a value, for a while twice.
+const GROWS: usize = 32;
 
 /// A JSON body, in or out.
 ///
@@ -94,9 +101,34 @@ impl Share {
 /// The whole of a body up to [`Limits::body`](crate::options::Limits::body), counted as it grows.
 async fn large(request: Request, app: &App) -> Result<Bytes, Problem> {
     let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
-    let client = Peer::of(request.extensions()).client();
+    let client = client_of(&app.gate, request.headers(), Peer::of(request.extensions()));
     let waits = app.options.waits;
-    body(request, app.options.limits.body, waits.body, waits, |more| share.grow(app.engine.budget(), &client, more)).await
+    let grow = |more| share.grow(app.engine.budget(), &client, more);
+    let bytes = body(request, app.options.limits.body, waits.body, waits, grow).await?;
+    let structure = structure(&bytes);
+    if structure > STRUCTURE {
+        return Err(too_large(STRUCTURE));
+    }
+    grow(structure * GROWS).map(|()| bytes)
+}
+
+/// Bytes of JSON that are not within texts: a text takes as much memory as it is long, a list of short ones far more.
+fn structure(json: &[u8]) -> usize {
+    let (mut count, mut within, mut escaped) = (0, false, false);
+    for &byte in json {
+        match (within, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (true, b'"') => within = false,
+            (true, _) => {}
+            (false, b' ' | b'\n' | b'\r' | b'\t') => {}
+            (false, _) => {
+                count += 1;
+                within = byte == b'"';
+            }
+        }
+    }
+    count
 }
 
 async fn small(request: Request, app: &App) -> Result<Bytes, Problem> {
@@ -218,7 +250,7 @@ pub struct Peer(pub IpAddr);
 
 impl Peer {
     /// The address as [`Engine::submit`](crate::engine::Engine::submit) wants it.
-    pub fn client(self) -> crate::engine::Client {
+    pub fn client(self) -> Client {
         self.0.to_string()
     }
 
@@ -245,6 +277,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     }
 }
 
+/// Who asks: whose turn it is, whose keys, progress and interruptions these are. The session of a browser that signed in, so that
+/// people behind one proxy are several; otherwise the address, as one token may be everybody's.
+pub fn client_of(gate: &Gate, headers: &HeaderMap, peer: Peer) -> Client {
+    gate.session_of(headers).map_or_else(|| peer.client(), |session| format!("session {session}"))
+}
+
+/// [`client_of`] the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(pub Client);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(Self(client_of(&app.gate, &parts.headers, Peer::of(&parts.extensions))))
+    }
+}
+
 /// A header as text, if it is there once.
 pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
     let mut all = headers.get_all(name).iter();
@@ -258,6 +308,33 @@ pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> O
 mod tests {
     use super::*;
     use crate::job::Generate;
+
+    #[test]
+    fn what_is_not_text_is_counted() {
+        for (json, count) in [("", 0), ("{}", 2), (r#"{"a": "bcd"}"#, 5), (r#"["\\", "\""]"#, 5), ("[1, 2,\n3]", 7)] {
+            assert_eq!(structure(json.as_bytes()), count, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_its_session_or_its_address() {
+        let gate = Gate::new(Some("secret"), 1).unwrap();
+        let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|ip| Peer(ip.parse().unwrap()));
+        let cookie = |value: &str| {
+            HeaderMap::from_iter([(header::COOKIE, value.parse().unwrap())])
+        };
+        let session = gate.session("secret", here).unwrap().unwrap();
+        let client = client_of(&gate, &cookie(&session), here);
+        let value = session.split_once('=').unwrap().1;
+        assert!(client.starts_with("session ") && !client.contains(value), "{client}");
+        let other = gate.session("secret", here).unwrap().unwrap();
+        assert_ne!(client_of(&gate, &cookie(&other), here), client, "two behind one proxy are two");
+        assert_eq!(client_of(&gate, &cookie(&session), there), client, "a session may move");
+        assert_eq!(client_of(&gate, &HeaderMap::new(), there), "10.0.0.2");
+        // A cookie of one's own making is no session, with a token or without.
+        assert_eq!(client_of(&gate, &cookie("undiffuse_session_1=0123"), here), "10.0.0.1");
+        assert_eq!(client_of(&Gate::new(None, 1).unwrap(), &cookie(&session), here), "10.0.0.1");
+    }
 
     #[test]
     fn a_body_is_refused_by_the_field_that_is_wrong() {

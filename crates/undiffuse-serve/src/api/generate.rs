@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::answers::{around, streamed};
-use super::extract::{Json, Peer};
+use super::extract::{Caller, Json};
 use crate::budget::Permit;
 use crate::engine::{Client, Engine};
 use crate::job::{Generate, Job, Made, State as JobState, Update};
@@ -65,10 +65,9 @@ pub struct Picture {
 ))]
 async fn generate(
     State(app): State<App>,
-    peer: Peer,
+    Caller(client): Caller,
     Json(request): Json<Generate>,
 ) -> Result<Response, Problem> {
-    let client = peer.client();
     let job = finish(&app.engine, request, client.clone()).await?;
     let pngs = pngs(&app, &client, &job).await?;
     let seconds = job.finished.map_or(0.0, |finished| finished - job.created);
@@ -105,7 +104,7 @@ fn cancelled() -> Problem {
 /// 409 when the job has been deleted, and 503 when the service ends before it does.
 pub async fn follow(engine: &Engine, id: &str, mut see: impl FnMut(&Update)) -> Result<Job, Problem> {
     let guard = CancelOnDrop { engine, id };
-    let mut updates = engine.watch(id).await.ok_or_else(cancelled)?;
+    let mut updates = engine.watch(id).await.map_err(|problem| if problem.status == 404 { cancelled() } else { problem })?;
     let mut last = None;
     while let Some(update) = updates.recv().await {
         see(&update);
@@ -167,8 +166,9 @@ pub(crate) async fn pngs(app: &App, client: &str, job: &Job) -> Result<Pngs, Pro
     let mut all = Pngs::none(app, client)?;
     for made in &job.images {
         let turn = app.turn().await.map_err(kept)?;
-        let png = app.engine.image(&job.id, made.index).await.ok_or_else(|| {
-            Problem::new(StatusCode::CONFLICT, "deleted", "the job was deleted while its pictures were fetched")
+        let png = app.engine.image(&job.id, made.index).await.map_err(|problem| match problem.status {
+            404 => Problem::new(StatusCode::CONFLICT, "deleted", "the job was deleted while its pictures were fetched"),
+            _ => kept(problem),
         })?;
         if all.permit.bytes() + png.len() as u64 > ANSWER {
             let detail = format!("the pictures are more than {} MiB", ANSWER >> 20);
@@ -190,7 +190,7 @@ impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         let (engine, id) = (self.engine.clone(), self.id.to_owned());
         // When the service ends, it is not the client who goes away: the job is kept for the next start.
-        if !engine.gauges().open {
+        if !engine.is_open() {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {

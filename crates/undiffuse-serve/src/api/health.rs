@@ -35,11 +35,10 @@ async fn healthz() -> &'static str {
     (status = 200, description = "It does.", body = String, content_type = "text/plain"),
 ))]
 async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
-    if !app.engine.gauges().open {
-        return Err(Problem::unavailable("closing", "the service is about to end and takes no more jobs", 10));
-    }
+    app.engine.ready()?;
     // The way of every job: a thread that may wait for the disk, and the store.
     match timeout(PROBE, app.engine.job(NOBODY)).await {
+        Ok(Err(problem)) if problem.status >= 500 => Err(problem),
         Ok(_) => Ok("ready"),
         Err(_) => Err(Problem::unavailable("busy", "the service's store does not answer", 10)),
     }

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::answers::streamed;
-use super::extract::{Json, Peer, Query};
+use super::extract::{Caller, Json, Query};
 use super::models::models;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::words;
@@ -148,7 +148,7 @@ struct NoiseQuery {
 ))]
 async fn noise_values(
     State(app): State<App>,
-    peer: Peer,
+    Caller(client): Caller,
     Query(query): Query<NoiseQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     let (count, most) = (query.count.unwrap_or(784), COUNT.min(4 * app.options.limits.pixels));
@@ -157,7 +157,7 @@ async fn noise_values(
     }
     let seed = query.seed.unwrap_or(0);
     // No more of it is in memory than the client has asked for.
-    let permit = app.engine.budget().take(&peer.client(), 4 * count.min(BLOCK) as u64)?;
+    let permit = app.engine.budget().take(&client, 4 * count.min(BLOCK) as u64)?;
     let blocks = (0..count).step_by(BLOCK).map(move |at| bytes(seed, at, BLOCK.min(count - at)));
     let blocks = stream::iter(blocks.map(|bytes| Ok::<_, Infallible>(Bytes::from(bytes))));
     // The same for ever: it is a function of the seed.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Json, Path, Peer, Query};
+use super::extract::{Caller, Json, Path, Query};
 use super::{App, events};
 use crate::engine;
 use crate::job::{Frame, Generate, Job, State as JobState, Update};
@@ -41,12 +41,12 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 ))]
 async fn submit_job(
     State(app): State<App>,
-    peer: Peer,
+    Caller(client): Caller,
     headers: HeaderMap,
     Json(request): Json<Generate>,
 ) -> Result<Response, Problem> {
     let key = headers.get(IDEMPOTENCY_KEY).map(key).transpose()?;
-    let job = app.engine.submit(request, peer.client(), key).await?;
+    let job = app.engine.submit(request, client, key).await?;
     let location = format!("/api/v1/jobs/{}", job.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(job)).into_response())
 }
@@ -85,7 +85,7 @@ async fn list_jobs(State(app): State<App>, Query(which): Query<Which>) -> Result
     }
     let query = engine::Query { state: which.state, before: which.before, limit };
     let _alone = app.every_turn().await?;
-    Ok(Json(Jobs { jobs: app.engine.jobs(query).await }))
+    Ok(Json(Jobs { jobs: app.engine.jobs(query).await? }))
 }
 
 /// A job.
@@ -93,7 +93,7 @@ async fn list_jobs(State(app): State<App>, Query(which): Query<Which>) -> Result
     ("id" = String, Path, description = "The job's id."),
 ))]
 async fn get_job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Job>, Problem> {
-    app.engine.job(&id).await.map(Json).ok_or_else(|| no_job(&id))
+    app.engine.job(&id).await.map(Json)
 }
 
 /// Cancel a job and forget it, its pictures, too.
@@ -101,7 +101,7 @@ async fn get_job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<
     ("id" = String, Path, description = "The job's id."),
 ))]
 async fn delete_job(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    if app.engine.delete(&id).await { Ok(StatusCode::NO_CONTENT) } else { Err(no_job(&id)) }
+    app.engine.delete(&id).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// End a job. Pictures that are finished stay; a job that has ended stays as it is.
@@ -109,7 +109,7 @@ async fn delete_job(State(app): State<App>, Path(id): Path<String>) -> Result<St
     ("id" = String, Path, description = "The job's id."),
 ))]
 async fn cancel_job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Job>, Problem> {
-    app.engine.cancel(&id).await.map(Json).ok_or_else(|| no_job(&id))
+    app.engine.cancel(&id).await.map(Json)
 }
 
 /// Watch a job: events `state` (a Job), `progress` (a Progress), `frame` (a Frame) and `image` (a Made). What has happened before
@@ -120,12 +120,12 @@ async fn cancel_job(State(app): State<App>, Path(id): Path<String>) -> Result<Js
     ("id" = String, Path, description = "The job's id."),
 ))]
 async fn job_events(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let updates = app.engine.watch(&id).await.ok_or_else(|| no_job(&id))?;
+    let updates = app.engine.watch(&id).await?;
     let updates = stream::unfold(updates, |mut updates| async move {
         let event = match updates.recv().await? {
             Update::State(job) => events::event("state", &job),
             Update::Progress(progress) => events::event("progress", &progress),
-            Update::Frame(frame) => events::event("frame", &frame),
+            Update::Frame(frame) => events::event("frame", &*frame),
             Update::Image(made) => events::event("image", &made),
         };
         Some((event, updates))
@@ -147,9 +147,7 @@ async fn job_image(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let turn = app.turn().await?;
-    let Some(png) = app.engine.image(&id, index).await else {
-        return Err(Problem::not_found(format!("there is no finished picture {index} of a job `{id}`")));
-    };
+    let png = app.engine.image(&id, index).await?;
     drop(turn);
     // A job's id is never given again, so its address is a picture's identity.
     let tag = HeaderValue::try_from(format!("\"{id}-{index}\"")).map_err(|e| Problem::internal(e.to_string()))?;
@@ -174,9 +172,5 @@ pub struct Frames {
 ))]
 async fn job_frames(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Frames>, Problem> {
     let _alone = app.every_turn().await?;
-    app.engine.frames(&id).await.map(|frames| Json(Frames { frames })).ok_or_else(|| no_job(&id))
-}
-
-pub(super) fn no_job(id: &str) -> Problem {
-    Problem::not_found(format!("there is no job `{id}`; finished ones are kept for a time only"))
+    app.engine.frames(&id).await.map(|frames| Json(Frames { frames }))
 }

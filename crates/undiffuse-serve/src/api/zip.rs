@@ -15,8 +15,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::App;
 use super::answers::streamed;
-use super::extract::{Path, Peer};
-use super::jobs::no_job;
+use super::extract::{Caller, Path};
 use crate::job::{Job, Made};
 use crate::problem::Problem;
 
@@ -34,11 +33,11 @@ const BESIDE: usize = 64 << 10;
 ), params(
     ("id" = String, Path, description = "The job's id."),
 ))]
-async fn job_zip(State(app): State<App>, peer: Peer, Path(id): Path<String>) -> Result<Response, Problem> {
-    let job = app.engine.job(&id).await.ok_or_else(|| no_job(&id))?;
+async fn job_zip(State(app): State<App>, Caller(client): Caller, Path(id): Path<String>) -> Result<Response, Problem> {
+    let job = app.engine.job(&id).await?;
     let name = format!("attachment; filename=\"{}.zip\"", job.id);
     let name = HeaderValue::try_from(name).map_err(|e| Problem::internal(e.to_string()))?;
-    let permit = app.engine.budget().take(&peer.client(), price(&app, &job).await?)?;
+    let permit = app.engine.budget().take(&client, price(&app, &job).await?)?;
     let zip = streamed("application/zip", permit, pack(app, job));
     Ok(([(header::CONTENT_DISPOSITION, name)], zip).into_response())
 }
@@ -47,10 +46,10 @@ async fn job_zip(State(app): State<App>, peer: Peer, Path(id): Path<String>) -> 
 async fn price(app: &App, job: &Job) -> Result<u64, Problem> {
     let _turn = app.turn().await?;
     let first = match job.images.first() {
-        Some(made) => app.engine.image(&job.id, made.index).await,
-        None => None,
+        Some(made) => app.engine.image(&job.id, made.index).await?.len(),
+        None => 0,
     };
-    Ok((2 * first.map_or(0, |png| png.len()) + BESIDE) as u64)
+    Ok((2 * first + BESIDE) as u64)
 }
 
 /// The file, a picture at a time, each read when the client has taken the one before: no thread waits for a client. Where a
@@ -66,8 +65,7 @@ fn pack(app: App, job: Job) -> impl Stream<Item = io::Result<Bytes>> + Send {
                 zip.finish()?.flush()?;
                 return Ok(Some((sink.take(), (k, None))));
             };
-            let png = app.engine.image(&job.id, made.index).await;
-            let png = png.ok_or_else(|| io::Error::other(format!("picture {} of job `{}` is gone", made.index, job.id)))?;
+            let png = app.engine.image(&job.id, made.index).await.map_err(|problem| io::Error::other(problem.detail))?;
             add(&mut zip, made, &png)?;
             Ok(Some((sink.take(), (k + 1, Some(zip)))))
         }
