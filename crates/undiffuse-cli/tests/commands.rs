@@ -434,8 +434,7 @@ fn no_pictures_are_made_of_what_is_no_number() {
     }
     let whole = weights::read(&weights_file).unwrap();
     let sample = ["sample", "model", "-n", "2", "--steps", "3", "--out", "out", "--threads", "1"];
-    for (value, words) in [(f32::NAN, ["conv_in.weight", "NaN"]), (3e38, ["the walk left the numbers at step", "of 3"])]
-    {
+    for (value, words) in [(f32::NAN, ["conv_in.weight", "NaN"]), (3e38, ["the walk left the numbers at step", "of 3"])] {
         let mut tensors: Vec<Named> = whole.values().cloned().collect();
         let conv_in = tensors.iter_mut().find(|t| t.name == "conv_in.weight").unwrap();
         conv_in.values.fill(value);
@@ -444,20 +443,6 @@ fn no_pictures_are_made_of_what_is_no_number() {
         let made = std::fs::read_dir(folder.join("out")).into_iter().flatten().count();
         assert_eq!((made, folder.join("out-grid.png").exists()), (0, false), "{value}");
     }
-}
-
-#[test]
-fn variants_are_asked_for_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    std::fs::create_dir(folder.join("bare")).unwrap();
-    std::fs::copy(fixtures().join("plain/config.json"), folder.join("bare/config.json")).unwrap();
-    let from = fixtures().join("plain/diffusion_pytorch_model.safetensors");
-    std::fs::copy(from, folder.join("bare/diffusion_pytorch_model.fp16.safetensors")).unwrap();
-    refused(folder, 1, &["inspect", "bare"], &["diffusion_pytorch_model.safetensors", "--variant fp16"]);
-    assert!(ok(folder, &["inspect", "bare", "--variant", "fp16"]).contains("UNet2DModel"));
-    std::fs::write(folder.join("a.txt"), "words").unwrap();
-    refused(folder, 2, &["inspect", "a.txt", "--variant", "fp16"], &["--variant", "a.txt"]);
 }
 
 #[test]
@@ -479,6 +464,20 @@ fn a_sheet_is_no_data_and_is_never_drawn_over_data() {
             again == 1
         );
     }
+}
+
+#[test]
+fn variants_are_asked_for_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("bare")).unwrap();
+    std::fs::copy(fixtures().join("plain/config.json"), folder.join("bare/config.json")).unwrap();
+    let from = fixtures().join("plain/diffusion_pytorch_model.safetensors");
+    std::fs::copy(from, folder.join("bare/diffusion_pytorch_model.fp16.safetensors")).unwrap();
+    refused(folder, 1, &["inspect", "bare"], &["diffusion_pytorch_model.safetensors", "--variant fp16"]);
+    assert!(ok(folder, &["inspect", "bare", "--variant", "fp16"]).contains("UNet2DModel"));
+    std::fs::write(folder.join("a.txt"), "words").unwrap();
+    refused(folder, 2, &["inspect", "a.txt", "--variant", "fp16"], &["--variant", "a.txt"]);
 }
 
 #[test]

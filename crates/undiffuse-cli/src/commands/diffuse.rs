@@ -65,7 +65,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(at("create", folder))?;
         }
-        write(&out, &encode_png(&scene.strip(&args), &[(KEY.into(), facts(&args, path).to_string()), sheet_mark("strip")])?)?;
+        let text = [(KEY.into(), facts(&args, path).to_string()), sheet_mark("strip")];
+        write(&out, &encode_png(&scene.strip(&args), &text)?)?;
         show(&format!("wrote {}\n", out.display()))?;
         if args.gif {
             let animation = out.with_extension("gif");

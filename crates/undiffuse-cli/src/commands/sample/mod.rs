@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::Value;
 use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse::data::{Image, Options, grid, sheet_mark};
 use undiffuse::denoise::{Cond, Denoise, Inpaint, Posterior};
@@ -181,9 +181,7 @@ impl Job {
             classes @ 4..=12 if self.n > classes && self.args.class.is_empty() => classes,
             _ => (self.n as f64).sqrt().ceil() as usize,
         };
-        let sheet = json!({ "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")), "sheet_of": self.n });
-        let text = [(KEY.into(), sheet.to_string()), sheet_mark("grid")];
-        write_png(&outputs.sheet, &grid(&images, columns, 2), &text)?;
+        write_png(&outputs.sheet, &grid(&images, columns, 2), sheet_mark("grid"))?;
         if let Some(path) = &self.args.raw {
             self.write_raw(path, raw)?;
         }
