@@ -1,4 +1,14 @@
 //! The `undiffuse` program: arguments in, one command run, the right exit code out.
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Bao22 | Bao et al., Analytic-DPM, arXiv:2201.06503 |
+//! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
+//! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
+//! | Song21c | Song et al., Denoising diffusion implicit models, arXiv:2010.02502 |
 
 mod commands;
 mod common;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::escaped;
+
 /// A picture that was left out, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
@@ -47,6 +49,22 @@ pub enum DataError {
         /// The file (or the file inside an archive, after a `!`).
         path: PathBuf,
         /// What was expected and what was found.
+        problem: String,
+    },
+    /// Part of it is of a kind that is not read, or cannot be got at.
+    #[error("cannot use {}: {problem}", .path.display())]
+    Unusable {
+        /// The archive.
+        path: PathBuf,
+        /// Which part, and why.
+        problem: String,
+    },
+    /// There is more of it than can be held.
+    #[error("{} is too large: {problem}", .path.display())]
+    TooLarge {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What there is too much of, and how much would do.
         problem: String,
     },
     /// No picture was found.
@@ -143,6 +161,7 @@ impl DataError {
         let path = path.to_path_buf();
         match source.kind() {
             std::io::ErrorKind::NotFound => DataError::NotFound { path },
+            std::io::ErrorKind::FileTooLarge => DataError::TooLarge { path, problem: source.to_string() },
             _ => DataError::Unreadable { path, source },
         }
     }
@@ -155,6 +174,15 @@ impl DataError {
 /// `"1 image"`, `"2 images"`.
 pub(crate) fn images(count: usize) -> String {
     if count == 1 { "1 image".into() } else { format!("{count} images") }
+}
+
+/// `"537 MB"`, `"3.0 TB"`.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 7] = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let power = count.checked_ilog10().unwrap_or(0) / 3;
+    let value = count as f64 / 1000f64.powi(power as i32);
+    let decimals = usize::from(power > 0 && value < 10.0);
+    format!("{value:.decimals$} {}", UNITS[power as usize])
 }
 
 fn ignored_clause(ignored: &usize) -> String {
@@ -173,6 +201,6 @@ fn skipped_clause(skipped: usize) -> String {
 }
 
 fn reasons(first: &[Skipped]) -> String {
-    let lines: Vec<_> = first.iter().map(|s| format!("  {}: {}", s.name, s.reason)).collect();
+    let lines: Vec<_> = first.iter().map(|s| format!("  {}: {}", escaped(&s.name), escaped(&s.reason))).collect();
     lines.join("\n")
 }

@@ -25,6 +25,13 @@
 //! ```
 //!
 //! A new kind of source is one file in [`source`] and one line in [`source::SOURCES`].
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Okabe08 | Okabe and Ito, Color universal design |
+//! | Parmar22 | Parmar et al., On aliased resizing and surprising subtleties in GAN evaluation, arXiv:2104.11222 |
 
 mod cache;
 mod collect;
@@ -38,9 +45,12 @@ pub mod files;
 mod gif;
 mod histogram;
 mod image;
+mod maker;
+pub mod names;
 mod options;
 mod png;
 mod report;
+mod room;
 pub mod source;
 mod split;
 mod strip;
@@ -54,6 +64,7 @@ pub use contact::contact_sheet;
 pub use dataset::{Dataset, Progress, Stage};
 pub use error::{DataError, Skipped};
 pub use histogram::{density, histogram};
+pub use maker::{is_sheet, sheet_mark};
 pub use options::{Cache, Limits, Options, parse_color};
 pub use report::{ChannelStats, ClassCount, Report, Spread};
 pub use split::{HeldOut, Split};

@@ -15,7 +15,7 @@ use crate::features::Features;
 use crate::generate::{Generated, Generator, hex};
 use crate::pictures::Pictures;
 use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
-use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts, peak_memory};
+use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts};
 use crate::vectors::{Gathered, Vectors, gather, pixel_rows, vectors};
 use crate::{EvalError, Progress, Stage, classes, illustrate};
 
@@ -228,7 +228,7 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
                 threads: rayon::current_num_threads(),
             })
         }),
-        peak_memory: peak_memory(),
+        peak_memory: undiffuse::memory::resident().map(|(_, most)| most),
         notes,
     };
     Ok(Evaluation { report, illustrations })

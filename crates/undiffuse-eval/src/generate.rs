@@ -78,10 +78,10 @@ impl Generator<'_> {
 
     /// The model's label of what the picture of a seed is to show.
     pub fn label(&self, seed: u64) -> Option<u32> {
-        let rows = self.model.network.config().num_class_embeds? as u64;
-        let names = self.model.card.classes.len() as u64;
-        let in_turn = (seed % if names == 0 { rows } else { names }) as u32;
-        Some(self.drawn(seed).and_then(|i| self.model.class_of(self.data, i)).unwrap_or(in_turn))
+        self.model.network.config().num_class_embeds?;
+        let classes = self.model.classes().labels();
+        let in_turn = classes.get((seed % classes.len().max(1) as u64) as usize).copied();
+        self.drawn(seed).and_then(|i| self.model.class_of(self.data, i)).or(in_turn)
     }
 
     /// The data's label of what the picture of a seed is to show, when it was drawn from there.

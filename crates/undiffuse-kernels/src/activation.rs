@@ -11,13 +11,13 @@ pub enum Activation {
     /// `z`.
     #[default]
     Identity,
-    /// `z · σ(z)`, also called swish (Elfwing et al. 2017).
+    /// `z · σ(z)`, also called swish \[Elfwing17\].
     Silu,
-    /// `z · Φ(z)` with the normal distribution function Φ (Hendrycks and Gimpel 2016).
+    /// `z · Φ(z)` with the normal distribution function Φ \[Hendrycks16\].
     Gelu,
     /// `max(z, 0)`.
     Relu,
-    /// `z · tanh(ln(1 + eᶻ))` (Misra 2019).
+    /// `z · tanh(ln(1 + eᶻ))` \[Misra19\].
     Mish,
 }
 
@@ -141,7 +141,7 @@ fn sign<S: Simd>(s: S, z: S::V) -> S::V {
     s.max(s.splat(-1.0), s.min(s.splat(1.0), s.mul(z, s.splat(1e30))))
 }
 
-/// `1 − Φ(|z|)` by [Abramowitz and Stegun 1964, 7.1.26], whose own error is at most `7.5e-8`; rounding adds up to `3e-7`
+/// `1 − Φ(|z|)` by [Abramowitz64, 7.1.26], whose own error is at most `7.5e-8`; rounding adds up to `3e-7`
 /// near 0, where [`value`] multiplies it by little.
 #[inline(always)]
 fn normal_tail<S: Simd>(s: S, z: S::V) -> S::V {

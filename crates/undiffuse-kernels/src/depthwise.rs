@@ -1,4 +1,4 @@
-//! Depthwise convolution: every channel has one filter of its own [Chollet17, MobileNet: Howard17].
+//! Depthwise convolution: every channel has one filter of its own [Chollet17; Howard17, MobileNet].
 //!
 //! `y[n, c, p, q] = clamp(bias[c] + Σ_{i, j} weight[c, i, j] · x[n, c, p·stride + i − top, q·stride + j − left])`, zeros
 //! outside of the image.

@@ -1,4 +1,4 @@
-//! Layer normalisation of rows (Ba, Kiros and Hinton 2016), forward and backward.
+//! Layer normalisation of rows \[Ba16\], forward and backward.
 //!
 //! Over each row of `width`: `mean = Σ x / width`, `var = Σ (x − mean)² / width`, `x̂ = (x − mean) / √(var + eps)`,
 //! `y = x̂ · gamma + beta`.

@@ -34,6 +34,26 @@
 //!
 //! The CPU is asked once, at the first call ([`simd_level`]). The environment variable `UNDIFFUSE_SIMD` = `portable`,
 //! `avx2` or `avx512`, read at that moment, can lower the level; it never raises it above what the CPU has.
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Abramowitz64 | Abramowitz and Stegun, Handbook of mathematical functions |
+//! | Ba16 | Ba et al., Layer normalization, arXiv:1607.06450 |
+//! | Chollet17 | Chollet, Xception, arXiv:1610.02357 |
+//! | Dao22 | Dao et al., FlashAttention, arXiv:2205.14135 |
+//! | Dhariwal21 | Dhariwal and Nichol, Diffusion models beat GANs on image synthesis, arXiv:2105.05233 |
+//! | Elfwing17 | Elfwing et al., Sigmoid-weighted linear units, arXiv:1702.03118 |
+//! | Hendrycks16 | Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415 |
+//! | Howard17 | Howard et al., MobileNets, arXiv:1704.04861 |
+//! | Lavin16 | Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308 |
+//! | Loshchilov19 | Loshchilov and Hutter, Decoupled weight decay regularization, arXiv:1711.05101 |
+//! | Misra19 | Misra, Mish, arXiv:1908.08681 |
+//! | Sandler18 | Sandler et al., MobileNetV2, arXiv:1801.04381 |
+//! | Steele14 | Steele et al., Fast splittable pseudorandom number generators |
+//! | Vaswani17 | Vaswani et al., Attention is all you need, arXiv:1706.03762 |
+//! | Wu18 | Wu and He, Group normalization, arXiv:1803.08494 |
 #![deny(unsafe_code)]
 #![allow(clippy::needless_range_loop)] // in tiles of registers, `i, j, k` say more than zipped iterators
 

@@ -1,10 +1,10 @@
-//! Group normalisation (Wu and He 2018) as an affine map of every channel of every image.
+//! Group normalisation \[Wu18\] as an affine map of every channel of every image.
 //!
 //! With `m` = channels per group × pixels, over each group of each image: `mean = Σ x / m`, `var = Σ (x − mean)² / m`,
 //! `x̂ = (x − mean) / √(var + eps)`, then `z = (x̂ · gamma + beta) · (1 + scale) + shift` and `y = activation(z)`.
 //! All of it but the activation is one multiplication and one addition, `z = x · a + b`, so whoever reads `x` can
 //! normalise it on the way: [`coefficients`] are what a convolution takes. Scale and shift (of an image and channel)
-//! are optional [Dhariwal and Nichol 2021, AdaGN].
+//! are optional [Dhariwal21, AdaGN].
 //!
 //! The channels may lie in two maps side by side, as at the joints of a U-Net.
 

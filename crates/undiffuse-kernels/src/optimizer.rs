@@ -3,7 +3,7 @@
 use crate::blocks::{ELEMENTWISE, for_each};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
-/// The numbers of one AdamW step [Loshchilov and Hutter 2019, Alg. 2].
+/// The numbers of one AdamW step [Loshchilov19, Algorithm 2].
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
     /// Learning rate of this step.

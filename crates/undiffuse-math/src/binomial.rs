@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(entropy(0.0), 0.0);
         assert_eq!(entropy(1.0), 0.0);
         assert_eq!(entropy(0.5), 1.0);
-        // MacKay 2003, section 2.4: the binary entropy function at 0.2 is 0.722 bits; 2 - 0.75 log2 3 at a quarter.
+        // [MacKay03]: the binary entropy function at 0.2 is 0.722 bits; 2 - 0.75 log2 3 at a quarter.
         assert!((entropy(0.2) - 0.721_928_094_887_362_3).abs() < 1e-15);
         assert!((entropy(0.25) - (2.0 - 0.75 * 3f64.log2())).abs() < 1e-15);
     }

@@ -21,7 +21,7 @@ impl NoiseLevel {
     pub const CLEAN: Self = Self { alpha: 1.0, sigma: 0.0 };
 
     /// Largest `|log_snr|` that the spacings and timings use where a schedule reaches pure noise or pure signal,
-    /// whose log-SNR is infinite [Kingma21, section 5 keeps to a comparable range].
+    /// whose log-SNR is infinite. A choice of this crate.
     pub const LOG_SNR_LIMIT: f64 = 20.0;
 
     /// The level with `sigma / alpha = sigma_edm` on the circle `alpha² + sigma² = 1`; infinity means pure noise.

@@ -37,8 +37,9 @@
 //! ## Sampling is a walk
 //!
 //! If the picture were still and only the level changed, `y = x / alpha` would follow `dy/ds = (y - D) / s` in `s =
-//! sigma / alpha` [Karras22, Eq. 4]: the probability-flow ODE, which has the same distribution as the dissolving
-//! pictures at every level. A [`Spacing`](spacing::Spacing) picks levels from noise to picture, and a
+//! sigma / alpha` [Karras22, Eqs. 1 and 3]: the probability-flow ODE, which has the same distribution as the dissolving
+//! pictures at every level. With fresh noise put in on the way it becomes the SDE that runs the dissolving backwards
+//! [Anderson82; Song21, Eq. 6]. A [`Spacing`](spacing::Spacing) picks levels from noise to picture, and a
 //! [`Solver`](solver::Solver) turns them into a [`Plan`](plan::Plan): rows of coefficients that say which past `x`,
 //! past `D` and fresh noise to add up. Every sampler here is such a table, and one interpreter, [`Walk`](plan::Walk),
 //! runs them all.
@@ -72,39 +73,54 @@
 //!
 //! | key | work |
 //! |---|---|
+//! | Abramowitz64 | Abramowitz and Stegun, Handbook of mathematical functions |
+//! | Anderson82 | Anderson, Reverse-time diffusion equation models, Stochastic Processes and their Applications 12 |
+//! | Bao22 | Bao et al., Analytic-DPM, arXiv:2201.06503 |
 //! | Box58 | Box and Muller, A note on the generation of random normal deviates |
 //! | Cui23 | Cui et al., Elucidating the solution space of extended reverse-time SDE, arXiv:2309.06169 |
 //! | DLMF | NIST Digital Library of Mathematical Functions, dlmf.nist.gov |
+//! | Dormand80 | Dormand and Prince, A family of embedded Runge-Kutta formulae |
 //! | Efron11 | Efron, Tweedie's formula and selection bias |
 //! | Esser24 | Esser et al., Scaling rectified flow transformers, arXiv:2403.03206 |
 //! | Field87 | Field, Relations between the statistics of natural images and the response properties of cortical cells |
+//! | Hairer93 | Hairer et al., Solving ordinary differential equations I |
 //! | Hang23 | Hang et al., Efficient diffusion training via Min-SNR weighting, arXiv:2303.09556 |
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
-//! | Hoogeboom23, Hoogeboom24 | Hoogeboom et al., Simple diffusion, arXiv:2301.11093; Simpler diffusion, arXiv:2410.19324 |
+//! | Hoogeboom23 | Hoogeboom et al., Simple diffusion, arXiv:2301.11093 |
+//! | Hoogeboom24 | Hoogeboom et al., Simpler diffusion, arXiv:2410.19324 |
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
-//! | Kingma21, Kingma23 | Kingma et al., Variational diffusion models, arXiv:2107.00630; Kingma and Gao, arXiv:2303.00848 |
+//! | Kingma21 | Kingma et al., Variational diffusion models, arXiv:2107.00630 |
+//! | Kingma23 | Kingma and Gao, Understanding diffusion objectives as the ELBO with simple data augmentation, arXiv:2303.00848 |
 //! | Lee24 | Lee et al., Beta sampling is all you need, arXiv:2407.12173 |
 //! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
-//! | Lipman23, Liu23 | Lipman et al., Flow matching, arXiv:2210.02747; Liu et al., Rectified flow, arXiv:2209.03003 |
+//! | Lipman23 | Lipman et al., Flow matching for generative modeling, arXiv:2210.02747 |
 //! | Liu22 | Liu et al., Pseudo numerical methods for diffusion models, arXiv:2202.09778 |
-//! | Lu22, Lu22b | Lu et al., DPM-Solver, arXiv:2206.00927; DPM-Solver++, arXiv:2211.01095 |
+//! | Liu23 | Liu et al., Flow straight and fast: rectified flow, arXiv:2209.03003 |
+//! | Lu22 | Lu et al., DPM-Solver, arXiv:2206.00927 |
+//! | Lu22b | Lu et al., DPM-Solver++, arXiv:2211.01095 |
 //! | Luo23 | Luo et al., Latent consistency models, arXiv:2310.04378 |
-//! | Nichol21 | Nichol and Dhariwal, Improved DDPM, arXiv:2102.09672 |
+//! | MacKay03 | MacKay, Information theory, inference, and learning algorithms |
+//! | Matsumoto98 | Matsumoto and Nishimura, Mersenne twister |
+//! | Nichol21 | Nichol and Dhariwal, Improved denoising diffusion probabilistic models, arXiv:2102.09672 |
 //! | Pan23 | Pan et al., Effective real image editing with accelerated iterative diffusion inversion, arXiv:2309.04907 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
-//! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
 //! | Sabour24 | Sabour et al., Align your steps, arXiv:2404.14507 |
+//! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
 //! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
 //! | Salmon11 | Salmon et al., Parallel random numbers: as easy as 1, 2, 3 |
 //! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
-//! | Song19, Song20 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600; Improved techniques, arXiv:2006.09011 |
-//! | Song21, Song21b, Song21c | Song et al., Score SDEs, arXiv:2011.13456; Maximum likelihood training, arXiv:2101.09258; DDIM, arXiv:2010.02502 |
+//! | Song19 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600 |
+//! | Song20 | Song and Ermon, Improved techniques for training score-based generative models, arXiv:2006.09011 |
+//! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
+//! | Song21b | Song et al., Maximum likelihood training of score-based diffusion models, arXiv:2101.09258 |
+//! | Song21c | Song et al., Denoising diffusion implicit models, arXiv:2010.02502 |
 //! | Song23 | Song et al., Consistency models, arXiv:2303.01469 |
 //! | Wichura88 | Wichura, Algorithm AS 241: the percentage points of the normal distribution |
-//! | Xu22, Xu23 | Xu et al., GeoDiff, arXiv:2203.02923; Xu et al., Restart sampling, arXiv:2306.14878 |
+//! | Xu22 | Xu et al., GeoDiff, arXiv:2203.02923 |
+//! | Xu23 | Xu et al., Restart sampling, arXiv:2306.14878 |
 //! | Xue23 | Xue et al., SA-Solver, arXiv:2309.05019 |
 //! | Zhang23 | Zhang and Chen, Fast sampling of diffusion models with exponential integrator, arXiv:2204.13902 |
-//! | Zhao23 | Zhao et al., UniPC, a unified predictor-corrector framework, arXiv:2302.04867 |
+//! | Zhao23 | Zhao et al., UniPC, arXiv:2302.04867 |
 
 pub mod binomial;
 pub mod diffusers;

@@ -1,6 +1,6 @@
 //! Noise without state: every random number is a function of `(seed, stream, index)`.
 //!
-//! The generator is Philox4x32-10 [Salmon11, section 3.3]: a keyed bijection of 128-bit counters that passes BigCrush.
+//! The generator is Philox4x32-10 \[Salmon11\]: a keyed bijection of 128-bit counters that passes BigCrush.
 //! There is nothing to save, nothing to share between threads and no order in which numbers must be drawn: image `k`
 //! of a batch and image `k` alone get the same noise.
 //!

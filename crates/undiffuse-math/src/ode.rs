@@ -114,6 +114,10 @@ impl DormandPrince {
     /// `rate` answers a list of questions, each of another problem, with one vector each. The last `tail` numbers of
     /// every `y` are held to the tolerance by themselves: an integral beside a picture would be drowned by its pixels.
     ///
+    /// The first step would move `y` by about a hundredth of itself [Hairer93, II.4]. Their second trial step, which costs
+    /// an evaluation, is left out, and where `y` or its rate is nearly 0 the step is a thousandth of the whole way (theirs:
+    /// 1e-6). Like every step it is repeated, shorter, when its error is too large.
+    ///
     /// # Errors
     /// Problems that do not reach `to` within [`DormandPrince::max_evaluations`], and rates that are not finite.
     pub fn solve(
@@ -131,7 +135,7 @@ impl DormandPrince {
         let first = rate(&asks);
         for (problem, (path, k)) in paths.iter_mut().zip(first).enumerate() {
             finite(problem, from, &k)?;
-            // A first step that moves y by about a hundredth of itself [Hairer93, II.4].
+            // About a hundredth of the way that y is long.
             let (size, speed) = (self.norm(&path.y, &path.y, &path.y, 0), self.norm(&k, &path.y, &path.y, 0));
             let step = if size > 1e-5 && speed > 1e-5 { 0.01 * size / speed } else { 1e-3 * span.abs() };
             path.step = step.min(span.abs()) * span.signum();

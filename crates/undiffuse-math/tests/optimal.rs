@@ -70,7 +70,7 @@ fn ode(sigmas: &[f64]) -> f64 {
     rings(2.0, 32).into_iter().map(of_ring).sum()
 }
 
-/// `½ Σ (snr' - snr) mmse` [Kingma21, Eq. 14] less the bound in infinitely many steps, `½ ln(1 + c² snr)` from end to
+/// `½ Σ (snr' - snr) mmse` [Kingma21, Eq. 13] less the bound in infinitely many steps, `½ ln(1 + c² snr)` from end to
 /// end.
 fn bound(sigmas: &[f64]) -> f64 {
     let of_ring = |(share, variance): (f64, f64)| {

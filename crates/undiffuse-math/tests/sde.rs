@@ -61,7 +61,7 @@ fn reverse_diffusion_is_that_of_both_chains() {
     near(made(row, 0.9), X + 5.0 * score(ve(3.0)) + 5f64.sqrt() * 0.9, 1e-12, "variance exploding");
 }
 
-/// `x' = x - (f x - g² score) dt + g sqrt(dt) z` for a short time `dt` of each SDE [Song21, Eqs. 6, 9, 11 and 13]:
+/// `x' = x - (f x - g² score) dt + g sqrt(dt) z` for a short time `dt` of each SDE [Song21, Eqs. 6, 9, 11 and 12]:
 /// the two agree to first order.
 #[test]
 fn euler_maruyama_is_that_of_each_sde() {

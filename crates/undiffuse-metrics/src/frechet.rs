@@ -76,8 +76,9 @@ pub fn influence(moments: [&Gaussian; 2], real: Rows, generated: Rows) -> Result
     })
 }
 
-/// The distance extrapolated to infinitely many generated images, FID∞ [Chong20, section 4], with its interval:
-/// the value at `1/n = 0` of a line through the distances of 15 random subsets, from half to all of the images.
+/// The distance extrapolated to infinitely many generated images, FID∞ \[Chong20\], with its interval: the value
+/// at `1/n = 0` of a line through the distances of 15 random subsets, from half to all of the images. (The authors' code
+/// begins at 5,000 images instead, which few evaluations here have many times over.)
 ///
 /// The data keep their number, so their own bias stays. The interval adds the line's standard error to the
 /// spread by images, `influence`.

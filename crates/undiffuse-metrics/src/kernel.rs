@@ -58,7 +58,7 @@ impl Discrepancy {
     }
 }
 
-/// The unbiased `MMD²` of the cubic kernel, over all pairs [Binkowski18, Eq. 4]. Needs two rows on each side.
+/// The unbiased `MMD²` of the cubic kernel, over all pairs \[Binkowski18\]. Needs two rows on each side.
 ///
 /// # Panics
 /// If dimensions differ.

@@ -3,6 +3,28 @@
 //! Everything here is a function of [`Rows`]: vectors of numbers, one an image, that some network (or nothing, for pixels)
 //! made. A metric is one file and one line in [`METRICS`]; that line gives its tag, its place in every report and in
 //! every test loop.
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Alain16 | Alain and Bengio, Understanding intermediate layers using linear classifier probes, arXiv:1610.01644 |
+//! | Binkowski18 | Binkowski et al., Demystifying MMD GANs, arXiv:1801.01401 |
+//! | Chan83 | Chan et al., Algorithms for computing the sample variance: analysis and recommendations |
+//! | Chong20 | Chong and Forsyth, Effectively unbiased FID and inception score and where to find them, arXiv:1911.07023 |
+//! | Dowson82 | Dowson and Landau, The Frechet distance between multivariate normal distributions |
+//! | Efron79 | Efron, Bootstrap methods: another look at the jackknife |
+//! | Gretton12 | Gretton et al., A kernel two-sample test |
+//! | Hampel74 | Hampel, The influence curve and its role in robust estimation |
+//! | Heusel17 | Heusel et al., GANs trained by a two time-scale update rule, arXiv:1706.08500 |
+//! | Higham02 | Higham, Accuracy and stability of numerical algorithms |
+//! | Jayasumana24 | Jayasumana et al., Rethinking FID, arXiv:2401.09603 |
+//! | Kynkaanniemi19 | Kynkaanniemi et al., Improved precision and recall metric, arXiv:1904.06991 |
+//! | Naeem20 | Naeem et al., Reliable fidelity and diversity metrics for generative models, arXiv:2002.09797 |
+//! | Nocedal06 | Nocedal and Wright, Numerical optimization |
+//! | Rabin11 | Rabin et al., Wasserstein barycenter and its application to texture mixing |
+//! | Salimans16 | Salimans et al., Improved techniques for training GANs, arXiv:1606.03498 |
+//! | Wilson27 | Wilson, Probable inference, the law of succession, and statistical inference |
 
 pub mod bootstrap;
 pub mod classes;

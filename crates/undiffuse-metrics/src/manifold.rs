@@ -3,7 +3,7 @@
 //! Each image of a set stands for the ball around it that just reaches its `k`-th nearest neighbour in its own set; the
 //! balls together are the set's manifold. *Precision* is the share of generated images in the real manifold, *recall* that of real
 //! images in the generated one [Kynkaanniemi19, Eq. 1 and 2], *density* the mean number of real balls around a generated
-//! image, over `k`, and *coverage* the share of real balls with a generated image inside [Naeem20, Eq. 3 and 4].
+//! image, over `k`, and *coverage* the share of real balls with a generated image inside \[Naeem20\].
 //!
 //! Only comparisons are needed, so distances are made in f32, in blocks, and those that f32 cannot decide in f64.
 //!

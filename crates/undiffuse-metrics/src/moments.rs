@@ -41,7 +41,7 @@ impl Gaussian {
 }
 
 /// Sums that become a [`Gaussian`]: `Σ(x − m)` is kept as the mean `m`, `Σ(x − m)(x − m)ᵀ` in f64, by the pairwise
-/// update [Chan83, Eq. 2.1], which loses no digits to a mean that is large beside the spread.
+/// update \[Chan83\], which loses no digits to a mean that is large beside the spread.
 #[derive(Clone, Debug)]
 pub struct Moments {
     count: usize,

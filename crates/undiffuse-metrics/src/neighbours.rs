@@ -1,7 +1,7 @@
 //! Nearest neighbours, exactly, in blocks of matrix products.
 //!
 //! `‖q − s‖² = ‖q‖² + ‖s‖² − 2·q·s` is quick in `f32` and inexact where it matters, at small distances. So the product only
-//! rules out: with the rounding error of the dot product bounded by `d·u·‖q‖·‖s‖` [Higham02, Eq. 3.7] (`d` numbers in a row,
+//! rules out: with the rounding error of the dot product bounded by `d·u·‖q‖·‖s‖` \[Higham02\] (`d` numbers in a row,
 //! `u = 2⁻²⁴`), a row whose distance is surely above the k-th best of all rows before it is dropped. What remains, little
 //! more than `k` rows, is measured in `f64`. Rows are first centred on the mean of the set, which shrinks the norms in the bound.
 

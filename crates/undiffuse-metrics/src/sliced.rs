@@ -1,6 +1,6 @@
 //! Sliced Wasserstein distance: the exact transport cost along random directions.
 //!
-//! `SW₂² = E_θ W₂²(θ·x, θ·y)` over unit directions `θ` [Rabin11, Eq. 3], where `W₂²` of two sets of numbers couples their
+//! `SW₂² = E_θ W₂²(θ·x, θ·y)` over unit directions `θ` \[Rabin11\], where `W₂²` of two sets of numbers couples their
 //! quantiles. It is taken on pixels in [−1, 1], so it needs no network: colours and coarse structure decide. The figure is the root.
 //!
 //! **Interval.** The derivative of `W₂²` by an image's weight is its Kantorovich potential, whose slope at `x` is

@@ -3,6 +3,15 @@
 //!
 //! A network here is the bare function `F(x, t) → y`; what its output *means* (noise, image,
 //! velocity…) is a parameterisation, and lives in `undiffuse-math`.
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
+//! | Srivastava14 | Srivastava et al., Dropout |
+//! | Vaswani17 | Vaswani et al., Attention is all you need, arXiv:1706.03762 |
 
 pub mod init;
 pub mod layers;

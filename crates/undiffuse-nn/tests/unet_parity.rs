@@ -111,3 +111,14 @@ fn gradients_equal_pytorch() {
     }
     assert!(ran >= 3);
 }
+
+/// What a network takes is counted from its config alone, before any of it is there.
+#[test]
+fn the_price_of_a_network_is_its_parameters() {
+    for dir in fixtures() {
+        let Some(Case { name, model, .. }) = case(&dir, &Device::flex()) else { continue };
+        let mut built = 0;
+        params::for_each(&model, |p| built += p.shape.iter().product::<usize>() as u64);
+        assert_eq!(model.config().parameters().unwrap(), built, "{name}");
+    }
+}

@@ -13,7 +13,7 @@ pub struct Coverage {
 
 impl Coverage {
     /// Points by the mode of `mixture` that is nearest; those farther than three standard deviations from every mode
-    /// count for none \[Srivastava17, section 4.1; Lin18, section 4.1\].
+    /// count for none \[Srivastava17; Lin18\].
     pub fn of_modes(points: &[f32], mixture: &Mixture) -> Self {
         let mut counts = vec![0; mixture.means.len()];
         for point in pairs(points) {

@@ -19,17 +19,20 @@
 //! |---|---|
 //! | Efron11 | Efron, Tweedie's formula and selection bias |
 //! | Goodfellow14 | Goodfellow et al., Generative adversarial networks, arXiv:1406.2661 |
-//! | Karras22, Karras24 | Karras et al., Elucidating the design space, arXiv:2206.00364; Analyzing and improving the training dynamics, arXiv:2312.02696 |
+//! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
+//! | Karras24 | Karras et al., Analyzing and improving the training dynamics of diffusion models, arXiv:2312.02696 |
 //! | Kingma15 | Kingma and Ba, Adam, arXiv:1412.6980 |
 //! | Lin18 | Lin et al., PacGAN, arXiv:1712.04086 |
 //! | Radford16 | Radford et al., Unsupervised representation learning with DCGAN, arXiv:1511.06434 |
 //! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
-//! | Song19, Song19b | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600; Song et al., Sliced score matching, arXiv:1905.07088 |
+//! | Song19 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600 |
+//! | Song19b | Song et al., Sliced score matching, arXiv:1905.07088 |
 //! | Song20 | Song and Ermon, Improved techniques for training score-based generative models, arXiv:2006.09011 |
 //! | Srivastava17 | Srivastava et al., VEEGAN, arXiv:1705.07761 |
 //! | Tancik20 | Tancik et al., Fourier features, arXiv:2006.10739 |
 //! | Vincent11 | Vincent, A connection between score matching and denoising autoencoders |
-//! | Xu23 | Xu, Tong and Jaakkola, Stable target field for reduced variance score estimation, arXiv:2302.00670 |
+//! | Xu23b | Xu et al., Stable target field, arXiv:2302.00670 |
 
 pub mod adam;
 pub mod cnn;

@@ -24,7 +24,7 @@ impl Mixture {
         Self { weights: vec![0.2, 0.8], means: vec![[-5.0, -5.0], [5.0, 5.0]], std: 1.0 }
     }
 
-    /// 25 equal Gaussians of deviation 0.05 on the grid {−4, −2, 0, 2, 4}² \[Srivastava17; Lin18, section 4.1\].
+    /// 25 equal Gaussians of deviation 0.05 on the grid {−4, −2, 0, 2, 4}² \[Srivastava17; Lin18\].
     pub fn grid() -> Self {
         let axis = [-4.0, -2.0, 0.0, 2.0, 4.0];
         let means = axis.iter().flat_map(|&x| axis.iter().map(move |&y| [x, y])).collect();

@@ -44,6 +44,8 @@ pub struct Row {
     pub what: String,
     /// The paper's value, where it gives one.
     pub paper: Option<f64>,
+    /// Whether the paper does not print that value and it was computed from others that it prints.
+    pub derived: bool,
     /// Ours.
     pub ours: f64,
     /// Standard error of ours, where it is an estimate.
@@ -57,12 +59,17 @@ pub struct Row {
 impl Row {
     /// A number of ours.
     pub fn new(what: impl Into<String>, ours: f64, unit: &'static str) -> Self {
-        Self { what: what.into(), paper: None, ours, error: None, goal: None, unit }
+        Self { what: what.into(), paper: None, derived: false, ours, error: None, goal: None, unit }
     }
 
     /// The same beside the paper's.
     pub fn paper(self, paper: f64) -> Self {
         Self { paper: Some(paper), ..self }
+    }
+
+    /// The same beside a value that follows from others that the paper prints.
+    pub fn derived(self, paper: f64) -> Self {
+        Self { paper: Some(paper), derived: true, ..self }
     }
 
     /// The same with its standard error.

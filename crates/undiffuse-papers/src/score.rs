@@ -56,7 +56,7 @@ impl Process {
         self.parameterization.scaling(NoiseLevel { alpha: 1.0, sigma })
     }
 
-    /// Denoising score matching \[Vincent11, Eq. 11; Song19, Eq. 6\]: the mean squared error of the network's own answer
+    /// Denoising score matching \[Vincent11; Song19, Eq. 6\]: the mean squared error of the network's own answer
     /// for the clean points `x0`, with levels spread evenly over the batch.
     pub fn loss(&self, network: &impl Net, x0: &[f32], seed: u64, step: u64) -> Tensor<1> {
         let n = x0.len() / 2;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use undiffuse::classes::Classes;
 
 /// A request for pictures. Whatever is left out is the model's own, or 1 picture of seed 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -37,8 +38,11 @@ pub struct Generate {
     /// Classifier-free guidance: 1 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f64>,
-    /// Classes by name or number; several take turns, all do when there are none; `none` is no class.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// A class, or a list of classes that take turns; all do when there are none. A class is named as it is spelt, or without
+    /// regard to case where that can mean one class only; `#3`, or a bare 3 where no class's name is a number, is the class of
+    /// label 3; `none` is no class. A class that is called `#3` or `none` goes first; then `##3` is the label.
+    #[serde(deserialize_with = "classes", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = AskedClasses)]
     pub class: Vec<String>,
     /// Width in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +69,39 @@ pub struct Generate {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// A class, or several.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(untagged, expecting = "a class is a name, such as \"dog\", or a label, such as 3; or give a list of these")]
+enum AskedClasses {
+    /// One.
+    One(AskedClass),
+    /// They take turns.
+    Several(Vec<AskedClass>),
+}
+
+/// A class.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+enum AskedClass {
+    /// By its name, or as a word.
+    Word(String),
+    /// A number, which is read as the word for it.
+    Number(u32),
+}
+
+/// Reads one class or several, and `null` as none.
+fn classes<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Vec<String>, D::Error> {
+    let word = |class| match class {
+        AskedClass::Word(word) => word,
+        AskedClass::Number(number) => number.to_string(),
+    };
+    Ok(match Option::deserialize(reader)? {
+        None => Vec::new(),
+        Some(AskedClasses::One(class)) => vec![word(class)],
+        Some(AskedClasses::Several(classes)) => classes.into_iter().map(word).collect(),
+    })
 }
 
 /// Where a job stands.
@@ -134,7 +171,7 @@ pub struct Made {
     pub index: usize,
     /// Its seed.
     pub seed: u64,
-    /// Its class by name, where the model has classes.
+    /// Its class as requests name it, where the model has classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     /// Where its PNG is.
@@ -197,6 +234,15 @@ pub struct ModelInfo {
     pub classes: Vec<String>,
     /// How many classes there are, named or not.
     pub class_count: usize,
+    /// How requests name no class, where the model can do without: `none`, unless a class is called so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_class: Option<String>,
+    /// Labels of the network.
+    #[serde(skip)]
+    pub labels: usize,
+    /// The label of no class.
+    #[serde(skip)]
+    pub null: Option<u32>,
     /// Whether it can be guided by classes.
     pub guidance: bool,
     /// Channels, height, width.
@@ -218,6 +264,13 @@ pub struct ModelInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object)]
     pub provenance: Option<serde_json::Value>,
+}
+
+impl ModelInfo {
+    /// The classes that can be asked for.
+    pub fn known(&self) -> Classes<'_> {
+        Classes::new(&self.classes, self.labels, self.null)
+    }
 }
 
 /// How a model is sampled unless asked otherwise.

@@ -27,6 +27,13 @@
 //! | [`toy`] | diffusion in two dimensions, exactly |
 //! | [`words`] | schedules, solvers and spacings in a client's words, bounded |
 //! | [`problem`] | what a client is told when something is refused |
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Efron11 | Efron, Tweedie's formula and selection bias |
+//! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
 
 pub mod api;
 pub mod budget;

@@ -43,14 +43,15 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`model`] | a model folder: read and written as diffusers does |
-//! | [`request`] | what a person asks of a model: settings, classes |
+//! | [`request`] | what a person asks of a model: settings, pictures |
+//! | [`classes`] | classes by name: how they are read and printed |
 //! | [`denoise`] | the trait [`Denoise`](denoise::Denoise), networks as denoisers, guidance, clipping, inpainting |
 //! | [`sample`] | the one interpreter that runs every [`Plan`](math::plan::Plan), as an iterator |
 //! | [`adaptive`] | samples of the probability-flow ODE with steps that follow the error |
 //! | [`likelihood`] | variational bound and ODE likelihood, in bits per dimension |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
 //! | [`forward`] | the forward process on a picture, for looking at |
-//! | [`device`], [`image`] | devices by name; between tensors and pictures |
+//! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
 //! | [`math`], [`data`], [`nn`] | the crates below, re-exported |
 //!
 //! # Promises
@@ -58,14 +59,42 @@
 //! On the CPU, a picture depends on `(model, settings, seed)` alone: the same bits for any batch, any place in it, any
 //! number of threads. A run that was killed at any instant and resumed ends with the same weights, averages and optimizer
 //! state, bit for bit. On GPUs the same holds within rounding.
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Bao22 | Bao et al., Analytic-DPM, arXiv:2201.06503 |
+//! | Chen18 | Chen et al., Neural ordinary differential equations, arXiv:1806.07366 |
+//! | Dhariwal21 | Dhariwal and Nichol, Diffusion models beat GANs on image synthesis, arXiv:2105.05233 |
+//! | Esser24 | Esser et al., Scaling rectified flow transformers, arXiv:2403.03206 |
+//! | Grathwohl19 | Grathwohl et al., FFJORD, arXiv:1810.01367 |
+//! | Hang23 | Hang et al., Efficient diffusion training via Min-SNR weighting, arXiv:2303.09556 |
+//! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Ho22 | Ho and Salimans, Classifier-free diffusion guidance, arXiv:2207.12598 |
+//! | Hutchinson89 | Hutchinson, A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines |
+//! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
+//! | Karras24 | Karras et al., Analyzing and improving the training dynamics of diffusion models, arXiv:2312.02696 |
+//! | Kingma21 | Kingma et al., Variational diffusion models, arXiv:2107.00630 |
+//! | Liu23 | Liu et al., Flow straight and fast: rectified flow, arXiv:2209.03003 |
+//! | Meng22 | Meng et al., SDEdit, arXiv:2108.01073 |
+//! | Nichol21 | Nichol and Dhariwal, Improved denoising diffusion probabilistic models, arXiv:2102.09672 |
+//! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
+//! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
+//! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
+//! | Song19 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600 |
+//! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
+//! | Uria13 | Uria et al., RNADE, arXiv:1306.0186 |
 
 pub mod adaptive;
+pub mod classes;
 pub mod denoise;
 pub mod device;
 pub use undiffuse_data::files;
 pub mod forward;
 pub mod image;
 pub mod likelihood;
+pub mod memory;
 pub mod model;
 pub mod request;
 pub mod sample;

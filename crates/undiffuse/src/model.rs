@@ -15,6 +15,7 @@ use burn::tensor::Device;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use undiffuse_data::names::last_part;
 use undiffuse_data::{Dataset, Image};
 use undiffuse_math::diffusers::{self, Clip, Learned, Recipe};
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
@@ -23,6 +24,7 @@ use undiffuse_math::spacing::{GridError, Trailing};
 use undiffuse_nn::unet::{ConfigError, InputError};
 use undiffuse_nn::{UNet2DConfig, UNet2DModel, weights};
 
+use crate::classes::Classes;
 use crate::denoise::{Clipped, Cond, Denoise, Guided, Network};
 use crate::files::{self, FileError};
 use crate::image::to_images;
@@ -84,7 +86,8 @@ pub struct SampleDefaults {
 pub struct Provenance {
     /// Program and version.
     pub program: String,
-    /// Name of the data.
+    /// Name of the data: where they lay is nobody's business.
+    #[serde(deserialize_with = "name_alone")]
     pub data: String,
     /// SHA-256 of the decoded training pixels and labels.
     pub data_fingerprint: String,
@@ -101,6 +104,11 @@ pub struct Provenance {
     /// Loss on held-out pictures at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
+}
+
+/// The last part of a path: cards once held the whole of it.
+fn name_alone<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<String, D::Error> {
+    String::deserialize(reader).map(|path| last_part(&path).to_owned())
 }
 
 /// A model folder that cannot be used.
@@ -169,7 +177,11 @@ pub struct Outline {
 impl Outline {
     /// Reads a diffusers pipeline folder, or the model inside a run folder.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ModelError> {
-        let folder = locate(path.as_ref())?;
+        files::steady(&place(path.as_ref())?, Self::read_folder)
+    }
+
+    fn read_folder(folder: &Path) -> Result<Self, ModelError> {
+        let folder = folder.to_owned();
         let card = read_card(&folder)?;
         let recipe = match (&card.process, read_recipe(&folder)) {
             (None, recipe) => recipe?,
@@ -193,6 +205,15 @@ impl Outline {
     pub fn sample_defaults(&self) -> SampleDefaults {
         sample_defaults(&self.card, &self.recipe)
     }
+
+    /// As [`Model::classes`].
+    pub fn classes(&self) -> Classes<'_> {
+        classes(&self.card, &self.config)
+    }
+}
+
+fn classes<'a>(card: &'a Card, config: &UNet2DConfig) -> Classes<'a> {
+    Classes::new(&card.classes, config.num_class_embeds.unwrap_or(0), card.null_class)
 }
 
 fn shape(config: &UNet2DConfig) -> [usize; 3] {
@@ -224,8 +245,10 @@ pub struct Model {
 impl Model {
     /// Loads a diffusers pipeline folder, or the model inside a run folder.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, ModelError> {
-        let Outline { folder, recipe, card, .. } = Outline::read(path)?;
-        Ok(Self::new(load_network(&folder, device)?, recipe, card))
+        files::steady(&place(path.as_ref())?, |folder| {
+            let Outline { folder, recipe, card, .. } = Outline::read_folder(folder)?;
+            Ok(Self::new(read_network(&folder, device)?, recipe, card))
+        })
     }
 
     /// A model from its parts.
@@ -234,8 +257,11 @@ impl Model {
     }
 
     /// Writes the folder; an interruption leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// Whatever the system says, and a folder there that holds anything besides a model: see [`replaceable`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
-        files::write_folder(path.as_ref(), |folder| self.write(folder))
+        files::write_folder(path.as_ref(), &PARTS, |folder| self.write(folder))
     }
 
     fn write(&self, folder: &Path) -> Result<(), ModelError> {
@@ -256,7 +282,7 @@ impl Model {
         let pretty = |value: &serde_json::Value| format!("{value:#}\n");
         let make = |part: &str| {
             let folder = folder.join(part);
-            std::fs::create_dir_all(&folder).map_err(files::at("create", &folder)).map(|()| folder)
+            files::create_folder(&folder).map(|()| folder)
         };
         if let Some(scheduler) = scheduler {
             let class = scheduler["_class_name"].as_str().unwrap_or_default();
@@ -414,16 +440,14 @@ impl Model {
         self.shape
     }
 
-    /// The model's label for picture `i` of a dataset: by the name of its class, and by its number where the names of one side are
-    /// numbers, as those of idx files are. Two sets of words that differ mean nothing to each other.
+    /// The classes that can be asked for.
+    pub fn classes(&self) -> Classes<'_> {
+        classes(&self.card, self.network.config())
+    }
+
+    /// The model's label for picture `i` of a dataset: see [`Classes::of`].
     pub fn class_of(&self, data: &Dataset, i: usize) -> Option<u32> {
-        let names = &self.card.classes;
-        let own = data.label(i)?;
-        let name = data.classes().get(own as usize)?;
-        let known = names.iter().position(|n| n.eq_ignore_ascii_case(name)).map(|p| p as u32);
-        let numbers = |names: &[String]| names.iter().all(|n| n.parse::<u32>().is_ok());
-        let alike = data.classes().len() == names.len() && (numbers(names) || numbers(data.classes()));
-        known.or_else(|| alike.then_some(own))
+        self.classes().of(data.classes(), data.label(i)?)
     }
 
     /// How this model is sampled unless asked otherwise.
@@ -434,13 +458,30 @@ impl Model {
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
+/// What [`Model::save`] writes, and what it replaces.
+const PARTS: [&str; 4] = ["model_index.json", "scheduler", "undiffuse.json", "unet"];
+
+/// Whether [`Model::save`] may write a model at `path`: there is nothing there, or a model and nothing else.
+///
+/// # Errors
+/// Anything else there, which would be lost.
+pub fn replaceable(path: &Path) -> Result<(), FileError> {
+    files::replaceable(path, &PARTS)
+}
+
 /// The model folder that `path` means: itself, or `model/` inside a run.
 pub fn locate(path: &Path) -> Result<PathBuf, ModelError> {
-    if path.join("unet/config.json").is_file() || path.join("config.json").is_file() {
+    place(path).map(|folder| files::current(&folder))
+}
+
+/// As [`locate`], by the name under which a model is replaced.
+fn place(path: &Path) -> Result<PathBuf, ModelError> {
+    let holds = |folder: &Path, file: &str| files::steady(folder, |folder| folder.join(file).is_file());
+    if holds(path, "unet/config.json") || holds(path, "config.json") {
         return Ok(path.to_owned());
     }
     let inside = path.join("model");
-    if inside.join("unet/config.json").is_file() {
+    if holds(&inside, "unet/config.json") {
         return Ok(inside);
     }
     match path.join(crate::train::CONFIG_FILE).is_file() {
@@ -451,6 +492,10 @@ pub fn locate(path: &Path) -> Result<PathBuf, ModelError> {
 
 /// The bare network of a pipeline folder, or of a folder that holds nothing but a network.
 pub fn load_network(folder: &Path, device: &Device) -> Result<UNet2DModel, ModelError> {
+    files::steady(folder, |folder| read_network(folder, device))
+}
+
+fn read_network(folder: &Path, device: &Device) -> Result<UNet2DModel, ModelError> {
     let (folder, config) = read_config(folder)?;
     let fail = |source| ModelError::Config { path: folder.join("config.json"), source };
     let blank = UNet2DModel::new(&config, device).map_err(fail)?;

@@ -95,7 +95,7 @@ fn to_text(experiment: &Experiment, args: &Args, report: &Report, seconds: f64) 
             };
             vec![
                 format!("{:<width$}", row.what),
-                row.paper.map(digits).unwrap_or_default(),
+                row.paper.map(digits).unwrap_or_default() + if row.derived { " *" } else { "" },
                 digits(row.ours) + &error,
                 row.unit.into(),
                 goal(row),
@@ -109,6 +109,9 @@ fn to_text(experiment: &Experiment, args: &Args, report: &Report, seconds: f64) 
     }
     text += &table(&["", "paper", "ours", "", "goal", ""], &rows);
     text.push('\n');
+    if report.rows.iter().any(|row| row.derived) {
+        text += "* Not printed in the paper: computed from numbers that are.\n";
+    }
     report.notes.iter().for_each(|note| text += &format!("{note}\n"));
     report.figures.iter().for_each(|figure| text += &format!("figure {}\n", figure.display()));
     text + &format!("{seconds:.0} s, seed {}\n", args.seed)
@@ -119,6 +122,7 @@ fn to_json(experiment: &Experiment, args: &Args, report: &Report, seconds: f64) 
         json!({
             "what": row.what,
             "paper": row.paper,
+            "paper_derived": row.derived,
             "ours": row.ours,
             "standard_error": row.error,
             "unit": row.unit,

@@ -4,8 +4,8 @@
 //!
 //! `r(x) = d₁ / median(d₂, …, d₍k₊₁₎)`
 //!
-//! is near 1 for a picture that is one more of its kind and near 0 for a copy of one of them. It is the test of \[Carlini23,
-//! Sec. 5.1\] (there with the mean of the nearest 50) between that of \[Yoon23\] (`d₁/d₂ < 1/3`, which misses every picture that the
+//! is near 1 for a picture that is one more of its kind and near 0 for a copy of one of them. It is the test of
+//! \[Carlini23\] (there with the mean of the nearest 50) between that of \[Yoon23\] (`d₁/d₂ < 1/3`, which misses every picture that the
 //! training set holds twice) and a plain distance (which calls every simple picture a copy). The median is blind to near-duplicates in
 //! the training set as long as there are fewer than `k / 2` of a picture; exact ones are counted once. `k` is 20: a ring of
 //! 50 is so wide where data is scarce that real pictures fall below every threshold, and the test loses its power.
@@ -19,10 +19,6 @@
 //! **The trend.** Copies are not all of memorising: a model may keep too near to its training pictures everywhere. So nearest distances of
 //! generated and held-out pictures are also compared as a whole, by the rank statistic of \[Meehan20\]. It
 //! shows disguised copies that no single ratio gives away, and calls blurred pictures near, which they are.
-//!
-//! - \[Carlini23\] N. Carlini et al., "Extracting Training Data from Diffusion Models", USENIX Security 2023.
-//! - \[Meehan20\] C. Meehan, K. Chaudhuri, S. Dasgupta, "A Non-Parametric Test to Detect Data-Copying in Generative Models", AISTATS 2020.
-//! - \[Yoon23\] T. Yoon et al., "Diffusion Probabilistic Models Generalize when They Fail to Memorize", ICML 2023 workshop.
 
 mod picture;
 mod ratio;

@@ -35,7 +35,7 @@ impl Share {
 }
 
 /// Mann and Whitney's `U` of `a` against `b` as a number of standard deviations, ties counted half and taken out of the variance
-/// \[Lehmann75, Sec. 1.4\]: negative if `a` tends to be smaller. 0 where all are equal or a side is empty.
+/// \[Lehmann75\]: negative if `a` tends to be smaller. 0 where all are equal or a side is empty.
 pub(super) fn mann_whitney(a: &[f64], b: &[f64]) -> f64 {
     let mut all: Vec<(f64, bool)> = a.iter().map(|&x| (x, true)).chain(b.iter().map(|&x| (x, false))).collect();
     all.sort_unstable_by(|x, y| x.0.total_cmp(&y.0));

@@ -1,7 +1,7 @@
 //! Features without a network: pixels on the principal components of the real data.
 //!
 //! `y = Cᵀ(x − m)`, with `m` the mean of the real pictures' pixels and `C` the eigenvectors of their covariance with the
-//! largest eigenvalues [Pearson 1901]. A distance of such vectors is one of blurred pixels: it sees colours, contrast
+//! largest eigenvalues \[Pearson01\]. A distance of such vectors is one of blurred pixels: it sees colours, contrast
 //! and coarse shapes, and says little of what a picture shows.
 
 use faer::diag::Diag;

@@ -143,13 +143,6 @@ pub fn verdict(audit: &Audit) -> String {
     )
 }
 
-/// The most memory that this process has held, in bytes; `None` where the system does not tell.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +163,5 @@ mod tests {
         assert_eq!(shown(&figure(512.3, Some([400.0, 600.0]))).0, "512");
         assert_eq!(shown(&figure(0.5, None)), ("0.5000".into(), String::new()));
         assert_eq!(shown(&figure(0.0, Some([0.0, 0.0]))).0, "0.0000");
-        assert!(peak_memory().is_none_or(|bytes| bytes > 1 << 20));
     }
 }

@@ -1,4 +1,4 @@
-//! Scaled dot-product attention (Vaswani et al. 2017, Eq. 1) between the pixels of maps, forward and backward.
+//! Scaled dot-product attention [Vaswani17, Eq. 1] between the pixels of maps, forward and backward.
 //!
 //! `o = softmax(scale · q kᵀ) v` for every head, without keeping the `length × length` matrix: a block of queries at a
 //! time, so a thread needs `O(length · (dim + block))` memory. The queries and keys of a head are its `dim` channels, one
@@ -268,7 +268,7 @@ impl Kernel for Backward<'_> {
     type Output = ();
 
     /// With `P = softmax(scale · q kᵀ)`: `dv = Pᵀ do`, `dP = do vᵀ`, `dS = P ∘ (dP − Σ P ∘ dP)` (the sum over each
-    /// row), `dq = scale · dS k`, `dk = scale · dSᵀ q` (Dao et al. 2022, App. B.2).
+    /// row), `dq = scale · dS k`, `dk = scale · dSᵀ q` [Dao22, Appendix B.2].
     ///
     /// Scores are in units of `ln 2`, so `q` holds a factor `log₂ e`, and `dP` takes its inverse.
     #[inline(always)]

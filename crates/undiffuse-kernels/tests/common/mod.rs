@@ -5,7 +5,7 @@ pub mod conv;
 
 use undiffuse_kernels::activation::Activation;
 
-/// Numbers in `[-1, 1)` that differ for every `seed` (SplitMix64 (Steele et al. 2014)).
+/// Numbers in `[-1, 1)` that differ for every `seed` (SplitMix64 \[Steele14\]).
 pub fn numbers(seed: u64, n: usize) -> Vec<f32> {
     (0..n as u64)
         .map(|i| {

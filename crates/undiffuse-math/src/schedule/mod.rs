@@ -74,12 +74,12 @@ kind! {
     /// Every schedule by name.
     pub enum ScheduleKind: Schedule, "schedule" {
         "linear" => Linear(Linear), "DDPM's betas, evenly spaced, as a table of timesteps [Ho20, section 4]";
-        "scaled-linear" => ScaledLinear(ScaledLinear), "square roots of beta evenly spaced, as latent diffusion has it [Rombach22, Appendix E]";
+        "scaled-linear" => ScaledLinear(ScaledLinear), "square roots of beta evenly spaced, as latent diffusion has it [Rombach22, in its code]";
         "cosine" => Cosine(Cosine), "squared-cosine alpha-bar with betas capped at 0.999 [Nichol21, Eq. 17]";
         "sigmoid" => Sigmoid(Sigmoid), "betas along a logistic curve, as GeoDiff has it [Xu22, GeoDiff]";
         "trained" => Trained(Trained), "a table of betas of one's own";
         "vp" => Vp(Vp), "the continuous variance-preserving SDE [Song21, Eq. 11]";
-        "sub-vp" => SubVp(SubVp), "vp with its noise squared, the sub-variance-preserving SDE [Song21, Eq. 13]";
+        "sub-vp" => SubVp(SubVp), "vp with its noise squared, the sub-variance-preserving SDE [Song21, Eq. 12]";
         "cosine-vp" => CosineVp(CosineVp), "continuous cosine with bounded log-SNR, shiftable for image size [Hoogeboom23, section 3.1]";
         "ve" => Ve(Ve), "geometric sigmas, the variance-exploding SDE [Song21, Eq. 9]";
         "edm" => Edm(Edm), "time is sigma itself [Karras22, Table 1]";

@@ -4,7 +4,8 @@ use super::discrete::{Betas, Discrete, Terminal};
 use super::linear::linspace;
 use serde::{Deserialize, Serialize};
 
-/// `sqrt(beta_t)` evenly spaced from `sqrt(beta_start)` to `sqrt(beta_end)` [Rombach22, Appendix E.1].
+/// `sqrt(beta_t)` evenly spaced from `sqrt(beta_start)` to `sqrt(beta_end)`, as the code of \[Rombach22\] has it; the
+/// paper itself calls its schedule linear.
 pub type ScaledLinear = Discrete<ScaledLinearBetas>;
 
 /// Options of [`ScaledLinear`].

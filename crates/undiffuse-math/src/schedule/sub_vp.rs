@@ -8,7 +8,7 @@ use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
 /// `alpha = exp(-b / 2)`, `sigma = 1 - exp(-b)` with `b(t) = t beta_min + t² (beta_max - beta_min) / 2`, `t` in [0, 1]:
-/// the sub-variance-preserving SDE [Song21, Eq. 13; Eq. 29]. The signal is that of [`Vp`](super::Vp), the noise its
+/// the sub-variance-preserving SDE [Song21, Eqs. 12 and 29]. The signal is that of [`Vp`](super::Vp), the noise its
 /// square: `alpha² + sigma = 1`. Networks are told `999 t`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Diffusion exponential integrator sampler, Adams-Bashforth in the logarithm of `rho = sigma / alpha` [Zhang23;
 /// diffusers, `DEISMultistepScheduler`]: the last `eps` are continued as a polynomial in `ln rho`, which is
-/// integrated over `rho` exactly.
+/// integrated over `rho` exactly. `ln rho` is diffusers' choice, not the
+/// paper's.
 ///
 /// The first step is of first order and leaves an error of second order whatever follows.
 #[doc = include_str!("rows/deis.txt")]

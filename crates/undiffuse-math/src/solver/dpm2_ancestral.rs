@@ -11,9 +11,8 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The midpoint rule in `s = sigma / alpha` down to `s_down`, evaluated half way in log-SNR [Karras22, section 3 on
-/// DPM-Solver-2], then noise up to `s'` as in [`EulerAncestral`](super::EulerAncestral) [k-diffusion,
-/// `sample_dpm_2_ancestral`].
+/// The midpoint rule in `s = sigma / alpha` down to `s_down`, evaluated half way in log-SNR as by DPM-Solver-2 \[Lu22\],
+/// then noise up to `s'` as in [`EulerAncestral`](super::EulerAncestral) [k-diffusion, `sample_dpm_2_ancestral`].
 ///
 /// With `q² = s_down / s` and `x_m` the Euler step to `q s`: `x' = alpha' (q x_m / alpha_m + (1/q - q) D_m - (1/q - 1)
 /// D) + alpha' s_up z`, which needs no older `x`. Two evaluations a step; from pure noise and to the clean end the

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Multistep solver of a reverse SDE whose noise is a free choice [Cui23, Algorithms 1 to 3]. In `s = sigma / alpha`
+/// Multistep solver of a reverse SDE whose noise is a free choice \[Cui23\]. In `s = sigma / alpha`
 /// the choice is a function `phi(s) = s g(s)`; with `k = phi(s') / phi(s)`:
 /// `x' = (alpha' / alpha) k x + alpha' (1 - k) D + sigma' sqrt(1 - (g' / g)²) z`, plus `alpha' (s' - s + phi' I0)` times
 /// the slope of `D` in `s` and `alpha' ((s' - s)² / 2 + phi' I1)` times its second derivative, both from older `D`;

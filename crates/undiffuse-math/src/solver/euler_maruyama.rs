@@ -7,7 +7,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// One Euler-Maruyama step of `dx = (f x - g² score) dt + g dw` [Song21, Eq. 6]: with `h = -ln r`, `f dt = d ln alpha`
+/// One Euler-Maruyama step of `dx = (f x - g² score) dt + g dw` [Anderson82; Song21, Eq. 6]: with `h = -ln r`, `f dt = d ln alpha`
 /// and `g² dt = 2 sigma² h`, and the score `(alpha D - x) / sigma²`,
 /// `x' = (1 + ln(alpha' / alpha) - 2 h) x + 2 h alpha D + sigma sqrt(2 h) z`.
 ///

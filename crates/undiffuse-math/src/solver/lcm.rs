@@ -4,7 +4,10 @@ use super::{Solver, one_step, plan_by_step};
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// `x' = alpha' D + sigma' z` [Song23, Algorithm 1; Luo23, Algorithm 3]: jump to the clean image, noise it anew.
+/// `x' = alpha' D + sigma' z` [Luo23, Algorithm 3]: jump to the clean image, noise it anew.
+///
+/// It differs from [Song23, Algorithm 1], which adds less noise: `sqrt(tau² - epsilon²) z` for a cleanest trained level
+/// `epsilon`.
 ///
 /// For consistency models, distilled ones among them, whose answer is not the average of all clean images that could
 /// have led to `x` but the one at the end of the probability-flow ODE. With a plain denoiser every step loses

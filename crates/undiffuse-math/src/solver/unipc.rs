@@ -11,7 +11,7 @@ use super::{
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// Unified predictor-corrector [Zhao23, section 3; diffusers, `UniPCMultistepScheduler`].
+/// Unified predictor-corrector [Zhao23; diffusers, `UniPCMultistepScheduler`].
 ///
 /// The predictor UniP is a multistep formula in half log-SNR, linear part exact. The corrector UniC redoes each step
 /// once the next evaluation is known, at no further cost, and gains an order: order `p` means a method of order `p +
@@ -42,7 +42,7 @@ impl Default for Unipc {
     }
 }
 
-/// The function `B(h)` [Zhao23, section 3.3], `h` being the step in half log-SNR, negative for [`Predict::X0`].
+/// The function `B(h)` \[Zhao23\], `h` being the step in half log-SNR, negative for [`Predict::X0`].
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnipcVariant {

@@ -5,8 +5,10 @@ use crate::{registry::require, schedule::Schedule};
 use serde::{Deserialize, Serialize};
 
 /// `sigma_i = sigma_min + Q(1 - i / (n - 1)) · (sigma_max - sigma_min)` in `sigma / alpha`, `Q` the quantile function of
-/// `Beta(alpha, beta)` [Lee24; diffusers, `use_beta_sigmas`]. With both parameters below 1 the levels crowd at either
-/// end.
+/// `Beta(alpha, beta)`. With both parameters below 1 the levels crowd at either end.
+///
+/// This is how diffusers reads \[Lee24\] (`use_beta_sigmas`): the paper chooses timesteps by the distribution, not
+/// `sigma`.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Beta {

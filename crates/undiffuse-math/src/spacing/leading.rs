@@ -4,7 +4,7 @@ use super::{Point, Spacing};
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-/// `t_i = i · ⌊T / steps⌋ + offset`, from the noisiest down [Song21c, section 4.2]. The noisiest timestep is not among
+/// `t_i = i · ⌊T / steps⌋ + offset`, from the noisiest down [Song21c, `⌊c i⌋`]. The noisiest timestep is not among
 /// them. On continuous schedules `t_i` is the clean end of the `i`-th of `steps` equal intervals.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

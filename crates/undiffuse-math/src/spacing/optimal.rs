@@ -43,7 +43,7 @@ pub enum Objective {
     Ode,
     /// The divergence of whole paths that ancestral steps leave, an upper bound on that of their ends [Sabour24,
     /// section 3]: `½ Σ (snr_i - snr_(i-1)) mmse_(i-1)`, where `mmse` is the best denoiser's error, less its integral.
-    /// It is what a variational bound of so many steps loses [Kingma21, Eq. 14], so these are also the levels at
+    /// It is what a variational bound of so many steps loses [Kingma21, Eq. 13], so these are also the levels at
     /// which that bound is tightest. For a single `c` they are geometric in `sin θ`.
     Bound,
 }

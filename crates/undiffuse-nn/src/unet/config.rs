@@ -255,49 +255,4 @@ impl UNet2DConfig {
     pub fn stride(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }
-
-    /// Finds what contradicts itself, before a tensor library would stumble over it.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let fail = |message: String| Err(ConfigError::Contradiction(message));
-        let stages = self.block_out_channels.len();
-        if stages == 0 || self.down_block_types.len() != stages || self.up_block_types.len() != stages {
-            return fail(format!(
-                "block_out_channels has {stages} stages, down_block_types {} and up_block_types {}; they must agree and be at least 1",
-                self.down_block_types.len(),
-                self.up_block_types.len()
-            ));
-        }
-        if self.in_channels == 0 || self.out_channels == 0 || self.layers_per_block == 0 || self.norm_num_groups == 0 {
-            return fail("in_channels, out_channels, layers_per_block and norm_num_groups must be at least 1".into());
-        }
-        for &channels in &self.block_out_channels {
-            if channels == 0 || !channels.is_multiple_of(self.norm_num_groups) {
-                return fail(format!(
-                    "block_out_channels {channels} does not divide into norm_num_groups = {}",
-                    self.norm_num_groups
-                ));
-            }
-            if let Some(head) = self.attention_head_dim
-                && (head == 0 || (self.has_attention() && !channels.is_multiple_of(head) && channels > head))
-            {
-                return fail(format!("block_out_channels {channels} does not divide into heads of {head}"));
-            }
-        }
-        if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {
-            return fail("time_embedding_type \"learned\" needs num_train_timesteps".into());
-        }
-        if self.downsample_padding > 1 {
-            return fail(format!("downsample_padding must be 0 or 1, not {}", self.downsample_padding));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout must be in [0, 1), not {}", self.dropout));
-        }
-        Ok(())
-    }
-
-    fn has_attention(&self) -> bool {
-        self.add_attention && self.mid_block_type.is_some()
-            || self.down_block_types.contains(&DownBlockType::AttnDownBlock2D)
-            || self.up_block_types.contains(&UpBlockType::AttnUpBlock2D)
-    }
 }

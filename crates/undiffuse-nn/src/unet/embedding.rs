@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::{TimeEmbedding, UNet2DConfig};
-use crate::layers::{Embedding, Linear};
+use crate::layers::{Embedding, Linear, blank};
 use crate::ops::Activation;
 
 /// The stored part of the timestep features. Positional features store nothing.
@@ -29,9 +29,9 @@ impl TimeProj {
         let width = config.block_out_channels[0];
         match config.time_embedding_type {
             TimeEmbedding::Positional => None,
-            TimeEmbedding::Fourier => Some(Self::Fourier(Fourier {
-                weight: Param::from_tensor(Tensor::zeros([width], device)).set_require_grad(false),
-            })),
+            TimeEmbedding::Fourier => {
+                Some(Self::Fourier(Fourier { weight: blank([width], 0.0, device).set_require_grad(false) }))
+            }
             TimeEmbedding::Learned => {
                 Some(Self::Learned(Embedding::new(config.num_train_timesteps.unwrap_or(1), width, device)))
             }

@@ -2,8 +2,10 @@
 
 mod attention;
 mod blocks;
+mod check;
 mod config;
 mod embedding;
+mod price;
 mod resnet;
 mod signal;
 

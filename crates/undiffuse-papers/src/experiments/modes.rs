@@ -1,5 +1,5 @@
 //! Mode coverage in the plane: 25 Gaussians on a grid, learned in the same time by a diffusion model and by a generative
-//! adversarial network of about the same size [Srivastava17, section 4.1; Lin18, Table 1].
+//! adversarial network of about the same size [Srivastava17; Lin18, Table 1].
 
 use std::f64::consts::PI;
 use std::time::Instant;

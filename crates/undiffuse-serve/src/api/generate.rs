@@ -48,7 +48,7 @@ pub struct Picture {
     pub index: usize,
     /// Its seed.
     pub seed: u64,
-    /// Its class by name, where the model has classes.
+    /// Its class as requests name it, where the model has classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     /// The PNG in base64.

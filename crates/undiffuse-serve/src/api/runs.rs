@@ -8,13 +8,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
+use undiffuse::memory;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Json, Path, Query, Small};
 use super::models::models;
 use super::{App, events, working};
-use crate::engine::{Engine, memory};
+use crate::engine::Engine;
 use crate::job::ModelInfo;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::runs::{Curves, Examined, Extend, RunInfo, Runs, Seen, Start};

@@ -4,7 +4,6 @@ mod clock;
 mod cost;
 mod id;
 mod live;
-pub mod memory;
 mod models;
 mod order;
 mod pool;

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
 use undiffuse::model::{Outline, locate};
 use undiffuse::train::CONFIG_FILE;
+use undiffuse::{Model, memory};
 
-use super::{cost, lock, memory};
+use super::{cost, lock};
 use crate::folders;
 use crate::job::{Defaults, ModelInfo};
 use crate::options::Limits;
@@ -190,7 +190,7 @@ impl Models {
         let described = self.describe(&place).map_err(broken)?;
         let bytes = described.parameters * 4;
         // The file, its numbers, and the parameters made of them are there at the same time for a moment.
-        let features = memory::features(&described.outline.config, described.outline.shape());
+        let features = described.outline.config.features(described.outline.shape());
         self.make_room(id, 3 * bytes + features)?;
         let stamp = stamp(&place.folder);
         let model = Model::load(&place.folder, &self.device).map_err(|e| broken(e.to_string()))?;
@@ -234,7 +234,7 @@ impl Models {
     /// # Errors
     /// Not even one fits.
     pub fn pictures(&self, model: &Model, cost: f64) -> Result<usize, Problem> {
-        let one = memory::features(model.network.config(), model.shape()).max(1);
+        let one = model.network.config().features(model.shape()).max(1);
         let taken: u64 = lock(&self.loaded).values().map(|model| model.bytes).sum();
         match usize::try_from(self.budget.saturating_sub(taken) / one).unwrap_or(usize::MAX) {
             0 => {
@@ -272,12 +272,15 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
     let Outline { config, recipe, card, .. } = &described.outline;
     let defaults = described.outline.sample_defaults();
-    let rows = config.num_class_embeds.map_or(0, |rows| rows - usize::from(card.null_class.is_some()));
+    let known = described.outline.classes();
     ModelInfo {
         run: place.in_run.then(|| id.clone()),
         id,
         classes: card.classes.clone(),
-        class_count: if card.classes.is_empty() { rows } else { card.classes.len() },
+        class_count: known.labels().len(),
+        no_class: card.null_class.filter(|_| !known.is_empty()).map(|label| known.print(label)),
+        labels: config.num_class_embeds.unwrap_or(0),
+        null: card.null_class,
         guidance: card.null_class.is_some(),
         shape: described.outline.shape(),
         defaults: Defaults {

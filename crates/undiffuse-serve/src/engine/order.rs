@@ -12,7 +12,7 @@ use undiffuse::burn::tensor::Tensor;
 use undiffuse::data::{self, Image, encode_png};
 use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
-use undiffuse::request::{self, Settings, class_name, facts, labels};
+use undiffuse::request::{self, Settings, facts, labels};
 
 use super::cost;
 use super::models::{Loaded, Models};
@@ -27,7 +27,7 @@ const FRAME_VALUES: usize = 1 << 23;
 /// How much of the way is walked again from a picture, unless asked otherwise.
 const STRENGTH: f64 = 0.6;
 
-/// Longest word of a request: a solver with its options, a class.
+/// Longest word of a request: a solver with its options, a class of a short name.
 const LONGEST: usize = 200;
 /// Most pixels of a picture that somebody hands in: a large camera's.
 const HANDED: u64 = 1 << 24;
@@ -144,9 +144,9 @@ impl Order {
         models: &Models,
         limits: &Limits,
     ) -> Result<Self, Problem> {
-        short(request, limits)?;
-        let seeds = seeds(request, limits)?;
         let own = &loaded.model;
+        short(request, own, limits)?;
+        let seeds = seeds(request, limits)?;
         let settings = Settings {
             solver: parse("solver", request.solver.as_deref())?,
             spacing: parse("spacing", request.spacing.as_deref())?,
@@ -226,9 +226,9 @@ impl Order {
         limits.batch.div_ceil(self.batch.max(1)) * if guided { 2 } else { 1 }
     }
 
-    /// The class of picture `k` by name.
+    /// The class of picture `k`, as requests name it.
     pub fn class(&self, k: usize) -> Option<String> {
-        self.labels.as_ref().map(|labels| class_name(&self.model, labels[k]).to_owned())
+        self.labels.as_ref().map(|labels| self.model.classes().print(labels[k]))
     }
 
     /// The PNG of picture `k`, with what made it in its text chunk.
@@ -264,12 +264,13 @@ fn seeds(request: &Generate, limits: &Limits) -> Result<Vec<u64>, Problem> {
 }
 
 /// Refuses words so long that handling them would be work.
-fn short(request: &Generate, limits: &Limits) -> Result<(), Problem> {
+fn short(request: &Generate, model: &Model, limits: &Limits) -> Result<(), Problem> {
+    let names = model.card.classes.iter().map(String::len).max().unwrap_or(0);
     let words = [("solver", &request.solver), ("spacing", &request.spacing)];
-    let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?)));
-    let classes = request.class.iter().map(|class| ("class", class));
-    if let Some((field, _)) = words.chain(classes).find(|(_, word)| word.len() > LONGEST) {
-        return Err(Problem::invalid(field, format!("longer than {LONGEST} letters")));
+    let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?, LONGEST)));
+    let classes = request.class.iter().map(|class| ("class", class, LONGEST.max(names)));
+    if let Some((field, _, most)) = words.chain(classes).find(|(_, word, most)| word.len() > *most) {
+        return Err(Problem::invalid(field, format!("longer than {most} letters")));
     }
     if request.class.len() > limits.n {
         return Err(Problem::invalid("class", format!("more than the {} that are allowed here", limits.n)));

@@ -7,7 +7,8 @@ use super::{At, Cond, Denoise, per_image};
 /// The distribution `p(x0) r(x0)` for `r` a Gaussian around an observed picture \[Sohl15, section 2.5\]: denoising where the
 /// observation is noisy, inpainting where parts of it are exact and others unknown.
 ///
-/// A reverse step is perturbed by the slope of `ln r` \[Sohl15, Eq. 18\]. Written as a guess, with `tau² = sigma² / (alpha² +
+/// The reverse kernel is multiplied by `r` \[Sohl15, Eq. 22\], which moves its mean along the slope of `ln r` \[Sohl15,
+/// Eq. 61\]. Written as a guess, with `tau² = sigma² / (alpha² +
 /// sigma²)` for what `x_t` leaves open of data of unit variance, `D' = (D + tau² P y) / (1 + tau² P)`: exact for Gaussian data
 /// of unit variance, and for other data the better the less noise is left.
 pub struct Posterior<D> {

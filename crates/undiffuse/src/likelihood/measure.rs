@@ -120,6 +120,11 @@ pub enum MeasureError {
     HeldOut(#[source] TrainError),
     #[error("{name} holds {count} pictures: at least 2 are needed")]
     TooFew { name: String, count: usize },
+    #[error(
+        "{count} of the pictures of {name} are of no class that the model knows, and it has not learnt to go without one: \
+         name pictures of its classes"
+    )]
+    NoClass { name: String, count: usize },
     #[error("the model's pictures are {width}×{height}; only square ones can be measured")]
     NotSquare { width: usize, height: usize },
     #[error("the levels of the chain: {0}")]
@@ -323,6 +328,12 @@ impl<'a> Job<'a> {
             super::plan(&grid(model, settings.steps, settings.spacing.as_ref())?, &*model.recipe.parameterization)?;
         if settings.variance == Variance::Learned && model.network.config().out_channels != 2 * channels {
             return Err(Meaningless::NoVariance { channels }.into());
+        }
+        if !model.classes().is_empty() && model.card.null_class.is_none() {
+            let lost = chosen.iter().filter(|&&i| model.class_of(&source.data, i).is_none()).count();
+            if lost > 0 {
+                return Err(MeasureError::NoClass { name: source.name.clone(), count: lost });
+            }
         }
         let dims = channels * height * width;
         if settings.trace == Trace::Exact && dims > EXACT_LIMIT {

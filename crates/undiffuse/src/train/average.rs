@@ -40,7 +40,7 @@ pub fn lag(width: f64) -> f64 {
     1.0 / (exponent(width) + 2.0)
 }
 
-/// The exponent γ whose profile has relative width `σ`: `σ² = (γ+1) / ((γ+2)² (γ+3))` \[Karras24, Eq. 126\].
+/// The exponent γ whose profile has relative width `σ`: `σ² = (γ+1) / ((γ+2)² (γ+3))` \[Karras24, Eq. 123\].
 fn exponent(width: f64) -> f64 {
     let width_of = |g: f64| ((g + 1.0) / ((g + 2.0).powi(2) * (g + 3.0))).sqrt();
     let (mut low, mut high) = (0.0f64, 1e4f64);

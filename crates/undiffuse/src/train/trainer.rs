@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use undiffuse_data::{Dataset, HeldOut, Options, Progress, Split};
+use undiffuse_data::{Dataset, HeldOut, Options, Progress, Split, names};
 use undiffuse_math::diffusers::{Clip, Learned, Recipe};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_nn::ops::adamw::AdamW;
@@ -275,7 +275,7 @@ impl Trainer {
         let classes = if config.data.classes { self.data.classes().to_vec() } else { Vec::new() };
         let provenance = Provenance {
             program: concat!("undiffuse ", env!("CARGO_PKG_VERSION")).into(),
-            data: config.data.path.clone(),
+            data: names::of(self.data.path()),
             data_fingerprint: self.data.fingerprint().into(),
             data_images: self.split.train.len(),
             preset: config.preset.clone(),

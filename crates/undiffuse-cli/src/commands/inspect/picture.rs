@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use undiffuse::classes::recorded;
 use undiffuse::data::read_png_text;
 
 use super::{Findings, size};
@@ -69,10 +70,8 @@ fn again(settings: &Value) -> Option<String> {
     for name in OPTIONS {
         words.extend(word(&settings[name]).into_iter().flat_map(|v| [format!("--{}", name.replace('_', "-")), v]));
     }
-    if let Some(label) = word(&settings["label"]) {
-        // Names are safer than numbers, except where the command line reads them as something else.
-        let name = settings["class"].as_str().filter(|name| *name != "none" && !name.contains(','));
-        words.extend(["--class".into(), name.map_or(label, str::to_owned)]);
+    if let Some(class) = recorded(settings) {
+        words.extend(["--class".into(), class]);
         words.extend(word(&settings["guidance"]).into_iter().flat_map(|v| ["--guidance".into(), v]));
     }
     Some(command_line(&words))

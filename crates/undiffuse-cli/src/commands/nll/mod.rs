@@ -200,7 +200,7 @@ fn explain(e: MeasureError, model: &Path) -> anyhow::Error {
         }
         MeasureError::HeldOut(e) => anyhow::Error::new(e)
             .context("the run's own held-out pictures cannot be read; name pictures with --data"),
-        MeasureError::TooFew { .. } | MeasureError::NotSquare { .. } => usage(e.to_string()),
+        MeasureError::TooFew { .. } | MeasureError::NotSquare { .. } | MeasureError::NoClass { .. } => usage(e.to_string()),
         MeasureError::Grid(e) => usage(format!("--steps: {e}")),
         MeasureError::Meaningless(e @ Meaningless::NoVariance { .. }) => usage(e.to_string()),
         MeasureError::Meaningless(e) => anyhow::anyhow!("{}: {e}", model.display()),

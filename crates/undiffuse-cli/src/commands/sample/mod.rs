@@ -18,7 +18,7 @@ use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
 use undiffuse::nn::weights::{self, Named};
-use undiffuse::request::{class_name, facts, labels, mask, picture};
+use undiffuse::request::{facts, mask, picture};
 use undiffuse::sample::{Noise, Progress, noises};
 use undiffuse::{Model, adaptive};
 use undiffuse::likelihood::check_noisy_end;
@@ -56,8 +56,12 @@ pub struct Args {
     /// Seed of the first picture; the others count up. A picture depends on its seed and the settings alone
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Class by name or number, several separated by commas take turns; `none` for no class. All in turn when not given
-    #[arg(long, value_delimiter = ',')]
+    /// Class, or several that take turns: separated by commas, or each with its own --class. All in turn when not given
+    ///
+    /// A class is named as it is spelt, or without regard to case where that can mean one class only; a name with commas in it is
+    /// taken as a whole. `#3`, or a bare 3 where no class's name is a number, is the class of label 3; `none` is no class, where
+    /// the model can do without. A class that is called `#3` or `none` goes first; then `##3` is the label.
+    #[arg(long, allow_hyphen_values = true)]
     class: Vec<String>,
     /// Pictures computed at a time; results do not depend on it
     #[arg(long, default_value_t = 32)]
@@ -218,7 +222,9 @@ impl Job {
         if let Some(held) = held.filter(|&held| held != n) {
             return Err(usage(format!("-n {n}: --init-noise holds noise for {held} pictures; leave -n out")));
         }
-        let labels = labels(&args.class, &model, n).map_err(refused)?;
+        let classes = model.classes();
+        let asked: Result<Vec<_>, _> = args.class.iter().map(|text| classes.list(text)).collect();
+        let labels = classes.turns(&asked.map_err(refused)?.concat(), n);
         let open = |path: &PathBuf| Image::open(path, &Options::default());
         let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> { Ok(picture(&model, &open(path)?)) };
         let init = args.init_image.as_ref().map(tensor).transpose()?;
@@ -379,7 +385,6 @@ impl Job {
     ) -> anyhow::Result<()> {
         let seed = args.seed.wrapping_add(k as u64);
         let label = self.labels.as_ref().map(|l| l[k]);
-        let class = label.map(|l| class_name(&self.model, l));
         let shown = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let mut facts = facts(&self.model, &args.model.display().to_string(), settings, seed, label);
         let more = json!({
@@ -402,7 +407,8 @@ impl Job {
             _ => &[],
         };
         foreign.iter().for_each(|&key| facts[key] = json!(null));
-        let suffix = class.map(|c| format!("-{}", file_part(c))).unwrap_or_default();
+        let class = facts["class"].as_str();
+        let suffix = class.map(|class| format!("-{}", file_part(class))).unwrap_or_default();
         let name = if self.given.is_some() { format!("{k:06}{suffix}.png") } else { format!("{seed:08}{suffix}.png") };
         write_png(&out.join(name), image, &[("undiffuse".into(), json!(facts).to_string())])
     }
@@ -468,9 +474,9 @@ fn beside(folder: &Path, ending: &str) -> PathBuf {
     folder.with_file_name(name)
 }
 
-/// A class name as part of a file name.
+/// A class name as part of a file name, which may have 255 bytes.
 fn file_part(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+    name.chars().take(50).map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 /// The name of a model: the run's, not `model`.

@@ -1,4 +1,4 @@
-//! The transforms of Winograd's F(4×4, 3×3) [Lavin and Gray 2016, arXiv:1509.09308]: polynomials are multiplied by
+//! The transforms of Winograd's F(4×4, 3×3) \[Lavin16\]: polynomials are multiplied by
 //! their values at the points 0, ±a, ±b and ∞.
 //!
 //! In one dimension, four outputs of a three-tap filter are `y = Aᵀ (G g ⊙ Bᵀ d)` for six inputs `d`: six products in

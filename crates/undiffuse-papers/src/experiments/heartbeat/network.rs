@@ -1,34 +1,38 @@
-//! The reverse kernel: three hidden layers of 50 units that all steps share, and a read-out for every step
+//! The reverse kernel: three hidden layers that all steps share, and a read-out for every step
 //! [Sohl15, appendix D.1.2].
 //!
-//! A read-out answers the log-odds of every bit of `x^0` beyond the evidence of the bit itself, in units of that
-//! evidence. The flip probability follows by Bayes' rule, so every answer is a possible reverse kernel. Read-outs lie on
-//! straight lines between [`KNOTS`] of them: neighbouring steps of two thousand learn from each other.
+//! Unlike the paper's, one network answers for every bit: it sees the sequence turned so that the bit stands first, so
+//! no place can be favoured. (Layers of 50 units with read-outs for every bit, as in the paper, end with errors of their
+//! own in every bit. Over two thousand steps these add up: some phases came up more often than others.)
+//!
+//! A read-out answers the log-odds of a bit of `x^0` beyond the data's mean and the evidence of the bit itself, in units
+//! of that evidence. The flip probability follows by Bayes' rule, so every answer is a possible reverse kernel.
+//! Read-outs lie on straight lines between [`KNOTS`] of them: neighbouring steps of two thousand learn from each other.
 
 use std::f64::consts::LN_2;
 
 use undiffuse::burn::tensor::{Device, Tensor, TensorData, activation};
 use undiffuse_math::binomial::{Binomial, entropy};
 
-use super::pulses::{LENGTH, doubt, draw, flip};
+use super::pulses::{LENGTH, MEAN, doubt, draw, flip};
 use crate::learn::{normals, tensor};
 
-const HIDDEN: usize = 50;
+const HIDDEN: usize = 32;
 /// Stretches of the trajectory, a divisor of its steps; in one the read-out goes from knot to knot.
 pub const KNOTS: usize = 40;
-/// Weights and offsets of one read-out.
-const READOUT: usize = (HIDDEN + 1) * LENGTH;
+/// Weights of one read-out, and its offset.
+const READOUT: usize = HIDDEN + 1;
 const LAYERS: [[usize; 2]; 3] = [[LENGTH, HIDDEN], [HIDDEN, HIDDEN], [HIDDEN, HIDDEN]];
 
 /// Sequences drawn for every step, as the loss reads them.
 ///
 /// The cost of a bit is linear in the posterior `q(x^(t-1) | x^t, x^0)`, so its mean over the `x^0` of the training set
 /// that may have led to `x^t` is taken in closed form: the target is the posterior with `x^0` averaged out, which
-/// leaves the gradient's mean as it is and most of its variance away [Xu23, section 3, with all data as reference].
+/// leaves the gradient's mean as it is and most of its variance away [Xu23b, with all data as reference].
 pub struct Batch {
-    /// `x^t`, ±1, `[T, n, LENGTH]`.
-    x: Tensor<3>,
-    /// Reverse flips of the training set, the same shape.
+    /// `x^t` turned to every bit, ±1, `[T, n · LENGTH, LENGTH]`.
+    turned: Tensor<3>,
+    /// Reverse flips of the training set, `[T, n · LENGTH, 1]`.
     target: Tensor<3>,
     /// Their entropy, in nats per sequence: what the loss cannot fall below.
     floor: f64,
@@ -62,18 +66,19 @@ impl Batch {
     /// `n` sequences for every step.
     pub fn new(chain: &Binomial, n: usize, seed: u64, stream: u64, device: &Device) -> Self {
         let steps = chain.steps();
-        let (mut x, mut target, mut bits) = (Vec::new(), Vec::new(), 0.0);
+        let (mut seen, mut target, mut bits) = (Vec::new(), Vec::new(), 0.0);
         for t in 1..=steps {
             for k in 0..n {
                 let (_, now) = draw(chain, t, seed, stream, (t * n + k) as u64);
-                x.extend(now.map(sign));
+                (0..LENGTH).for_each(|i| seen.extend(turned(&now, i).map(|v| v as f32)));
                 let flips = doubt(&now, chain.evidence(t)).map(|doubt| flip(chain, t, doubt));
                 bits += flips.into_iter().map(entropy).sum::<f64>();
                 target.extend(flips.map(|f| f as f32));
             }
         }
-        let [x, target] = [x, target].map(|v| Tensor::<3>::from_data(TensorData::new(v, [steps, n, LENGTH]), device));
-        Self { x, target, floor: bits * LN_2 / n as f64 }
+        let [turned, target] = [(seen, LENGTH), (target, 1)]
+            .map(|(v, width)| Tensor::<3>::from_data(TensorData::new(v, [steps, n * LENGTH, width]), device));
+        Self { turned, target, floor: bits * LN_2 / n as f64 }
     }
 
     /// How far a loss on this batch is above the lowest possible one, in bits per sequence.
@@ -82,8 +87,14 @@ impl Batch {
     }
 }
 
-fn sign(bit: bool) -> f32 {
-    if bit { 1.0 } else { -1.0 }
+/// The sequence turned so that bit `i` stands first, as ±1.
+fn turned(x: &[bool; LENGTH], i: usize) -> [f64; LENGTH] {
+    std::array::from_fn(|k| if x[(i + k) % LENGTH] { 1.0 } else { -1.0 })
+}
+
+/// The log-odds of a bit of which nothing but the data's mean is known.
+fn prior() -> f64 {
+    (MEAN / (1.0 - MEAN)).ln()
 }
 
 /// The parameters before training: hidden layers of unit gain, read-outs of nothing.
@@ -99,30 +110,29 @@ pub fn initial(seed: u64, stream: u64) -> Vec<Vec<f32>> {
 
 /// The mean over sequences of the cross-entropies whose sum is the bound's cost `Σ_t KL`, in nats.
 pub fn loss(parameters: &[Tensor<1>], process: &Process, batch: &Batch) -> Tensor<1> {
-    let [steps, n, _] = batch.x.dims();
-    let mut h = batch.x.clone().reshape([steps * n, LENGTH]);
+    let [steps, rows, _] = batch.turned.dims();
+    let mut h = batch.turned.clone().reshape([steps * rows, LENGTH]);
     for (k, [input, output]) in LAYERS.into_iter().enumerate() {
         let weight = parameters[2 * k].clone().reshape([input, output]);
         h = activation::tanh(h.matmul(weight) + parameters[2 * k + 1].clone().reshape([1, output]));
     }
-    let knots = parameters[6].clone().reshape([KNOTS + 1, HIDDEN + 1, LENGTH]);
-    // Every stretch is one product with the knot before it and one with the knot behind.
-    let h: Tensor<3> = h.reshape([KNOTS, steps / KNOTS * n, HIDDEN]);
-    let answer = |from: usize| {
-        let knots = knots.clone().narrow(0, from, KNOTS);
-        h.clone().matmul(knots.clone().narrow(1, 0, HIDDEN)) + knots.narrow(1, HIDDEN, 1)
-    };
-    let (from, to) = (answer(0), answer(1));
+    // Every stretch is one product with the knot before it and the knot behind, side by side.
+    let h: Tensor<3> = h.reshape([KNOTS, steps / KNOTS * rows, HIDDEN]);
+    let knots = parameters[6].clone().reshape([KNOTS + 1, READOUT, 1]);
+    let ends = Tensor::cat(vec![knots.clone().narrow(0, 0, KNOTS), knots.narrow(0, 1, KNOTS)], 2);
+    let answers = h.matmul(ends.clone().narrow(1, 0, HIDDEN)) + ends.narrow(1, HIDDEN, 1);
+    let end = |k: usize| answers.clone().narrow(2, k, 1).reshape([steps, rows, 1]);
     let share = process.share.clone();
-    let odds = from.reshape([steps, n, LENGTH]) * (-share.clone() + 1.0) + to.reshape([steps, n, LENGTH]) * share;
-    let odds = odds * process.evidence.clone();
+    let odds = end(0) * (-share.clone() + 1.0) + end(1) * share;
     // The probability that a bit differs from x^0.
-    let doubt = activation::sigmoid(-(odds * batch.x.clone() + process.evidence.clone()));
+    let x = batch.turned.clone().narrow(2, 0, 1);
+    let odds = (odds * process.evidence.clone() + prior()) * x + process.evidence.clone();
+    let doubt = activation::sigmoid(-odds);
     let flip = process.same.clone() + doubt * (process.other.clone() - process.same.clone());
     let flip = flip.clamp(1e-12, 1.0 - 1e-7);
     let stay = -flip.clone() + 1.0;
     let cost = batch.target.clone() * flip.log() + (-batch.target.clone() + 1.0) * stay.log();
-    -cost.sum() / n as f64
+    -cost.sum() * (LENGTH as f64 / rows as f64)
 }
 
 /// Where step `t` lies: the knot before it, and how far it is to the next one.
@@ -146,18 +156,21 @@ impl Network {
     /// For every bit of `x^t`, the probability that it differs from `x^0`.
     pub fn doubt(&self, x: &[bool; LENGTH], t: usize, evidence: f64) -> [f64; LENGTH] {
         let p = &self.parameters;
-        let mut h: Vec<f64> = x.iter().map(|&b| f64::from(sign(b))).collect();
-        for k in 0..LAYERS.len() {
-            h = affine(&h, &p[2 * k], &p[2 * k + 1]);
-            h.iter_mut().for_each(|v| *v = v.tanh());
-        }
         let (knot, share) = place(t, self.steps);
-        let answer = |knot: usize| {
-            let (w, b) = p[6][knot * READOUT..(knot + 1) * READOUT].split_at(HIDDEN * LENGTH);
-            affine(&h, w, b)
-        };
-        let odds: Vec<f64> = answer(knot).into_iter().zip(answer(knot + 1)).map(|(a, b)| a + (b - a) * share).collect();
-        std::array::from_fn(|i| 1.0 / (1.0 + (evidence * (1.0 + odds[i] * f64::from(sign(x[i])))).exp()))
+        let readout: Vec<f64> = (0..READOUT)
+            .map(|k| [knot, knot + 1].map(|knot| p[6][knot * READOUT + k]))
+            .map(|[from, to]| from + (to - from) * share)
+            .collect();
+        std::array::from_fn(|i| {
+            let turned = turned(x, i);
+            let mut h = turned.to_vec();
+            for k in 0..LAYERS.len() {
+                h = affine(&h, &p[2 * k], &p[2 * k + 1]);
+                h.iter_mut().for_each(|v| *v = v.tanh());
+            }
+            let odds = affine(&h, &readout[..HIDDEN], &readout[HIDDEN..])[0];
+            1.0 / (1.0 + ((odds * evidence + prior()) * turned[0] + evidence).exp())
+        })
     }
 }
 

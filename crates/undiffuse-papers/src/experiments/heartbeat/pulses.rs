@@ -7,6 +7,8 @@ use undiffuse_math::noise;
 pub const LENGTH: usize = 20;
 /// Bits from one pulse to the next; a sequence is known by its phase, the place of its first pulse.
 pub const PERIOD: usize = 5;
+/// The mean of a bit.
+pub const MEAN: f64 = 1.0 / PERIOD as f64;
 /// Pulses in a sequence.
 const BEATS: usize = LENGTH / PERIOD;
 

@@ -1,5 +1,8 @@
 //! The swiss roll [Sohl15, section 3.1.1]: Gaussian diffusion in 40 steps; the forward rates and the reverse mean and
 //! covariance are learned.
+//!
+//! Unlike the paper's, the covariance is a full one, not diagonal, and the network has 96 units, not 16; the roll is of
+//! another generator, as the paper states none.
 
 pub mod model;
 pub mod posterior;
@@ -114,7 +117,7 @@ fn bound(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> 
     report.rows.extend([
         Row::new("K", k, bits).paper(2.35).error(error).goal(Goal::at_most(-entropy)),
         Row::new("K - L_null", k - null, bits).paper(6.45).error(error).goal(Goal::at_least(6.45)),
-        Row::new("L_null: a Gaussian of unit variance", null, bits).paper(-4.1),
+        Row::new("L_null: a Gaussian of unit variance", null, bits).derived(2.35 - 6.45),
         Row::new("truth: minus the entropy of the generator", -entropy, bits),
     ]);
     report.note(format!(
@@ -172,7 +175,7 @@ fn draw(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> R
     let times = [0, steps / 2, 3 * steps / 4, steps];
     let names = ["t = 0", "t = T/2", "t = 3T/4", "t = T"];
     let mut reverse: Vec<Vec<(f64, f64)>> = vec![Vec::new(); times.len()];
-    let mut on_roll = 0;
+    let (mut on_roll, mut along) = (0, [0; 10]);
     for k in 0..n {
         let eps = normals(options.seed, (stream::SAMPLES << 32) + k as u64, 2 * (steps + 1), 1.0);
         let mut see = |t: usize, x: Point| {
@@ -181,9 +184,14 @@ fn draw(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> R
             }
         };
         let x = walk(model, &eps, |kernel, _| kernel, &mut see);
-        on_roll += usize::from(roll.nearest(x).1 < 0.02);
+        let (u, distance) = roll.nearest(x);
+        on_roll += usize::from(distance < 0.02);
+        along[(u * along.len() as f64) as usize] += 1;
     }
     report.rows.push(Row::new("samples within 0.02 of the roll", 100.0 * on_roll as f64 / n as f64, "%"));
+    report.note(format!(
+        "Samples by the tenth of the roll that is nearest, from the inside out, of which the data have as many each: {along:?}."
+    ));
 
     let panel = |title: String, layers| Panel::new(&title, layers).square(-2.8, 2.8);
     let dots = |points, color: [u8; 3]| Layer::Points { name: String::new(), points, color: Some(color), radius: 1 };

@@ -192,7 +192,7 @@ impl Model {
     }
 
     /// The coefficient of `x^t` and of `x^0` in the mean of the posterior `q(x^(t-1) | x^t, x^0)`, and its standard
-    /// deviation [Sohl15, appendix B; Ho20, Eq. 7].
+    /// deviation [Ho20, Eq. 7].
     fn posterior(&self, t: usize) -> (f64, f64, f64) {
         let (from, to) = (self.levels[t], self.levels[t - 1]);
         let (of_x0, std) = undiffuse_math::likelihood::posterior(from, to);
