@@ -87,7 +87,7 @@ struct LimitArgs {
     /// Connections at a time
     #[arg(long, default_value_t = Limits::default().connections, value_name = "N", value_parser = parse_count)]
     max_connections: usize,
-    /// Connections of one address at a time; a quarter of all when not given. From this machine, where proxies are, all but an eighth
+    /// Connections of one address at a time, a quarter of all when not given; from this machine always all but an eighth
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_connections_each: Option<usize>,
 }
@@ -109,8 +109,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if allow_train && !datasets.is_dir() {
         let folder = datasets.display();
-        let note = format!("note: there is no folder `{folder}`; --datasets names the one whose entries may be trained on\n");
-        say(io::stderr(), &note);
+        let note = "--datasets names the one whose entries may be trained on";
+        say(io::stderr(), &format!("note: there is no folder `{folder}`; {note}\n"));
     }
     let paths = if paths.is_empty() { vec![PathBuf::from("runs")] } else { paths };
     let training = match allow_train {
