@@ -127,6 +127,27 @@ fn a_key_is_one_work_everywhere() {
     }
 }
 
+/// `[Key20]` is the one way to cite: names with a year in brackets would escape the other tests.
+#[test]
+fn nothing_is_cited_by_name_and_year() {
+    let year = |word: &str| {
+        let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
+        word.len() == 4
+            && ["18", "19", "20"].iter().any(|c| word.starts_with(c))
+            && word.bytes().all(|b| b.is_ascii_digit())
+    };
+    for path in texts(&root().join("crates")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| line.trim_start().starts_with("//")) {
+            for inside in line.split('[').skip(1).filter_map(|rest| rest.split(']').next()) {
+                let mut words = inside.split_whitespace();
+                let name = words.next().is_some_and(|w| w.starts_with(|c: char| c.is_ascii_uppercase()) && w.len() > 2);
+                assert!(!(name && words.any(year)), "{}: [{inside}]: cite by a key", path.display());
+            }
+        }
+    }
+}
+
 /// Documents and scripts cite only what some crate lists.
 #[test]
 fn documents_cite_what_is_listed() {

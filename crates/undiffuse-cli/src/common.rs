@@ -31,14 +31,21 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
 
 /// The exit code that belongs to an error.
 pub fn exit_code(e: &anyhow::Error) -> u8 {
-    use undiffuse::{device::DeviceError, train};
+    use undiffuse::device::DeviceError;
+    use undiffuse::train::{self, TrainError};
     use undiffuse_serve::ServeError;
     let wrong_request = e.is::<Usage>()
         || e.is::<DeviceError>()
         || e.is::<train::ConfigError>()
         || matches!(
-            e.downcast_ref::<train::TrainError>(),
-            Some(train::TrainError::Config(_) | train::TrainError::Exists(_) | train::TrainError::NoRun(_))
+            e.downcast_ref::<TrainError>(),
+            Some(
+                TrainError::Config(_)
+                    | TrainError::Exists(_)
+                    | TrainError::NoRun(_)
+                    | TrainError::Remains(_)
+                    | TrainError::AmongPictures(_)
+            )
         )
         || matches!(e.downcast_ref::<ServeError>(), Some(ServeError::Open(_) | ServeError::Token(_)));
     if wrong_request { USAGE } else { FAILED }
@@ -80,6 +87,14 @@ impl Machine {
         }
         Ok(undiffuse::device::open(&self.device)?)
     }
+}
+
+/// `--variant`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Weights {
+    /// Which of a diffusers folder's weights: fp16 is diffusion_pytorch_model.fp16.safetensors; the usual ones when not given
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);

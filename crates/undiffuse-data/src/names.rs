@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::text::escaped;
 
 /// The numbers of the names that `word` can mean: those that are spelt so; where there are none, those that are the same text
@@ -87,10 +89,7 @@ pub fn of(path: &Path) -> String {
 
 /// The text in Unicode's normal form C: the same for a letter with an accent, whether it is one character or two.
 pub fn composed(text: &str) -> String {
-    match text.is_ascii() {
-        true => text.to_owned(),
-        false => icu_normalizer::ComposingNormalizerBorrowed::new_nfc().normalize(text).into_owned(),
-    }
+    text.nfc().collect()
 }
 
 /// Without case, Unicode form and blanks around it.

@@ -55,11 +55,13 @@ pub struct Generate {
     /// A picture to start from: base64, with or without a `data:` prefix.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_image: Option<String>,
-    /// How much of the way is walked again from `init_image`: 0 keeps it, 1 forgets it; 0.6 when not given.
+    /// How much of the way is walked again from `init_image`: 0 gives it back as it is, at the model's size, anything above walks
+    /// at least the last step, 1 forgets it; 0.6 when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1)]
     pub strength: Option<f64>,
-    /// Where to paint: white; black keeps `init_image`, of the same size.
+    /// Where to paint: white; black and transparency keep `init_image`, of the same size. Grey counts as white from 128 up, at
+    /// the model's size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
     /// Keep every step: what the sampler holds and what the model guesses. For a few pictures at a time.
@@ -284,4 +286,52 @@ pub struct Defaults {
     pub steps: usize,
     /// Classifier-free guidance.
     pub guidance: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::prompt::tests::{model, names, words};
+
+    fn class(body: &str) -> Result<Vec<String>, String> {
+        serde_json::from_str::<Generate>(body).map(|generate| generate.class).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn one_class_or_several() {
+        for (body, words) in [
+            (r#"{"class": "Bag"}"#, &["Bag"][..]),
+            (r#"{"class": 3}"#, &["3"]),
+            (r#"{"class": ["Bag", 3, "none"]}"#, &["Bag", "3", "none"]),
+            (r#"{"class": []}"#, &[]),
+            (r#"{"class": null}"#, &[]),
+            ("{}", &[]),
+        ] {
+            assert_eq!(class(body).unwrap(), words, "{body}");
+        }
+        for body in
+            [r#"{"class": true}"#, r#"{"class": [["Bag"]]}"#, r#"{"class": -1}"#, r#"{"class": {"name": "Bag"}}"#]
+        {
+            assert!(class(body).unwrap_err().contains("a class is a name, such as"), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_class_can_be_asked_for(names in names()) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let model = model(&names, names.len());
+            for (word, label) in words(&model) {
+                for body in [json!({ "class": word }), json!({ "class": [word] })] {
+                    // As it is asked, and as the store keeps it.
+                    let asked: Generate = serde_json::from_str(&body.to_string()).unwrap();
+                    let kept: Generate = serde_json::from_slice(&serde_json::to_vec(&asked).unwrap()).unwrap();
+                    prop_assert_eq!(model.known().parse(&kept.class[0]), Ok(label), "{:?} of {:?}", word, names);
+                }
+            }
+        }
+    }
 }

@@ -14,6 +14,7 @@
 //! | [`budget`] | one purse of bytes for all that clients can make the service hold |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
 //! | `folders` | what folders are called by clients |
+//! | [`parameters`] | settings in pictures of other programs |
 //! | [`prompt`] | which class of a model a sentence names |
 //! | [`reports`] | evaluation reports, found by name, and two of them side by side |
 //! | [`runs`] | training runs: what their folders say, and trainings as child processes |
@@ -45,6 +46,7 @@ pub mod guard;
 pub mod job;
 pub mod metrics;
 pub mod options;
+pub mod parameters;
 pub mod problem;
 pub mod prompt;
 pub mod reports;

@@ -205,12 +205,18 @@ pub fn list(root: &Path) -> ReportList {
     all
 }
 
-/// The text of a report's `report.json`.
+/// The text of a report's `report.json`, with names where older ones have paths.
 ///
 /// # Errors
 /// 404, 422 for one that cannot be read.
 pub fn json(root: &Path, id: &str) -> Result<String, Problem> {
-    report(root, id).map(|(_, text)| text)
+    let (report, text) = report(root, id)?;
+    let written: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let paths = [(&written["data"], report.data), (&written["subject"]["name"], report.subject.name)];
+    // In the text itself: numbers keep their digits.
+    Ok(paths
+        .into_iter()
+        .fold(text, |text, (path, name)| text.replace(&path.to_string(), &serde_json::Value::from(name).to_string())))
 }
 
 /// The page of a report.

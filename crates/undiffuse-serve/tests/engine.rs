@@ -94,6 +94,7 @@ fn options(folder: &Path) -> Options {
         device_name: "cpu".into(),
         limits: Limits { batch: 8, ..Limits::default() },
         memory: Some(1 << 30),
+        variant: None,
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
         waits: Waits::default(),
@@ -169,8 +170,10 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         let noise = Noise::Seeds(vec![asked.seed.unwrap_or(0) + k as u64]);
         let cond = Cond { labels: labels.as_ref().map(|l| vec![l[k]]) };
         let x = match init {
-            Some(init) => model.sample_from(&*denoiser, &plan, noise, request::picture(&model, init), &cond).finish(),
-            None => model.sample(&*denoiser, &plan, noise, &cond).finish(),
+            Some(init) => {
+                model.sample_from(&*denoiser, &plan, noise, request::picture(&model, init), &cond).finish().unwrap()
+            }
+            None => model.sample(&*denoiser, &plan, noise, &cond).finish().unwrap(),
         };
         model.images(x).remove(0)
     };

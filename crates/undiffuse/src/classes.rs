@@ -10,6 +10,7 @@
 
 use serde_json::Value;
 use undiffuse_data::names;
+use undiffuse_data::text::escaped;
 
 use crate::request::RequestError;
 
@@ -52,7 +53,9 @@ impl<'a> Classes<'a> {
             ref several => {
                 let several: Vec<_> = several.iter().map(|&k| format!("{} (#{k})", shown(&self.names[k]))).collect();
                 let (word, several) = (repeated(word), several.join(", "));
-                return refused(format!("`{word}` can mean several classes: {several}; spell it exactly or give its #"));
+                return refused(format!(
+                    "`{word}` can mean several classes: {several}; spell it exactly or give its #"
+                ));
             }
         }
         let bare = word.trim();
@@ -169,7 +172,7 @@ impl<'a> Classes<'a> {
 /// The word for the class of a picture, from the facts in its PNG; `None` where it has none.
 pub fn recorded(facts: &Value) -> Option<String> {
     let class = facts["class"].as_str()?;
-    // Up to 0.1.0 a label without a name was noted as `none`, as no class was; but models of others had no label for that.
+    // Formerly a label without a name was noted as `none`, as no class was; but models of others had no label for that.
     let nameless = class == "none" && facts["trained"].is_null();
     let label = facts["label"].as_u64().filter(|_| nameless);
     Some(label.map_or_else(|| class.to_owned(), |label| format!("#{label}")))
@@ -182,12 +185,12 @@ fn digits(text: &str) -> bool {
 
 /// A name in a list of names.
 fn shown(name: &str) -> String {
-    let plain = !name.contains([',', '"']) && name.trim() == name && !name.is_empty() && !name.contains(char::is_control);
+    let plain =
+        !name.contains([',', '"']) && name.trim() == name && !name.is_empty() && !name.contains(char::is_control);
     if plain { name.to_owned() } else { format!("{name:?}") }
 }
 
 /// A word of a request in a refusal.
 fn repeated(word: &str) -> String {
-    let visible = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    word.chars().take(REPEATED).map(visible).collect()
+    escaped(&word.chars().take(REPEATED).collect::<String>()).into_owned()
 }

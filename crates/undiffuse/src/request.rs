@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use serde_json::{Map, Value, json};
-use undiffuse_data::{Image, transform};
+use undiffuse_data::{Image, Options, transform};
 use undiffuse_math::prelude::{SolverKind, SpacingKind};
 
 use crate::Model;
@@ -92,16 +92,25 @@ pub fn fit(image: &Image, width: usize, height: usize) -> Image {
     if width == height { transform::square(image, width) } else { transform::resize(image, width, height) }
 }
 
-/// A person's picture as a model takes it, `[1, C, H, W]`: at its size, with its channels, in its pixel range.
+/// A person's picture as a model takes it, `[1, C, H, W]`: at its size, with its channels, in its pixel range. Transparency
+/// shows white, as everywhere where nothing else is said.
 pub fn picture(model: &Model, image: &Image) -> Tensor<4> {
     let [c, h, w] = model.shape();
+    let image = image.clone().flatten(Options::default().background);
     model.from_unit(from_image(&fit(&image.to_channels(c), w, h), &model.network.device()))
 }
 
-/// Where to paint, `[1, 1, H, W]`: 1 where the mask is brighter than middle grey, 0 where the picture is kept.
+/// How a picture is decoded that says where to paint: what is transparent in it counts as black, and keeps.
+pub fn mask_options() -> Options {
+    Options { background: [0; 3], ..Options::default() }
+}
+
+/// Where to paint, `[1, 1, H, W]`: 1 where the mask is white, 0 where it is black or transparent and the picture is kept. Grey
+/// counts as white from 128 up, after the mask was brought to the model's size.
 pub fn mask(model: &Model, mask: &Image) -> Tensor<4> {
     let [_, h, w] = model.shape();
-    from_image(&fit(&mask.to_grey(), w, h), &model.network.device()).greater_elem(0.0).float()
+    let grey = mask.clone().flatten(mask_options().background).to_grey();
+    from_image(&fit(&grey, w, h), &model.network.device()).greater_elem(0.0).float()
 }
 
 /// What made a picture, for the text chunk `undiffuse` of its PNG: program, `model` by name, `seed`, `class` as

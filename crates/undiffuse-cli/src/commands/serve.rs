@@ -1,6 +1,5 @@
 //! `undiffuse serve`.
 
-use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +8,8 @@ use std::time::Duration;
 use undiffuse::train::parse_duration;
 use undiffuse_serve::options::{Limits, Options, Training, Waits};
 
-use crate::common::{self, Machine, usage};
+use crate::common::{self, Machine, Weights, usage};
+use crate::output::{remark, show};
 
 /// Open the studio in the browser, and answer requests for pictures over HTTP.
 #[derive(clap::Args)]
@@ -52,6 +52,8 @@ pub struct Args {
     memory: Option<u64>,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    weights: Weights,
     #[command(flatten)]
     machine: Machine,
 }
@@ -96,7 +98,7 @@ struct LimitArgs {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    let Args { paths, addr, token, insecure, hosts, allow_train, datasets, reports, store, keep, keep_size, memory, limits, machine } =
+    let Args { paths, addr, token, insecure, hosts, allow_train, datasets, reports, store, keep, keep_size, memory, limits, weights, machine } =
         args;
     if token.as_ref().is_some_and(|token| token.len() < 8) {
         return Err(usage("--token: give at least eight characters; `openssl rand -hex 16` makes good ones"));
@@ -108,9 +110,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Err(usage(format!("`{}` is no folder: name models, runs or folders of them", file.display())));
     }
     if allow_train && !datasets.is_dir() {
-        let folder = datasets.display();
-        let note = "--datasets names the one whose entries may be trained on";
-        say(io::stderr(), &format!("note: there is no folder `{folder}`; {note}\n"));
+        remark(&format!("note: there is no folder `{}`; --datasets names the one whose entries may be trained on", datasets.display()));
     }
     let paths = if paths.is_empty() { vec![PathBuf::from("runs")] } else { paths };
     let training = match allow_train {
@@ -142,6 +142,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         device_name: machine.device,
         limits,
         memory,
+        variant: weights.variant,
         keep,
         keep_bytes: keep_size,
         waits: Waits::default(),
@@ -158,15 +159,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             models(&server.models()),
             "Ctrl-C ends it: pictures in the making are finished, jobs that wait go on next time\n".into(),
         ];
-        say(io::stdout(), &lines.join("\n"));
+        // A service goes on serving when nobody reads this.
+        let _ = show(&lines.join("\n"));
     };
     undiffuse_serve::serve(options, ready, common::interrupted)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says something to whoever may listen: a service goes on serving when nobody does.
-fn say(mut to: impl Write, text: &str) {
-    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }
 
 /// Which models there are, in a line.

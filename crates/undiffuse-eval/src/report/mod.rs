@@ -5,6 +5,7 @@ mod html;
 
 use serde::{Deserialize, Serialize};
 use undiffuse_data::Image;
+use undiffuse_data::names::last_part;
 use undiffuse_metrics::Figure;
 
 pub use compare::{Comparison, Line, NotComparable, compare};
@@ -26,7 +27,8 @@ pub struct Report {
     pub program: String,
     /// What was judged.
     pub subject: SubjectFacts,
-    /// Where the data lay.
+    /// Name of the data: where they lay is nobody's business.
+    #[serde(deserialize_with = "data_alone")]
     pub data: String,
     /// Fingerprint of the protocol.
     pub fingerprint: String,
@@ -67,10 +69,23 @@ pub fn read(text: &str) -> Result<Report, String> {
     }
 }
 
+/// The name at the end of a path: reports once held the whole of it.
+fn data_alone<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<String, D::Error> {
+    String::deserialize(reader).map(|path| last_part(&path).to_owned())
+}
+
+/// Likewise; the run's, where it is the model inside one.
+fn subject_alone<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<String, D::Error> {
+    let path = String::deserialize(reader)?;
+    let bare = path.trim_end_matches('/');
+    Ok(last_part(bare.strip_suffix("/model").unwrap_or(bare)).to_owned())
+}
+
 /// What was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectFacts {
-    /// Where it lay.
+    /// Its name.
+    #[serde(deserialize_with = "subject_alone")]
     pub name: String,
     /// `model` or `pictures`.
     pub kind: String,

@@ -101,6 +101,8 @@ parts! {
     zip
     /// Pictures in one call.
     generate
+    /// Settings in a foreign picture.
+    parameters
     /// Training runs: list, curves, samples, start, stop, resume.
     runs
     /// Evaluation reports, and two of them side by side.

@@ -28,6 +28,7 @@ use self::clock::Clock;
 use self::id::Ids;
 use self::live::Live;
 use self::models::Models;
+pub use self::models::model_in;
 pub(crate) use self::order::from_base64;
 use self::pool::{Evaluate, Guess, Pool};
 use self::queue::{Chunk, Queue, Waiting};
@@ -170,7 +171,7 @@ impl Engine {
         let revived = revive::revive(&store)?;
         let pool = Pool::start(evaluate).map_err(|e| format!("cannot start a thread: {e}"))?;
         let desk = Desk { queue: Queue::new(limits.batch), live: HashMap::new(), arriving: 0, walks: 0, open: true };
-        let models = Models::new(options.folders(), options.device.clone(), options.memory, limits);
+        let models = Models::new(options);
         let inner = Arc::new(Inner {
             limits,
             models,

@@ -12,7 +12,7 @@ use undiffuse::burn::tensor::Tensor;
 use undiffuse::data::{self, Image, encode_png};
 use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
-use undiffuse::request::{self, Settings, facts, labels};
+use undiffuse::request::{self, Settings, facts, labels, mask_options};
 
 use super::cost;
 use super::models::{Loaded, Models};
@@ -47,8 +47,9 @@ impl Pictures {
     /// # Errors
     /// 422: no base64, no picture, too large, a mask that fits nothing.
     pub fn take(request: &mut Generate, [c, h, w]: [usize; 3], limits: &Limits) -> Result<Self, Problem> {
-        let init = request.init_image.take().map(|text| from_base64("init_image", &text, limits)).transpose()?;
-        let mask = request.mask.take().map(|text| from_base64("mask", &text, limits)).transpose()?;
+        let plain = data::Options::default();
+        let init = request.init_image.take().map(|text| from_base64("init_image", &text, plain, limits)).transpose()?;
+        let mask = request.mask.take().map(|text| from_base64("mask", &text, mask_options(), limits)).transpose()?;
         match (&init, &mask) {
             (None, Some(_)) => {
                 return Err(Problem::invalid("mask", "a mask needs `init_image`: the picture to keep outside of it"));
@@ -84,22 +85,29 @@ impl Pictures {
     }
 }
 
-/// A picture in base64, decoded within the limits.
+/// A picture in base64, in lines or in one, decoded within the limits.
 ///
 /// # Errors
 /// 422: no base64, no picture, too large.
-pub(crate) fn from_base64(field: &'static str, text: &str, limits: &Limits) -> Result<Image, Problem> {
-    let text = match text.strip_prefix("data:") {
+pub(crate) fn from_base64(
+    field: &'static str,
+    text: &str,
+    options: data::Options,
+    limits: &Limits,
+) -> Result<Image, Problem> {
+    let text = match text.trim_start().strip_prefix("data:") {
         Some(rest) => rest.split_once(";base64,").map(|(_, data)| data).unwrap_or_default(),
         None => text,
     };
-    let bytes = STANDARD.decode(text.trim()).map_err(|e| {
+    // Programs that write mail break lines [RFC 2045, section 6.8].
+    let letters: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let bytes = STANDARD.decode(letters).map_err(|e| {
         let how = "send the picture file as base64, with or without `data:image/png;base64,` before it";
         Problem::invalid(field, format!("not base64 ({e}); {how}"))
     })?;
     // Eight bytes a pixel are the most that a format has.
     let limits = data::Limits { pixels: HANDED, memory: 8 * HANDED, file: limits.body as u64 };
-    let options = data::Options { limits, ..data::Options::default() };
+    let options = data::Options { limits, ..options };
     let decoded = data::decode::decode(&bytes, &options);
     decoded.map(|decoded| decoded.image).map_err(|e| Problem::invalid(field, e.to_string()))
 }
@@ -335,7 +343,8 @@ fn plan(model: &Model, strength: Option<f64>, limits: &Limits) -> Result<Plan, P
     if !plan.start.is_finite() || numbers.into_iter().any(|c| !c.is_finite()) {
         return Err(impossible());
     }
-    within("steps", plan.rows.len(), 16 * limits.steps)?;
+    // A strength of 0 has no rows, and is fulfilled by doing nothing.
+    within("steps", plan.rows.len().max(1), 16 * limits.steps)?;
     Ok(plan)
 }
 

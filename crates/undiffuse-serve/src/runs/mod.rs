@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use undiffuse::data::names::last_part;
 use undiffuse::model::locate;
-use undiffuse::train::Config;
+use undiffuse::train::{Config, is_training};
 
 pub use examine::{Examined, Finding};
 pub use metrics::{Bucket, Curves, Diverged, Validation};
@@ -53,7 +55,7 @@ pub struct RunInfo {
     pub state: State,
     /// The preset that it started from.
     pub preset: String,
-    /// What it trains on.
+    /// Name of what it trains on.
     pub data: String,
     /// Pictures seen.
     pub images: u64,
@@ -173,7 +175,7 @@ impl Runs {
         let has_model = locate(path).is_ok();
         let ours = self.supervisor.is_alive(path);
         let state = match standing {
-            _ if ours || folder::is_locked(path) => State::Training,
+            _ if ours || is_training(path) => State::Training,
             Standing { diverged: true, .. } => State::Diverged,
             Standing { images, .. } if has_model && length.until().is_some_and(|until| images >= until) => {
                 State::Finished
@@ -185,7 +187,7 @@ impl Runs {
             id: id.to_owned(),
             state,
             preset: config.as_ref().map(|c| c.preset.clone()).unwrap_or_default(),
-            data: config.map(|c| c.data.path).unwrap_or_default(),
+            data: config.map(|c| last_part(&c.data.path).to_owned()).unwrap_or_default(),
             images: standing.images,
             until: length.until(),
             loss: standing.loss,
@@ -219,12 +221,12 @@ impl Runs {
         Ok(self.metrics_of(&path, |metrics| metrics.curves(points)))
     }
 
-    /// The configuration of a run as its file has it; empty where there is none yet.
+    /// The configuration of a run as its file has it, but for the folder in which its data lie; empty where there is none yet.
     ///
     /// # Errors
     /// 404.
     pub fn config(&self, id: &str) -> Result<String, Problem> {
-        Ok(folder::config(&self.folder(id)?).unwrap_or_default())
+        Ok(without_path(&folder::config(&self.folder(id)?).unwrap_or_default()))
     }
 
     /// The PNG of the grid of samples at `nimg` pictures.
@@ -330,4 +332,34 @@ impl Runs {
 /// Locks; what a panic left behind is at worst read anew.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A configuration as the trainer writes it, with the name of the data in the place of their path.
+fn without_path(config: &str) -> String {
+    let mut in_data = false;
+    let line = |line: &str| {
+        in_data = if line.starts_with('[') { line.trim() == "[data]" } else { in_data };
+        match line.split_once('=').filter(|(key, _)| in_data && key.trim() == "path") {
+            Some((_, path)) => format!("path = {}\n", json!(last_part(path.trim().trim_matches(['"', '\''])))),
+            None => format!("{line}\n"),
+        }
+    };
+    config.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_keeps_the_folder_of_its_data_to_itself() {
+        for path in ["/home/ann/private/photos", "C:\\Users\\ann\\private\\photos", "/home/ann/private/it's \"photos"] {
+            let settings = [format!("data.path={}", json!(path))];
+            let written = Config::layered("quick", None, &settings).unwrap().to_toml();
+            let mut read = Config::from_toml(&without_path(&written)).unwrap();
+            assert_eq!(read.data.path, last_part(path));
+            read.data.path = path.into();
+            assert_eq!(read.to_toml(), written);
+        }
+    }
 }

@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 pub use desk::Desk;
 pub use request::Request;
+pub(crate) use samplers::ours;
 
 use super::answers::around;
 use super::extract::{Caller, Json, Query, Small};
@@ -91,7 +92,7 @@ async fn make(app: &App, client: &Client, request: Request) -> Result<Response, 
     })
     .await??;
     let steps = generate.steps.unwrap_or(model.defaults.steps);
-    let job = app.engine.submit(generate.clone(), client.clone(), None).await?;
+    let job = app.engine.submit(generate.clone(), client.clone(), None).await.map_err(|e| request.blamed(e))?;
     let work = Work { job: job.id.clone(), began, n: job.n, steps, progress: None, interrupted: false };
     let busy = app.desk.begin(client, work);
     let see = |update: &Update| {
@@ -101,7 +102,7 @@ async fn make(app: &App, client: &Client, request: Request) -> Result<Response, 
     };
     let job = follow(&app.engine, &job.id, see).await?;
     match (job.state, job.error.clone()) {
-        (JobState::Failed, Some(error)) => return Err(error),
+        (JobState::Failed, Some(error)) => return Err(request.blamed(error)),
         (JobState::Failed, None) => return Err(Problem::internal("the job failed and left no word why")),
         _ => {}
     }
@@ -142,10 +143,11 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
     let scheduler = generate.spacing.clone().unwrap_or_else(|| model.defaults.spacing.clone());
     let seeds: Vec<u64> = job.images.iter().map(|made| made.seed).collect();
     let text = |seed: &u64| {
+        let (sampler, scheduler) = (quoted(&sampler), quoted(&scheduler));
         format!(
             "{prompt}\nSteps: {steps}, Sampler: {sampler}, Schedule type: {scheduler}, CFG scale: {cfg}, Seed: {seed}, \
              Size: {width}x{height}, Model: {}, Version: undiffuse {}",
-            model.id,
+            quoted(&model.id),
             env!("CARGO_PKG_VERSION")
         )
     };
@@ -168,6 +170,14 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
         "job_id": job.id,
         "infotexts": seeds.iter().map(text).collect::<Vec<_>>(),
     })
+}
+
+/// A value of a text of settings, in quotes where it would be read as several.
+fn quoted(value: &str) -> String {
+    match value.contains([',', ':', '"', '\n']) {
+        true => json!(value).to_string(),
+        false => value.to_owned(),
+    }
 }
 
 /// How far this client's pictures are.
