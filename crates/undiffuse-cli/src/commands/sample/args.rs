@@ -7,7 +7,8 @@ use undiffuse::{Model, memory};
 use crate::common::{Machine, Weights, usage};
 use crate::sampling::Sampling;
 
-/// Make new pictures with a trained model. Each PNG carries what made it: `undiffuse inspect` prints the command.
+/// Make new pictures with a trained model. Each PNG carries what made it, paths as they are typed: `undiffuse inspect` prints the
+/// command.
 #[derive(clap::Args)]
 pub struct Args {
     /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
