@@ -446,6 +446,27 @@ fn no_pictures_are_made_of_what_is_no_number() {
 }
 
 #[test]
+fn a_sheet_is_no_data_and_is_never_drawn_over_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    let first = picture(&photos, "a.png", 8, 8);
+    picture(&photos, "b.png", 8, 9);
+    let before = std::fs::read(&first).unwrap();
+    refused(&photos, 2, &["data", ".", "--sheet", "a.png"], &["a.png is among the data", "--sheet"]);
+    refused(folder.path(), 2, &["data", "photos", "--sheet", "photos/../photos/a.png"], &["is among the data"]);
+    assert_eq!(std::fs::read(&first).unwrap(), before);
+    for again in 0..2 {
+        let text = ok(&photos, &["data", "."]);
+        assert!(text.contains("images       2\n"), "{again}: {text}");
+        assert_eq!(
+            text.contains("left out 1 sheet of pictures that undiffuse drew (first: photos-contact.png)"),
+            again == 1
+        );
+    }
+}
+
+#[test]
 fn variants_are_asked_for_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -457,4 +478,15 @@ fn variants_are_asked_for_by_name() {
     assert!(ok(folder, &["inspect", "bare", "--variant", "fp16"]).contains("UNet2DModel"));
     std::fs::write(folder.join("a.txt"), "words").unwrap();
     refused(folder, 2, &["inspect", "a.txt", "--variant", "fp16"], &["--variant", "a.txt"]);
+}
+
+#[test]
+fn diffuse_draws_over_none_of_its_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    picture(folder, "a.png", 8, 8);
+    std::fs::copy(folder.join("a.png"), folder.join("x.gif")).unwrap();
+    refused(folder, 2, &["diffuse", "a.png", "--out", "a.png"], &["a.png is to be read, and would be overwritten"]);
+    refused(folder, 2, &["diffuse", "x.gif", "--gif", "--out", "x.png"], &["x.gif is to be read"]);
+    assert!(!folder.join("x.png").exists());
 }

@@ -12,7 +12,7 @@ use undiffuse::nn::weights::{self, Named};
 use undiffuse::nn::{Labels, UNet2DModel};
 
 use crate::common::{Machine, Weights};
-use crate::output::{show, write};
+use crate::output::{keep, show, write};
 
 /// Run the bare network on tensors, to compare it with others.
 #[derive(clap::Args)]
@@ -33,6 +33,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    keep(&args.output, std::slice::from_ref(&args.input))?;
     let device = args.machine.open()?;
     let network = model::load_network(&args.model, args.weights.variant.as_deref(), &device)?;
     let tensors = weights::read(&args.input)?;

@@ -28,7 +28,7 @@ fn cpu() -> Device {
 }
 
 /// A network of grey 8x8 pictures of four classes, with guidance.
-fn model() -> Model {
+pub fn model() -> Model {
     let config = UNet2DConfig {
         sample_size: Some(SampleSize::Square(8)),
         in_channels: 1,
