@@ -60,6 +60,8 @@ fn studio() -> &'static Path {
         let small = "--set network.width=8 --set network.multiply=[1,2] --set network.groups=4 --set network.head_dim=8 \
                      --set train.batch=8 --set sample.steps=3";
         run(at, 0, &format!("undiffuse train --data data --run \"run's end\" --images 32 {small}"));
+        let weights = at.join("run's end/model/unet/diffusion_pytorch_model");
+        std::fs::copy(weights.with_extension("safetensors"), weights.with_extension("fp16.safetensors")).unwrap();
         save(&at.join("photo.png"), &Image::new(8, 8, 1, (0..64).map(|i| (i * 4) as u8).collect()));
         // White at the right; the left is black in one mask, and white but transparent in the other.
         let half = |left: &'static [u8]| (0..64).flat_map(move |i| if i % 8 < 4 { left.to_vec() } else { vec![255; left.len()] });
@@ -88,6 +90,7 @@ const CASES: &[&str] = &[
     "--solver ddim --init-noise noise.safetensors",
     "--solver ddim-inverse --init-image photo.png",
     "--class none",
+    "--variant fp16",
     "--device cpu",
 ];
 

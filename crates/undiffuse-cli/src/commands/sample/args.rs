@@ -7,8 +7,7 @@ use undiffuse::{Model, memory};
 use crate::common::{Machine, Weights, usage};
 use crate::sampling::Sampling;
 
-/// Make new pictures with a trained model. Each PNG carries what made it, paths as they are typed: `undiffuse inspect` prints the
-/// command.
+/// Make new pictures with a trained model.
 #[derive(clap::Args)]
 pub struct Args {
     /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
@@ -72,7 +71,8 @@ pub struct Args {
     /// Standard deviation of the noise on --observed, for pixels in [-1, 1]
     #[arg(long, default_value_t = 0.3, requires = "observed")]
     pub observed_noise: f64,
-    /// Folder for the pictures, new or empty; samples/<model name> when not given, with a number when that is taken
+    /// Folder for the pictures, new or empty; samples/<model name> when not given, with a number when that is taken. Each PNG
+    /// carries what made it, paths as they are typed: `undiffuse inspect` prints the command
     #[arg(long)]
     pub out: Option<PathBuf>,
     /// Also write the raw result as the tensor `sample` of this safetensors file; after `--solver ddim-inverse`, as the
