@@ -273,7 +273,8 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
 pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
     let place = Place { folder: locate(path).ok()?, in_run: false };
     let outline = Outline::read(&place.folder).ok()?;
-    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0 }, false))
+    let max_side = outline.shape()[2];
+    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, max_side }, false))
 }
 
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
