@@ -159,7 +159,8 @@ impl<'a> Classes<'a> {
     /// The classes there are, for people.
     pub fn choices(&self) -> String {
         if self.names.is_empty() {
-            return format!("0 to {}", self.rows.saturating_sub(1));
+            let labels = self.labels();
+            return format!("{} to {}", labels.first().unwrap_or(&0), labels.last().unwrap_or(&0));
         }
         let mut all: Vec<String> = self.names.iter().take(LISTED).map(|name| shown(name)).collect();
         if self.names.len() > LISTED {

@@ -1,4 +1,5 @@
 //! A service on a small network with random weights, and a client that can misbehave.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::net::SocketAddr;
 use std::path::Path;
