@@ -69,6 +69,12 @@ impl Again {
         command_line(&self.words)
     }
 
+    /// As the program takes it.
+    #[cfg(test)]
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
     /// Adds a word as it is, right behind the operand.
     pub fn first(&mut self, words: &[&str]) {
         self.words.splice(3..3, words.iter().map(|&word| word.to_owned()));

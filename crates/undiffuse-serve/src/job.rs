@@ -287,3 +287,51 @@ pub struct Defaults {
     /// Classifier-free guidance.
     pub guidance: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::prompt::tests::{model, names, words};
+
+    fn class(body: &str) -> Result<Vec<String>, String> {
+        serde_json::from_str::<Generate>(body).map(|generate| generate.class).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn one_class_or_several() {
+        for (body, words) in [
+            (r#"{"class": "Bag"}"#, &["Bag"][..]),
+            (r#"{"class": 3}"#, &["3"]),
+            (r#"{"class": ["Bag", 3, "none"]}"#, &["Bag", "3", "none"]),
+            (r#"{"class": []}"#, &[]),
+            (r#"{"class": null}"#, &[]),
+            ("{}", &[]),
+        ] {
+            assert_eq!(class(body).unwrap(), words, "{body}");
+        }
+        for body in
+            [r#"{"class": true}"#, r#"{"class": [["Bag"]]}"#, r#"{"class": -1}"#, r#"{"class": {"name": "Bag"}}"#]
+        {
+            assert!(class(body).unwrap_err().contains("a class is a name, such as"), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_class_can_be_asked_for(names in names()) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let model = model(&names, names.len());
+            for (word, label) in words(&model) {
+                for body in [json!({ "class": word }), json!({ "class": [word] })] {
+                    // As it is asked, and as the store keeps it.
+                    let asked: Generate = serde_json::from_str(&body.to_string()).unwrap();
+                    let kept: Generate = serde_json::from_slice(&serde_json::to_vec(&asked).unwrap()).unwrap();
+                    prop_assert_eq!(model.known().parse(&kept.class[0]), Ok(label), "{:?} of {:?}", word, names);
+                }
+            }
+        }
+    }
+}

@@ -116,6 +116,8 @@ fn words(text: &str) -> Vec<Word> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::job::Defaults;
 
@@ -138,6 +140,83 @@ pub(crate) mod tests {
             run: None,
             provenance: None,
         }
+    }
+
+    /// Names of folders that are easily taken for others, and any others.
+    pub(crate) fn names() -> impl Strategy<Value = Vec<String>> {
+        const TRICKY: &[&str] = &[
+            "Cats",
+            "cats",
+            "cat",
+            "None",
+            "none",
+            "#0",
+            "#1",
+            "##1",
+            "0",
+            "1",
+            "2",
+            "3",
+            "a,b",
+            "a",
+            " ",
+            " a",
+            "-a",
+            "--seed",
+            "\u{c4}pfel",
+            "A\u{308}pfel",
+            "\u{e4}pfel",
+            "it's",
+            "\"",
+            "\n",
+            "null",
+            "the cats",
+            "[\"a\"]",
+        ];
+        let name = prop_oneof![
+            3 => proptest::sample::select(TRICKY).prop_map(str::to_owned),
+            1 => any::<String>().prop_map(|name| name.replace(['/', '\0'], "_") + "x"),
+        ];
+        proptest::collection::vec(name, 1..10).prop_map(|names| {
+            let mut seen = std::collections::BTreeSet::new();
+            names.into_iter().filter(|name| seen.insert(name.clone())).collect()
+        })
+    }
+
+    /// Every class that can be asked for, by its name and as it is printed, with its label; no class is among them.
+    pub(crate) fn words(model: &ModelInfo) -> Vec<(String, u32)> {
+        let names = (0..).zip(&model.classes).map(|(label, name)| (name.clone(), label));
+        names.chain((0..model.labels as u32).map(|label| (model.known().print(label), label))).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn a_prompt_that_is_a_class_is_that_class(names in names()) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let model = model(&names, names.len());
+            for (word, label) in words(&model) {
+                let asked = read(&word, &model);
+                let Ok(Asked::Class(class)) = &asked else { panic!("{word:?} of {names:?}: {asked:?}") };
+                prop_assert_eq!(model.known().parse(class), Ok(label), "{:?} of {:?}", word, names);
+            }
+        }
+    }
+
+    #[test]
+    fn spelling_decides_where_names_are_alike() {
+        let alike = model(&["Cats", "cats", "cat", "\u{c4}pfel"], 4);
+        let class = |prompt: &str| read(prompt, &alike);
+        let named = |name: &str| Ok(Asked::Class(name.into()));
+        assert_eq!(class("a photo of Cats"), named("Cats"));
+        assert_eq!(class("a photo of cats"), named("cats"));
+        assert_eq!(class("a photo of a cat"), named("cat"));
+        assert_eq!(class("drei A\u{308}pfel"), named("\u{c4}pfel"));
+        assert!(class("a photo of CATS").unwrap_err().contains("several classes, Cats, cats"));
+        assert!(class("Cats and cats").unwrap_err().contains("several classes"));
+        assert_eq!(class("none"), named("none"));
+        assert!(class(&"x ".repeat(20_000)).unwrap_err().contains("longer than the 32000"));
     }
 
     #[test]

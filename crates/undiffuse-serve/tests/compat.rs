@@ -213,8 +213,8 @@ fn report(folder: &Path, name: &str, value: f64, steps: usize, format: u32) {
     let folder = folder.join(name);
     std::fs::create_dir_all(&folder).unwrap();
     let report = json!({
-        "format": format, "program": "undiffuse 0.1.0", "data": "data/flowers", "fingerprint": format!("{steps}"), "notes": [],
-        "subject": {"fingerprint": "00", "kind": "model", "name": name},
+        "format": format, "program": "undiffuse 0.1.0", "data": "/home/ann/private/flowers", "fingerprint": format!("{steps}"),
+        "notes": [], "subject": {"fingerprint": "00", "kind": "model", "name": format!("/home/ann/private/{name}/model")},
         "figures": [{"tag": "fid", "name": "Fréchet distance", "value": value, "interval": [value - 0.1, value + 0.1], "better": "lower"}],
         "protocol": {
             "version": 1, "pairs": 200, "seed": 0, "resamples": 100,
@@ -247,7 +247,12 @@ async fn reports_side_by_side() {
         (&first["images"], &first["html"], &first["figures"][0]["tag"]),
         (&json!(200), &json!(true), &json!("fid"))
     );
-    assert_eq!(service.get("/api/v1/reports/one").await.json()["figures"][0]["value"], 3.0);
+    assert_eq!((&first["data"], first["subject"] == first["id"]), (&json!("flowers"), true));
+    let whole = service.get("/api/v1/reports/one").await;
+    assert_eq!(whole.json()["figures"][0]["value"], 3.0);
+    // Where data and models lay is nobody's business, even where an older report says it.
+    assert_eq!((&whole.json()["data"], &whole.json()["subject"]["name"]), (&json!("flowers"), &json!("one")));
+    assert!(!whole.text().contains("private"), "{whole:?}");
     let both = service.get("/api/v1/reports/compare?a=one&b=two").await.json();
     assert_eq!((&both["lines"][0]["winner"], &both["lines"][0]["a"]["shown"]), (&json!("b"), &json!("3.00")));
     let refused = service.get("/api/v1/reports/compare?a=one&b=other").await;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use undiffuse::burn::tensor::Device;
 use undiffuse::model::{self, ModelError};
+use undiffuse::nn::weights::WeightsError;
 use undiffuse::nn::{UNet2DModel, params};
 use undiffuse::train::config::Variance;
 use undiffuse::train::length::Length;
@@ -46,6 +47,8 @@ pub struct Run {
     pub running: bool,
     /// Files that cannot be read, and why.
     pub damaged: Vec<String>,
+    /// Weights that are no numbers, and in which file.
+    pub lost: Vec<String>,
     /// What could not be looked at, and why.
     pub unseen: Vec<String>,
 }
@@ -72,12 +75,16 @@ impl Run {
         if config.is_none() && model::locate(path).is_err() {
             return Err(not_a_run(path));
         }
-        let (mut damaged, mut unseen) = (Vec::new(), Vec::new());
+        let (mut damaged, mut lost, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
         let length = text(path, "length.json").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let state = config.is_some().then(|| State::newest(path, &mut damaged)).flatten();
+        let state = config.is_some().then(|| State::newest(path, &mut damaged, &mut lost)).flatten();
         let model = match Model::load(path, device) {
             Ok(model) => Some(model),
             Err(ModelError::Unfinished(_)) => None,
+            Err(ModelError::Weights(e @ WeightsError::NotFinite { .. })) => {
+                lost.push(e.to_string());
+                None
+            }
             Err(e) => {
                 damaged.push(format!("the model cannot be loaded: {e}"));
                 None
@@ -99,6 +106,7 @@ impl Run {
             samples: None,
             running: train::is_training(path),
             damaged,
+            lost,
             unseen,
         };
         run.look(device);

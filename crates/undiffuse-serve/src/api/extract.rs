@@ -325,6 +325,8 @@ mod tests {
         let client = client_of(&gate, &cookie(&session), here);
         let value = session.split_once('=').unwrap().1;
         assert!(client.starts_with("session ") && !client.contains(value), "{client}");
+        let other = gate.session("secret", here).unwrap().unwrap();
+        assert_ne!(client_of(&gate, &cookie(&other), here), client, "two behind one proxy are two");
         assert_eq!(client_of(&gate, &cookie(&session), there), client, "a session may move");
         assert_eq!(client_of(&gate, &HeaderMap::new(), there), "10.0.0.2");
         // A cookie of one's own making is no session, with a token or without.

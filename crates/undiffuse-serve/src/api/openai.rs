@@ -31,7 +31,7 @@ pub fn routes() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields, default)]
 #[schema(as = OpenAiImagesRequest)]
 struct Request {
-    /// A class of the model by name or number, or a sentence that names one; nothing for all of them in turn.
+    /// A class as `class` of `/api/v1/generate` names it, or a sentence that names one; nothing for all of them in turn.
     prompt: Option<String>,
     /// The model; may be left out where there is one only.
     model: Option<String>,
@@ -318,8 +318,24 @@ async fn openai_model(State(app): State<App>, Path(id): Path<String>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
-    use crate::prompt::tests::model;
+    use crate::prompt::tests::{model, names, words};
+
+    proptest! {
+        #[test]
+        fn every_class_can_be_asked_for(names in names()) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let model = model(&names, names.len());
+            for (word, label) in words(&model) {
+                let body = json!({ "prompt": word }).to_string();
+                let (_, generate) = order(serde_json::from_str(&body).unwrap(), &model).unwrap();
+                prop_assert_eq!(model.known().parse(&generate.class[0]), Ok(label), "{:?} of {:?}", word, names);
+            }
+        }
+    }
 
     #[test]
     fn a_request_becomes_a_job() {

@@ -346,3 +346,20 @@ fn without_path(config: &str) -> String {
     };
     config.lines().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_keeps_the_folder_of_its_data_to_itself() {
+        for path in ["/home/ann/private/photos", "C:\\Users\\ann\\private\\photos", "/home/ann/private/it's \"photos"] {
+            let settings = [format!("data.path={}", json!(path))];
+            let written = Config::layered("quick", None, &settings).unwrap().to_toml();
+            let mut read = Config::from_toml(&without_path(&written)).unwrap();
+            assert_eq!(read.data.path, last_part(path));
+            read.data.path = path.into();
+            assert_eq!(read.to_toml(), written);
+        }
+    }
+}

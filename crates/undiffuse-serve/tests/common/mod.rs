@@ -28,7 +28,7 @@ fn cpu() -> Device {
 }
 
 /// A network of grey 8x8 pictures of four classes, with guidance.
-fn model() -> Model {
+pub fn model() -> Model {
     let config = UNet2DConfig {
         sample_size: Some(SampleSize::Square(8)),
         in_channels: 1,
@@ -81,6 +81,7 @@ pub fn options(folder: &Path) -> Options {
         device_name: "cpu".into(),
         limits: Limits { body: 100_000, ..Limits::default() },
         memory: Some(1 << 30),
+        variant: None,
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
         waits: Waits::default(),

@@ -55,7 +55,7 @@ pub fn save(folder: &Path, counters: &Counters, tensors: &[Named]) -> Result<Pat
     files::create_folder(folder)?;
     let state = serde_json::to_string(counters).expect("counters serialise");
     let path = path(folder, counters.nimg);
-    files::write(&path, &weights::to_bytes(tensors, &[("state", &state)]))?;
+    files::write(&path, &weights::to_bytes(tensors, Some(("state", &state))))?;
     // A later one is damaged, or this one would not have been made; it is somebody's to look at.
     let older = numbered(folder).into_iter().filter(|(nimg, _)| *nimg < counters.nimg).rev();
     for (_, (_, old)) in older.enumerate().filter(|(k, (nimg, _))| k + 1 >= KEEP || *nimg == 0) {
@@ -79,11 +79,15 @@ pub(super) fn numbered(folder: &Path) -> Vec<(u64, PathBuf)> {
 }
 
 /// Reads a checkpoint.
+///
+/// # Errors
+/// A file that cannot be read, is no checkpoint, or holds infinities or what is no number: nothing can go on from there.
 pub fn load(path: &Path) -> Result<(Counters, BTreeMap<String, Named>), WeightsError> {
     let shown = path.display().to_string();
     let bytes =
         files::read(path, u64::MAX).map_err(|e| WeightsError::Read { path: shown.clone(), source: e.source })?;
     let tensors = weights::parse(&bytes, &shown)?;
+    tensors.iter().try_for_each(|(name, tensor)| weights::check_finite(name, &tensor.values, &shown))?;
     let state = weights::metadata(&bytes, "state").and_then(|text| serde_json::from_str::<Counters>(&text).ok());
     let fail = |reason: String| WeightsError::Format { path: shown.clone(), reason };
     let Some(counters) = state else {

@@ -11,6 +11,7 @@ use undiffuse::data::{Dataset, Image, Options, encode_png};
 use undiffuse::denoise::{Cond, Network};
 use undiffuse::likelihood::bound::{self, StepVariance};
 use undiffuse::likelihood::{self, Dequantize, Pictures};
+use undiffuse::model::Outline;
 use undiffuse::train::{Config, Event, Resume, TrainError, Trainer, checkpoint};
 
 /// Pictures of 8×8 pixels: discs and squares of random size and place, in two class folders.
@@ -81,6 +82,11 @@ fn a_resumed_run_ends_with_the_same_bits() {
     }
     finish(resume(&parts, &Resume::default()).unwrap());
     assert!(state(&whole) == state(&parts), "a resumed run differs");
+    // The model names its data and does not say where they lie.
+    let card = std::fs::read_to_string(whole.join("model/undiffuse.json")).unwrap();
+    let provenance = Outline::read(&whole, None).unwrap().card.provenance.unwrap();
+    assert_eq!(provenance.data, data.file_name().unwrap().to_str().unwrap());
+    assert!(!card.contains(folder.path().to_str().unwrap()), "{card}");
     let lines = |run: &Path| std::fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count();
     assert_eq!(lines(&whole), lines(&parts), "steps that were done again must not be logged twice");
 }

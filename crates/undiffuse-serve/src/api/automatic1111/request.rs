@@ -36,7 +36,7 @@ const WORDS: &[(&str, &str)] = &[
 #[serde(default)]
 #[schema(as = Automatic1111Request)]
 pub struct Request {
-    /// A class of the model by name or number, or a sentence that names one; nothing for all of them in turn.
+    /// A class as `class` of `/api/v1/generate` names it, or a sentence that names one; nothing for all of them in turn.
     pub prompt: Option<String>,
     /// Not used: there is nothing to steer away from.
     pub negative_prompt: Option<String>,
@@ -228,9 +228,24 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
-    use crate::prompt::tests::model;
+    use crate::prompt::tests::{model, names, words};
     use undiffuse::data::Image;
+
+    proptest! {
+        #[test]
+        fn every_class_can_be_asked_for(names in names()) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let model = model(&names, names.len());
+            for (word, label) in words(&model) {
+                let generate = order(&json!({ "prompt": word }).to_string(), &model).unwrap();
+                prop_assert_eq!(model.known().parse(&generate.class[0]), Ok(label), "{:?} of {:?}", word, names);
+            }
+        }
+    }
 
     fn read(text: &str) -> Request {
         serde_json::from_str(text).unwrap()
