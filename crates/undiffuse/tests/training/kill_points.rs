@@ -139,8 +139,8 @@ fn a_run_has_a_whole_checkpoint_wherever_saving_ends() {
             };
             let count = point(usize::MAX);
             for at in 0..count {
-            let _ = point(at);
-        }
+                let _ = point(at);
+            }
             points += count;
         }
     }
