@@ -434,7 +434,8 @@ fn no_pictures_are_made_of_what_is_no_number() {
     }
     let whole = weights::read(&weights_file).unwrap();
     let sample = ["sample", "model", "-n", "2", "--steps", "3", "--out", "out", "--threads", "1"];
-    for (value, words) in [(f32::NAN, ["conv_in.weight", "NaN"]), (3e38, ["the walk left the numbers at step", "of 3"])] {
+    for (value, words) in [(f32::NAN, ["conv_in.weight", "NaN"]), (3e38, ["the walk left the numbers at step", "of 3"])]
+    {
         let mut tensors: Vec<Named> = whole.values().cloned().collect();
         let conv_in = tensors.iter_mut().find(|t| t.name == "conv_in.weight").unwrap();
         conv_in.values.fill(value);

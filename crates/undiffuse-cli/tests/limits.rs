@@ -46,7 +46,10 @@ fn sizes_are_priced_before_memory_is_taken() {
         (&["eval", model, "--data", "photos", "-n", "1000000000000"], &["-n 1000000000000", "at most"]),
         (&["data", "photos", "--size", "4294967296"], &["size", "4294967296"]),
         (&[&train[..], &["--set", "train.batch=100000000"]].concat(), &["train.batch = 100000000"]),
-        (&[&train[..], &["--set", "train.batch=1000000"]].concat(), &["1000000 pictures", "memory", "train.accumulate"]),
+        (
+            &[&train[..], &["--set", "train.batch=1000000"]].concat(),
+            &["1000000 pictures", "memory", "train.accumulate"],
+        ),
     ];
     for (args, words) in cases {
         let began = Instant::now();
