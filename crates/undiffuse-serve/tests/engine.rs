@@ -556,6 +556,13 @@ async fn models_are_found_loaded_let_go_and_read_anew() {
     std::fs::create_dir_all(options.paths[0].join("broken/unet")).unwrap();
     std::fs::write(options.paths[0].join("broken/unet/config.json"), "{").unwrap();
     options.paths.push(twin.clone());
+    // A config that asks for a hundred thousand times what its weights hold.
+    let hostile = options.paths[0].join("hostile");
+    model(1, 1).save(&hostile).unwrap();
+    let config = std::fs::read_to_string(hostile.join("unet/config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["block_out_channels"] = vec![1 << 20; 2].into();
+    std::fs::write(hostile.join("unet/config.json"), config.to_string()).unwrap();
     // One model can be read and worked with, but not beside another.
     let numbers = params::count(&model(3, 1).network) as u64;
     options.memory = Some(3 * 4 * numbers + 50_000);
@@ -582,8 +589,11 @@ async fn models_are_found_loaded_let_go_and_read_anew() {
     run("colour").await;
     assert_eq!(engine.models().iter().map(|m| m.loaded).collect::<Vec<_>>(), [true, false, false]);
     run("grey").await;
-    let broken = engine.submit(Generate { model: Some("broken".into()), ..grey(1, 1) }, me(), None).await.unwrap_err();
-    assert_eq!((broken.status, broken.field.as_deref()), (422, Some("model")));
+    for id in ["broken", "hostile"] {
+        let asked = Generate { model: Some(id.into()), ..grey(1, 1) };
+        let broken = engine.submit(asked, me(), None).await.unwrap_err();
+        assert_eq!((broken.status, broken.field.as_deref()), (422, Some("model")), "{id}");
+    }
     model(1, 10).save(&twin).unwrap();
     assert_eq!(run("grey-2").await, expected());
     let old = engine.gauges();

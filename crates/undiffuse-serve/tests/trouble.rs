@@ -28,6 +28,7 @@ fn options(folder: &Path) -> Options {
     }
     Options {
         paths: vec![models],
+        variant: None,
         reports: folder.join("eval"),
         store: folder.join("serve"),
         addr: "127.0.0.1:0".parse().unwrap(),
@@ -39,7 +40,6 @@ fn options(folder: &Path) -> Options {
         device_name: "cpu".into(),
         limits: Limits { batch: 8, ..Limits::default() },
         memory: Some(1 << 30),
-        variant: None,
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
         waits: Waits::default(),

@@ -33,6 +33,7 @@ use crate::classes::Classes;
 use crate::denoise::{Clipped, Cond, Denoise, Guided, Network};
 use crate::files::{self, FileError};
 use crate::image::to_images;
+use crate::memory::{self, TooLarge};
 use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
 
 pub use folder::{files_of, locate};
@@ -40,6 +41,8 @@ pub use outline::{Outline, load_network};
 
 /// The diffusers release whose formats are written.
 const DIFFUSERS: &str = "0.42.1";
+/// Values that a walk keeps for each of a picture's: itself, noise, and what its solver remembers of the steps before.
+const KEPT: u64 = 16;
 
 /// What a model folder knows beyond diffusers' words; the file `undiffuse.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -388,6 +391,20 @@ impl Model {
         self.network.check_size(height, width)?;
         self.shape = [channels, height, width];
         Ok(())
+    }
+
+    /// How many pictures of the model's size are evaluated at once: `most`, or as many as fit into memory. Results do not depend
+    /// on it.
+    ///
+    /// # Errors
+    /// Not even one fits.
+    pub fn at_once(&self, most: usize) -> Result<usize, TooLarge> {
+        let [channels, height, width] = self.shape;
+        let pixels = channels.saturating_mul(height).saturating_mul(width) as u64;
+        let one = self.network.config().features(self.shape).saturating_add(pixels.saturating_mul(4 * KEPT));
+        memory::afford(&format!("a picture of {width}×{height} pixels in this network"), one)?;
+        let fit = memory::spare().map_or(u64::MAX, |spare| spare / one.max(1));
+        Ok(usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, most.max(1)))
     }
 
     /// A walk from noise to pictures along `plan`, as the model's recipe has it.

@@ -89,7 +89,7 @@ struct LimitArgs {
     /// Connections at a time
     #[arg(long, default_value_t = Limits::default().connections, value_name = "N", value_parser = parse_count)]
     max_connections: usize,
-    /// Connections of one address at a time; a quarter of all when not given. From this machine, where proxies are, all but an eighth
+    /// Connections of one address at a time, a quarter of all when not given; from this machine always all but an eighth
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_connections_each: Option<usize>,
 }

@@ -26,8 +26,8 @@ pub struct TensorFacts {
 }
 
 impl State {
-    /// The newest checkpoint that can be read; what is wrong with newer ones goes to `damaged`, or to `lost` where their
-    /// numbers are none.
+    /// The newest checkpoint that can be read, if anything was learned until then; what is wrong with newer ones goes to
+    /// `damaged`, or to `lost` where their numbers are none.
     pub fn newest(run: &Path, damaged: &mut Vec<String>, lost: &mut Vec<String>) -> Option<Self> {
         for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
             if !std::fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_file()) {
@@ -35,7 +35,7 @@ impl State {
                 continue;
             }
             match checkpoint::load(&path) {
-                Ok((counters, tensors)) => return Some(Self { counters, tensors }),
+                Ok((counters, tensors)) => return (counters.nimg > 0).then_some(Self { counters, tensors }),
                 Err(e @ WeightsError::NotFinite { .. }) => lost.push(e.to_string()),
                 Err(e) => damaged.push(format!("a checkpoint cannot be read: {e}")),
             }

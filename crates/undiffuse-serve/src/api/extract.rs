@@ -320,9 +320,7 @@ mod tests {
     fn a_client_is_its_session_or_its_address() {
         let gate = Gate::new(Some("secret"), 1).unwrap();
         let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|ip| Peer(ip.parse().unwrap()));
-        let cookie = |value: &str| {
-            HeaderMap::from_iter([(header::COOKIE, value.parse().unwrap())])
-        };
+        let cookie = |value: &str| HeaderMap::from_iter([(header::COOKIE, value.parse().unwrap())]);
         let session = gate.session("secret", here).unwrap().unwrap();
         let client = client_of(&gate, &cookie(&session), here);
         let value = session.split_once('=').unwrap().1;

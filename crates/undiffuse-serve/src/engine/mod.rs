@@ -205,6 +205,12 @@ impl Engine {
         &self.inner.budget
     }
 
+    /// Does what may take much memory for a moment while no request is checked, which may take as much.
+    pub(crate) fn alone<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _one_at_a_time = lock(&self.inner.checking);
+        work()
+    }
+
     /// Models there are; the folders are looked through anew, so a run that has just finished is there.
     pub fn models(&self) -> Vec<ModelInfo> {
         self.inner.models.list()

@@ -131,7 +131,7 @@ impl Models {
             let mut inside: Vec<PathBuf> =
                 fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
             inside.sort();
-            inside.iter().filter(|path| path.is_dir()).for_each(|path| add(path));
+            inside.iter().filter(|path| path.is_dir() && !folders::is_left(path)).for_each(|path| add(path));
         }
         places
     }
@@ -281,7 +281,8 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
 pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
     let place = Place { folder: locate(path).ok()?, in_run: false };
     let outline = Outline::read(&place.folder, None).ok()?;
-    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, max_side: 0 }, false))
+    let max_side = outline.shape()[2];
+    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, max_side }, false))
 }
 
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {

@@ -53,7 +53,8 @@ pub(super) fn samples(run: &Path) -> BTreeMap<u64, String> {
     let there = fs::symlink_metadata(&folder).is_ok_and(|facts| facts.is_dir());
     let entries = there.then(|| fs::read_dir(folder).ok()).flatten().into_iter().flatten().take(ENTRIES);
     let grid = |entry: fs::DirEntry| {
-        let name = entry.file_name().into_string().ok().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file()))?;
+        let name =
+            entry.file_name().into_string().ok().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file()))?;
         let digits = name.strip_suffix(".png").filter(|number| number.bytes().all(|b| b.is_ascii_digit()))?;
         Some((digits.parse().ok()?, name))
     };
@@ -98,7 +99,8 @@ pub(super) fn tail(run: &Path, lines: usize) -> String {
 pub(super) fn weight(run: &Path) -> u64 {
     let largest = |folder: PathBuf| {
         let entries = fs::read_dir(folder).into_iter().flatten().take(ENTRIES).filter_map(Result::ok);
-        let sizes = entries.filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file).map(|facts| facts.len()));
+        let sizes =
+            entries.filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file).map(|facts| facts.len()));
         sizes.max().unwrap_or(0)
     };
     let folders = ["checkpoints", "model/unet", "model"].map(|folder| largest(run.join(folder)));

@@ -7,6 +7,7 @@ use undiffuse_data::{DataError, Image};
 
 use super::config::ConfigError;
 use crate::files::FileError;
+use crate::memory::TooLarge;
 use crate::model::ModelError;
 
 /// Something that happened in a run.
@@ -171,6 +172,9 @@ pub enum TrainError {
     /// The pictures' size and the network do not fit.
     #[error("{0}")]
     Network(String),
+    /// The network and a batch do not fit into memory.
+    #[error("{0}; lower train.batch, or raise train.accumulate, which splits it")]
+    TooLarge(#[from] TooLarge),
     /// Training blew up.
     #[error(
         "training diverged at step {step} ({nimg} images): {what}. Lower the learning rate: begin again with --set train.lr={advice:.1e}, or write train.lr = {advice:.1e} into the run's config.toml and continue from the last good checkpoint with --resume; it was not overwritten"

@@ -96,6 +96,9 @@ pub struct Args {
 /// Pictures of a model when no number is given: what published distances use at least.
 const USUAL: usize = 10_000;
 
+/// Far more than any figure needs, and years of sampling.
+const PICTURES_MAX: usize = 100_000_000;
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(reports) = &args.compare {
@@ -104,6 +107,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.subject else { return Err(usage("name a model or a folder of pictures")) };
     if args.n.is_some_and(|n| n < 2) || args.batch == 0 || args.resamples < 100 {
         return Err(usage("-n must be at least 2, --batch at least 1, --resamples at least 100"));
+    }
+    if let Some(n) = args.n.filter(|&n| n > PICTURES_MAX) {
+        return Err(usage(format!("-n {n}: at most {PICTURES_MAX} pictures are judged")));
     }
     if args.likelihood == 1 {
         return Err(usage("--likelihood must be at least 2 (a mean needs an error), or 0 for none"));
@@ -130,7 +136,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             identity,
             device: &args.machine.device,
             data,
-            batch: args.batch,
+            batch: model.at_once(args.batch)?,
         }),
         Judged::Pictures(pictures) => Subject::Pictures(pictures.as_ref()),
     };

@@ -118,7 +118,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
     let model = measure::load(&args.model, args.weights.variant.as_deref(), &device)?;
-    let settings = args.settings();
+    let settings = Settings { batch: model.at_once(args.batch)?, ..args.settings() };
     let said = |e| explain(e, &args.model);
     let source = Source::open(&args.model, args.data.as_deref(), model.shape()).map_err(said)?;
     let job = Job::new(&model, &source, &settings).map_err(said)?;

@@ -101,6 +101,8 @@ struct Job {
     model: Model,
     plan: Plan,
     n: usize,
+    /// Pictures that are computed at a time.
+    batch: usize,
     /// One label a picture, for models with classes.
     labels: Option<Vec<u32>>,
     given: Option<Vec<Tensor<4>>>,
@@ -122,6 +124,11 @@ impl Job {
         if let Some(held) = held.filter(|&held| held != n) {
             return Err(usage(format!("-n {n}: --init-noise holds noise for {held} pictures; leave -n out")));
         }
+        let batch = model.at_once(args.batch.min(n)).map_err(|e| match args.size {
+            Some(_) => usage(format!("--size: {e}")),
+            None => e.into(),
+        })?;
+        args.afford(n, model.shape())?;
         let classes = model.classes();
         let asked: Result<Vec<_>, _> = args.class.iter().map(|text| classes.list(text)).collect();
         let labels = classes.turns(&asked.map_err(refused)?.concat(), n);
@@ -132,7 +139,7 @@ impl Job {
         let observed = args.observed.as_ref().map(tensor).transpose()?;
         let mask = args.mask.as_ref().map(|path| mask(path, &args, &model)).transpose()?;
         let first = args.init_index.unwrap_or(0);
-        Ok(Self { args, settings, model, plan, n, labels, given, first, init, observed, mask })
+        Ok(Self { args, settings, model, plan, n, batch, labels, given, first, init, observed, mask })
     }
 
     /// The model, with what is known of the picture.
@@ -156,8 +163,8 @@ impl Job {
         let denoiser = self.denoiser();
         let mut shown = Shown::new(self);
         let (mut images, mut raw) = (Vec::new(), Vec::new());
-        for from in (0..self.n).step_by(self.args.batch) {
-            let pictures = from..self.n.min(from.saturating_add(self.args.batch));
+        for from in (0..self.n).step_by(self.batch) {
+            let pictures = from..self.n.min(from + self.batch);
             let x = match self.args.adaptive {
                 Some(tolerance) => self.integrate(&*denoiser, pictures, tolerance, &mut shown)?,
                 None => self.walk(&*denoiser, pictures, &mut shown)?,

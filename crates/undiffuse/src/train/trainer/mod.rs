@@ -12,7 +12,7 @@ use undiffuse_data::{Dataset, HeldOut, Progress, Split, names};
 use undiffuse_math::diffusers::{Clip, Learned, Recipe};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_nn::ops::adamw::AdamW;
-use undiffuse_nn::{UNet2DModel, init, params};
+use undiffuse_nn::{UNet2DConfig, UNet2DModel, init, params};
 
 use super::checkpoint::{self, Counters};
 use super::config::{Config, ConfigError, NoiseConfig, Variance};
@@ -24,6 +24,7 @@ use super::state::{Accumulated, State};
 use super::watchdog::Losses;
 use super::{CONFIG_FILE, Event, Preview, Started, Step, TrainError, folder, preview, validation};
 use crate::files;
+use crate::memory;
 use crate::model::{Card, Model, ModelError, Provenance};
 
 /// How a run goes on; without any of it, from its newest good checkpoint to its planned end. Of the three lengths at most
@@ -172,6 +173,7 @@ impl Trainer {
         if config.noise.variance == Variance::Learned {
             unet.out_channels *= 2;
         }
+        afford(&config, &unet)?;
         let blank =
             UNet2DModel::new(&unet, &device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
         let mut state = State::new(init::initialize(blank, seed), &config.train.ema);
@@ -477,4 +479,17 @@ impl Iterator for Trainer {
 /// A configuration that cannot be used.
 fn wrong(problem: impl Into<String>) -> TrainError {
     TrainError::Config(ConfigError(vec![problem.into()]))
+}
+
+/// Whether there is memory to train this network: its parameters with their gradients, moments and averages, and the features
+/// of one part of a batch, which the way back needs again.
+fn afford(config: &Config, unet: &UNet2DConfig) -> Result<(), TrainError> {
+    let train = &config.train;
+    let parameters = unet.parameters().map_err(|e| TrainError::Network(e.to_string()))?;
+    let copies = 4 + train.ema.len() as u64;
+    let part = train.batch / train.accumulate;
+    let features = unet.features([config.data.channels, config.data.size, config.data.size]);
+    let bytes = parameters.saturating_mul(4 * copies).saturating_add(features.saturating_mul(2 * part as u64));
+    let what = format!("a step of {part} pictures through a network of {:.1} M parameters", parameters as f64 / 1e6);
+    Ok(memory::afford(&what, bytes)?)
 }
