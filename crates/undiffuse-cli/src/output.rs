@@ -48,12 +48,15 @@ pub fn remark(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", visible(text, "\n\t"));
 }
 
-/// Refuses a place to write to that is one of the files to be read: asked before anything is done.
-pub fn keep(out: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
+/// Refuses a place to write to that is one of the files to be read: asked before anything is done. `option` names the place.
+pub fn keep(option: &str, out: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
     let real = out.canonicalize().ok();
     let same = |input: &PathBuf| real.is_some() && real == input.canonicalize().ok();
     match inputs.iter().any(same) {
-        true => Err(usage(format!("{} is to be read, and would be overwritten: name another file", out.display()))),
+        true => Err(usage(format!(
+            "{} is to be read, and would be overwritten: name another file with {option}",
+            out.display()
+        ))),
         false => Ok(()),
     }
 }

@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 use crate::source::Input;
 use crate::{Options, Skipped, files, memory};
 
-const MAGIC: &[u8; 8] = b"undiff\x01\n";
+const MAGIC: &[u8; 8] = b"undiff\x02\n";
 /// Length, checksum and magic behind the JSON.
 const FOOTER: usize = 8 + 4 + 8;
 /// How the names of temporary files begin.

@@ -43,6 +43,8 @@ pub struct Dataset {
     from_cache: bool,
     flip: bool,
     cache_problem: Option<String>,
+    /// What the source says when it is opened.
+    notes: Vec<String>,
 }
 
 impl Dataset {
@@ -72,6 +74,7 @@ impl Dataset {
                 from_cache: true,
                 flip: options.flip,
                 cache_problem: None,
+                notes: source.notes(),
             });
         }
         build(path, tag, source.as_mut(), options, inputs, file, progress)
@@ -206,7 +209,8 @@ impl Dataset {
             format!("captions, which {captions} of {n} images have, are not trained on: a model is told classes only")
         });
         let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped).chain(captions);
-        let found = found.chain(names::warnings(self.classes())).chain(self.meta.notes.iter().cloned());
+        let found =
+            found.chain(names::warnings(self.classes())).chain(self.notes.iter().chain(&self.meta.notes).cloned());
         // Names of files and classes are foreign text.
         found.map(|sentence| escaped(&sentence).into_owned()).collect()
     }
@@ -256,6 +260,7 @@ fn build(
         None => decide_size(source, options, progress)?,
     };
     price(path, source.count(), size, options, file.as_deref())?;
+    let notes = source.notes();
     let mut finish = |mut spool: Spool, source: &mut dyn Source, file: Option<&Path>| {
         let outcome = collect(source, options, size, &mut spool, progress)?;
         let mut outcome = match outcome {
@@ -264,6 +269,7 @@ fn build(
         };
         check(path, &outcome, source, options)?;
         outcome.meta.source = tag.to_string();
+        outcome.meta.notes.retain(|note| !notes.contains(note));
         outcome.meta.inputs = inputs.clone();
         Ok(spool.finish(outcome.meta, file))
     };
@@ -289,6 +295,7 @@ fn build(
         from_cache: false,
         flip: options.flip,
         cache_problem,
+        notes,
     })
 }
 

@@ -90,11 +90,19 @@ fn as_file(target: &str, name: &str, others: &[(&str, Vec<u8>)], corpus: &[Vec<u
 
 #[test]
 fn pictures_of_every_format() {
-    let fixtures = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")).unwrap();
-    let mut paths: Vec<_> =
-        fixtures.map(|entry| entry.unwrap().path()).filter(|p| p.extension() != Some("json".as_ref())).collect();
+    let fixtures = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut paths: Vec<_> = fs::read_dir(fixtures())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|p| p.extension() != Some("json".as_ref()))
+        .collect();
     paths.sort();
-    let corpus: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+    let mut corpus: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+    // A WebP whose EXIF block claims 3.4 GB.
+    let mut claims = fs::read(fixtures().join("orientation6.webp")).unwrap();
+    let at = claims.windows(4).position(|bytes| bytes == b"EXIF").unwrap();
+    claims[at + 4..at + 8].copy_from_slice(&3_449_338_650u32.to_le_bytes());
+    corpus.push(claims);
     fuzz("pictures", &corpus, |input| {
         decode::dimensions(input, &options()).err().iter().for_each(|e| check_message(&e.to_string()));
         match decode::decode(input, &options()) {

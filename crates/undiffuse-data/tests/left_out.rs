@@ -150,6 +150,21 @@ fn hidden_folders_are_counted_and_named() {
 }
 
 #[test]
+fn what_is_left_out_is_told_anew_when_nothing_is_decoded() {
+    let (tree, cache) = (folder(&vec![("a.png", picture(1)), ("b.png", picture(2))]), tempfile::tempdir().unwrap());
+    let options = Options { cache: Cache::Dir(cache.path().to_owned()), ..Options::default() };
+    let open = || Dataset::open(tree.path(), &options).unwrap();
+    assert!(!open().is_from_cache() && open().is_from_cache());
+    fs::create_dir(tree.path().join(".5")).unwrap();
+    fs::write(tree.path().join(".5/c.png"), picture(3)).unwrap();
+    let data = open();
+    assert!(data.is_from_cache());
+    warning(&data, "left out 1 image under names that begin with a dot: .5 (1)");
+    fs::remove_dir_all(tree.path().join(".5")).unwrap();
+    assert!(!open().warnings().iter().any(|w| w.starts_with("left out")));
+}
+
+#[test]
 fn captions_and_tables_that_are_not_used_are_told() {
     let files: Files = vec![("a.png", picture(1)), ("a.caption", b"one\ncat\x1b[2J".to_vec()), ("b.png", picture(2))];
     everywhere(&files, |data| {

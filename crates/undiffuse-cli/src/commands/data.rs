@@ -94,7 +94,7 @@ fn keep_data(sheet: &Path, data: &Path, options: &Options) -> anyhow::Result<()>
         return Err(usage(format!("{sheet} is among the data, and would be overwritten: name another file with --sheet")));
     }
     let inputs = source::open(data, options).map(|(_, source)| source.inputs().to_vec()).unwrap_or_default();
-    keep(sheet, &inputs.into_iter().map(|input| input.path).collect::<Vec<_>>())
+    keep("--sheet", sheet, &inputs.into_iter().map(|input| input.path).collect::<Vec<_>>())
 }
 
 /// Pairs as a line of the report.

@@ -101,9 +101,9 @@ fn outputs(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
                 out.display()
             )));
         }
-        keep(out, &args.images)?;
+        keep("--out", out, &args.images)?;
         if args.gif {
-            keep(&out.with_extension("gif"), &args.images)?;
+            keep("--out", &out.with_extension("gif"), &args.images)?;
         }
     }
     Ok(outputs)

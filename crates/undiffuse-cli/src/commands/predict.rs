@@ -33,7 +33,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    keep(&args.output, std::slice::from_ref(&args.input))?;
+    keep("--output", &args.output, std::slice::from_ref(&args.input))?;
     let device = args.machine.open()?;
     let network = model::load_network(&args.model, args.weights.variant.as_deref(), &device)?;
     let tensors = weights::read(&args.input)?;

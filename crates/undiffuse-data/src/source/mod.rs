@@ -71,7 +71,8 @@ pub trait Source {
         None
     }
 
-    /// Things about the source that its owner should know.
+    /// Things about the source that its owner should know. Those that are told before the first visit are told anew whenever the
+    /// source is opened; the others are kept with the decoded pictures.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }

@@ -133,7 +133,6 @@ impl Tar {
             layout::hidden_note(layout::hidden_among(names.iter().map(String::as_str))).into_iter().collect();
         // Numbers of files are their places in the archive, so names that are left out only lose their role.
         notes.extend(Ours::among(names.iter().map(String::as_str)).hide(&mut names));
-        notes.extend(tables_beside(&self.path));
         // Only what a picture needs is missed here.
         let missing = || layout::too_many_sidecars(&self.path);
         let mut layout = layout::layout(&self.path, &names, &mut |i| sidecars.remove(&i).ok_or_else(missing))?;
@@ -179,7 +178,8 @@ impl Source for Tar {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.layout.as_ref().map_or_else(Vec::new, |layout| layout.notes.clone())
+        let found = self.layout.iter().flat_map(|layout| layout.notes.iter().cloned());
+        found.chain(tables_beside(&self.path)).collect()
     }
 
     fn ignored(&self) -> usize {

@@ -75,8 +75,7 @@ impl Zip {
                 problem: format!("{} inside it: {reason}", names[i]),
             })
         };
-        let mut layout = layout::layout(path, names, &mut read)?;
-        layout.notes.append(&mut self.notes);
+        let layout = layout::layout(path, names, &mut read)?;
         self.layout = Some(layout.clone());
         Ok(layout)
     }
@@ -109,7 +108,8 @@ impl Source for Zip {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.layout.as_ref().map_or_else(Vec::new, |layout| layout.notes.clone())
+        let found = self.layout.iter().flat_map(|layout| &layout.notes);
+        found.chain(&self.notes).cloned().collect()
     }
 
     fn ignored(&self) -> usize {
