@@ -60,3 +60,9 @@ pub mod words;
 
 pub use options::Options;
 pub use server::{ServeError, Server, serve};
+
+/// Writes a line to the error output. That nobody reads it is no error.
+pub(crate) fn remark(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

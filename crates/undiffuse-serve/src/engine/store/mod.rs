@@ -27,6 +27,7 @@ use self::writer::Writer;
 use super::id::is_id;
 use super::lock;
 use crate::job::{Frame, Job, State};
+use crate::remark;
 
 /// A job with what only the service knows of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -296,7 +297,7 @@ impl Store {
                     && let Some(bytes) = jobs.get(id.value())?
                 {
                     // One that cannot be read is no reason to keep the others from anybody.
-                    found.extend(parse(id.value(), bytes.value()).inspect_err(|e| eprintln!("{e}")).ok());
+                    found.extend(parse(id.value(), bytes.value()).inspect_err(|e| remark(&e.to_string())).ok());
                 }
             }
             Ok(found)
@@ -329,7 +330,7 @@ impl Store {
                     && let Some(bytes) = jobs.get(id.value())?
                 {
                     // One that cannot be read is no reason to keep the others from anybody.
-                    found.extend(parse(id.value(), bytes.value()).inspect_err(|e| eprintln!("{e}")).ok());
+                    found.extend(parse(id.value(), bytes.value()).inspect_err(|e| remark(&e.to_string())).ok());
                 }
             }
             Ok(found)

@@ -142,7 +142,7 @@ impl Writer {
     /// Closes a file that failed: after an error of the disk nothing more can be had of it until it is opened anew.
     fn let_go(&mut self, why: &str) {
         if self.due.is_none() {
-            eprintln!("the store cannot be used: {why}; it is tried again until it can be");
+            crate::remark(&format!("the store cannot be used: {why}; it is tried again until it can be"));
             self.pause = PAUSE[0];
         }
         self.due = Some(Instant::now() + self.pause);
@@ -167,7 +167,7 @@ impl Writer {
                 *self.shared.database_mut() = Some(database);
                 self.due = None;
                 self.shared.recover();
-                eprintln!("the store can be used again");
+                crate::remark("the store can be used again");
             }
             Err(_) => {
                 self.pause = (2 * self.pause).min(PAUSE[1]);
