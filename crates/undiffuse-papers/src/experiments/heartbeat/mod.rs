@@ -37,7 +37,7 @@ type Chances = [f64; LENGTH];
 /// A figure that cannot be written, and training that diverges.
 pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
     let chain = Binomial::linear(options.choose(2000, 2 * KNOTS));
-    let network = train(options, &chain, options.choose([2000, 1], [20, 1]), hear)?;
+    let network = train(options, &chain, &options.choose(DIET, QUICK), hear)?;
     let mut report = Report::default();
     hear(Event { progress: 0.85, text: "measuring the bound on all steps".into() });
     bound(options, &chain, &network, &mut report);
@@ -46,19 +46,33 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// `updates`, each on `n` sequences for every step.
-fn train(options: &Options, chain: &Binomial, [updates, n]: [usize; 2], hear: Listener) -> Result<Network, Error> {
+/// What training sees.
+struct Diet {
+    updates: usize,
+    /// An update looks at every so many steps, the next one at those after them.
+    stride: usize,
+    /// Sequences for each of these steps.
+    sequences: usize,
+}
+
+const DIET: Diet = Diet { updates: 4000, stride: 5, sequences: 1 };
+const QUICK: Diet = Diet { updates: 20, stride: 1, sequences: 1 };
+
+fn train(options: &Options, chain: &Binomial, diet: &Diet, hear: Listener) -> Result<Network, Error> {
+    let Diet { updates, stride, sequences } = *diet;
     let mut learner = Learner::new(network::initial(options.seed, stream::INITIAL), &options.device);
-    let process = Process::new(chain, learner.device());
+    let processes: Vec<Process> =
+        (1..=stride).map(|first| Process::new(chain, first, stride, learner.device())).collect();
     for k in 0..updates {
         let h = Step { rate: 0.005 * cosine(k, updates), beta2: 0.999, average: 0.02f64.max(1.0 / (k + 1) as f64) };
-        let batch = Batch::new(chain, n, options.seed, stream::TRAIN + k as u64, learner.device());
-        let loss = learner.step(h, |p| network::loss(p, &process, &batch));
+        let process = &processes[k % stride];
+        let batch = Batch::new(chain, process, sequences, options.seed, stream::TRAIN + k as u64, learner.device());
+        let loss = learner.step(h, |p| network::loss(p, process, &batch));
         if !loss.is_finite() {
             return Err(Error::Diverged { what: "the cost of the reverse process", step: k });
         }
         if k % 100 == 0 || k + 1 == updates {
-            let excess = batch.excess(loss);
+            let excess = stride as f64 * batch.excess(loss);
             let text = format!("update {k} of {updates}: {excess:.4} bits above the least possible cost");
             hear(Event { progress: 0.85 * k as f64 / updates as f64, text });
         }
@@ -203,7 +217,7 @@ mod tests {
     fn samples_are_even() {
         let chain = Binomial::linear(KNOTS);
         let options = Options { seed: 3, ..Options::new("") };
-        let network = train(&options, &chain, [300, 8], &mut |_| ()).unwrap();
+        let network = train(&options, &chain, &Diet { updates: 300, stride: 1, sequences: 8 }, &mut |_| ()).unwrap();
         let sequences: Vec<Sequence> = std::thread::scope(|scope| {
             let share = |from: u64| {
                 let draw = |k| reverse(&chain, &network, options.seed, k, &[0])[0];
