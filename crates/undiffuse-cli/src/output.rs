@@ -5,13 +5,15 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::Value;
 pub use undiffuse::data::text::escaped;
 use undiffuse::data::text::{steers, visible};
 pub use undiffuse::files::{at, write};
+
+use crate::common::usage;
 
 /// Writes to standard output. A reader that has seen enough (`… | head`) is no error.
 pub fn show(text: &str) -> anyhow::Result<()> {
@@ -44,6 +46,16 @@ pub fn show_json(value: &Value) -> anyhow::Result<()> {
 /// Writes a line to standard error. That nobody reads it is no error.
 pub fn remark(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", visible(text, "\n\t"));
+}
+
+/// Refuses a place to write to that is one of the files to be read: asked before anything is done.
+pub fn keep(out: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
+    let real = out.canonicalize().ok();
+    let same = |input: &PathBuf| real.is_some() && real == input.canonicalize().ok();
+    match inputs.iter().any(same) {
+        true => Err(usage(format!("{} is to be read, and would be overwritten: name another file", out.display()))),
+        false => Ok(()),
+    }
 }
 
 /// Columns aligned to the right under their names, two spaces apart.

@@ -327,7 +327,8 @@ fn it_serves_when_nobody_listens_to_what_it_says() {
     drop(gone);
     for (out, error) in [(full().into(), full().into()), (Stdio::from(closed), Stdio::null())] {
         let addr = free();
-        let args = ["serve", text(&run), "--addr", &addr, "--store", text(&store), "--allow-train", "--datasets", "none"];
+        let args =
+            ["serve", text(&run), "--addr", &addr, "--store", text(&store), "--allow-train", "--datasets", "none"];
         let child = undiffuse(&args).stdout(out).stderr(error).spawn().unwrap();
         let service = Service { child, addr };
         let begin = Instant::now();
@@ -365,7 +366,8 @@ fn under_attack_it_stays_small_and_ends_in_time() {
     let host = format!("host: {}\r\n", service.addr);
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{host}\r\n").into_bytes();
     let post = |path: &str, length: usize| {
-        let head = format!("POST {path} HTTP/1.1\r\n{host}content-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+        let head =
+            format!("POST {path} HTTP/1.1\r\n{host}content-type: application/json\r\ncontent-length: {length}\r\n\r\n");
         [head.into_bytes(), vec![b' '; length - 1]].concat()
     };
     let body = 16 << 20;

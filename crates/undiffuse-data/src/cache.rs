@@ -16,9 +16,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::error::bytes;
 use crate::source::Input;
-use crate::{Options, Skipped, files, room};
+use crate::{Options, Skipped, files, memory};
 
 const MAGIC: &[u8; 8] = b"undiff\x01\n";
 /// Length, checksum and magic behind the JSON.
@@ -159,7 +158,7 @@ pub(crate) enum Spool {
 impl Spool {
     /// A spool in memory.
     pub fn memory() -> Spool {
-        let room = room::in_memory().and_then(|bytes| usize::try_from(bytes).ok());
+        let room = memory::spare().and_then(|bytes| usize::try_from(bytes).ok());
         Spool::Memory { pixels: Vec::new(), room: room.unwrap_or(usize::MAX) }
     }
 
@@ -177,7 +176,7 @@ impl Spool {
     pub fn push(&mut self, pixels: &[u8]) -> std::io::Result<()> {
         match self {
             Spool::Memory { pixels: all, room } if pixels.len() > room.saturating_sub(all.len()) => {
-                let room = bytes(*room as u64);
+                let room = memory::human(*room as u64);
                 let problem = format!("its pictures take more than the {room} of memory that are free");
                 return Err(std::io::Error::new(std::io::ErrorKind::OutOfMemory, problem));
             }
@@ -241,6 +240,22 @@ impl Spool {
         // SAFETY: as in `load`.
         let map = unsafe { Mmap::map(&handle)? };
         Ok((meta, Pixels::Mapped { map, length }))
+    }
+}
+
+/// Bytes that are free on the disk of a folder, or of the nearest folder above it that is there; nothing where the system does
+/// not say.
+pub(crate) fn free(folder: &Path) -> Option<u64> {
+    let there = folder.ancestors().find(|f| f.is_dir()).unwrap_or(Path::new("."));
+    #[cfg(unix)]
+    {
+        let facts = rustix::fs::statvfs(there).ok()?;
+        facts.f_bavail.checked_mul(facts.f_frsize)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = there;
+        None
     }
 }
 

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{self, Meta, Pixels, Spool};
 use crate::collect::{Outcome, collect, decide_size};
-use crate::error::{bytes, images};
+use crate::error::images;
+use crate::memory::{self, human};
 use crate::source::{self, Source};
 use crate::text::escaped;
-use crate::{DataError, Image, Options, Skipped, names, room};
+use crate::{DataError, Image, Options, Skipped, names};
 
 /// Fewer pictures than this are likely to be memorised rather than learned from.
 pub(crate) const FEW: usize = 500;
@@ -304,7 +305,7 @@ fn price(
     let channels = options.channels.unwrap_or(1);
     let least = [size, size, channels].iter().try_fold(count as u64, |n, &k| n.checked_mul(k as u64));
     let least = least.unwrap_or(u64::MAX);
-    let (disk, memory) = (file.and_then(Path::parent).map(room::on_disk), room::in_memory());
+    let (disk, memory) = (file.and_then(Path::parent).map(cache::free), memory::spare());
     let room = match disk {
         Some(disk) => disk.zip(memory).map(|(disk, memory)| disk.max(memory)),
         None => memory,
@@ -316,8 +317,8 @@ fn price(
                 "{} of {size}x{size} pixels take {} or more, and there is room for {}. Use a smaller --size, or set \
                  UNDIFFUSE_CACHE to a folder on a larger disk",
                 images(count),
-                bytes(least),
-                bytes(room)
+                human(least),
+                human(room)
             ),
         }),
         None => Ok(()),

@@ -2,7 +2,7 @@
 //!
 //! What is *not* applied: embedded colour profiles (pixels are taken as sRGB, as the field's other loaders do).
 
-use std::io::{BufRead, Cursor, Read, Seek};
+use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
 
 use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
@@ -86,7 +86,7 @@ pub enum DecodeError {
         limit: u64,
     },
     /// Decoding would take more memory than [`Limits`](crate::Limits) allow.
-    #[error("{format} that takes more than the limit of {} to decode; make it smaller", crate::error::bytes(*.limit))]
+    #[error("{format} that takes more than the limit of {} to decode; make it smaller", crate::memory::human(*.limit))]
     TooMuchMemory {
         /// Name of the format.
         format: &'static str,
@@ -125,9 +125,9 @@ pub(crate) fn file_dimensions(file: std::fs::File, options: &Options) -> Result<
 }
 
 fn seek_dimensions(input: impl BufRead + Seek, options: &Options) -> Result<(usize, usize), DecodeError> {
-    let (_, mut decoder) = open(input, options)?;
+    let Opened { mut decoder, sound, .. } = open(input, options)?;
     let (width, height) = decoder.dimensions();
-    let turned = decoder.orientation().is_ok_and(|o| o.to_exif() >= 5);
+    let turned = sound && decoder.orientation().is_ok_and(|o| o.to_exif() >= 5);
     let (width, height) = if turned { (height, width) } else { (width, height) };
     Ok((width as usize, height as usize))
 }
@@ -141,13 +141,13 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Decoded, DecodeError> {
     if bytes.len() as u64 > options.limits.file {
         return Err(DecodeError::TooLong { bytes: bytes.len() as u64, limit: options.limits.file });
     }
-    let (format, mut decoder) = open(Cursor::new(bytes), options)?;
+    let Opened { format, mut decoder, sound } = open(Cursor::new(bytes), options)?;
     if FORMATS[format].format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
         let problem = "the file ends before the picture does (no end-of-image marker)".to_string();
         return Err(DecodeError::Damaged { format: "JPEG", problem });
     }
     // A broken EXIF block is no reason to refuse the picture.
-    let orientation = decoder.orientation().ok();
+    let orientation = if sound { decoder.orientation().ok() } else { None };
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| refusal(e, format, options))?;
     if let Some(orientation) = orientation {
         picture.apply_orientation(orientation);
@@ -164,11 +164,21 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Decoded, DecodeError> {
     Ok(Decoded { image, format })
 }
 
+/// A picture whose header has been read.
+struct Opened<D> {
+    /// Index into [`FORMATS`].
+    format: usize,
+    decoder: D,
+    /// Whether the file has room for all that it announces. If not, only its pixels are read: decoders make room for what
+    /// describes a picture by its word alone.
+    sound: bool,
+}
+
 /// The decoder for `input`, after every check that needs no more than the header.
 fn open<'a, R: BufRead + Seek + 'a>(
     mut input: R,
     options: &Options,
-) -> Result<(usize, impl ImageDecoder + use<'a, R>), DecodeError> {
+) -> Result<Opened<impl ImageDecoder + use<'a, R>>, DecodeError> {
     let limits = &options.limits;
     let mut head = Vec::new();
     let sniffed = input.by_ref().take(64).read_to_end(&mut head).and_then(|_| input.rewind());
@@ -177,6 +187,7 @@ fn open<'a, R: BufRead + Seek + 'a>(
         .ok()
         .and_then(|sniffed| FORMATS.iter().position(|f| f.format == sniffed))
         .ok_or_else(|| DecodeError::Unknown(describe(&head)))?;
+    let sound = FORMATS[format].format != ImageFormat::WebP || webp_is_sound(&mut input).unwrap_or(false);
     let mut reader = ImageReader::with_format(input, FORMATS[format].format);
     let mut allowed = ::image::Limits::default();
     allowed.max_alloc = Some(limits.memory);
@@ -193,7 +204,24 @@ fn open<'a, R: BufRead + Seek + 'a>(
     if decoder.total_bytes() > limits.memory {
         return Err(DecodeError::TooMuchMemory { format: FORMATS[format].name, limit: limits.memory });
     }
-    Ok((format, decoder))
+    Ok(Opened { format, decoder, sound })
+}
+
+/// Whether every chunk of a WebP file ends before the file does.
+fn webp_is_sound(input: &mut (impl Read + Seek)) -> std::io::Result<bool> {
+    let end = input.seek(SeekFrom::End(0))?;
+    let mut at = 12;
+    while at + 8 <= end {
+        let mut header = [0; 8];
+        input.seek(SeekFrom::Start(at))?;
+        input.read_exact(&mut header)?;
+        let [.., a, b, c, d] = header;
+        // Chunks begin at even places.
+        at += 8 + u64::from(u32::from_le_bytes([a, b, c, d])).next_multiple_of(2);
+    }
+    input.rewind()?;
+    // The last byte may be missing where it only fills up.
+    Ok(at <= end + 1)
 }
 
 /// What bytes that no decoder takes look like.

@@ -20,13 +20,13 @@ pub struct Skipped {
 #[non_exhaustive]
 pub enum DataError {
     /// Nothing exists at the path.
-    #[error("no such file or folder: {}. Check the spelling, or pass the full path", .path.display())]
+    #[error("no such file or folder: {}. Check the spelling, or pass the full path", shown(.path))]
     NotFound {
         /// The path as it was given.
         path: PathBuf,
     },
     /// The path exists, but the system refuses to read it.
-    #[error("cannot read {}: {source}. Check that you may read the file and enter its folders", .path.display())]
+    #[error("cannot read {}: {source}. Check that you may read the file and enter its folders", shown(.path))]
     Unreadable {
         /// The file or folder that could not be read.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The path is of no kind that any source reads.
-    #[error("{} is {found}, which is not a dataset. What works: {supported}", .path.display())]
+    #[error("{} is {found}, which is not a dataset. What works: {supported}", shown(.path))]
     Unsupported {
         /// The path as it was given.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum DataError {
         supported: String,
     },
     /// An archive, idx file or sidecar contradicts itself or ends early.
-    #[error("{} is damaged: {problem}", .path.display())]
+    #[error("{} is damaged: {problem}", shown(.path))]
     Corrupt {
         /// The file (or the file inside an archive, after a `!`).
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum DataError {
         problem: String,
     },
     /// Part of it is of a kind that is not read, or cannot be got at.
-    #[error("cannot use {}: {problem}", .path.display())]
+    #[error("cannot use {}: {problem}", shown(.path))]
     Unusable {
         /// The archive.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum DataError {
         problem: String,
     },
     /// There is more of it than can be held.
-    #[error("{} is too large: {problem}", .path.display())]
+    #[error("{} is too large: {problem}", shown(.path))]
     TooLarge {
         /// The path as it was given.
         path: PathBuf,
@@ -68,7 +68,7 @@ pub enum DataError {
         problem: String,
     },
     /// No picture was found.
-    #[error("no images in {}: looked for {looked_for}{}", .path.display(), ignored_clause(.ignored))]
+    #[error("no images in {}: looked for {looked_for}{}", shown(.path), ignored_clause(.ignored))]
     Empty {
         /// The path as it was given.
         path: PathBuf,
@@ -78,8 +78,8 @@ pub enum DataError {
         ignored: usize,
     },
     /// Only one usable picture.
-    #[error("only one usable image in {} ({name}{}): there is nothing to learn from or to compare in one picture. \
-             Add more images; a handful is enough to begin", .path.display(), skipped_clause(*.skipped))]
+    #[error("only one usable image in {} ({}{}): there is nothing to learn from or to compare in one picture. \
+             Add more images; a handful is enough to begin", shown(.path), escaped(.name), skipped_clause(*.skipped))]
     OneImage {
         /// The path as it was given.
         path: PathBuf,
@@ -90,7 +90,7 @@ pub enum DataError {
     },
     /// All pictures have the same pixels.
     #[error("all {count} images in {} are identical: there is nothing to learn from them but one picture. \
-             Add different images", .path.display())]
+             Add different images", shown(.path))]
     AllIdentical {
         /// The path as it was given.
         path: PathBuf,
@@ -99,7 +99,7 @@ pub enum DataError {
     },
     /// Every picture is a single pixel.
     #[error("every image in {} is 1x1 pixel ({count} in all), placeholders rather than pictures. \
-             Point at the folder with the full-size images", .path.display())]
+             Point at the folder with the full-size images", shown(.path))]
     OnePixel {
         /// The path as it was given.
         path: PathBuf,
@@ -107,7 +107,7 @@ pub enum DataError {
         count: usize,
     },
     /// No picture could be decoded.
-    #[error("no usable image in {}; tried {count}:\n{}", .path.display(), reasons(.first))]
+    #[error("no usable image in {}; tried {count}:\n{}", shown(.path), reasons(.first))]
     AllFailed {
         /// The path as it was given.
         path: PathBuf,
@@ -118,7 +118,7 @@ pub enum DataError {
     },
     /// Some pictures could not be decoded, and `strict` forbids leaving them out.
     #[error("{} in {} cannot be used, and --strict refuses to go on:\n{}\n\
-             Repair or remove them, or drop --strict to skip them", images(*.count), .path.display(), reasons(.first))]
+             Repair or remove them, or drop --strict to skip them", images(*.count), shown(.path), reasons(.first))]
     Strict {
         /// The path as it was given.
         path: PathBuf,
@@ -128,7 +128,7 @@ pub enum DataError {
         first: Vec<Skipped>,
     },
     /// A picture asked for by name cannot be decoded.
-    #[error("cannot use the image {}: {reason}", .path.display())]
+    #[error("cannot use the image {}: {reason}", shown(.path))]
     Image {
         /// The picture.
         path: PathBuf,
@@ -167,22 +167,17 @@ impl DataError {
     }
 
     pub(crate) fn corrupt(path: &Path, problem: impl Into<String>) -> Self {
-        DataError::Corrupt { path: path.to_path_buf(), problem: problem.into() }
+        DataError::Corrupt { path: path.to_path_buf(), problem: escaped(&problem.into()).into_owned() }
     }
+}
+
+fn shown(path: &Path) -> String {
+    escaped(&path.display().to_string()).into_owned()
 }
 
 /// `"1 image"`, `"2 images"`.
 pub(crate) fn images(count: usize) -> String {
     if count == 1 { "1 image".into() } else { format!("{count} images") }
-}
-
-/// `"537 MB"`, `"3.0 TB"`.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 7] = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let power = count.checked_ilog10().unwrap_or(0) / 3;
-    let value = count as f64 / 1000f64.powi(power as i32);
-    let decimals = usize::from(power > 0 && value < 10.0);
-    format!("{value:.decimals$} {}", UNITS[power as usize])
 }
 
 fn ignored_clause(ignored: &usize) -> String {

@@ -34,27 +34,35 @@ pub fn is_sheet(path: &std::path::Path) -> bool {
 /// What a picture is, from the beginning of its file; nothing if undiffuse has not made it.
 pub(crate) fn made(head: &[u8]) -> Option<Made> {
     let head = &head[..head.len().min(HEAD as usize)];
-    if let Some(mut rest) = head.strip_prefix(b"\x89PNG\r\n\x1a\n") {
-        while let Some((length, chunk)) = rest.split_first_chunk::<4>() {
-            let text = chunk.strip_prefix(b"tEXt").or_else(|| chunk.strip_prefix(b"iTXt"));
-            let keyword = text.and_then(|text| text.split(|&byte| byte == 0).next());
-            match keyword {
-                Some(word) if word == SHEET.as_bytes() => return Some(Made::Sheet),
-                Some(word) if word == SAMPLE.as_bytes() => return Some(Made::Sample),
-                _ if chunk.starts_with(b"IDAT") => return None,
-                _ => {}
-            }
-            // The kind, the content and the checksum.
-            let whole = (u32::from_be_bytes(*length) as usize).checked_add(8)?;
-            rest = chunk.get(whole..)?;
+    match head.strip_prefix(b"\x89PNG\r\n\x1a\n") {
+        Some(chunks) => {
+            let has = |keyword: &str| keywords(chunks).any(|word| word == keyword.as_bytes());
+            // A strip has the settings of its making as well.
+            let sample = || has(SAMPLE).then_some(Made::Sample);
+            if has(SHEET) { Some(Made::Sheet) } else { sample() }
+        }
+        None => {
+            let comment = [b"\x21\xfe", &[SHEET.len() as u8][..], SHEET.as_bytes()].concat();
+            let sheet = head.starts_with(b"GIF8") && head.windows(comment.len()).any(|bytes| bytes == comment);
+            sheet.then_some(Made::Sheet)
         }
     }
-    let comment = [b"\x21\xfe", &[SHEET.len() as u8][..], SHEET.as_bytes()].concat();
-    let sheet = head.starts_with(b"GIF8") && head.windows(comment.len()).any(|bytes| bytes == comment);
-    sheet.then_some(Made::Sheet)
 }
 
-/// The blocks of a GIF's comment that says the same as [`sheet_mark`].
+/// Keywords of the texts before a PNG's pixels.
+fn keywords(mut chunks: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let chunks = std::iter::from_fn(move || {
+        let (length, chunk) = chunks.split_first_chunk::<4>().filter(|(_, chunk)| !chunk.starts_with(b"IDAT"))?;
+        // The kind, the content and the checksum.
+        chunks = chunk.get((u32::from_be_bytes(*length) as usize).saturating_add(8)..).unwrap_or_default();
+        Some(chunk)
+    });
+    chunks.filter_map(|chunk| {
+        chunk.strip_prefix(b"tEXt").or_else(|| chunk.strip_prefix(b"iTXt"))?.split(|&b| b == 0).next()
+    })
+}
+
+/// The content of a GIF's comment that says the same as [`sheet_mark`].
 pub(crate) fn gif_comment() -> &'static [u8] {
     SHEET.as_bytes()
 }
@@ -74,6 +82,7 @@ mod tests {
         assert_eq!(made(&png(std::slice::from_ref(&foreign))), None);
         assert_eq!(made(&png(&[foreign.clone(), sample.clone()])), Some(Made::Sample));
         assert_eq!(made(&png(&[foreign, sheet_mark("contact sheet")])), Some(Made::Sheet));
+        assert_eq!(made(&png(&[sample, sheet_mark("strip")])), Some(Made::Sheet));
         assert_eq!(made(&gif(&[image], 100).unwrap()), Some(Made::Sheet));
         for odd in [&b""[..], b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\xff\xff\xff\xfftEXt", b"GIF89a"] {
             assert_eq!(made(odd), None);

@@ -25,6 +25,11 @@ fn load(path: &Path) -> Option<String> {
     a
 }
 
+/// A folder in memory where there is such a place: thousands of flushes wait for no disk.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = entries.collect();
@@ -50,13 +55,13 @@ fn a_folder_is_the_old_or_the_new_one_wherever_saving_ends() {
             }
             root.join("model")
         };
-        let probe = tempfile::tempdir().unwrap();
+        let probe = scratch();
         let path = prepare(probe.path());
         let (saved, count) = during(none(exchange), || save(&path, "new"));
         saved.unwrap();
         assert_eq!(names(probe.path()), ["model", "model.old"], "nothing is left behind");
         for at in 0..count {
-            let root = tempfile::tempdir().unwrap();
+            let root = scratch();
             let path = prepare(root.path());
             let (result, _) = during(Fault { at, then, exchange }, || save(&path, "new"));
             let place = format!("exchange {exchange}, first {first}, {then:?} at {at} of {count}");
@@ -85,7 +90,7 @@ fn a_file_is_the_old_or_the_new_one_wherever_writing_ends() {
         for first in [true, false] {
             let write = |path: &Path| files::write_with(path, |file| (0..20).try_for_each(|_| file.write_all(new.as_bytes())));
             let count = {
-                let root = tempfile::tempdir().unwrap();
+                let root = scratch();
                 let (result, count) =
                     during(Fault { at: usize::MAX, then, exchange: true }, || write(&root.path().join("f")));
                 result.unwrap();
@@ -93,7 +98,7 @@ fn a_file_is_the_old_or_the_new_one_wherever_writing_ends() {
             };
             assert!(count > 20, "{count}");
             for at in 0..count {
-                let root = tempfile::tempdir().unwrap();
+                let root = scratch();
                 let path = root.path().join("f");
                 if !first {
                     fs::write(&path, "old").unwrap();
@@ -117,7 +122,7 @@ fn a_file_is_the_old_or_the_new_one_wherever_writing_ends() {
 /// Between the two renames of a system that cannot exchange names, the old folder is found, and saving goes on from it.
 #[test]
 fn a_folder_between_two_renames_is_found() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let path = root.path().join("model");
     save(&path, "old").unwrap();
     fs::rename(&path, root.path().join(".model.undiffuse-old")).unwrap();
@@ -130,7 +135,7 @@ fn a_folder_between_two_renames_is_found() {
 
 #[test]
 fn readers_never_see_old_beside_new() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let path = root.path().join("model");
     for exchange in [true, false] {
         save(&path, "0").unwrap();
@@ -151,7 +156,7 @@ fn readers_never_see_old_beside_new() {
 
 #[test]
 fn what_is_not_ours_is_not_replaced() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let path = root.path().join("photos");
     fs::create_dir(&path).unwrap();
     fs::write(path.join("holiday.jpg"), "x").unwrap();
@@ -169,7 +174,7 @@ fn what_is_not_ours_is_not_replaced() {
 
 #[test]
 fn long_names_and_odd_ones_can_be_written() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let long = ["ä".repeat(127), format!("{}b", "ä".repeat(126)), "x".repeat(255), "a b".into(), ".hidden".into()];
     for name in &long {
         files::write(&root.path().join(name), name.as_bytes()).unwrap();
@@ -183,7 +188,7 @@ fn long_names_and_odd_ones_can_be_written() {
 
 #[test]
 fn limits_hold_and_folders_are_no_files() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let path = root.path().join("f");
     fs::write(&path, "12345").unwrap();
     assert_eq!(files::read(&path, 5).unwrap(), b"12345");
@@ -205,7 +210,7 @@ mod unix {
 
     #[test]
     fn pipes_do_not_hold_anybody_up() {
-        let root = tempfile::tempdir().unwrap();
+        let root = scratch();
         let path = root.path().join("pipe");
         pipe(&path);
         for error in [
@@ -221,7 +226,7 @@ mod unix {
 
     #[test]
     fn what_is_written_to_a_device_or_a_pipe_goes_into_it() {
-        let root = tempfile::tempdir().unwrap();
+        let root = scratch();
         let path = root.path().join("pipe");
         pipe(&path);
         let reader = std::thread::spawn({
@@ -238,7 +243,7 @@ mod unix {
 
     #[test]
     fn links_are_followed_by_their_owner_and_not_into_or_out_of_strangers_folders() {
-        let root = tempfile::tempdir().unwrap();
+        let root = scratch();
         let (own, far) = (root.path().join("run"), root.path().join("far"));
         fs::create_dir_all(own.join("samples")).unwrap();
         fs::create_dir(&far).unwrap();
@@ -265,7 +270,7 @@ mod unix {
 
     #[test]
     fn links_stay_and_what_they_lead_to_is_replaced() {
-        let root = tempfile::tempdir().unwrap();
+        let root = scratch();
         let (near, far) = (root.path().join("near"), root.path().join("far"));
         fs::create_dir_all(&near).unwrap();
         fs::create_dir_all(&far).unwrap();

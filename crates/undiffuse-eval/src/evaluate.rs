@@ -53,6 +53,8 @@ impl Known<'_> {
 pub struct Likelihood<'a> {
     /// The model's folder or run.
     pub model: &'a Path,
+    /// Which of its weights, where it has several.
+    pub variant: Option<&'a str>,
     /// Pictures that it has not seen; those that its run held out when not given.
     pub data: Option<&'a Path>,
     /// How.
@@ -300,8 +302,10 @@ fn subset(n: usize, count: usize, seed: u64) -> Vec<usize> {
 
 /// The likelihood, or why there is none.
 fn likelihood(request: &Request, progress: &mut Listener) -> Result<(Option<Measured>, Option<String>), EvalError> {
-    let Some(Likelihood { model, data, settings, device }) = &request.likelihood else { return Ok((None, None)) };
-    let measured = measure(model, *data, settings, device, &mut |step| {
+    let Some(Likelihood { model, variant, data, settings, device }) = &request.likelihood else {
+        return Ok((None, None));
+    };
+    let measured = measure(model, *variant, *data, settings, device, &mut |step| {
         // Bound and ODE are a half each.
         let half = step.done as f64 / step.total.max(1) as f64 / 2.0;
         let done = if step.stage == measure::Stage::Ode { 0.5 + half } else { half };

@@ -40,7 +40,7 @@ fn case(dir: &Path, device: &Device) -> Option<Case> {
     let name = dir.file_name().unwrap().to_string_lossy().into_owned();
     let config = match UNet2DConfig::from_json(&std::fs::read_to_string(dir.join("config.json")).unwrap()) {
         Ok(config) => config,
-        Err(ConfigError::Json(e)) if e.to_string().contains("Skip") => {
+        Err(e @ ConfigError::Field { .. }) if e.to_string().contains("Skip") => {
             println!("{name}: refused: {e}");
             return None;
         }

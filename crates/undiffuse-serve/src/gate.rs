@@ -229,7 +229,10 @@ mod tests {
         assert_eq!(gate.check(&mine, HERE).unwrap_err().status, 401);
         gate.check(&other, HERE).unwrap();
         (0..SESSIONS).for_each(|_| drop(gate.session("secret", HERE).unwrap()));
-        assert!(gate.check(&other, HERE).is_err() && gate.sessions().len() == SESSIONS, "they are not kept without end");
+        assert!(
+            gate.check(&other, HERE).is_err() && gate.sessions().len() == SESSIONS,
+            "they are not kept without end"
+        );
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Options {
     pub limits: Limits,
     /// Bytes that loaded models and their work may take together; what the machine has to spare when `None`.
     pub memory: Option<u64>,
+    /// Which of the models' weights are read; the usual ones when `None`.
+    pub variant: Option<String>,
     /// Finished jobs are kept this long.
     pub keep: Duration,
     /// All results together are kept below this, the oldest going first.

@@ -37,7 +37,8 @@ pub struct Parameters {
 impl Parameters {
     /// Reads a text. Whatever it holds, something is made of it: lines that are no settings are prompt.
     pub fn parse(text: &str) -> Self {
-        let text = shortened(text, LONGEST).trim();
+        // The settings stand at the end.
+        let text = text[text.ceil_char_boundary(text.len().saturating_sub(LONGEST))..].trim();
         let (before, last) = text.rsplit_once('\n').unwrap_or(("", text));
         let settings = settings(last);
         let (words, settings) = if settings.len() < FEWEST { (text, Vec::new()) } else { (before, settings) };
@@ -187,11 +188,6 @@ impl Restored {
     }
 }
 
-/// The start of a text, cut between letters.
-fn shortened(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
-
 /// A foreign word in a sentence.
 fn quoted(word: &str) -> String {
     let mut letters = word.trim().chars();
@@ -300,7 +296,7 @@ mod tests {
     #[test]
     fn nothing_hostile_breaks_it() {
         let many = format!("Steps: 1, Seed: 2, {}", "x: \"\\".repeat(100_000));
-        let long = format!("{}é", "x".repeat(LONGEST - 1));
+        let long = format!("é{}", "x".repeat(LONGEST - 1));
         for text in
             ["", "\n", ":", ",,,:::", "a: \"", "a: \"\\\", b: c, d: e", "\u{0}: \u{1b}[2J, a: b, c: d", &many, &long]
         {

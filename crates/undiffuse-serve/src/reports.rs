@@ -225,7 +225,8 @@ pub fn json(root: &Path, id: &str) -> Result<String, Problem> {
 /// 404 where there is none.
 pub fn page(root: &Path, id: &str) -> Result<String, Problem> {
     let folder = folder(root, id)?;
-    bounded(&folder, "report.html", PAGE_BYTES).map_err(|e| Problem::not_found(format!("the page of report `{id}` cannot be had: {e}")))
+    bounded(&folder, "report.html", PAGE_BYTES)
+        .map_err(|e| Problem::not_found(format!("the page of report `{id}` cannot be had: {e}")))
 }
 
 /// Two reports side by side.

@@ -343,7 +343,8 @@ fn a_service_that_would_be_open_to_all_does_not_start() {
 /// The document hangs together: references lead somewhere, names are unique, refusals are problems.
 #[test]
 fn the_document_is_sound() {
-    let document: Value = serde_json::from_str(&document::document("undiffuse_session_8484").to_json().unwrap()).unwrap();
+    let document: Value =
+        serde_json::from_str(&document::document("undiffuse_session_8484").to_json().unwrap()).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     let mut stack = vec![&document];
     while let Some(value) = stack.pop() {

@@ -94,6 +94,7 @@ fn options(folder: &Path) -> Options {
         device_name: "cpu".into(),
         limits: Limits { batch: 8, ..Limits::default() },
         memory: Some(1 << 30),
+        variant: None,
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
         waits: Waits::default(),
@@ -169,8 +170,10 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         let noise = Noise::Seeds(vec![asked.seed.unwrap_or(0) + k as u64]);
         let cond = Cond { labels: labels.as_ref().map(|l| vec![l[k]]) };
         let x = match init {
-            Some(init) => model.sample_from(&*denoiser, &plan, noise, request::picture(&model, init), &cond).finish(),
-            None => model.sample(&*denoiser, &plan, noise, &cond).finish(),
+            Some(init) => {
+                model.sample_from(&*denoiser, &plan, noise, request::picture(&model, init), &cond).finish().unwrap()
+            }
+            None => model.sample(&*denoiser, &plan, noise, &cond).finish().unwrap(),
         };
         model.images(x).remove(0)
     };
@@ -553,6 +556,13 @@ async fn models_are_found_loaded_let_go_and_read_anew() {
     std::fs::create_dir_all(options.paths[0].join("broken/unet")).unwrap();
     std::fs::write(options.paths[0].join("broken/unet/config.json"), "{").unwrap();
     options.paths.push(twin.clone());
+    // A config that asks for a hundred thousand times what its weights hold.
+    let hostile = options.paths[0].join("hostile");
+    model(1, 1).save(&hostile).unwrap();
+    let config = std::fs::read_to_string(hostile.join("unet/config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["block_out_channels"] = vec![1 << 20; 2].into();
+    std::fs::write(hostile.join("unet/config.json"), config.to_string()).unwrap();
     // One model can be read and worked with, but not beside another.
     let numbers = params::count(&model(3, 1).network) as u64;
     options.memory = Some(3 * 4 * numbers + 50_000);
@@ -579,8 +589,11 @@ async fn models_are_found_loaded_let_go_and_read_anew() {
     run("colour").await;
     assert_eq!(engine.models().iter().map(|m| m.loaded).collect::<Vec<_>>(), [true, false, false]);
     run("grey").await;
-    let broken = engine.submit(Generate { model: Some("broken".into()), ..grey(1, 1) }, me(), None).await.unwrap_err();
-    assert_eq!((broken.status, broken.field.as_deref()), (422, Some("model")));
+    for id in ["broken", "hostile"] {
+        let asked = Generate { model: Some(id.into()), ..grey(1, 1) };
+        let broken = engine.submit(asked, me(), None).await.unwrap_err();
+        assert_eq!((broken.status, broken.field.as_deref()), (422, Some("model")), "{id}");
+    }
     model(1, 10).save(&twin).unwrap();
     assert_eq!(run("grey-2").await, expected());
     let old = engine.gauges();

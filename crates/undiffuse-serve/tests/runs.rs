@@ -58,6 +58,7 @@ impl Bench {
             device_name: "cpu".into(),
             limits: Limits::default(),
             memory: None,
+            variant: None,
             keep: Duration::from_secs(60),
             keep_bytes: 1 << 20,
             waits: Waits::default(),

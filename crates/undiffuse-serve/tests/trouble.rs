@@ -28,6 +28,7 @@ fn options(folder: &Path) -> Options {
     }
     Options {
         paths: vec![models],
+        variant: None,
         reports: folder.join("eval"),
         store: folder.join("serve"),
         addr: "127.0.0.1:0".parse().unwrap(),

@@ -15,7 +15,7 @@
 //! let plan = model.plan()?;
 //! let denoiser = model.denoiser(model.sample_defaults().guidance);
 //! let cond = Cond::class(1, 4); // four trousers
-//! let x = model.sample(&*denoiser, &plan, Noise::Seeds(vec![0, 1, 2, 3]), &cond).finish();
+//! let x = model.sample(&*denoiser, &plan, Noise::Seeds(vec![0, 1, 2, 3]), &cond).finish()?;
 //! for (seed, image) in model.images(x).iter().enumerate() {
 //!     std::fs::write(format!("{seed}.png"), undiffuse::data::encode_png(image, &[])?)?;
 //! }
@@ -90,11 +90,10 @@ pub mod adaptive;
 pub mod classes;
 pub mod denoise;
 pub mod device;
-pub use undiffuse_data::files;
+pub use undiffuse_data::{files, memory};
 pub mod forward;
 pub mod image;
 pub mod likelihood;
-pub mod memory;
 pub mod model;
 pub mod request;
 pub mod sample;

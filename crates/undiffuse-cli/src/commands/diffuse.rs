@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use undiffuse::data::{Band, Caption, Image, Options, captioned, encode_png, gif, histogram, strip, transform};
+use undiffuse::data::{Band, Caption, Image, Options, captioned, encode_png, gif, histogram, sheet_mark, strip, transform};
 use undiffuse::forward::{Forward, Noised, exposure, signal_share, times};
 use undiffuse::math::prelude::{NoiseLevel, ScheduleKind};
 
 use crate::again::{Again, Kind, Setting, told};
 use crate::commands::sample::KEY;
 use crate::common::usage;
-use crate::output::{at, show, stem, write};
+use crate::output::{at, keep, show, stem, write};
 
 /// Watch pictures dissolve into noise: a strip of the forward process x_t = α·x0 + σ·ε.
 #[derive(clap::Args)]
@@ -65,7 +65,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(at("create", folder))?;
         }
-        write(&out, &encode_png(&scene.strip(&args), &[(KEY.into(), facts(&args, path).to_string())])?)?;
+        let text = [(KEY.into(), facts(&args, path).to_string()), sheet_mark("strip")];
+        write(&out, &encode_png(&scene.strip(&args), &text)?)?;
         show(&format!("wrote {}\n", out.display()))?;
         if args.gif {
             let animation = out.with_extension("gif");
@@ -100,9 +101,9 @@ fn outputs(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
                 out.display()
             )));
         }
-        let same = |input: &PathBuf| out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|i| i == out));
-        if args.images.iter().any(same) {
-            return Err(usage(format!("{} would be overwritten: name another file with --out", out.display())));
+        keep(out, &args.images)?;
+        if args.gif {
+            keep(&out.with_extension("gif"), &args.images)?;
         }
     }
     Ok(outputs)

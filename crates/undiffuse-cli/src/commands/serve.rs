@@ -8,7 +8,7 @@ use std::time::Duration;
 use undiffuse::train::parse_duration;
 use undiffuse_serve::options::{Limits, Options, Training, Waits};
 
-use crate::common::{self, Machine, usage};
+use crate::common::{self, Machine, Weights, usage};
 use crate::output::{remark, show};
 
 /// Open the studio in the browser, and answer requests for pictures over HTTP.
@@ -53,6 +53,8 @@ pub struct Args {
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
@@ -87,7 +89,7 @@ struct LimitArgs {
     /// Connections at a time
     #[arg(long, default_value_t = Limits::default().connections, value_name = "N", value_parser = parse_count)]
     max_connections: usize,
-    /// Connections of one address at a time; a quarter of all when not given. From this machine, where proxies are, all but an eighth
+    /// Connections of one address at a time, a quarter of all when not given; from this machine always all but an eighth
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_connections_each: Option<usize>,
 }
@@ -96,7 +98,7 @@ struct LimitArgs {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    let Args { paths, addr, token, insecure, hosts, allow_train, datasets, reports, store, keep, keep_size, memory, limits, machine } =
+    let Args { paths, addr, token, insecure, hosts, allow_train, datasets, reports, store, keep, keep_size, memory, limits, weights, machine } =
         args;
     if token.as_ref().is_some_and(|token| token.len() < 8) {
         return Err(usage("--token: give at least eight characters; `openssl rand -hex 16` makes good ones"));
@@ -140,6 +142,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         device_name: machine.device,
         limits,
         memory,
+        variant: weights.variant,
         keep,
         keep_bytes: keep_size,
         waits: Waits::default(),

@@ -18,8 +18,9 @@ pub(super) const KIND: SourceKind = SourceKind {
     open,
 };
 
-/// Links to folders that are followed. Folders that hold links to each other have more ways through them than can be gone.
-const MOST_LINKS: usize = 20_000;
+/// Links to folders that are followed inside of others. Folders that link to each other have more ways through them than can
+/// be gone.
+const MOST_LINKS: usize = 2_000;
 /// Files of a hidden folder that are looked at, to say what is left out.
 const HIDDEN_SEEN: usize = 10_000;
 
@@ -64,24 +65,25 @@ impl Folder {
     /// Everything that is not hidden.
     fn walk(&mut self) -> Result<Vec<Found>, DataError> {
         let root = self.root.clone();
-        let (mut found, mut hidden, mut links) = (Vec::new(), Vec::new(), 0);
+        let (mut found, mut hidden) = (Vec::new(), Vec::new());
+        let mut links = Links::default();
         let visible = |entry: &DirEntry| {
             let shown = entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
             if !shown {
-                hidden.extend(pictures_of_hidden(entry).map(|n| (relative(&root, entry.path()), n)));
+                hidden.extend(pictures_of_hidden(entry).map(|count| (relative(&root, entry.path()), count)));
             }
             shown
         };
         for entry in WalkDir::new(&root).follow_links(true).into_iter().filter_entry(visible) {
             match entry {
-                Ok(entry) if entry.file_type().is_dir() => links += usize::from(entry.path_is_symlink()),
+                Ok(entry) if entry.file_type().is_dir() => links.enter(&entry),
                 Ok(entry) => found.extend(look(&root, &entry)),
                 Err(e) if e.depth() == 0 => return Err(unreadable(&root, e)),
                 Err(e) => self.note_error(&root, e),
             }
-            if links > MOST_LINKS || found.len() > MOST_FILES {
-                let problem = match links > MOST_LINKS {
-                    true => format!("it holds more than {MOST_LINKS} links to folders, or links that lead in circles"),
+            if links.nested > MOST_LINKS || found.len() > MOST_FILES {
+                let problem = match links.nested > MOST_LINKS {
+                    true => format!("its links to folders hold more than {MOST_LINKS} such links, or lead in circles"),
                     false => format!("it holds more than {MOST_FILES} files"),
                 };
                 return Err(DataError::TooLarge { path: root, problem });
@@ -161,6 +163,25 @@ impl Source for Folder {
     }
 }
 
+/// Links to folders on the way to where a walk is.
+#[derive(Default)]
+struct Links {
+    /// Their depths.
+    way: Vec<usize>,
+    /// How many others there were on such ways.
+    nested: usize,
+}
+
+impl Links {
+    fn enter(&mut self, folder: &DirEntry) {
+        self.way.retain(|&depth| depth < folder.depth());
+        if folder.path_is_symlink() && folder.depth() > 0 {
+            self.nested += usize::from(!self.way.is_empty());
+            self.way.push(folder.depth());
+        }
+    }
+}
+
 fn look(root: &Path, entry: &DirEntry) -> Option<Found> {
     let name = relative(root, entry.path());
     let input = match layout::role(&name) {
@@ -182,12 +203,10 @@ fn look(root: &Path, entry: &DirEntry) -> Option<Found> {
 /// How many pictures a hidden file is or a hidden folder has; nothing where there is none.
 fn pictures_of_hidden(entry: &DirEntry) -> Option<usize> {
     let inside = WalkDir::new(entry.path()).into_iter().take(HIDDEN_SEEN).flatten();
-    let count = inside.filter(|e| e.file_type().is_file() && layout::is_hidden_picture(&relative_name(e))).count();
+    let count = inside
+        .filter(|e| e.file_type().is_file() && layout::is_hidden_picture(&e.file_name().to_string_lossy()))
+        .count();
     (count > 0).then_some(count)
-}
-
-fn relative_name(entry: &DirEntry) -> String {
-    entry.file_name().to_string_lossy().into_owned()
 }
 
 /// The path inside the root with `/` as separator. Bytes that are no UTF-8 become `\xff`, so that two names stay two.

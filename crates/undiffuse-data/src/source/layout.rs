@@ -170,7 +170,7 @@ pub(super) fn layout(
 }
 
 pub(super) fn too_many_sidecars(root: &Path) -> DataError {
-    let problem = format!("its tables and caption files have more than {} together", crate::error::bytes(SIDECARS));
+    let problem = format!("its tables and caption files have more than {} together", crate::memory::human(SIDECARS));
     DataError::TooLarge { path: root.to_path_buf(), problem }
 }
 

@@ -121,10 +121,17 @@ fn read_member(archive: &mut Archive, member: usize, limit: u64) -> Result<Vec<u
     let mut file = archive.by_index(member).map_err(|e| words(&e))?;
     let mut bytes = Vec::with_capacity(file.size().min(limit).min(1 << 20) as usize);
     // The size in the header may lie; one byte more than allowed is enough to know.
-    (&mut file).take(limit + 1).read_to_end(&mut bytes).map_err(|e| format!("damaged inside the archive: {e}"))?;
+    (&mut file).take(limit + 1).read_to_end(&mut bytes).map_err(|e| broken(&e))?;
     match bytes.len() as u64 > limit {
         true => Err(format!("unpacks to more than the limit of {limit} bytes")),
         false => Ok(bytes),
+    }
+}
+
+fn broken(error: &std::io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<ZipError>()) {
+        Some(e) => words(e),
+        None => format!("damaged inside the archive: {error}"),
     }
 }
 

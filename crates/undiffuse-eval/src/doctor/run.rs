@@ -1,14 +1,14 @@
 //! All that there is to know of a run, read once.
 
-use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 use undiffuse::burn::tensor::Device;
 use undiffuse::model::{self, ModelError};
+use undiffuse::nn::weights::WeightsError;
 use undiffuse::nn::{UNet2DModel, params};
 use undiffuse::train::config::Variance;
 use undiffuse::train::length::Length;
-use undiffuse::train::{CONFIG_FILE, Config};
+use undiffuse::train::{self, CONFIG_FILE, Config};
 use undiffuse::{Model, files};
 use undiffuse_data::{Dataset, Options};
 
@@ -47,6 +47,8 @@ pub struct Run {
     pub running: bool,
     /// Files that cannot be read, and why.
     pub damaged: Vec<String>,
+    /// Weights that are no numbers, and in which file.
+    pub lost: Vec<String>,
     /// What could not be looked at, and why.
     pub unseen: Vec<String>,
 }
@@ -73,12 +75,16 @@ impl Run {
         if config.is_none() && model::locate(path).is_err() {
             return Err(not_a_run(path));
         }
-        let (mut damaged, mut unseen) = (Vec::new(), Vec::new());
+        let (mut damaged, mut lost, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
         let length = text(path, "length.json").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let state = config.is_some().then(|| State::newest(path, &mut damaged)).flatten();
+        let state = config.is_some().then(|| State::newest(path, &mut damaged, &mut lost)).flatten();
         let model = match Model::load(path, device) {
             Ok(model) => Some(model),
             Err(ModelError::Unfinished(_)) => None,
+            Err(ModelError::Weights(e @ WeightsError::NotFinite { .. })) => {
+                lost.push(e.to_string());
+                None
+            }
             Err(e) => {
                 damaged.push(format!("the model cannot be loaded: {e}"));
                 None
@@ -98,9 +104,9 @@ impl Run {
             probe: None,
             readings: Vec::new(),
             samples: None,
-            running: files::open_inside(path, Path::new("lock"))
-                .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+            running: train::is_training(path),
             damaged,
+            lost,
             unseen,
         };
         run.look(device);
@@ -284,10 +290,12 @@ fn open(
         }
     };
     let (path_of_data, options) = match (config, model, data) {
-        (Some(config), _, given) => (given.unwrap_or(Path::new(&config.data.path)), options(config)),
+        (Some(config), _, given) => {
+            (given.map_or_else(|| train::data_path(path, config), Path::to_owned), options(config))
+        }
         (None, Some(model), Some(data)) => {
             let [channels, height, _] = model.shape();
-            (data, Options { size: Some(height), channels: Some(channels), ..Options::default() })
+            (data.to_owned(), Options { size: Some(height), channels: Some(channels), ..Options::default() })
         }
         (None, _, None) => {
             let why = "a bare model has no pictures of its own: give some with --data for the checks that need them";
@@ -296,11 +304,11 @@ fn open(
         }
         (None, None, Some(_)) => return None,
     };
-    let dataset = match Dataset::open(path_of_data, &options) {
+    let dataset = match Dataset::open(&path_of_data, &options) {
         Ok(dataset) => dataset,
         Err(e) => {
             unseen.push(format!(
-                "the data cannot be opened, so nothing that needs them was looked at: {e} (relative paths start at the current folder; --data names another place)"
+                "the data cannot be opened, so nothing that needs them was looked at: {e} (--data names another place)"
             ));
             return None;
         }

@@ -1,5 +1,6 @@
 //! Which configurations describe a network: found out before a tensor library would stumble, or memory be taken.
 
+use super::InputError;
 use super::config::{ConfigError, DownBlockType, TimeEmbedding, UNet2DConfig, UpBlockType};
 
 /// Most stages: each halves the picture.
@@ -29,6 +30,16 @@ impl UNet2DConfig {
             }
             Ok(())
         })
+    }
+
+    /// Whether the network can take pictures of this size.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
+        let stride = self.stride();
+        let fits = height > 0 && width > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
+        if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
     }
 
     fn check_stages(&self) -> Result<(), ConfigError> {

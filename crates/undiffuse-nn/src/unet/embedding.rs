@@ -52,7 +52,12 @@ pub fn time_features(proj: Option<&TimeProj>, config: &UNet2DConfig, t: &[f32], 
             let angle = log_t * fourier.weight.val().detach().reshape([1, width]) * 2.0 * std::f32::consts::PI;
             Tensor::cat(vec![angle.clone().sin(), angle.cos()], 1)
         }
-        Some(TimeProj::Learned(table)) => table.forward(index(t, device)),
+        // A time beyond the table is its end, as it is in schedules.
+        Some(TimeProj::Learned(table)) => {
+            let last = config.num_train_timesteps.unwrap_or(1) as f32 - 1.0;
+            let rows: Vec<f32> = t.iter().map(|t| t.clamp(0.0, last)).collect();
+            table.forward(index(&rows, device))
+        }
     }
 }
 

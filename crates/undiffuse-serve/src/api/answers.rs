@@ -110,3 +110,24 @@ pub(crate) fn around(answer: &impl Serialize, field: &str) -> Result<[String; 2]
     let (before, after) = text.split_once(&format!("\"{field}\":[]")).ok_or_else(broken)?;
     Ok([format!("{before}\"{field}\":["), format!("]{after}")])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn items_go_between_whatever_a_client_wrote() {
+        #[derive(Serialize)]
+        struct Answer {
+            said: &'static str,
+            images: Vec<u8>,
+            more: Value,
+        }
+        let answer = Answer { said: "\"images\":[]", images: Vec::new(), more: json!({"images": []}) };
+        let [before, after] = around(&answer, "images").unwrap();
+        let whole: Value = serde_json::from_str(&format!("{before}1,2{after}")).unwrap();
+        assert_eq!(whole, json!({"said": "\"images\":[]", "images": [1, 2], "more": {"images": []}}));
+        assert_eq!(around(&answer, "data").unwrap_err().status, 500);
+    }
+}

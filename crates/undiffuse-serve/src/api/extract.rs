@@ -320,13 +320,13 @@ mod tests {
     fn a_client_is_its_session_or_its_address() {
         let gate = Gate::new(Some("secret"), 1).unwrap();
         let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|ip| Peer(ip.parse().unwrap()));
-        let cookie = |value: &str| {
-            HeaderMap::from_iter([(header::COOKIE, value.parse().unwrap())])
-        };
+        let cookie = |value: &str| HeaderMap::from_iter([(header::COOKIE, value.parse().unwrap())]);
         let session = gate.session("secret", here).unwrap().unwrap();
         let client = client_of(&gate, &cookie(&session), here);
         let value = session.split_once('=').unwrap().1;
         assert!(client.starts_with("session ") && !client.contains(value), "{client}");
+        let other = gate.session("secret", here).unwrap().unwrap();
+        assert_ne!(client_of(&gate, &cookie(&other), here), client, "two behind one proxy are two");
         assert_eq!(client_of(&gate, &cookie(&session), there), client, "a session may move");
         assert_eq!(client_of(&gate, &HeaderMap::new(), there), "10.0.0.2");
         // A cookie of one's own making is no session, with a token or without.

@@ -6,7 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::Json;
+use super::extract::{Json, Small};
 use super::models::models;
 use crate::parameters::{Parameters, Restored};
 use crate::problem::Problem;
@@ -31,7 +31,7 @@ struct Request {
 #[utoipa::path(post, path = "/api/v1/parameters", tag = "jobs", request_body = Request, responses(
     (status = 200, description = "A request for pictures, as far as it can be filled, and what could not be", body = Restored),
 ))]
-async fn parameters(State(app): State<App>, Json(request): Json<Request>) -> Result<Json<Restored>, Problem> {
+async fn parameters(State(app): State<App>, Small(request): Small<Request>) -> Result<Json<Restored>, Problem> {
     let models = models(&app).await?;
     let chosen = request.model.and_then(|id| models.iter().find(|model| model.id == id));
     Ok(Json(Parameters::parse(&request.text).restored(&models, chosen)))

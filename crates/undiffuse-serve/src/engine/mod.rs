@@ -171,7 +171,7 @@ impl Engine {
         let revived = revive::revive(&store)?;
         let pool = Pool::start(evaluate).map_err(|e| format!("cannot start a thread: {e}"))?;
         let desk = Desk { queue: Queue::new(limits.batch), live: HashMap::new(), arriving: 0, walks: 0, open: true };
-        let models = Models::new(options.folders(), options.device.clone(), options.memory, limits);
+        let models = Models::new(options);
         let inner = Arc::new(Inner {
             limits,
             models,
@@ -203,6 +203,12 @@ impl Engine {
     /// What clients may make the service hold in memory: bodies, pictures that wait, answers.
     pub fn budget(&self) -> &Budget {
         &self.inner.budget
+    }
+
+    /// Does what may take much memory for a moment while no request is checked, which may take as much.
+    pub(crate) fn alone<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _one_at_a_time = lock(&self.inner.checking);
+        work()
     }
 
     /// Models there are; the folders are looked through anew, so a run that has just finished is there.

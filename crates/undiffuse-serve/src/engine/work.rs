@@ -142,7 +142,10 @@ impl Inner {
             }
             live.progress(step.row, step.rows, || preview(&order.model, &step.denoised));
         }
-        let x = walk.finish();
+        let x = walk.finish().map_err(|e| {
+            let refused = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
+            End::Failed(Problem::new(refused, "no_numbers", e.to_string()))
+        })?;
         if order.frames && order.plan.rows.is_empty() {
             live.frame(first(&order, x.clone()));
         }

@@ -2,10 +2,10 @@
 //! regular files is opened, and no more is read than fits.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use undiffuse::files;
 use undiffuse::train::CONFIG_FILE;
@@ -21,8 +21,6 @@ const SAMPLE_BYTES: u64 = 64 << 20;
 const LOG_BYTES: u64 = 256 << 10;
 /// The most entries of a folder that are looked at.
 const ENTRIES: usize = 100_000;
-/// A lock younger than this may just be being taken: probing it could keep a trainer out.
-const FRESH: Duration = Duration::from_secs(2);
 
 /// Opens a file of the run.
 pub(super) fn open(run: &Path, inside: &str) -> Option<File> {
@@ -55,7 +53,8 @@ pub(super) fn samples(run: &Path) -> BTreeMap<u64, String> {
     let there = fs::symlink_metadata(&folder).is_ok_and(|facts| facts.is_dir());
     let entries = there.then(|| fs::read_dir(folder).ok()).flatten().into_iter().flatten().take(ENTRIES);
     let grid = |entry: fs::DirEntry| {
-        let name = entry.file_name().into_string().ok().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file()))?;
+        let name =
+            entry.file_name().into_string().ok().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file()))?;
         let digits = name.strip_suffix(".png").filter(|number| number.bytes().all(|b| b.is_ascii_digit()))?;
         Some((digits.parse().ok()?, name))
     };
@@ -80,15 +79,6 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::symlink_metadata(path).ok()?.modified().ok()
 }
 
-/// Whether a program has the run. A lock that has just been touched counts as held.
-pub(super) fn is_locked(run: &Path) -> bool {
-    let Some(touched) = modified(&run.join("lock")) else { return false };
-    if touched.elapsed().is_ok_and(|age| age < FRESH) {
-        return true;
-    }
-    open(run, "lock").is_some_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
 /// The last lines of what its training has written; empty where there is nothing.
 pub(super) fn tail(run: &Path, lines: usize) -> String {
     let read = || -> Option<String> {
@@ -109,7 +99,8 @@ pub(super) fn tail(run: &Path, lines: usize) -> String {
 pub(super) fn weight(run: &Path) -> u64 {
     let largest = |folder: PathBuf| {
         let entries = fs::read_dir(folder).into_iter().flatten().take(ENTRIES).filter_map(Result::ok);
-        let sizes = entries.filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file).map(|facts| facts.len()));
+        let sizes =
+            entries.filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file).map(|facts| facts.len()));
         sizes.max().unwrap_or(0)
     };
     let folders = ["checkpoints", "model/unet", "model"].map(|folder| largest(run.join(folder)));

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use undiffuse::data::names::last_part;
 use undiffuse::model::locate;
-use undiffuse::train::Config;
+use undiffuse::train::{Config, is_training};
 
 pub use examine::{Examined, Finding};
 pub use metrics::{Bucket, Curves, Diverged, Validation};
@@ -175,7 +175,7 @@ impl Runs {
         let has_model = locate(path).is_ok();
         let ours = self.supervisor.is_alive(path);
         let state = match standing {
-            _ if ours || folder::is_locked(path) => State::Training,
+            _ if ours || is_training(path) => State::Training,
             Standing { diverged: true, .. } => State::Diverged,
             Standing { images, .. } if has_model && length.until().is_some_and(|until| images >= until) => {
                 State::Finished

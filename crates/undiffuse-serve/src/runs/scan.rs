@@ -42,7 +42,7 @@ fn candidates(path: &Path) -> Vec<PathBuf> {
     }
     let entries = fs::read_dir(path).into_iter().flatten();
     let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    inside.retain(|path| path.is_dir() && (is_run(path) || locate(path).is_ok()));
+    inside.retain(|path| path.is_dir() && !folders::is_left(path) && (is_run(path) || locate(path).is_ok()));
     inside.sort();
     inside
 }
@@ -61,6 +61,7 @@ mod tests {
             folder
         };
         let (a, hidden, b) = (make("runs/cats"), make("runs/.odd name"), make("other/cats"));
+        make("runs/.cats.undiffuse-new");
         fs::create_dir_all(root.path().join("runs/nothing")).unwrap();
         fs::create_dir_all(root.path().join("runs/started")).unwrap();
         fs::write(root.path().join("runs/started").join(LOG_FILE), "").unwrap();

@@ -185,7 +185,9 @@ impl Supervisor {
         let refused = |what, e| Problem::internal(format!("cannot {what}: {e}"));
         let path = run.join(LOG_FILE);
         if fs::symlink_metadata(&path).is_ok_and(|facts| !facts.is_file()) {
-            return Err(Problem::internal(format!("cannot write the log: `{LOG_FILE}` of this run is no file but a link or another thing")));
+            return Err(Problem::internal(format!(
+                "cannot write the log: `{LOG_FILE}` of this run is no file but a link or another thing"
+            )));
         }
         let log = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| refused("write the log", e))?;
         let errors = log.try_clone().map_err(|e| refused("write the log", e))?;

@@ -82,6 +82,7 @@ pub fn options(folder: &Path) -> Options {
         device_name: "cpu".into(),
         limits: Limits { body: 100_000, ..Limits::default() },
         memory: Some(1 << 30),
+        variant: None,
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
         waits: Waits::default(),

@@ -96,6 +96,7 @@ impl Service {
             device_name: "cpu".into(),
             limits: Limits { batch: 8, ..Limits::default() },
             memory: Some(1 << 30),
+            variant: None,
             keep: Duration::from_secs(3600),
             keep_bytes: 1 << 30,
             waits: Waits::default(),

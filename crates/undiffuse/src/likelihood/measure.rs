@@ -279,13 +279,14 @@ pub struct Job<'a> {
 ///
 /// # Errors
 /// Folders that are no model.
-pub fn load(path: &Path, device: &Device) -> Result<Model, ModelError> {
-    let mut model = Model::load(path, &device.clone().autodiff())?;
+pub fn load(path: &Path, variant: Option<&str>, device: &Device) -> Result<Model, ModelError> {
+    let mut model = Model::load_variant(path, variant, &device.clone().autodiff())?;
     model.network = model.network.no_grad();
     Ok(model)
 }
 
-/// Loads the model at `path` and measures it on the pictures at `data`, or on those that its run kept out of training.
+/// Loads the model at `path`, with the weights of a variant or the usual ones, and measures it on the pictures at `data`, or on
+/// those that its run kept out of training.
 ///
 /// `progress` stops the work by answering false.
 ///
@@ -293,12 +294,13 @@ pub fn load(path: &Path, device: &Device) -> Result<Model, ModelError> {
 /// Whatever [`MeasureError`] names.
 pub fn measure(
     path: &Path,
+    variant: Option<&str>,
     data: Option<&Path>,
     settings: &Settings,
     device: &Device,
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<Measured, MeasureError> {
-    let model = load(path, device)?;
+    let model = load(path, variant, device)?;
     let source = Source::open(path, data, model.shape())?;
     let job = Job::new(&model, &source, settings)?;
     let outcome = job.run(progress)?;

@@ -17,7 +17,7 @@ use undiffuse_eval::{
     EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
 };
 
-use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
 use crate::output::{facts, remark, show, show_json, stem, write};
 use crate::sampling::Sampling;
 use crate::ui::bars::{Bar, loading};
@@ -88,11 +88,16 @@ pub struct Args {
     #[arg(long, value_name = "PART", requires = "compare", value_delimiter = ',')]
     allow: Vec<String>,
     #[command(flatten)]
+    variant: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
 /// Pictures of a model when no number is given: what published distances use at least.
 const USUAL: usize = 10_000;
+
+/// Far more than any figure needs, and years of sampling.
+const PICTURES_MAX: usize = 100_000_000;
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -102,6 +107,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.subject else { return Err(usage("name a model or a folder of pictures")) };
     if args.n.is_some_and(|n| n < 2) || args.batch == 0 || args.resamples < 100 {
         return Err(usage("-n must be at least 2, --batch at least 1, --resamples at least 100"));
+    }
+    if let Some(n) = args.n.filter(|&n| n > PICTURES_MAX) {
+        return Err(usage(format!("-n {n}: at most {PICTURES_MAX} pictures are judged")));
     }
     if args.likelihood == 1 {
         return Err(usage("--likelihood must be at least 2 (a mean needs an error), or 0 for none"));
@@ -128,7 +136,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             identity,
             device: &args.machine.device,
             data,
-            batch: args.batch,
+            batch: model.at_once(args.batch)?,
         }),
         Judged::Pictures(pictures) => Subject::Pictures(pictures.as_ref()),
     };
@@ -160,6 +168,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         (Judged::Model { .. }, images) => Some(Likelihood {
             model: path,
+            variant: args.variant.variant.as_deref(),
             data: args.held_out.as_deref(),
             settings: measure::Settings { images, ..measure::Settings::default() },
             device: &device,
@@ -255,14 +264,15 @@ impl Judged {
     fn open(args: &Args, path: &Path, device: &undiffuse::burn::tensor::Device) -> anyhow::Result<Self> {
         match locate(path) {
             Ok(folder) => {
-                let model = Model::load(path, device)?;
+                let variant = args.variant.variant.as_deref();
+                let model = Model::load_variant(path, variant, device)?;
                 let settings = args.sampling.settings(&model)?;
                 let model = Box::new(model.with(settings));
                 model.recipe.notes.iter().for_each(|note| remark(&format!("note: {note}")));
                 if args.size.is_some() {
                     return Err(usage("--size is for folders of pictures: a model makes its own size"));
                 }
-                Ok(Self::Model { model, identity: identity(&folder)? })
+                Ok(Self::Model { model, identity: identity(&folder, variant)? })
             }
             Err(ModelError::NotFound(_)) if path.exists() => {
                 let sampling = &args.sampling;

@@ -29,7 +29,7 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
     let again = own.as_ref().and_then(again).or(foreign);
     let notes: Vec<String> = notes.unwrap_or_default();
     let mut found = vec![
-        ("picture", escaped(&path.display().to_string())),
+        ("picture", escaped(&path.display().to_string()).into_owned()),
         ("size", format!("{width}×{height} pixels, {}", size(bytes.len()))),
     ];
     if chunks.is_empty() {
@@ -37,13 +37,13 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
     }
     found.extend(own.as_ref().map(|settings| ("settings", format!("{settings:#}"))));
     for (key, text) in chunks.iter().filter(|(key, _)| key != KEY) {
-        let lines: Vec<String> = text.lines().map(escaped).collect();
+        let lines: Vec<String> = text.lines().map(|line| escaped(line).into_owned()).collect();
         found.push(("text", format!("{}: {}", escaped(key), lines.join("\n"))));
     }
-    found.extend(notes.iter().map(|note| ("note", escaped(note))));
+    found.extend(notes.iter().map(|note| ("note", escaped(note).into_owned())));
     if let Some(again) = &again {
         found.push(("again", again.command()));
-        found.extend(again.missing.iter().map(|missing| ("missing", escaped(missing))));
+        found.extend(again.missing.iter().map(|missing| ("missing", escaped(missing).into_owned())));
     }
     let text: Map<String, Value> = chunks.iter().map(|(key, text)| (key.clone(), Value::from(text.as_str()))).collect();
     let json = json!({
@@ -73,7 +73,7 @@ fn again(settings: &Value) -> Option<Again> {
 /// Says that another model lies where the one that made a picture was.
 fn other_model(settings: &Value) -> Option<String> {
     let path = settings["model"].as_str()?;
-    let now = serde_json::to_value(Outline::read(path).ok()?.card.provenance).ok()?;
+    let now = serde_json::to_value(Outline::read(path, settings["variant"].as_str()).ok()?.card.provenance).ok()?;
     let then = &settings["trained"];
     let differs = ["data_fingerprint", "seed", "images_seen"].iter().any(|&part| now[part] != then[part]);
     (differs && !then.is_null())

@@ -5,14 +5,14 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use undiffuse::data::encode_png;
+use undiffuse::data::{encode_png, sheet_mark};
 use undiffuse::likelihood::Dequantize;
 use undiffuse::likelihood::Meaningless;
 use undiffuse::likelihood::flow::Trace;
 use undiffuse::likelihood::measure::{self, EXACT_LIMIT, Job, MeasureError, Progress, Settings, Source, Stage};
 use undiffuse::math::prelude::SpacingKind;
 
-use crate::common::{self, INTERRUPTED, Machine, usage};
+use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
 use crate::output::{facts, remark, show, show_json, stem, write};
 use crate::ui::bars::Bar;
 use report::{Report, curves};
@@ -69,6 +69,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
@@ -115,8 +117,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    let model = measure::load(&args.model, &device)?;
-    let settings = args.settings();
+    let model = measure::load(&args.model, args.weights.variant.as_deref(), &device)?;
+    let settings = Settings { batch: model.at_once(args.batch)?, ..args.settings() };
     let said = |e| explain(e, &args.model);
     let source = Source::open(&args.model, args.data.as_deref(), model.shape()).map_err(said)?;
     let job = Job::new(&model, &source, &settings).map_err(said)?;
@@ -140,7 +142,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
     write(&out.join("nll.json"), format!("{:#}\n", report.json).as_bytes())?;
     match outcome.bound.as_ref().filter(|_| args.only != Some(Which::Ode)) {
-        Some(bound) => write(&out.join("nll.png"), &encode_png(&curves(&args, &job, bound), &[])?)?,
+        Some(bound) => write(&out.join("nll.png"), &encode_png(&curves(&args, &job, bound), &[sheet_mark("curves")])?)?,
         // A picture of an earlier bound would not belong to the numbers beside it.
         None => drop(std::fs::remove_file(out.join("nll.png"))),
     }

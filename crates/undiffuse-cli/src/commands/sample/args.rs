@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use undiffuse::Model;
+use undiffuse::{Model, memory};
 
-use crate::common::{Machine, usage};
+use crate::common::{Machine, Weights, usage};
 use crate::sampling::Sampling;
 
-/// Make new pictures with a trained model. Each PNG carries what made it: `undiffuse inspect` prints the command.
+/// Make new pictures with a trained model. Each PNG carries what made it, paths as they are typed: `undiffuse inspect` prints the
+/// command.
 #[derive(clap::Args)]
 pub struct Args {
     /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
@@ -85,6 +86,8 @@ pub struct Args {
     #[arg(long)]
     pub plain: bool,
     #[command(flatten)]
+    pub weights: Weights,
+    #[command(flatten)]
     pub machine: Machine,
 }
 
@@ -120,6 +123,16 @@ impl Args {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether there is room for the result: `n` pictures `[C, H, W]`, their grid, and with --raw their numbers.
+    ///
+    /// # Errors
+    /// There is not.
+    pub fn afford(&self, n: usize, [channels, height, width]: [usize; 3]) -> anyhow::Result<()> {
+        let values = [channels, height, width].into_iter().fold(n as u64, |values, side| values.saturating_mul(side as u64));
+        let bytes = values.saturating_mul(if self.raw.is_some() { 8 } else { 4 });
+        memory::afford(&format!("-n {n}"), bytes).map_err(|e| usage(e.to_string()))
     }
 
     /// A walk up to noise starts from a picture and goes the whole way, with nothing of its own.

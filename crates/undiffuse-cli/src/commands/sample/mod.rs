@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::Value;
 use undiffuse::burn::tensor::{Device, Tensor};
-use undiffuse::data::{Image, Options, grid};
+use undiffuse::data::{Image, Options, grid, sheet_mark};
 use undiffuse::denoise::{Cond, Denoise, Inpaint, Posterior};
 use undiffuse::files;
 use undiffuse::likelihood::check_noisy_end;
@@ -48,7 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
     args.check()?;
-    let model = Model::load(&args.model, &device)?;
+    let model = Model::load_variant(&args.model, args.weights.variant.as_deref(), &device)?;
     let settings = args.sampling.settings(&model)?;
     let mut model = model.with(settings.clone());
     if let Some((w, h)) = args.size {
@@ -101,6 +101,8 @@ struct Job {
     model: Model,
     plan: Plan,
     n: usize,
+    /// Pictures that are computed at a time.
+    batch: usize,
     /// One label a picture, for models with classes.
     labels: Option<Vec<u32>>,
     given: Option<Vec<Tensor<4>>>,
@@ -122,6 +124,11 @@ impl Job {
         if let Some(held) = held.filter(|&held| held != n) {
             return Err(usage(format!("-n {n}: --init-noise holds noise for {held} pictures; leave -n out")));
         }
+        let batch = model.at_once(args.batch.min(n)).map_err(|e| match args.size {
+            Some(_) => usage(format!("--size: {e}")),
+            None => e.into(),
+        })?;
+        args.afford(n, model.shape())?;
         let classes = model.classes();
         let asked: Result<Vec<_>, _> = args.class.iter().map(|text| classes.list(text)).collect();
         let labels = classes.turns(&asked.map_err(refused)?.concat(), n);
@@ -132,7 +139,7 @@ impl Job {
         let observed = args.observed.as_ref().map(tensor).transpose()?;
         let mask = args.mask.as_ref().map(|path| mask(path, &args, &model)).transpose()?;
         let first = args.init_index.unwrap_or(0);
-        Ok(Self { args, settings, model, plan, n, labels, given, first, init, observed, mask })
+        Ok(Self { args, settings, model, plan, n, batch, labels, given, first, init, observed, mask })
     }
 
     /// The model, with what is known of the picture.
@@ -156,11 +163,11 @@ impl Job {
         let denoiser = self.denoiser();
         let mut shown = Shown::new(self);
         let (mut images, mut raw) = (Vec::new(), Vec::new());
-        for from in (0..self.n).step_by(self.args.batch) {
-            let pictures = from..self.n.min(from.saturating_add(self.args.batch));
+        for from in (0..self.n).step_by(self.batch) {
+            let pictures = from..self.n.min(from + self.batch);
             let x = match self.args.adaptive {
                 Some(tolerance) => self.integrate(&*denoiser, pictures, tolerance, &mut shown)?,
-                None => self.walk(&*denoiser, pictures, &mut shown),
+                None => self.walk(&*denoiser, pictures, &mut shown)?,
             };
             let Some(x) = x else {
                 shown.finish()?;
@@ -181,8 +188,7 @@ impl Job {
             classes @ 4..=12 if self.n > classes && self.args.class.is_empty() => classes,
             _ => (self.n as f64).sqrt().ceil() as usize,
         };
-        let sheet = json!({ "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")), "sheet_of": self.n });
-        write_png(&outputs.sheet, &grid(&images, columns, 2), sheet.to_string())?;
+        write_png(&outputs.sheet, &grid(&images, columns, 2), sheet_mark("grid"))?;
         if let Some(path) = &self.args.raw {
             self.write_raw(path, raw)?;
         }
@@ -213,7 +219,7 @@ impl Job {
             _ => "sample",
         };
         let tensor = Named { name: name.into(), shape: vec![self.n, c, h, w], values: raw };
-        Ok(files::write(path, &weights::to_bytes(&[tensor], &[]))?)
+        Ok(files::write(path, &weights::to_bytes(&[tensor], None))?)
     }
 
     fn cond(&self, pictures: &Range<usize>) -> Cond {
@@ -221,7 +227,12 @@ impl Job {
     }
 
     /// Some of the pictures by the plan; `None` when interrupted.
-    fn walk(&self, denoiser: &dyn Denoise, pictures: Range<usize>, shown: &mut Shown) -> Option<Tensor<4>> {
+    fn walk(
+        &self,
+        denoiser: &dyn Denoise,
+        pictures: Range<usize>,
+        shown: &mut Shown,
+    ) -> anyhow::Result<Option<Tensor<4>>> {
         let (from, count) = (pictures.start, pictures.len());
         let noise = match &self.given {
             Some(tensors) => Noise::Given(tensors.iter().map(|t| t.clone().narrow(0, from, count)).collect()),
@@ -238,10 +249,10 @@ impl Job {
         for progress in walk.by_ref() {
             shown.step(self, &pictures, progress);
             if common::interrupted() {
-                return None;
+                return Ok(None);
             }
         }
-        Some(walk.finish())
+        Ok(Some(walk.finish()?))
     }
 
     /// Some of the pictures by the ODE; `None` when interrupted.

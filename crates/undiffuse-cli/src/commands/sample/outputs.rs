@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use undiffuse::data::{Image, encode_png, read_png_text};
+use undiffuse::data::{Image, encode_png, is_sheet, read_png_text};
 use undiffuse::files::{self, at, is_temporary};
 
 use super::{Args, KEY};
@@ -37,7 +37,7 @@ impl Outputs {
             check_raw(raw, args)?;
         }
         let sheet = beside(&folder, "-grid.png");
-        if args.inputs().any(|input| same(input, &sheet)) || (!args.overwrite && sheet.exists() && !is_ours(&sheet)) {
+        if args.inputs().any(|input| same(input, &sheet)) || (!args.overwrite && sheet.exists() && !is_sheet(&sheet)) {
             let (sheet, folder) = (sheet.display(), folder.display());
             return Err(usage(format!(
                 "`{sheet}`, the sheet of --out {folder}, would be overwritten: name another folder"
@@ -73,16 +73,16 @@ impl Outputs {
     /// A file that cannot be written.
     pub fn write(&self, number: &str, class: Option<&str>, image: &Image, text: String) -> anyhow::Result<()> {
         let suffix = class.map(|class| format!("-{}", file_part(class))).unwrap_or_default();
-        write_png(&self.folder.join(format!("{number}{suffix}.png")), image, text)
+        write_png(&self.folder.join(format!("{number}{suffix}.png")), image, (KEY.into(), text))
     }
 }
 
-/// Writes a PNG with the text chunk of this program.
+/// Writes a PNG with a text.
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn write_png(path: &Path, image: &Image, text: String) -> anyhow::Result<()> {
-    Ok(files::write(path, &encode_png(image, &[(KEY.into(), text)])?)?)
+pub fn write_png(path: &Path, image: &Image, text: (String, String)) -> anyhow::Result<()> {
+    Ok(files::write(path, &encode_png(image, &[text])?)?)
 }
 
 /// What is in a folder, which may be missing; what the program itself has not finished writing does not count.

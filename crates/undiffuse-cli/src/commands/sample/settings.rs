@@ -62,6 +62,7 @@ pub const SETTINGS: &[Setting<Job>] = &[
         value: |job, _| or_null(job.args.observed.is_some(), json!(job.args.observed_noise)),
     },
     Setting { option: "mask", kind: Kind::Path, value: |job, _| shown(&job.args.mask) },
+    Setting { option: "variant", kind: Kind::Word, value: |job, _| json!(job.args.weights.variant) },
     Setting {
         option: "device",
         kind: Kind::Word,

@@ -86,8 +86,10 @@ async fn make(app: &App, client: &Client, request: Request) -> Result<Response, 
     let chosen = request.checkpoint().map(str::to_owned).or_else(|| app.desk.checkpoint(client));
     let model = find(models(app).await?, chosen.as_deref())?;
     let limits = app.options.limits;
+    let engine = app.engine.clone();
     let (request, model, generate) = working(app, move || {
-        let generate = request.order(&model, &limits, super::openai::any_seed)?;
+        // It may unpack a mask.
+        let generate = engine.alone(|| request.order(&model, &limits, super::openai::any_seed))?;
         Ok::<_, Problem>((request, model, generate))
     })
     .await??;

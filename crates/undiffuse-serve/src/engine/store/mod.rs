@@ -185,7 +185,7 @@ impl Store {
         let (mut total, clocks) = with(&database, prepare).map_err(failed)?;
         let age = Age::resume(clocks.as_ref());
         let surplus = Surplus { total, most: keep.bytes, oldest: age.before(keep.age), newest: &Default::default() };
-        total = with(&database, |tx| prune(tx, &surplus)).map_err(failed)?;
+        (total, _) = with(&database, |tx| prune(tx, &surplus)).map_err(failed)?;
         file::compact(&mut database, &path, total);
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(database)),

@@ -136,8 +136,8 @@ pub struct Surplus<'a> {
 }
 
 /// Forgets jobs that ended too long ago, and of the others the oldest until the rest is small enough: first those after which
-/// their client was given another, never the one that ended last. Says how many bytes are left.
-pub fn prune(tx: &WriteTransaction, surplus: &Surplus<'_>) -> Result<u64, redb::Error> {
+/// their client was given another, never the one that ended last. Says how many bytes are left, and which are gone.
+pub fn prune(tx: &WriteTransaction, surplus: &Surplus<'_>) -> Result<(u64, Vec<String>), redb::Error> {
     let mut ended = Vec::new();
     for row in tx.open_table(INDEX)?.iter()? {
         let (id, row) = row?;
@@ -150,10 +150,11 @@ pub fn prune(tx: &WriteTransaction, surplus: &Surplus<'_>) -> Result<u64, redb::
     let (old, mut rest): (Vec<_>, Vec<_>) = ended.into_iter().partition(|(end, ..)| *end <= surplus.oldest);
     rest.pop();
     rest.sort_by_key(|(_, id, _)| surplus.newest.contains(id.as_str()));
-    let mut left = surplus.total;
+    let (mut left, mut gone) = (surplus.total, Vec::new());
     for (_, id, bytes) in old {
         forget(tx, &id)?;
         left = left.saturating_sub(bytes);
+        gone.push(id);
     }
     // Below the limit by some, so that the next picture does not bring everything here again.
     let most = if left > surplus.most { surplus.most / 8 * 7 } else { surplus.most };
@@ -163,6 +164,7 @@ pub fn prune(tx: &WriteTransaction, surplus: &Surplus<'_>) -> Result<u64, redb::
         }
         forget(tx, &id)?;
         left = left.saturating_sub(bytes);
+        gone.push(id);
     }
-    Ok(left)
+    Ok((left, gone))
 }

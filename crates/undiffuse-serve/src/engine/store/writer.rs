@@ -95,10 +95,12 @@ impl Writer {
 
     fn commit(&mut self, changes: &[Change]) -> Result<Vec<Written>, String> {
         for change in changes {
-            if let Change::Save(record, _) = change
-                && record.job.state.is_final()
-            {
-                self.newest.insert(record.client.clone(), record.job.id.clone());
+            match change {
+                Change::Save(record, _) if record.job.state.is_final() => {
+                    self.newest.insert(record.client.clone(), record.job.id.clone());
+                }
+                Change::Delete(gone) => self.newest.retain(|_, id| id != gone),
+                _ => {}
             }
         }
         let shared = Arc::clone(&self.shared);
@@ -117,17 +119,22 @@ impl Writer {
         let mut total = self.shared.bytes.load(Ordering::Relaxed);
         let (keep, age) = (self.keep, &self.age);
         let newest: HashSet<&str> = self.newest.values().map(String::as_str).collect();
-        let written = with(database, |tx| {
+        let (written, gone) = with(database, |tx| {
             let now = age.now();
             let each = changes.iter().map(|change| apply(tx, change, now, &mut total));
-            let written = each.collect::<Result<Vec<_>, _>>()?;
+            let (written, mut gone) = (each.collect::<Result<Vec<_>, _>>()?, Vec::new());
             if total > keep.bytes || changes.iter().any(|change| matches!(change, Change::Prune)) {
                 let surplus = Surplus { total, most: keep.bytes, oldest: age.before(keep.age), newest: &newest };
-                total = prune(tx, &surplus)?;
+                (total, gone) = prune(tx, &surplus)?;
             }
             note(tx, &age.clocks())?;
-            Ok(written)
+            Ok((written, gone))
         })?;
+        drop(newest);
+        if !gone.is_empty() {
+            let gone: HashSet<String> = gone.into_iter().collect();
+            self.newest.retain(|_, id| !gone.contains(id));
+        }
         self.shared.bytes.store(total, Ordering::Relaxed);
         Ok(written)
     }

@@ -23,8 +23,8 @@ const present = (value) => value !== undefined && value !== null && value !== fa
 // Anybody may have written what a file says.
 const word = (value) => (typeof value === "string" ? value : undefined);
 const number = (value) => (Number.isFinite(value) ? value : undefined);
-/** Longer texts are not read. */
-const LONGEST = 1 << 16;
+/** Of longer texts the end is read, where the settings are. */
+const LONGEST = 16000;
 
 /**
  * Settings in `facts` (the text chunk `undiffuse`), and `notes`: sentences about what cannot be had here. `from` says what the picture was started
@@ -63,6 +63,6 @@ export function restored(facts, models) {
 
 /** As `restored`, from the text `parameters` of another program; the service reads it, for `model` where it names none that is here. */
 export async function translated(parameters, model) {
-  const { settings, notes } = await post("/api/v1/parameters", { text: parameters.slice(0, LONGEST), model });
+  const { settings, notes } = await post("/api/v1/parameters", { text: parameters.slice(-LONGEST), model });
   return { settings: { n: 1, class: [], from: present(settings.strength) ? "picture" : "noise", ...settings }, notes };
 }
