@@ -36,7 +36,7 @@ def same(a: Image.Image, b: Image.Image) -> bool:
 
 def offline(program: str, run: str, folder: pathlib.Path, *arguments: str) -> list[Image.Image]:
     out = folder / "-".join(arguments).replace(" ", "_")
-    subprocess.run([program, "sample", run, *arguments, "--out", out], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([program, "sample", run, *arguments, "--out", out, "--overwrite"], check=True, stdout=subprocess.DEVNULL)
     return [Image.open(path) for path in sorted(out.glob("*.png")) if "grid" not in path.name]
 
 

@@ -172,7 +172,7 @@ def check_theirs(binary: Path, work: Path, batch: int = 2) -> bool:
         save_tensors(work / f"{name}.safetensors", {"init_noise": init} | {f"noise.{k}": x for k, x in enumerate(noise)})
 
         out = work / f"{name}-out"
-        arguments = ["sample", folder, "-n", batch, "--init-noise", work / f"{name}.safetensors", "--steps", steps, *words, "--out", out]
+        arguments = ["sample", folder, "-n", batch, "--init-noise", work / f"{name}.safetensors", "--steps", steps, *words, "--out", out, "--overwrite"]
         if raw:
             arguments += ["--raw", work / f"{name}-raw.safetensors"]
         run(binary, *arguments)

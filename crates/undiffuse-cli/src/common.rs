@@ -31,14 +31,24 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
 
 /// The exit code that belongs to an error.
 pub fn exit_code(e: &anyhow::Error) -> u8 {
-    use undiffuse::{device::DeviceError, train};
+    use undiffuse::device::DeviceError;
+    use undiffuse::memory::TooLarge;
+    use undiffuse::train::{self, TrainError};
     use undiffuse_serve::ServeError;
     let wrong_request = e.is::<Usage>()
         || e.is::<DeviceError>()
+        || e.is::<TooLarge>()
         || e.is::<train::ConfigError>()
         || matches!(
-            e.downcast_ref::<train::TrainError>(),
-            Some(train::TrainError::Config(_) | train::TrainError::Exists(_) | train::TrainError::NoRun(_))
+            e.downcast_ref::<TrainError>(),
+            Some(
+                TrainError::Config(_)
+                    | TrainError::Exists(_)
+                    | TrainError::NoRun(_)
+                    | TrainError::Remains(_)
+                    | TrainError::AmongPictures(_)
+                    | TrainError::TooLarge(_)
+            )
         )
         || matches!(e.downcast_ref::<ServeError>(), Some(ServeError::Open(_) | ServeError::Token(_)));
     if wrong_request { USAGE } else { FAILED }
@@ -57,6 +67,9 @@ pub fn message(e: &anyhow::Error) -> String {
     })
 }
 
+/// Starting thousands of threads takes longer than most of what they could do.
+const THREADS_MAX: usize = 512;
+
 /// `--device` and `--threads`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Machine {
@@ -72,14 +85,25 @@ impl Machine {
     /// Opens the device and sets the number of threads for the whole program.
     pub fn open(&self) -> anyhow::Result<Device> {
         if let Some(threads) = self.threads {
-            if threads == 0 {
-                return Err(usage("--threads must be at least 1"));
+            if !(1..=THREADS_MAX).contains(&threads) {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                return Err(usage(format!(
+                    "--threads {threads}: from 1 to {THREADS_MAX}; more than this machine's {cores} cores make nothing faster"
+                )));
             }
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
             pool.context("cannot start the threads")?;
         }
         Ok(undiffuse::device::open(&self.device)?)
     }
+}
+
+/// `--variant`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Weights {
+    /// Which of a diffusers folder's weights: fp16 is diffusion_pytorch_model.fp16.safetensors; the usual ones when not given
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);

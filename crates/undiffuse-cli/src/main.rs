@@ -10,6 +10,7 @@
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
 //! | Song21c | Song et al., Denoising diffusion implicit models, arXiv:2010.02502 |
 
+mod again;
 mod commands;
 mod common;
 mod output;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match program.command.run() {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("error: {}", common::message(&e));
+            output::remark(&format!("error: {}", common::message(&e)));
             ExitCode::from(common::exit_code(&e))
         }
     }

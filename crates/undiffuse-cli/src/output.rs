@@ -1,14 +1,26 @@
 //! What commands print and write: tables, lists of facts, numbers, commands to copy.
+//!
+//! Whatever is printed may hold names and texts from files of strangers: everything goes out through here, where characters
+//! that would steer a terminal become visible.
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::Value;
+pub use undiffuse::data::text::escaped;
+use undiffuse::data::text::{steers, visible};
 pub use undiffuse::files::{at, write};
+
+use crate::common::usage;
 
 /// Writes to standard output. A reader that has seen enough (`… | head`) is no error.
 pub fn show(text: &str) -> anyhow::Result<()> {
+    write_out(&visible(text, "\n\t"))
+}
+
+fn write_out(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -16,9 +28,37 @@ pub fn show(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a JSON document to standard output.
+/// Writes a JSON document to standard output, as the same document with nothing in it that a terminal would obey.
 pub fn show_json(value: &Value) -> anyhow::Result<()> {
-    show(&format!("{value:#}\n"))
+    let mut text = String::new();
+    // What is left of these outside of strings is the layout.
+    for c in format!("{value:#}\n").chars() {
+        match steers(c) && c != '\n' {
+            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                let _ = write!(text, "\\u{unit:04x}");
+            }),
+            false => text.push(c),
+        }
+    }
+    write_out(&text)
+}
+
+/// Writes a line to standard error. That nobody reads it is no error.
+pub fn remark(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", visible(text, "\n\t"));
+}
+
+/// Refuses a place to write to that is one of the files to be read: asked before anything is done. `option` names the place.
+pub fn keep(option: &str, out: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
+    let real = out.canonicalize().ok();
+    let same = |input: &PathBuf| real.is_some() && real == input.canonicalize().ok();
+    match inputs.iter().any(same) {
+        true => Err(usage(format!(
+            "{} is to be read, and would be overwritten: name another file with {option}",
+            out.display()
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Columns aligned to the right under their names, two spaces apart.
@@ -78,14 +118,28 @@ pub fn stem(path: &Path) -> String {
     cut.filter(|stem| !stem.is_empty()).unwrap_or(&name).to_owned()
 }
 
-/// A command as a shell takes it.
+/// A command as a shell takes it; words with control characters as `bash` and `zsh` do.
 pub fn command_line(words: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
-    let quote = |word: &String| match !word.is_empty() && word.chars().all(plain) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    let quote = |word: &String| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else if word.chars().any(steers) {
+            format!("$'{}'", word.chars().map(quoted).collect::<String>())
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
     };
     words.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// A character between `$'` and `'`.
+fn quoted(c: char) -> String {
+    match c {
+        '\'' | '\\' => format!("\\{c}"),
+        c if steers(c) => c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
+        c => c.into(),
+    }
 }
 
 #[cfg(test)]
@@ -112,5 +166,17 @@ mod tests {
         }
         let words = ["undiffuse".into(), "it's here.png".into(), "--size=3".into(), String::new()];
         assert_eq!(command_line(&words), r"undiffuse 'it'\''s here.png' --size=3 ''");
+        assert_eq!(command_line(&["\u{9b}2J\u{202e}\\'".into()]), r"$'\xc2\x9b2J\xe2\x80\xae\\\''");
+    }
+
+    #[test]
+    fn foreign_text_cannot_steer_a_terminal() {
+        let hostile = "a\x1b[2J\u{9b}31m\r\nb\tc\x7f\u{202e}d";
+        assert_eq!(escaped(hostile), r"a\u{1b}[2J\u{9b}31m\r\nb\tc\u{7f}\u{202e}d");
+        assert_eq!(visible(hostile, "\n\t"), "a\\u{1b}[2J\\u{9b}31m\\r\nb\tc\\u{7f}\\u{202e}d");
+        // Names in any script and their combined signs stay as they are.
+        for name in ["Übermut", "न\u{94d}दी", "家族 \u{1f468}\u{200d}\u{1f469}"] {
+            assert_eq!(escaped(name), name);
+        }
     }
 }

@@ -278,7 +278,8 @@ fn inspect_reads_a_run_its_checkpoint_its_model_and_its_samples() {
     assert_eq!((&found["kind"], &found["state"]["nimg"]), (&"checkpoint".into(), &16.into()));
     assert_eq!(found["groups"]["raw"], model["parameters"]);
     let text = ok(folder, &["inspect", checkpoint]) + &ok(folder, &["inspect", "run/model"]);
-    for word in ["undiffuse train --resume run", "cat, dog", "16 images seen", "schedule", "solver"] {
+    let there = "pipe.unet.forward = functools.partial(pipe.unet.forward, class_labels=torch.full((16,), 0))";
+    for word in ["undiffuse train --resume run", "cat, dog", "16 images seen", "schedule", "solver", there] {
         assert!(text.contains(word), "`{word}` is missing in\n{text}");
     }
 
@@ -312,10 +313,14 @@ fn inspect_reads_a_run_its_checkpoint_its_model_and_its_samples() {
     assert_eq!(run_["nimg"], 16);
     assert!(run_["broken_checkpoints"][0].as_str().unwrap().contains("000000000024"));
     // Without its data a run that is not done cannot go on.
-    std::fs::remove_file(folder.join("run/length.json")).unwrap();
-    assert_eq!(json(&ok(folder, &["inspect", "run", "--json"]))["state"], "interrupted");
+    let length = std::fs::read_to_string(folder.join("run/length.json")).unwrap();
+    std::fs::write(folder.join("run/length.json"), length.replace("16", "32")).unwrap();
+    let state = || json(&ok(folder, &["inspect", "run", "--json"]))["state"].clone();
+    assert_eq!(state(), "interrupted");
     std::fs::rename(folder.join("pets"), folder.join("gone")).unwrap();
-    assert_eq!(json(&ok(folder, &["inspect", "run", "--json"]))["state"], "data-gone");
+    assert_eq!(state(), "data-gone");
+    std::fs::remove_file(folder.join("run/length.json")).unwrap();
+    assert_eq!(state(), "lost");
 }
 
 /// Outputs of diffusers in double precision; see `xtask/golden/unet.py`.
@@ -349,7 +354,7 @@ fn predict_refuses_what_does_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let write =
-        |tensors: &[Named]| std::fs::write(folder.join("in.safetensors"), weights::to_bytes(tensors, &[])).unwrap();
+        |tensors: &[Named]| std::fs::write(folder.join("in.safetensors"), weights::to_bytes(tensors, None)).unwrap();
     let check = |name: &str, tensors: &[Named], words: &[&str]| {
         write(tensors);
         let args = ["predict", &network(name), "--input", "in.safetensors", "--output", "out.safetensors"];
@@ -410,7 +415,79 @@ fn predict_knows_the_classes_and_timesteps_of_a_network() {
         let bad = if name_of_input == "timestep" { 1.5 } else { 99.0 };
         io.get_mut(name_of_input).unwrap().values.fill(bad);
         let tensors: Vec<Named> = io.into_values().collect();
-        std::fs::write(folder.join("in.safetensors"), weights::to_bytes(&tensors, &[])).unwrap();
+        std::fs::write(folder.join("in.safetensors"), weights::to_bytes(&tensors, None)).unwrap();
         refused(folder, 1, &["predict", &network(name), "--input", "in.safetensors", "--output", "o"], &words);
     }
+}
+
+/// Weights that are not numbers, and weights so large that no number comes of them: nothing is written, and nothing is said to
+/// be done.
+#[test]
+fn no_pictures_are_made_of_what_is_no_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let pipeline = fixtures().join("../../../../undiffuse/tests/fixtures/pipelines/ddim-classes");
+    let weights_file = folder.join("model/unet/diffusion_pytorch_model.safetensors");
+    for file in ["scheduler/scheduler_config.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"] {
+        std::fs::create_dir_all(folder.join("model").join(file).parent().unwrap()).unwrap();
+        std::fs::copy(pipeline.join(file), folder.join("model").join(file)).unwrap();
+    }
+    let whole = weights::read(&weights_file).unwrap();
+    let sample = ["sample", "model", "-n", "2", "--steps", "3", "--out", "out", "--threads", "1"];
+    for (value, words) in [(f32::NAN, ["conv_in.weight", "NaN"]), (3e38, ["the walk left the numbers at step", "of 3"])]
+    {
+        let mut tensors: Vec<Named> = whole.values().cloned().collect();
+        let conv_in = tensors.iter_mut().find(|t| t.name == "conv_in.weight").unwrap();
+        conv_in.values.fill(value);
+        std::fs::write(&weights_file, weights::to_bytes(&tensors, None)).unwrap();
+        refused(folder, 1, &sample, &words);
+        let made = std::fs::read_dir(folder.join("out")).into_iter().flatten().count();
+        assert_eq!((made, folder.join("out-grid.png").exists()), (0, false), "{value}");
+    }
+}
+
+#[test]
+fn a_sheet_is_no_data_and_is_never_drawn_over_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    let first = picture(&photos, "a.png", 8, 8);
+    picture(&photos, "b.png", 9, 8);
+    let before = std::fs::read(&first).unwrap();
+    refused(&photos, 2, &["data", ".", "--sheet", "a.png"], &["a.png is among the data", "--sheet"]);
+    refused(folder.path(), 2, &["data", "photos", "--sheet", "photos/../photos/a.png"], &["is among the data"]);
+    assert_eq!(std::fs::read(&first).unwrap(), before);
+    for again in 0..2 {
+        let text = ok(&photos, &["data", "."]);
+        assert!(text.contains("images       2"), "{again}: {text}");
+        assert_eq!(
+            text.contains("left out 1 sheet of pictures that undiffuse drew (first: photos-contact.png)"),
+            again == 1
+        );
+    }
+}
+
+#[test]
+fn variants_are_asked_for_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("bare")).unwrap();
+    std::fs::copy(fixtures().join("plain/config.json"), folder.join("bare/config.json")).unwrap();
+    let from = fixtures().join("plain/diffusion_pytorch_model.safetensors");
+    std::fs::copy(from, folder.join("bare/diffusion_pytorch_model.fp16.safetensors")).unwrap();
+    refused(folder, 1, &["inspect", "bare"], &["diffusion_pytorch_model.safetensors", "--variant fp16"]);
+    assert!(ok(folder, &["inspect", "bare", "--variant", "fp16"]).contains("UNet2DModel"));
+    std::fs::write(folder.join("a.txt"), "words").unwrap();
+    refused(folder, 2, &["inspect", "a.txt", "--variant", "fp16"], &["--variant", "a.txt"]);
+}
+
+#[test]
+fn diffuse_draws_over_none_of_its_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    picture(folder, "a.png", 8, 8);
+    std::fs::copy(folder.join("a.png"), folder.join("x.gif")).unwrap();
+    refused(folder, 2, &["diffuse", "a.png", "--out", "a.png"], &["a.png is to be read, and would be overwritten"]);
+    refused(folder, 2, &["diffuse", "x.gif", "--gif", "--out", "x.png"], &["x.gif is to be read"]);
+    assert!(!folder.join("x.png").exists());
 }

@@ -287,6 +287,9 @@ fn what_it_refuses_to_begin_with() {
     let (store, file) = (folder.path().join("store"), folder.path().join("file"));
     std::fs::write(&file, "").unwrap();
     let (store, file) = (text(&store), text(&file));
+    let picture = folder.path().join("picture.png");
+    std::fs::write(&picture, encode_png(&Image::new(8, 8, 1, vec![0; 64]), &[]).unwrap()).unwrap();
+    let picture = text(&picture);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (code, args, says) in [
@@ -297,6 +300,7 @@ fn what_it_refuses_to_begin_with() {
         (2, vec!["--addr", "here"], "--addr"),
         (2, vec!["--keep-size", "much"], "1.5GiB"),
         (2, vec!["no such folder"], "no such folder"),
+        (2, vec![picture, "--store", store], "is no folder"),
         (2, vec!["--batch", "0"], "--batch"),
         (1, vec!["--addr", &taken, "--store", store], &taken),
         (1, vec!["--addr", "127.0.0.1:0", "--store", file], file),
@@ -306,4 +310,105 @@ fn what_it_refuses_to_begin_with() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.contains(says) && !said.contains("panicked"), "{args:?}: {said}");
     }
+}
+
+/// A free port of this machine.
+fn free() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn it_serves_when_nobody_listens_to_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, store) = (run(folder.path()), folder.path().join("store"));
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (gone, closed) = std::io::pipe().unwrap();
+    drop(gone);
+    for (out, error) in [(full().into(), full().into()), (Stdio::from(closed), Stdio::null())] {
+        let addr = free();
+        let args =
+            ["serve", text(&run), "--addr", &addr, "--store", text(&store), "--allow-train", "--datasets", "none"];
+        let child = undiffuse(&args).stdout(out).stderr(error).spawn().unwrap();
+        let service = Service { child, addr };
+        let begin = Instant::now();
+        while service.try_ask("GET", "/readyz", None, "").is_none() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "it does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let made = service.try_ask("POST", "/api/v1/generate", None, r#"{"steps": 2}"#).unwrap();
+        assert_eq!(made.0, 200, "{}", String::from_utf8_lossy(&made.1));
+        service.end();
+    }
+}
+
+/// The most that a process has had in memory, in bytes.
+#[cfg(target_os = "linux")]
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// Whatever clients ask for and do not take, and whatever they begin to send, is held within a budget.
+#[cfg(target_os = "linux")]
+#[test]
+fn under_attack_it_stays_small_and_ends_in_time() {
+    const EACH: usize = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path());
+    let mut service = Service::start_with(&run, folder.path(), &["--memory", "128MB", "--max-pixels", "300000"]);
+    // One that has noise for pictures, so that they do not shrink in a PNG.
+    let large = json!({"n": 8, "steps": 1, "width": 8, "height": 8, "frames": true});
+    let (status, body) = service.try_ask("POST", "/api/v1/generate", None, &large.to_string()).unwrap();
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    let id = serde_json::from_slice::<Value>(&body).unwrap()["id"].as_str().unwrap().to_owned();
+    let host = format!("host: {}\r\n", service.addr);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{host}\r\n").into_bytes();
+    let post = |path: &str, length: usize| {
+        let head =
+            format!("POST {path} HTTP/1.1\r\n{host}content-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+        [head.into_bytes(), vec![b' '; length - 1]].concat()
+    };
+    let body = 16 << 20;
+    let attacks: [(usize, Vec<u8>); 7] = [
+        (EACH, get("/api/v1/noise?count=1200000")),
+        (EACH, get(&format!("/api/v1/jobs/{id}/images.zip"))),
+        (EACH, get(&format!("/api/v1/jobs/{id}/frames"))),
+        (EACH, get("/api/openapi.json")),
+        (EACH, b"GET / HTTP/1.1\r\nx: ".to_vec()),
+        (24, post("/api/v1/jobs", body)),
+        (24, post("/api/session", body)),
+    ];
+    for (many, bytes) in attacks {
+        let senders: Vec<_> = (0..many)
+            .map(|_| {
+                let (addr, bytes) = (service.addr.clone(), bytes.clone());
+                std::thread::spawn(move || {
+                    let mut stream = TcpStream::connect(addr).ok()?;
+                    stream.set_write_timeout(Some(Duration::from_secs(2))).ok()?;
+                    // A refusal may come, and the connection end, while this is being sent.
+                    let _ = stream.write_all(&bytes);
+                    Some(stream)
+                })
+            })
+            .collect();
+        // Nobody reads a byte of the answers.
+        let held: Vec<_> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(service.get("/readyz"), b"ready");
+        let (status, made) = service.try_ask("POST", "/api/v1/generate", None, r#"{"steps": 2}"#).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&made));
+        drop(held);
+    }
+    let peak = peak(service.child.id());
+    println!("peak: {} MiB", peak >> 20);
+    assert!(peak < 128_000_000 + (512 << 20), "{} MiB", peak >> 20);
+    // And it ends, with as many connections as it takes open.
+    let mut held: Vec<_> = (0..400).filter_map(|_| TcpStream::connect(&service.addr).ok()).collect();
+    held.iter_mut().for_each(|stream| drop(stream.write_all(&get(&format!("/api/v1/jobs/{id}/images.zip")))));
+    let begin = Instant::now();
+    assert!(Command::new("kill").arg(service.child.id().to_string()).status().unwrap().success());
+    assert!(service.child.wait().unwrap().success());
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
 }

@@ -98,6 +98,34 @@ fn a_killed_run_resumes_to_the_same_bits() {
     assert!(state(&whole) == state(&killed), "after {kills} kills the state differs");
 }
 
+/// `train --data .` puts its run below the pictures; what it writes there is no picture of theirs.
+#[test]
+fn a_run_below_its_pictures_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let here = |code: i32, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_undiffuse"));
+        let output =
+            command.current_dir(&data).args(args).args(["--threads", "1"]).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{said}");
+        said
+    };
+    let begin = ["--data", ".", "--images", "16", "--seed", "18446744073709551615"];
+    let said = here(0, &[&["train"], &begin[..], &TINY].concat());
+    assert!(said.contains("inside the data"), "{said}");
+    let said = here(0, &["train", "--resume", "runs/shapes", "--images", "32"]);
+    assert!(said.contains("left out 1 folder"), "{said}");
+    // From elsewhere, and with the pictures elsewhere.
+    let moved = folder.path().join("moved");
+    std::fs::rename(&data, &moved).unwrap();
+    let run = moved.join("runs/shapes");
+    let resume = |code: i32, more: &[&str]| expect(code, &[&["train", "--resume", text(&run)], more].concat());
+    assert!(resume(1, &[]).contains("--data PLACE"));
+    resume(0, &["--data", text(&moved), "--images", "48"]);
+    resume(0, &["--images", "56"]);
+}
+
 #[test]
 fn pictures_depend_on_their_seed_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -261,6 +289,15 @@ fn what_goes_wrong_is_said_in_one_line() {
         (2, vec!["train", "--data", text(&data), "--config", text(&config), "--run", "x"], "learning_rate"),
         (2, vec!["train", "--data", text(&data), "--set", "train.lr=fast", "--run", "x"], "lr"),
         (2, vec!["train", "--data", text(&data), "--budget", "soon", "--run", "x"], "soon"),
+        (2, vec!["train", "--data", text(&data), "--images", "0", "--run", "x"], "not in 1..="),
+        (2, vec!["train", "--data", text(&data), "--epochs", "0", "--run", "x"], "above 0"),
+        (2, vec!["train", "--data", text(&data), "--set", "train.images=0", "--run", "x"], "train.images = 0"),
+        (2, vec!["train", "--config", "/dev/null", "--run", "x"], "data.path is not given"),
+        (2, vec!["train", "--resume", text(&run), "--flip", "--strict"], "mirrored was decided"),
+        (2, vec!["train", "--resume", text(&run), "--seed", "3"], "--seed cannot be used with --resume"),
+        (2, vec!["train", "--restart"], "--resume"),
+        (1, vec!["train", "--resume", text(&run), "--data", text(&nowhere)], "--data"),
+        (2, train(text(&data), text(&data), &["--images", "16"]), "the folder of the pictures"),
         (2, vec!["train", "--device", "cuda:0"], "--features cuda"),
         (2, vec!["train", "--device", "abacus"], "abacus"),
         (1, vec!["sample", text(&nowhere)], "no model"),
@@ -295,8 +332,15 @@ fn what_goes_wrong_is_said_in_one_line() {
     std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
     let said = expect(1, &["sample", text(&run)]);
     assert!(said.contains("safetensors") && said.contains("complete"), "{said}");
-    let checkpoint = std::fs::read_dir(run.join("checkpoints")).unwrap().next().unwrap().unwrap().path();
-    std::fs::write(&checkpoint, b"broken").unwrap();
-    let said = expect(0, &["train", "--resume", text(&run), "--threads", "1"]);
-    assert!(said.contains("skipped"), "{said}");
+    // A finished run that has lost its state does not begin anew unless that is asked for.
+    let checkpoints: Vec<PathBuf> =
+        std::fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    checkpoints.iter().for_each(|path| std::fs::write(path, b"broken").unwrap());
+    let said = expect(1, &["train", "--resume", text(&run), "--threads", "1"]);
+    assert!(said.contains("--restart") && !said.contains("--restart --"), "{said}");
+    let said = expect(0, &["inspect", text(&run)]);
+    assert!(said.contains("no checkpoint can be read") && said.contains("--restart"), "{said}");
+    assert_eq!(std::fs::read(&weights).unwrap(), &bytes[..bytes.len() / 2]);
+    expect(0, &["train", "--resume", text(&run), "--restart", "--threads", "1"]);
+    assert!(std::fs::read(&weights).unwrap() == bytes, "the same run again");
 }

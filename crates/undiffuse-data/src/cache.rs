@@ -6,7 +6,6 @@
 //! A file is written under a temporary name, flushed and renamed, so a reader sees all of it or nothing. One that is
 //! damaged anyway (its length, the checksum of the JSON or of any chunk of pixels is wrong) counts as missing.
 
-use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -18,9 +17,9 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::source::Input;
-use crate::{Options, Skipped};
+use crate::{Options, Skipped, files, memory};
 
-const MAGIC: &[u8; 8] = b"undiff\x01\n";
+const MAGIC: &[u8; 8] = b"undiff\x02\n";
 /// Length, checksum and magic behind the JSON.
 const FOOTER: usize = 8 + 4 + 8;
 /// How the names of temporary files begin.
@@ -57,8 +56,9 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
-    fn pixel_bytes(&self) -> usize {
-        self.names.len() * self.size * self.size * self.channels
+    /// Nothing when there cannot be that many.
+    fn pixel_bytes(&self) -> Option<usize> {
+        [self.size, self.size, self.channels].iter().try_fold(self.names.len(), |n, &k| n.checked_mul(k))
     }
 
     /// Whether all columns have the same length and all indices are in range.
@@ -125,7 +125,7 @@ pub(crate) fn inputs_hash(inputs: &[Input]) -> String {
 
 /// The cached dataset, if the file is whole and its input files have not changed since.
 pub(crate) fn load(file: &Path, inputs: &str) -> Option<(Meta, Pixels)> {
-    let handle = File::open(file).ok()?;
+    let handle = files::open(file).ok()?;
     // SAFETY: cache files are only ever replaced by renaming a new file over them, never written to or cut in place.
     let map = unsafe { Mmap::map(&handle) }.ok()?;
     let (body, footer) = map.split_at_checked(map.len().checked_sub(FOOTER)?)?;
@@ -137,7 +137,7 @@ pub(crate) fn load(file: &Path, inputs: &str) -> Option<(Meta, Pixels)> {
     }
     let meta: Meta = serde_json::from_slice(json).ok()?;
     let pixels = body.get(MAGIC.len()..body.len() - length)?;
-    let whole = meta.is_sound() && pixels.len() == meta.pixel_bytes() && checksums(pixels) == meta.checksums;
+    let whole = meta.is_sound() && Some(pixels.len()) == meta.pixel_bytes() && checksums(pixels) == meta.checksums;
     if meta.inputs != inputs || !whole {
         return None;
     }
@@ -147,14 +147,19 @@ pub(crate) fn load(file: &Path, inputs: &str) -> Option<(Meta, Pixels)> {
 
 /// Where pixels are collected while pictures are decoded.
 pub(crate) enum Spool {
-    Memory(Vec<u8>),
+    Memory {
+        pixels: Vec<u8>,
+        /// The most there is room for, in bytes.
+        room: usize,
+    },
     File(BufWriter<NamedTempFile>),
 }
 
 impl Spool {
     /// A spool in memory.
     pub fn memory() -> Spool {
-        Spool::Memory(Vec::new())
+        let room = memory::spare().and_then(|bytes| usize::try_from(bytes).ok());
+        Spool::Memory { pixels: Vec::new(), room: room.unwrap_or(usize::MAX) }
     }
 
     /// A spool in a temporary file beside `target`, whose folder is made if missing.
@@ -170,7 +175,12 @@ impl Spool {
 
     pub fn push(&mut self, pixels: &[u8]) -> std::io::Result<()> {
         match self {
-            Spool::Memory(all) => all.extend_from_slice(pixels),
+            Spool::Memory { pixels: all, room } if pixels.len() > room.saturating_sub(all.len()) => {
+                let room = memory::human(*room as u64);
+                let problem = format!("its pictures take more than the {room} of memory that are free");
+                return Err(std::io::Error::new(std::io::ErrorKind::OutOfMemory, problem));
+            }
+            Spool::Memory { pixels: all, .. } => all.extend_from_slice(pixels),
             Spool::File(file) => file.write_all(pixels)?,
         }
         Ok(())
@@ -180,15 +190,23 @@ impl Spool {
     pub fn grey_to_rgb(&mut self) -> std::io::Result<()> {
         let triple = |grey: &[u8]| grey.iter().flat_map(|&v| [v; 3]).collect::<Vec<u8>>();
         match self {
-            Spool::Memory(all) => *all = triple(all),
+            Spool::Memory { pixels, .. } => *pixels = triple(pixels),
             Spool::File(writer) => {
                 writer.flush()?;
                 let file = writer.get_mut().as_file_mut();
+                let mut left = file.seek(SeekFrom::End(0))? - MAGIC.len() as u64;
                 let mut grey = Vec::new();
-                file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
-                file.read_to_end(&mut grey)?;
-                file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
-                writer.write_all(&triple(&grey))?;
+                // From behind, a piece at a time: what a piece becomes lies behind all that is still to be read.
+                while left > 0 {
+                    let piece = left.min(CHUNK as u64);
+                    left -= piece;
+                    grey.resize(piece as usize, 0);
+                    file.seek(SeekFrom::Start(MAGIC.len() as u64 + left))?;
+                    file.read_exact(&mut grey)?;
+                    file.seek(SeekFrom::Start(MAGIC.len() as u64 + 3 * left))?;
+                    file.write_all(&triple(&grey))?;
+                }
+                file.seek(SeekFrom::End(0))?;
             }
         }
         Ok(())
@@ -199,7 +217,7 @@ impl Spool {
         let (writer, target) = match (self, target) {
             (Spool::File(writer), Some(target)) => (writer, target),
             (Spool::File(_), None) => return Err(std::io::Error::other("a cache file needs a name")),
-            (Spool::Memory(pixels), _) => {
+            (Spool::Memory { pixels, .. }, _) => {
                 meta.fingerprint = meta.content_hash(&pixels);
                 return Ok((meta, Pixels::Owned(pixels)));
             }
@@ -212,7 +230,7 @@ impl Spool {
             meta.fingerprint = meta.content_hash(pixels);
             meta.checksums = checksums(pixels);
         }
-        let json = serde_json::to_vec(&meta)?;
+        let (json, length) = (serde_json::to_vec(&meta)?, file.as_file().metadata()?.len() as usize - MAGIC.len());
         file.write_all(&json)?;
         file.write_all(&(json.len() as u64).to_le_bytes())?;
         file.write_all(&crc32fast::hash(&json).to_le_bytes())?;
@@ -221,8 +239,23 @@ impl Spool {
         let handle = file.persist(target).map_err(|e| e.error)?;
         // SAFETY: as in `load`.
         let map = unsafe { Mmap::map(&handle)? };
-        let length = meta.pixel_bytes();
         Ok((meta, Pixels::Mapped { map, length }))
+    }
+}
+
+/// Bytes that are free on the disk of a folder, or of the nearest folder above it that is there; nothing where the system does
+/// not say.
+pub(crate) fn free(folder: &Path) -> Option<u64> {
+    let there = folder.ancestors().find(|f| f.is_dir()).unwrap_or(Path::new("."));
+    #[cfg(unix)]
+    {
+        let facts = rustix::fs::statvfs(there).ok()?;
+        facts.f_bavail.checked_mul(facts.f_frsize)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = there;
+        None
     }
 }
 

@@ -7,8 +7,9 @@ use rayon::prelude::*;
 
 use crate::cache::{Meta, Spool};
 use crate::decode::{self, DecodeError, FORMATS};
+use crate::maker::{self, Made, is_sheet};
 use crate::source::{Entry, Payload, Source};
-use crate::{DataError, Image, Options, Progress, Skipped, Stage, transform};
+use crate::{DataError, Image, Options, Progress, Skipped, Stage, files, transform};
 
 /// Entries that are decoded together.
 const ENTRIES: usize = 256;
@@ -30,9 +31,12 @@ struct Ready {
     image: Image,
     original: [u32; 2],
     format: &'static str,
+    made: Option<Made>,
 }
 
 enum Failure {
+    /// A sheet of our own.
+    Sheet,
     Tiny(String),
     Other(String),
 }
@@ -50,11 +54,13 @@ pub(crate) fn decide_size(
     source.visit(&mut |entry| {
         let measured = match &entry.payload {
             Payload::Pixels(image, _) => Ok((image.width, image.height)),
-            Payload::Bytes(bytes) => decode::dimensions(bytes, options).map_err(|e| e.to_string()),
-            Payload::File(path) => std::fs::File::open(path)
-                .map_err(|e| e.to_string())
-                .and_then(|file| decode::file_dimensions(file, options).map_err(|e| e.to_string())),
-            Payload::Failed(reason) => Err(reason.clone()),
+            Payload::Bytes(bytes) if maker::made(bytes) == Some(Made::Sheet) => Err(()),
+            Payload::Bytes(bytes) => decode::dimensions(bytes, options).map_err(drop),
+            Payload::File(path) if is_sheet(path) => Err(()),
+            Payload::File(path) => {
+                files::open(path).map_err(drop).and_then(|file| decode::file_dimensions(file, options).map_err(drop))
+            }
+            Payload::Failed(_) => Err(()),
         };
         done += 1;
         if done % ENTRIES == 0 {
@@ -124,6 +130,9 @@ struct Collector<'a> {
     spool: &'a mut Spool,
     outcome: Outcome,
     first: Option<Image>,
+    /// Pictures that undiffuse has made: sheets, which are left out, and samples, which are not.
+    sheets: Vec<String>,
+    samples: Vec<String>,
     /// Class names in the order of their first picture; labels are numbers in here until the end.
     names: Vec<String>,
     numbers: HashMap<String, u32>,
@@ -135,11 +144,21 @@ impl<'a> Collector<'a> {
         outcome.meta.size = size;
         // Grey until the first picture in colour.
         outcome.meta.channels = options.channels.unwrap_or(1);
-        Collector { options, size, spool, outcome, first: None, names: Vec::new(), numbers: HashMap::new() }
+        Collector {
+            options,
+            size,
+            spool,
+            outcome,
+            first: None,
+            sheets: Vec::new(),
+            samples: Vec::new(),
+            names: Vec::new(),
+            numbers: HashMap::new(),
+        }
     }
 
     fn done(&self) -> usize {
-        self.outcome.meta.names.len() + self.outcome.meta.skipped.len()
+        self.outcome.meta.names.len() + self.outcome.meta.skipped.len() + self.sheets.len()
     }
 
     fn take(&mut self, entries: Vec<Entry>) -> std::io::Result<()> {
@@ -151,16 +170,12 @@ impl<'a> Collector<'a> {
         for (name, label, caption, prepared) in ready {
             match prepared {
                 Ok(ready) => self.add(name, label, caption, ready)?,
-                Err(failure) => {
-                    let reason = match failure {
-                        Failure::Tiny(reason) => {
-                            self.outcome.tiny += 1;
-                            reason
-                        }
-                        Failure::Other(reason) => reason,
-                    };
+                Err(Failure::Sheet) => self.sheets.push(name),
+                Err(Failure::Tiny(reason)) => {
+                    self.outcome.tiny += 1;
                     self.outcome.meta.skipped.push(Skipped { name, reason });
                 }
+                Err(Failure::Other(reason)) => self.outcome.meta.skipped.push(Skipped { name, reason }),
             }
         }
         Ok(())
@@ -187,6 +202,9 @@ impl<'a> Collector<'a> {
         });
         meta.formats.push(format as u8);
         meta.originals.push(ready.original);
+        if ready.made.is_some() {
+            self.samples.push(name.clone());
+        }
         meta.names.push(name);
         meta.captions.push(caption);
         meta.labels.push(label.map(|label| {
@@ -204,7 +222,7 @@ impl<'a> Collector<'a> {
     }
 
     fn finish(self, source: &dyn Source) -> Outcome {
-        let Collector { mut outcome, names, .. } = self;
+        let Collector { mut outcome, names, sheets, samples, .. } = self;
         let meta = &mut outcome.meta;
         let mut classes = source.classes().unwrap_or_else(|| sorted(&names));
         for name in &names {
@@ -225,9 +243,23 @@ impl<'a> Collector<'a> {
             meta.captions.clear();
         }
         meta.notes = source.notes();
+        meta.notes.extend(made_note(&sheets, &samples, meta.names.len()));
         meta.ignored = source.ignored();
         outcome
     }
+}
+
+/// Sentences about pictures of our own. Whole sets of samples are meant; a few among others hardly are.
+fn made_note(sheets: &[String], samples: &[String], total: usize) -> Vec<String> {
+    let sheets = sheets.first().map(|first| {
+        let count = sheets.len();
+        let noun = if count == 1 { "sheet" } else { "sheets" };
+        format!("left out {count} {noun} of pictures that undiffuse drew (first: {first})")
+    });
+    let samples = samples.first().filter(|_| samples.len() < total).map(|first| {
+        format!("made by a model, not taken from the world: {} of {total} images (first: {first})", samples.len())
+    });
+    sheets.into_iter().chain(samples).collect()
 }
 
 /// By value when all are whole numbers, otherwise by name.
@@ -243,19 +275,37 @@ fn sorted(names: &[String]) -> Vec<String> {
 
 fn prepare(payload: Payload, options: &Options, size: usize) -> Result<Ready, Failure> {
     let bad = |e: DecodeError| Failure::Other(e.to_string());
-    let (image, format) = match payload {
-        Payload::Pixels(image, format) => (image.flatten(options.background), format),
+    let bytes = match payload {
+        Payload::Pixels(image, format) => {
+            return square(image.flatten(options.background), format, None, options, size);
+        }
         Payload::Failed(reason) => return Err(Failure::Other(reason)),
-        Payload::Bytes(bytes) => named(decode::decode(&bytes, options).map_err(bad)?),
+        Payload::Bytes(bytes) => bytes,
         Payload::File(path) => {
             let unreadable = |e: std::io::Error| Failure::Other(format!("cannot be read: {e}"));
             let length = std::fs::metadata(&path).map_err(unreadable)?.len();
             if length > options.limits.file {
                 return Err(bad(DecodeError::TooLong { bytes: length, limit: options.limits.file }));
             }
-            named(decode::decode(&std::fs::read(&path).map_err(unreadable)?, options).map_err(bad)?)
+            files::read(&path, options.limits.file).map_err(|e| unreadable(e.source))?
         }
     };
+    let made = maker::made(&bytes);
+    if made == Some(Made::Sheet) {
+        return Err(Failure::Sheet);
+    }
+    let decoded = decode::decode(&bytes, options).map_err(bad)?;
+    square(decoded.image, FORMATS[decoded.format].name, made, options, size)
+}
+
+/// What training sees of a picture.
+fn square(
+    image: Image,
+    format: &'static str,
+    made: Option<Made>,
+    options: &Options,
+    size: usize,
+) -> Result<Ready, Failure> {
     if image.width.min(image.height) < 2 {
         return Err(Failure::Tiny(format!("only {}x{} pixels", image.width, image.height)));
     }
@@ -269,9 +319,5 @@ fn prepare(payload: Payload, options: &Options, size: usize) -> Result<Ready, Fa
         None if image.is_grey() => image.to_grey(),
         _ => image,
     };
-    Ok(Ready { image: transform::square(&image, size), original, format })
-}
-
-fn named(decoded: decode::Decoded) -> (Image, &'static str) {
-    (decoded.image, FORMATS[decoded.format].name)
+    Ok(Ready { image: transform::square(&image, size), original, format, made })
 }

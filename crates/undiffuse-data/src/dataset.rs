@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::cache::{self, Meta, Pixels, Spool};
 use crate::collect::{Outcome, collect, decide_size};
 use crate::error::images;
+use crate::memory::{self, human};
 use crate::source::{self, Source};
-use crate::{DataError, Image, Options, Skipped};
+use crate::text::escaped;
+use crate::{DataError, Image, Options, Skipped, names};
 
 /// Fewer pictures than this are likely to be memorised rather than learned from.
 pub(crate) const FEW: usize = 500;
@@ -41,6 +43,8 @@ pub struct Dataset {
     from_cache: bool,
     flip: bool,
     cache_problem: Option<String>,
+    /// What the source says when it is opened.
+    notes: Vec<String>,
 }
 
 impl Dataset {
@@ -70,6 +74,7 @@ impl Dataset {
                 from_cache: true,
                 flip: options.flip,
                 cache_problem: None,
+                notes: source.notes(),
             });
         }
         build(path, tag, source.as_mut(), options, inputs, file, progress)
@@ -199,8 +204,15 @@ impl Dataset {
         let skipped = self.meta.skipped.first().map(|first| {
             format!("skipped {} (first: {}: {})", images(self.meta.skipped.len()), first.name, first.reason)
         });
-        let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped);
-        found.chain(self.meta.notes.iter().cloned()).collect()
+        let captions = (0..n).filter(|&i| self.caption(i).is_some()).count();
+        let captions = (captions > 0).then(|| {
+            format!("captions, which {captions} of {n} images have, are not trained on: a model is told classes only")
+        });
+        let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped).chain(captions);
+        let found =
+            found.chain(names::warnings(self.classes())).chain(self.notes.iter().chain(&self.meta.notes).cloned());
+        // Names of files and classes are foreign text.
+        found.map(|sentence| escaped(&sentence).into_owned()).collect()
     }
 
     /// Appends a batch to `out`, which is cleared first: `[indices.len(), channels, height, width]` in [−1, 1],
@@ -247,6 +259,8 @@ fn build(
         Some(size) => size,
         None => decide_size(source, options, progress)?,
     };
+    price(path, source.count(), size, options, file.as_deref())?;
+    let notes = source.notes();
     let mut finish = |mut spool: Spool, source: &mut dyn Source, file: Option<&Path>| {
         let outcome = collect(source, options, size, &mut spool, progress)?;
         let mut outcome = match outcome {
@@ -255,6 +269,7 @@ fn build(
         };
         check(path, &outcome, source, options)?;
         outcome.meta.source = tag.to_string();
+        outcome.meta.notes.retain(|note| !notes.contains(note));
         outcome.meta.inputs = inputs.clone();
         Ok(spool.finish(outcome.meta, file))
     };
@@ -270,7 +285,7 @@ fn build(
     let cache_file = file.filter(|_| written.is_some());
     let (meta, pixels) = match written {
         Some(done) => done,
-        None => finish(Spool::memory(), source, None)?.map_err(|e| DataError::io(path, e))?,
+        None => finish(Spool::memory(), source, None)?.map_err(|e| no_room(path, &e, cache_problem.as_deref()))?,
     };
     Ok(Dataset {
         path: path.to_path_buf(),
@@ -280,7 +295,46 @@ fn build(
         from_cache: false,
         flip: options.flip,
         cache_problem,
+        notes,
     })
+}
+
+/// Refuses what has no room, neither on the disk nor in memory, before anything is decoded. The least that it can take is
+/// enough for that: whether pictures are grey shows later.
+fn price(
+    path: &Path,
+    count: Option<usize>,
+    size: usize,
+    options: &Options,
+    file: Option<&Path>,
+) -> Result<(), DataError> {
+    let Some(count) = count else { return Ok(()) };
+    let channels = options.channels.unwrap_or(1);
+    let least = [size, size, channels].iter().try_fold(count as u64, |n, &k| n.checked_mul(k as u64));
+    let least = least.unwrap_or(u64::MAX);
+    let (disk, memory) = (file.and_then(Path::parent).map(cache::free), memory::spare());
+    let room = match disk {
+        Some(disk) => disk.zip(memory).map(|(disk, memory)| disk.max(memory)),
+        None => memory,
+    };
+    match room.filter(|&room| room < least) {
+        Some(room) => Err(DataError::TooLarge {
+            path: path.to_path_buf(),
+            problem: format!(
+                "{} of {size}x{size} pixels take {} or more, and there is room for {}. Use a smaller --size, or set \
+                 UNDIFFUSE_CACHE to a folder on a larger disk",
+                images(count),
+                human(least),
+                human(room)
+            ),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn no_room(path: &Path, e: &std::io::Error, cache: Option<&str>) -> DataError {
+    let also = cache.map(|problem| format!(" ({problem})")).unwrap_or_default();
+    DataError::TooLarge { path: path.to_path_buf(), problem: format!("{e}{also}. Use a smaller --size") }
 }
 
 fn no_cache(file: &Path, e: &std::io::Error) -> String {

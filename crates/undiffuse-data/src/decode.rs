@@ -2,9 +2,9 @@
 //!
 //! What is *not* applied: embedded colour profiles (pixels are taken as sRGB, as the field's other loaders do).
 
-use std::io::{BufRead, Cursor, Read, Seek};
+use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
 
-use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use crate::{Image, Options};
 
@@ -86,12 +86,20 @@ pub enum DecodeError {
         limit: u64,
     },
     /// Decoding would take more memory than [`Limits`](crate::Limits) allow.
-    #[error("{bytes} bytes of pixels, more than the limit of {limit}; make it smaller")]
+    #[error("{format} that takes more than the limit of {} to decode; make it smaller", crate::memory::human(*.limit))]
     TooMuchMemory {
-        /// What the pixels take, in bytes.
-        bytes: u64,
-        /// The limit.
+        /// Name of the format.
+        format: &'static str,
+        /// The limit, in bytes.
         limit: u64,
+    },
+    /// The picture is whole, but of a kind that its format has and nothing here reads.
+    #[error("{format} of a kind that is not read ({problem}); convert it to a PNG or JPEG of 8 bits")]
+    Unread {
+        /// Name of the format.
+        format: &'static str,
+        /// What is unusual about it.
+        problem: String,
     },
     /// The picture has no pixels.
     #[error("{width}x{height} pixels: empty")]
@@ -117,9 +125,9 @@ pub(crate) fn file_dimensions(file: std::fs::File, options: &Options) -> Result<
 }
 
 fn seek_dimensions(input: impl BufRead + Seek, options: &Options) -> Result<(usize, usize), DecodeError> {
-    let (_, mut decoder) = open(input, options)?;
+    let Opened { mut decoder, sound, .. } = open(input, options)?;
     let (width, height) = decoder.dimensions();
-    let turned = decoder.orientation().is_ok_and(|o| o.to_exif() >= 5);
+    let turned = sound && decoder.orientation().is_ok_and(|o| o.to_exif() >= 5);
     let (width, height) = if turned { (height, width) } else { (width, height) };
     Ok((width as usize, height as usize))
 }
@@ -133,15 +141,14 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Decoded, DecodeError> {
     if bytes.len() as u64 > options.limits.file {
         return Err(DecodeError::TooLong { bytes: bytes.len() as u64, limit: options.limits.file });
     }
-    let (format, mut decoder) = open(Cursor::new(bytes), options)?;
-    let damaged = |e: ::image::ImageError| DecodeError::Damaged { format: FORMATS[format].name, problem: one_line(&e) };
+    let Opened { format, mut decoder, sound } = open(Cursor::new(bytes), options)?;
     if FORMATS[format].format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
         let problem = "the file ends before the picture does (no end-of-image marker)".to_string();
         return Err(DecodeError::Damaged { format: "JPEG", problem });
     }
     // A broken EXIF block is no reason to refuse the picture.
-    let orientation = decoder.orientation().ok();
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    let orientation = if sound { decoder.orientation().ok() } else { None };
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| refusal(e, format, options))?;
     if let Some(orientation) = orientation {
         picture.apply_orientation(orientation);
     }
@@ -157,11 +164,21 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Decoded, DecodeError> {
     Ok(Decoded { image, format })
 }
 
+/// A picture whose header has been read.
+struct Opened<D> {
+    /// Index into [`FORMATS`].
+    format: usize,
+    decoder: D,
+    /// Whether the file has room for all that it announces. If not, only its pixels are read: decoders make room for what
+    /// describes a picture by its word alone.
+    sound: bool,
+}
+
 /// The decoder for `input`, after every check that needs no more than the header.
 fn open<'a, R: BufRead + Seek + 'a>(
     mut input: R,
     options: &Options,
-) -> Result<(usize, impl ImageDecoder + use<'a, R>), DecodeError> {
+) -> Result<Opened<impl ImageDecoder + use<'a, R>>, DecodeError> {
     let limits = &options.limits;
     let mut head = Vec::new();
     let sniffed = input.by_ref().take(64).read_to_end(&mut head).and_then(|_| input.rewind());
@@ -170,12 +187,12 @@ fn open<'a, R: BufRead + Seek + 'a>(
         .ok()
         .and_then(|sniffed| FORMATS.iter().position(|f| f.format == sniffed))
         .ok_or_else(|| DecodeError::Unknown(describe(&head)))?;
-    let damaged = |e: ::image::ImageError| DecodeError::Damaged { format: FORMATS[format].name, problem: one_line(&e) };
+    let sound = FORMATS[format].format != ImageFormat::WebP || webp_is_sound(&mut input).unwrap_or(false);
     let mut reader = ImageReader::with_format(input, FORMATS[format].format);
     let mut allowed = ::image::Limits::default();
     allowed.max_alloc = Some(limits.memory);
     reader.limits(allowed);
-    let decoder = reader.into_decoder().map_err(damaged)?;
+    let decoder = reader.into_decoder().map_err(|e| refusal(e, format, options))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         return Err(DecodeError::NoPixels { width, height });
@@ -184,11 +201,27 @@ fn open<'a, R: BufRead + Seek + 'a>(
         return Err(DecodeError::TooLarge { width, height, limit: limits.pixels / 1_000_000 });
     }
     // Decoders hold their own buffers to the limit, but not the picture that they return.
-    let bytes = decoder.total_bytes();
-    if bytes > limits.memory {
-        return Err(DecodeError::TooMuchMemory { bytes, limit: limits.memory });
+    if decoder.total_bytes() > limits.memory {
+        return Err(DecodeError::TooMuchMemory { format: FORMATS[format].name, limit: limits.memory });
     }
-    Ok((format, decoder))
+    Ok(Opened { format, decoder, sound })
+}
+
+/// Whether every chunk of a WebP file ends before the file does.
+fn webp_is_sound(input: &mut (impl Read + Seek)) -> std::io::Result<bool> {
+    let end = input.seek(SeekFrom::End(0))?;
+    let mut at = 12;
+    while at + 8 <= end {
+        let mut header = [0; 8];
+        input.seek(SeekFrom::Start(at))?;
+        input.read_exact(&mut header)?;
+        let [.., a, b, c, d] = header;
+        // Chunks begin at even places.
+        at += 8 + u64::from(u32::from_le_bytes([a, b, c, d])).next_multiple_of(2);
+    }
+    input.rewind()?;
+    // The last byte may be missing where it only fills up.
+    Ok(at <= end + 1)
 }
 
 /// What bytes that no decoder takes look like.
@@ -216,8 +249,34 @@ fn describe(bytes: &[u8]) -> String {
     }
 }
 
-fn one_line(error: &dyn std::fmt::Display) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+/// What a decoder's refusal means: damage, a limit, or a kind of picture that it does not know.
+fn refusal(error: ImageError, format: usize, options: &Options) -> DecodeError {
+    let format = FORMATS[format].name;
+    match &error {
+        ImageError::Limits(_) => DecodeError::TooMuchMemory { format, limit: options.limits.memory },
+        ImageError::Unsupported(_) => {
+            let problem = words(&error).unwrap_or("unusual samples, colours or compression".into());
+            DecodeError::Unread { format, problem }
+        }
+        _ => DecodeError::Damaged { format, problem: words(&error).unwrap_or("it contradicts itself".into()) },
+    }
+}
+
+/// The decoder's words in one line, where they are words.
+fn words(error: &ImageError) -> Option<String> {
+    let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = text.strip_prefix("Format error decoding ").and_then(|t| t.split_once(": ")).map_or(&*text, |(_, t)| t);
+    let lower = text.to_lowercase();
+    if lower.contains("crc") || lower.contains("checksum") {
+        return Some("a checksum does not match: part of it was changed or lost".into());
+    }
+    if lower.contains("unexpected end") || lower.contains("failed to fill") || lower.contains("eof") {
+        return Some("it ends too early".into());
+    }
+    // Braces and brackets after a name are how programs show their values to programmers.
+    let shown = |pair: &[u8]| pair[0].is_ascii_alphanumeric() && matches!(pair[1], b'(' | b'[');
+    let plain = !text.contains(['{', '}']) && !text.as_bytes().windows(2).any(shown);
+    (plain && !text.is_empty() && !text.contains(char::is_control)).then(|| text.trim_end_matches('.').to_owned())
 }
 
 /// Whether the marker stream of the first picture reaches its end-of-image marker [ITU-T T.81, Annex B].

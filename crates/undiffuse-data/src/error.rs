@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::escaped;
+
 /// A picture that was left out, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
@@ -18,13 +20,13 @@ pub struct Skipped {
 #[non_exhaustive]
 pub enum DataError {
     /// Nothing exists at the path.
-    #[error("no such file or folder: {}. Check the spelling, or pass the full path", .path.display())]
+    #[error("no such file or folder: {}. Check the spelling, or pass the full path", shown(.path))]
     NotFound {
         /// The path as it was given.
         path: PathBuf,
     },
     /// The path exists, but the system refuses to read it.
-    #[error("cannot read {}: {source}. Check that you may read the file and enter its folders", .path.display())]
+    #[error("cannot read {}: {source}. Check that you may read the file and enter its folders", shown(.path))]
     Unreadable {
         /// The file or folder that could not be read.
         path: PathBuf,
@@ -32,7 +34,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The path is of no kind that any source reads.
-    #[error("{} is {found}, which is not a dataset. What works: {supported}", .path.display())]
+    #[error("{} is {found}, which is not a dataset. What works: {supported}", shown(.path))]
     Unsupported {
         /// The path as it was given.
         path: PathBuf,
@@ -42,15 +44,31 @@ pub enum DataError {
         supported: String,
     },
     /// An archive, idx file or sidecar contradicts itself or ends early.
-    #[error("{} is damaged: {problem}", .path.display())]
+    #[error("{} is damaged: {problem}", shown(.path))]
     Corrupt {
         /// The file (or the file inside an archive, after a `!`).
         path: PathBuf,
         /// What was expected and what was found.
         problem: String,
     },
+    /// Part of it is of a kind that is not read, or cannot be got at.
+    #[error("cannot use {}: {problem}", shown(.path))]
+    Unusable {
+        /// The archive.
+        path: PathBuf,
+        /// Which part, and why.
+        problem: String,
+    },
+    /// There is more of it than can be held.
+    #[error("{} is too large: {problem}", shown(.path))]
+    TooLarge {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What there is too much of, and how much would do.
+        problem: String,
+    },
     /// No picture was found.
-    #[error("no images in {}: looked for {looked_for}{}", .path.display(), ignored_clause(.ignored))]
+    #[error("no images in {}: looked for {looked_for}{}", shown(.path), ignored_clause(.ignored))]
     Empty {
         /// The path as it was given.
         path: PathBuf,
@@ -60,8 +78,8 @@ pub enum DataError {
         ignored: usize,
     },
     /// Only one usable picture.
-    #[error("only one usable image in {} ({name}{}): there is nothing to learn from or to compare in one picture. \
-             Add more images; a handful is enough to begin", .path.display(), skipped_clause(*.skipped))]
+    #[error("only one usable image in {} ({}{}): there is nothing to learn from or to compare in one picture. \
+             Add more images; a handful is enough to begin", shown(.path), escaped(.name), skipped_clause(*.skipped))]
     OneImage {
         /// The path as it was given.
         path: PathBuf,
@@ -72,7 +90,7 @@ pub enum DataError {
     },
     /// All pictures have the same pixels.
     #[error("all {count} images in {} are identical: there is nothing to learn from them but one picture. \
-             Add different images", .path.display())]
+             Add different images", shown(.path))]
     AllIdentical {
         /// The path as it was given.
         path: PathBuf,
@@ -81,7 +99,7 @@ pub enum DataError {
     },
     /// Every picture is a single pixel.
     #[error("every image in {} is 1x1 pixel ({count} in all), placeholders rather than pictures. \
-             Point at the folder with the full-size images", .path.display())]
+             Point at the folder with the full-size images", shown(.path))]
     OnePixel {
         /// The path as it was given.
         path: PathBuf,
@@ -89,7 +107,7 @@ pub enum DataError {
         count: usize,
     },
     /// No picture could be decoded.
-    #[error("no usable image in {}; tried {count}:\n{}", .path.display(), reasons(.first))]
+    #[error("no usable image in {}; tried {count}:\n{}", shown(.path), reasons(.first))]
     AllFailed {
         /// The path as it was given.
         path: PathBuf,
@@ -100,7 +118,7 @@ pub enum DataError {
     },
     /// Some pictures could not be decoded, and `strict` forbids leaving them out.
     #[error("{} in {} cannot be used, and --strict refuses to go on:\n{}\n\
-             Repair or remove them, or drop --strict to skip them", images(*.count), .path.display(), reasons(.first))]
+             Repair or remove them, or drop --strict to skip them", images(*.count), shown(.path), reasons(.first))]
     Strict {
         /// The path as it was given.
         path: PathBuf,
@@ -110,7 +128,7 @@ pub enum DataError {
         first: Vec<Skipped>,
     },
     /// A picture asked for by name cannot be decoded.
-    #[error("cannot use the image {}: {reason}", .path.display())]
+    #[error("cannot use the image {}: {reason}", shown(.path))]
     Image {
         /// The picture.
         path: PathBuf,
@@ -143,13 +161,18 @@ impl DataError {
         let path = path.to_path_buf();
         match source.kind() {
             std::io::ErrorKind::NotFound => DataError::NotFound { path },
+            std::io::ErrorKind::FileTooLarge => DataError::TooLarge { path, problem: source.to_string() },
             _ => DataError::Unreadable { path, source },
         }
     }
 
     pub(crate) fn corrupt(path: &Path, problem: impl Into<String>) -> Self {
-        DataError::Corrupt { path: path.to_path_buf(), problem: problem.into() }
+        DataError::Corrupt { path: path.to_path_buf(), problem: escaped(&problem.into()).into_owned() }
     }
+}
+
+fn shown(path: &Path) -> String {
+    escaped(&path.display().to_string()).into_owned()
 }
 
 /// `"1 image"`, `"2 images"`.
@@ -173,6 +196,6 @@ fn skipped_clause(skipped: usize) -> String {
 }
 
 fn reasons(first: &[Skipped]) -> String {
-    let lines: Vec<_> = first.iter().map(|s| format!("  {}: {}", s.name, s.reason)).collect();
+    let lines: Vec<_> = first.iter().map(|s| format!("  {}: {}", escaped(&s.name), escaped(&s.reason))).collect();
     lines.join("\n")
 }

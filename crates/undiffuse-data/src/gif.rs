@@ -16,6 +16,9 @@ pub fn gif(frames: &[Image], delay_ms: u32) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     let mut encoder = gif::Encoder::new(&mut bytes, width, height, &[]).map_err(|e| fail(e.to_string()))?;
     encoder.set_repeat(gif::Repeat::Infinite).map_err(|e| fail(e.to_string()))?;
+    // Datasets leave it out: its frames are no pictures of their own.
+    let comment = encoder.write_raw_extension(gif::Extension::Comment.into(), &[crate::maker::gif_comment()]);
+    comment.map_err(|e| fail(e.to_string()))?;
     for (i, image) in frames.iter().enumerate() {
         if (image.width, image.height) != (first.width, first.height) {
             let (w, h) = (image.width, image.height);

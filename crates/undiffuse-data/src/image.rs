@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{DataError, Options, decode};
+use crate::{DataError, Options, decode, files};
 
 /// An 8-bit picture: rows from the top, pixels from the left, channels innermost (HWC).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Image {
 
     /// Reads and decodes one picture file: oriented, flattened, 8-bit; 1 channel when every pixel is grey.
     pub fn open(path: &Path, options: &Options) -> Result<Image, DataError> {
-        let bytes = std::fs::read(path).map_err(|e| DataError::io(path, e))?;
+        let bytes = files::read(path, options.limits.file).map_err(|e| DataError::io(path, e.source))?;
         let decoded = decode::decode(&bytes, options)
             .map_err(|e| DataError::Image { path: path.to_path_buf(), reason: e.to_string() })?;
         Ok(decoded.image)

@@ -4,6 +4,9 @@ use std::io::Cursor;
 
 use crate::{DataError, Image};
 
+/// The most that compressed texts of a PNG may have together, in bytes.
+const TEXTS: usize = 16 << 20;
+
 /// A PNG file of the picture, with one text chunk for each `(keyword, text)`.
 ///
 /// ASCII text goes into `tEXt`, anything else into `iTXt` (UTF-8) [PNG, third edition, 11.3.3].
@@ -36,8 +39,11 @@ pub fn encode_png(image: &Image, text: &[(String, String)]) -> Result<Vec<u8>, D
 
 /// The text chunks of a PNG file (`tEXt`, `zTXt` and `iTXt`), in the order of the file within each kind.
 ///
+/// Compressed texts may have 16 MiB together: a few kilobytes can claim to be gigabytes.
+///
 /// # Errors
-/// [`DataError::Encode`] is never returned; [`DataError::Corrupt`] says that the bytes are no PNG or end early.
+/// [`DataError::Encode`] is never returned; [`DataError::Corrupt`] says that the bytes are no PNG or end early, or that their
+/// texts are too long.
 pub fn read_png_text(bytes: &[u8]) -> Result<Vec<(String, String)>, DataError> {
     let fail = |e: png::DecodingError| DataError::corrupt("PNG".as_ref(), e.to_string());
     let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(fail)?;
@@ -48,11 +54,22 @@ pub fn read_png_text(bytes: &[u8]) -> Result<Vec<(String, String)>, DataError> {
     for chunk in &info.uncompressed_latin1_text {
         text.push((chunk.keyword.clone(), chunk.text.clone()));
     }
+    let mut room = TEXTS;
     for chunk in &info.compressed_latin1_text {
-        text.push((chunk.keyword.clone(), chunk.get_text().map_err(fail)?));
+        let mut chunk = chunk.clone();
+        chunk.decompress_text_with_limit(room).map_err(fail)?;
+        let unpacked = chunk.get_text().map_err(fail)?;
+        // Latin-1: a byte a letter.
+        room -= unpacked.chars().count().min(room);
+        text.push((chunk.keyword, unpacked));
     }
     for chunk in &info.utf8_text {
-        text.push((chunk.keyword.clone(), chunk.get_text().map_err(fail)?));
+        let mut chunk = chunk.clone();
+        let packed = chunk.compressed;
+        chunk.decompress_text_with_limit(room).map_err(fail)?;
+        let unpacked = chunk.get_text().map_err(fail)?;
+        room -= if packed { unpacked.len().min(room) } else { 0 };
+        text.push((chunk.keyword, unpacked));
     }
     Ok(text)
 }
@@ -83,6 +100,24 @@ mod tests {
         assert_eq!(read_png_text(&bytes).unwrap()[0].1.len(), long.len());
         assert!(encode_png(&image, &[pair("", "x")]).is_err());
         assert!(encode_png(&Image::filled(0, 0, &[1]), &[]).is_err());
+    }
+
+    #[test]
+    fn packed_texts_have_an_end() {
+        let packed = |lengths: &[usize]| {
+            let mut bytes = Vec::new();
+            let mut encoder = png::Encoder::new(&mut bytes, 1, 1);
+            encoder.set_color(png::ColorType::Grayscale);
+            lengths.iter().for_each(|&n| encoder.add_ztxt_chunk("a".into(), "x".repeat(n)).unwrap());
+            encoder.write_header().unwrap().write_image_data(&[3]).unwrap();
+            bytes
+        };
+        let read = |lengths: &[usize]| {
+            read_png_text(&packed(lengths)).map(|texts| texts.iter().map(|t| t.1.len()).sum::<usize>())
+        };
+        assert_eq!(read(&[9, TEXTS - 9]).ok(), Some(TEXTS));
+        assert!(packed(&[TEXTS + 1]).len() < 100_000);
+        assert!(read(&[TEXTS + 1]).is_err() && read(&[TEXTS / 2, TEXTS / 2, 1]).is_err());
     }
 
     #[test]

@@ -7,10 +7,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::images;
+use crate::text::escaped;
 use crate::{Dataset, Skipped, duplicates};
 
 /// Names that a printed list shows before it says "and n more".
 const SHOWN: usize = 5;
+/// Characters of a caption that are shown.
+const SAMPLE: usize = 120;
 /// Classes that the text lists; more are summed up.
 const CLASSES_SHOWN: usize = 20;
 /// The largest class may have this many times the pictures of the smallest before a warning.
@@ -214,7 +217,8 @@ fn statistics(dataset: &Dataset) -> Vec<ChannelStats> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let mut line = |name: &str, text: String| writeln!(f, "{name:<12} {text}");
+        // Names and captions are foreign text, and each belongs on its line.
+        let mut line = |name: &str, text: String| writeln!(f, "{name:<12} {}", escaped(&text));
         line("data", format!("{} ({})", self.path, self.source))?;
         let rest = [(self.skipped.len(), "skipped"), (self.ignored, "other files ignored")];
         let rest: String = rest.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect();
@@ -239,7 +243,8 @@ impl fmt::Display for Report {
             let rest: usize = self.classes[CLASSES_SHOWN..].iter().map(|c| c.images).sum();
             line("", format!("{rest:>7}  in {} more classes", self.classes.len() - CLASSES_SHOWN))?;
         }
-        let sample = self.caption_sample.as_ref().map(|c| format!(", such as \"{c}\"")).unwrap_or_default();
+        let sample =
+            self.caption_sample.as_ref().map(|c| format!(", such as \"{}\"", shortened(c))).unwrap_or_default();
         line("captions", format!("{}{sample}", self.captions))?;
         let groups = self.duplicates.iter().map(|group| group.join(" = "));
         line("duplicates", counted(self.copies(), "exact copies", groups))?;
@@ -264,6 +269,14 @@ impl fmt::Display for Spread {
             true => write!(f, "{}", self.min),
             false => write!(f, "{} to {}, median {}", self.min, self.max, self.median),
         }
+    }
+}
+
+/// The beginning of a long text.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SAMPLE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -340,3 +340,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_has_no_room_is_refused_before_it_is_begun() {
+    // A header that promises four thousand million pictures.
+    let folder = tempfile::tempdir().unwrap();
+    let header = [&[0, 0, 8, 3][..], &u32::MAX.to_be_bytes(), &28u32.to_be_bytes(), &28u32.to_be_bytes()].concat();
+    fs::write(folder.path().join("x-images-idx3-ubyte"), header).unwrap();
+    for cache in [Cache::Off, Cache::Dir(folder.path().join("cache"))] {
+        let options = Options { size: Some(4096), cache, ..Options::default() };
+        let text = Dataset::open(folder.path(), &options).unwrap_err().to_string();
+        assert!(text.contains("4294967295 images of 4096x4096 pixels take 72 PB or more"), "{text}");
+    }
+}

@@ -168,3 +168,43 @@ fn a_picture_is_opened_by_its_path() {
     let missing = Image::open(&folder.path().join("no.png"), &Options::default()).unwrap_err();
     assert!(missing.to_string().starts_with("no such file or folder"), "{missing}");
 }
+
+/// A TIFF of one grey pixel in 32-bit floating point, uncompressed.
+fn float_tiff() -> Vec<u8> {
+    // Width, height, bits, compression, black is zero, where, samples, rows, bytes, floating point.
+    let tags: [(u16, u16, u32); 10] = [
+        (256, 4, 1),
+        (257, 4, 1),
+        (258, 3, 32),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, 1),
+        (279, 4, 4),
+        (339, 3, 3),
+    ];
+    let mut bytes = b"II*\0\x0c\0\0\0\0\0\x80?".to_vec();
+    bytes.extend((tags.len() as u16).to_le_bytes());
+    for (tag, kind, value) in tags {
+        bytes.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+        bytes.extend([1u32.to_le_bytes(), value.to_le_bytes()].concat());
+    }
+    bytes.extend([0; 4]);
+    bytes
+}
+
+#[test]
+fn what_is_not_read_is_not_called_damaged() {
+    let reason = |bytes: &[u8], options: &Options| decode::decode(bytes, options).unwrap_err().to_string();
+    let float = reason(&float_tiff(), &Options::default());
+    assert!(float.starts_with("TIFF of a kind that is not read"), "{float}");
+    let mut crc = read("rgb.png");
+    let at = crc.windows(4).position(|w| w == b"IDAT").unwrap();
+    crc[at + 8] ^= 1;
+    let crc = reason(&crc, &Options::default());
+    assert_eq!(crc, "damaged PNG: a checksum does not match: part of it was changed or lost");
+    let limits = Limits { memory: 100, ..Limits::default() };
+    let large = reason(&read("rgb.png"), &Options { limits, ..Options::default() });
+    assert!(large.starts_with("PNG that takes more than the limit of 100 bytes"), "{large}");
+}

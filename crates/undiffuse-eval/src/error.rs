@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use undiffuse::FileError;
 use undiffuse::likelihood::measure::MeasureError;
+use undiffuse::sample::Strayed;
 use undiffuse_data::DataError;
 use undiffuse_metrics::MetricError;
 
@@ -31,6 +32,9 @@ pub enum EvalError {
     /// Sets that cannot be looked through for copies.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// A model whose pictures are no numbers.
+    #[error(transparent)]
+    Strayed(#[from] Strayed),
     /// Settings that make no plan.
     #[error("--steps: {0}")]
     Plan(String),

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use undiffuse::burn::tensor::Device;
 use undiffuse::likelihood::Estimate;
 use undiffuse::likelihood::measure::{self, MeasureError, Measured, measure};
-use undiffuse_data::Dataset;
+use undiffuse_data::{Dataset, names};
 use undiffuse_math::noise;
 use undiffuse_metrics::{Better, Figure, METRICS, Over, Sets, Settings};
 
@@ -15,7 +15,7 @@ use crate::features::Features;
 use crate::generate::{Generated, Generator, hex};
 use crate::pictures::Pictures;
 use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
-use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts, peak_memory};
+use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts};
 use crate::vectors::{Gathered, Vectors, gather, pixel_rows, vectors};
 use crate::{EvalError, Progress, Stage, classes, illustrate};
 
@@ -53,6 +53,8 @@ impl Known<'_> {
 pub struct Likelihood<'a> {
     /// The model's folder or run.
     pub model: &'a Path,
+    /// Which of its weights, where it has several.
+    pub variant: Option<&'a str>,
     /// Pictures that it has not seen; those that its run held out when not given.
     pub data: Option<&'a Path>,
     /// How.
@@ -214,7 +216,7 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
             kind: if generator.is_some() { "model" } else { "pictures" }.into(),
             fingerprint: generator.map_or(pictures.fingerprint(), |(generator, _)| generator.identity).into(),
         },
-        data: data.path().display().to_string(),
+        data: names::of(data.path()),
         fingerprint: protocol.fingerprint(),
         protocol,
         figures,
@@ -228,7 +230,7 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
                 threads: rayon::current_num_threads(),
             })
         }),
-        peak_memory: peak_memory(),
+        peak_memory: undiffuse::memory::resident().map(|(_, most)| most),
         notes,
     };
     Ok(Evaluation { report, illustrations })
@@ -300,8 +302,10 @@ fn subset(n: usize, count: usize, seed: u64) -> Vec<usize> {
 
 /// The likelihood, or why there is none.
 fn likelihood(request: &Request, progress: &mut Listener) -> Result<(Option<Measured>, Option<String>), EvalError> {
-    let Some(Likelihood { model, data, settings, device }) = &request.likelihood else { return Ok((None, None)) };
-    let measured = measure(model, *data, settings, device, &mut |step| {
+    let Some(Likelihood { model, variant, data, settings, device }) = &request.likelihood else {
+        return Ok((None, None));
+    };
+    let measured = measure(model, *variant, *data, settings, device, &mut |step| {
         // Bound and ODE are a half each.
         let half = step.done as f64 / step.total.max(1) as f64 / 2.0;
         let done = if step.stage == measure::Stage::Ode { 0.5 + half } else { half };

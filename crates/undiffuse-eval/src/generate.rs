@@ -6,7 +6,8 @@ use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use undiffuse::Model;
 use undiffuse::denoise::Cond;
-use undiffuse::files::at;
+use undiffuse::files::{at, open};
+use undiffuse::model::files_of;
 use undiffuse::sample::Noise;
 use undiffuse_data::Dataset;
 use undiffuse_math::noise;
@@ -33,21 +34,16 @@ pub struct Generator<'a> {
     pub batch: usize,
 }
 
-/// SHA-256 (hexadecimal) of a model folder: its network, weights, scheduler and card.
+/// SHA-256 (hexadecimal) of what a model is made of, with the weights of a variant or the usual ones: its network, weights,
+/// scheduler and card.
 ///
 /// # Errors
 /// Files that cannot be read.
-pub fn identity(folder: &Path) -> Result<String, EvalError> {
+pub fn identity(folder: &Path, variant: Option<&str>) -> Result<String, EvalError> {
     let mut hash = Sha256::new();
-    for inside in ["", "scheduler", "unet"] {
-        let folder = folder.join(inside);
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        let mut files: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_file()).collect();
-        files.sort();
-        for path in files {
-            hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-            hash.update(std::fs::read(&path).map_err(at("read", &path))?);
-        }
+    for path in files_of(folder, variant).into_iter().filter(|path| path.is_file()) {
+        hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        std::io::copy(&mut open(&path)?, &mut hash).map_err(at("read", &path))?;
     }
     Ok(hex(hash))
 }
@@ -78,10 +74,10 @@ impl Generator<'_> {
 
     /// The model's label of what the picture of a seed is to show.
     pub fn label(&self, seed: u64) -> Option<u32> {
-        let rows = self.model.network.config().num_class_embeds? as u64;
-        let names = self.model.card.classes.len() as u64;
-        let in_turn = (seed % if names == 0 { rows } else { names }) as u32;
-        Some(self.drawn(seed).and_then(|i| self.model.class_of(self.data, i)).unwrap_or(in_turn))
+        self.model.network.config().num_class_embeds?;
+        let classes = self.model.classes().labels();
+        let in_turn = classes.get((seed % classes.len().max(1) as u64) as usize).copied();
+        self.drawn(seed).and_then(|i| self.model.class_of(self.data, i)).or(in_turn)
     }
 
     /// The data's label of what the picture of a seed is to show, when it was drawn from there.
@@ -131,7 +127,7 @@ impl Generator<'_> {
                     return Err(EvalError::Interrupted);
                 }
             }
-            for image in model.images(walk.finish()) {
+            for image in model.images(walk.finish()?) {
                 shelf.push(&image.pixels)?;
             }
         }

@@ -32,7 +32,8 @@ fn memorised(training: &[f32], n: u64) -> Vec<f32> {
     let plan = Grid::new(&Cosine::default(), &LogSnr {}, 20, Last::Clean).unwrap().plan(&Dpmpp2m::default());
     let seeds: Vec<u64> = (0..n).collect();
     let draw = |seeds: &[u64]| {
-        let x: Tensor<4> = sample(&oracle, &plan, Noise::Seeds(seeds.to_vec()), [1, 28, 28], &Cond::default()).finish();
+        let x: Tensor<4> =
+            sample(&oracle, &plan, Noise::Seeds(seeds.to_vec()), [1, 28, 28], &Cond::default()).finish().unwrap();
         x.into_data().try_to_vec::<f32>().unwrap()
     };
     to_8_bits(&seeds.chunks(25).flat_map(draw).collect::<Vec<_>>())

@@ -1,14 +1,19 @@
 //! The few layers that diffusion networks are made of, with PyTorch's field names and layouts, so
 //! that a module's path is its tensor's name in a diffusers file.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::ops::{self, Added, Conv, Joined, Map, Norm};
 
-/// A parameter whose values are read or drawn later, by [`crate::weights`] or [`crate::init`].
-fn blank<const D: usize>(shape: [usize; D], fill: f32, device: &Device) -> Param<Tensor<D>> {
-    Param::from_tensor(Tensor::full(shape, fill, device))
+/// A parameter whose values are read or drawn later, by [`crate::weights`] or [`crate::init`]. It takes no memory until
+/// its values are asked for, so a network of any size can be built to see how large it is.
+pub(crate) fn blank<const D: usize>(shape: [usize; D], fill: f32, device: &Device) -> Param<Tensor<D>> {
+    let init = move |device: &Device, trained: bool| {
+        let values = Tensor::full(shape, fill, device);
+        if trained { values.require_grad() } else { values }
+    };
+    Param::uninitialized(ParamId::new(), init, device.clone(), true, shape.into())
 }
 
 /// 2-D convolution `weight [O, I, k, k]`, `bias [O]`.

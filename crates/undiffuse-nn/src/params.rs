@@ -135,9 +135,30 @@ pub fn from_host(values: Vec<f32>, device: &burn::tensor::Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-/// Trained and untrained numbers in the module.
+struct Shapes<F>(Path, F);
+
+impl<F: FnMut(&str, &[usize])> ModuleVisitor for Shapes<F> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        (self.1)(&self.0.name(), &param.lazy_shape());
+    }
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.0.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.0.exit(container);
+    }
+}
+
+/// Calls `f` with every parameter's name and shape, in the module's order. Values that nobody has asked for yet are not
+/// made.
+pub fn shapes<M: Module>(module: &M, f: impl FnMut(&str, &[usize])) {
+    module.visit(&mut Shapes(Path::default(), f));
+}
+
+/// Trained and untrained numbers in the module; `usize::MAX` stands for more. Values that nobody has asked for yet are not
+/// made.
 pub fn count<M: Module>(module: &M) -> usize {
-    let mut n = 0;
-    for_each(module, |p| n += p.shape.iter().product::<usize>());
+    let mut n = 0usize;
+    shapes(module, |_, shape| n = n.saturating_add(shape.iter().fold(1, |n, &side| usize::saturating_mul(n, side))));
     n
 }

@@ -40,7 +40,7 @@ fn case(dir: &Path, device: &Device) -> Option<Case> {
     let name = dir.file_name().unwrap().to_string_lossy().into_owned();
     let config = match UNet2DConfig::from_json(&std::fs::read_to_string(dir.join("config.json")).unwrap()) {
         Ok(config) => config,
-        Err(ConfigError::Json(e)) if e.to_string().contains("Skip") => {
+        Err(e @ ConfigError::Field { .. }) if e.to_string().contains("Skip") => {
             println!("{name}: refused: {e}");
             return None;
         }
@@ -110,4 +110,15 @@ fn gradients_equal_pytorch() {
         ran += 1;
     }
     assert!(ran >= 3);
+}
+
+/// What a network takes is counted from its config alone, before any of it is there.
+#[test]
+fn the_price_of_a_network_is_its_parameters() {
+    for dir in fixtures() {
+        let Some(Case { name, model, .. }) = case(&dir, &Device::flex()) else { continue };
+        let mut built = 0;
+        params::for_each(&model, |p| built += p.shape.iter().product::<usize>() as u64);
+        assert_eq!(model.config().parameters().unwrap(), built, "{name}");
+    }
 }

@@ -14,6 +14,11 @@ pub(crate) fn name(path: &Path, other: &str) -> String {
     }
 }
 
+/// Whether it is what an interrupted saving has left, and no model of anybody's.
+pub(crate) fn is_left(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| undiffuse::files::is_temporary(&name.to_string_lossy()))
+}
+
 /// Puts it in by its name, the second of a name as `name-2`, and so on.
 pub(crate) fn insert<T>(all: &mut BTreeMap<String, T>, name: String, value: T) {
     let ids = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use crate::api::App;
-use crate::api::extract::{Peer, Share, single, too_large};
+use crate::api::extract::{Peer, Share, most, single, too_large};
 use crate::problem::Problem;
 
 /// Headers of every answer; a handler's own go before.
@@ -71,7 +71,7 @@ fn admit(app: &App, request: &Request) -> Result<(), Problem> {
     if !is_public(path) {
         app.gate.check(headers, Peer::of(request.extensions()))?;
     }
-    body_is_json(headers, app.options.limits.body)
+    body_is_json(headers, most(path, app.options.limits.body))
 }
 
 /// DNS rebinding makes a stranger's name point here; the browser then sends that name, which nobody has told us.

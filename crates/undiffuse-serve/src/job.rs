@@ -1,6 +1,9 @@
 //! A request for pictures and what becomes of it, as the API writes them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use undiffuse::classes::Classes;
 
 /// A request for pictures. Whatever is left out is the model's own, or 1 picture of seed 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -35,8 +38,11 @@ pub struct Generate {
     /// Classifier-free guidance: 1 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f64>,
-    /// Classes by name or number; several take turns, all do when there are none; `none` is no class.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// A class, or a list of classes that take turns; all do when there are none. A class is named as it is spelt, or without
+    /// regard to case where that can mean one class only; `#3`, or a bare 3 where no class's name is a number, is the class of
+    /// label 3; `none` is no class. A class that is called `#3` or `none` goes first; then `##3` is the label.
+    #[serde(deserialize_with = "classes", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = AskedClasses)]
     pub class: Vec<String>,
     /// Width in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,11 +55,13 @@ pub struct Generate {
     /// A picture to start from: base64, with or without a `data:` prefix.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_image: Option<String>,
-    /// How much of the way is walked again from `init_image`: 0 keeps it, 1 forgets it; 0.6 when not given.
+    /// How much of the way is walked again from `init_image`: 0 gives it back as it is, at the model's size, anything above walks
+    /// at least the last step, 1 forgets it; 0.6 when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1)]
     pub strength: Option<f64>,
-    /// Where to paint: white; black keeps `init_image`, of the same size.
+    /// Where to paint: white; black and transparency keep `init_image`, of the same size. Grey counts as white from 128 up, at
+    /// the model's size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
     /// Keep every step: what the sampler holds and what the model guesses. For a few pictures at a time.
@@ -63,6 +71,39 @@ pub struct Generate {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// A class, or several.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(untagged, expecting = "a class is a name, such as \"dog\", or a label, such as 3; or give a list of these")]
+enum AskedClasses {
+    /// One.
+    One(AskedClass),
+    /// They take turns.
+    Several(Vec<AskedClass>),
+}
+
+/// A class.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+enum AskedClass {
+    /// By its name, or as a word.
+    Word(String),
+    /// A number, which is read as the word for it.
+    Number(u32),
+}
+
+/// Reads one class or several, and `null` as none.
+fn classes<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Vec<String>, D::Error> {
+    let word = |class| match class {
+        AskedClass::Word(word) => word,
+        AskedClass::Number(number) => number.to_string(),
+    };
+    Ok(match Option::deserialize(reader)? {
+        None => Vec::new(),
+        Some(AskedClasses::One(class)) => vec![word(class)],
+        Some(AskedClasses::Several(classes)) => classes.into_iter().map(word).collect(),
+    })
 }
 
 /// Where a job stands.
@@ -132,7 +173,7 @@ pub struct Made {
     pub index: usize,
     /// Its seed.
     pub seed: u64,
-    /// Its class by name, where the model has classes.
+    /// Its class as requests name it, where the model has classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     /// Where its PNG is.
@@ -181,7 +222,7 @@ pub enum Update {
     /// `progress`.
     Progress(Progress),
     /// `frame`.
-    Frame(Box<Frame>),
+    Frame(Arc<Frame>),
     /// `image`: a picture is finished.
     Image(Made),
 }
@@ -195,6 +236,15 @@ pub struct ModelInfo {
     pub classes: Vec<String>,
     /// How many classes there are, named or not.
     pub class_count: usize,
+    /// How requests name no class, where the model can do without: `none`, unless a class is called so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_class: Option<String>,
+    /// Labels of the network.
+    #[serde(skip)]
+    pub labels: usize,
+    /// The label of no class.
+    #[serde(skip)]
+    pub null: Option<u32>,
     /// Whether it can be guided by classes.
     pub guidance: bool,
     /// Channels, height, width.
@@ -205,6 +255,8 @@ pub struct ModelInfo {
     pub schedule: String,
     /// Numbers in the network.
     pub parameters: u64,
+    /// Side of the largest square picture that it may be asked for.
+    pub max_side: usize,
     /// Whether it is in memory.
     pub loaded: bool,
     /// The run that it comes from, by id.
@@ -214,6 +266,13 @@ pub struct ModelInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object)]
     pub provenance: Option<serde_json::Value>,
+}
+
+impl ModelInfo {
+    /// The classes that can be asked for.
+    pub fn known(&self) -> Classes<'_> {
+        Classes::new(&self.classes, self.labels, self.null)
+    }
 }
 
 /// How a model is sampled unless asked otherwise.
@@ -227,4 +286,52 @@ pub struct Defaults {
     pub steps: usize,
     /// Classifier-free guidance.
     pub guidance: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::prompt::tests::{model, names, words};
+
+    fn class(body: &str) -> Result<Vec<String>, String> {
+        serde_json::from_str::<Generate>(body).map(|generate| generate.class).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn one_class_or_several() {
+        for (body, words) in [
+            (r#"{"class": "Bag"}"#, &["Bag"][..]),
+            (r#"{"class": 3}"#, &["3"]),
+            (r#"{"class": ["Bag", 3, "none"]}"#, &["Bag", "3", "none"]),
+            (r#"{"class": []}"#, &[]),
+            (r#"{"class": null}"#, &[]),
+            ("{}", &[]),
+        ] {
+            assert_eq!(class(body).unwrap(), words, "{body}");
+        }
+        for body in
+            [r#"{"class": true}"#, r#"{"class": [["Bag"]]}"#, r#"{"class": -1}"#, r#"{"class": {"name": "Bag"}}"#]
+        {
+            assert!(class(body).unwrap_err().contains("a class is a name, such as"), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_class_can_be_asked_for(names in names()) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let model = model(&names, names.len());
+            for (word, label) in words(&model) {
+                for body in [json!({ "class": word }), json!({ "class": [word] })] {
+                    // As it is asked, and as the store keeps it.
+                    let asked: Generate = serde_json::from_str(&body.to_string()).unwrap();
+                    let kept: Generate = serde_json::from_slice(&serde_json::to_vec(&asked).unwrap()).unwrap();
+                    prop_assert_eq!(model.known().parse(&kept.class[0]), Ok(label), "{:?} of {:?}", word, names);
+                }
+            }
+        }
+    }
 }

@@ -11,12 +11,15 @@
 //! | [`options`] | what the service is told when it starts |
 //! | [`job`] | a request for pictures and what becomes of it, as the API writes them |
 //! | [`api`] | HTTP in and out, one file a part |
+//! | [`budget`] | one purse of bytes for all that clients can make the service hold |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
 //! | `folders` | what folders are called by clients |
+//! | [`parameters`] | settings in pictures of other programs |
 //! | [`prompt`] | which class of a model a sentence names |
 //! | [`reports`] | evaluation reports, found by name, and two of them side by side |
 //! | [`runs`] | training runs: what their folders say, and trainings as child processes |
-//! | [`server`] | the loop around the router: connections, their limits, and an orderly end |
+//! | [`server`] | the loop around the router, and an orderly end |
+//! | `connection`, `slots` | one connection from its first byte to its last; places for them |
 //! | [`guard`] | what stands before every handler |
 //! | [`gate`] | who may come in |
 //! | [`stall`] | a socket that gives up on a peer that does not read |
@@ -34,6 +37,8 @@
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
 
 pub mod api;
+pub mod budget;
+mod connection;
 pub mod engine;
 mod folders;
 pub mod gate;
@@ -41,11 +46,13 @@ pub mod guard;
 pub mod job;
 pub mod metrics;
 pub mod options;
+pub mod parameters;
 pub mod problem;
 pub mod prompt;
 pub mod reports;
 pub mod runs;
 pub mod server;
+mod slots;
 pub mod stall;
 pub mod studio;
 pub mod toy;
@@ -53,3 +60,9 @@ pub mod words;
 
 pub use options::Options;
 pub use server::{ServeError, Server, serve};
+
+/// Writes a line to the error output. That nobody reads it is no error.
+pub(crate) fn remark(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

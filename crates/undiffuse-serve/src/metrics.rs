@@ -135,12 +135,6 @@ const FIGURES: [Figure; 12] = [
     ("jobs_cancelled", "Jobs cancelled", MetricType::Counter, |g| g.cancelled),
 ];
 
-/// Lines of `/proc/self/status` and the figures made of them; other systems have none.
-const PROCESS: [(&str, &str, &str); 2] = [
-    ("VmRSS:", "process_resident_memory_bytes", "Memory in use"),
-    ("VmHWM:", "process_resident_memory_peak_bytes", "Most memory that was in use at a time"),
-];
-
 struct Moment(Engine);
 
 impl fmt::Debug for Moment {
@@ -159,13 +153,10 @@ impl Collector for Moment {
         for (name, help, kind, value) in FIGURES {
             write(name, help, kind, value(&gauges))?;
         }
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        for (line, name, help) in PROCESS {
-            let value =
-                status.lines().find_map(|l| l.strip_prefix(line)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-            if let Some(kib) = value {
-                write(name, help, MetricType::Gauge, kib << 10)?;
-            }
+        if let Some((now, most)) = undiffuse::memory::resident() {
+            write("process_resident_memory_bytes", "Memory in use", MetricType::Gauge, now)?;
+            let help = "Most memory that was in use at a time";
+            write("process_resident_memory_peak_bytes", help, MetricType::Gauge, most)?;
         }
         Ok(())
     }

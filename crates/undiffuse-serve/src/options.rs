@@ -34,10 +34,14 @@ pub struct Options {
     pub limits: Limits,
     /// Bytes that loaded models and their work may take together; what the machine has to spare when `None`.
     pub memory: Option<u64>,
+    /// Which of the models' weights are read; the usual ones when `None`.
+    pub variant: Option<String>,
     /// Finished jobs are kept this long.
     pub keep: Duration,
     /// All results together are kept below this, the oldest going first.
     pub keep_bytes: u64,
+    /// How long it waits for clients, and for itself.
+    pub waits: Waits,
 }
 
 impl Options {
@@ -71,12 +75,16 @@ pub struct Limits {
     pub steps: usize,
     /// Pixels of one picture.
     pub pixels: usize,
+    /// What a picture may cost to evaluate, in pictures of the model's own size.
+    pub cost: usize,
     /// Bytes of a request's body.
     pub body: usize,
     /// Seconds of computing for one job.
     pub seconds: u64,
     /// Connections at a time.
     pub connections: usize,
+    /// Connections of one address at a time; from this machine, where proxies are, all but an eighth.
+    pub connections_each: usize,
 }
 
 impl Default for Limits {
@@ -87,9 +95,47 @@ impl Default for Limits {
             n: 1024,
             steps: 1000,
             pixels: 1 << 20,
+            cost: 32,
             body: 16 << 20,
             seconds: 600,
             connections: 512,
+            connections_each: 128,
+        }
+    }
+}
+
+/// How long the service waits, for clients and for itself. Tests wait less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// A request's head has to arrive within this; a connection that is kept open may be silent as long.
+    pub head: Duration,
+    /// A body may take so long to arrive as a whole…
+    pub body: Duration,
+    /// …and pause for so long. A small body has no longer as a whole.
+    pub pause: Duration,
+    /// A peer that takes no byte for so long is gone.
+    pub stall: Duration,
+    /// Bytes a second that a peer has to take of its answer, on average over `stall`.
+    pub rate: u32,
+    /// What is being made when the service is asked to end may take so long; the rest is taken up at the next start.
+    pub finish: Duration,
+    /// The end of all work may take so long, whatever hangs.
+    pub end: Duration,
+    /// Answers under way when all work has ended may take so long.
+    pub last_words: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(120),
+            pause: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            rate: 16 << 10,
+            finish: Duration::from_secs(10),
+            end: Duration::from_secs(20),
+            last_words: Duration::from_secs(3),
         }
     }
 }

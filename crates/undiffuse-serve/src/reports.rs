@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use undiffuse::files;
 use undiffuse_eval::Report;
 use undiffuse_eval::report::{self, NotComparable};
 
@@ -148,7 +149,7 @@ pub enum CompareError {
 }
 
 /// The folders of reports, by id: the folder itself where it is a report, or those in it. Names that do not fit into an address
-/// are left out.
+/// are left out, and those whose report is a link: a folder may be one, as its owner has put it there, what it holds may not.
 fn folders(root: &Path) -> BTreeMap<String, PathBuf> {
     let entries = fs::read_dir(root).into_iter().flatten();
     let inside = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -156,7 +157,7 @@ fn folders(root: &Path) -> BTreeMap<String, PathBuf> {
     let named = |path: PathBuf| {
         let path = if path.file_name().is_some() { path } else { path.canonicalize().ok()? };
         let name = path.file_name()?.to_str()?.to_owned();
-        let report = !name.starts_with('.') && name.chars().all(fits) && path.join("report.json").is_file();
+        let report = !name.starts_with('.') && name.chars().all(fits) && is_file(&path, "report.json");
         report.then_some((name, path))
     };
     std::iter::once(root.to_owned()).chain(inside).filter_map(named).collect()
@@ -170,16 +171,18 @@ fn folder(root: &Path, id: &str) -> Result<PathBuf, Problem> {
     })
 }
 
-fn bounded(path: &Path, most: u64) -> Result<String, String> {
-    let length = fs::metadata(path).map_err(|e| e.to_string())?.len();
-    match length <= most {
-        true => fs::read_to_string(path).map_err(|e| e.to_string()),
-        false => Err(format!("it has {length} bytes, and {most} are read")),
-    }
+fn is_file(folder: &Path, name: &str) -> bool {
+    fs::symlink_metadata(folder.join(name)).is_ok_and(|facts| facts.is_file())
+}
+
+fn bounded(folder: &Path, name: &str, most: u64) -> Result<String, String> {
+    let file = files::open_inside(folder, Path::new(name)).map_err(|e| e.source.to_string())?;
+    let bytes = files::read_all(file, most).map_err(|e| e.to_string())?;
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".into())
 }
 
 fn read(folder: &Path) -> Result<(Report, String), String> {
-    let text = bounded(&folder.join("report.json"), REPORT_BYTES)?;
+    let text = bounded(folder, "report.json", REPORT_BYTES)?;
     Ok((report::read(&text)?, text))
 }
 
@@ -202,12 +205,18 @@ pub fn list(root: &Path) -> ReportList {
     all
 }
 
-/// The text of a report's `report.json`.
+/// The text of a report's `report.json`, with names where older ones have paths.
 ///
 /// # Errors
 /// 404, 422 for one that cannot be read.
 pub fn json(root: &Path, id: &str) -> Result<String, Problem> {
-    report(root, id).map(|(_, text)| text)
+    let (report, text) = report(root, id)?;
+    let written: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let paths = [(&written["data"], report.data), (&written["subject"]["name"], report.subject.name)];
+    // In the text itself: numbers keep their digits.
+    Ok(paths
+        .into_iter()
+        .fold(text, |text, (path, name)| text.replace(&path.to_string(), &serde_json::Value::from(name).to_string())))
 }
 
 /// The page of a report.
@@ -215,8 +224,9 @@ pub fn json(root: &Path, id: &str) -> Result<String, Problem> {
 /// # Errors
 /// 404 where there is none.
 pub fn page(root: &Path, id: &str) -> Result<String, Problem> {
-    let path = folder(root, id)?.join("report.html");
-    bounded(&path, PAGE_BYTES).map_err(|e| Problem::not_found(format!("the page of report `{id}` cannot be had: {e}")))
+    let folder = folder(root, id)?;
+    bounded(&folder, "report.html", PAGE_BYTES)
+        .map_err(|e| Problem::not_found(format!("the page of report `{id}` cannot be had: {e}")))
 }
 
 /// Two reports side by side.
@@ -263,7 +273,7 @@ impl From<NotComparable> for NotComparableProblem {
 }
 
 fn describe(id: String, folder: &Path, report: &Report) -> ReportInfo {
-    let modified = fs::metadata(folder.join("report.json")).and_then(|facts| facts.modified()).ok();
+    let modified = fs::symlink_metadata(folder.join("report.json")).and_then(|facts| facts.modified()).ok();
     let updated = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     ReportInfo {
         id,
@@ -273,7 +283,7 @@ fn describe(id: String, folder: &Path, report: &Report) -> ReportInfo {
         images: report.protocol.generated.images,
         figures: report.figures.iter().map(Figure::from).collect(),
         fingerprint: report.fingerprint.clone(),
-        html: folder.join("report.html").is_file(),
+        html: is_file(folder, "report.html"),
         updated: updated.as_secs_f64(),
     }
 }

@@ -9,6 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use common::Service;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
+use undiffuse::data::decode::decode;
+use undiffuse::data::{Image, encode_png};
 
 fn is_png(base64: &Value) -> bool {
     BASE64_STANDARD.decode(base64.as_str().unwrap()).unwrap().starts_with(b"\x89PNG")
@@ -96,8 +98,13 @@ async fn automatic1111s_pictures() {
     for (body, field) in [
         (json!({"prompt": "a bee and an ant"}), "prompt"),
         (json!({"enable_hr": true}), "enable_hr"),
-        (json!({"sampler_name": "Nothing"}), "solver"),
-        (json!({"batch_size": 1000, "n_iter": 1000}), "n"),
+        (json!({"sampler_name": "Nothing"}), "sampler_name"),
+        (json!({"sampler_index": "Nothing"}), "sampler_index"),
+        (json!({"scheduler": "Nothing"}), "scheduler"),
+        (json!({"cfg_scale": 1e9}), "cfg_scale"),
+        (json!({"steps": 0}), "steps"),
+        (json!({"batch_size": 1000, "n_iter": 1000}), "batch_size"),
+        (json!({"n_iter": 100_000}), "n_iter"),
         (json!({"width": 1_000_000, "height": 1_000_000}), "width"),
         (json!({"steps": "many"}), "steps"),
     ] {
@@ -206,8 +213,8 @@ fn report(folder: &Path, name: &str, value: f64, steps: usize, format: u32) {
     let folder = folder.join(name);
     std::fs::create_dir_all(&folder).unwrap();
     let report = json!({
-        "format": format, "program": "undiffuse 0.1.0", "data": "data/flowers", "fingerprint": format!("{steps}"), "notes": [],
-        "subject": {"fingerprint": "00", "kind": "model", "name": name},
+        "format": format, "program": "undiffuse 0.1.0", "data": "/home/ann/private/flowers", "fingerprint": format!("{steps}"),
+        "notes": [], "subject": {"fingerprint": "00", "kind": "model", "name": format!("/home/ann/private/{name}/model")},
         "figures": [{"tag": "fid", "name": "Fréchet distance", "value": value, "interval": [value - 0.1, value + 0.1], "better": "lower"}],
         "protocol": {
             "version": 1, "pairs": 200, "seed": 0, "resamples": 100,
@@ -240,7 +247,12 @@ async fn reports_side_by_side() {
         (&first["images"], &first["html"], &first["figures"][0]["tag"]),
         (&json!(200), &json!(true), &json!("fid"))
     );
-    assert_eq!(service.get("/api/v1/reports/one").await.json()["figures"][0]["value"], 3.0);
+    assert_eq!((&first["data"], first["subject"] == first["id"]), (&json!("flowers"), true));
+    let whole = service.get("/api/v1/reports/one").await;
+    assert_eq!(whole.json()["figures"][0]["value"], 3.0);
+    // Where data and models lay is nobody's business, even where an older report says it.
+    assert_eq!((&whole.json()["data"], &whole.json()["subject"]["name"]), (&json!("flowers"), &json!("one")));
+    assert!(!whole.text().contains("private"), "{whole:?}");
     let both = service.get("/api/v1/reports/compare?a=one&b=two").await.json();
     assert_eq!((&both["lines"][0]["winner"], &both["lines"][0]["a"]["shown"]), (&json!("b"), &json!("3.00")));
     let refused = service.get("/api/v1/reports/compare?a=one&b=other").await;
@@ -307,5 +319,101 @@ async fn runs_over_http() {
         seen += &String::from_utf8_lossy(&bytes[..n]);
     }
     assert!(seen.contains("event: run"), "{seen}");
+    service.stop().await;
+}
+
+/// A PNG in base64, in lines as mail has them.
+fn in_lines(image: &Image) -> String {
+    let text = BASE64_STANDARD.encode(encode_png(image, &[]).unwrap());
+    text.as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line) + "\r\n").collect()
+}
+
+fn pixels(base64: &Value) -> Vec<u8> {
+    let png = BASE64_STANDARD.decode(base64.as_str().unwrap()).unwrap();
+    decode(&png, &Default::default()).unwrap().image.pixels
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_are_started_from_in_both_apis() {
+    let service = Service::start(|_| {});
+    let photo = Image::new(8, 8, 1, (0..64).map(|i| (i * 4) as u8).collect());
+    let init = in_lines(&photo);
+    let own = async |more: Value| {
+        let mut ask = json!({"init_image": init, "seed": 3, "steps": 4, "class": ["bee"]});
+        ask.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        service.post("/api/v1/generate", ask).await
+    };
+    let theirs = async |more: Value| {
+        let mut ask = json!({"init_images": [init], "seed": 3, "steps": 4, "prompt": "bee", "cfg_scale": 1.0});
+        ask.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        service.post("/sdapi/v1/img2img", ask).await
+    };
+    // A strength of 0 gives the picture back, and above it there is at least one step.
+    let kept = own(json!({"strength": 0, "frames": true})).await.json();
+    assert_eq!(pixels(&kept["images"][0]["png"]), photo.pixels);
+    let frames = service.get(&format!("/api/v1/jobs/{}/frames", kept["id"].as_str().unwrap())).await.json();
+    assert_eq!((frames["frames"].as_array().unwrap().len(), &frames["frames"][0]["rows"]), (1, &json!(0)));
+    assert_eq!(pixels(&theirs(json!({"denoising_strength": 0})).await.json()["images"][0]), photo.pixels);
+    assert_ne!(pixels(&own(json!({"strength": 0.001})).await.json()["images"][0]["png"]), photo.pixels);
+
+    // What is transparent in a mask is kept, as black is; turned around, both are painted.
+    let half = |left: &[u8]| -> Vec<u8> {
+        (0..64).flat_map(|i| if i % 8 < 4 { left.to_vec() } else { vec![255; left.len()] }).collect()
+    };
+    let black = in_lines(&Image::new(8, 8, 1, half(&[0])));
+    let clear = in_lines(&Image::new(8, 8, 4, half(&[255, 255, 255, 0])));
+    let left = |pixels: &[u8]| -> Vec<u8> { (0..64).filter(|i| i % 8 < 4).map(|i| pixels[i]).collect() };
+    let painted =
+        async |mask: &str| pixels(&own(json!({"strength": 1, "mask": mask})).await.json()["images"][0]["png"]);
+    let there = async |mask: &str, invert: u8| {
+        let ask = json!({"denoising_strength": 1, "mask": mask, "inpainting_mask_invert": invert});
+        pixels(&theirs(ask).await.json()["images"][0])
+    };
+    let expected = painted(&black).await;
+    assert_eq!(left(&expected), left(&photo.pixels));
+    assert_ne!(expected, photo.pixels);
+    assert_eq!(painted(&clear).await, expected);
+    assert_eq!((there(&black, 0).await, there(&clear, 0).await), (expected.clone(), expected));
+    let turned = there(&clear, 1).await;
+    assert_ne!(left(&turned), left(&photo.pixels));
+    assert_eq!(turned, there(&black, 1).await);
+
+    // A refusal names what was sent.
+    for (ask, field) in [
+        (json!({"denoising_strength": 7}), "denoising_strength"),
+        (json!({"init_images": ["?"]}), "init_images"),
+        (json!({"mask": in_lines(&Image::filled(4, 4, &[255]))}), "mask"),
+    ] {
+        let answer = theirs(ask).await;
+        assert_eq!((answer.status, &answer.json()["field"]), (422, &json!(field)), "{answer:?}");
+        assert!(!answer.json()["detail"].as_str().unwrap().contains("`strength`"), "{answer:?}");
+    }
+    let refused = own(json!({"strength": 7})).await.json();
+    assert_eq!(refused["field"], "strength");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_another_program_are_read() {
+    let service = Service::start(|_| {});
+    let text =
+        "a bee\nNegative prompt: wasps\nSteps: 9, Sampler: Euler a, CFG scale: 2, Seed: 5, Size: 512x512, Model: epic";
+    let found = service.post("/api/v1/parameters", json!({"text": text, "model": "grey"})).await.json();
+    let settings = json!({"seed": 5, "solver": "euler-ancestral", "steps": 9, "guidance": 2.0, "class": ["bee"]});
+    assert_eq!(found["settings"], settings);
+    let notes = found["notes"].to_string();
+    assert!(
+        ["“epic” is not here", "512 by 512", "negative prompt"].iter().all(|words| notes.contains(words)),
+        "{notes}"
+    );
+    // What our own API writes comes back whole.
+    let made =
+        service.post("/sdapi/v1/txt2img", json!({"prompt": "ant", "seed": 8, "steps": 2, "cfg_scale": 3})).await.json();
+    let info: Value = serde_json::from_str(made["info"].as_str().unwrap()).unwrap();
+    let found = service.post("/api/v1/parameters", json!({"text": info["infotexts"][0]})).await.json();
+    assert_eq!(found["notes"], json!([]));
+    let again = service.post("/api/v1/generate", found["settings"].clone()).await.json();
+    assert_eq!(again["images"][0]["png"], made["images"][0]);
+    assert_eq!(service.post("/api/v1/parameters", json!({"text": 7})).await.status, 422);
     service.stop().await;
 }

@@ -23,7 +23,7 @@ use undiffuse::sample::Noise;
 use undiffuse::{burn::tensor::Device, device};
 use undiffuse_serve::engine::{Engine, Query};
 use undiffuse_serve::job::{Generate, Job, State, Update};
-use undiffuse_serve::options::{Limits, Options};
+use undiffuse_serve::options::{Limits, Options, Waits};
 
 fn cpu() -> Device {
     device::open("cpu").unwrap()
@@ -94,8 +94,10 @@ fn options(folder: &Path) -> Options {
         device_name: "cpu".into(),
         limits: Limits { batch: 8, ..Limits::default() },
         memory: Some(1 << 30),
+        variant: None,
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
+        waits: Waits::default(),
     }
 }
 
@@ -168,8 +170,10 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         let noise = Noise::Seeds(vec![asked.seed.unwrap_or(0) + k as u64]);
         let cond = Cond { labels: labels.as_ref().map(|l| vec![l[k]]) };
         let x = match init {
-            Some(init) => model.sample_from(&*denoiser, &plan, noise, request::picture(&model, init), &cond).finish(),
-            None => model.sample(&*denoiser, &plan, noise, &cond).finish(),
+            Some(init) => {
+                model.sample_from(&*denoiser, &plan, noise, request::picture(&model, init), &cond).finish().unwrap()
+            }
+            None => model.sample(&*denoiser, &plan, noise, &cond).finish().unwrap(),
         };
         model.images(x).remove(0)
     };
@@ -258,11 +262,11 @@ async fn a_small_job_of_another_client_overtakes() {
     let large = engine.job(&large.id).await.unwrap();
     assert!(large.state == State::Running && large.done < 100, "{} of the large one are done", large.done);
     assert_eq!(engine.job(&later.id).await.unwrap().state, State::Queued);
-    let running = engine.jobs(Query { state: Some(State::Running), limit: 9, ..Query::default() }).await;
+    let running = engine.jobs(Query { state: Some(State::Running), limit: 9, ..Query::default() }).await.unwrap();
     assert_eq!(running.iter().map(|job| &job.id).collect::<Vec<_>>(), [&large.id]);
-    let older = engine.jobs(Query { before: Some(small.id.clone()), limit: 1, ..Query::default() }).await;
+    let older = engine.jobs(Query { before: Some(small.id.clone()), limit: 1, ..Query::default() }).await.unwrap();
     assert_eq!(older[0].id, later.id);
-    engine.cancel(&large.id).await;
+    engine.cancel(&large.id).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -280,10 +284,10 @@ async fn a_full_queue_says_when_to_come_again() {
     };
     assert_eq!((taken.len(), refused.status, refused.code.as_str()), (3, 429, "queue_full"));
     assert!(refused.retry_after.is_some_and(|s| (1..=600).contains(&s)));
-    engine.cancel(&taken[1]).await;
+    engine.cancel(&taken[1]).await.unwrap();
     engine.submit(grey(1, 1), me(), None).await.unwrap();
     for id in taken {
-        engine.cancel(&id).await;
+        engine.cancel(&id).await.unwrap();
     }
 }
 
@@ -302,9 +306,11 @@ async fn a_cancelled_job_stops_computing_and_a_deleted_one_is_gone() {
     assert!(pictures.load(Ordering::Relaxed) <= before + 8, "at most the evaluation that ran went on");
     assert_eq!(engine.gauges().pictures, 0);
     assert_eq!(engine.cancel(&job.id).await.unwrap(), cancelled);
-    assert!(engine.delete(&job.id).await);
-    assert!(engine.job(&job.id).await.is_none() && engine.watch(&job.id).await.is_none());
-    assert!(!engine.delete(&job.id).await && engine.cancel("../../etc/passwd").await.is_none());
+    engine.delete(&job.id).await.unwrap();
+    assert_eq!(engine.job(&job.id).await.unwrap_err().status, 404);
+    assert_eq!(engine.watch(&job.id).await.unwrap_err().status, 404);
+    assert_eq!(engine.delete(&job.id).await.unwrap_err().status, 404);
+    assert_eq!(engine.cancel("../../etc/passwd").await.unwrap_err().status, 404);
     assert_eq!(engine.gauges().stored_bytes, 0);
 }
 
@@ -324,7 +330,7 @@ async fn the_same_key_gets_the_same_job() {
     engine.close(Duration::from_secs(10)).await;
     let engine = Engine::open(&options).unwrap();
     assert_eq!(engine.submit(grey(1, 2), me(), key()).await.unwrap().id, ids[0], "keys survive a restart");
-    assert!(engine.delete(&ids[0]).await);
+    engine.delete(&ids[0]).await.unwrap();
     assert_ne!(engine.submit(grey(1, 2), me(), key()).await.unwrap().id, ids[0]);
 }
 
@@ -343,7 +349,7 @@ async fn an_abandoned_submission_is_cancelled() {
                 Poll::Ready(job) => drop(engine.delete(&job.unwrap().id).await),
             }
         };
-        let newest = || async { engine.jobs(Query { limit: 1, ..Query::default() }).await.pop() };
+        let newest = || async { engine.jobs(Query { limit: 1, ..Query::default() }).await.unwrap().pop() };
         let old = newest().await.map(|job| job.id);
         drop(submit);
         let found = tokio::time::timeout(Duration::from_secs(20), async {
@@ -447,12 +453,12 @@ async fn old_and_large_results_are_pruned_at_start() {
     engine.close(Duration::ZERO).await;
     options.keep_bytes = bytes - 1;
     let engine = Engine::open(&options).unwrap();
-    assert!(engine.job(&ids[0]).await.is_none() && engine.image(&ids[0], 0).await.is_none());
-    assert!(engine.image(&ids[1], 0).await.is_some() && engine.gauges().stored_bytes < bytes);
+    assert!(engine.job(&ids[0]).await.is_err() && engine.image(&ids[0], 0).await.is_err());
+    assert!(engine.image(&ids[1], 0).await.is_ok() && engine.gauges().stored_bytes < bytes);
     engine.close(Duration::ZERO).await;
     options.keep = Duration::ZERO;
     let engine = Engine::open(&options).unwrap();
-    assert!(engine.jobs(Query { limit: 10, ..Query::default() }).await.is_empty());
+    assert!(engine.jobs(Query { limit: 10, ..Query::default() }).await.unwrap().is_empty());
     assert_eq!(engine.gauges().stored_bytes, 0);
 }
 
@@ -550,6 +556,13 @@ async fn models_are_found_loaded_let_go_and_read_anew() {
     std::fs::create_dir_all(options.paths[0].join("broken/unet")).unwrap();
     std::fs::write(options.paths[0].join("broken/unet/config.json"), "{").unwrap();
     options.paths.push(twin.clone());
+    // A config that asks for a hundred thousand times what its weights hold.
+    let hostile = options.paths[0].join("hostile");
+    model(1, 1).save(&hostile).unwrap();
+    let config = std::fs::read_to_string(hostile.join("unet/config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["block_out_channels"] = vec![1 << 20; 2].into();
+    std::fs::write(hostile.join("unet/config.json"), config.to_string()).unwrap();
     // One model can be read and worked with, but not beside another.
     let numbers = params::count(&model(3, 1).network) as u64;
     options.memory = Some(3 * 4 * numbers + 50_000);
@@ -576,8 +589,11 @@ async fn models_are_found_loaded_let_go_and_read_anew() {
     run("colour").await;
     assert_eq!(engine.models().iter().map(|m| m.loaded).collect::<Vec<_>>(), [true, false, false]);
     run("grey").await;
-    let broken = engine.submit(Generate { model: Some("broken".into()), ..grey(1, 1) }, me(), None).await.unwrap_err();
-    assert_eq!((broken.status, broken.field.as_deref()), (422, Some("model")));
+    for id in ["broken", "hostile"] {
+        let asked = Generate { model: Some(id.into()), ..grey(1, 1) };
+        let broken = engine.submit(asked, me(), None).await.unwrap_err();
+        assert_eq!((broken.status, broken.field.as_deref()), (422, Some("model")), "{id}");
+    }
     model(1, 10).save(&twin).unwrap();
     assert_eq!(run("grey-2").await, expected());
     let old = engine.gauges();

@@ -4,18 +4,19 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use undiffuse_serve::options::{Limits, Options, Training};
+use undiffuse::train::Config;
+use undiffuse_serve::options::{Limits, Options, Training, Waits};
 use undiffuse_serve::runs::{Extend, RunInfo, Runs, Start, State};
 
 /// A trainer that takes a step, then waits for its standard input to end; its run is where `--run` or `--resume` says.
 const TRAINER: &str = r#"#!/bin/sh
 for word in "$@"; do
-  case "$before" in --run|--resume) run="$word";; esac
+  case "$before" in --run|--resume) run="$word";; --data) data="$word";; esac
   case "$word" in --set=train.lr=-1) echo "Error: train.lr = -1 must be a positive number" >&2; exit 2;; esac
   before="$word"
 done
 echo "trainer: $*"
-echo 'version = 1' > "$run/config.toml"
+[ -z "$data" ] || sed "s|@DATA@|$data|" "$0.toml" > "$run/config.toml"
 echo '{"event":"step","step":1,"nimg":64,"loss":0.5,"seconds":1}' >> "$run/metrics.jsonl"
 cat
 sleep 0.3
@@ -35,6 +36,9 @@ impl Bench {
         fs::create_dir_all(at("data/flowers")).unwrap();
         fs::create_dir_all(at("runs")).unwrap();
         fs::write(at("trainer"), TRAINER).unwrap();
+        let mut config = Config::layered("quick", None, &[]).unwrap();
+        config.data.path = "@DATA@".into();
+        fs::write(at("trainer.toml"), config.to_toml()).unwrap();
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -54,8 +58,10 @@ impl Bench {
             device_name: "cpu".into(),
             limits: Limits::default(),
             memory: None,
+            variant: None,
             keep: Duration::from_secs(60),
             keep_bytes: 1 << 20,
+            waits: Waits::default(),
         };
         Self { runs: Runs::new(&options), root }
     }
@@ -174,7 +180,7 @@ fn ids_are_looked_up_and_never_joined() {
         assert_eq!(bench.runs.config(id).unwrap_err().status, 404);
         assert_eq!(bench.runs.curves(id, 10).unwrap_err().status, 404);
         assert_eq!(bench.runs.sample(id, 64).unwrap_err().status, 404);
-        assert_eq!(bench.runs.examine(id).unwrap_err().status, 404);
+        assert_eq!(bench.runs.examine(id, |_| Ok(())).unwrap_err().status, 404);
     }
     let info = bench.runs.info("old").unwrap();
     assert_eq!((info.state, info.samples), (State::Empty, vec![64]));

@@ -447,6 +447,11 @@ fn a_token_is_asked_for() {
     page.key("Enter");
     says(&mut page, "Generate 8 pictures");
     content(&mut page, "a token");
+    page.until("!document.getElementById('sign-out').hidden");
+    page.expect("401");
+    page.click("Sign out");
+    page.until("document.getElementById('sign-in').open");
+    content(&mut page, "signed out");
     // Somebody else, with the address that the program printed.
     page.call("Network.clearBrowserCookies", json!({}));
     page.go(&service.url("/#token=the-right-words"));

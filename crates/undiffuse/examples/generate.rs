@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seeds: Vec<u64> = (0..16).collect();
     let classes = model.card.classes.len() as u32;
     let cond = Cond { labels: (classes > 0).then(|| (0..16).map(|i| i % classes).collect()) };
-    let x = model.sample(&*denoiser, &plan, Noise::Seeds(seeds), &cond).finish();
+    let x = model.sample(&*denoiser, &plan, Noise::Seeds(seeds), &cond).finish()?;
     std::fs::write("generated.png", data::encode_png(&data::grid(&model.images(x), 4, 2), &[])?)?;
     println!("16 pictures in generated.png");
     Ok(())

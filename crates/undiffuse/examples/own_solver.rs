@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let denoiser = model.denoiser(1.5);
     let classes = model.card.classes.len() as u32;
     let cond = Cond { labels: (classes > 0).then(|| (0..16).map(|i| i % classes).collect()) };
-    let x = model.sample(&*denoiser, &plan, Noise::Seeds((0..16).collect()), &cond).finish();
+    let x = model.sample(&*denoiser, &plan, Noise::Seeds((0..16).collect()), &cond).finish()?;
     std::fs::write("own_solver.png", data::encode_png(&data::grid(&model.images(x), 4, 2), &[])?)?;
     println!("16 pictures in own_solver.png");
     Ok(())

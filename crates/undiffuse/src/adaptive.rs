@@ -11,6 +11,7 @@ use undiffuse_math::prelude::Schedule;
 use crate::denoise::{At, Cond, Denoise};
 use crate::likelihood::flow::FlowError;
 use crate::likelihood::{Ends, ends, to_host};
+use crate::sample::trace;
 
 /// Pictures `[B, C, H, W]`, and the network evaluations that each took.
 pub type Sampled = (Tensor<4>, Vec<usize>);
@@ -21,7 +22,7 @@ pub type Sampled = (Tensor<4>, Vec<usize>);
 /// way of the slowest picture; false stops.
 ///
 /// # Errors
-/// Schedules without noise at the clean end; an ODE that cannot be solved.
+/// Schedules without noise at the clean end; an ODE that cannot be solved; pictures that are no numbers.
 pub fn sample(
     denoiser: &dyn Denoise,
     schedule: &dyn Schedule,
@@ -65,7 +66,12 @@ pub fn sample(
     }
     let at = vec![At::from(ends.clean); solutions.len()];
     let x = pictures(solutions.iter().map(|s| (s.y.as_slice(), ends.clean.scale())), shape, &device);
-    Ok((denoiser.denoise(x, &at, cond), solutions.iter().map(|s| s.evaluations + 1).collect()))
+    let x = denoiser.denoise(x, &at, cond);
+    let evaluations: Vec<usize> = solutions.iter().map(|s| s.evaluations + 1).collect();
+    match trace(&x).into_scalar::<f32>() == 0.0 {
+        true => Ok((x, evaluations)),
+        false => Err(FlowError::Strayed),
+    }
 }
 
 /// `scale · z` as pictures.

@@ -15,7 +15,7 @@
 //! let plan = model.plan()?;
 //! let denoiser = model.denoiser(model.sample_defaults().guidance);
 //! let cond = Cond::class(1, 4); // four trousers
-//! let x = model.sample(&*denoiser, &plan, Noise::Seeds(vec![0, 1, 2, 3]), &cond).finish();
+//! let x = model.sample(&*denoiser, &plan, Noise::Seeds(vec![0, 1, 2, 3]), &cond).finish()?;
 //! for (seed, image) in model.images(x).iter().enumerate() {
 //!     std::fs::write(format!("{seed}.png"), undiffuse::data::encode_png(image, &[])?)?;
 //! }
@@ -43,14 +43,15 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`model`] | a model folder: read and written as diffusers does |
-//! | [`request`] | what a person asks of a model: settings, classes |
+//! | [`request`] | what a person asks of a model: settings, pictures |
+//! | [`classes`] | classes by name: how they are read and printed |
 //! | [`denoise`] | the trait [`Denoise`](denoise::Denoise), networks as denoisers, guidance, clipping, inpainting |
 //! | [`sample`] | the one interpreter that runs every [`Plan`](math::plan::Plan), as an iterator |
 //! | [`adaptive`] | samples of the probability-flow ODE with steps that follow the error |
 //! | [`likelihood`] | variational bound and ODE likelihood, in bits per dimension |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
 //! | [`forward`] | the forward process on a picture, for looking at |
-//! | [`device`], [`image`] | devices by name; between tensors and pictures |
+//! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
 //! | [`math`], [`data`], [`nn`] | the crates below, re-exported |
 //!
 //! # Promises
@@ -86,9 +87,10 @@
 //! | Uria13 | Uria et al., RNADE, arXiv:1306.0186 |
 
 pub mod adaptive;
+pub mod classes;
 pub mod denoise;
 pub mod device;
-pub use undiffuse_data::files;
+pub use undiffuse_data::{files, memory};
 pub mod forward;
 pub mod image;
 pub mod likelihood;

@@ -4,10 +4,15 @@
 //! my-model/
 //!   model_index.json
 //!   unet/config.json
-//!   unet/diffusion_pytorch_model.safetensors
+//!   unet/diffusion_pytorch_model.safetensors   or parts with an index; variants: see `weights`
 //!   scheduler/scheduler_config.json
 //!   undiffuse.json                 what diffusers has no word for: see `Card`
 //! ```
+
+mod folder;
+mod outline;
+mod pipeline;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
@@ -15,21 +20,29 @@ use burn::tensor::Device;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use undiffuse_data::names::last_part;
 use undiffuse_data::{Dataset, Image};
 use undiffuse_math::diffusers::{self, Clip, Learned, Recipe};
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
-use undiffuse_math::solver::Ddim;
-use undiffuse_math::spacing::{GridError, Trailing};
+use undiffuse_math::spacing::GridError;
+use undiffuse_nn::UNet2DModel;
 use undiffuse_nn::unet::{ConfigError, InputError};
-use undiffuse_nn::{UNet2DConfig, UNet2DModel, weights};
+use undiffuse_nn::weights::{WeightsError, export, to_bytes};
 
+use crate::classes::Classes;
 use crate::denoise::{Clipped, Cond, Denoise, Guided, Network};
 use crate::files::{self, FileError};
 use crate::image::to_images;
+use crate::memory::{self, TooLarge};
 use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
+
+pub use folder::{files_of, locate};
+pub use outline::{Outline, load_network};
 
 /// The diffusers release whose formats are written.
 const DIFFUSERS: &str = "0.42.1";
+/// Values that a walk keeps for each of a picture's: itself, noise, and what its solver remembers of the steps before.
+const KEPT: u64 = 16;
 
 /// What a model folder knows beyond diffusers' words; the file `undiffuse.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -84,7 +97,8 @@ pub struct SampleDefaults {
 pub struct Provenance {
     /// Program and version.
     pub program: String,
-    /// Name of the data.
+    /// Name of the data: where they lay is nobody's business.
+    #[serde(deserialize_with = "name_alone")]
     pub data: String,
     /// SHA-256 of the decoded training pixels and labels.
     pub data_fingerprint: String,
@@ -101,6 +115,11 @@ pub struct Provenance {
     /// Loss on held-out pictures at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
+}
+
+/// The last part of a path: cards once held the whole of it.
+fn name_alone<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<String, D::Error> {
+    String::deserialize(reader).map(|path| last_part(&path).to_owned())
 }
 
 /// A model folder that cannot be used.
@@ -127,7 +146,42 @@ pub enum ModelError {
     },
     /// The weights do not fit.
     #[error(transparent)]
-    Weights(#[from] weights::WeightsError),
+    Weights(#[from] WeightsError),
+    /// The weights that were asked for are not there, others are.
+    #[error(
+        "`{folder}` holds no `{wanted}`; {}", instead(.variants, .others)
+    )]
+    NoWeights {
+        /// The network's folder.
+        folder: PathBuf,
+        /// The name that the weights would have.
+        wanted: String,
+        /// Variants that are there; the empty word is none.
+        variants: Vec<String>,
+        /// Other files of weights.
+        others: Vec<String>,
+    },
+    /// Not a word that a file's name can hold.
+    #[error(
+        "`{0}` is no variant: it is part of a file's name, such as fp16 in diffusion_pytorch_model.fp16.safetensors"
+    )]
+    Variant(String),
+    /// The index of weights that were saved in several files is broken.
+    #[error("`{path}`: {problem}")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A pipeline that needs more than a network and a scheduler.
+    #[error("`{path}`: {problem}")]
+    Pipeline {
+        /// `model_index.json`.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// Only pickled weights are there.
     #[error(
         "`{0}` holds pickled weights, which can run code when read: save the model with safe_serialization=True (safetensors)"
@@ -151,62 +205,17 @@ pub enum ModelError {
     },
 }
 
-/// All of a model but its weights: what can be said of it without loading it.
-#[derive(Clone, Debug)]
-pub struct Outline {
-    /// The model folder.
-    pub folder: PathBuf,
-    /// The file of weights; it may be missing.
-    pub weights: PathBuf,
-    /// The network.
-    pub config: UNet2DConfig,
-    /// Schedule, parameterisation, and how to sample.
-    pub recipe: Recipe,
-    /// The rest.
-    pub card: Card,
-}
-
-impl Outline {
-    /// Reads a diffusers pipeline folder, or the model inside a run folder.
-    pub fn read(path: impl AsRef<Path>) -> Result<Self, ModelError> {
-        let folder = locate(path.as_ref())?;
-        let card = read_card(&folder)?;
-        let recipe = match (&card.process, read_recipe(&folder)) {
-            (None, recipe) => recipe?,
-            (Some(Process { schedule, parameterization }), recipe) => {
-                let fallback =
-                    |_| Recipe::new(schedule.clone(), parameterization.clone(), Trailing::default(), Ddim::default());
-                let (schedule, parameterization) = (schedule.clone(), parameterization.clone());
-                Recipe { schedule, parameterization, ..recipe.unwrap_or_else(fallback) }
-            }
-        };
-        let (network, config) = read_config(&folder)?;
-        Ok(Self { weights: find_weights(&network)?, folder, config, recipe, card })
+/// What to do about weights that are not there.
+fn instead(variants: &[String], others: &[String]) -> String {
+    let choices = variants.iter().map(|variant| match variant.as_str() {
+        "" => "leave --variant out".to_owned(),
+        variant => format!("give --variant {variant}"),
+    });
+    let choices: Vec<String> = choices.collect();
+    match choices.is_empty() {
+        false => choices.join(" or "),
+        true => format!("there is `{}`: rename it if that is what is meant", others.join("`, `")),
     }
-
-    /// `[C, H, W]` of the model's pictures.
-    pub fn shape(&self) -> [usize; 3] {
-        shape(&self.config)
-    }
-
-    /// As [`Model::sample_defaults`].
-    pub fn sample_defaults(&self) -> SampleDefaults {
-        sample_defaults(&self.card, &self.recipe)
-    }
-}
-
-fn shape(config: &UNet2DConfig) -> [usize; 3] {
-    let (h, w) = config.sample_size.map_or((32, 32), |s| s.height_width());
-    [config.in_channels, h, w]
-}
-
-fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
-    card.sample.clone().unwrap_or_else(|| SampleDefaults {
-        solver: recipe.solver.clone(),
-        spacing: recipe.spacing.clone(),
-        steps: 50,
-        guidance: 1.0,
-    })
 }
 
 /// A network and all that is needed to sample from it. A clone shares the weights.
@@ -223,19 +232,35 @@ pub struct Model {
 
 impl Model {
     /// Loads a diffusers pipeline folder, or the model inside a run folder.
+    ///
+    /// # Errors
+    /// Whatever [`ModelError`] names; nothing is taken from memory for a network that its weights don't fit.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, ModelError> {
-        let Outline { folder, recipe, card, .. } = Outline::read(path)?;
-        Ok(Self::new(load_network(&folder, device)?, recipe, card))
+        Self::load_variant(path, None, device)
+    }
+
+    /// As [`load`](Self::load), with the weights of a variant, such as `fp16`, where the folder holds several.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and variants that the folder does not hold.
+    pub fn load_variant(path: impl AsRef<Path>, variant: Option<&str>, device: &Device) -> Result<Self, ModelError> {
+        folder::steady(path.as_ref(), |folder| {
+            let outline = Outline::of(folder, variant)?;
+            Ok(Self::new(outline.network(device)?, outline.recipe, outline.card))
+        })
     }
 
     /// A model from its parts.
     pub fn new(network: UNet2DModel, recipe: Recipe, card: Card) -> Self {
-        Self { shape: shape(network.config()), network, recipe, card }
+        Self { shape: outline::shape(network.config()), network, recipe, card }
     }
 
     /// Writes the folder; an interruption leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// Whatever the system says, and a folder there that holds anything besides a model: see [`replaceable`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
-        files::write_folder(path.as_ref(), |folder| self.write(folder))
+        files::write_folder(path.as_ref(), &PARTS, |folder| self.write(folder))
     }
 
     fn write(&self, folder: &Path) -> Result<(), ModelError> {
@@ -256,7 +281,7 @@ impl Model {
         let pretty = |value: &serde_json::Value| format!("{value:#}\n");
         let make = |part: &str| {
             let folder = folder.join(part);
-            std::fs::create_dir_all(&folder).map_err(files::at("create", &folder)).map(|()| folder)
+            files::create_folder(&folder).map(|()| folder)
         };
         if let Some(scheduler) = scheduler {
             let class = scheduler["_class_name"].as_str().unwrap_or_default();
@@ -270,9 +295,9 @@ impl Model {
             files::write(&make("scheduler")?.join("scheduler_config.json"), pretty(&scheduler).as_bytes())?;
         }
         let unet = make("unet")?;
-        let weights = weights::to_bytes(&weights::export(&self.network), &[("format", "pt")]);
+        let weights = to_bytes(&export(&self.network), Some(("format", "pt")));
         files::write(&unet.join("config.json"), config.to_json().as_bytes())?;
-        files::write(&unet.join(WEIGHTS), &weights)?;
+        files::write(&unet.join(weights::NAME), &weights)?;
         let card = serde_json::to_value(&card).expect("a card of numbers and names serialises");
         files::write(&folder.join("undiffuse.json"), pretty(&card).as_bytes())?;
         Ok(())
@@ -340,7 +365,8 @@ impl Model {
     }
 
     /// The last part of the plan, for walks that begin at a picture: `strength` is the share of the steps that are
-    /// walked, at least one \[Meng22\].
+    /// walked, rounded and at least one \[Meng22\]. A strength of 0 is no step at all: the walk ends where it begins, at the
+    /// picture.
     ///
     /// # Errors
     /// No steps, or more than the schedule has timesteps.
@@ -348,6 +374,9 @@ impl Model {
         let settings = self.sample_defaults();
         let recipe = self.recipe_for(&settings);
         let mut grid = recipe.grid(settings.steps)?;
+        if strength == 0.0 {
+            return Ok(Plan::default());
+        }
         let walked = ((grid.points.len() as f64 * strength).round() as usize).clamp(1, grid.points.len());
         grid.points.drain(..grid.points.len() - walked);
         Ok(grid.plan(&*settings.solver))
@@ -362,6 +391,20 @@ impl Model {
         self.network.check_size(height, width)?;
         self.shape = [channels, height, width];
         Ok(())
+    }
+
+    /// How many pictures of the model's size are evaluated at once: `most`, or as many as fit into memory. Results do not depend
+    /// on it.
+    ///
+    /// # Errors
+    /// Not even one fits.
+    pub fn at_once(&self, most: usize) -> Result<usize, TooLarge> {
+        let [channels, height, width] = self.shape;
+        let pixels = channels.saturating_mul(height).saturating_mul(width) as u64;
+        let one = self.network.config().features(self.shape).saturating_add(pixels.saturating_mul(4 * KEPT));
+        memory::afford(&format!("a picture of {width}×{height} pixels in this network"), one)?;
+        let fit = memory::spare().map_or(u64::MAX, |spare| spare / one.max(1));
+        Ok(usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, most.max(1)))
     }
 
     /// A walk from noise to pictures along `plan`, as the model's recipe has it.
@@ -414,85 +457,29 @@ impl Model {
         self.shape
     }
 
-    /// The model's label for picture `i` of a dataset: by the name of its class, and by its number where the names of one side are
-    /// numbers, as those of idx files are. Two sets of words that differ mean nothing to each other.
+    /// The classes that can be asked for.
+    pub fn classes(&self) -> Classes<'_> {
+        outline::classes(&self.card, self.network.config())
+    }
+
+    /// The model's label for picture `i` of a dataset: see [`Classes::of`].
     pub fn class_of(&self, data: &Dataset, i: usize) -> Option<u32> {
-        let names = &self.card.classes;
-        let own = data.label(i)?;
-        let name = data.classes().get(own as usize)?;
-        let known = names.iter().position(|n| n.eq_ignore_ascii_case(name)).map(|p| p as u32);
-        let numbers = |names: &[String]| names.iter().all(|n| n.parse::<u32>().is_ok());
-        let alike = data.classes().len() == names.len() && (numbers(names) || numbers(data.classes()));
-        known.or_else(|| alike.then_some(own))
+        self.classes().of(data.classes(), data.label(i)?)
     }
 
     /// How this model is sampled unless asked otherwise.
     pub fn sample_defaults(&self) -> SampleDefaults {
-        sample_defaults(&self.card, &self.recipe)
+        outline::sample_defaults(&self.card, &self.recipe)
     }
 }
 
-const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+/// What [`Model::save`] writes, and what it replaces.
+const PARTS: [&str; 4] = ["model_index.json", "scheduler", "undiffuse.json", "unet"];
 
-/// The model folder that `path` means: itself, or `model/` inside a run.
-pub fn locate(path: &Path) -> Result<PathBuf, ModelError> {
-    if path.join("unet/config.json").is_file() || path.join("config.json").is_file() {
-        return Ok(path.to_owned());
-    }
-    let inside = path.join("model");
-    if inside.join("unet/config.json").is_file() {
-        return Ok(inside);
-    }
-    match path.join(crate::train::CONFIG_FILE).is_file() {
-        true => Err(ModelError::Unfinished(path.to_owned())),
-        false => Err(ModelError::NotFound(path.to_owned())),
-    }
-}
-
-/// The bare network of a pipeline folder, or of a folder that holds nothing but a network.
-pub fn load_network(folder: &Path, device: &Device) -> Result<UNet2DModel, ModelError> {
-    let (folder, config) = read_config(folder)?;
-    let fail = |source| ModelError::Config { path: folder.join("config.json"), source };
-    let blank = UNet2DModel::new(&config, device).map_err(fail)?;
-    Ok(weights::load(blank, &find_weights(&folder)?)?)
-}
-
-/// The folder of the network inside a pipeline's, and the network's architecture.
-fn read_config(folder: &Path) -> Result<(PathBuf, UNet2DConfig), ModelError> {
-    let unet = folder.join("unet");
-    let folder = if unet.is_dir() { unet } else { folder.to_owned() };
-    let path = folder.join("config.json");
-    let config = UNet2DConfig::from_json(&files::read_text(&path)?);
-    Ok((folder, config.map_err(|source| ModelError::Config { path, source })?))
-}
-
-fn find_weights(folder: &Path) -> Result<PathBuf, ModelError> {
-    let usual = folder.join(WEIGHTS);
-    if usual.is_file() {
-        return Ok(usual);
-    }
-    let with_ending = |ending: &str| {
-        let entries = std::fs::read_dir(folder).ok()?;
-        entries.filter_map(|e| Some(e.ok()?.path())).find(|p| p.to_string_lossy().ends_with(ending))
-    };
-    match (with_ending(".safetensors"), with_ending(".bin")) {
-        (Some(other), _) => Ok(other),
-        (None, Some(pickle)) => Err(ModelError::Pickle(pickle)),
-        // Reading the usual name gives the message that it is missing.
-        (None, None) => Ok(usual),
-    }
-}
-
-fn read_card(folder: &Path) -> Result<Card, ModelError> {
-    let path = folder.join("undiffuse.json");
-    if !path.is_file() {
-        return Ok(Card::default());
-    }
-    serde_json::from_str(&files::read_text(&path)?)
-        .map_err(|e| ModelError::Card { path: path.clone(), problem: e.to_string() })
-}
-
-fn read_recipe(folder: &Path) -> Result<Recipe, ModelError> {
-    let path = folder.join("scheduler/scheduler_config.json");
-    Recipe::from_json(&files::read_text(&path)?).map_err(|e| ModelError::Scheduler { path, problem: e.to_string() })
+/// Whether [`Model::save`] may write a model at `path`: there is nothing there, or a model and nothing else.
+///
+/// # Errors
+/// Anything else there, which would be lost.
+pub fn replaceable(path: &Path) -> Result<(), FileError> {
+    files::replaceable(path, &PARTS)
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use serde_json::{Map, Value, json};
-use undiffuse_data::{Image, transform};
+use undiffuse_data::{Image, Options, transform};
 use undiffuse_math::prelude::{SolverKind, SpacingKind};
 
 use crate::Model;
@@ -74,41 +74,17 @@ impl Settings {
     }
 }
 
-/// The label of each of `n` pictures: the classes asked for, by name or number, take turns, all of them when none is asked
-/// for; `none` is no class. `None` for models without classes.
+/// The label of each of `n` pictures: the classes asked for take turns, each a word as [`Classes::parse`] reads it, and all of
+/// them where none is. `None` for models without classes.
+///
+/// [`Classes::parse`]: crate::classes::Classes::parse
 ///
 /// # Errors
 /// A class that the model does not have.
 pub fn labels(asked: &[String], model: &Model, n: usize) -> Result<Option<Vec<u32>>, RequestError> {
-    let Some(rows) = model.network.config().num_class_embeds else {
-        return match asked {
-            [] => Ok(None),
-            _ => Err(RequestError::new("class", "this model was trained without classes")),
-        };
-    };
-    let names = &model.card.classes;
-    let label = |text: &String| {
-        let text = text.trim();
-        if let (true, Some(null)) = (text.eq_ignore_ascii_case("none"), model.card.null_class) {
-            return Ok(null);
-        }
-        let known = names.iter().position(|name| name.eq_ignore_ascii_case(text)).map(|i| i as u32);
-        known.or_else(|| text.parse().ok()).filter(|&l| (l as usize) < rows).ok_or_else(|| {
-            let choices = if names.is_empty() { format!("0 to {}", rows - 1) } else { names.join(", ") };
-            RequestError::new("class", format!("the model has no class `{text}`; it has {choices}"))
-        })
-    };
-    let turns: Vec<u32> = match asked {
-        [] if names.is_empty() => (0..rows as u32).collect(),
-        [] => (0..names.len().min(rows) as u32).collect(),
-        asked => asked.iter().map(label).collect::<Result<_, _>>()?,
-    };
-    Ok(Some(turns.iter().copied().cycle().take(n).collect()))
-}
-
-/// The name of a label: `none` for the one that stands for no class.
-pub fn class_name(model: &Model, label: u32) -> &str {
-    model.card.classes.get(label as usize).map_or("none", |name| name)
+    let classes = model.classes();
+    let asked: Vec<u32> = asked.iter().map(|word| classes.parse(word)).collect::<Result<_, _>>()?;
+    Ok(classes.turns(&asked, n))
 }
 
 /// The picture at the model's size: cropped to a square for square models, stretched otherwise.
@@ -116,20 +92,29 @@ pub fn fit(image: &Image, width: usize, height: usize) -> Image {
     if width == height { transform::square(image, width) } else { transform::resize(image, width, height) }
 }
 
-/// A person's picture as a model takes it, `[1, C, H, W]`: at its size, with its channels, in its pixel range.
+/// A person's picture as a model takes it, `[1, C, H, W]`: at its size, with its channels, in its pixel range. Transparency
+/// shows white, as everywhere where nothing else is said.
 pub fn picture(model: &Model, image: &Image) -> Tensor<4> {
     let [c, h, w] = model.shape();
+    let image = image.clone().flatten(Options::default().background);
     model.from_unit(from_image(&fit(&image.to_channels(c), w, h), &model.network.device()))
 }
 
-/// Where to paint, `[1, 1, H, W]`: 1 where the mask is brighter than middle grey, 0 where the picture is kept.
-pub fn mask(model: &Model, mask: &Image) -> Tensor<4> {
-    let [_, h, w] = model.shape();
-    from_image(&fit(&mask.to_grey(), w, h), &model.network.device()).greater_elem(0.0).float()
+/// How a picture is decoded that says where to paint: what is transparent in it counts as black, and keeps.
+pub fn mask_options() -> Options {
+    Options { background: [0; 3], ..Options::default() }
 }
 
-/// What made a picture, for the text chunk `undiffuse` of its PNG: program, `model` by name, `seed`, `class`, `label`,
-/// `solver`, `spacing`, `steps`, `guidance`, and what the model was trained on. Whoever knows more adds it.
+/// Where to paint, `[1, 1, H, W]`: 1 where the mask is white, 0 where it is black or transparent and the picture is kept. Grey
+/// counts as white from 128 up, after the mask was brought to the model's size.
+pub fn mask(model: &Model, mask: &Image) -> Tensor<4> {
+    let [_, h, w] = model.shape();
+    let grey = mask.clone().flatten(mask_options().background).to_grey();
+    from_image(&fit(&grey, w, h), &model.network.device()).greater_elem(0.0).float()
+}
+
+/// What made a picture, for the text chunk `undiffuse` of its PNG: program, `model` by name, `seed`, `class` as
+/// [`Classes::print`](crate::classes::Classes::print) has it, `label`, `solver`, `spacing`, `steps`, `guidance`, and what the model was trained on. Whoever knows more adds it.
 pub fn facts(
     model: &Model,
     name: &str,
@@ -141,7 +126,7 @@ pub fn facts(
         "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
         "model": name,
         "seed": seed,
-        "class": label.map(|l| class_name(model, l)),
+        "class": label.map(|label| model.classes().print(label)),
         "label": label,
         "solver": settings.solver.to_string(),
         "spacing": settings.spacing.to_string(),

@@ -10,6 +10,7 @@ use undiffuse_math::diffusers::{Clip, Corrector, Learned};
 use undiffuse_math::noise;
 use undiffuse_math::prelude::{NoiseLevel, Plan, Row, Walk};
 use undiffuse_math::variance::log_range_of;
+use undiffuse_nn::params;
 
 use crate::denoise::{self, At, Cond, Denoise};
 
@@ -99,6 +100,24 @@ pub struct Progress {
     pub denoised: Tensor<4>,
 }
 
+/// A walk that left the numbers: what it made is infinite or not a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the walk left the numbers at step {step} of {steps}: what the network answered, or what the step made of it, is infinite \
+     or not a number. The weights may be damaged, or the settings (guidance, solver, steps) too much for this model"
+)]
+pub struct Strayed {
+    /// The step, from 1.
+    pub step: usize,
+    /// All of them.
+    pub steps: usize,
+}
+
+/// Zero where every value of `x` is a number, not a number otherwise: `[1]`, on the device of `x`.
+pub(crate) fn trace(x: &Tensor<4>) -> Tensor<1> {
+    (x.clone() * 0.0).sum()
+}
+
 /// A walk along a plan.
 pub struct Sampler<'a> {
     denoiser: &'a dyn Denoise,
@@ -108,6 +127,8 @@ pub struct Sampler<'a> {
     walk: Walk<'a, Tensor<4>>,
     keep_eps: Option<Clip>,
     learned: Option<Learned>,
+    /// The [`trace`] after each row; looked at once, at the end, so that a GPU need not wait at each.
+    traces: Vec<Tensor<1>>,
 }
 
 /// Starts from noise: `shape` is `[C, H, W]`.
@@ -120,11 +141,11 @@ pub fn sample<'a>(
 ) -> Sampler<'a> {
     let mut noise = Source { noise, taken: 0 };
     let x = noise.draw(Use::Initial, shape, &denoiser.device()) * plan.start;
-    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None }
+    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None, traces: Vec::new() }
 }
 
 /// Starts from clean pictures `x0 [B, C, H, W]`, noised to the level of the plan's first row, or as they are where the
-/// plan starts from a picture ([`Solver::rises`](undiffuse_math::solver::Solver::rises)).
+/// plan starts from a picture ([`Solver::rises`](undiffuse_math::solver::Solver::rises)) or has no rows.
 pub fn sample_from<'a>(
     denoiser: &'a dyn Denoise,
     plan: &'a Plan,
@@ -141,7 +162,7 @@ pub fn sample_from<'a>(
         let eps = noise.draw(Use::Initial, [c, h, w], &denoiser.device());
         x0 * level.alpha + eps * level.sigma
     };
-    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None }
+    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None, traces: Vec::new() }
 }
 
 impl<'a> Sampler<'a> {
@@ -195,9 +216,17 @@ impl<'a> Sampler<'a> {
 
 impl Sampler<'_> {
     /// Runs to the end and returns the pictures `[B, C, H, W]`.
-    pub fn finish(mut self) -> Tensor<4> {
+    ///
+    /// # Errors
+    /// A walk whose pictures are no numbers.
+    pub fn finish(mut self) -> Result<Tensor<4>, Strayed> {
         self.by_ref().for_each(drop);
-        self.walk.into_x()
+        let steps = self.traces.len();
+        let traces = if steps == 0 { Vec::new() } else { params::to_host(Tensor::cat(self.traces, 0)) };
+        match traces.iter().position(|trace| *trace != 0.0) {
+            Some(row) => Err(Strayed { step: row + 1, steps }),
+            None => Ok(self.walk.into_x()),
+        }
     }
 }
 
@@ -216,6 +245,7 @@ impl Iterator for Sampler<'_> {
         let [_, c, h, w] = denoised.dims();
         let fresh = self.fresh(row, [c, h, w], variance);
         self.walk.step(denoised.clone(), fresh, weighted_sum);
+        self.traces.push(trace(self.walk.x()));
         Some(Progress {
             row: self.walk.done(),
             rows: self.plan.rows.len(),
@@ -247,10 +277,13 @@ pub struct Corrected<'a> {
 }
 
 impl Corrected<'_> {
-    /// Runs to the end and returns the pictures `[B, C, H, W]`.
-    pub fn finish(mut self) -> Tensor<4> {
+    /// As [`Sampler::finish`].
+    ///
+    /// # Errors
+    /// A walk whose pictures are no numbers.
+    pub fn finish(mut self) -> Result<Tensor<4>, Strayed> {
         self.by_ref().for_each(drop);
-        self.sampler.walk.into_x()
+        self.sampler.finish()
     }
 }
 
@@ -285,8 +318,11 @@ pub enum Walker<'a> {
 }
 
 impl Walker<'_> {
-    /// Runs to the end and returns the pictures `[B, C, H, W]`.
-    pub fn finish(self) -> Tensor<4> {
+    /// As [`Sampler::finish`].
+    ///
+    /// # Errors
+    /// A walk whose pictures are no numbers.
+    pub fn finish(self) -> Result<Tensor<4>, Strayed> {
         match self {
             Walker::Plain(walk) => walk.finish(),
             Walker::Corrected(walk) => walk.finish(),

@@ -91,7 +91,7 @@ fn samples_equal_diffusers() {
         let cond = Cond { labels: io.get("class_labels").map(|t| t.values.iter().map(|&v| v as u32).collect()) };
         let plan = model.plan().unwrap_or_else(|e| panic!("{name}: {e}"));
         let denoiser = model.denoiser(model.sample_defaults().guidance);
-        let x = model.sample(&*denoiser, &plan, Noise::Given(given), &cond).finish();
+        let x = model.sample(&*denoiser, &plan, Noise::Given(given), &cond).finish().unwrap();
         let error = relative_error(x, &io["sample"]);
         println!("{name}: {error:.1e}");
         if error > LOOSE.iter().find(|(loose, _)| *loose == name).map_or(SAME, |(_, bound)| *bound) {

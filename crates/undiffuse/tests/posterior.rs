@@ -18,7 +18,7 @@ fn gaussian_posteriors_are_exact() {
     let spacing: SpacingKind = "log-snr".parse().unwrap();
     let plan = Grid::new(&*schedule, &*spacing, 200, Last::Clean).unwrap().plan(&Ddpm::default());
     let n = 4000;
-    let x = sample(&posterior, &plan, Noise::Seeds((0..n).collect()), [1, 1, 2], &Cond::default()).finish();
+    let x = sample(&posterior, &plan, Noise::Seeds((0..n).collect()), [1, 1, 2], &Cond::default()).finish().unwrap();
     let x: Vec<f32> = x.into_data().try_into_vec_as().unwrap();
     for (pixel, mean, variance) in [(0, 1.2, 0.2), (1, 0.0, 1.0)] {
         let values: Vec<f64> = x.iter().skip(pixel).step_by(2).map(|v| f64::from(*v)).collect();

@@ -128,7 +128,7 @@ impl Tools {
     fn sample(&self) -> Contender {
         let out = self.scratch.join("sample-ours");
         let mut words = vec!["sample".to_owned(), text(&self.model_folder()), "--out".into(), text(&out)];
-        words.extend(["-n", "1", "--solver", "ddim", "--guidance", "1", "--plain"].map(str::to_owned));
+        words.extend(["-n", "1", "--solver", "ddim", "--guidance", "1", "--plain", "--overwrite"].map(str::to_owned));
         words.extend(["--steps".into(), STEPS.to_string()]);
         let program = self.undiffuse.clone().unwrap_or_default();
         // The picture is named after its seed and class; the sheet of all pictures is the last file written.

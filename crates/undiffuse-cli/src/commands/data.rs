@@ -4,12 +4,13 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use undiffuse::data::{DataError, Dataset, Options, Progress, Report, Stage, contact_sheet, encode_png, parse_color};
-
+use undiffuse::data::text::escaped;
+use undiffuse::data::{DataError, Dataset, Options, Progress, Report, Stage};
+use undiffuse::data::{contact_sheet, encode_png, is_sheet, parse_color, sheet_mark, source};
 use undiffuse_eval::duplicates::{self, NearCopy};
 
 use crate::common::usage;
-use crate::output::{show, show_json, stem, write};
+use crate::output::{keep, show, show_json, stem, write};
 
 /// Show what a dataset holds, and draw a contact sheet of it.
 #[derive(clap::Args)]
@@ -51,17 +52,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         strict: args.strict,
         ..Options::default()
     };
+    let sheet = args.sheet.unwrap_or_else(|| format!("{}-contact.png", stem(&args.path)).into());
+    keep_data(&sheet, &args.path, &options)?;
     let dataset = open(&args.path, &options)?;
     let report = Report::new(&dataset);
     let searched = args.near_copies || dataset.len() <= duplicates::QUICK;
     let near_copies = searched.then(|| duplicates::near(&dataset));
-    let sheet = args.sheet.unwrap_or_else(|| format!("{}-contact.png", stem(&args.path)).into());
     // What was found is worth reading even where no sheet can be written.
     if !args.json {
         show(&report.to_string())?;
         show(&format!("{:<12} {}\n", "near-copies", described(near_copies.as_deref(), &dataset)))?;
     }
-    write(&sheet, &encode_png(&contact_sheet(&dataset), &[])?)?;
+    write(&sheet, &encode_png(&contact_sheet(&dataset), &[sheet_mark("contact sheet")])?)?;
     if args.json {
         let mut json = serde_json::to_value(&report)?;
         let name = |i| dataset.name(i);
@@ -80,12 +82,28 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Refuses to draw the sheet over the data: over an archive or what belongs to it, or over anything in a folder but an older
+/// sheet.
+fn keep_data(sheet: &Path, data: &Path, options: &Options) -> anyhow::Result<()> {
+    if !sheet.exists() || is_sheet(sheet) {
+        return Ok(());
+    }
+    let inside = |folder: PathBuf| sheet.canonicalize().is_ok_and(|sheet| sheet.starts_with(folder));
+    if data.is_dir() && data.canonicalize().is_ok_and(inside) {
+        let sheet = sheet.display();
+        return Err(usage(format!("{sheet} is among the data, and would be overwritten: name another file with --sheet")));
+    }
+    let inputs = source::open(data, options).map(|(_, source)| source.inputs().to_vec()).unwrap_or_default();
+    keep("--sheet", sheet, &inputs.into_iter().map(|input| input.path).collect::<Vec<_>>())
+}
+
 /// Pairs as a line of the report.
 fn described(pairs: Option<&[NearCopy]>, dataset: &Dataset) -> String {
     let Some(pairs) = pairs else {
         return format!("not looked for among {} images; --near-copies does (minutes)", dataset.len());
     };
-    let name = |p: &NearCopy| format!("{} ~ {}", dataset.name(p.earlier), dataset.name(p.later));
+    let name = |i| escaped(dataset.name(i));
+    let name = |p: &NearCopy| format!("{} ~ {}", name(p.earlier), name(p.later));
     let shown: Vec<String> = pairs.iter().take(SHOWN).map(name).collect();
     let more = if pairs.len() > SHOWN { format!(", and {} more", pairs.len() - SHOWN) } else { String::new() };
     match pairs.len() {

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::json;
-use undiffuse::data::{Band, Caption, Image, Options, captioned, encode_png, gif, histogram, strip, transform};
+use serde_json::{Value, json};
+use undiffuse::data::{Band, Caption, Image, Options, captioned, encode_png, gif, histogram, sheet_mark, strip, transform};
 use undiffuse::forward::{Forward, Noised, exposure, signal_share, times};
 use undiffuse::math::prelude::{NoiseLevel, ScheduleKind};
 
+use crate::again::{Again, Kind, Setting, told};
+use crate::commands::sample::KEY;
 use crate::common::usage;
-use crate::output::{at, command_line, show, stem, write};
+use crate::output::{at, keep, show, stem, write};
 
 /// Watch pictures dissolve into noise: a strip of the forward process x_t = α·x0 + σ·ε.
 #[derive(clap::Args)]
@@ -63,7 +65,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(at("create", folder))?;
         }
-        write(&out, &encode_png(&scene.strip(&args), &[("undiffuse".into(), settings(&args, path))])?)?;
+        let text = [(KEY.into(), facts(&args, path).to_string()), sheet_mark("strip")];
+        write(&out, &encode_png(&scene.strip(&args), &text)?)?;
         show(&format!("wrote {}\n", out.display()))?;
         if args.gif {
             let animation = out.with_extension("gif");
@@ -98,37 +101,35 @@ fn outputs(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
                 out.display()
             )));
         }
-        let same = |input: &PathBuf| out.canonicalize().is_ok_and(|out| input.canonicalize().is_ok_and(|i| i == out));
-        if args.images.iter().any(same) {
-            return Err(usage(format!("{} would be overwritten: name another file with --out", out.display())));
+        keep("--out", out, &args.images)?;
+        if args.gif {
+            keep("--out", &out.with_extension("gif"), &args.images)?;
         }
     }
     Ok(outputs)
 }
 
-/// The text that a strip carries: what it shows, and the command that makes it again.
-fn settings(args: &Args, path: &Path) -> String {
-    let mut words = vec!["undiffuse".to_owned(), "diffuse".into(), path.display().to_string()];
-    let options = [
-        ("--schedule", Some(args.schedule.to_string())),
-        ("--steps", Some(args.steps.to_string())),
-        ("--size", args.size.map(|size| size.to_string())),
-        ("--seed", Some(args.seed.to_string())),
-    ];
-    for (name, value) in options {
-        words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
-    }
-    words.extend(args.histogram.then(|| "--histogram".into()));
-    json!({
-        "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
-        "command": command_line(&words),
-        "image": path.display().to_string(),
-        "schedule": args.schedule,
-        "steps": args.steps,
-        "size": args.size,
-        "seed": args.seed,
-    })
-    .to_string()
+/// The options on which a strip depends, as it carries them and as the command that makes it again is read from them.
+const SETTINGS: &[Setting<Args>] = &[
+    Setting { option: "schedule", kind: Kind::Word, value: |args, _| json!(args.schedule.to_string()) },
+    Setting { option: "steps", kind: Kind::Word, value: |args, _| json!(args.steps) },
+    Setting { option: "size", kind: Kind::Word, value: |args, _| json!(args.size) },
+    Setting { option: "seed", kind: Kind::Word, value: |args, _| json!(args.seed) },
+    Setting { option: "histogram", kind: Kind::Word, value: |args, _| json!(args.histogram) },
+];
+
+/// What a strip carries: what it shows, and the command that makes it again.
+fn facts(args: &Args, path: &Path) -> Value {
+    let mut facts = Value::from(told(SETTINGS, args, 0));
+    facts["program"] = json!(concat!("undiffuse ", env!("CARGO_PKG_VERSION")));
+    facts["image"] = json!(path.display().to_string());
+    facts["command"] = json!(again(&facts).command());
+    facts
+}
+
+/// The command that makes a strip with these facts again.
+pub fn again(facts: &Value) -> Again {
+    Again::new("diffuse", "image", SETTINGS, facts)
 }
 
 /// A picture and all that is needed to draw it at any time.
@@ -244,6 +245,18 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A new option of `diffuse` is in a strip's settings, or the strip does not depend on it.
+    #[test]
+    fn every_option_is_told_or_neutral() {
+        let neutral = ["images", "gif", "ping-pong", "out"];
+        let command = <Args as clap::Args>::augment_args(clap::Command::new("diffuse"));
+        let options = command.get_arguments().map(|arg| arg.get_long().unwrap_or(arg.get_id().as_str()).to_owned());
+        for option in options {
+            let told = SETTINGS.iter().any(|setting| setting.option == option);
+            assert!(told != neutral.contains(&option.as_str()), "--{option}");
+        }
+    }
 
     #[test]
     fn shares_and_times_in_words() {

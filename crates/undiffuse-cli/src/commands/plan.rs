@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use undiffuse::data::figure::{COLORS, Layer, Panel, figure};
-use undiffuse::data::{Image, encode_png};
+use undiffuse::data::{Image, encode_png, sheet_mark};
 use undiffuse::math::prelude::{
     Grid, Last, ParameterizationKind, Plan, Row, ScheduleKind, SolverKind, SpacingKind, TimingKind, WeightingKind,
 };
@@ -48,7 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let grid = Grid::new(&*args.schedule, &*args.spacing, args.steps, Last::Clean);
             let plan = grid.map_err(|e| usage(e.to_string()))?.plan(&*args.solver);
             if let Some(path) = &args.draw {
-                write(path, &encode_png(&drawn(&args, &plan), &[])?)?;
+                write(path, &encode_png(&drawn(&args, &plan), &[sheet_mark("plan")])?)?;
             }
             if json { show_json(&to_json(&args, &plan))? } else { show(&to_text(&args, &plan))? }
         }

@@ -11,8 +11,8 @@ use undiffuse::nn::unet::TimeEmbedding;
 use undiffuse::nn::weights::{self, Named};
 use undiffuse::nn::{Labels, UNet2DModel};
 
-use crate::common::Machine;
-use crate::output::{show, write};
+use crate::common::{Machine, Weights};
+use crate::output::{keep, show, write};
 
 /// Run the bare network on tensors, to compare it with others.
 #[derive(clap::Args)]
@@ -26,16 +26,19 @@ pub struct Args {
     #[arg(long, value_name = "OUT.safetensors")]
     output: PathBuf,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    keep("--output", &args.output, std::slice::from_ref(&args.input))?;
     let device = args.machine.open()?;
-    let network = model::load_network(&model::locate(&args.model)?, &device)?;
+    let network = model::load_network(&args.model, args.weights.variant.as_deref(), &device)?;
     let tensors = weights::read(&args.input)?;
     let answer = predict(&network, &tensors, &device).with_context(|| format!("`{}`", args.input.display()))?;
-    write(&args.output, &weights::to_bytes(std::slice::from_ref(&answer), &[]))?;
+    write(&args.output, &weights::to_bytes(std::slice::from_ref(&answer), None))?;
     show(&format!("wrote {}: sample {:?}\n", args.output.display(), answer.shape))?;
     Ok(ExitCode::SUCCESS)
 }

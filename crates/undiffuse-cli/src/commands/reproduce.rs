@@ -53,7 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let report = experiment.run(&options, &mut |Event { progress, text }| {
         if told.is_none_or(|t| t.elapsed() >= EVERY) {
             told = Some(Instant::now());
-            eprintln!("{:>3.0} %  {text}", 100.0 * progress);
+            crate::output::remark(&format!("{:>3.0} %  {text}", 100.0 * progress));
         }
     });
     let report = report.map_err(|e: Error| anyhow::anyhow!("{name}: {e}"))?;

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use undiffuse::train::parse_duration;
-use undiffuse_serve::options::{Limits, Options, Training};
+use undiffuse_serve::options::{Limits, Options, Training, Waits};
 
-use crate::common::{self, Machine, usage};
+use crate::common::{self, Machine, Weights, usage};
+use crate::output::{remark, show};
 
 /// Open the studio in the browser, and answer requests for pictures over HTTP.
 #[derive(clap::Args)]
@@ -52,6 +53,8 @@ pub struct Args {
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
@@ -74,6 +77,9 @@ struct LimitArgs {
     /// Pixels of a picture
     #[arg(long, default_value_t = Limits::default().pixels, value_name = "PIXELS", value_parser = parse_count)]
     max_pixels: usize,
+    /// How long a picture's evaluation may take, in evaluations of one of the model's own size
+    #[arg(long, default_value_t = Limits::default().cost, value_name = "TIMES", value_parser = parse_count)]
+    max_cost: usize,
     /// Size of a request, such as 16MB
     #[arg(long, default_value = "16MiB", value_parser = parse_size, value_name = "SIZE")]
     max_body: u64,
@@ -83,13 +89,16 @@ struct LimitArgs {
     /// Connections at a time
     #[arg(long, default_value_t = Limits::default().connections, value_name = "N", value_parser = parse_count)]
     max_connections: usize,
+    /// Connections of one address at a time, a quarter of all when not given; from this machine always all but an eighth
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    max_connections_each: Option<usize>,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    let Args { paths, addr, token, insecure, hosts, allow_train, datasets, reports, store, keep, keep_size, memory, limits, machine } =
+    let Args { paths, addr, token, insecure, hosts, allow_train, datasets, reports, store, keep, keep_size, memory, limits, weights, machine } =
         args;
     if token.as_ref().is_some_and(|token| token.len() < 8) {
         return Err(usage("--token: give at least eight characters; `openssl rand -hex 16` makes good ones"));
@@ -97,8 +106,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(usage(format!("there is nothing at `{}`: name models, runs or folders of them", missing.display())));
     }
+    if let Some(file) = paths.iter().find(|path| !path.is_dir()) {
+        return Err(usage(format!("`{}` is no folder: name models, runs or folders of them", file.display())));
+    }
     if allow_train && !datasets.is_dir() {
-        eprintln!("note: there is no folder `{}`; --datasets names the one whose entries may be trained on", datasets.display());
+        remark(&format!("note: there is no folder `{}`; --datasets names the one whose entries may be trained on", datasets.display()));
     }
     let paths = if paths.is_empty() { vec![PathBuf::from("runs")] } else { paths };
     let training = match allow_train {
@@ -111,9 +123,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         n: limits.max_n,
         steps: limits.max_steps,
         pixels: limits.max_pixels,
+        cost: limits.max_cost,
         body: limits.max_body as usize,
         seconds: limits.max_time.as_secs().max(1),
         connections: limits.max_connections,
+        connections_each: limits.max_connections_each.unwrap_or(limits.max_connections.div_ceil(4)),
     };
     let options = Options {
         paths,
@@ -128,18 +142,25 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         device_name: machine.device,
         limits,
         memory,
+        variant: weights.variant,
         keep,
         keep_bytes: keep_size,
+        waits: Waits::default(),
     };
     let ready = |server: &undiffuse_serve::Server| {
         let address = shown(server.local_addr());
-        match &token {
-            None => println!("the studio: http://{address}/"),
-            Some(_) => println!("the studio: http://{address}/ (it asks for the token; http://{address}/#token=TOKEN signs in)"),
-        }
-        println!("the API:    http://{address}/api/openapi.json");
-        println!("{}", models(&server.models()));
-        println!("Ctrl-C ends it: pictures in the making are finished, jobs that wait go on next time");
+        let signs_in = match &token {
+            None => String::new(),
+            Some(_) => format!(" (it asks for the token; http://{address}/#token=TOKEN signs in)"),
+        };
+        let lines = [
+            format!("the studio: http://{address}/{signs_in}"),
+            format!("the API:    http://{address}/api/openapi.json"),
+            models(&server.models()),
+            "Ctrl-C ends it: pictures in the making are finished, jobs that wait go on next time\n".into(),
+        ];
+        // A service goes on serving when nobody reads this.
+        let _ = show(&lines.join("\n"));
     };
     undiffuse_serve::serve(options, ready, common::interrupted)?;
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use undiffuse::data::{Progress, Stage};
 
 use super::text::{count, duration, speed};
+use crate::output::remark;
 
 /// Seconds between plain lines.
 const EVERY: Duration = Duration::from_secs(5);
@@ -58,7 +59,7 @@ impl Bar {
             Some(bar) => bar.inc(rows as u64),
             None if self.shown.elapsed() >= EVERY => {
                 self.shown = Instant::now();
-                eprintln!("{}", self.line());
+                remark(&self.line());
             }
             None => {}
         }
@@ -68,7 +69,7 @@ impl Bar {
     pub fn finish(self) {
         match &self.bar {
             Some(bar) => bar.finish_and_clear(),
-            None if self.shown > self.began => eprintln!("{}", self.line()),
+            None if self.shown > self.began => remark(&self.line()),
             None => {}
         }
     }

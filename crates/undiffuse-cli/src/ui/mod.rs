@@ -30,14 +30,19 @@ pub fn watch(plain: bool, setting: Setting) -> Box<dyn Watch> {
     if !plain && terminal::capable() {
         match dashboard::Dashboard::open(setting) {
             Ok(dashboard) => return Box::new(dashboard),
-            Err(e) => eprintln!("no dashboard on this terminal ({e}); plain lines follow"),
+            Err(e) => crate::output::remark(&format!("no dashboard on this terminal ({e}); plain lines follow")),
         }
     }
     Box::new(lines::Lines::default())
 }
 
-/// Prints a line; a reader that went away (`| head`) does not end a run.
+/// Prints a line of text; a reader that went away (`| head`) does not end a run.
 pub fn say(line: impl std::fmt::Display) {
+    paint(crate::output::escaped(&line.to_string()));
+}
+
+/// Prints a line of a picture, with its colours.
+fn paint(line: impl std::fmt::Display) {
     use std::io::Write;
     let _ = writeln!(std::io::stdout(), "{line}");
 }

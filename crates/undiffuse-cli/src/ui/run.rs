@@ -1,8 +1,6 @@
 //! What the dashboard knows of a run: events go in, the screen reads it.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::Instant;
 
@@ -145,7 +143,7 @@ impl Run {
     fn start(&mut self, started: &Started) {
         if started.nimg > 0 {
             self.note(format!("goes on from {} images", count(started.nimg)));
-            self.replay(&started.run.join("metrics.jsonl"), started.nimg);
+            self.replay(&started.run, started.nimg);
             self.last_samples(&started.run.join("samples"), started.size);
         }
         for warning in &started.warnings {
@@ -165,10 +163,8 @@ impl Run {
     }
 
     /// The curves of a run's earlier part, up to `nimg` images.
-    fn replay(&mut self, path: &Path, nimg: u64) {
-        let Ok(file) = File::open(path) else { return };
-        for line in BufReader::new(file).lines().map_while(Result::ok) {
-            let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+    fn replay(&mut self, run: &Path, nimg: u64) {
+        for line in undiffuse::train::log(run).into_iter().flatten() {
             let get = |key: &str| line.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
             let at = get("nimg");
             if !at.is_finite() || at > nimg as f64 {

@@ -57,7 +57,7 @@ impl Summary {
         let lines = self.lines();
         if let (Some(gallery), false, true) = (&mut self.gallery, lines.is_empty(), std::io::stdout().is_terminal()) {
             let (columns, rows, wanted) = LAST;
-            gallery.lines(columns, rows, wanted, Colors::detect()).iter().for_each(super::say);
+            gallery.lines(columns, rows, wanted, Colors::detect()).iter().for_each(super::paint);
         }
         lines.iter().for_each(super::say);
     }

@@ -48,9 +48,7 @@ pub fn speed(v: f64) -> String {
 
 /// A path that can be pasted into a shell.
 pub fn shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    crate::output::command_line(&[path.display().to_string()])
 }
 
 #[cfg(test)]

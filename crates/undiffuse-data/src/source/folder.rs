@@ -3,46 +3,50 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
-use super::layout::{self, Layout, Role};
-use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind, failed};
-use crate::{DataError, Options};
+use super::layout::{self, Layout, Role, SIDECAR};
+use super::ours::Ours;
+use super::{Entry, Input, MOST_FILES, Opened, Payload, Probe, Sink, Source, SourceKind, failed};
+use crate::{DataError, Options, files};
 
 pub(super) const KIND: SourceKind = SourceKind {
     tag: "folder",
     reads: "a folder of PNG, JPEG, WebP, GIF, BMP, PNM or TIFF images (folders inside it are classes; a metadata.jsonl or .txt \
-            files carry captions)",
+            or .caption files carry captions)",
     accepts: |probe: &Probe| probe.is_folder,
     open,
 };
 
+/// Links to folders that are followed inside of others. Folders that link to each other have more ways through them than can
+/// be gone.
+const MOST_LINKS: usize = 2_000;
+/// Files of a hidden folder that are looked at, to say what is left out.
+const HIDDEN_SEEN: usize = 10_000;
+
 fn open(path: &Path, _: &Options) -> Opened {
-    let mut files: Vec<(String, Input)> = Vec::new();
     let mut folder = Folder { root: path.to_path_buf(), ..Folder::default() };
-    let visible =
-        |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
-    for entry in WalkDir::new(path).follow_links(true).into_iter().filter_entry(visible) {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() => {
-                let name = relative(path, entry.path());
-                match (layout::role(&name), entry.metadata()) {
-                    (Role::Hidden, _) => {}
-                    (Role::Other, _) => folder.ignored += 1,
-                    (_, Ok(meta)) => files.push((name, Input::from_metadata(entry.path().to_path_buf(), &meta))),
-                    (_, Err(e)) => folder.failures.push((name, e.to_string())),
-                }
+    let mut found = folder.walk()?;
+    let ours = Ours::among(found.iter().map(|(name, _)| name.as_str()));
+    folder.notes.extend(ours.remove(&mut found, |(name, _)| name));
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, input) in found {
+        match input {
+            None => folder.ignored += 1,
+            Some(Ok(input)) => {
+                folder.names.push(name);
+                folder.inputs.push(input);
             }
-            Ok(_) => {}
-            Err(e) if e.depth() == 0 => return Err(unreadable(path, e)),
-            Err(e) => folder.note_error(path, e),
+            Some(Err(reason)) => folder.failures.push((name, reason)),
         }
     }
-    files.sort_by(|a, b| a.0.cmp(&b.0));
     folder.failures.sort();
-    (folder.names, folder.inputs) = files.into_iter().unzip();
     Ok(Box::new(folder))
 }
+
+/// A file by its relative name: nothing if it is neither picture nor sidecar, otherwise what reading it depends on or why it
+/// cannot be read.
+type Found = (String, Option<Result<Input, String>>);
 
 #[derive(Default)]
 struct Folder {
@@ -58,6 +62,37 @@ struct Folder {
 }
 
 impl Folder {
+    /// Everything that is not hidden.
+    fn walk(&mut self) -> Result<Vec<Found>, DataError> {
+        let root = self.root.clone();
+        let (mut found, mut hidden) = (Vec::new(), Vec::new());
+        let mut links = Links::default();
+        let visible = |entry: &DirEntry| {
+            let shown = entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+            if !shown {
+                hidden.extend(pictures_of_hidden(entry).map(|count| (relative(&root, entry.path()), count)));
+            }
+            shown
+        };
+        for entry in WalkDir::new(&root).follow_links(true).into_iter().filter_entry(visible) {
+            match entry {
+                Ok(entry) if entry.file_type().is_dir() => links.enter(&entry),
+                Ok(entry) => found.extend(look(&root, &entry)),
+                Err(e) if e.depth() == 0 => return Err(unreadable(&root, e)),
+                Err(e) => self.note_error(&root, e),
+            }
+            if links.nested > MOST_LINKS || found.len() > MOST_FILES {
+                let problem = match links.nested > MOST_LINKS {
+                    true => format!("its links to folders hold more than {MOST_LINKS} such links, or lead in circles"),
+                    false => format!("it holds more than {MOST_FILES} files"),
+                };
+                return Err(DataError::TooLarge { path: root, problem });
+            }
+        }
+        self.notes.extend(layout::hidden_note(hidden));
+        Ok(found)
+    }
+
     fn note_error(&mut self, root: &Path, error: walkdir::Error) {
         let name = error.path().map(|p| relative(root, p)).unwrap_or_default();
         let kind = error.io_error().map(|e| e.kind());
@@ -78,7 +113,8 @@ impl Folder {
             return Ok(layout.clone());
         }
         let (names, inputs) = (&self.names, &self.inputs);
-        let mut read = |i: usize| std::fs::read(&inputs[i].path).map_err(|e| DataError::io(&inputs[i].path, e));
+        let mut read =
+            |i: usize| files::read(&inputs[i].path, SIDECAR).map_err(|e| DataError::io(&inputs[i].path, e.source));
         let mut layout = layout::layout(&self.root, names, &mut read)?;
         let before = layout.pictures.len();
         layout.pictures.retain(|picture| picture.certain || begins_like_a_picture(&inputs[picture.file].path));
@@ -127,16 +163,70 @@ impl Source for Folder {
     }
 }
 
-/// The path inside the root with `/` as separator; bytes that are no UTF-8 are shown as `�`.
+/// Links to folders on the way to where a walk is.
+#[derive(Default)]
+struct Links {
+    /// Their depths.
+    way: Vec<usize>,
+    /// How many others there were on such ways.
+    nested: usize,
+}
+
+impl Links {
+    fn enter(&mut self, folder: &DirEntry) {
+        self.way.retain(|&depth| depth < folder.depth());
+        if folder.path_is_symlink() && folder.depth() > 0 {
+            self.nested += usize::from(!self.way.is_empty());
+            self.way.push(folder.depth());
+        }
+    }
+}
+
+fn look(root: &Path, entry: &DirEntry) -> Option<Found> {
+    let name = relative(root, entry.path());
+    let input = match layout::role(&name) {
+        Role::Hidden => return None,
+        Role::Other => None,
+        // Opening a pipe could wait for ever.
+        Role::Picture if !entry.file_type().is_file() => {
+            Some(Err("not a file but a pipe, a socket or a device".to_owned()))
+        }
+        _ if !entry.file_type().is_file() => None,
+        _ => Some(match entry.metadata() {
+            Ok(meta) => Ok(Input::from_metadata(entry.path().to_path_buf(), &meta)),
+            Err(e) => Err(e.to_string()),
+        }),
+    };
+    Some((name, input))
+}
+
+/// How many pictures a hidden file is or a hidden folder has; nothing where there is none.
+fn pictures_of_hidden(entry: &DirEntry) -> Option<usize> {
+    let inside = WalkDir::new(entry.path()).into_iter().take(HIDDEN_SEEN).flatten();
+    let count = inside
+        .filter(|e| e.file_type().is_file() && layout::is_hidden_picture(&e.file_name().to_string_lossy()))
+        .count();
+    (count > 0).then_some(count)
+}
+
+/// The path inside the root with `/` as separator. Bytes that are no UTF-8 become `\xff`, so that two names stay two.
 fn relative(root: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(root).unwrap_or(path);
-    inside.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+    let part = |part: &std::ffi::OsStr| match part.to_str() {
+        Some(text) => text.to_owned(),
+        None => {
+            let chunks = part.as_encoded_bytes().utf8_chunks();
+            let bytes = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+            chunks.map(|chunk| chunk.valid().to_owned() + &bytes(chunk.invalid())).collect()
+        }
+    };
+    inside.iter().map(part).collect::<Vec<_>>().join("/")
 }
 
 fn begins_like_a_picture(path: &Path) -> bool {
     let mut head = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
-    read.is_ok() && ::image::guess_format(&head).is_ok()
+    let read = files::open(path).is_ok_and(|file| file.take(64).read_to_end(&mut head).is_ok());
+    read && ::image::guess_format(&head).is_ok()
 }
 
 fn unreadable(path: &Path, error: walkdir::Error) -> DataError {

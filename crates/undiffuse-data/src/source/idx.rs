@@ -4,14 +4,14 @@
 //! Type `08` is unsigned byte, the only one that pictures use. Pictures have dimensions `n, height, width` or
 //! `n, height, width, channels`.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind};
-use crate::{DataError, Image, Options};
+use super::layout::SIDECAR;
+use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind, tables_beside};
+use crate::{DataError, Image, Options, files};
 
 pub(super) const KIND: SourceKind = SourceKind {
     tag: "idx",
@@ -21,6 +21,8 @@ pub(super) const KIND: SourceKind = SourceKind {
 };
 
 const UNSIGNED_BYTE: u8 = 0x08;
+/// The most pixels that a picture may have.
+const LARGEST: usize = 1 << 26;
 /// Names the classes, one a line, when it lies beside the pictures.
 const CLASSES: &str = "classes.txt";
 
@@ -81,7 +83,8 @@ impl Source for Idx {
 
     fn notes(&self) -> Vec<String> {
         let without = self.pairs.iter().filter(|p| p.labels.is_none());
-        without.map(|p| format!("{} has no labels file beside it", p.images.display())).collect()
+        let without = without.map(|p| format!("{} has no labels file beside it", p.images.display()));
+        without.chain(self.inputs.first().and_then(|images| tables_beside(&images.path))).collect()
     }
 }
 
@@ -92,13 +95,14 @@ fn visit_pair(pair: &Pair, classes: Option<&[String]>, sink: &mut Sink) -> Resul
         [n, h, w] => (n, h, w, 1),
         [n, h, w, c @ (1 | 3)] => (n, h, w, c),
         _ => {
-            let found = format!("pictures need 3 dimensions (n, height, width), found {:?}", values.dims);
+            let found = format!("pictures need 3 dimensions (n, height, width), found {}", shape(&values.dims));
             return Err(DataError::corrupt(&pair.images, found));
         }
     };
-    if height == 0 || width == 0 || height.saturating_mul(width) > 1 << 26 {
+    let length = height.checked_mul(width).filter(|&n| n > 0 && n <= LARGEST).map(|n| n * channels);
+    let Some(length) = length else {
         return Err(DataError::corrupt(&pair.images, format!("the header says {width}x{height} pixels a picture")));
-    }
+    };
     let labels = pair.labels.as_deref().map(|file| read_labels(file, count)).transpose()?;
     let label_of = |i: usize| -> Result<Option<String>, DataError> {
         let Some(&label) = labels.as_ref().map(|l| &l[i]) else { return Ok(None) };
@@ -112,7 +116,7 @@ fn visit_pair(pair: &Pair, classes: Option<&[String]>, sink: &mut Sink) -> Resul
     };
     let stem = stem(&pair.images);
     for i in 0..count {
-        let mut pixels = vec![0; height * width * channels];
+        let mut pixels = vec![0; length];
         values.fill(&mut pixels, || format!("picture {i} of {count} ({width}x{height} bytes each)"))?;
         let image = Image { width, height, channels, pixels };
         let payload = Payload::Pixels(image, "idx");
@@ -128,17 +132,25 @@ fn visit_pair(pair: &Pair, classes: Option<&[String]>, sink: &mut Sink) -> Resul
 fn read_labels(file: &Path, count: usize) -> Result<Vec<u8>, DataError> {
     let mut values = Values::open(file)?;
     if values.dims != [count] {
-        let problem = format!("expected {count} labels, one for each picture, found dimensions {:?}", values.dims);
+        let problem = format!("expected {count} labels, one for each picture, found {}", shape(&values.dims));
         return Err(DataError::corrupt(file, problem));
     }
-    let mut labels = vec![0; count];
-    values.fill(&mut labels, || format!("the {count} labels"))?;
+    // No more memory than there are labels: the header may lie.
+    let mut labels = Vec::new();
+    let read = values.reader.by_ref().take(count as u64).read_to_end(&mut labels);
+    read.and_then(|n| if n == count { Ok(()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) })
+        .map_err(|e| values.fails(e, format!("the {count} labels")))?;
     values.finish(count)?;
     Ok(labels)
 }
 
+/// `3 x 28 x 28`.
+fn shape(dims: &[usize]) -> String {
+    dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
+}
+
 fn read_classes(file: &Path) -> Result<Vec<String>, DataError> {
-    let text = std::fs::read(file).map_err(|e| DataError::io(file, e))?;
+    let text = files::read(file, SIDECAR).map_err(|e| DataError::io(file, e.source))?;
     let text = String::from_utf8_lossy(&text);
     let names: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
     match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
@@ -156,7 +168,7 @@ struct Values {
 
 impl Values {
     fn open(path: &Path) -> Result<Values, DataError> {
-        let file = File::open(path).map_err(|e| DataError::io(path, e))?;
+        let file = files::open(path).map_err(|e| DataError::io(path, e.source))?;
         let gzipped = Probe::new(path)?.gzipped;
         let buffered = BufReader::with_capacity(1 << 16, file);
         let reader: Box<dyn Read> = if gzipped {
@@ -168,7 +180,10 @@ impl Values {
         let mut magic = [0; 4];
         values.fill(&mut magic, || "the four bytes 00 00 08 NN at its start".into())?;
         let [0, 0, UNSIGNED_BYTE, ndims @ 1..=4] = magic else {
-            let problem = format!("expected an idx file of bytes (00 00 08 01 to 04), found {magic:02x?}");
+            let problem = format!(
+                "expected an idx file of bytes (00 00 08 01 to 04), found {}",
+                magic.map(|byte| format!("{byte:02x}")).join(" ")
+            );
             return Err(DataError::corrupt(path, problem));
         };
         for _ in 0..ndims {
@@ -180,13 +195,15 @@ impl Values {
     }
 
     fn fill(&mut self, out: &mut [u8], what: impl FnOnce() -> String) -> Result<(), DataError> {
-        self.reader.read_exact(out).map_err(|e| {
-            let problem = match e.kind() {
-                std::io::ErrorKind::UnexpectedEof => format!("it ends inside {}", what()),
-                _ => format!("{e}, while reading {}", what()),
-            };
-            DataError::corrupt(&self.path, problem + ". Fetch the file again")
-        })
+        self.reader.read_exact(out).map_err(|e| self.fails(e, what()))
+    }
+
+    fn fails(&self, e: std::io::Error, what: String) -> DataError {
+        let problem = match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => format!("it ends inside {what}"),
+            _ => format!("{e}, while reading {what}"),
+        };
+        DataError::corrupt(&self.path, problem + ". Fetch the file again")
     }
 
     /// Checks that nothing follows; for gzip this also checks the sum over the whole content.

@@ -10,6 +10,11 @@ use crate::{DataError, decode};
 /// First-level folders of these names divide data for evaluation; they are no classes.
 const SPLITS: &[&str] = &["train", "training", "val", "valid", "validation", "test", "testing", "dev"];
 
+/// The largest table or caption file that is read, in bytes.
+pub(super) const SIDECAR: u64 = 64 << 20;
+/// The most that all of them may have together: they are held in memory while pictures are found.
+pub(super) const SIDECARS: u64 = 512 << 20;
+
 /// One picture of a folder or archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Picture {
@@ -36,9 +41,10 @@ pub(super) enum Role {
     /// No ending: perhaps a picture.
     Unclear,
     Table,
-    /// A `.txt`, which is a caption if a picture has the same name.
+    /// A `.txt` or `.caption`, which is a caption if a picture has the same name.
     Text,
     Other,
+    /// By its own name or a folder's, or without any name.
     Hidden,
 }
 
@@ -47,13 +53,49 @@ pub(super) fn role(name: &str) -> Role {
     let base = name.rsplit('/').next().unwrap_or(name).to_lowercase();
     let extension = base.rsplit_once('.').map(|(_, extension)| extension);
     match extension {
-        _ if name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX") => Role::Hidden,
+        _ if base.is_empty() || name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX") => Role::Hidden,
         _ if metadata::is_table(&base) => Role::Table,
-        Some("txt") => Role::Text,
+        Some("txt" | "caption") => Role::Text,
         Some(extension) if decode::is_image_extension(extension) => Role::Picture,
         Some(_) => Role::Other,
         None => Role::Unclear,
     }
+}
+
+/// Whether a hidden file, or one in a hidden folder, would be a picture under another name. What macOS puts beside a file
+/// when it packs it (`._a.png`) is none.
+pub(super) fn is_hidden_picture(base: &str) -> bool {
+    !base.starts_with("._") && role(base.trim_start_matches('.')) == Role::Picture
+}
+
+/// A sentence about pictures that are left out because they are hidden: where, and how many there.
+pub(super) fn hidden_note(mut hidden: Vec<(String, usize)>) -> Option<String> {
+    const SHOWN: usize = 5;
+    hidden.sort();
+    let total: usize = hidden.iter().map(|(_, count)| count).sum();
+    let shown: Vec<String> = hidden.iter().take(SHOWN).map(|(name, count)| format!("{name} ({count})")).collect();
+    let more = if hidden.len() > SHOWN { format!(" and {} more", hidden.len() - SHOWN) } else { String::new() };
+    (total > 0).then(|| {
+        format!(
+            "left out {} under names that begin with a dot: {}{more}. Such names are hidden; rename them to use them",
+            crate::error::images(total),
+            shown.join(", ")
+        )
+    })
+}
+
+/// The hidden pictures among the names of an archive, by the hidden part of their path.
+pub(super) fn hidden_among<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(String, usize)> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        let base = name.rsplit('/').next().unwrap_or(name);
+        let begin = if name.starts_with('.') { Some(0) } else { name.find("/.").map(|at| at + 1) };
+        if let Some(begin) = begin.filter(|_| is_hidden_picture(base) && !name.split('/').any(|p| p == "__MACOSX")) {
+            let end = name[begin..].find('/').map_or(name.len(), |length| begin + length);
+            *counts.entry(&name[..end]).or_default() += 1;
+        }
+    }
+    counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 /// A name from an archive without anything that leads out of it: no root, no drive, no `.` and `..`, `/` as separator.
@@ -68,6 +110,8 @@ pub(super) fn layout(
     names: &[String],
     read: &mut dyn FnMut(usize) -> Result<Vec<u8>, DataError>,
 ) -> Result<Layout, DataError> {
+    let mut held = 0;
+    let read = &mut |i: usize| hold(&mut held, read(i)?, root);
     let roles: Vec<Role> = names.iter().map(|name| role(name)).collect();
     let with = |role: Role| (0..names.len()).filter(|&i| roles[i] == role).collect::<Vec<_>>();
     let pictures: Vec<usize> =
@@ -100,7 +144,8 @@ pub(super) fn layout(
         let caption = caption.filter(|c| !c.is_empty());
         layout.pictures.push(Picture { file, label, caption, certain: roles[file] == Role::Picture });
     }
-    layout.ignored += texts.len() - captions.len();
+    layout.ignored += with(Role::Text).len() - captions.len();
+    notes.extend(repeats_note(layout.pictures.iter().filter_map(|picture| picture.label.as_deref())));
     let total = layout.pictures.len();
     if !table.files.is_empty() && described < total {
         let rest = total - described;
@@ -115,6 +160,31 @@ pub(super) fn layout(
     }
     layout.notes = notes;
     Ok(layout)
+}
+
+/// Counts a sidecar to what is held of all of them.
+fn hold(held: &mut u64, bytes: Vec<u8>, root: &Path) -> Result<Vec<u8>, DataError> {
+    *held += bytes.len() as u64;
+    if *held > SIDECARS { Err(too_many_sidecars(root)) } else { Ok(bytes) }
+}
+
+pub(super) fn too_many_sidecars(root: &Path) -> DataError {
+    let problem = format!("its tables and caption files have more than {} together", crate::memory::human(SIDECARS));
+    DataError::TooLarge { path: root.to_path_buf(), problem }
+}
+
+/// Some trainers read `10_cat` as "the class `cat`, each picture ten times".
+fn repeats_note<'a>(labels: impl Iterator<Item = &'a str>) -> Option<String> {
+    let classes: BTreeSet<&str> = labels.collect();
+    let counted = |name: &&&str| {
+        let number = name.split_once('_').map_or("", |(number, rest)| if rest.is_empty() { "" } else { number });
+        !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+    };
+    let first = classes.iter().find(counted)?;
+    Some(format!(
+        "the number in class names such as {first} is part of the name; if it is how often to repeat the pictures, as in some \
+         other trainers' folders, it is not obeyed"
+    ))
 }
 
 /// All sidecar tables together, by the full name of the picture.
@@ -271,6 +341,44 @@ mod tests {
         use Role::*;
         let expected = [Hidden, Hidden, Hidden, Other, Unclear, Picture, Picture, Table, Text];
         assert_eq!(roles.map(role), expected);
+    }
+
+    #[test]
+    fn hidden_pictures_are_counted_by_place() {
+        let names =
+            [".5/a.png", ".5/b.png", "x/.75/c.jpg", "x/.y.png", "._d.png", "__MACOSX/.e.png", ".git/HEAD", "f.png"];
+        let hidden = hidden_among(names.into_iter());
+        assert_eq!(hidden, [(".5".into(), 2), ("x/.75".into(), 1), ("x/.y.png".into(), 1)]);
+        let note = hidden_note(hidden).unwrap();
+        assert!(
+            note.starts_with("left out 4 images under names that begin with a dot: .5 (2), x/.75 (1), x/.y.png (1).")
+        );
+        assert_eq!(hidden_note(Vec::new()), None);
+    }
+
+    #[test]
+    fn caption_files_and_folders_of_other_trainers() {
+        let found = lay(&[
+            ("10_cat/a.png", ""),
+            ("10_cat/a.caption", "one cat"),
+            ("1_dog/b.png", ""),
+            ("1_dog/b.txt", "a dog"),
+        ]);
+        let captions: Vec<_> = found.pictures.iter().map(|p| p.caption.as_deref()).collect();
+        assert_eq!(captions, [Some("one cat"), Some("a dog")]);
+        assert_eq!(found.pictures[0].label.as_deref(), Some("10_cat"));
+        assert!(found.notes[0].contains("such as 10_cat is part of the name"), "{:?}", found.notes);
+        for names in [["cat/a.png", "dog/b.png"], ["2020/a.png", "2021/b.png"], ["0_/a.png", "_1/b.png"]] {
+            assert!(lay(&names.map(|name| (name, ""))).notes.is_empty(), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn sidecars_have_a_total() {
+        let mut held = SIDECARS - 1;
+        assert_eq!(hold(&mut held, vec![7], "x".as_ref()).unwrap(), [7]);
+        let problem = hold(&mut held, vec![7], "x".as_ref()).unwrap_err().to_string();
+        assert!(problem.contains("more than 537 MB together"), "{problem}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod idx;
 mod layout;
 mod memory;
 mod metadata;
+mod ours;
 mod probe;
 mod tar;
 mod zip;
@@ -70,7 +71,8 @@ pub trait Source {
         None
     }
 
-    /// Things about the source that its owner should know.
+    /// Things about the source that its owner should know. Those that are told before the first visit are told anew whenever the
+    /// source is opened; the others are kept with the decoded pictures.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
@@ -105,6 +107,9 @@ impl Input {
     }
 }
 
+/// The most files that are listed: above any public dataset of separate files, and what a listing may cost in memory.
+const MOST_FILES: usize = 20_000_000;
+
 /// What opening a source gives.
 type Opened = Result<Box<dyn Source>, DataError>;
 
@@ -138,6 +143,21 @@ pub fn open(path: &Path, options: &Options) -> Result<(&'static str, Box<dyn Sou
             supported: SOURCES.iter().map(|kind| kind.reads).collect::<Vec<_>>().join("; "),
         }),
     }
+}
+
+/// A sentence about tables that lie beside an archive, where nothing looks for them.
+fn tables_beside(archive: &Path) -> Option<String> {
+    let mut beside: Vec<String> =
+        std::fs::read_dir(archive.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| metadata::is_table(&name.to_lowercase()))
+            .collect();
+    beside.sort();
+    let first = beside.first()?;
+    Some(format!("{first} beside the archive is not read; captions and classes for an archive belong inside it"))
 }
 
 /// An entry that cannot be given.

@@ -1,12 +1,11 @@
 //! A first look at a path: what it is, and how its content begins.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use crate::DataError;
+use crate::{DataError, files};
 
 /// Enough for every signature in use; a tar header is 512 bytes long.
 const HEAD: u64 = 512;
@@ -24,6 +23,7 @@ pub struct Probe {
     pub head: Vec<u8>,
     /// The file name, in lower case.
     pub name: String,
+    is_file: bool,
     size: u64,
 }
 
@@ -34,6 +34,7 @@ impl Probe {
     /// [`DataError::NotFound`] or [`DataError::Unreadable`].
     pub fn new(path: &Path) -> Result<Probe, DataError> {
         let fail = |e| DataError::io(path, e);
+        let open = |path| files::open(path).map_err(|e| fail(e.source));
         let meta = std::fs::metadata(path).map_err(fail)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let mut probe = Probe {
@@ -42,16 +43,17 @@ impl Probe {
             gzipped: false,
             head: Vec::new(),
             name,
+            is_file: meta.is_file(),
             size: meta.len(),
         };
         if meta.is_file() {
-            File::open(path).map_err(fail)?.take(HEAD).read_to_end(&mut probe.head).map_err(fail)?;
+            open(path)?.take(HEAD).read_to_end(&mut probe.head).map_err(fail)?;
             probe.gzipped = probe.head.starts_with(&[0x1f, 0x8b]);
         }
         if probe.gzipped {
             let mut head = Vec::new();
             // A gzip stream that is damaged from the start shows when its source reads it.
-            let _ = MultiGzDecoder::new(File::open(path).map_err(fail)?).take(HEAD).read_to_end(&mut head);
+            let _ = MultiGzDecoder::new(open(path)?).take(HEAD).read_to_end(&mut head);
             probe.head = head;
         }
         Ok(probe)
@@ -78,6 +80,7 @@ impl Probe {
         let is_image = ::image::guess_format(&self.head).is_ok();
         match SIGNS.iter().find(|(sign, _)| self.head.starts_with(sign)) {
             Some((_, what)) => (*what).into(),
+            None if !self.is_file => "a pipe, a socket or a device".into(),
             None if self.size == 0 => "an empty file".into(),
             None if is_image => "a single picture".into(),
             None => "a file of an unknown kind".into(),

@@ -1,16 +1,18 @@
 //! A tar archive of pictures, plain or gzipped. Nothing is ever unpacked to disk.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use ::tar::Archive;
 use flate2::read::MultiGzDecoder;
 
-use super::layout::{self, Layout, Role};
-use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind, failed};
-use crate::{DataError, Options};
+use super::layout::{self, Layout, Role, SIDECAR, SIDECARS};
+use super::ours::Ours;
+use super::{Entry, Input, MOST_FILES, Opened, Payload, Probe, Sink, Source, SourceKind, failed, tables_beside};
+use crate::{DataError, Options, files};
 
 pub(super) const KIND: SourceKind =
     SourceKind { tag: "tar", reads: "a .tar, .tar.gz or .tgz of image files", accepts, open };
@@ -46,34 +48,57 @@ struct Member<'a> {
     content: &'a mut dyn Read,
 }
 
-/// Largest sidecar that is kept while the archive is listed.
-const SIDECAR_LIMIT: u64 = 64 << 20;
+/// The most that stands between two files: their header, and their names where those are long. `tar` reads names whole.
+const HEADERS: u64 = 1 << 20;
+
+/// Reads no further than it is allowed to.
+struct Allowed<R> {
+    reader: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Allowed<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let most = self.left.get().min(out.len() as u64) as usize;
+        if most == 0 && !out.is_empty() {
+            return Err(std::io::Error::other(format!("a header of more than {HEADERS} bytes")));
+        }
+        let read = self.reader.read(&mut out[..most])?;
+        self.left.set(self.left.get() - read as u64);
+        Ok(read)
+    }
+}
 
 impl Tar {
     /// Calls `each` for every file, in the order of the archive, until it returns false.
     fn walk(&self, each: &mut dyn FnMut(Member) -> std::io::Result<bool>) -> Result<(), DataError> {
-        let file = File::open(&self.path).map_err(|e| DataError::io(&self.path, e))?;
+        let file = files::open(&self.path).map_err(|e| DataError::io(&self.path, e.source))?;
         let buffered = BufReader::with_capacity(1 << 16, file);
         let reader: Box<dyn Read> = match self.gzipped {
             true => Box::new(MultiGzDecoder::new(buffered)),
             false => Box::new(buffered),
         };
-        let mut archive = Archive::new(reader);
+        let left = Rc::new(Cell::new(HEADERS));
+        let mut archive = Archive::new(Allowed { reader, left: left.clone() });
         let mut number = 0;
         let mut go = || -> std::io::Result<()> {
-            for member in archive.entries()? {
+            let mut members = archive.entries()?;
+            loop {
+                left.set(HEADERS);
+                let Some(member) = members.next() else { return Ok(()) };
                 let mut member = member?;
-                if !member.header().entry_type().is_file() {
-                    continue;
+                left.set(u64::MAX);
+                if member.header().entry_type().is_file() {
+                    let name = layout::clean(&String::from_utf8_lossy(&member.path_bytes()));
+                    let size = member.size();
+                    if !each(Member { number, name, size, content: &mut member })? {
+                        return Ok(());
+                    }
+                    number += 1;
                 }
-                let name = layout::clean(&String::from_utf8_lossy(&member.path_bytes()));
-                let size = member.size();
-                if !each(Member { number, name, size, content: &mut member })? {
-                    return Ok(());
-                }
-                number += 1;
+                // What is left of it would otherwise count as a header.
+                std::io::copy(&mut member, &mut std::io::sink())?;
             }
-            Ok(())
         };
         let result = go();
         result.map_err(|e| {
@@ -90,16 +115,28 @@ impl Tar {
         }
         let mut names = Vec::new();
         let mut sidecars: HashMap<usize, Vec<u8>> = HashMap::new();
+        let mut held = 0;
         self.walk(&mut |Member { number, name, size, content }| {
-            if matches!(layout::role(&name), Role::Table | Role::Text) && size <= SIDECAR_LIMIT {
+            if matches!(layout::role(&name), Role::Table | Role::Text) && size <= SIDECAR && held + size <= SIDECARS {
                 let mut bytes = Vec::new();
-                content.read_to_end(&mut bytes)?;
+                held += content.read_to_end(&mut bytes)? as u64;
                 sidecars.insert(number, bytes);
             }
             names.push(name);
-            Ok(true)
+            Ok(number < MOST_FILES)
         })?;
-        let layout = layout::layout(&self.path, &names, &mut |i| Ok(sidecars.remove(&i).unwrap_or_default()))?;
+        if names.len() > MOST_FILES {
+            let problem = format!("it holds more than {MOST_FILES} files");
+            return Err(DataError::TooLarge { path: self.path.clone(), problem });
+        }
+        let mut notes: Vec<String> =
+            layout::hidden_note(layout::hidden_among(names.iter().map(String::as_str))).into_iter().collect();
+        // Numbers of files are their places in the archive, so names that are left out only lose their role.
+        notes.extend(Ours::among(names.iter().map(String::as_str)).hide(&mut names));
+        // Only what a picture needs is missed here.
+        let missing = || layout::too_many_sidecars(&self.path);
+        let mut layout = layout::layout(&self.path, &names, &mut |i| sidecars.remove(&i).ok_or_else(missing))?;
+        layout.notes.extend(notes);
         self.names = names;
         self.layout = Some(layout.clone());
         Ok(layout)
@@ -119,7 +156,7 @@ impl Source for Tar {
                 let reason = format!("{size} bytes, more than the limit of {limit}");
                 return Ok(sink(failed(name, reason)).is_continue());
             }
-            let mut bytes = Vec::with_capacity(size.min(1 << 24) as usize);
+            let mut bytes = Vec::with_capacity(size.min(1 << 20) as usize);
             if content.read_to_end(&mut bytes)? as u64 != size {
                 return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, format!("it ends inside {name}")));
             }
@@ -141,7 +178,8 @@ impl Source for Tar {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.layout.as_ref().map_or_else(Vec::new, |layout| layout.notes.clone())
+        let found = self.layout.iter().flat_map(|layout| layout.notes.iter().cloned());
+        found.chain(tables_beside(&self.path)).collect()
     }
 
     fn ignored(&self) -> usize {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use ::zip::ZipArchive;
 use ::zip::result::ZipError;
 
-use super::layout::{self, Layout, Role};
-use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind, failed};
-use crate::{DataError, Options};
+use super::layout::{self, Layout, Role, SIDECAR};
+use super::ours::Ours;
+use super::{Entry, Input, Opened, Payload, Probe, Sink, Source, SourceKind, failed, tables_beside};
+use crate::{DataError, Options, files};
 
 pub(super) const KIND: SourceKind = SourceKind {
     tag: "zip",
@@ -21,9 +22,12 @@ pub(super) const KIND: SourceKind = SourceKind {
 type Archive = ZipArchive<BufReader<File>>;
 
 fn open(path: &Path, options: &Options) -> Opened {
-    let file = File::open(path).map_err(|e| DataError::io(path, e))?;
+    let file = files::open(path).map_err(|e| DataError::io(path, e.source))?;
     let damaged = |e: ZipError| {
-        DataError::corrupt(path, format!("{e}. A download that broke off looks like this: fetch the archive again"))
+        DataError::corrupt(
+            path,
+            format!("{}. A download that broke off looks like this: fetch the archive again", words(&e)),
+        )
     };
     let archive = ZipArchive::new(BufReader::with_capacity(1 << 16, file)).map_err(damaged)?;
     let mut members: Vec<(String, usize)> = Vec::with_capacity(archive.len());
@@ -35,12 +39,16 @@ fn open(path: &Path, options: &Options) -> Opened {
             members.push((layout::clean(&name), i));
         }
     }
+    let mut notes: Vec<String> =
+        layout::hidden_note(layout::hidden_among(members.iter().map(|(name, _)| name.as_str()))).into_iter().collect();
     members.retain(|(name, _)| layout::role(name) != Role::Hidden);
+    notes.extend(Ours::among(members.iter().map(|(name, _)| name.as_str())).remove(&mut members, |(name, _)| name));
+    notes.extend(tables_beside(path));
     members.sort();
     let (names, members) = members.into_iter().unzip();
     let inputs = vec![Input::of(path)?];
     let limit = options.limits.file;
-    Ok(Box::new(Zip { path: path.to_path_buf(), archive, names, members, inputs, limit, layout: None }))
+    Ok(Box::new(Zip { path: path.to_path_buf(), archive, names, members, inputs, limit, notes, layout: None }))
 }
 
 struct Zip {
@@ -51,6 +59,7 @@ struct Zip {
     members: Vec<usize>,
     inputs: Vec<Input>,
     limit: u64,
+    notes: Vec<String>,
     layout: Option<Layout>,
 }
 
@@ -59,11 +68,12 @@ impl Zip {
         if let Some(layout) = &self.layout {
             return Ok(layout.clone());
         }
-        let (archive, members, names, limit, path) =
-            (&mut self.archive, &self.members, &self.names, self.limit, &self.path);
+        let (archive, members, names, path) = (&mut self.archive, &self.members, &self.names, &self.path);
         let mut read = |i: usize| {
-            read_member(archive, members[i], limit)
-                .map_err(|reason| DataError::corrupt(path, format!("{} inside it: {reason}", names[i])))
+            read_member(archive, members[i], SIDECAR).map_err(|reason| DataError::Unusable {
+                path: path.clone(),
+                problem: format!("{} inside it: {reason}", names[i]),
+            })
         };
         let layout = layout::layout(path, names, &mut read)?;
         self.layout = Some(layout.clone());
@@ -98,7 +108,8 @@ impl Source for Zip {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.layout.as_ref().map_or_else(Vec::new, |layout| layout.notes.clone())
+        let found = self.layout.iter().flat_map(|layout| &layout.notes);
+        found.chain(&self.notes).cloned().collect()
     }
 
     fn ignored(&self) -> usize {
@@ -107,15 +118,47 @@ impl Source for Zip {
 }
 
 fn read_member(archive: &mut Archive, member: usize, limit: u64) -> Result<Vec<u8>, String> {
-    let mut file = archive.by_index(member).map_err(|e| match e {
-        ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => "it is encrypted".to_string(),
-        e => e.to_string(),
-    })?;
-    let mut bytes = Vec::with_capacity(file.size().min(limit).min(1 << 24) as usize);
+    let mut file = archive.by_index(member).map_err(|e| words(&e))?;
+    let mut bytes = Vec::with_capacity(file.size().min(limit).min(1 << 20) as usize);
     // The size in the header may lie; one byte more than allowed is enough to know.
-    (&mut file).take(limit + 1).read_to_end(&mut bytes).map_err(|e| format!("damaged inside the archive: {e}"))?;
+    (&mut file).take(limit + 1).read_to_end(&mut bytes).map_err(|e| broken(&e))?;
     match bytes.len() as u64 > limit {
         true => Err(format!("unpacks to more than the limit of {limit} bytes")),
         false => Ok(bytes),
+    }
+}
+
+fn broken(error: &std::io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<ZipError>()) {
+        Some(e) => words(e),
+        None => format!("damaged inside the archive: {error}"),
+    }
+}
+
+/// What is wrong, as a clause without the library's own names for things.
+fn words(error: &ZipError) -> String {
+    const METHODS: &[(u16, &str)] = &[
+        (1, "Shrink"),
+        (6, "Implode"),
+        (9, "Deflate64"),
+        (12, "bzip2"),
+        (14, "LZMA"),
+        (93, "Zstandard"),
+        (95, "xz"),
+        (98, "PPMd"),
+        (99, "AES"),
+    ];
+    match error {
+        ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) | ZipError::InvalidPassword => {
+            "it is encrypted".into()
+        }
+        ZipError::CompressionMethodNotSupported(id) => {
+            let method = METHODS.iter().find(|(known, _)| known == id);
+            let method = method.map_or_else(|| format!("method {id}"), |(_, name)| (*name).to_owned());
+            format!(
+                "it is compressed with {method}, which is not read; pack it again with Deflate, as zip does by itself"
+            )
+        }
+        e => e.to_string(),
     }
 }

@@ -1,8 +1,10 @@
 //! `metrics.jsonl`, and the statistics of noisy curves.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::Value;
+use undiffuse::files;
 
 /// One optimiser step of the log.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,13 +47,27 @@ pub struct Log {
     pub broken: usize,
 }
 
+/// Bytes of a log that are looked at: some million steps.
+const MOST: u64 = 1 << 30;
+/// The longest line that is read; ours are a few hundred bytes.
+const LONGEST: u64 = 64 << 10;
+
+/// The next line, or a piece of one that is too long; false at the end.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> bool {
+    line.clear();
+    reader.take(LONGEST).read_until(b'\n', line).is_ok_and(|n| n > 0)
+}
+
 impl Log {
     /// Reads the log of a run; empty where there is none.
     pub fn read(run: &Path) -> Self {
         let mut log = Self::default();
         let mut seconds = 0.0;
-        for line in std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default().lines() {
-            let Ok(line) = serde_json::from_str::<Value>(line) else {
+        let Ok(file) = files::open_inside(run, Path::new("metrics.jsonl")) else { return log };
+        let mut reader = BufReader::new(file.take(MOST));
+        let mut line = Vec::new();
+        while read_line(&mut reader, &mut line) {
+            let Ok(line) = serde_json::from_slice::<Value>(&line) else {
                 log.broken += 1;
                 continue;
             };

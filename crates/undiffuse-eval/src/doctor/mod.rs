@@ -135,11 +135,35 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, DoctorError> {
     examine(path, None, &device::open("cpu")?)
 }
 
+/// As [`diagnose`], without opening the pictures that a run's configuration names, for whoever does not trust it; `why` goes to
+/// [`Diagnosis::unseen`].
+///
+/// # Errors
+/// As [`diagnose`].
+pub fn diagnose_without_data(path: &Path, why: &str) -> Result<Diagnosis, DoctorError> {
+    look(path, Data::Closed(why), &device::open("cpu")?)
+}
+
 /// As [`diagnose`], with pictures for a model that has none of its own or a run whose data have moved, on a device.
 ///
 /// # Errors
 /// As [`diagnose`].
 pub fn examine(path: &Path, data: Option<&Path>, device: &Device) -> Result<Diagnosis, DoctorError> {
+    look(path, data.map_or(Data::Own, Data::At), device)
+}
+
+/// Where the pictures are.
+#[derive(Clone, Copy, Debug)]
+pub enum Data<'a> {
+    /// Where the run's configuration says.
+    Own,
+    /// Here: for models that have none, and runs whose data moved.
+    At(&'a Path),
+    /// They are not to be opened, and this is why.
+    Closed(&'a str),
+}
+
+fn look(path: &Path, data: Data, device: &Device) -> Result<Diagnosis, DoctorError> {
     let run = Run::read(path, data, device)?;
     let found = |check: &Check| (check.run)(&run).map(|finding| Finding { tag: check.tag, ..finding });
     let mut findings: Vec<Finding> = CHECKS.iter().filter_map(found).collect();

@@ -1,19 +1,19 @@
 //! All that there is to know of a run, read once.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use undiffuse::burn::tensor::Device;
 use undiffuse::model::{self, ModelError};
+use undiffuse::nn::weights::WeightsError;
 use undiffuse::nn::{UNet2DModel, params};
 use undiffuse::train::config::Variance;
 use undiffuse::train::length::Length;
-use undiffuse::train::{CONFIG_FILE, Config};
+use undiffuse::train::{self, CONFIG_FILE, Config};
 use undiffuse::{Model, files};
 use undiffuse_data::{Dataset, Options};
 
 use super::log::{mean, spread};
-use super::{DoctorError, Log, Pictures, Probe, Reading, Samples, State, TensorFacts, Trivial, probe};
+use super::{Data, DoctorError, Log, Pictures, Probe, Reading, Samples, State, TensorFacts, Trivial, probe};
 
 /// What a training left behind, or a bare model.
 pub struct Run {
@@ -47,16 +47,18 @@ pub struct Run {
     pub running: bool,
     /// Files that cannot be read, and why.
     pub damaged: Vec<String>,
+    /// Weights that are no numbers, and in which file.
+    pub lost: Vec<String>,
     /// What could not be looked at, and why.
     pub unseen: Vec<String>,
 }
 
 impl Run {
-    /// Reads a run or a model folder; `data` is where the pictures are, for models that have none and runs whose data moved.
+    /// Reads a run or a model folder. What lies in it may come from a stranger: no link in it is followed but those of a model.
     ///
     /// # Errors
     /// Folders that are neither; a configuration that cannot be read.
-    pub fn read(path: &Path, data: Option<&Path>, device: &Device) -> Result<Self, DoctorError> {
+    pub fn read(path: &Path, data: Data, device: &Device) -> Result<Self, DoctorError> {
         // A run's own model folder means the run.
         let path = match path.parent().filter(|run| path.ends_with("model") && run.join(CONFIG_FILE).is_file()) {
             Some(run) => run,
@@ -73,13 +75,16 @@ impl Run {
         if config.is_none() && model::locate(path).is_err() {
             return Err(not_a_run(path));
         }
-        let (mut damaged, mut unseen) = (Vec::new(), Vec::new());
-        let length = std::fs::read_to_string(path.join("length.json")).ok();
-        let length = length.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let state = config.is_some().then(|| State::newest(path, &mut damaged)).flatten();
+        let (mut damaged, mut lost, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
+        let length = text(path, "length.json").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let state = config.is_some().then(|| State::newest(path, &mut damaged, &mut lost)).flatten();
         let model = match Model::load(path, device) {
             Ok(model) => Some(model),
             Err(ModelError::Unfinished(_)) => None,
+            Err(ModelError::Weights(e @ WeightsError::NotFinite { .. })) => {
+                lost.push(e.to_string());
+                None
+            }
             Err(e) => {
                 damaged.push(format!("the model cannot be loaded: {e}"));
                 None
@@ -99,9 +104,9 @@ impl Run {
             probe: None,
             readings: Vec::new(),
             samples: None,
-            running: File::open(path.join("lock"))
-                .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+            running: train::is_training(path),
             damaged,
+            lost,
             unseen,
         };
         run.look(device);
@@ -273,14 +278,24 @@ fn open(
     path: &Path,
     config: Option<&Config>,
     model: Option<&Model>,
-    data: Option<&Path>,
+    data: Data,
     unseen: &mut Vec<String>,
 ) -> Option<Pictures> {
+    let data = match data {
+        Data::Own => None,
+        Data::At(path) => Some(path),
+        Data::Closed(why) => {
+            unseen.push(why.into());
+            return None;
+        }
+    };
     let (path_of_data, options) = match (config, model, data) {
-        (Some(config), _, given) => (given.unwrap_or(Path::new(&config.data.path)), options(config)),
+        (Some(config), _, given) => {
+            (given.map_or_else(|| train::data_path(path, config), Path::to_owned), options(config))
+        }
         (None, Some(model), Some(data)) => {
             let [channels, height, _] = model.shape();
-            (data, Options { size: Some(height), channels: Some(channels), ..Options::default() })
+            (data.to_owned(), Options { size: Some(height), channels: Some(channels), ..Options::default() })
         }
         (None, _, None) => {
             let why = "a bare model has no pictures of its own: give some with --data for the checks that need them";
@@ -289,16 +304,16 @@ fn open(
         }
         (None, None, Some(_)) => return None,
     };
-    let dataset = match Dataset::open(path_of_data, &options) {
+    let dataset = match Dataset::open(&path_of_data, &options) {
         Ok(dataset) => dataset,
         Err(e) => {
             unseen.push(format!(
-                "the data cannot be opened, so nothing that needs them was looked at: {e} (relative paths start at the current folder; --data names another place)"
+                "the data cannot be opened, so nothing that needs them was looked at: {e} (--data names another place)"
             ));
             return None;
         }
     };
-    let before = std::fs::read_to_string(path.join("data.sha256")).unwrap_or_default();
+    let before = text(path, "data.sha256").unwrap_or_default();
     if config.is_some() && !before.is_empty() && before.trim() != dataset.fingerprint() {
         unseen.push(format!(
             "the data at `{}` are not what the run began with: nothing that needs them was looked at",
@@ -308,6 +323,12 @@ fn open(
     }
     let (held_out, seed) = config.map_or((0.0, 0), |c| (c.data.held_out, c.train.seed));
     Some(Pictures::new(dataset, held_out, seed))
+}
+
+/// A text of the run.
+fn text(run: &Path, inside: &str) -> Option<String> {
+    let file = files::open_inside(run, Path::new(inside)).ok()?;
+    String::from_utf8(files::read_all(file, files::TEXT_LIMIT).ok()?).ok()
 }
 
 /// How a run reads its data.

@@ -46,7 +46,8 @@ impl Samples {
     /// Reads the newest grid of a run; nothing where there is none that fits the data.
     pub fn newest(run: &Path, pictures: &Pictures) -> Option<Self> {
         let files = std::fs::read_dir(run.join("samples")).ok()?.flatten().map(|e| e.path());
-        let path = files.filter(|p| p.extension().is_some_and(|e| e == "png")).max()?;
+        let is_file = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file());
+        let path = files.filter(|p| p.extension().is_some_and(|e| e == "png") && is_file(p)).max()?;
         let sheet = Image::open(&path, &Options::default()).ok()?;
         let cells = cells(&sheet, pictures);
         (cells.len() >= 2).then(|| Self::of(path, &cells, pictures))

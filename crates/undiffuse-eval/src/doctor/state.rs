@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use undiffuse::burn::tensor::Device;
-use undiffuse::nn::weights::Named;
+use undiffuse::nn::weights::{Named, WeightsError};
 use undiffuse::nn::{UNet2DModel, params};
 use undiffuse::train::checkpoint::{self, Counters};
 
@@ -19,8 +19,6 @@ pub struct State {
 /// What is odd about the tensors of one kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TensorFacts {
-    /// Names of tensors with numbers that are NaN or infinite.
-    pub broken: Vec<String>,
     /// Names of matrices and kernels that are zero altogether.
     pub zero: Vec<String>,
     /// Root mean square of all matrices and kernels.
@@ -28,11 +26,17 @@ pub struct TensorFacts {
 }
 
 impl State {
-    /// The newest checkpoint that can be read; what is wrong with newer ones goes to `damaged`.
-    pub fn newest(run: &Path, damaged: &mut Vec<String>) -> Option<Self> {
+    /// The newest checkpoint that can be read, if anything was learned until then; what is wrong with newer ones goes to
+    /// `damaged`, or to `lost` where their numbers are none.
+    pub fn newest(run: &Path, damaged: &mut Vec<String>, lost: &mut Vec<String>) -> Option<Self> {
         for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
+            if !std::fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_file()) {
+                damaged.push(format!("`{}` is no file", path.display()));
+                continue;
+            }
             match checkpoint::load(&path) {
-                Ok((counters, tensors)) => return Some(Self { counters, tensors }),
+                Ok((counters, tensors)) => return (counters.nimg > 0).then_some(Self { counters, tensors }),
+                Err(e @ WeightsError::NotFinite { .. }) => lost.push(e.to_string()),
                 Err(e) => damaged.push(format!("a checkpoint cannot be read: {e}")),
             }
         }
@@ -77,9 +81,7 @@ impl TensorFacts {
         let mut facts = Self::default();
         let (mut sum, mut count) = (0.0, 0usize);
         for (name, dims, values) in tensors {
-            if values.iter().any(|v| !v.is_finite()) {
-                facts.broken.push(name.to_owned());
-            } else if dims >= 2 && !name.starts_with("time_proj") {
+            if dims >= 2 && !name.starts_with("time_proj") {
                 if values.iter().all(|v| *v == 0.0) {
                     facts.zero.push(name.to_owned());
                 }

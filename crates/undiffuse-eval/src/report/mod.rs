@@ -5,6 +5,7 @@ mod html;
 
 use serde::{Deserialize, Serialize};
 use undiffuse_data::Image;
+use undiffuse_data::names::last_part;
 use undiffuse_metrics::Figure;
 
 pub use compare::{Comparison, Line, NotComparable, compare};
@@ -26,7 +27,8 @@ pub struct Report {
     pub program: String,
     /// What was judged.
     pub subject: SubjectFacts,
-    /// Where the data lay.
+    /// Name of the data: where they lay is nobody's business.
+    #[serde(deserialize_with = "data_alone")]
     pub data: String,
     /// Fingerprint of the protocol.
     pub fingerprint: String,
@@ -67,10 +69,23 @@ pub fn read(text: &str) -> Result<Report, String> {
     }
 }
 
+/// The name at the end of a path: reports once held the whole of it.
+fn data_alone<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<String, D::Error> {
+    String::deserialize(reader).map(|path| last_part(&path).to_owned())
+}
+
+/// Likewise; the run's, where it is the model inside one.
+fn subject_alone<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<String, D::Error> {
+    let path = String::deserialize(reader)?;
+    let bare = path.trim_end_matches('/');
+    Ok(last_part(bare.strip_suffix("/model").unwrap_or(bare)).to_owned())
+}
+
 /// What was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectFacts {
-    /// Where it lay.
+    /// Its name.
+    #[serde(deserialize_with = "subject_alone")]
     pub name: String,
     /// `model` or `pictures`.
     pub kind: String,
@@ -143,13 +158,6 @@ pub fn verdict(audit: &Audit) -> String {
     )
 }
 
-/// The most memory that this process has held, in bytes; `None` where the system does not tell.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +178,5 @@ mod tests {
         assert_eq!(shown(&figure(512.3, Some([400.0, 600.0]))).0, "512");
         assert_eq!(shown(&figure(0.5, None)), ("0.5000".into(), String::new()));
         assert_eq!(shown(&figure(0.0, Some([0.0, 0.0]))).0, "0.0000");
-        assert!(peak_memory().is_none_or(|bytes| bytes > 1 << 20));
     }
 }

@@ -147,9 +147,15 @@ pub(super) fn start(fields: &Fields) -> Start {
 pub(super) fn clip(fields: &Fields) -> Result<Clip, ReadError> {
     if fields.flag("thresholding")? {
         let (ratio, max) = (fields.number("dynamic_thresholding_ratio")?, fields.number("sample_max_value")?);
-        Ok(Clip::Threshold { ratio, max })
+        match (0.0..=1.0).contains(&ratio) {
+            true => Ok(Clip::Threshold { ratio, max }),
+            false => Err(fields.wrong("dynamic_thresholding_ratio", "a number from 0 to 1")),
+        }
     } else if fields.flag("clip_sample")? {
-        Ok(Clip::Range(fields.number("clip_sample_range")?))
+        match fields.number("clip_sample_range")? {
+            range if range > 0.0 => Ok(Clip::Range(range)),
+            _ => Err(fields.wrong("clip_sample_range", "a number above 0")),
+        }
     } else {
         Ok(Clip::None)
     }

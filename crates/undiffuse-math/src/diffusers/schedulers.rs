@@ -162,6 +162,9 @@ pub(super) fn score_sde_ve(fields: &Fields) -> Result<Recipe, ReadError> {
     let told_at = Exponential { sigma_min: Some(cleanest_told), sigma_max: Some(sigma_max), round: Round::None };
     let solver = Ddpm { variance: Variance::FixedLarge };
     let (steps, snr) = (fields.count("correct_steps")?, fields.number("snr")?);
+    if steps > 1000 {
+        return Err(fields.wrong("correct_steps", "at most 1000"));
+    }
     checked(
         fields,
         Recipe {

@@ -29,6 +29,10 @@ impl Default for CosineBetas {
 }
 
 impl Betas for CosineBetas {
+    fn timesteps(&self) -> usize {
+        self.steps
+    }
+
     fn betas(&self) -> Vec<f64> {
         const OFFSET: f64 = 0.008;
         let f = |t: usize| ((t as f64 / self.steps as f64 + OFFSET) / (1.0 + OFFSET) * FRAC_PI_2).cos().powi(2);

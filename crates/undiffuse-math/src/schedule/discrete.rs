@@ -5,6 +5,9 @@ use crate::level::NoiseLevel;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use std::fmt::Debug;
 
+/// Most timesteps of a table; the field uses a thousand, or a few.
+const MOST: usize = 1_000_000;
+
 /// What may be done to the table after the betas are known.
 #[derive(Copy, Clone, PartialEq, Debug, Default)]
 pub struct Terminal {
@@ -17,6 +20,9 @@ pub struct Terminal {
 
 /// A formula for the betas of the DDPM family.
 pub trait Betas: Clone + PartialEq + Debug + Default + Serialize + DeserializeOwned + Send + Sync {
+    /// `T`, the number of timesteps.
+    fn timesteps(&self) -> usize;
+
     /// `beta_t` for `t = 0..T`.
     fn betas(&self) -> Vec<f64>;
 
@@ -39,12 +45,13 @@ impl<B: Betas> Discrete<B> {
     /// Builds the table.
     ///
     /// # Errors
-    /// Fewer than two timesteps, or a beta outside `(0, 1)`.
+    /// Fewer than two timesteps, more than a million, or a beta outside `(0, 1)`.
     pub fn new(betas: B) -> Result<Self, String> {
-        let values = betas.betas();
-        if values.len() < 2 {
-            return Err(format!("needs at least 2 timesteps, has {}", values.len()));
+        let timesteps = betas.timesteps();
+        if !(2..=MOST).contains(&timesteps) {
+            return Err(format!("needs 2 to {MOST} timesteps, has {timesteps}"));
         }
+        let values = betas.betas();
         if let Some((t, beta)) = values.iter().enumerate().find(|(_, b)| !(**b > 0.0 && **b < 1.0)) {
             return Err(format!("beta at timestep {t} is {beta}; every beta must lie between 0 and 1"));
         }

@@ -29,6 +29,10 @@ impl Default for LinearBetas {
 }
 
 impl Betas for LinearBetas {
+    fn timesteps(&self) -> usize {
+        self.steps
+    }
+
     fn betas(&self) -> Vec<f64> {
         linspace(self.beta_start, self.beta_end, self.steps).collect()
     }

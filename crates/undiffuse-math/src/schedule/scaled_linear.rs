@@ -31,6 +31,10 @@ impl Default for ScaledLinearBetas {
 }
 
 impl Betas for ScaledLinearBetas {
+    fn timesteps(&self) -> usize {
+        self.steps
+    }
+
     fn betas(&self) -> Vec<f64> {
         linspace(self.beta_start.sqrt(), self.beta_end.sqrt(), self.steps).map(|root| root * root).collect()
     }

@@ -31,6 +31,10 @@ impl Default for SigmoidBetas {
 }
 
 impl Betas for SigmoidBetas {
+    fn timesteps(&self) -> usize {
+        self.steps
+    }
+
     fn betas(&self) -> Vec<f64> {
         let width = self.beta_end - self.beta_start;
         linspace(-6.0, 6.0, self.steps).map(|u| self.beta_start + width / (1.0 + (-u).exp())).collect()

@@ -26,6 +26,10 @@ impl Default for TrainedBetas {
 }
 
 impl Betas for TrainedBetas {
+    fn timesteps(&self) -> usize {
+        self.betas.len()
+    }
+
     fn betas(&self) -> Vec<f64> {
         self.betas.clone()
     }

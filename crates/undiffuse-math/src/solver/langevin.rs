@@ -67,7 +67,9 @@ impl Solver for Langevin {
     }
 
     fn check(&self) -> Result<(), String> {
-        require(self.per_level > 0, || "per_level must be at least 1, is 0".to_owned())?;
+        require((1..=10_000).contains(&self.per_level), || {
+            format!("per_level must lie in 1..10000, is {}", self.per_level)
+        })?;
         require(0.0 < self.step && self.step < 2.0, || {
             format!("step must lie in (0, 2): larger ones overshoot the mean; is {}", self.step)
         })

@@ -58,7 +58,8 @@ impl Solver for Restart {
     fn check(&self) -> Result<(), String> {
         require(0.0 < self.s_min && self.s_min < self.s_max && self.s_max.is_finite(), || {
             format!("needs 0 < s_min < s_max, has s_min = {} and s_max = {}", self.s_min, self.s_max)
-        })
+        })?;
+        require(self.repeats <= 10_000, || format!("repeats must be at most 10000, is {}", self.repeats))
     }
 }
 

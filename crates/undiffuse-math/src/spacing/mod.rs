@@ -152,7 +152,13 @@ pub enum GridError {
         /// How many there are.
         timesteps: usize,
     },
+    /// More steps than any picture needs, on a schedule that sets no limit.
+    #[error("{0} sampling steps asked for; ask for at most {MOST_STEPS}")]
+    TooLong(usize),
 }
+
+/// Most steps of a grid on a continuous schedule.
+const MOST_STEPS: usize = 1_000_000;
 
 /// The levels of a walk: the points at which the denoiser may be asked, and the end.
 #[derive(Clone, Debug)]
@@ -169,11 +175,12 @@ impl<'s> Grid<'s> {
     /// Lays out `steps` steps.
     ///
     /// # Errors
-    /// No steps, or more than the schedule has timesteps.
+    /// No steps, more than the schedule has timesteps, or more than a million.
     pub fn new(schedule: &'s dyn Schedule, spacing: &dyn Spacing, steps: usize, last: Last) -> Result<Self, GridError> {
         match schedule.discrete_steps() {
             _ if steps == 0 => Err(GridError::NoSteps),
             Some(timesteps) if steps > timesteps => Err(GridError::TooMany { steps, timesteps }),
+            None if steps > MOST_STEPS => Err(GridError::TooLong(steps)),
             _ => Ok(Self { points: spacing.points(schedule, steps), last: last.level(schedule), schedule }),
         }
     }

@@ -101,8 +101,13 @@ pub enum MidBlockType {
     UNetMidBlock2D,
 }
 
+/// What diffusers' `EMAModel` notes in the config of the weights that it averaged: how, and how far it had come. No part of
+/// the network.
+const AVERAGING: [&str; 7] =
+    ["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
+
 /// The configuration of [`UNet2DModel`](super::UNet2DModel): the fields, names and defaults of
-/// diffusers' class of that name. Unknown names are refused.
+/// diffusers' class of that name. Unknown names are refused, but for what says nothing of the network ([`notes`](Self::notes)).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UNet2DConfig {
@@ -171,6 +176,10 @@ pub struct UNet2DConfig {
     pub num_class_embeds: Option<usize>,
     /// Rows of the learned time embedding.
     pub num_train_timesteps: Option<usize>,
+    /// Fields of the file that say nothing of the network, with their values: what diffusers' `EMAModel` notes of its
+    /// averaging, and names that begin with `_`.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 impl Default for UNet2DConfig {
@@ -209,6 +218,7 @@ impl Default for UNet2DConfig {
             class_embed_type: None,
             num_class_embeds: None,
             num_train_timesteps: None,
+            notes: Vec::new(),
         }
     }
 }
@@ -216,9 +226,17 @@ impl Default for UNet2DConfig {
 /// Why a configuration describes no network.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The text is no JSON.
+    #[error("the network's config is no JSON ({0}); download or save it again")]
+    Text(serde_json::Error),
     /// The JSON does not fit the fields: an unknown field, block or option, by name.
-    #[error("the network's config is not one this program can build: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("the network's config is not one this program can build: {field}{problem}")]
+    Field {
+        /// The field and a colon; nothing where the problem names it.
+        field: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Another architecture.
     #[error("`{0}` is not an architecture this program can build (supported: UNet2DModel)")]
     Architecture(String),
@@ -229,16 +247,24 @@ pub enum ConfigError {
 
 impl UNet2DConfig {
     /// Parses and checks a `config.json`.
+    ///
+    /// # Errors
+    /// Text that describes no network, by the field that is wrong.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let value: serde_json::Value = serde_json::from_str(text)?;
+        let mut value: serde_json::Value = serde_json::from_str(text).map_err(ConfigError::Text)?;
         if let Some(class) = value.get("_class_name").and_then(|v| v.as_str())
             && class != "UNet2DModel"
         {
             return Err(ConfigError::Architecture(class.into()));
         }
-        let config: Self = serde_json::from_value(value)?;
+        let notes = value.as_object_mut().map(take_notes).unwrap_or_default();
+        let config: Self = serde_path_to_error::deserialize(value).map_err(|e| {
+            let field = e.path().to_string();
+            let field = if field == "." { String::new() } else { format!("`{field}`: ") };
+            ConfigError::Field { field, problem: e.into_inner().to_string() }
+        })?;
         config.check()?;
-        Ok(config)
+        Ok(Self { notes, ..config })
     }
 
     /// The `config.json` text.
@@ -255,49 +281,12 @@ impl UNet2DConfig {
     pub fn stride(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }
+}
 
-    /// Finds what contradicts itself, before a tensor library would stumble over it.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let fail = |message: String| Err(ConfigError::Contradiction(message));
-        let stages = self.block_out_channels.len();
-        if stages == 0 || self.down_block_types.len() != stages || self.up_block_types.len() != stages {
-            return fail(format!(
-                "block_out_channels has {stages} stages, down_block_types {} and up_block_types {}; they must agree and be at least 1",
-                self.down_block_types.len(),
-                self.up_block_types.len()
-            ));
-        }
-        if self.in_channels == 0 || self.out_channels == 0 || self.layers_per_block == 0 || self.norm_num_groups == 0 {
-            return fail("in_channels, out_channels, layers_per_block and norm_num_groups must be at least 1".into());
-        }
-        for &channels in &self.block_out_channels {
-            if channels == 0 || !channels.is_multiple_of(self.norm_num_groups) {
-                return fail(format!(
-                    "block_out_channels {channels} does not divide into norm_num_groups = {}",
-                    self.norm_num_groups
-                ));
-            }
-            if let Some(head) = self.attention_head_dim
-                && (head == 0 || (self.has_attention() && !channels.is_multiple_of(head) && channels > head))
-            {
-                return fail(format!("block_out_channels {channels} does not divide into heads of {head}"));
-            }
-        }
-        if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {
-            return fail("time_embedding_type \"learned\" needs num_train_timesteps".into());
-        }
-        if self.downsample_padding > 1 {
-            return fail(format!("downsample_padding must be 0 or 1, not {}", self.downsample_padding));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout must be in [0, 1), not {}", self.dropout));
-        }
-        Ok(())
-    }
-
-    fn has_attention(&self) -> bool {
-        self.add_attention && self.mid_block_type.is_some()
-            || self.down_block_types.contains(&DownBlockType::AttnDownBlock2D)
-            || self.up_block_types.contains(&UpBlockType::AttnUpBlock2D)
-    }
+/// Takes the fields out that say nothing of the network.
+fn take_notes(fields: &mut serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+    const READ: [&str; 3] = ["_class_name", "_diffusers_version", "_name_or_path"];
+    let foreign = |name: &str| AVERAGING.contains(&name) || name.starts_with('_') && !READ.contains(&name);
+    let names: Vec<String> = fields.keys().filter(|name| foreign(name)).cloned().collect();
+    names.into_iter().filter_map(|name| fields.remove(&name).map(|value| format!("{name} = {value}"))).collect()
 }

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::{TimeEmbedding, UNet2DConfig};
-use crate::layers::{Embedding, Linear};
+use crate::layers::{Embedding, Linear, blank};
 use crate::ops::Activation;
 
 /// The stored part of the timestep features. Positional features store nothing.
@@ -29,9 +29,9 @@ impl TimeProj {
         let width = config.block_out_channels[0];
         match config.time_embedding_type {
             TimeEmbedding::Positional => None,
-            TimeEmbedding::Fourier => Some(Self::Fourier(Fourier {
-                weight: Param::from_tensor(Tensor::zeros([width], device)).set_require_grad(false),
-            })),
+            TimeEmbedding::Fourier => {
+                Some(Self::Fourier(Fourier { weight: blank([width], 0.0, device).set_require_grad(false) }))
+            }
             TimeEmbedding::Learned => {
                 Some(Self::Learned(Embedding::new(config.num_train_timesteps.unwrap_or(1), width, device)))
             }
@@ -52,7 +52,12 @@ pub fn time_features(proj: Option<&TimeProj>, config: &UNet2DConfig, t: &[f32], 
             let angle = log_t * fourier.weight.val().detach().reshape([1, width]) * 2.0 * std::f32::consts::PI;
             Tensor::cat(vec![angle.clone().sin(), angle.cos()], 1)
         }
-        Some(TimeProj::Learned(table)) => table.forward(index(t, device)),
+        // A time beyond the table is its end, as it is in schedules.
+        Some(TimeProj::Learned(table)) => {
+            let last = config.num_train_timesteps.unwrap_or(1) as f32 - 1.0;
+            let rows: Vec<f32> = t.iter().map(|t| t.clamp(0.0, last)).collect();
+            table.forward(index(&rows, device))
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod attention;
 mod blocks;
+mod check;
 mod config;
 mod embedding;
+mod price;
 mod resnet;
 mod signal;
 
@@ -155,10 +157,11 @@ impl UNet2DModel {
     }
 
     /// Whether the network can take pictures of this size.
+    ///
+    /// # Errors
+    /// It can't.
     pub fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
-        let stride = self.config.stride();
-        let fits = height > 0 && width > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
-        if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
+        self.config.check_size(height, width)
     }
 
     /// Finds what [`UNet2DModel::forward`] would panic on.

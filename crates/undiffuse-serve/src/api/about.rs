@@ -1,7 +1,5 @@
 //! What this service is: version, limits, the parts that samplers are made of.
 
-use std::sync::LazyLock;
-
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -110,7 +108,7 @@ async fn parts() -> Json<Parts> {
 
 /// This document.
 #[utoipa::path(get, path = "/api/openapi.json", tag = "service", responses((status = 200, body = Object)))]
-async fn openapi() -> impl IntoResponse {
-    static DOCUMENT: LazyLock<String> = LazyLock::new(|| document::document().to_json().unwrap_or_default());
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
+async fn openapi(State(app): State<App>) -> impl IntoResponse {
+    let write = || document::document(app.gate.cookie()).to_json().unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], app.document.get_or_init(write).clone())
 }

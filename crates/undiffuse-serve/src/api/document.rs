@@ -37,11 +37,11 @@ const REFUSALS: [Refusal; 12] = [
     }),
     (429, "Busy", "Too much of it; `retry_after` says when to try again.", |_| true),
     (500, "Internal", "A fault of the service.", |_| true),
-    (503, "Unavailable", "Not now: too many connections, no memory, or the service is about to end.", |_| true),
+    (503, "Unavailable", "Not now: `busy` (too many connections, too much held), `no_memory`, `store` (its disk fails), or `closing`.", |_| true),
 ];
 
-/// The document of these routes.
-pub fn document() -> OpenApi {
+/// The document of these routes, for a service whose session's cookie has this name.
+pub fn document(cookie: &str) -> OpenApi {
     let mut document = super::routes().into_openapi();
     document.info.title = "undiffuse".into();
     document.info.version = env!("CARGO_PKG_VERSION").into();
@@ -58,7 +58,7 @@ pub fn document() -> OpenApi {
         components.responses.insert(name.into(), response.into());
     }
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-    let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::gate::COOKIE)));
+    let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(cookie)));
     components.security_schemes.extend([("bearer".into(), bearer.into()), ("cookie".into(), cookie.into())]);
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {

@@ -2,7 +2,7 @@
 //! axum's own.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,21 +14,30 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::App;
+use crate::budget::{Budget, Permit};
+use crate::engine::Client;
+use crate::gate::Gate;
+use crate::guard::is_public;
+use crate::options::Waits;
 use crate::problem::Problem;
 
-/// A body may take so long to arrive as a whole…
-const BODY: Duration = Duration::from_secs(120);
-/// …and pause for so long.
-const BODY_PAUSE: Duration = Duration::from_secs(10);
+/// Bytes of a body that holds some words.
+const SMALL: usize = 64 << 10;
+/// Bytes of a body that is read from whoever comes, before it is known who that is.
+const PUBLIC: usize = 4 << 10;
+
+/// Bytes of a body that are not within texts.
+const STRUCTURE: usize = 3 << 20;
+/// What each of these takes in memory, at most, when it is read: `"",` becomes a text, `0,` a number or a value, for a while twice.
+const GROWS: usize = 32;
 
 /// A JSON body, in or out.
 ///
 /// In: 400 for text that is no JSON, 408 for a body that does not arrive, 413 for one above [`Limits::body`], 422 for values of
-/// the wrong kind. `Option<Json<T>>` is `None` where there is no body.
+/// the wrong kind.
 ///
 /// [`Limits::body`]: crate::options::Limits::body
 #[derive(Clone, Copy, Debug)]
@@ -38,17 +47,8 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let bytes = body(request, app).await?;
+        let bytes = large(request, app).await?;
         parse(&bytes).map(Json)
-    }
-}
-
-impl<T: DeserializeOwned> OptionalFromRequest<App> for Json<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Problem> {
-        let bytes = body(request, app).await?;
-        if bytes.is_empty() { Ok(None) } else { parse(&bytes).map(|value| Some(Json(value))) }
     }
 }
 
@@ -58,37 +58,106 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// The share of [`App::bodies`] that a request holds: from its first byte to the handler's end, as pictures in it stay in
-/// memory so long. The guard puts it into the request's extensions and drops it last.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Share(Arc<Mutex<Vec<OwnedSemaphorePermit>>>);
+/// A JSON body of some words, which arrives within seconds: 413 for one above 64 KiB, 4 KiB where anybody may ask; everything
+/// else is as for [`Json`]. It counts in no budget, so that it is read whatever else the service holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Small<T>(pub T);
 
-impl Share {
-    fn grow(&self, bodies: &Arc<Semaphore>, bytes: usize) -> Result<(), Problem> {
-        let permits = bodies.clone().try_acquire_many_owned(bytes.try_into().unwrap_or(u32::MAX));
-        let permits = permits.map_err(|_| {
-            let detail =
-                "the bodies of other requests take all the memory that there is for them; try again in a moment";
-            Problem::unavailable("busy", detail, 1)
-        })?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(permits);
-        Ok(())
+impl<T: DeserializeOwned> FromRequest<App> for Small<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        parse(&small(request, app).await?).map(Small)
     }
 }
 
-/// The whole body.
-async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
-    let limit = app.options.limits.body;
+impl<T: DeserializeOwned> OptionalFromRequest<App> for Small<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Problem> {
+        let bytes = small(request, app).await?;
+        if bytes.is_empty() { Ok(None) } else { parse(&bytes).map(|value| Some(Small(value))) }
+    }
+}
+
+/// What a request holds of [`Engine::budget`](crate::engine::Engine::budget) for its body: from its first byte to the handler's
+/// end, as pictures in it stay in memory so long. The guard puts it into the request's extensions and drops it last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Share(Arc<Mutex<Option<Permit>>>);
+
+impl Share {
+    fn grow(&self, budget: &Budget, client: &str, bytes: usize) -> Result<(), Problem> {
+        let mut permit = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *permit {
+            Some(permit) => permit.grow(bytes as u64),
+            none => {
+                *none = Some(budget.take(client, bytes as u64)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The whole of a body up to [`Limits::body`](crate::options::Limits::body), counted as it grows.
+async fn large(request: Request, app: &App) -> Result<Bytes, Problem> {
     let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
+    let client = client_of(&app.gate, request.headers(), Peer::of(request.extensions()));
+    let waits = app.options.waits;
+    let grow = |more| share.grow(app.engine.budget(), &client, more);
+    let bytes = body(request, app.options.limits.body, waits.body, waits, grow).await?;
+    let structure = structure(&bytes);
+    if structure > STRUCTURE {
+        return Err(too_large(STRUCTURE));
+    }
+    grow(structure * GROWS).map(|()| bytes)
+}
+
+/// Bytes of JSON that are not within texts: a text takes as much memory as it is long, a list of short ones far more.
+fn structure(json: &[u8]) -> usize {
+    let (mut count, mut within, mut escaped) = (0, false, false);
+    for &byte in json {
+        match (within, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (true, b'"') => within = false,
+            (true, _) => {}
+            (false, b' ' | b'\n' | b'\r' | b'\t') => {}
+            (false, _) => {
+                count += 1;
+                within = byte == b'"';
+            }
+        }
+    }
+    count
+}
+
+async fn small(request: Request, app: &App) -> Result<Bytes, Problem> {
+    let limit = most(request.uri().path(), SMALL);
+    body(request, limit, app.options.waits.pause, app.options.waits, |_| Ok(())).await
+}
+
+/// Bytes of a body at this address, of which `known` clients may send so many.
+pub(crate) fn most(path: &str, known: usize) -> usize {
+    if is_public(path) { PUBLIC.min(known) } else { known }
+}
+
+/// The whole body; `counted` is told of every piece before it is kept.
+async fn body(
+    request: Request,
+    limit: usize,
+    whole: Duration,
+    waits: Waits,
+    counted: impl Fn(usize) -> Result<(), Problem>,
+) -> Result<Bytes, Problem> {
     let mut body = request.into_body();
     let late = |_| {
         let detail = "the request's body did not arrive in time; send it without pauses";
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
     };
-    let deadline = Instant::now() + BODY;
+    let deadline = Instant::now() + whole;
     let mut bytes = Vec::new();
     loop {
-        let frame = timeout_at(deadline, timeout(BODY_PAUSE, body.frame())).await.map_err(late)?.map_err(late)?;
+        let frame = timeout_at(deadline, timeout(waits.pause, body.frame())).await.map_err(late)?.map_err(late)?;
         let Some(frame) = frame else { return Ok(bytes.into()) };
         let frame = frame.map_err(|e| {
             let detail = format!("the request's body broke off ({e}); send it again");
@@ -98,7 +167,7 @@ async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
             if bytes.len() + data.len() > limit {
                 return Err(too_large(limit));
             }
-            share.grow(&app.bodies, data.len())?;
+            counted(data.len())?;
             bytes.extend_from_slice(&data);
         }
     }
@@ -106,8 +175,10 @@ async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
 
 /// 413.
 pub(crate) fn too_large(limit: usize) -> Problem {
-    let detail =
-        format!("the request's body is larger than the {limit} bytes that this service reads; `--max-body` sets this");
+    let detail = format!(
+        "the request's body is larger than the {limit} bytes that this service reads here; `--max-body` sets this for \
+         requests with pictures"
+    );
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
 }
 
@@ -179,8 +250,17 @@ pub struct Peer(pub IpAddr);
 
 impl Peer {
     /// The address as [`Engine::submit`](crate::engine::Engine::submit) wants it.
-    pub fn client(self) -> crate::engine::Client {
+    pub fn client(self) -> Client {
         self.0.to_string()
+    }
+
+    /// The network that it belongs to: whoever has one address of IPv6 has 2⁶⁴ of them.
+    pub fn network(self) -> IpAddr {
+        match self.0 {
+            ip if ip.is_loopback() => ip,
+            IpAddr::V4(ip) => ip.into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        }
     }
 
     /// The server puts it there; where it did not, in a test of a router alone, the peer is this machine.
@@ -197,6 +277,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     }
 }
 
+/// Who asks: whose turn it is, whose keys, progress and interruptions these are. The session of a browser that signed in, so that
+/// people behind one proxy are several; otherwise the address, as one token may be everybody's.
+pub fn client_of(gate: &Gate, headers: &HeaderMap, peer: Peer) -> Client {
+    gate.session_of(headers).map_or_else(|| peer.client(), |session| format!("session {session}"))
+}
+
+/// [`client_of`] the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(pub Client);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(Self(client_of(&app.gate, &parts.headers, Peer::of(&parts.extensions))))
+    }
+}
+
 /// A header as text, if it is there once.
 pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
     let mut all = headers.get_all(name).iter();
@@ -210,6 +308,31 @@ pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> O
 mod tests {
     use super::*;
     use crate::job::Generate;
+
+    #[test]
+    fn what_is_not_text_is_counted() {
+        for (json, count) in [("", 0), ("{}", 2), (r#"{"a": "bcd"}"#, 5), (r#"["\\", "\""]"#, 5), ("[1, 2,\n3]", 7)] {
+            assert_eq!(structure(json.as_bytes()), count, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_its_session_or_its_address() {
+        let gate = Gate::new(Some("secret"), 1).unwrap();
+        let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|ip| Peer(ip.parse().unwrap()));
+        let cookie = |value: &str| HeaderMap::from_iter([(header::COOKIE, value.parse().unwrap())]);
+        let session = gate.session("secret", here).unwrap().unwrap();
+        let client = client_of(&gate, &cookie(&session), here);
+        let value = session.split_once('=').unwrap().1;
+        assert!(client.starts_with("session ") && !client.contains(value), "{client}");
+        let other = gate.session("secret", here).unwrap().unwrap();
+        assert_ne!(client_of(&gate, &cookie(&other), here), client, "two behind one proxy are two");
+        assert_eq!(client_of(&gate, &cookie(&session), there), client, "a session may move");
+        assert_eq!(client_of(&gate, &HeaderMap::new(), there), "10.0.0.2");
+        // A cookie of one's own making is no session, with a token or without.
+        assert_eq!(client_of(&gate, &cookie("undiffuse_session_1=0123"), here), "10.0.0.1");
+        assert_eq!(client_of(&Gate::new(None, 1).unwrap(), &cookie(&session), here), "10.0.0.1");
+    }
 
     #[test]
     fn a_body_is_refused_by_the_field_that_is_wrong() {

@@ -1,17 +1,23 @@
 //! Pictures in one call.
 
+use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures_util::stream;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Json, Peer};
+use super::answers::{around, streamed};
+use super::extract::{Caller, Json};
+use crate::budget::Permit;
 use crate::engine::{Client, Engine};
-use crate::job::{Generate, Job, State as JobState, Update};
+use crate::job::{Generate, Job, Made, State as JobState, Update};
 use crate::problem::Problem;
 
 /// The routes.
@@ -20,7 +26,7 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 /// Bytes of PNGs that one answer may hold.
-const ANSWER: usize = 64 << 20;
+const ANSWER: u64 = 64 << 20;
 
 /// Pictures and how they came about.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -42,7 +48,7 @@ pub struct Picture {
     pub index: usize,
     /// Its seed.
     pub seed: u64,
-    /// Its class by name, where the model has classes.
+    /// Its class as requests name it, where the model has classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     /// The PNG in base64.
@@ -51,7 +57,7 @@ pub struct Picture {
 
 /// Ask for pictures and wait for them. Going away cancels the job; it stays in the list of jobs.
 #[utoipa::path(post, path = "/api/v1/generate", tag = "jobs", request_body = Generate, responses(
-    (status = 200, body = Generated),
+    (status = 200, description = "The pictures", body = Generated),
     (status = 404, description = "There is no such model.", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "The job was cancelled by someone else.", body = Problem, content_type = "application/problem+json"),
     (status = 429, description = "The queue is full; `retry_after` says when to try again.", body = Problem,
@@ -59,19 +65,18 @@ pub struct Picture {
 ))]
 async fn generate(
     State(app): State<App>,
-    peer: Peer,
+    Caller(client): Caller,
     Json(request): Json<Generate>,
-) -> Result<Json<Generated>, Problem> {
-    let job = finish(&app.engine, request, peer.client()).await?;
-    let pngs = pngs(&app.engine, &job).await?;
-    let images = job.images.iter().zip(pngs).map(|(made, png)| Picture {
-        index: made.index,
-        seed: made.seed,
-        class: made.class.clone(),
-        png: BASE64_STANDARD.encode(png),
-    });
+) -> Result<Response, Problem> {
+    let job = finish(&app.engine, request, client.clone()).await?;
+    let pngs = pngs(&app, &client, &job).await?;
     let seconds = job.finished.map_or(0.0, |finished| finished - job.created);
-    Ok(Json(Generated { id: job.id.clone(), model: job.model.clone(), seconds, images: images.collect() }))
+    let (id, model) = (job.id.clone(), job.model.clone());
+    let around = around(&Generated { id, model, seconds, images: Vec::new() }, "images")?;
+    Ok(pngs.into_json(around, move |k, png| {
+        let Made { index, seed, class, .. } = job.images[k].clone();
+        serde_json::to_string(&Picture { index, seed, class, png })
+    }))
 }
 
 /// Submits a job and waits until it is done. Dropping this, as happens when the client goes away, cancels the job.
@@ -90,7 +95,7 @@ pub async fn finish(engine: &Engine, request: Generate, client: Client) -> Resul
 }
 
 fn cancelled() -> Problem {
-    Problem::new(axum::http::StatusCode::CONFLICT, "cancelled", "the job was cancelled while this call waited")
+    Problem::new(StatusCode::CONFLICT, "cancelled", "the job was cancelled while this call waited")
 }
 
 /// Waits until a job has ended, well or not; `see` is told what happens to it. Dropping this cancels the job.
@@ -99,7 +104,7 @@ fn cancelled() -> Problem {
 /// 409 when the job has been deleted, and 503 when the service ends before it does.
 pub async fn follow(engine: &Engine, id: &str, mut see: impl FnMut(&Update)) -> Result<Job, Problem> {
     let guard = CancelOnDrop { engine, id };
-    let mut updates = engine.watch(id).await.ok_or_else(cancelled)?;
+    let mut updates = engine.watch(id).await.map_err(|problem| if problem.status == 404 { cancelled() } else { problem })?;
     let mut last = None;
     while let Some(update) = updates.recv().await {
         see(&update);
@@ -118,26 +123,62 @@ pub async fn follow(engine: &Engine, id: &str, mut see: impl FnMut(&Update)) -> 
     }
 }
 
-/// The PNGs of a finished job, in the order of [`Job::images`].
+/// The PNGs of a finished job, in the order of [`Job::images`], counted in the budget.
+pub(crate) struct Pngs {
+    pngs: Vec<Vec<u8>>,
+    permit: Permit,
+}
+
+impl Pngs {
+    /// None of them.
+    ///
+    /// # Errors
+    /// As for a budget.
+    pub(crate) fn none(app: &App, client: &str) -> Result<Self, Problem> {
+        Ok(Self { pngs: Vec::new(), permit: app.engine.budget().take(client, 0)? })
+    }
+
+    /// An answer in JSON whose list lies between [`around`]'s two parts: `item` writes a picture, given its number and its
+    /// PNG in base64, when the client takes it.
+    pub(crate) fn into_json(
+        self,
+        [before, after]: [String; 2],
+        item: impl Fn(usize, String) -> serde_json::Result<String> + Send + 'static,
+    ) -> Response {
+        let items = self.pngs.into_iter().enumerate().map(move |(k, png)| {
+            let comma = if k > 0 { "," } else { "" };
+            item(k, BASE64_STANDARD.encode(png)).map(|item| Bytes::from(format!("{comma}{item}")))
+        });
+        let all = std::iter::once(Ok(Bytes::from(before))).chain(items).chain([Ok(Bytes::from(after))]);
+        streamed("application/json", self.permit, stream::iter(all))
+    }
+}
+
+/// Reads the PNGs of a finished job.
 ///
 /// # Errors
-/// 422 when they are too large for one answer, 409 when the job has been deleted.
-pub async fn pngs(engine: &Engine, job: &Job) -> Result<Vec<Vec<u8>>, Problem> {
-    let mut pngs = Vec::with_capacity(job.images.len());
-    let mut bytes = 0;
+/// 422 when they are too large for one answer, 409 when the job has been deleted, 503 when the service holds too much.
+pub(crate) async fn pngs(app: &App, client: &str, job: &Job) -> Result<Pngs, Problem> {
+    let kept = |problem: Problem| Problem {
+        detail: format!("{}; the pictures are made and lie under /api/v1/jobs/{}", problem.detail, job.id),
+        ..problem
+    };
+    let mut all = Pngs::none(app, client)?;
     for made in &job.images {
-        let png = engine.image(&job.id, made.index).await.ok_or_else(|| {
-            Problem::new(axum::http::StatusCode::CONFLICT, "deleted", "the job was deleted while its pictures were fetched")
+        let turn = app.turn().await.map_err(kept)?;
+        let png = app.engine.image(&job.id, made.index).await.map_err(|problem| match problem.status {
+            404 => Problem::new(StatusCode::CONFLICT, "deleted", "the job was deleted while its pictures were fetched"),
+            _ => kept(problem),
         })?;
-        bytes += png.len();
-        if bytes > ANSWER {
-            let (id, limit) = (&job.id, ANSWER >> 20);
-            let detail = format!("the pictures are more than {limit} MiB; they are made and lie under /api/v1/jobs/{id}");
-            return Err(Problem::invalid("n", detail));
+        if all.permit.bytes() + png.len() as u64 > ANSWER {
+            let detail = format!("the pictures are more than {} MiB", ANSWER >> 20);
+            return Err(kept(Problem::invalid("n", detail)));
         }
-        pngs.push(png);
+        all.permit.grow(png.len() as u64).map_err(kept)?;
+        drop(turn);
+        all.pngs.push(png);
     }
-    Ok(pngs)
+    Ok(all)
 }
 
 struct CancelOnDrop<'a> {
@@ -149,7 +190,7 @@ impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         let (engine, id) = (self.engine.clone(), self.id.to_owned());
         // When the service ends, it is not the client who goes away: the job is kept for the next start.
-        if !engine.gauges().open {
+        if !engine.is_open() {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {

@@ -1,8 +1,12 @@
 //! The forward process: curves of schedules, noise.
 
+use std::convert::Infallible;
+
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use undiffuse::forward;
 use undiffuse::math::noise;
@@ -11,15 +15,18 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Json, Query};
+use super::answers::streamed;
+use super::extract::{Caller, Json, Query};
 use super::models::models;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::words;
 
 /// The most points of a curve.
 const POINTS: usize = 4096;
-/// The most numbers of noise in one answer: 16 MB.
+/// The most numbers of noise in one answer, and never more than four channels of the largest picture.
 const COUNT: usize = 4_000_000;
+/// Numbers that are made at a time.
+const BLOCK: usize = 16_384;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<App> {
@@ -139,21 +146,30 @@ struct NoiseQuery {
     (status = 200, description = "The numbers", body = [u8], content_type = "application/octet-stream"),
     (status = 422, description = "Too many numbers", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn noise_values(Query(query): Query<NoiseQuery>) -> Result<impl IntoResponse, Problem> {
-    let count = query.count.unwrap_or(784);
-    if !(1..=COUNT).contains(&count) {
-        return Err(Problem::invalid("count", format!("{count} numbers: give 1 to {COUNT}")));
+async fn noise_values(
+    State(app): State<App>,
+    Caller(client): Caller,
+    Query(query): Query<NoiseQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let (count, most) = (query.count.unwrap_or(784), COUNT.min(4 * app.options.limits.pixels));
+    if !(1..=most).contains(&count) {
+        return Err(Problem::invalid("count", format!("{count} numbers: give 1 to {most}")));
     }
     let seed = query.seed.unwrap_or(0);
-    let bytes = super::working(move || bytes(seed, count)).await?;
+    // No more of it is in memory than the client has asked for.
+    let permit = app.engine.budget().take(&client, 4 * count.min(BLOCK) as u64)?;
+    let blocks = (0..count).step_by(BLOCK).map(move |at| bytes(seed, at, BLOCK.min(count - at)));
+    let blocks = stream::iter(blocks.map(|bytes| Ok::<_, Infallible>(Bytes::from(bytes))));
     // The same for ever: it is a function of the seed.
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "private, max-age=604800, immutable")], bytes))
+    let kept = [(header::CACHE_CONTROL, "private, max-age=604800, immutable")];
+    let length = [(header::CONTENT_LENGTH, (4 * count).to_string())];
+    Ok((kept, length, streamed("application/octet-stream", permit, blocks)))
 }
 
-/// `count` little-endian floats of the seed's noise.
-fn bytes(seed: u64, count: usize) -> Vec<u8> {
+/// `count` little-endian floats of the seed's noise, from number `at`.
+fn bytes(seed: u64, at: usize, count: usize) -> Vec<u8> {
     let mut values = vec![0f32; count];
-    noise::normal(seed, 0, 0, &mut values);
+    noise::normal(seed, 0, at as u64, &mut values);
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
@@ -183,7 +199,7 @@ mod tests {
     fn noise_is_that_of_the_forward_process() {
         let mut eps = vec![0f32; 37];
         noise::normal(5, 0, 0, &mut eps);
-        let bytes = bytes(5, 37);
+        let bytes = [bytes(5, 0, 13), bytes(5, 13, 24)].concat();
         let read: Vec<f32> = bytes.chunks(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         assert_eq!(read, eps);
     }

@@ -1,21 +1,14 @@
 //! Jobs: submit, watch, fetch, cancel, list, delete.
 
-use std::io;
-
-use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
-use super::extract::{Json, Path, Peer, Query};
+use super::extract::{Caller, Json, Path, Query};
 use super::{App, events};
 use crate::engine;
 use crate::job::{Frame, Generate, Job, State as JobState, Update};
@@ -29,7 +22,6 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(cancel_job))
         .routes(routes!(job_events))
         .routes(routes!(job_image))
-        .routes(routes!(job_zip))
         .routes(routes!(job_frames))
 }
 
@@ -49,12 +41,12 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 ))]
 async fn submit_job(
     State(app): State<App>,
-    peer: Peer,
+    Caller(client): Caller,
     headers: HeaderMap,
     Json(request): Json<Generate>,
 ) -> Result<Response, Problem> {
     let key = headers.get(IDEMPOTENCY_KEY).map(key).transpose()?;
-    let job = app.engine.submit(request, peer.client(), key).await?;
+    let job = app.engine.submit(request, client, key).await?;
     let location = format!("/api/v1/jobs/{}", job.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(job)).into_response())
 }
@@ -92,7 +84,8 @@ async fn list_jobs(State(app): State<App>, Query(which): Query<Which>) -> Result
         return Err(Problem::invalid("limit", "must be 1 to 200; `before` gets the next page"));
     }
     let query = engine::Query { state: which.state, before: which.before, limit };
-    Ok(Json(Jobs { jobs: app.engine.jobs(query).await }))
+    let _alone = app.every_turn().await?;
+    Ok(Json(Jobs { jobs: app.engine.jobs(query).await? }))
 }
 
 /// A job.
@@ -100,7 +93,7 @@ async fn list_jobs(State(app): State<App>, Query(which): Query<Which>) -> Result
     ("id" = String, Path, description = "The job's id."),
 ))]
 async fn get_job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Job>, Problem> {
-    app.engine.job(&id).await.map(Json).ok_or_else(|| no_job(&id))
+    app.engine.job(&id).await.map(Json)
 }
 
 /// Cancel a job and forget it, its pictures, too.
@@ -108,7 +101,7 @@ async fn get_job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<
     ("id" = String, Path, description = "The job's id."),
 ))]
 async fn delete_job(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    if app.engine.delete(&id).await { Ok(StatusCode::NO_CONTENT) } else { Err(no_job(&id)) }
+    app.engine.delete(&id).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// End a job. Pictures that are finished stay; a job that has ended stays as it is.
@@ -116,7 +109,7 @@ async fn delete_job(State(app): State<App>, Path(id): Path<String>) -> Result<St
     ("id" = String, Path, description = "The job's id."),
 ))]
 async fn cancel_job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Job>, Problem> {
-    app.engine.cancel(&id).await.map(Json).ok_or_else(|| no_job(&id))
+    app.engine.cancel(&id).await.map(Json)
 }
 
 /// Watch a job: events `state` (a Job), `progress` (a Progress), `frame` (a Frame) and `image` (a Made). What has happened before
@@ -127,12 +120,12 @@ async fn cancel_job(State(app): State<App>, Path(id): Path<String>) -> Result<Js
     ("id" = String, Path, description = "The job's id."),
 ))]
 async fn job_events(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let updates = app.engine.watch(&id).await.ok_or_else(|| no_job(&id))?;
+    let updates = app.engine.watch(&id).await?;
     let updates = stream::unfold(updates, |mut updates| async move {
         let event = match updates.recv().await? {
             Update::State(job) => events::event("state", &job),
             Update::Progress(progress) => events::event("progress", &progress),
-            Update::Frame(frame) => events::event("frame", &frame),
+            Update::Frame(frame) => events::event("frame", &*frame),
             Update::Image(made) => events::event("image", &made),
         };
         Some((event, updates))
@@ -153,9 +146,9 @@ async fn job_image(
     Path((id, index)): Path<(String, usize)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some(png) = app.engine.image(&id, index).await else {
-        return Err(Problem::not_found(format!("there is no finished picture {index} of a job `{id}`")));
-    };
+    let turn = app.turn().await?;
+    let png = app.engine.image(&id, index).await?;
+    drop(turn);
     // A job's id is never given again, so its address is a picture's identity.
     let tag = HeaderValue::try_from(format!("\"{id}-{index}\"")).map_err(|e| Problem::internal(e.to_string()))?;
     let kept = HeaderValue::from_static("private, max-age=31536000, immutable");
@@ -164,57 +157,6 @@ async fn job_image(
         return Ok((StatusCode::NOT_MODIFIED, cache).into_response());
     }
     Ok((cache, [(header::CONTENT_TYPE, "image/png")], png).into_response())
-}
-
-/// All finished pictures of a job in one ZIP file.
-#[utoipa::path(get, path = "/api/v1/jobs/{id}/images.zip", tag = "jobs", responses(
-    (status = 200, description = "The pictures, named by number, seed and class.", body = Vec<u8>, content_type = "application/zip"),
-), params(
-    ("id" = String, Path, description = "The job's id."),
-))]
-async fn job_zip(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let job = app.engine.job(&id).await.ok_or_else(|| no_job(&id))?;
-    let name = format!("attachment; filename=\"{}.zip\"", job.id);
-    let name = HeaderValue::try_from(name).map_err(|e| Problem::internal(e.to_string()))?;
-    // One picture at a time is in memory, and no more of them are read than the client takes.
-    let (send, receive) = mpsc::channel(2);
-    let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || {
-        if let Err(e) = pack(&app, &job, Chunks(send.clone()), &runtime) {
-            // The client sees a file that breaks off instead of a short one that looks whole.
-            let _ = send.blocking_send(Err(e));
-        }
-    });
-    let chunks = stream::unfold(receive, |mut receive| async move { Some((receive.recv().await?, receive)) });
-    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/zip")), (header::CONTENT_DISPOSITION, name)];
-    Ok((headers, Body::from_stream(chunks)).into_response())
-}
-
-fn pack(app: &App, job: &Job, chunks: Chunks, runtime: &Handle) -> io::Result<()> {
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    let mut zip = ZipWriter::new_stream(io::BufWriter::with_capacity(64 << 10, chunks));
-    for made in &job.images {
-        let Some(png) = runtime.block_on(app.engine.image(&job.id, made.index)) else { continue };
-        let class: String = made.class.iter().flat_map(|class| class.chars()).filter(|c| c.is_alphanumeric()).take(40).collect();
-        let class = if class.is_empty() { class } else { format!("-{class}") };
-        zip.start_file(format!("{:04}-seed{}{class}.png", made.index, made.seed), options)?;
-        io::Write::write_all(&mut zip, &png)?;
-    }
-    io::Write::flush(&mut zip.finish()?)
-}
-
-/// What is written goes to the client; an error when it has gone away.
-struct Chunks(mpsc::Sender<io::Result<Bytes>>);
-
-impl io::Write for Chunks {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// The steps of a job.
@@ -229,9 +171,6 @@ pub struct Frames {
     ("id" = String, Path, description = "The job's id."),
 ))]
 async fn job_frames(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Frames>, Problem> {
-    app.engine.frames(&id).await.map(|frames| Json(Frames { frames })).ok_or_else(|| no_job(&id))
-}
-
-fn no_job(id: &str) -> Problem {
-    Problem::not_found(format!("there is no job `{id}`; finished ones are kept for a time only"))
+    let _alone = app.every_turn().await?;
+    app.engine.frames(&id).await.map(|frames| Json(Frames { frames }))
 }

@@ -1,16 +1,17 @@
 //! The API: one file a part, each with its `routes()`; this table is all that the server knows of them.
 
+mod answers;
 pub mod document;
 pub mod events;
 pub mod extract;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use utoipa_axum::router::OpenApiRouter;
@@ -37,20 +38,17 @@ pub struct App {
     pub runs: Arc<Runs>,
     /// Clients of AUTOMATIC1111's API.
     pub desk: Arc<automatic1111::Desk>,
-    /// Bytes that the bodies of all requests together may still take.
-    pub(crate) bodies: Arc<Semaphore>,
+    /// The OpenAPI document, once somebody has asked for it.
+    pub(crate) document: Arc<OnceLock<String>>,
+    turns: Arc<Semaphore>,
     closed: watch::Receiver<bool>,
 }
-
-/// So many of the largest bodies fit into memory at a time.
-const BODIES: usize = 16;
 
 impl App {
     /// For this engine; `closed` becomes true when the service has ended its work.
     pub fn new(engine: Engine, options: Options, gate: Gate, closed: watch::Receiver<bool>) -> Self {
         let metrics = Arc::new(Metrics::new(engine.clone()));
         let runs = Arc::new(Runs::new(&options));
-        let bodies = options.limits.body.saturating_mul(BODIES).min(Semaphore::MAX_PERMITS);
         Self {
             engine,
             options: Arc::new(options),
@@ -58,7 +56,8 @@ impl App {
             metrics,
             runs,
             desk: Arc::default(),
-            bodies: Arc::new(Semaphore::new(bodies)),
+            document: Arc::default(),
+            turns: Arc::new(answers::turns()),
             closed,
         }
     }
@@ -98,8 +97,12 @@ parts! {
     models
     /// Jobs: submit, watch, fetch, cancel, list, delete.
     jobs
+    /// All finished pictures of a job in one file.
+    zip
     /// Pictures in one call.
     generate
+    /// Settings in a foreign picture.
+    parameters
     /// Training runs: list, curves, samples, start, stop, resume.
     runs
     /// Evaluation reports, and two of them side by side.
@@ -124,6 +127,7 @@ pub fn router(app: App, studio: Option<PathBuf>) -> Router {
         .merge(crate::studio::routes(studio))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), answers::count))
         .layer(CompressionLayer::new().compress_when(worth_it))
         .layer(from_fn_with_state(app.clone(), crate::guard::guard))
         .layer(from_fn_with_state(app.clone(), crate::metrics::measure))
@@ -140,8 +144,34 @@ async fn wrong_method(method: axum::http::Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", detail)
 }
 
-/// Work that takes the processor or the disk for a while, on a thread of its own.
-pub(crate) async fn working<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+/// Work that takes the processor or the disk for a while, on a thread of its own, when its turn comes. It must not wait for a
+/// client: threads are few.
+pub(crate) async fn working<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = app.turn().await?;
+    on_a_thread(turn, work).await
+}
+
+/// As [`working`], for work that takes so much memory that nothing else of the kind is done at the same time.
+pub(crate) async fn working_alone<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let turns = app.every_turn().await?;
+    on_a_thread(turns, work).await
+}
+
+async fn on_a_thread<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let work = move || {
+        // Held to the end of the work, also where whoever asked for it has gone away.
+        let _turn = turn;
+        work()
+    };
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| Problem::internal(format!("the work on this request broke down: {e}")))

@@ -40,5 +40,5 @@ async fn get_model(State(app): State<App>, Path(id): Path<String>) -> Result<Jso
 /// The models, looked for on a thread that may wait for the disk.
 pub(crate) async fn models(app: &App) -> Result<Vec<ModelInfo>, Problem> {
     let engine = app.engine.clone();
-    tokio::task::spawn_blocking(move || engine.models()).await.map_err(|e| Problem::internal(e.to_string()))
+    super::working(app, move || engine.models()).await
 }

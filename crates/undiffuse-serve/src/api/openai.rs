@@ -3,17 +3,16 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Json, Path, Peer};
+use super::answers::around;
+use super::extract::{Caller, Json, Path};
 use super::generate::{finish, pngs};
 use super::models::models;
-use crate::job::{Generate, ModelInfo};
+use crate::job::{Generate, Made, ModelInfo};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::prompt::{self, Asked};
 
@@ -32,7 +31,7 @@ pub fn routes() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields, default)]
 #[schema(as = OpenAiImagesRequest)]
 struct Request {
-    /// A class of the model by name or number, or a sentence that names one; nothing for all of them in turn.
+    /// A class as `class` of `/api/v1/generate` names it, or a sentence that names one; nothing for all of them in turn.
     prompt: Option<String>,
     /// The model; may be left out where there is one only.
     model: Option<String>,
@@ -183,34 +182,37 @@ impl IntoResponse for Refusal {
 ))]
 async fn images_generations(
     State(app): State<App>,
-    peer: Peer,
+    Caller(client): Caller,
     headers: HeaderMap,
     request: Result<Json<Request>, Problem>,
-) -> Result<Json<Images>, Refusal> {
+) -> Result<Response, Refusal> {
     let Json(request) = request?;
     let model = find(models(&app).await?, request.model.as_deref())?;
     let format = request.response_format.unwrap_or_default();
     let (asked, generate) = order(request, &model)?;
-    let job = finish(&app.engine, generate, peer.client()).await?;
-    let pngs = match format {
-        Format::Url => None,
-        Format::B64Json => Some(pngs(&app.engine, &job).await?),
-    };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let image = |(k, made): (usize, &crate::job::Made)| Image {
-        b64_json: pngs.as_ref().map(|pngs| BASE64_STANDARD.encode(&pngs[k])),
-        url: pngs.is_none().then(|| format!("http://{host}{}", made.url)),
-        revised_prompt: match (&asked, &made.class) {
-            (Asked::Anything, _) => "this model takes no prompt: it makes what it was trained on".into(),
-            (_, class) => class.clone().unwrap_or_default(),
-        },
-    };
+    let job = finish(&app.engine, generate, client.clone()).await?;
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let [_, height, width] = model.shape;
-    Ok(Json(Images {
+    let images = |data| Images {
         created: job.finished.unwrap_or(job.created) as u64,
-        data: job.images.iter().enumerate().map(image).collect(),
+        data,
         output_format: "png",
         size: format!("{width}x{height}"),
+    };
+    let revised = |made: &Made| match &asked {
+        Asked::Anything => "this model takes no prompt: it makes what it was trained on".into(),
+        _ => made.class.clone().unwrap_or_default(),
+    };
+    if let Format::Url = format {
+        let address = |made: &Made| Some(format!("http://{host}{}", made.url));
+        let image = |made| Image { b64_json: None, url: address(made), revised_prompt: revised(made) };
+        return Ok(Json(images(job.images.iter().map(image).collect())).into_response());
+    }
+    let pngs = pngs(&app, &client, &job).await?;
+    let around = around(&images(Vec::new()), "data")?;
+    let revised: Vec<String> = job.images.iter().map(revised).collect();
+    Ok(pngs.into_json(around, move |k, png| {
+        serde_json::to_string(&Image { b64_json: Some(png), url: None, revised_prompt: revised[k].clone() })
     }))
 }
 
@@ -316,8 +318,24 @@ async fn openai_model(State(app): State<App>, Path(id): Path<String>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
-    use crate::prompt::tests::model;
+    use crate::prompt::tests::{model, names, words};
+
+    proptest! {
+        #[test]
+        fn every_class_can_be_asked_for(names in names()) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let model = model(&names, names.len());
+            for (word, label) in words(&model) {
+                let body = json!({ "prompt": word }).to_string();
+                let (_, generate) = order(serde_json::from_str(&body).unwrap(), &model).unwrap();
+                prop_assert_eq!(model.known().parse(&generate.class[0]), Ok(label), "{:?} of {:?}", word, names);
+            }
+        }
+    }
 
     #[test]
     fn a_request_becomes_a_job() {

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Json, Path, Query};
-use super::{App, working};
+use super::{App, working_alone};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::reports::{self, CompareError, Comparison, NotComparableProblem, ReportList};
 
@@ -28,10 +28,10 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(report_page))
 }
 
-/// Something of the reports, on a thread that may wait for the disk.
+/// Something of the reports, which may be large, on a thread that may wait for the disk.
 async fn of<T: Send + 'static>(app: &App, work: impl FnOnce(PathBuf) -> T + Send + 'static) -> Result<T, Problem> {
     let root = app.options.reports.clone();
-    working(move || work(root)).await
+    working_alone(app, move || work(root)).await
 }
 
 /// The evaluation reports.

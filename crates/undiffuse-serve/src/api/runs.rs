@@ -8,15 +8,17 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
+use undiffuse::memory;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Json, Path, Query};
+use super::extract::{Json, Path, Query, Small};
 use super::models::models;
 use super::{App, events, working};
+use crate::engine::Engine;
 use crate::job::ModelInfo;
 use crate::problem::{PROBLEM_JSON, Problem};
-use crate::runs::{Curves, Examined, Extend, RunInfo, Runs, Start};
+use crate::runs::{Curves, Examined, Extend, RunInfo, Runs, Seen, Start};
 
 /// How often a watched run is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -67,7 +69,7 @@ async fn of<T: Send + 'static>(
     work: impl FnOnce(&Runs) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let runs = Arc::clone(&app.runs);
-    working(move || work(&runs)).await?
+    working(app, move || work(&runs)).await?
 }
 
 /// A run's model is named only where pictures can be asked of it.
@@ -170,7 +172,8 @@ async fn run_log(
     (status = 200, description = "The events", body = super::events::Sent, content_type = "text/event-stream"),
 ))]
 async fn run_events(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let first = look(&app, &id).await?;
+    let own = id.clone();
+    let first = of(&app, move |runs| runs.info(&own)).await?;
     let watched = app.clone();
     let next = move |last: Option<RunInfo>| {
         let (app, id, first) = (watched.clone(), id.clone(), first.clone());
@@ -178,7 +181,7 @@ async fn run_events(State(app): State<App>, Path(id): Path<String>) -> Result<Re
             let Some(last) = last else { return Some((events::event("run", &first), Some(first))) };
             loop {
                 tokio::time::sleep(LOOK).await;
-                let now = look(&app, &id).await.ok()?;
+                let now = look(&app).await.ok()?.get(&id)?.clone();
                 if now != last {
                     return Some((events::event("run", &now), Some(now)));
                 }
@@ -188,9 +191,12 @@ async fn run_events(State(app): State<App>, Path(id): Path<String>) -> Result<Re
     Ok(events::stream(&app, stream::unfold(None, next)))
 }
 
-async fn look(app: &App, id: &str) -> Result<RunInfo, Problem> {
-    let id = id.to_owned();
-    of(app, move |runs| runs.info(&id)).await
+/// All runs as they were a moment ago: one look is for all who watch.
+async fn look(app: &App) -> Result<Arc<Seen>, Problem> {
+    match app.runs.seen(LOOK) {
+        Some(seen) => Ok(seen),
+        None => of(app, |runs| Ok(runs.look(LOOK))).await,
+    }
 }
 
 /// What ails a run. Looking takes a while; it is done for one run at a time, and again only when the run has changed.
@@ -200,7 +206,27 @@ async fn look(app: &App, id: &str) -> Result<RunInfo, Problem> {
     (status = 503, description = "Another run is being looked at", body = Problem, content_type = PROBLEM_JSON),
 ))]
 async fn run_doctor(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Examined>, Problem> {
-    of(&app, move |runs| runs.examine(&id)).await.map(Json)
+    let (engine, memory, runs) = (app.engine.clone(), app.options.memory, Arc::clone(&app.runs));
+    // It takes no turn: there is one doctor, who has no queue.
+    let look = move || runs.examine(&id, |needed| room(&engine, memory, needed));
+    let examined = tokio::task::spawn_blocking(look).await;
+    examined.map_err(|e| Problem::internal(format!("the doctor broke down: {e}")))?.map(Json)
+}
+
+/// Whether there are so many bytes beside the models in memory.
+fn room(engine: &Engine, memory: Option<u64>, needed: u64) -> Result<(), Problem> {
+    let (all, taken) = (memory.or_else(memory::spare).unwrap_or(u64::MAX), engine.gauges().model_bytes);
+    if needed.saturating_add(taken) <= all {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let detail = format!(
+        "looking at this run needs {} MiB, {} of {} are taken by models; `undiffuse doctor` looks at it outside of the service",
+        mib(needed),
+        mib(taken),
+        mib(all)
+    );
+    Err(Problem::unavailable("no_memory", detail, 30))
 }
 
 /// Start a training. It goes on when the client goes away.
@@ -210,7 +236,7 @@ async fn run_doctor(State(app): State<App>, Path(id): Path<String>) -> Result<Js
     (status = 409, description = "A training is running, or the name is taken", body = Problem, content_type = PROBLEM_JSON),
     (status = 422, description = "The trainer refuses; its own words", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn start_run(State(app): State<App>, Json(request): Json<Start>) -> Result<(StatusCode, Json<RunInfo>), Problem> {
+async fn start_run(State(app): State<App>, Small(request): Small<Start>) -> Result<(StatusCode, Json<RunInfo>), Problem> {
     let runs = Arc::clone(&app.runs);
     let run = kept(async move { runs.start(request).await }).await?;
     Ok((StatusCode::CREATED, Json(run)))
@@ -245,10 +271,10 @@ async fn stop_run(State(app): State<App>, Path(id): Path<String>) -> Result<(Sta
 async fn resume_run(
     State(app): State<App>,
     Path(id): Path<String>,
-    extension: Option<Json<Extend>>,
+    extension: Option<Small<Extend>>,
 ) -> Result<(StatusCode, Json<RunInfo>), Problem> {
     let runs = Arc::clone(&app.runs);
-    let extension = extension.map(|Json(extension)| extension).unwrap_or_default();
+    let extension = extension.map(|Small(extension)| extension).unwrap_or_default();
     let run = kept(async move { runs.resume(&id, extension).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(run)))
 }

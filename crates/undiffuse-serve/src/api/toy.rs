@@ -1,10 +1,11 @@
 //! Diffusion in two dimensions.
 
+use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::Json;
+use super::extract::{Json, Small};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::toy::{self, Request, Toy};
 
@@ -20,6 +21,6 @@ pub fn routes() -> OpenApiRouter<App> {
     (status = 200, description = "The walk", body = Toy),
     (status = 422, description = "Unknown words, sizes out of bounds", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn walk(Json(request): Json<Request>) -> Result<Json<Toy>, Problem> {
-    super::working(move || toy::toy(&request)).await?.map(Json)
+async fn walk(State(app): State<App>, Small(request): Small<Request>) -> Result<Json<Toy>, Problem> {
+    super::working(&app, move || toy::toy(&request)).await?.map(Json)
 }

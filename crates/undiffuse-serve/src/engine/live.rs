@@ -1,15 +1,17 @@
 //! A job that has not ended, and those who watch it.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use super::Client;
 use super::lock;
+use super::models::Loaded;
 use super::order::Order;
-use super::store::Record;
+use super::store::{Record, Stage};
+use crate::budget::Permit;
 use crate::job::{Frame, Job, Made, Progress, State, Update};
 
 /// Least time between two previews of a job.
@@ -39,10 +41,14 @@ pub struct Live {
     pub stop: Arc<AtomicBool>,
     /// Held while the job changes for good, so that changes reach the store in the order in which they are shown.
     pub change: Mutex<()>,
-    /// The checked request; jobs of a former life get theirs when their turn comes.
-    pub order: Mutex<Option<Arc<Order>>>,
+    /// The model that it was checked against; jobs of a former life get theirs when their turn comes.
+    pub loaded: Mutex<Option<Arc<Loaded>>>,
+    /// The checked request, as long as it is worked at.
+    pub order: Mutex<Weak<Order>>,
     /// Seconds of the device that it has had.
     pub spent: Mutex<f64>,
+    /// Its share of the budget.
+    _permit: Option<Permit>,
     shown: Mutex<Shown>,
     signal: watch::Sender<u64>,
 }
@@ -61,15 +67,17 @@ struct Shown {
 
 impl Live {
     /// A job as the store has it.
-    pub fn new(record: Record, order: Option<Arc<Order>>) -> Self {
+    pub fn new(record: Record, loaded: Option<Arc<Loaded>>, permit: Option<Permit>) -> Self {
         let log = record.job.images.iter().cloned().map(Event::Image).collect();
         Self {
             id: record.job.id.clone(),
             client: record.client.clone(),
             stop: Arc::default(),
             change: Mutex::default(),
-            order: Mutex::new(order),
-            spent: Mutex::default(),
+            loaded: Mutex::new(loaded),
+            order: Mutex::default(),
+            spent: Mutex::new(record.spent),
+            _permit: permit,
             shown: Mutex::new(Shown { record, log, progress: None, preview: None, previewed: None, left: false }),
             signal: watch::Sender::new(0),
         }
@@ -83,6 +91,11 @@ impl Live {
     /// The job as it is, for clients.
     pub fn job(&self) -> Job {
         lock(&self.shown).record.job.clone()
+    }
+
+    /// How far this start of it has come.
+    pub fn start(&self) -> Stage {
+        lock(&self.shown).record.start
     }
 
     /// Whether somebody watches.
@@ -170,7 +183,7 @@ impl Live {
                 let update = match event {
                     Event::State(job) if seen <= past && !job.state.is_final() => continue,
                     Event::State(job) => Update::State(job),
-                    Event::Frame(frame) => Update::Frame(Box::new((*frame).clone())),
+                    Event::Frame(frame) => Update::Frame(frame),
                     Event::Image(made) => Update::Image(made),
                 };
                 let last = matches!(&update, Update::State(job) if job.state.is_final());

@@ -1,14 +1,16 @@
 //! Jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything.
 
 mod clock;
+mod cost;
 mod id;
 mod live;
-pub mod memory;
 mod models;
 mod order;
 mod pool;
 mod queue;
+mod revive;
 mod store;
+mod submit;
 mod work;
 
 use std::collections::{HashMap, VecDeque};
@@ -17,21 +19,22 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::histogram::Histogram;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use undiffuse::Model;
 use undiffuse::burn::tensor::Tensor;
 use undiffuse::denoise::{At, Cond, Denoise};
 
 use self::clock::Clock;
-use self::id::{Ids, now};
+use self::id::Ids;
 use self::live::Live;
 use self::models::Models;
+pub use self::models::model_in;
 pub(crate) use self::order::from_base64;
-use self::order::{Order, Pictures};
 use self::pool::{Evaluate, Guess, Pool};
 use self::queue::{Chunk, Queue, Waiting};
-use self::store::{Change, Keep, Record, Results, Store, Written, checked};
+use self::store::{Change, Keep, Record, Results, Stage, Store, checked};
+use self::submit::Ticket;
+use crate::budget::Budget;
 use crate::job::{Frame, Generate, Job, ModelInfo, State, Update};
 use crate::options::{Limits, Options};
 use crate::problem::Problem;
@@ -41,6 +44,8 @@ pub type Client = String;
 
 /// Updates that a watcher may be behind before it misses progress.
 const BEHIND: usize = 16;
+/// Bytes of bodies, pictures that wait and answers together; more where one body may be large.
+const HELD: u64 = 256 << 20;
 
 /// The service without HTTP. A clone is another handle.
 ///
@@ -61,8 +66,9 @@ struct Inner {
     pool: Pool,
     clock: Clock,
     ids: Ids,
-    /// Held while pictures that were handed in are decoded.
-    decoding: Mutex<()>,
+    budget: Budget,
+    /// Held while a request is checked.
+    checking: Mutex<()>,
     desk: Mutex<Desk>,
     /// Rings when a walk has ended.
     idle: Condvar,
@@ -155,18 +161,17 @@ impl Engine {
     /// it is slow, or panics.
     #[doc(hidden)]
     pub fn open_with(options: &Options, evaluate: Box<Evaluate>) -> Result<Self, String> {
-        let limits = options.limits;
         let store = Store::open(&options.store, Keep { age: options.keep, bytes: options.keep_bytes })?;
+        Self::on(store, options, evaluate)
+    }
+
+    /// The engine on this store.
+    fn on(store: Store, options: &Options, evaluate: Box<Evaluate>) -> Result<Self, String> {
+        let limits = options.limits;
+        let revived = revive::revive(&store)?;
         let pool = Pool::start(evaluate).map_err(|e| format!("cannot start a thread: {e}"))?;
-        let mut desk =
-            Desk { queue: Queue::new(limits.batch), live: HashMap::new(), arriving: 0, walks: 0, open: true };
-        for mut record in store.unfinished() {
-            record.job.state = State::Queued;
-            let live = Arc::new(Live::new(record.clone(), None));
-            desk.queue.push(&record.client, waiting(&record));
-            desk.live.insert(record.job.id, live);
-        }
-        let models = Models::new(options.folders(), options.device.clone(), options.memory, limits.batch);
+        let desk = Desk { queue: Queue::new(limits.batch), live: HashMap::new(), arriving: 0, walks: 0, open: true };
+        let models = Models::new(options);
         let inner = Arc::new(Inner {
             limits,
             models,
@@ -174,7 +179,8 @@ impl Engine {
             pool,
             clock: Clock::default(),
             ids: Ids::default(),
-            decoding: Mutex::default(),
+            budget: Budget::new(HELD.max(4 * limits.body as u64)),
+            checking: Mutex::default(),
             desk: Mutex::new(desk),
             idle: Condvar::new(),
             images: AtomicU64::new(0),
@@ -182,8 +188,27 @@ impl Engine {
             failed: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
         });
+        for record in revived {
+            // It was accepted; where it finds no room in the budget it goes on without.
+            let permit = inner.hold(&record, 0).ok();
+            let live = Arc::new(Live::new(record.clone(), None, permit));
+            let mut desk = lock(&inner.desk);
+            desk.queue.push(&record.client, waiting(&record));
+            desk.live.insert(record.job.id, live);
+        }
         inner.dispatch();
         Ok(Self { inner })
+    }
+
+    /// What clients may make the service hold in memory: bodies, pictures that wait, answers.
+    pub fn budget(&self) -> &Budget {
+        &self.inner.budget
+    }
+
+    /// Does what may take much memory for a moment while no request is checked, which may take as much.
+    pub(crate) fn alone<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _one_at_a_time = lock(&self.inner.checking);
+        work()
     }
 
     /// Models there are; the folders are looked through anew, so a run that has just finished is there.
@@ -209,81 +234,141 @@ impl Engine {
     }
 
     /// A job.
-    pub async fn job(&self, id: &str) -> Option<Job> {
+    ///
+    /// # Errors
+    /// 404 no such job; 503 `store`: the store cannot be read now. The same for all that follows.
+    pub async fn job(&self, id: &str) -> Result<Job, Problem> {
         if let Some((live, position)) = self.inner.live(id) {
-            return Some(Job { position, ..live.job() });
+            return Ok(Job { position, ..live.job() });
         }
-        let (inner, id) = (Arc::clone(&self.inner), checked(id)?.to_owned());
-        blocking(move || inner.store.record(&id)).await.ok()?.map(|record| record.job)
+        let (inner, id) = (Arc::clone(&self.inner), checked(id).ok_or_else(|| no_job(id))?.to_owned());
+        blocking(move || inner.store.record(&id).map_err(trouble)?.map(|record| record.job).ok_or_else(|| no_job(&id)))
+            .await?
     }
 
     /// Jobs, the newest first.
-    pub async fn jobs(&self, query: Query) -> Vec<Job> {
+    ///
+    /// # Errors
+    /// As [`job`](Self::job).
+    pub async fn jobs(&self, query: Query) -> Result<Vec<Job>, Problem> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.jobs(&query)).await.unwrap_or_default()
+        blocking(move || inner.jobs(&query)).await?
     }
 
     /// The PNG of a finished picture.
-    pub async fn image(&self, id: &str, index: usize) -> Option<Vec<u8>> {
-        let (inner, id) = (Arc::clone(&self.inner), checked(id)?.to_owned());
-        blocking(move || inner.store.image(&id, index)).await.ok()?
+    ///
+    /// # Errors
+    /// As [`job`](Self::job).
+    pub async fn image(&self, id: &str, index: usize) -> Result<Vec<u8>, Problem> {
+        let (engine, id) = (self.clone(), id.to_owned());
+        blocking(move || engine.read_image(&id, index)).await?
+    }
+
+    /// As [`image`](Self::image), on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// As [`job`](Self::job).
+    pub fn read_image(&self, id: &str, index: usize) -> Result<Vec<u8>, Problem> {
+        let png = checked(id).map_or(Ok(None), |id| self.inner.store.image(id, index)).map_err(trouble)?;
+        png.ok_or_else(|| Problem::not_found(format!("there is no finished picture {index} of a job `{}`", short(id))))
     }
 
     /// The steps of a job with `frames`.
-    pub async fn frames(&self, id: &str) -> Option<Vec<Frame>> {
+    ///
+    /// # Errors
+    /// As [`job`](Self::job).
+    pub async fn frames(&self, id: &str) -> Result<Vec<Frame>, Problem> {
         if let Some((live, _)) = self.inner.live(id) {
-            return Some(live.frames().iter().map(|frame| (**frame).clone()).collect());
+            return Ok(live.frames().iter().map(|frame| (**frame).clone()).collect());
         }
-        let (inner, id) = (Arc::clone(&self.inner), checked(id)?.to_owned());
-        let read = move || inner.store.record(&id).and_then(|_| inner.store.frames(&id));
-        blocking(read).await.ok()?
+        let (inner, id) = (Arc::clone(&self.inner), checked(id).ok_or_else(|| no_job(id))?.to_owned());
+        blocking(move || {
+            inner.store.record(&id).map_err(trouble)?.ok_or_else(|| no_job(&id))?;
+            inner.store.frames(&id).map_err(trouble)
+        })
+        .await?
     }
 
     /// What happens to a job: first its state, the frames and pictures so far, then everything as it happens; the stream ends
     /// after a final state, which comes last also where the job ended long ago. A slow watcher misses progress, never a
     /// state, a frame or a picture.
-    pub async fn watch(&self, id: &str) -> Option<mpsc::Receiver<Update>> {
-        let (to, updates) = mpsc::channel(BEHIND);
+    ///
+    /// # Errors
+    /// As [`job`](Self::job).
+    pub async fn watch(&self, id: &str) -> Result<mpsc::Receiver<Update>, Problem> {
         if let Some((live, position)) = self.inner.live(id) {
+            let (to, updates) = mpsc::channel(BEHIND);
             let (inner, own) = (Arc::clone(&self.inner), id.to_owned());
             tokio::spawn(live.follow(position, move || inner.live(&own).and_then(|(_, position)| position), to));
-            return Some(updates);
+            return Ok(updates);
         }
         let job = self.job(id).await?;
-        let frames = if job.request.frames { self.frames(id).await? } else { Vec::new() };
-        let images = job.images.clone().into_iter().map(Update::Image);
-        let all = frames.into_iter().map(|frame| Update::Frame(Box::new(frame))).chain(images);
-        let all: Vec<_> = all.chain([Update::State(Box::new(job))]).collect();
-        tokio::spawn(async move {
-            for update in all {
-                if to.send(update).await.is_err() {
-                    return;
-                }
+        let (to, updates) = mpsc::channel(1);
+        tokio::spawn(self.clone().retell(job, to));
+        Ok(updates)
+    }
+
+    /// Tells a watcher what happened to a job that has ended: each step is read when the one before is taken, as there may be
+    /// many of them, and many watchers.
+    async fn retell(self, job: Job, to: mpsc::Sender<Update>) {
+        for row in (0..=job.rows).filter(|_| job.request.frames) {
+            let (inner, id) = (Arc::clone(&self.inner), job.id.clone());
+            let Ok(Ok(frame)) = blocking(move || inner.store.frame(&id, row)).await else { return };
+            if let Some(frame) = frame
+                && to.send(Update::Frame(Arc::new(frame))).await.is_err()
+            {
+                return;
             }
-        });
-        Some(updates)
+        }
+        let images: Vec<_> = job.images.iter().cloned().map(Update::Image).collect();
+        for update in images.into_iter().chain([Update::State(Box::new(job))]) {
+            if to.send(update).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Ends a job within one evaluation; one that has ended stays as it is.
-    pub async fn cancel(&self, id: &str) -> Option<Job> {
+    ///
+    /// # Errors
+    /// As [`job`](Self::job).
+    pub async fn cancel(&self, id: &str) -> Result<Job, Problem> {
         let Some((live, _)) = self.inner.live(id) else { return self.job(id).await };
         let inner = Arc::clone(&self.inner);
+        // At once: the disk may have its time.
+        live.stop.store(true, Ordering::Relaxed);
         blocking(move || {
             let job = inner.end(&live, State::Cancelled, None);
             inner.dispatch();
             job
         })
         .await
-        .ok()
     }
 
     /// Cancels a job and forgets it.
-    pub async fn delete(&self, id: &str) -> bool {
-        if self.cancel(id).await.is_none() {
-            return false;
-        }
+    ///
+    /// # Errors
+    /// As [`job`](Self::job).
+    pub async fn delete(&self, id: &str) -> Result<(), Problem> {
+        self.cancel(id).await?;
         let (inner, id) = (Arc::clone(&self.inner), id.to_owned());
-        blocking(move || inner.store.write(Change::Delete(id)).is_ok()).await.unwrap_or(false)
+        blocking(move || inner.store.write(Change::Delete(id)).map(drop).map_err(trouble)).await?
+    }
+
+    /// Whether the service takes jobs.
+    ///
+    /// # Errors
+    /// 503: `closing`, or `store` while the store cannot be used.
+    pub fn ready(&self) -> Result<(), Problem> {
+        if !self.is_open() {
+            return Err(Problem::unavailable("closing", "the service is about to end and takes no more jobs", 10));
+        }
+        self.inner.store.sound().map_err(trouble)
+    }
+
+    /// Whether the service goes on: it has not been asked to end.
+    pub fn is_open(&self) -> bool {
+        lock(&self.inner.desk).open
     }
 
     /// Figures of the moment.
@@ -306,7 +391,7 @@ impl Engine {
             done: count(&inner.done) + count(&inner.failed) + count(&inner.cancelled),
             failed: count(&inner.failed),
             cancelled: count(&inner.cancelled),
-            open: desk.open && inner.store.is_sound(),
+            open: desk.open && inner.store.sound().is_ok(),
         }
     }
 
@@ -341,29 +426,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|e| Problem::internal(format!("a fault of the program: {e}")))
 }
 
-/// A job whose id nobody has been told yet.
-struct Ticket {
-    inner: Arc<Inner>,
-    job: Job,
-    /// Whether there is no key by which it could be asked for.
-    unnamed: bool,
+/// The store cannot be used now.
+fn trouble(why: String) -> Problem {
+    Problem::unavailable("store", why, 5)
 }
 
-impl Ticket {
-    fn hand_over(mut self) -> Job {
-        self.unnamed = false;
-        self.job.clone()
-    }
+fn no_job(id: &str) -> Problem {
+    Problem::not_found(format!("there is no job `{}`; finished ones are kept for a time only", short(id)))
 }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if let Some((live, _)) = self.unnamed.then(|| self.inner.live(&self.job.id)).flatten() {
-            let inner = Arc::clone(&self.inner);
-            // Not here: this may be a thread that must not wait for a disk.
-            let _ = std::thread::Builder::new().spawn(move || inner.end(&live, State::Cancelled, None));
-        }
-    }
+/// As much of a text that a client sent as is worth repeating.
+fn short(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 /// What is to be made of a job.
@@ -372,7 +446,8 @@ fn waiting(record: &Record) -> Waiting {
     let made: Vec<usize> = job.images.iter().map(|made| made.index).collect();
     let todo: VecDeque<usize> = (0..job.n).filter(|k| !made.contains(k)).collect();
     let (id, weight, rows) = (job.id.clone(), record.weight, job.rows);
-    Waiting { id, todo, weight, rows, whole: job.request.frames, begun: false }
+    let (whole, alone) = (job.request.frames, revive::is_suspect(record));
+    Waiting { id, todo, weight, rows, whole, alone, begun: false }
 }
 
 impl Inner {
@@ -384,85 +459,15 @@ impl Inner {
         Some((live, position))
     }
 
-    fn submit(self: &Arc<Self>, mut request: Generate, client: Client, key: Option<String>) -> Result<Job, Problem> {
-        let hash = key.as_ref().map(|_| hash(&request)).unwrap_or_default();
-        let _place = self.arrive()?;
-        let loaded = self.models.acquire(request.model.as_deref())?;
-        let shape = order::shape(&request, &loaded.model, &self.limits)?;
-        let pictures = {
-            // Large pictures are large only one at a time.
-            let _one_at_a_time = lock(&self.decoding);
-            Pictures::take(&mut request, shape, &self.limits)?
-        };
-        let order = Order::new(&request, &pictures, loaded, &self.models, &self.limits)?;
-        let job = Job {
-            id: self.ids.next().map_err(Problem::internal)?,
-            state: State::Queued,
-            model: order.loaded.id.clone(),
-            n: order.seeds.len(),
-            done: 0,
-            rows: order.plan.rows.len(),
-            position: None,
-            created: now(),
-            started: None,
-            finished: None,
-            error: None,
-            images: Vec::new(),
-            from_image: pictures.init.is_some(),
-            request,
-        };
-        let record = Record { job, client, key, weight: order.weight(&self.limits) };
-        let submit = Change::Submit(Box::new(record.clone()), hash.clone(), pictures.to_png());
-        match self.store.write(submit).map_err(|e| Problem::unavailable("store", e, 60))? {
-            Written::Done => {}
-            Written::Known(id, of) if of == hash => {
-                let known = self.live(&id).map(|(live, position)| Job { position, ..live.job() });
-                let known = known.or_else(|| self.store.record(&id).map(|record| record.job));
-                return known.ok_or_else(|| Problem::not_found("the job of this key was deleted just now; ask again"));
-            }
-            Written::Known(..) => {
-                let detail = "this Idempotency-Key was used for another request; take a new one for each";
-                return Err(Problem::new(axum::http::StatusCode::CONFLICT, "key_reused", detail));
-            }
-        }
-        let id = record.job.id.clone();
-        let live = Arc::new(Live::new(record.clone(), Some(Arc::new(order))));
-        {
-            let mut desk = lock(&self.desk);
-            desk.queue.push(&record.client, waiting(&record));
-            desk.live.insert(id.clone(), Arc::clone(&live));
-        }
-        self.dispatch();
-        let position = self.live(&id).and_then(|(_, position)| position);
-        Ok(Job { position, ..live.job() })
-    }
-
-    /// A place in the queue, as long as it is held.
-    fn arrive(&self) -> Result<Place<'_>, Problem> {
-        let mut desk = lock(&self.desk);
-        if !desk.open {
-            return Err(Problem::unavailable("closing", "the service is shutting down; try again in a moment", 10));
-        }
-        let (waiting, most) = (desk.queue.waiting(), self.limits.queue);
-        if waiting + desk.arriving >= most {
-            // What it takes until the next of them is begun.
-            let seconds = desk.queue.backlog() as f64 * self.pool.tally().pace() / waiting.max(1) as f64;
-            let detail = format!("{waiting} jobs wait already, which is as many as may; try again later");
-            return Err(Problem::queue_full(detail, (seconds.ceil() as u64).clamp(1, 600)));
-        }
-        desk.arriving += 1;
-        Ok(Place(self))
-    }
-
-    fn jobs(&self, query: &Query) -> Vec<Job> {
+    fn jobs(&self, query: &Query) -> Result<Vec<Job>, Problem> {
         let live: HashMap<String, Arc<Live>> = lock(&self.desk).live.clone();
         let state = |id: &str| live.get(id).map(|live| live.job().state);
-        let records = self.store.list(query.before.as_deref(), query.limit, query.state, state);
+        let records = self.store.list(query.before.as_deref(), query.limit, query.state, state).map_err(trouble)?;
         let now = |record: Record| match live.get(&record.job.id) {
             Some(live) => Job { position: self.live(&live.id).and_then(|(_, position)| position), ..live.job() },
             None => record.job,
         };
-        records.into_iter().map(now).collect()
+        Ok(records.into_iter().map(now).collect())
     }
 
     fn close(&self, patience: Duration) {
@@ -482,27 +487,13 @@ impl Inner {
         for live in rest {
             let mut record = live.record();
             if !record.job.state.is_final() {
-                record.job.state = State::Queued;
+                (record.job.state, record.start) = (State::Queued, Stage::Waiting);
+                record.spent = *lock(&live.spent);
                 // One that cannot be written is taken up from what the store knew of it.
-                let _ = self.store.write(Change::Save(Box::new(record), Results::default()));
+                let _ = self.store.write(Change::Save(Box::new(record), Results::none()));
             }
             live.leave();
         }
         self.store.close();
     }
-}
-
-/// A place in the queue for a job that is on its way.
-struct Place<'a>(&'a Inner);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        lock(&self.0.desk).arriving -= 1;
-    }
-}
-
-/// SHA-256 of a request, by which it is known again.
-fn hash(request: &Generate) -> String {
-    let json = serde_json::to_vec(request).unwrap_or_default();
-    Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
 }

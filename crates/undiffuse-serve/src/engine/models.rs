@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
-use undiffuse::model::{Outline, locate};
+use undiffuse::model::{Outline, files_of, locate};
 use undiffuse::train::CONFIG_FILE;
+use undiffuse::{Model, memory};
 
-use super::{lock, memory};
+use super::{cost, lock};
 use crate::folders;
 use crate::job::{Defaults, ModelInfo};
+use crate::options::{Limits, Options};
 use crate::problem::Problem;
 
 /// A model in memory. It stays there as long as somebody holds it.
@@ -25,9 +26,31 @@ pub struct Loaded {
     pub model: Model,
     /// Bytes of its weights in memory.
     pub bytes: u64,
+    /// Seconds that a picture of its own size took lately, as the bits of an `f64`; 0 before the first.
+    pace: AtomicU64,
     stamp: Stamp,
     /// When it was last asked for, on the shelf's clock.
     used: AtomicU64,
+}
+
+impl Loaded {
+    /// What a picture of these sides costs, in pictures of the model's own.
+    pub fn cost(&self, sides: [usize; 2]) -> f64 {
+        let [_, height, width] = self.model.shape();
+        cost::relative(self.model.network.config(), [height, width], sides)
+    }
+
+    /// Seconds that a picture of its own size takes; 0 before the first.
+    pub fn pace(&self) -> f64 {
+        f64::from_bits(self.pace.load(Ordering::Relaxed))
+    }
+
+    /// Notes how many one took.
+    pub fn took(&self, seconds: f64) {
+        let old = self.pace();
+        let pace = if old == 0.0 { seconds } else { 0.8 * old + 0.2 * seconds };
+        self.pace.store(pace.to_bits(), Ordering::Relaxed);
+    }
 }
 
 /// What changes when a model is written anew: time and length of its files.
@@ -52,16 +75,19 @@ struct Known {
 struct Described {
     outline: Outline,
     parameters: u64,
+    /// Side of the largest square that it may be asked for.
+    max_side: usize,
 }
 
 /// All models.
 pub struct Models {
     paths: Vec<PathBuf>,
+    /// Which of their weights are read.
+    variant: Option<String>,
     device: Device,
     /// Bytes that models and one evaluation may take together.
     budget: u64,
-    /// Pictures in one evaluation.
-    batch: usize,
+    limits: Limits,
     known: Mutex<HashMap<PathBuf, Known>>,
     loaded: Mutex<BTreeMap<String, Arc<Loaded>>>,
     /// Held while a model is read from disk, so that two do not take the same memory.
@@ -70,13 +96,14 @@ pub struct Models {
 }
 
 impl Models {
-    /// The models under these paths.
-    pub fn new(paths: Vec<PathBuf>, device: Device, budget: Option<u64>, batch: usize) -> Self {
+    /// The models that the options name.
+    pub fn new(options: &Options) -> Self {
         Self {
-            paths,
-            device,
-            budget: budget.or_else(memory::spare).unwrap_or(u64::MAX),
-            batch,
+            paths: options.folders(),
+            variant: options.variant.clone(),
+            device: options.device.clone(),
+            budget: options.memory.or_else(memory::spare).unwrap_or(u64::MAX),
+            limits: options.limits,
             known: Mutex::default(),
             loaded: Mutex::default(),
             loading: Mutex::default(),
@@ -104,26 +131,33 @@ impl Models {
             let mut inside: Vec<PathBuf> =
                 fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
             inside.sort();
-            inside.iter().filter(|path| path.is_dir()).for_each(|path| add(path));
+            inside.iter().filter(|path| path.is_dir() && !folders::is_left(path)).for_each(|path| add(path));
         }
         places
     }
 
     /// What can be read of a model without its weights, anew when its files have changed.
     fn describe(&self, place: &Place) -> Result<Arc<Described>, String> {
-        let stamp = stamp(&place.folder);
+        let stamp = self.stamp(place);
         if let Some(known) = lock(&self.known).get(&place.folder).filter(|known| known.stamp == stamp) {
             return known.outline.clone();
         }
         let read = || -> Result<Arc<Described>, String> {
-            let outline = Outline::read(&place.folder).map_err(|e| e.to_string())?;
-            let parameters = parameters(&outline.weights)
-                .map_err(|e| format!("cannot read the weights `{}`: {e}", file_name(&outline.weights)))?;
-            Ok(Arc::new(Described { outline, parameters }))
+            let outline = Outline::read(&place.folder, self.variant.as_deref()).map_err(|e| e.to_string())?;
+            let parameters = outline.config.parameters().map_err(|e| e.to_string())?;
+            let [_, height, width] = outline.shape();
+            let Limits { cost, pixels, .. } = self.limits;
+            let max_side = cost::largest_square(&outline.config, [height, width], cost, pixels);
+            Ok(Arc::new(Described { outline, parameters, max_side }))
         };
         let outline = read();
         lock(&self.known).insert(place.folder.clone(), Known { stamp, outline: outline.clone() });
         outline
+    }
+
+    fn stamp(&self, place: &Place) -> Stamp {
+        let of = |file: PathBuf| fs::metadata(file).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
+        files_of(&place.folder, self.variant.as_deref()).into_iter().map(of).collect()
     }
 
     /// The models that can be read, by id.
@@ -148,7 +182,7 @@ impl Models {
         let (id, place) = choose(self.places(), asked)?;
         let id = id.as_str();
         let ready = || {
-            let now = stamp(&place.folder);
+            let now = self.stamp(&place);
             let model = lock(&self.loaded).get(id).filter(|model| model.stamp == now).cloned();
             model.inspect(|model| model.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed))
         };
@@ -161,14 +195,15 @@ impl Models {
         }
         let broken = |why: String| Problem::invalid("model", format!("the model `{id}` cannot be used: {why}"));
         let described = self.describe(&place).map_err(broken)?;
-        let bytes = described.parameters * 4;
-        // The file, its numbers, and the parameters made of them are there at the same time for a moment.
-        let features = memory::features(&described.outline.config, described.outline.shape());
-        self.make_room(id, 3 * bytes + features)?;
-        let stamp = stamp(&place.folder);
-        let model = Model::load(&place.folder, &self.device).map_err(|e| broken(e.to_string()))?;
+        let bytes = described.parameters.saturating_mul(4);
+        // A tensor is there three times for a moment: in the file's bytes, as numbers, and as a parameter.
+        let features = described.outline.config.features(described.outline.shape());
+        self.make_room(id, bytes.saturating_mul(3).saturating_add(features))?;
+        let stamp = self.stamp(&place);
+        let variant = self.variant.as_deref();
+        let model = Model::load_variant(&place.folder, variant, &self.device).map_err(|e| broken(e.to_string()))?;
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
-        let loaded = Arc::new(Loaded { id: id.to_owned(), model, bytes, stamp, used });
+        let loaded = Arc::new(Loaded { id: id.to_owned(), model, bytes, pace: AtomicU64::new(0), stamp, used });
         lock(&self.loaded).insert(id.to_owned(), Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -201,12 +236,13 @@ impl Models {
         }
     }
 
-    /// How many pictures of this size fit into the memory at once, `batch` at most.
+    /// How many pictures of this size, each of which costs `cost` of the model's own, are evaluated at once: as many as fit into
+    /// the memory, and cost no more than a batch of the model's own.
     ///
     /// # Errors
-    /// Not even one does.
-    pub fn pictures(&self, model: &Model) -> Result<usize, Problem> {
-        let one = memory::features(model.network.config(), model.shape()).max(1);
+    /// Not even one fits.
+    pub fn pictures(&self, model: &Model, cost: f64) -> Result<usize, Problem> {
+        let one = model.network.config().features(model.shape()).max(1);
         let taken: u64 = lock(&self.loaded).values().map(|model| model.bytes).sum();
         match usize::try_from(self.budget.saturating_sub(taken) / one).unwrap_or(usize::MAX) {
             0 => {
@@ -214,7 +250,7 @@ impl Models {
                 let detail = format!("a picture of {w}x{h} needs more memory than there is; ask for a smaller one");
                 Err(Problem::unavailable("no_memory", detail, 60))
             }
-            fit => Ok(fit.min(self.batch)),
+            fit => Ok(fit.min((self.limits.batch as f64 / cost.max(1.0)) as usize).max(1)),
         }
     }
 
@@ -241,15 +277,26 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
     }
 }
 
+/// What is told of the model in a folder, under this id; `None` where there is none that can be read.
+pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
+    let place = Place { folder: locate(path).ok()?, in_run: false };
+    let outline = Outline::read(&place.folder, None).ok()?;
+    let max_side = outline.shape()[2];
+    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, max_side }, false))
+}
+
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
     let Outline { config, recipe, card, .. } = &described.outline;
     let defaults = described.outline.sample_defaults();
-    let rows = config.num_class_embeds.map_or(0, |rows| rows - usize::from(card.null_class.is_some()));
+    let known = described.outline.classes();
     ModelInfo {
         run: place.in_run.then(|| id.clone()),
         id,
         classes: card.classes.clone(),
-        class_count: if card.classes.is_empty() { rows } else { card.classes.len() },
+        class_count: known.labels().len(),
+        no_class: card.null_class.filter(|_| !known.is_empty()).map(|label| known.print(label)),
+        labels: config.num_class_embeds.unwrap_or(0),
+        null: card.null_class,
         guidance: card.null_class.is_some(),
         shape: described.outline.shape(),
         defaults: Defaults {
@@ -260,6 +307,7 @@ fn info(id: String, place: &Place, described: &Described, loaded: bool) -> Model
         },
         schedule: recipe.schedule.to_string(),
         parameters: described.parameters,
+        max_side: described.max_side,
         loaded,
         provenance: card.provenance.as_ref().and_then(|p| serde_json::to_value(p).ok()),
     }
@@ -271,49 +319,4 @@ fn name(path: &Path) -> String {
     let in_run = path.ends_with("model") && path.parent().is_some_and(|run| run.join(CONFIG_FILE).is_file());
     let folder = if in_run { path.parent().unwrap_or(&path) } else { &path };
     folders::name(folder, "model")
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn stamp(folder: &Path) -> Stamp {
-    const FILES: [&str; 6] = [
-        "undiffuse.json",
-        "scheduler/scheduler_config.json",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-        "config.json",
-        "diffusion_pytorch_model.safetensors",
-    ];
-    let of = |file| fs::metadata(folder.join(file)).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
-    FILES.map(of).to_vec()
-}
-
-/// How many numbers a safetensors file holds, by its header.
-fn parameters(weights: &Path) -> std::io::Result<u64> {
-    use std::io::Read;
-    #[derive(serde::Deserialize)]
-    struct Entry {
-        shape: Vec<u64>,
-    }
-    const LONGEST: u64 = 64 << 20;
-    let damaged = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let mut file = fs::File::open(weights)?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
-    if length > LONGEST.min(file.metadata()?.len()) {
-        return Err(damaged("not a safetensors file".into()));
-    }
-    let mut header = Vec::new();
-    file.take(length).read_to_end(&mut header)?;
-    let mut header: HashMap<String, serde_json::Value> =
-        serde_json::from_slice(&header).map_err(|e| damaged(e.to_string()))?;
-    header.remove("__metadata__");
-    let count = |value| {
-        serde_json::from_value::<Entry>(value)
-            .map(|entry| entry.shape.iter().fold(1, |n, &d| u64::saturating_mul(n, d)))
-    };
-    header.into_values().map(|value| count(value).map_err(|e| damaged(e.to_string()))).sum()
 }

@@ -12,8 +12,9 @@ use undiffuse::burn::tensor::Tensor;
 use undiffuse::data::{self, Image, encode_png};
 use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
-use undiffuse::request::{self, Settings, class_name, facts, labels};
+use undiffuse::request::{self, Settings, facts, labels, mask_options};
 
+use super::cost;
 use super::models::{Loaded, Models};
 use crate::job::Generate;
 use crate::options::Limits;
@@ -26,7 +27,7 @@ const FRAME_VALUES: usize = 1 << 23;
 /// How much of the way is walked again from a picture, unless asked otherwise.
 const STRENGTH: f64 = 0.6;
 
-/// Longest word of a request: a solver with its options, a class.
+/// Longest word of a request: a solver with its options, a class of a short name.
 const LONGEST: usize = 200;
 /// Most pixels of a picture that somebody hands in: a large camera's.
 const HANDED: u64 = 1 << 24;
@@ -46,8 +47,9 @@ impl Pictures {
     /// # Errors
     /// 422: no base64, no picture, too large, a mask that fits nothing.
     pub fn take(request: &mut Generate, [c, h, w]: [usize; 3], limits: &Limits) -> Result<Self, Problem> {
-        let init = request.init_image.take().map(|text| from_base64("init_image", &text, limits)).transpose()?;
-        let mask = request.mask.take().map(|text| from_base64("mask", &text, limits)).transpose()?;
+        let plain = data::Options::default();
+        let init = request.init_image.take().map(|text| from_base64("init_image", &text, plain, limits)).transpose()?;
+        let mask = request.mask.take().map(|text| from_base64("mask", &text, mask_options(), limits)).transpose()?;
         match (&init, &mask) {
             (None, Some(_)) => {
                 return Err(Problem::invalid("mask", "a mask needs `init_image`: the picture to keep outside of it"));
@@ -83,22 +85,29 @@ impl Pictures {
     }
 }
 
-/// A picture in base64, decoded within the limits.
+/// A picture in base64, in lines or in one, decoded within the limits.
 ///
 /// # Errors
 /// 422: no base64, no picture, too large.
-pub(crate) fn from_base64(field: &'static str, text: &str, limits: &Limits) -> Result<Image, Problem> {
-    let text = match text.strip_prefix("data:") {
+pub(crate) fn from_base64(
+    field: &'static str,
+    text: &str,
+    options: data::Options,
+    limits: &Limits,
+) -> Result<Image, Problem> {
+    let text = match text.trim_start().strip_prefix("data:") {
         Some(rest) => rest.split_once(";base64,").map(|(_, data)| data).unwrap_or_default(),
         None => text,
     };
-    let bytes = STANDARD.decode(text.trim()).map_err(|e| {
+    // Programs that write mail break lines [RFC 2045, section 6.8].
+    let letters: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let bytes = STANDARD.decode(letters).map_err(|e| {
         let how = "send the picture file as base64, with or without `data:image/png;base64,` before it";
         Problem::invalid(field, format!("not base64 ({e}); {how}"))
     })?;
     // Eight bytes a pixel are the most that a format has.
     let limits = data::Limits { pixels: HANDED, memory: 8 * HANDED, file: limits.body as u64 };
-    let options = data::Options { limits, ..data::Options::default() };
+    let options = data::Options { limits, ..options };
     let decoded = data::decode::decode(&bytes, &options);
     decoded.map(|decoded| decoded.image).map_err(|e| Problem::invalid(field, e.to_string()))
 }
@@ -143,9 +152,9 @@ impl Order {
         models: &Models,
         limits: &Limits,
     ) -> Result<Self, Problem> {
-        short(request, limits)?;
-        let seeds = seeds(request, limits)?;
         let own = &loaded.model;
+        short(request, own, limits)?;
+        let seeds = seeds(request, limits)?;
         let settings = Settings {
             solver: parse("solver", request.solver.as_deref())?,
             spacing: parse("spacing", request.spacing.as_deref())?,
@@ -172,6 +181,8 @@ impl Order {
         }
         let mut model = own.clone().with(settings.clone());
         let size = size(request, &mut model, limits)?;
+        let [_, height, width] = model.shape();
+        let cost = loaded.cost([height, width]);
         let strength = finite("strength", request.strength)?;
         match strength {
             Some(_) if pictures.init.is_none() => {
@@ -194,7 +205,7 @@ impl Order {
             }
         }
         let labels = labels(&request.class, &model, seeds.len())?;
-        let batch = models.pictures(&model)?;
+        let batch = models.pictures(&model, cost)?;
         Ok(Self {
             init: pictures.init.as_ref().map(|image| request::picture(&model, image)),
             mask: pictures.mask.as_ref().map(|image| request::mask(&model, image)),
@@ -211,15 +222,21 @@ impl Order {
         })
     }
 
+    /// Bytes that all its steps take, for a job with frames: two pictures a step in base64.
+    pub fn frame_bytes(&self) -> u64 {
+        let values = self.model.shape().iter().product::<usize>() * self.seeds.len() * (self.plan.rows.len() + 1);
+        if self.frames { values as u64 * 2 * 4 / 3 } else { 0 }
+    }
+
     /// Places in a batch that a picture takes: more when it is large, twice as many when it is guided.
     pub fn weight(&self, limits: &Limits) -> usize {
         let guided = self.model.card.null_class.is_some() && self.labels.is_some() && self.settings.guidance != 1.0;
         limits.batch.div_ceil(self.batch.max(1)) * if guided { 2 } else { 1 }
     }
 
-    /// The class of picture `k` by name.
+    /// The class of picture `k`, as requests name it.
     pub fn class(&self, k: usize) -> Option<String> {
-        self.labels.as_ref().map(|labels| class_name(&self.model, labels[k]).to_owned())
+        self.labels.as_ref().map(|labels| self.model.classes().print(labels[k]))
     }
 
     /// The PNG of picture `k`, with what made it in its text chunk.
@@ -255,12 +272,13 @@ fn seeds(request: &Generate, limits: &Limits) -> Result<Vec<u64>, Problem> {
 }
 
 /// Refuses words so long that handling them would be work.
-fn short(request: &Generate, limits: &Limits) -> Result<(), Problem> {
+fn short(request: &Generate, model: &Model, limits: &Limits) -> Result<(), Problem> {
+    let names = model.card.classes.iter().map(String::len).max().unwrap_or(0);
     let words = [("solver", &request.solver), ("spacing", &request.spacing)];
-    let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?)));
-    let classes = request.class.iter().map(|class| ("class", class));
-    if let Some((field, _)) = words.chain(classes).find(|(_, word)| word.len() > LONGEST) {
-        return Err(Problem::invalid(field, format!("longer than {LONGEST} letters")));
+    let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?, LONGEST)));
+    let classes = request.class.iter().map(|class| ("class", class, LONGEST.max(names)));
+    if let Some((field, _, most)) = words.chain(classes).find(|(_, word, most)| word.len() > *most) {
+        return Err(Problem::invalid(field, format!("longer than {most} letters")));
     }
     if request.class.len() > limits.n {
         return Err(Problem::invalid("class", format!("more than the {} that are allowed here", limits.n)));
@@ -287,6 +305,18 @@ fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option
         return Err(Problem::invalid(field, detail));
     }
     if (width, height) != (own_width, own_height) {
+        let (config, own) = (model.network.config(), [own_height, own_width]);
+        let cost = cost::relative(config, own, [height, width]);
+        if cost > limits.cost as f64 {
+            let side = cost::largest_square(config, own, limits.cost, limits.pixels);
+            let detail = format!(
+                "a picture of {width}x{height} takes as long as {} of this model's own {own_width}x{own_height}, and {} are \
+                 allowed here; the largest square is {side}x{side}",
+                cost.ceil(),
+                limits.cost
+            );
+            return Err(Problem::invalid(field, detail));
+        }
         model.resize(height, width).map_err(|e| Problem::invalid(field, e.to_string()))?;
     }
     Ok((request.width.is_some() || request.height.is_some()).then_some((width, height)))
@@ -313,7 +343,8 @@ fn plan(model: &Model, strength: Option<f64>, limits: &Limits) -> Result<Plan, P
     if !plan.start.is_finite() || numbers.into_iter().any(|c| !c.is_finite()) {
         return Err(impossible());
     }
-    within("steps", plan.rows.len(), 16 * limits.steps)?;
+    // A strength of 0 has no rows, and is fulfilled by doing nothing.
+    within("steps", plan.rows.len().max(1), 16 * limits.steps)?;
     Ok(plan)
 }
 

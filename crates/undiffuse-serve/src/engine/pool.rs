@@ -31,6 +31,9 @@ pub type Evaluate = dyn Fn(&Model, Tensor<4>, &[At], &Cond) -> Guess + Send + Sy
 /// How long the first of a batch waits for walks that are between two steps.
 const PATIENCE: Duration = Duration::from_millis(2);
 
+/// An evaluation that would take longer is split.
+const MOMENT: Duration = Duration::from_millis(500);
+
 /// Why a walk got no guess.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -55,6 +58,8 @@ struct Group {
     shape: [usize; 3],
     /// Pictures in one evaluation.
     limit: usize,
+    /// What one of them costs, in pictures of the model's own size.
+    cost: f64,
     /// Walks under way.
     walks: usize,
     asks: VecDeque<Ask>,
@@ -69,12 +74,21 @@ impl Group {
         !self.asks.is_empty() && (full || self.since.elapsed() >= PATIENCE)
     }
 
-    /// What is evaluated together next: in the order of arrival, as much as fits.
-    fn take(&mut self) -> Vec<Ask> {
+    /// Pictures in the next evaluation: what fits into the memory, and is done in a moment. Nobody can leave an evaluation, so a
+    /// long one is several, of one picture each at the least; the pictures are the same bits.
+    fn part(&self) -> usize {
+        let pace = self.model.pace() * self.cost;
+        // Nothing is known of a model that has made none yet.
+        let part = if pace > 0.0 { (MOMENT.as_secs_f64() / pace) as usize } else { 1 };
+        part.clamp(1, self.limit)
+    }
+
+    /// What is evaluated together next: in the order of arrival, as much as fits into one evaluation.
+    fn take(&mut self, limit: usize) -> Vec<Ask> {
         let (mut taken, mut pictures) = (Vec::<Ask>::new(), 0);
         while let Some(ask) = self.asks.front() {
             let alike = taken.first().is_none_or(|first| first.labels.is_some() == ask.labels.is_some());
-            if !taken.is_empty() && (pictures + ask.at.len() > self.limit || !alike) {
+            if !taken.is_empty() && (pictures + ask.at.len() > limit || !alike) {
                 break;
             }
             pictures += ask.at.len();
@@ -155,6 +169,8 @@ impl Pool {
 
     /// A seat for one walk of pictures `shape`; at most `limit` pictures are evaluated at a time.
     pub fn join(&self, model: &Arc<Loaded>, shape: [usize; 3], limit: usize, stop: Arc<AtomicBool>) -> Pooled {
+        let [_, height, width] = shape;
+        let cost = model.cost([height, width]);
         let mut state = lock(&self.shared.state);
         match state.groups.iter_mut().find(|group| group.is(model, shape)) {
             Some(group) => group.walks += 1,
@@ -162,6 +178,7 @@ impl Pool {
                 model: Arc::clone(model),
                 shape,
                 limit: limit.max(1),
+                cost,
                 walks: 1,
                 asks: VecDeque::new(),
                 since: Instant::now(),
@@ -208,9 +225,10 @@ impl Shared {
             if let Some(i) = ready {
                 state.turn = i + 1;
                 let group = &mut state.groups[i];
-                let (asks, model, limit) = (group.take(), Arc::clone(&group.model), group.limit);
+                let (part, cost) = (group.part(), group.cost);
+                let (asks, model) = (group.take(part), Arc::clone(&group.model));
                 drop(state);
-                self.answer(&model, asks, limit);
+                self.answer(&model, asks, part, cost);
                 drop(model);
                 state = lock(&self.state);
                 continue;
@@ -232,60 +250,68 @@ impl Shared {
     }
 
     /// Evaluates all asks at once; where that panics, each alone, so that only the guilty one fails.
-    fn answer(&self, model: &Loaded, asks: Vec<Ask>, limit: usize) {
-        match self.evaluate(model, &asks, limit) {
+    fn answer(&self, model: &Loaded, asks: Vec<Ask>, part: usize, cost: f64) {
+        match self.evaluate(model, &asks, part, cost) {
             Ok(guesses) => {
                 for (ask, guess) in asks.into_iter().zip(guesses) {
                     // A walk that is gone needs no answer.
                     let _ = ask.reply.try_send(Ok(guess));
                 }
             }
-            Err(message) if asks.len() == 1 => asks.into_iter().for_each(|ask| {
-                let _ = ask.reply.try_send(Err(Fault::Panic(message.clone())));
+            Err(fault) if asks.len() == 1 => asks.into_iter().for_each(|ask| {
+                let _ = ask.reply.try_send(Err(fault.clone()));
             }),
-            Err(_) => asks.into_iter().for_each(|ask| self.answer(model, vec![ask], limit)),
+            Err(_) => asks.into_iter().for_each(|ask| self.answer(model, vec![ask], part, cost)),
         }
     }
 
-    /// The guess of each ask with its share of the seconds.
-    fn evaluate(&self, model: &Loaded, asks: &[Ask], limit: usize) -> Result<Vec<(Guess, f64)>, String> {
+    /// The guess of each ask with its share of the seconds. Nothing is begun any more for asks that have all been stopped.
+    fn evaluate(&self, model: &Loaded, asks: &[Ask], part: usize, cost: f64) -> Result<Vec<(Guess, f64)>, Fault> {
         let begun = Instant::now();
         let counts: Vec<usize> = asks.iter().map(|ask| ask.at.len()).collect();
         let total: usize = counts.iter().sum();
-        let run = || -> Vec<Guess> {
+        let run = || -> Result<Vec<Guess>, Fault> {
             let x = cat(asks.iter().map(|ask| ask.x.clone()).collect());
             let at: Vec<At> = asks.iter().flat_map(|ask| ask.at.iter().copied()).collect();
             let labels: Option<Vec<u32>> =
                 asks.iter().map(|ask| ask.labels.as_deref()).collect::<Option<Vec<_>>>().map(|l| l.concat());
-            let parts: Vec<Guess> = (0..total)
-                .step_by(limit)
-                .map(|from| {
-                    let count = limit.min(total - from);
-                    let part = if count == total { x.clone() } else { x.clone().narrow(0, from, count) };
-                    let cond = Cond { labels: labels.as_ref().map(|l| l[from..from + count].to_vec()) };
-                    (self.evaluate)(&model.model, part, &at[from..from + count], &cond)
-                })
-                .collect();
-            let (guesses, variances): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-            let (guess, variance) = (cat(guesses), variances.into_iter().collect::<Option<Vec<_>>>().map(cat));
-            if asks.len() == 1 {
-                return vec![(guess, variance)];
+            let (mut guesses, mut variances) = (Vec::new(), Vec::new());
+            for from in (0..total).step_by(part) {
+                if asks.iter().all(|ask| ask.stop.load(Ordering::Relaxed)) {
+                    return Err(Fault::Stopped);
+                }
+                let count = part.min(total - from);
+                let x = if count == total { x.clone() } else { x.clone().narrow(0, from, count) };
+                let cond = Cond { labels: labels.as_ref().map(|l| l[from..from + count].to_vec()) };
+                let (guess, variance) = (self.evaluate)(&model.model, x, &at[from..from + count], &cond);
+                guesses.push(guess);
+                variances.extend(variance);
             }
-            let mut from = 0;
-            let mut split = |count: &usize| {
-                let narrow = |t: &Tensor<4>| t.clone().narrow(0, from, *count);
-                let part = (narrow(&guess), variance.as_ref().map(narrow));
-                from += count;
-                part
-            };
-            counts.iter().map(&mut split).collect()
+            let variance = (variances.len() == guesses.len()).then(|| cat(variances));
+            Ok(split(cat(guesses), variance, &counts))
         };
-        let guesses = catch_unwind(AssertUnwindSafe(run)).map_err(message)?;
+        let guesses = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| Fault::Panic(message(panic)))??;
         let seconds = begun.elapsed().as_secs_f64();
         self.tally.count(total, seconds);
+        model.took(seconds / (total.max(1) as f64 * cost));
         let shares = counts.iter().map(|&count| seconds * count as f64 / total.max(1) as f64);
         Ok(guesses.into_iter().zip(shares).collect())
     }
+}
+
+/// A guess of many pictures as guesses of so many each.
+fn split(guess: Tensor<4>, variance: Option<Tensor<4>>, counts: &[usize]) -> Vec<Guess> {
+    if counts.len() == 1 {
+        return vec![(guess, variance)];
+    }
+    let mut from = 0;
+    let mut next = |&count: &usize| {
+        let narrow = |t: &Tensor<4>| t.clone().narrow(0, from, count);
+        let part = (narrow(&guess), variance.as_ref().map(narrow));
+        from += count;
+        part
+    };
+    counts.iter().map(&mut next).collect()
 }
 
 fn cat(mut parts: Vec<Tensor<4>>) -> Tensor<4> {

@@ -17,6 +17,8 @@ pub struct Waiting {
     pub rows: usize,
     /// Whether all pictures are to be made together.
     pub whole: bool,
+    /// Whether nothing else may be in the making when it is begun.
+    pub alone: bool,
     /// Whether some of its pictures have been begun.
     pub begun: bool,
 }
@@ -44,12 +46,14 @@ pub struct Queue {
     lines: HashMap<Client, VecDeque<Waiting>>,
     /// Places taken by each client's chunks in work.
     taken: HashMap<Client, usize>,
+    /// The job that is in work alone.
+    alone: Option<String>,
 }
 
 impl Queue {
     /// An empty queue for batches of this size.
     pub fn new(batch: usize) -> Self {
-        Self { batch: batch.max(1), turns: VecDeque::new(), lines: HashMap::new(), taken: HashMap::new() }
+        Self { batch: batch.max(1), turns: VecDeque::new(), lines: HashMap::new(), taken: HashMap::new(), alone: None }
     }
 
     /// Puts a job at the end of its client's line.
@@ -69,7 +73,7 @@ impl Queue {
             return;
         }
         let weight = places / pictures.len().max(1);
-        let job = Waiting { id, todo: pictures.into(), weight, rows, whole, begun: true };
+        let job = Waiting { id, todo: pictures.into(), weight, rows, whole, alone: false, begun: true };
         if !self.lines.contains_key(&client) {
             self.turns.push_front(client.clone());
         }
@@ -89,11 +93,18 @@ impl Queue {
 
     /// The next chunk, which counts as in work until it is [released](Self::release).
     pub fn next(&mut self) -> Option<Chunk> {
+        if self.alone.is_some() {
+            return None;
+        }
         let idle = self.taken.is_empty();
-        let turn = self.turns.iter().position(|client| {
-            let job = self.lines.get(client).and_then(|line| line.front());
-            job.is_some_and(|job| idle || self.room(client) >= job.weight)
-        })?;
+        let front = |client| self.lines.get(client).and_then(|line| line.front());
+        let fits = |client| front(client).is_some_and(|job| idle || self.room(client) >= job.weight);
+        let turn = match self.turns.iter().position(|client| front(client).is_some_and(|job| job.alone)) {
+            // Nothing else is begun until it can be.
+            Some(_) if !idle => return None,
+            Some(alone) => alone,
+            None => self.turns.iter().position(fits)?,
+        };
         let client = self.turns.remove(turn)?;
         let room = self.room(&client);
         let line = self.lines.get_mut(&client)?;
@@ -102,6 +113,7 @@ impl Queue {
         let pictures: Vec<usize> = job.todo.drain(..count.min(job.todo.len())).collect();
         let chunk = Chunk { id: job.id.clone(), places: pictures.len() * job.weight, client: client.clone(), pictures };
         job.begun = true;
+        self.alone = job.alone.then(|| job.id.clone());
         if job.todo.is_empty() {
             line.pop_front();
         }
@@ -115,12 +127,20 @@ impl Queue {
 
     /// A chunk is no longer in work.
     pub fn release(&mut self, chunk: &Chunk) {
+        self.alone.take_if(|alone| *alone == chunk.id);
         if let Some(places) = self.taken.get_mut(&chunk.client) {
             *places = places.saturating_sub(chunk.places);
             if *places == 0 {
                 self.taken.remove(&chunk.client);
             }
         }
+    }
+
+    /// Lets others be begun beside a job; says whether they could not.
+    pub fn clear(&mut self, client: &Client, id: &str) -> bool {
+        let line = self.lines.get_mut(client);
+        line.into_iter().flatten().filter(|job| job.id == id).for_each(|job| job.alone = false);
+        self.alone.take_if(|alone| alone == id).is_some()
     }
 
     /// Takes a job out.
@@ -166,7 +186,15 @@ mod tests {
     use super::*;
 
     fn job(id: &str, pictures: usize, weight: usize) -> Waiting {
-        Waiting { id: id.into(), todo: (0..pictures).collect(), weight, rows: 10, whole: false, begun: false }
+        Waiting {
+            id: id.into(),
+            todo: (0..pictures).collect(),
+            weight,
+            rows: 10,
+            whole: false,
+            alone: false,
+            begun: false,
+        }
     }
 
     fn chunks(queue: &mut Queue) -> Vec<(String, usize)> {
@@ -228,6 +256,24 @@ mod tests {
         queue.release(&chunk);
         assert_eq!((queue.in_work(), queue.backlog(), queue.next()), (0, 0, None));
         assert!(queue.turns.is_empty() && queue.lines.is_empty());
+    }
+
+    #[test]
+    fn a_job_that_must_be_alone_is() {
+        let mut queue = Queue::new(8);
+        let (a, b) = ("a".to_string(), "b".to_string());
+        queue.push(&a, job("first", 2, 1));
+        let first = queue.next().unwrap();
+        queue.push(&a, Waiting { alone: true, ..job("suspect", 12, 1) });
+        queue.push(&b, job("other", 2, 1));
+        assert_eq!(queue.next(), None, "something is in the making");
+        queue.release(&first);
+        let suspect = queue.next().unwrap();
+        assert_eq!((suspect.id.as_str(), suspect.pictures.len(), queue.next()), ("suspect", 8, None));
+        assert!(queue.clear(&a, "suspect") && !queue.clear(&a, "suspect"));
+        assert_eq!(chunks(&mut queue), [("other".into(), 2)]);
+        queue.release(&suspect);
+        assert_eq!(chunks(&mut queue), [("suspect".into(), 4)]);
     }
 
     #[test]

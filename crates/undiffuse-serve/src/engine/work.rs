@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,13 +22,16 @@ use super::live::{Event, Live};
 use super::order::{Order, Pictures};
 use super::pool::{Fault, Guess, message};
 use super::queue::Chunk;
-use super::store::{Change, Results};
-use super::{Inner, lock};
+use super::store::{Change, Record, Results, Stage};
+use super::{Inner, lock, trouble};
 use crate::job::{Frame, Job, Made, State};
 use crate::problem::Problem;
 
 /// Most pixels in a preview.
 const PREVIEWED: usize = 1 << 17;
+
+/// So long a job waits for a store that cannot be written.
+const DISK: Duration = Duration::from_secs(120);
 
 /// Why a chunk gave no pictures.
 enum End {
@@ -35,7 +39,7 @@ enum End {
     Stopped,
     /// Its job fails.
     Failed(Problem),
-    /// There is no memory for it before another is done.
+    /// There is no memory for it before another is done, or its store cannot be read now.
     Later(Problem),
 }
 
@@ -74,7 +78,9 @@ impl Inner {
         match end {
             Ok(()) | Err(End::Stopped) => {}
             Err(End::Failed(problem)) => drop(self.end(live, State::Failed, Some(problem))),
-            Err(End::Later(problem)) if self.is_alone(live) => drop(self.end(live, State::Failed, Some(problem))),
+            Err(End::Later(problem)) if problem.code == "no_memory" && self.is_alone(live) => {
+                drop(self.end(live, State::Failed, Some(problem)))
+            }
             Err(End::Later(_)) => later = true,
         }
         let mut desk = lock(&self.desk);
@@ -98,13 +104,14 @@ impl Inner {
     /// Whether no other job holds a model, so that no memory will become free.
     fn is_alone(&self, live: &Live) -> bool {
         let others: Vec<Arc<Live>> = lock(&self.desk).live.values().filter(|l| l.id != live.id).cloned().collect();
-        others.iter().all(|other| lock(&other.order).is_none())
+        others.iter().all(|other| lock(&other.loaded).is_none())
     }
 
     /// Walks the pictures of a chunk and keeps them.
-    fn walk(&self, live: &Arc<Live>, chunk: &Chunk) -> Result<(), End> {
-        let order = self.order(live)?;
-        self.begin(live, order.plan.rows.len());
+    fn walk(self: &Arc<Self>, live: &Arc<Live>, chunk: &Chunk) -> Result<(), End> {
+        self.begin(live)?;
+        let order = self.order(live).inspect_err(|_| self.set_start(live, Stage::Waiting))?;
+        self.show_running(live, order.plan.rows.len());
         let pictures = &chunk.pictures;
         let seat = self.pool.join(&order.loaded, order.model.shape(), order.batch, Arc::clone(&live.stop));
         let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, order.settings.guidance);
@@ -127,6 +134,7 @@ impl Inner {
                 Some(Fault::Panic(what)) => return Err(End::Failed(internal(&what))),
                 None => self.charge(live, seat.take_spent())?,
             }
+            self.set_start(live, Stage::Evaluated);
             if order.frames {
                 let x = start.x.take().flatten();
                 x.into_iter().for_each(|x| live.frame(first(&order, x)));
@@ -134,7 +142,13 @@ impl Inner {
             }
             live.progress(step.row, step.rows, || preview(&order.model, &step.denoised));
         }
-        let x = walk.finish();
+        let x = walk.finish().map_err(|e| {
+            let refused = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
+            End::Failed(Problem::new(refused, "no_numbers", e.to_string()))
+        })?;
+        if order.frames && order.plan.rows.is_empty() {
+            live.frame(first(&order, x.clone()));
+        }
         // Others need not wait for this walk while it writes.
         drop(start);
         drop(seat);
@@ -148,34 +162,77 @@ impl Inner {
             class: order.class(k),
             url: format!("/api/v1/jobs/{}/images/{k}", live.id),
         });
-        let made = made.collect();
+        let made: Vec<Made> = made.collect();
         // Who is told that the job is done may want the memory.
         drop(order);
-        self.keep(live, pngs, made)
+        self.keep(live, pngs, &made)
     }
 
-    /// The checked request of a job; one of a former life is checked anew.
+    /// The checked request of a job, made when it is begun.
     fn order(&self, live: &Live) -> Result<Arc<Order>, End> {
         let mut order = lock(&live.order);
-        if let Some(order) = &*order {
-            return Ok(Arc::clone(order));
+        if let Some(order) = order.upgrade() {
+            return Ok(order);
         }
         let make = || {
             let job = live.job();
-            let inputs = self.store.inputs(&live.id).unwrap_or_default();
+            let held = lock(&live.loaded).clone();
+            let loaded = held.map_or_else(|| self.models.acquire(Some(&job.model)), Ok)?;
+            lock(&live.loaded).get_or_insert_with(|| Arc::clone(&loaded));
+            let inputs = self.store.inputs(&live.id).map_err(trouble)?;
             let pictures = Pictures::from_png(inputs).map_err(Problem::internal)?;
-            let loaded = self.models.acquire(Some(&job.model))?;
             Order::new(&job.request, &pictures, loaded, &self.models, &self.limits)
         };
         match make() {
-            Ok(made) => Ok(Arc::clone(order.insert(Arc::new(made)))),
-            Err(problem) if problem.code == "no_memory" => Err(End::Later(problem)),
+            Ok(made) => {
+                let made = Arc::new(made);
+                *order = Arc::downgrade(&made);
+                Ok(made)
+            }
+            Err(problem) if matches!(problem.code.as_str(), "no_memory" | "store") => Err(End::Later(problem)),
             Err(problem) => Err(End::Failed(problem)),
         }
     }
 
+    /// Notes in the store that a job is begun, before it is: if the service dies of it, the next life knows.
+    fn begin(&self, live: &Live) -> Result<(), End> {
+        if live.start() != Stage::Waiting {
+            return Ok(());
+        }
+        let begun = self.change_patiently(live, &Results::none(), &|record| {
+            record.start = Stage::Begun;
+            Vec::new()
+        });
+        match begun? {
+            Some(_) => Ok(()),
+            None => Err(End::Stopped),
+        }
+    }
+
+    /// Notes how far this start of a job has come, in the store some time soon.
+    fn set_start(self: &Arc<Self>, live: &Live, start: Stage) {
+        if live.start() == start {
+            return;
+        }
+        {
+            let _change = lock(&live.change);
+            let mut record = live.record();
+            if record.start == start || record.job.state.is_final() {
+                return;
+            }
+            record.start = start;
+            record.spent = *lock(&live.spent);
+            live.show(record.clone(), []);
+            self.store.write_later(Change::Save(Box::new(record), Results::none()));
+        }
+        // It can be worked at, so others may be beside it.
+        if start == Stage::Evaluated && lock(&self.desk).queue.clear(&live.client, &live.id) {
+            self.dispatch();
+        }
+    }
+
     /// Shows that a job is being worked at; the store learns of it with the first pictures.
-    fn begin(&self, live: &Live, rows: usize) {
+    fn show_running(&self, live: &Live, rows: usize) {
         let _change = lock(&live.change);
         let mut record = live.record();
         if record.job.state != State::Queued {
@@ -203,28 +260,51 @@ impl Inner {
     }
 
     /// Puts finished pictures into the store, and shows them once they are safe.
-    fn keep(&self, live: &Live, pngs: Vec<(usize, Vec<u8>)>, made: Vec<Made>) -> Result<(), End> {
-        let count = made.len() as u64;
-        let results = Results { images: pngs, frames: live.frames() };
-        let kept = self.change(live, results, |job| {
+    fn keep(&self, live: &Live, pngs: Vec<(usize, Vec<u8>)>, made: &[Made]) -> Result<(), End> {
+        let results = Arc::new(Results { images: pngs, frames: live.frames() });
+        let kept = self.change_patiently(live, &results, &|record| {
+            let job = &mut record.job;
             job.images.extend(made.iter().cloned());
             job.images.sort_by_key(|made| made.index);
             job.done = job.images.len();
             if job.done == job.n {
                 (job.state, job.finished) = (State::Done, Some(now()));
             }
-            made.into_iter().map(Event::Image).collect()
+            record.deaths = 0;
+            made.iter().cloned().map(Event::Image).collect()
         });
-        match kept {
-            Ok(None) => Err(End::Stopped),
-            Ok(Some(job)) => {
-                self.images.fetch_add(count, Ordering::Relaxed);
-                if job.state == State::Done {
-                    self.forget(live, State::Done);
-                }
-                Ok(())
+        let Some(job) = kept? else { return Err(End::Stopped) };
+        self.images.fetch_add(made.len() as u64, Ordering::Relaxed);
+        if job.state == State::Done {
+            self.forget(live, State::Done);
+        }
+        Ok(())
+    }
+
+    /// As [`change`](Self::change); while the store cannot be used, the job waits for it.
+    fn change_patiently(
+        &self,
+        live: &Live,
+        results: &Arc<Results>,
+        edit: &dyn Fn(&mut Record) -> Vec<Event>,
+    ) -> Result<Option<Job>, End> {
+        let end = Instant::now() + DISK;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let problem = match self.change(live, results, edit) {
+                Ok(changed) => return Ok(changed),
+                Err(problem) => problem,
+            };
+            if live.stop.load(Ordering::Relaxed) {
+                return Err(End::Stopped);
             }
-            Err(problem) => Err(End::Failed(problem)),
+            if Instant::now() > end {
+                return Err(End::Failed(problem));
+            }
+            // A store that can be used again may still have no room for this.
+            std::thread::sleep(pause);
+            self.store.recovery(Duration::from_millis(500));
+            pause = (2 * pause).min(Duration::from_secs(1));
         }
     }
 
@@ -232,27 +312,30 @@ impl Inner {
     fn change(
         &self,
         live: &Live,
-        results: Results,
-        edit: impl FnOnce(&mut Job) -> Vec<Event>,
+        results: &Arc<Results>,
+        edit: &dyn Fn(&mut Record) -> Vec<Event>,
     ) -> Result<Option<Job>, Problem> {
         let _change = lock(&live.change);
         let mut record = live.record();
         if record.job.state.is_final() {
             return Ok(None);
         }
-        let mut events = edit(&mut record.job);
+        let mut events = edit(&mut record);
+        record.spent = *lock(&live.spent);
         let job = record.job.clone();
-        if job.state.is_final() {
-            lock(&live.order).take();
+        let ended = job.state.is_final();
+        if ended {
             events.push(Event::State(Box::new(job.clone())));
         }
-        let written = self.store.write(Change::Save(Box::new(record.clone()), results));
+        let written = self.store.write(Change::Save(Box::new(record.clone()), Arc::clone(results)));
         if let Err(e) = written {
-            // Without its store a job can only fail, and say so to those who watch.
-            let problem = Problem::unavailable("store", e, 60);
-            if !job.state.is_final() || job.state == State::Done {
-                return Err(problem);
+            // That it has failed or was cancelled can be said at once; the store writes it when it can.
+            if !ended || job.state == State::Done {
+                return Err(trouble(e));
             }
+        }
+        if ended {
+            lock(&live.loaded).take();
         }
         live.show(record, events);
         Ok(Some(job))
@@ -261,9 +344,10 @@ impl Inner {
     /// Ends a job in this state, unless it has ended before.
     pub fn end(&self, live: &Live, state: State, error: Option<Problem>) -> Job {
         live.stop.store(true, Ordering::Relaxed);
-        let results = Results { images: Vec::new(), frames: live.frames() };
-        let changed = self.change(live, results, |job| {
-            (job.state, job.finished, job.error) = (state, Some(now()), error);
+        let results = Arc::new(Results { images: Vec::new(), frames: live.frames() });
+        let changed = self.change(live, &results, &|record| {
+            let job = &mut record.job;
+            (job.state, job.finished, job.error) = (state, Some(now()), error.clone());
             Vec::new()
         });
         match changed {

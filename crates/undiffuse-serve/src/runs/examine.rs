@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, TryLockError};
 
 use serde::{Deserialize, Serialize};
-use undiffuse_eval::doctor::{self, Diagnosis, Severity};
+use undiffuse_eval::doctor::{self, Diagnosis, DoctorError, Severity};
 
 use crate::problem::Problem;
 
@@ -35,6 +35,10 @@ pub struct Finding {
     pub advice: String,
 }
 
+/// Why the data of a run were not looked at.
+const UNSEEN: &str = "the pictures were not looked at, nor what needs them: clients may not train on them here (--allow-train and --datasets \
+                      say on what); `undiffuse doctor` on the command line looks at them";
+
 /// The doctor, who sees one run at a time, and what was found in those that have not changed since.
 #[derive(Debug, Default)]
 pub struct Doctor {
@@ -43,11 +47,17 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    /// Looks at a run; `version` is another one when the run has changed.
+    /// Looks at a run, and at what it was trained on if `data` says so; `version` is another one when the run has changed.
     ///
     /// # Errors
-    /// 422 for a run that cannot be read, 503 while another is being looked at.
-    pub fn examine(&self, run: &Path, version: u64) -> Result<Examined, Problem> {
+    /// 422 for a run that cannot be read, 503 while another is being looked at, and what `room` says.
+    pub fn examine(
+        &self,
+        run: &Path,
+        version: u64,
+        data: bool,
+        room: impl FnOnce(u64) -> Result<(), Problem>,
+    ) -> Result<Examined, Problem> {
         let before = super::lock(&self.found).get(run).filter(|(seen, _)| *seen == version).cloned();
         if let Some((_, examined)) = before {
             return Ok(examined);
@@ -61,7 +71,19 @@ impl Doctor {
                 return Err(Problem::unavailable("busy", detail, 10));
             }
         };
-        let diagnosis = doctor::diagnose(run).map_err(|e| Problem::invalid("id", e.to_string()))?;
+        room(super::folder::weight(run))?;
+        let diagnosis = match data {
+            true => doctor::diagnose(run),
+            false => doctor::diagnose_without_data(run, UNSEEN),
+        };
+        // A configuration's words are not repeated: whoever looks here may not be the one who may read it.
+        let diagnosis = diagnosis.map_err(|e| {
+            let detail = match e {
+                DoctorError::Config { .. } => "its configuration cannot be understood".into(),
+                e => e.to_string(),
+            };
+            Problem::invalid("id", detail)
+        })?;
         let examined = Examined::from(diagnosis);
         super::lock(&self.found).insert(run.to_owned(), (version, examined.clone()));
         Ok(examined)

@@ -1,13 +1,20 @@
 //! `metrics.jsonl` of a run, read as it grows, and curves of as many points as a screen can show.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
 /// The longest line that is read; ours are a few hundred bytes.
-const LONGEST: usize = 64 << 10;
+const LONGEST: u64 = 64 << 10;
+/// The most that is read at once; the rest is read the next time.
+const AT_ONCE: u64 = 64 << 20;
+/// Steps that are kept; of longer runs neighbours are drawn together, two by two.
+const KEPT: usize = 1 << 18;
+/// Other events that are kept; of more every second one is.
+const EVENTS: usize = 1 << 14;
+/// Letters of what is said of a divergence.
+const SAID: usize = 200;
 /// Steps that a run's present loss is the mean of.
 const RECENT: usize = 50;
 
@@ -23,7 +30,12 @@ pub struct Metrics {
     before: f64,
     /// Bytes read, whole lines only.
     read: u64,
+    /// Whether what comes next is the rest of a line that is too long.
+    within: bool,
     file: Option<u64>,
+    /// Steps that each of `steps` stands for, and those that make up the next one.
+    stride: usize,
+    next: Vec<Step>,
 }
 
 /// A step, in as few bytes as its precision needs: runs have hundreds of thousands.
@@ -128,10 +140,10 @@ pub struct Standing {
 }
 
 impl Metrics {
-    /// Reads what was appended to the file since the last time. One that was written anew, as resuming a run may do, is read
-    /// from its beginning; one that is not there is empty.
-    pub fn update(&mut self, path: &Path) {
-        let Ok(mut file) = File::open(path) else {
+    /// Reads what was appended to the file since the last time, [`AT_ONCE`] bytes at most. One that was written anew, as resuming
+    /// a run may do, is read from its beginning; one that is not there is empty.
+    pub fn update(&mut self, file: Option<File>) {
+        let Some(mut file) = file else {
             *self = Self::default();
             return;
         };
@@ -143,16 +155,22 @@ impl Metrics {
         if facts.len() == self.read || file.seek(SeekFrom::Start(self.read)).is_err() {
             return;
         }
-        let mut reader = BufReader::with_capacity(1 << 18, file);
+        let mut reader = BufReader::with_capacity(1 << 18, file.take(AT_ONCE));
         let mut line = Vec::new();
-        // A line without its end is still being written.
-        while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) && line.ends_with(b"\n") {
+        // A line without its end is still being written, or too long to be one of ours.
+        while reader.by_ref().take(LONGEST).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            let whole = line.ends_with(b"\n");
+            if !whole && line.len() < LONGEST as usize {
+                return;
+            }
             self.read += line.len() as u64;
-            if line.len() <= LONGEST
+            if whole
+                && !self.within
                 && let Ok(line) = serde_json::from_slice(&line)
             {
                 self.see(line);
             }
+            self.within = !whole;
             line.clear();
         }
     }
@@ -162,13 +180,13 @@ impl Metrics {
         match line.event.as_str() {
             "step" => {
                 self.ends_diverged = false;
-                let last = self.steps.last().map_or(0.0, |step| f64::from(step.seconds));
+                let last = self.next.last().or(self.steps.last()).map_or(0.0, |step| f64::from(step.seconds));
                 let seconds = line.seconds.unwrap_or(0.0);
                 // The clock begins anew when a run is resumed.
                 if self.before + seconds < last {
                     self.before = last;
                 }
-                self.steps.push(Step {
+                self.push(Step {
                     nimg: line.nimg,
                     loss: number(line.loss),
                     gradient_norm: number(line.gradient_norm),
@@ -177,19 +195,38 @@ impl Metrics {
                     seconds: (self.before + seconds) as f32,
                 });
             }
-            "validation" => self.validation.push(Validation { nimg: line.nimg, loss: line.loss }),
+            "validation" => {
+                self.validation.push(Validation { nimg: line.nimg, loss: line.loss });
+                halve(&mut self.validation);
+            }
             "diverged" => {
                 self.ends_diverged = true;
-                self.diverged.push(Diverged { nimg: line.nimg, step: line.step, what: line.what });
+                let what = line.what.chars().take(SAID).collect();
+                self.diverged.push(Diverged { nimg: line.nimg, step: line.step, what });
+                halve(&mut self.diverged);
             }
             _ => {}
+        }
+    }
+
+    /// Keeps a step; of a run that is too long to keep all, drawn together with its neighbours.
+    fn push(&mut self, step: Step) {
+        self.next.push(step);
+        if self.next.len() < self.stride.max(1) {
+            return;
+        }
+        self.steps.extend(together(&self.next));
+        self.next.clear();
+        if self.steps.len() >= KEPT {
+            self.steps = self.steps.chunks(2).filter_map(together).collect();
+            self.stride = 2 * self.stride.max(1);
         }
     }
 
     /// Where the run stands.
     pub fn standing(&self) -> Standing {
         let recent = &self.steps[self.steps.len().saturating_sub(RECENT)..];
-        let last = self.steps.last();
+        let last = self.next.last().or(self.steps.last());
         Standing {
             images: last.map_or(0, |step| step.nimg),
             loss: mean(recent, |step| step.loss),
@@ -249,6 +286,33 @@ fn bucket(steps: &[Step]) -> Option<Bucket> {
     })
 }
 
+/// Some steps in a row as one: the means of their numbers, and the last one's place.
+fn together(steps: &[Step]) -> Option<Step> {
+    let last = *steps.last()?;
+    let number = |of: fn(&Step) -> f32| mean(steps, of).map_or(f32::NAN, |value| value as f32);
+    Some(match steps.len() {
+        1 => last,
+        _ => Step {
+            loss: number(|s| s.loss),
+            gradient_norm: number(|s| s.gradient_norm),
+            lr: number(|s| s.lr),
+            images_per_second: number(|s| s.images_per_second),
+            ..last
+        },
+    })
+}
+
+/// Every second of the values, the last one among them, when there are too many.
+fn halve<T>(values: &mut Vec<T>) {
+    if values.len() >= EVENTS {
+        let mut odd = true;
+        values.retain(|_| {
+            odd = !odd;
+            odd
+        });
+    }
+}
+
 /// At most `points` of the values, the last one among them.
 fn thinned<T: Clone>(values: &[T], points: usize) -> Vec<T> {
     let (n, k) = (values.len(), values.len().min(points.max(1)));
@@ -259,6 +323,7 @@ fn thinned<T: Clone>(values: &[T], points: usize) -> Vec<T> {
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::path::Path;
 
     fn step(step: u64, loss: f64, seconds: f64) -> String {
         let nimg = step * 64;
@@ -279,7 +344,7 @@ mod tests {
         let loss = |k: u64| ((k * 2_654_435_761) % 1000) as f64 / 1000.0;
         append(&path, &(1..=1003).map(|k| step(k, loss(k), k as f64)).collect::<String>());
         let mut metrics = Metrics::default();
-        metrics.update(&path);
+        metrics.update(File::open(&path).ok());
         let curves = metrics.curves(100);
         assert_eq!(curves.steps.len(), 100);
         let mut from = 0;
@@ -305,28 +370,65 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let mut metrics = Metrics::default();
-        metrics.update(&path);
+        metrics.update(File::open(&path).ok());
         append(&path, &(step(1, 0.9, 1.0) + &step(2, 0.8, 2.0) + r#"{"event":"step","st"#));
-        metrics.update(&path);
+        metrics.update(File::open(&path).ok());
         assert_eq!((metrics.steps.len(), metrics.standing().images), (2, 128));
         // The half line is completed; the clock begins anew: the run was resumed.
         append(&path, r#"ep":3,"nimg":192,"loss":null,"seconds":0.5}"#);
-        metrics.update(&path);
+        metrics.update(File::open(&path).ok());
         assert_eq!(metrics.steps.len(), 2);
         append(&path, "\nnot json\n{\"event\":\"validation\",\"nimg\":192,\"loss\":0.5}\n");
-        metrics.update(&path);
+        metrics.update(File::open(&path).ok());
         let standing = metrics.standing();
         assert_eq!((metrics.steps.len(), standing.seconds, standing.validation), (3, 2.5, Some(0.5)));
         assert_eq!(metrics.curves(3).steps[2].loss, None);
         assert!((standing.loss.unwrap() - 0.85).abs() < 1e-6);
         append(&path, "{\"event\":\"diverged\",\"step\":4,\"nimg\":192,\"what\":\"the loss is NaN\"}\n");
-        metrics.update(&path);
+        metrics.update(File::open(&path).ok());
         assert!(metrics.standing().diverged);
         // Resuming writes the file anew under the same name.
         let new = folder.path().join("new");
         append(&new, &(step(1, 0.7, 1.0).repeat(2) + &" ".repeat(2000) + "\n"));
         std::fs::rename(new, &path).unwrap();
-        metrics.update(&path);
+        metrics.update(File::open(&path).ok());
         assert_eq!((metrics.steps.len(), metrics.validation.len(), metrics.standing().diverged), (2, 0, false));
+    }
+
+    /// 2¹⁸ steps are kept as they are; beyond that pairs are, and the mean of all stays what it is.
+    #[test]
+    fn long_logs_take_no_more_memory() {
+        let mut metrics = Metrics::default();
+        let n = 3 * KEPT as u64;
+        for k in 1..=n {
+            let number = Some((k % 2) as f64);
+            metrics.see(Line {
+                event: "step".into(),
+                step: k,
+                nimg: 64 * k,
+                loss: number,
+                gradient_norm: None,
+                lr: number,
+                images_per_second: number,
+                seconds: Some(k as f64),
+                what: String::new(),
+            });
+        }
+        assert!(metrics.steps.len() <= KEPT, "{}", metrics.steps.len());
+        assert_eq!(metrics.standing().images, 64 * n);
+        let curve = metrics.curves(1).steps[0];
+        assert!((curve.loss.unwrap() - 0.5).abs() < 1e-6 && curve.gradient_norm.is_none(), "{curve:?}");
+    }
+
+    #[test]
+    fn a_line_without_end_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        append(&path, &(step(1, 0.9, 1.0) + &"x".repeat(10 * LONGEST as usize)));
+        let mut metrics = Metrics::default();
+        metrics.update(File::open(&path).ok());
+        append(&path, &("\n".to_owned() + &step(2, 0.8, 2.0)));
+        metrics.update(File::open(&path).ok());
+        assert_eq!((metrics.steps.len(), metrics.standing().images), (2, 128));
     }
 }

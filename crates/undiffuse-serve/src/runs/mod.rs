@@ -1,20 +1,21 @@
 //! Training runs: what their folders say, and trainings as child processes.
 
 mod examine;
+mod folder;
 mod metrics;
 mod scan;
 mod supervise;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use undiffuse::data::names::last_part;
 use undiffuse::model::locate;
-use undiffuse::train::length::Length;
-use undiffuse::train::{CONFIG_FILE, Config};
+use undiffuse::train::{Config, is_training};
 
 pub use examine::{Examined, Finding};
 pub use metrics::{Bucket, Curves, Diverged, Validation};
@@ -27,12 +28,6 @@ use supervise::Supervisor;
 
 /// What a training that this service started has said.
 const LOG_FILE: &str = "train.log";
-/// The most that is read of a configuration.
-const CONFIG_BYTES: u64 = 1 << 20;
-/// The end of the log that is looked at.
-const LOG_BYTES: u64 = 256 << 10;
-/// A lock younger than this may just be being taken: probing it could keep a trainer out.
-const FRESH: Duration = Duration::from_secs(2);
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -60,7 +55,7 @@ pub struct RunInfo {
     pub state: State,
     /// The preset that it started from.
     pub preset: String,
-    /// What it trains on.
+    /// Name of what it trains on.
     pub data: String,
     /// Pictures seen.
     pub images: u64,
@@ -97,7 +92,14 @@ pub struct Runs {
     supervisor: Supervisor,
     doctor: examine::Doctor,
     metrics: Mutex<HashMap<PathBuf, Metrics>>,
+    /// The last look at all runs.
+    seen: Mutex<Option<(Instant, Arc<Seen>)>>,
+    /// Held while they are looked at.
+    looking: Mutex<()>,
 }
+
+/// All runs by id, as they were at some time.
+pub type Seen = BTreeMap<String, RunInfo>;
 
 impl Runs {
     /// The runs under the paths of these options.
@@ -109,7 +111,27 @@ impl Runs {
             supervisor: Supervisor::new(device),
             doctor: examine::Doctor::default(),
             metrics: Mutex::default(),
+            seen: Mutex::default(),
+            looking: Mutex::default(),
         }
+    }
+
+    /// All runs, if they were looked at within this time.
+    pub fn seen(&self, within: Duration) -> Option<Arc<Seen>> {
+        let seen = lock(&self.seen);
+        seen.as_ref().filter(|(at, _)| at.elapsed() < within).map(|(_, seen)| Arc::clone(seen))
+    }
+
+    /// As [`seen`](Self::seen), with a look where there was none; whoever comes meanwhile waits and has the same.
+    pub fn look(&self, within: Duration) -> Arc<Seen> {
+        let _one_for_all = lock(&self.looking);
+        self.seen(within).unwrap_or_else(|| {
+            let at = Instant::now();
+            let describe = |(id, path): (String, PathBuf)| (id.clone(), self.describe(&id, &path));
+            let all = Arc::new(self.folders().into_iter().map(describe).collect());
+            *lock(&self.seen) = Some((at, Arc::clone(&all)));
+            all
+        })
     }
 
     /// The folder of each run, by id.
@@ -148,15 +170,12 @@ impl Runs {
 
     fn describe(&self, id: &str, path: &Path) -> RunInfo {
         let standing = self.metrics_of(path, Metrics::standing);
-        let config = config(path).and_then(|text| Config::from_toml(&text).ok());
-        let length: Length = fs::read(path.join("length.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
+        let config = folder::config(path).and_then(|text| Config::from_toml(&text).ok());
+        let length = folder::length(path);
         let has_model = locate(path).is_ok();
         let ours = self.supervisor.is_alive(path);
         let state = match standing {
-            _ if ours || is_locked(path) => State::Training,
+            _ if ours || is_training(path) => State::Training,
             Standing { diverged: true, .. } => State::Diverged,
             Standing { images, .. } if has_model && length.until().is_some_and(|until| images >= until) => {
                 State::Finished
@@ -168,16 +187,16 @@ impl Runs {
             id: id.to_owned(),
             state,
             preset: config.as_ref().map(|c| c.preset.clone()).unwrap_or_default(),
-            data: config.map(|c| c.data.path).unwrap_or_default(),
+            data: config.map(|c| last_part(&c.data.path).to_owned()).unwrap_or_default(),
             images: standing.images,
             until: length.until(),
             loss: standing.loss,
             validation: standing.validation,
             images_per_second: standing.images_per_second,
             seconds: standing.seconds,
-            updated: updated(path),
+            updated: folder::updated(path),
             model: has_model.then(|| id.to_owned()),
-            samples: samples(path).into_keys().collect(),
+            samples: folder::samples(path).into_keys().collect(),
             ours,
         }
     }
@@ -189,7 +208,7 @@ impl Runs {
     fn metrics_of<T>(&self, path: &Path, of: impl FnOnce(&Metrics) -> T) -> T {
         let mut logs = self.logs();
         let metrics = logs.entry(path.to_owned()).or_default();
-        metrics.update(&path.join("metrics.jsonl"));
+        metrics.update(folder::open(path, "metrics.jsonl"));
         of(metrics)
     }
 
@@ -202,12 +221,12 @@ impl Runs {
         Ok(self.metrics_of(&path, |metrics| metrics.curves(points)))
     }
 
-    /// The configuration of a run as its file has it; empty where there is none yet.
+    /// The configuration of a run as its file has it, but for the folder in which its data lie; empty where there is none yet.
     ///
     /// # Errors
     /// 404.
     pub fn config(&self, id: &str) -> Result<String, Problem> {
-        Ok(config(&self.folder(id)?).unwrap_or_default())
+        Ok(without_path(&folder::config(&self.folder(id)?).unwrap_or_default()))
     }
 
     /// The PNG of the grid of samples at `nimg` pictures.
@@ -216,8 +235,7 @@ impl Runs {
     /// 404.
     pub fn sample(&self, id: &str, nimg: u64) -> Result<Vec<u8>, Problem> {
         let missing = || Problem::not_found(format!("run `{id}` has no samples at {nimg} pictures"));
-        let path = samples(&self.folder(id)?).remove(&nimg).ok_or_else(missing)?;
-        fs::read(path).map_err(|_| missing())
+        folder::sample(&self.folder(id)?, nimg).ok_or_else(missing)
     }
 
     /// The last `lines` lines that a training which this service started has written.
@@ -225,16 +243,18 @@ impl Runs {
     /// # Errors
     /// 404.
     pub fn log(&self, id: &str, lines: usize) -> Result<String, Problem> {
-        Ok(tail(&self.folder(id)?.join(LOG_FILE), lines))
+        Ok(folder::tail(&self.folder(id)?, lines))
     }
 
-    /// What is likely wrong with a run; a look takes a while.
+    /// What is likely wrong with a run; a look takes a while. The pictures that it was trained on are looked at where clients may
+    /// train on them: its configuration may name any folder of this machine. `room` says whether there are so many bytes.
     ///
     /// # Errors
-    /// 404, 422 for a run that cannot be read, 503 while another is being looked at.
-    pub fn examine(&self, id: &str) -> Result<Examined, Problem> {
+    /// 404, 422 for a run that cannot be read, 503 while another is being looked at, and what `room` says.
+    pub fn examine(&self, id: &str, room: impl FnOnce(u64) -> Result<(), Problem>) -> Result<Examined, Problem> {
         let path = self.folder(id)?;
-        self.doctor.examine(&path, updated(&path).to_bits())
+        let data = self.training.as_ref().is_some_and(|training| supervise::trained_on(training, &path).is_ok());
+        self.doctor.examine(&path, folder::updated(&path).to_bits(), data, room)
     }
 
     /// Starts a training in a new folder.
@@ -265,6 +285,7 @@ impl Runs {
             let detail = format!("run `{id}` has reached its length: give a budget, images or epochs more");
             return Err(Problem::new(axum::http::StatusCode::CONFLICT, "finished", detail));
         }
+        supervise::trained_on(training, &path)?;
         self.supervisor.resume(training, &path, &extension).await?;
         self.info(id)
     }
@@ -313,58 +334,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The text of a run's configuration.
-fn config(run: &Path) -> Option<String> {
-    let path = run.join(CONFIG_FILE);
-    let length = fs::metadata(&path).ok()?.len();
-    (length <= CONFIG_BYTES).then(|| fs::read_to_string(path).ok())?
-}
-
-/// The grids of samples of a run, by pictures seen.
-fn samples(run: &Path) -> BTreeMap<u64, PathBuf> {
-    let entries = fs::read_dir(run.join("samples")).into_iter().flatten();
-    let grid = |path: PathBuf| {
-        let name = path.file_name()?.to_str()?.strip_suffix(".png")?;
-        let digits = name.bytes().all(|b| b.is_ascii_digit());
-        Some((name.parse().ok().filter(|_| digits)?, path))
+/// A configuration as the trainer writes it, with the name of the data in the place of their path.
+fn without_path(config: &str) -> String {
+    let mut in_data = false;
+    let line = |line: &str| {
+        in_data = if line.starts_with('[') { line.trim() == "[data]" } else { in_data };
+        match line.split_once('=').filter(|(key, _)| in_data && key.trim() == "path") {
+            Some((_, path)) => format!("path = {}\n", json!(last_part(path.trim().trim_matches(['"', '\''])))),
+            None => format!("{line}\n"),
+        }
     };
-    entries.filter_map(|entry| grid(entry.ok()?.path())).collect()
+    config.lines().map(line).collect()
 }
 
-/// When a run last changed, in seconds since 1970.
-fn updated(run: &Path) -> f64 {
-    let files = ["metrics.jsonl", "length.json", CONFIG_FILE, LOG_FILE];
-    let times = files.iter().filter_map(|file| modified(&run.join(file)));
-    let newest = times.max().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    newest.unwrap_or_default().as_secs_f64()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).ok()?.modified().ok()
-}
-
-/// Whether a program has the run. A lock that has just been touched counts as held.
-fn is_locked(run: &Path) -> bool {
-    let path = run.join("lock");
-    let Some(touched) = modified(&path) else { return false };
-    if touched.elapsed().is_ok_and(|age| age < FRESH) {
-        return true;
+    #[test]
+    fn a_configuration_keeps_the_folder_of_its_data_to_itself() {
+        for path in ["/home/ann/private/photos", "C:\\Users\\ann\\private\\photos", "/home/ann/private/it's \"photos"] {
+            let settings = [format!("data.path={}", json!(path))];
+            let written = Config::layered("quick", None, &settings).unwrap().to_toml();
+            let mut read = Config::from_toml(&without_path(&written)).unwrap();
+            assert_eq!(read.data.path, last_part(path));
+            read.data.path = path.into();
+            assert_eq!(read.to_toml(), written);
+        }
     }
-    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-/// The last lines of a text file; empty where there is none.
-fn tail(path: &Path, lines: usize) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-    let read = || -> std::io::Result<String> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(LOG_BYTES).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let text = read().unwrap_or_default();
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].iter().flat_map(|line| [line, "\n"]).collect()
 }

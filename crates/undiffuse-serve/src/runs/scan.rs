@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use undiffuse::model::locate;
 use undiffuse::train::CONFIG_FILE;
 
-use super::LOG_FILE;
+use super::{LOG_FILE, folder};
 use crate::folders;
 
 /// Every run under the paths, each of which is a run or a folder of runs, by its id: the folder's name, made unique.
+/// Where these folders are links, somebody of this machine has put them there; links within a run count for nothing.
 ///
 /// Folders with a model get their ids first and in the order of the paths, so that a run and its model have the same.
 pub fn scan(paths: &[PathBuf]) -> BTreeMap<String, PathBuf> {
@@ -29,7 +30,7 @@ pub fn scan(paths: &[PathBuf]) -> BTreeMap<String, PathBuf> {
 
 /// Whether a training has begun in the folder, or at least been started.
 fn is_run(path: &Path) -> bool {
-    path.join(CONFIG_FILE).is_file() || path.join(LOG_FILE).is_file()
+    folder::has(path, CONFIG_FILE) || folder::has(path, LOG_FILE)
 }
 
 /// The path itself, if it is a run or a model, or the folders in it.
@@ -41,7 +42,7 @@ fn candidates(path: &Path) -> Vec<PathBuf> {
     }
     let entries = fs::read_dir(path).into_iter().flatten();
     let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    inside.retain(|path| path.is_dir() && (is_run(path) || locate(path).is_ok()));
+    inside.retain(|path| path.is_dir() && !folders::is_left(path) && (is_run(path) || locate(path).is_ok()));
     inside.sort();
     inside
 }
@@ -60,6 +61,7 @@ mod tests {
             folder
         };
         let (a, hidden, b) = (make("runs/cats"), make("runs/.odd name"), make("other/cats"));
+        make("runs/.cats.undiffuse-new");
         fs::create_dir_all(root.path().join("runs/nothing")).unwrap();
         fs::create_dir_all(root.path().join("runs/started")).unwrap();
         fs::write(root.path().join("runs/started").join(LOG_FILE), "").unwrap();

@@ -14,9 +14,9 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use undiffuse::train::{CONFIG_FILE, presets};
+use undiffuse::train::{CONFIG_FILE, Config, presets};
 
-use super::{LOG_FILE, lock, tail};
+use super::{LOG_FILE, folder, lock};
 use crate::options::Training;
 use crate::problem::Problem;
 
@@ -184,6 +184,11 @@ impl Supervisor {
     async fn launch(&self, training: &Training, run: &Path, arguments: Vec<String>) -> Result<(), Problem> {
         let refused = |what, e| Problem::internal(format!("cannot {what}: {e}"));
         let path = run.join(LOG_FILE);
+        if fs::symlink_metadata(&path).is_ok_and(|facts| !facts.is_file()) {
+            return Err(Problem::internal(format!(
+                "cannot write the log: `{LOG_FILE}` of this run is no file but a link or another thing"
+            )));
+        }
         let log = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| refused("write the log", e))?;
         let errors = log.try_clone().map_err(|e| refused("write the log", e))?;
         let mut command = Command::new(&training.program);
@@ -206,7 +211,7 @@ impl Supervisor {
         });
         match timeout(EARLY, ended.wait_for(Option::is_some)).await {
             Ok(Ok(status)) if status.is_some_and(|status| !status.success()) => {
-                let said = tail(&path, 20);
+                let said = folder::tail(run, 20);
                 let last = said.lines().rev().find(|line| !line.trim().is_empty());
                 let detail = last.unwrap_or("the trainer ended at once without a word");
                 Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "training_refused", detail))
@@ -219,6 +224,29 @@ impl Supervisor {
 /// The same folder has the same name, however it was reached.
 pub(super) fn resolved(run: &Path) -> PathBuf {
     run.canonicalize().unwrap_or_else(|_| run.to_owned())
+}
+
+/// Whether the run was begun on one of the data sets that may be trained on.
+///
+/// # Errors
+/// 403 for any other, and for a run that does not say.
+pub(super) fn trained_on(training: &Training, run: &Path) -> Result<(), Problem> {
+    let config = folder::config(run).and_then(|text| Config::from_toml(&text).ok());
+    let data = config.and_then(|config| Path::new(&config.data.path).canonicalize().ok());
+    let entry = |data: PathBuf| {
+        let mut entries = fs::read_dir(&training.datasets).into_iter().flatten().filter_map(Result::ok);
+        entries.any(|entry| !hidden(&entry) && entry.path().canonicalize().is_ok_and(|path| path == data))
+    };
+    if data.is_some_and(entry) {
+        return Ok(());
+    }
+    let detail = "this run was not begun on one of the data sets that may be trained on here, which --datasets names; resume it \
+                  on the command line";
+    Err(Problem::new(StatusCode::FORBIDDEN, "training_not_allowed", detail))
+}
+
+fn hidden(entry: &fs::DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with('.')
 }
 
 /// Waits for the end of a child, whose standard input ends when it is asked to stop.

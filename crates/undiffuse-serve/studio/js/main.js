@@ -1,6 +1,6 @@
 // The frame of the studio: which page is shown, and moving between them.
 
-import { tokenFromAddress } from "./lib/api.js";
+import { constant, signOut, tokenFromAddress } from "./lib/api.js";
 import { h, show } from "./lib/dom.js";
 import * as generate from "./pages/generate.js";
 import * as ink from "./pages/ink.js";
@@ -39,6 +39,11 @@ document.querySelector(".skip").addEventListener("click", (event) => { event.pre
 // A picture that misses its place must not replace the page.
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
 
+// Who signed in on somebody else's machine can leave it.
+const signOutButton = document.getElementById("sign-out");
+signOutButton.addEventListener("click", signOut);
+
 await tokenFromAddress();
+constant("about").then((about) => { signOutButton.hidden = !about.token_required; }, () => {});
 addEventListener("hashchange", go);
 go();

@@ -1,4 +1,5 @@
 //! A service on a small network with random weights, and a client that can misbehave.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +21,7 @@ use undiffuse::model::Card;
 use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
 use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
 use undiffuse_serve::engine::Engine;
-use undiffuse_serve::options::Limits;
+use undiffuse_serve::options::{Limits, Waits};
 use undiffuse_serve::{Options, ServeError, Server};
 
 fn cpu() -> Device {
@@ -28,7 +29,7 @@ fn cpu() -> Device {
 }
 
 /// A network of grey 8x8 pictures of four classes, with guidance.
-fn model() -> Model {
+pub fn model() -> Model {
     let config = UNet2DConfig {
         sample_size: Some(SampleSize::Square(8)),
         in_channels: 1,
@@ -81,8 +82,10 @@ pub fn options(folder: &Path) -> Options {
         device_name: "cpu".into(),
         limits: Limits { body: 100_000, ..Limits::default() },
         memory: Some(1 << 30),
+        variant: None,
         keep: Duration::from_secs(3600),
         keep_bytes: 1 << 30,
+        waits: Waits::default(),
     }
 }
 
@@ -102,11 +105,16 @@ impl Service {
 
     /// One whose evaluations take time.
     pub fn slow(millis: u64) -> Self {
+        Self::slow_with(millis, |_| {})
+    }
+
+    /// One whose evaluations take time, with these changes to the options.
+    pub fn slow_with(millis: u64, change: impl FnOnce(&mut Options)) -> Self {
         let evaluate = move |model: &Model, x: Tensor<4>, at: &[_], cond: &Cond| {
             std::thread::sleep(Duration::from_millis(millis));
             model.reader().denoise_with_variance(x, at, cond)
         };
-        Self::open(|_| {}, |options| Engine::open_with(options, Box::new(evaluate)))
+        Self::open(change, |options| Engine::open_with(options, Box::new(evaluate)))
     }
 
     fn open(change: impl FnOnce(&mut Options), open: impl FnOnce(&Options) -> Result<Engine, String>) -> Self {

@@ -17,7 +17,7 @@ use undiffuse::model::Card;
 use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
 use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
 use undiffuse::{Model, device};
-use undiffuse_serve::options::Limits;
+use undiffuse_serve::options::{Limits, Waits};
 use undiffuse_serve::{Options, Server};
 
 /// The header of a JSON body.
@@ -96,8 +96,10 @@ impl Service {
             device_name: "cpu".into(),
             limits: Limits { batch: 8, ..Limits::default() },
             memory: Some(1 << 30),
+            variant: None,
             keep: Duration::from_secs(3600),
             keep_bytes: 1 << 30,
+            waits: Waits::default(),
         };
         change(&mut options);
         let server = Server::bind(options).unwrap();
@@ -115,6 +117,11 @@ impl Service {
         assert_eq!(self.get("/healthz").status, 200);
         let made = self.post("/api/v1/generate", &json!({"model": "grey", "steps": 2}));
         assert_eq!(made.status, 200, "{made}");
+    }
+
+    /// Ends it, and leaves its folder.
+    pub fn into_folder(mut self) -> TempDir {
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
     pub fn url(&self, path: &str) -> String {

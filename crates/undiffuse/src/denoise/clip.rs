@@ -48,7 +48,8 @@ fn dynamic_threshold(x: Tensor<4>, ratio: f64, max: f64) -> Tensor<4> {
         magnitudes.sort_by(f32::total_cmp);
         let at = ratio * (magnitudes.len() - 1) as f64;
         let (low, high) = (magnitudes[at.floor() as usize], magnitudes[at.ceil() as usize]);
-        let limit = (low + (high - low) * at.fract() as f32).clamp(1.0, max as f32);
+        // As torch.clamp: where `max` is below 1 it wins; what is no number stays none.
+        let limit = (low + (high - low) * at.fract() as f32).max(1.0).min(max as f32);
         image.iter_mut().for_each(|v| *v = v.clamp(-limit, limit) / limit);
     }
     Tensor::from_data(TensorData::new(values, dims), &device)

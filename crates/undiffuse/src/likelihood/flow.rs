@@ -43,6 +43,8 @@ pub enum FlowError {
     Ode(#[from] OdeError),
     #[error("interrupted")]
     Interrupted,
+    #[error("the pictures at the end of the ODE are infinite or not a number: the weights may be damaged")]
+    Strayed,
 }
 
 /// What the ODE says of every picture, in nats.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::Serialize;
-use undiffuse_data::{DataError, Dataset, Options};
+use undiffuse_data::{DataError, Dataset, Options, names};
 use undiffuse_math::likelihood::bits_per_dim;
 use undiffuse_math::noise;
 use undiffuse_math::ode::DormandPrince;
@@ -120,6 +120,11 @@ pub enum MeasureError {
     HeldOut(#[source] TrainError),
     #[error("{name} holds {count} pictures: at least 2 are needed")]
     TooFew { name: String, count: usize },
+    #[error(
+        "{count} of the pictures of {name} are of no class that the model knows, and it has not learnt to go without one: \
+         name pictures of its classes"
+    )]
+    NoClass { name: String, count: usize },
     #[error("the model's pictures are {width}×{height}; only square ones can be measured")]
     NotSquare { width: usize, height: usize },
     #[error("the levels of the chain: {0}")]
@@ -145,7 +150,7 @@ pub enum MeasureError {
 pub struct Source {
     /// The dataset.
     pub data: Dataset,
-    /// For messages.
+    /// What they are called, in messages and reports.
     pub name: String,
     /// Which of its pictures may be drawn.
     pub candidates: Vec<usize>,
@@ -166,13 +171,13 @@ impl Source {
             let options = Options { size: Some(height), channels: Some(channels), ..Options::default() };
             let data = Dataset::open(path, &options)?;
             let candidates = (0..data.len()).collect();
-            return Ok(Self { data, name: path.display().to_string(), candidates });
+            return Ok(Self { data, name: names::of(path), candidates });
         }
         let run = if model.ends_with("model") { model.parent() } else { Some(model) };
         let run = run.filter(|run| run.join(CONFIG_FILE).is_file());
         let run = run.ok_or_else(|| MeasureError::NoPictures(model.to_owned()))?;
         let (data, candidates) = held_out(run, &mut |_| {}).map_err(MeasureError::HeldOut)?;
-        let name = format!("the held-out part of {}", data.path().display());
+        let name = format!("the held-out part of {}", names::of(data.path()));
         Ok(Self { data, name, candidates })
     }
 
@@ -274,13 +279,14 @@ pub struct Job<'a> {
 ///
 /// # Errors
 /// Folders that are no model.
-pub fn load(path: &Path, device: &Device) -> Result<Model, ModelError> {
-    let mut model = Model::load(path, &device.clone().autodiff())?;
+pub fn load(path: &Path, variant: Option<&str>, device: &Device) -> Result<Model, ModelError> {
+    let mut model = Model::load_variant(path, variant, &device.clone().autodiff())?;
     model.network = model.network.no_grad();
     Ok(model)
 }
 
-/// Loads the model at `path` and measures it on the pictures at `data`, or on those that its run kept out of training.
+/// Loads the model at `path`, with the weights of a variant or the usual ones, and measures it on the pictures at `data`, or on
+/// those that its run kept out of training.
 ///
 /// `progress` stops the work by answering false.
 ///
@@ -288,12 +294,13 @@ pub fn load(path: &Path, device: &Device) -> Result<Model, ModelError> {
 /// Whatever [`MeasureError`] names.
 pub fn measure(
     path: &Path,
+    variant: Option<&str>,
     data: Option<&Path>,
     settings: &Settings,
     device: &Device,
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<Measured, MeasureError> {
-    let model = load(path, device)?;
+    let model = load(path, variant, device)?;
     let source = Source::open(path, data, model.shape())?;
     let job = Job::new(&model, &source, settings)?;
     let outcome = job.run(progress)?;
@@ -323,6 +330,12 @@ impl<'a> Job<'a> {
             super::plan(&grid(model, settings.steps, settings.spacing.as_ref())?, &*model.recipe.parameterization)?;
         if settings.variance == Variance::Learned && model.network.config().out_channels != 2 * channels {
             return Err(Meaningless::NoVariance { channels }.into());
+        }
+        if !model.classes().is_empty() && model.card.null_class.is_none() {
+            let lost = chosen.iter().filter(|&&i| model.class_of(&source.data, i).is_none()).count();
+            if lost > 0 {
+                return Err(MeasureError::NoClass { name: source.name.clone(), count: lost });
+            }
         }
         let dims = channels * height * width;
         if settings.trace == Trace::Exact && dims > EXACT_LIMIT {

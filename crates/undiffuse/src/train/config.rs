@@ -99,7 +99,8 @@ pub enum LrSchedule {
 /// `[train]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
-    /// Seed of everything random.
+    /// Seed of everything random. TOML ends at 2⁶³ − 1; what is larger is written as a string of digits.
+    #[serde(with = "seed")]
     pub seed: u64,
     /// Length: exactly one of `budget`, `images`, `epochs` (empty or 0 means not given).
     pub budget: String,
@@ -134,6 +135,19 @@ pub struct TrainConfig {
     /// Sample grids and validations along the run, the last at its end; fewer where they would take much of a budget.
     pub previews: u32,
 }
+
+/// The most pictures that a run may see, one trillion: months at a hundred thousand a second.
+pub const IMAGES_MAX: u64 = 1_000_000_000_000;
+/// The most passes over the data, as many over a single picture.
+pub const EPOCHS_MAX: f64 = IMAGES_MAX as f64;
+/// The most pictures per optimiser step.
+const BATCH_MAX: usize = 1 << 20;
+/// The most grids of samples along a run.
+const PREVIEWS_MAX: u32 = 100_000;
+/// The most steps that pictures along a run are sampled with.
+const STEPS_MAX: usize = 100_000;
+/// The most seconds between checkpoints, about three years.
+const CHECKPOINT_SECONDS_MAX: u64 = 100_000_000;
 
 /// A configuration that cannot be used: every problem at once.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +192,7 @@ impl Config {
                 Err(problem) => problems.push(problem),
             }
         }
+        problems.extend(layers.iter().map(lengths).rfind(|given| !given.is_empty()).and_then(no_length));
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
@@ -199,7 +214,10 @@ impl Config {
         };
         let t = &self.train;
         require(self.version == 1, format!("version = {}: this program reads version 1", self.version));
-        require(t.batch >= 1, "train.batch must be at least 1".into());
+        require(
+            (1..=BATCH_MAX).contains(&t.batch),
+            format!("train.batch = {} must be between 1 and {BATCH_MAX}", t.batch),
+        );
         require(
             t.accumulate >= 1 && t.batch.is_multiple_of(t.accumulate),
             format!("train.accumulate = {} must divide train.batch = {}", t.accumulate, t.batch),
@@ -207,8 +225,11 @@ impl Config {
         require(t.lr > 0.0 && t.lr.is_finite(), format!("train.lr = {} must be a positive number", t.lr));
         let in_unit = |x: f64| (0.0..1.0).contains(&x);
         require(t.betas.iter().all(|&b| in_unit(b)), format!("train.betas = {:?} must be in [0, 1)", t.betas));
-        require(t.eps > 0.0, format!("train.eps = {} must be positive", t.eps));
-        require(t.weight_decay >= 0.0, format!("train.weight_decay = {} must not be negative", t.weight_decay));
+        require(t.eps > 0.0 && t.eps.is_finite(), format!("train.eps = {} must be a positive number", t.eps));
+        require(
+            t.weight_decay >= 0.0 && t.weight_decay.is_finite(),
+            format!("train.weight_decay = {} must be a number that is not negative", t.weight_decay),
+        );
         require(t.clip >= 0.0, format!("train.clip = {} must not be negative", t.clip));
         require(
             !t.ema.is_empty() && t.ema.iter().all(|&w| w > 0.0 && w < 0.28),
@@ -219,17 +240,28 @@ impl Config {
             (0.0..=0.5).contains(&self.data.held_out),
             format!("data.held_out = {} must be in [0, 0.5]", self.data.held_out),
         );
-        require(self.sample.steps >= 1, "sample.steps must be at least 1".into());
-        let lengths = [!t.budget.is_empty(), t.images > 0, t.epochs > 0.0];
+        let steps = self.sample.steps;
         require(
-            lengths.iter().filter(|&&given| given).count() == 1,
-            "give the length of the training once: train.budget, train.images or train.epochs".into(),
+            (1..=STEPS_MAX).contains(&steps),
+            format!("sample.steps = {steps} must be at least 1 and at most {STEPS_MAX}"),
         );
-        if !t.budget.is_empty()
-            && let Err(problem) = super::length::parse_duration(&t.budget)
-        {
-            problems.push(format!("train.budget: {problem}"));
+        require(
+            self.sample.guidance.is_finite(),
+            format!("sample.guidance = {} must be a number", self.sample.guidance),
+        );
+        for (key, value, most) in [
+            ("images", t.images, IMAGES_MAX),
+            ("warmup_images", t.warmup_images, IMAGES_MAX),
+            ("previews", t.previews.into(), PREVIEWS_MAX.into()),
+            ("checkpoint_seconds", t.checkpoint_seconds, CHECKPOINT_SECONDS_MAX),
+        ] {
+            require(value <= most, format!("train.{key} = {value} is too much: at most {most}"));
         }
+        require(
+            (0.0..=EPOCHS_MAX).contains(&t.epochs),
+            format!("train.epochs = {} must be a number above 0 and at most {EPOCHS_MAX:e}", t.epochs),
+        );
+        problems.extend(t.length_problem());
         let even = matches!(self.noise.timing, TimingKind::Uniform(_) | TimingKind::Importance(_));
         if self.noise.variance == Variance::Learned && !even {
             let timing = &self.noise.timing;
@@ -240,6 +272,83 @@ impl Config {
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 }
+
+impl TrainConfig {
+    /// What is wrong with the length of the training, which is given once.
+    fn length_problem(&self) -> Option<String> {
+        let (budget, images, epochs) = (&self.budget, self.images, self.epochs);
+        let given = [
+            (!budget.is_empty()).then(|| format!("train.budget = {budget:?}")),
+            (images > 0).then(|| format!("train.images = {images}")),
+            (epochs != 0.0).then(|| format!("train.epochs = {epochs}")),
+        ];
+        let given: Vec<String> = given.into_iter().flatten().collect();
+        match given.len() {
+            0 => Some("how long is the training? Give one of train.budget, train.images and train.epochs".into()),
+            1 if budget.is_empty() => None,
+            1 => super::length::parse_duration(budget).err().map(|problem| format!("train.budget: {problem}")),
+            _ => Some(format!("give the length of the training once, not {}", given.join(" and "))),
+        }
+    }
+}
+
+/// Seeds beyond TOML's whole numbers as strings.
+mod seed {
+    use serde::{Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        match i64::try_from(*seed) {
+            Ok(seed) => serializer.serialize_i64(seed),
+            Err(_) => serializer.serialize_str(&seed.to_string()),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_any(Seed)
+    }
+
+    struct Seed;
+
+    impl de::Visitor<'_> for Seed {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a seed: a whole number from 0 to {}", u64::MAX)
+        }
+
+        fn visit_u64<E: de::Error>(self, seed: u64) -> Result<u64, E> {
+            Ok(seed)
+        }
+
+        fn visit_i64<E: de::Error>(self, seed: i64) -> Result<u64, E> {
+            seed.try_into().map_err(|_| E::invalid_value(de::Unexpected::Signed(seed), &self))
+        }
+
+        fn visit_str<E: de::Error>(self, seed: &str) -> Result<u64, E> {
+            seed.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(seed), &self))
+        }
+    }
+}
+
+/// The lengths that a layer gives.
+fn lengths(layer: &Table) -> Vec<(&'static str, &Value)> {
+    let train = layer.get("train").and_then(Value::as_table);
+    LENGTHS.into_iter().filter_map(|key| Some((key, train?.get(key)?))).collect()
+}
+
+/// What is wrong with lengths that are all none: those of the preset do not count then.
+fn no_length(given: Vec<(&'static str, &Value)>) -> Option<String> {
+    let none = |value: &Value| match value {
+        Value::String(text) => text.is_empty(),
+        Value::Integer(n) => *n == 0,
+        Value::Float(x) => *x == 0.0,
+        _ => false,
+    };
+    let (key, value) = given.first().filter(|_| given.iter().all(|(_, value)| none(value)))?;
+    Some(format!("train.{key} = {value} is no length: give more than 0"))
+}
+
+const LENGTHS: [&str; 3] = ["budget", "images", "epochs"];
 
 /// `train.lr=3e-4` as a nested table. Values are TOML; what is not TOML is a string.
 fn parse_setting(setting: &str) -> Result<Table, String> {
@@ -265,7 +374,6 @@ fn parse_setting(setting: &str) -> Result<Table, String> {
 /// Lays `over` on `table`: tables merge, everything else replaces. Giving one length of the run
 /// takes the others back.
 fn merge(table: &mut Table, over: Table) {
-    const LENGTHS: [&str; 3] = ["budget", "images", "epochs"];
     if let Some(given) = LENGTHS.iter().find(|key| over.contains_key(**key)) {
         for key in LENGTHS.iter().filter(|key| *key != given) {
             if let Some(old) = table.get_mut(*key) {

@@ -7,6 +7,7 @@ use undiffuse_data::{DataError, Image};
 
 use super::config::ConfigError;
 use crate::files::FileError;
+use crate::memory::TooLarge;
 use crate::model::ModelError;
 
 /// Something that happened in a run.
@@ -125,12 +126,40 @@ pub enum TrainError {
     /// There is no run in the folder.
     #[error("there is no run at `{0}`: it has no config.toml")]
     NoRun(PathBuf),
+    /// The folder is no run, and holds what one has left.
+    #[error(
+        "`{0}` holds checkpoints, a model or a log of a run whose config.toml is gone: put that back, or name another folder with --run"
+    )]
+    Remains(PathBuf),
+    /// The run would write into the folder of its pictures.
+    #[error("`{0}` is the folder of the pictures: name another one for the run with --run")]
+    AmongPictures(PathBuf),
+    /// What a run would go on from is not there.
+    #[error(
+        "the run at `{run}` cannot go on: {what}. Put it back from a copy, or start over with: undiffuse train --resume {run} --restart. The model that is there is untouched"
+    )]
+    Lost {
+        /// The run.
+        run: PathBuf,
+        /// What is missing or damaged.
+        what: String,
+    },
     /// Another program is training in the folder.
     #[error("another program is training in `{0}`")]
     Locked(PathBuf),
+    /// The data are not where the run knows them.
+    #[error(
+        "the pictures of the run `{run}` are not at `{path}`: put them back, or say where they are now: undiffuse train --resume {run} --data PLACE"
+    )]
+    DataGone {
+        /// The run.
+        run: PathBuf,
+        /// Where the pictures should be.
+        path: PathBuf,
+    },
     /// The data is not what the run began with.
     #[error(
-        "the data at `{path}` is not what this run began with (fingerprint {now}, was {before}): put the old data back, or start a new run"
+        "the pictures at `{path}` are not those that this run began with: the fingerprint of all pixels and classes is {now} and was {before}. Say where the old ones are with --data, or start a new run"
     )]
     DataChanged {
         /// The data.
@@ -143,6 +172,9 @@ pub enum TrainError {
     /// The pictures' size and the network do not fit.
     #[error("{0}")]
     Network(String),
+    /// The network and a batch do not fit into memory.
+    #[error("{0}; lower train.batch, or raise train.accumulate, which splits it")]
+    TooLarge(#[from] TooLarge),
     /// Training blew up.
     #[error(
         "training diverged at step {step} ({nimg} images): {what}. Lower the learning rate: begin again with --set train.lr={advice:.1e}, or write train.lr = {advice:.1e} into the run's config.toml and continue from the last good checkpoint with --resume; it was not overwritten"

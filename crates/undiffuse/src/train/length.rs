@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::LrSchedule;
+use super::config::{IMAGES_MAX, LrSchedule};
 
 /// A stretch of training whose end is known. A run has one; every extension adds one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,16 @@ pub struct Length {
 }
 
 impl Length {
+    /// Itself, if a run can be as long as that.
+    pub(super) fn checked(self) -> Result<Self, String> {
+        let starts = std::iter::once(0).chain(self.segments.iter().map(|s| s.until));
+        let mut stretches = self.segments.iter().zip(starts);
+        match stretches.find(|(s, before)| s.from < *before || s.until < s.from || s.until > IMAGES_MAX) {
+            Some((segment, _)) => Err(format!("no stretch is from {} to {} images", segment.from, segment.until)),
+            None => Ok(self),
+        }
+    }
+
     /// Pictures at the end, once that is known.
     pub fn until(&self) -> Option<u64> {
         self.segments.last().map(|s| s.until)
@@ -62,6 +72,9 @@ pub(super) fn shared(room: f64, one: f64, asked: u32) -> (u64, u32) {
     ((room - f64::from(previews) * one).max(room / 2.0).max(0.0) as u64, previews)
 }
 
+/// The longest length of time, in seconds: about three years.
+const DURATION_MAX: f64 = 1e8;
+
 /// Reads `90s`, `10m`, `1h30m`, `2h`, `1d`; a bare number is minutes.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let fail = || format!("`{text}` is not a length of time: write 90s, 10m, 1h30m or 2d");
@@ -87,8 +100,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if !number.is_empty() {
         seconds += number.parse::<f64>().map_err(|_| fail())? * 60.0;
     }
-    if !(1.0..=1e8).contains(&seconds) {
-        return Err(format!("`{text}` is {seconds} s: give at least one second"));
+    match seconds {
+        short if short < 1.0 => return Err(format!("`{text}` is {short} s: give at least one second")),
+        long if long > DURATION_MAX => return Err(format!("`{text}` is too long: give at most three years")),
+        _ => {}
     }
     Ok(Duration::from_secs_f64(seconds))
 }
@@ -103,6 +118,8 @@ mod tests {
         assert_eq!(seconds("90s"), Ok(90));
         assert_eq!(seconds("1h30m"), Ok(5400));
         assert_eq!(seconds("5"), Ok(300));
+        assert!(seconds("99999d").unwrap_err().contains("at most"));
+        assert!(parse_duration(&"9".repeat(400)).is_err());
         assert!(seconds("soon").is_err() && seconds("0s").is_err() && seconds("").is_err());
     }
 

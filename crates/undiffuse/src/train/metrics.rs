@@ -1,12 +1,24 @@
 //! `metrics.jsonl`: one JSON object a line, appended as things happen.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::files::{FileError, at};
+use crate::files::{self, FileError, at};
+
+pub(super) const LOG_FILE: &str = "metrics.jsonl";
+
+/// The lines of a run's log, oldest first, of whatever kind; nothing where there is none. A killed program leaves the last one
+/// half-written: what is no JSON is an error in its place, and the others count.
+pub fn log(run: &Path) -> Vec<serde_json::Result<Value>> {
+    let file = files::open_inside(run, LOG_FILE.as_ref()).ok();
+    let bytes = file.and_then(|file| files::read_all(file, u64::MAX).ok()).unwrap_or_default();
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    lines.map(serde_json::from_slice).collect()
+}
 
 /// The open log of a run.
 pub struct Metrics(File, String);
@@ -38,19 +50,20 @@ pub enum Line<'a> {
 impl Metrics {
     /// Opens the log of a run that stands at `nimg` pictures, and drops the lines of steps that
     /// will be done again; divergences happened, whatever comes after.
-    pub fn open(path: &Path, nimg: u64) -> Result<Self, FileError> {
-        if let Ok(text) = fs::read_to_string(path) {
-            let holds = |line: &&str| {
-                let line = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
-                line["event"] == "diverged" || line["nimg"].as_u64().is_some_and(|n| n <= nimg)
-            };
-            let kept: String = text.lines().filter(holds).flat_map(|line| [line, "\n"]).collect();
-            if kept != text {
-                crate::files::write(path, kept.as_bytes())?;
-            }
+    pub fn open(run: &Path, nimg: u64) -> Result<Self, FileError> {
+        let path = run.join(LOG_FILE);
+        let file = files::append(&path)?;
+        let bytes = files::read_all(file, u64::MAX).map_err(at("read", &path))?;
+        let holds = |line: &&[u8]| {
+            let line = serde_json::from_slice::<Value>(line).unwrap_or_default();
+            line["event"] == "diverged" || line["nimg"].as_u64().is_some_and(|n| n <= nimg)
+        };
+        let kept = bytes.split(|byte| *byte == b'\n').filter(holds).collect::<Vec<_>>();
+        let kept: Vec<u8> = kept.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect();
+        if kept != bytes {
+            files::write(&path, &kept)?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(at("write", path))?;
-        Ok(Self(file, path.display().to_string()))
+        Ok(Self(files::append(&path)?, path.display().to_string()))
     }
 
     /// Appends a line.

@@ -18,7 +18,9 @@ pub mod checkpoint;
 pub mod config;
 pub mod draws;
 mod event;
+mod folder;
 pub mod length;
+mod lock;
 mod metrics;
 pub mod network;
 pub mod presets;
@@ -28,10 +30,13 @@ mod trainer;
 pub mod validation;
 mod watchdog;
 
-pub use config::{Config, ConfigError, LrSchedule};
+pub use config::{Config, ConfigError, EPOCHS_MAX, IMAGES_MAX, LrSchedule};
 pub use event::{Event, Preview, Started, Step, TrainError};
+pub use folder::{data_path, held_out};
 pub use length::parse_duration;
-pub use trainer::{Extension, Trainer, held_out};
+pub use lock::is_training;
+pub use metrics::log;
+pub use trainer::{Resume, Trainer};
 
 /// The file whose presence makes a folder a run.
 pub const CONFIG_FILE: &str = "config.toml";

@@ -26,6 +26,12 @@ pub struct NetworkConfig {
     pub dropout: f64,
 }
 
+/// Beyond what any network has.
+const WIDTH_MAX: usize = 1 << 16;
+const LAYERS_MAX: usize = 1000;
+const MULTIPLY_MAX: usize = 1000;
+const STAGES_MAX: usize = 16;
+
 /// The innermost stage is not made smaller than this.
 const SMALLEST_SIDE: usize = 4;
 
@@ -38,17 +44,24 @@ impl NetworkConfig {
                 problems.push(message);
             }
         };
-        require(self.width > 0 && self.layers > 0, "network.width and network.layers must be at least 1".into());
+        for (key, value, most) in [("width", self.width, WIDTH_MAX), ("layers", self.layers, LAYERS_MAX)] {
+            require((1..=most).contains(&value), format!("network.{key} = {value} must be between 1 and {most}"));
+        }
         require(
-            !self.multiply.is_empty() && !self.multiply.contains(&0),
-            format!("network.multiply = {:?} needs one positive number a stage", self.multiply),
+            (1..=STAGES_MAX).contains(&self.multiply.len())
+                && self.multiply.iter().all(|m| (1..=MULTIPLY_MAX).contains(m)),
+            format!(
+                "network.multiply = {:?} needs one number between 1 and {MULTIPLY_MAX} a stage, for at most {STAGES_MAX}",
+                self.multiply
+            ),
         );
         require(
             self.groups > 0 && self.width.is_multiple_of(self.groups),
             format!("network.groups = {} must divide network.width = {}", self.groups, self.width),
         );
         require(
-            self.head_dim > 0 && self.multiply.iter().all(|m| (m * self.width).is_multiple_of(self.head_dim)),
+            self.head_dim > 0
+                && self.multiply.iter().all(|m| m.saturating_mul(self.width).is_multiple_of(self.head_dim)),
             format!(
                 "network.head_dim = {} must divide the channels of every stage ({} times {:?})",
                 self.head_dim, self.width, self.multiply

@@ -15,13 +15,17 @@ const ROWS: usize = 6;
 /// Pictures in a preview.
 pub const PICTURES: usize = COLUMNS * ROWS;
 
-/// A grid of samples of the model with seeds 0, 1, 2…; the classes take turns along each row.
-pub fn preview(model: &Model) -> Result<Image, GridError> {
+/// A grid of samples of the model with seeds 0, 1, 2…; the classes take turns along each row. `None` where the network makes
+/// no numbers of them: the watchdog sees that in the loss.
+///
+/// # Errors
+/// Settings that make no plan.
+pub fn preview(model: &Model) -> Result<Option<Image>, GridError> {
     let classes = model.card.classes.len() as u32;
     let labels = (classes > 0).then(|| (0..PICTURES as u32).map(|i| i % COLUMNS as u32 % classes).collect());
     let plan = model.plan()?;
     let denoiser = model.denoiser(model.sample_defaults().guidance);
     let cond = Cond { labels };
-    let x = model.sample(&*denoiser, &plan, Noise::Seeds((0..PICTURES as u64).collect()), &cond).finish();
-    Ok(grid(&model.images(x), COLUMNS, 2))
+    let walk = model.sample(&*denoiser, &plan, Noise::Seeds((0..PICTURES as u64).collect()), &cond);
+    Ok(walk.finish().ok().map(|x| grid(&model.images(x), COLUMNS, 2)))
 }

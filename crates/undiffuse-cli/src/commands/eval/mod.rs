@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use undiffuse::Model;
-use undiffuse::data::{Cache, Dataset, Options};
+use undiffuse::data::{Cache, Dataset, Options, names};
 use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, locate};
 use undiffuse_eval::features::{self, FEATURES, FeatureError, Features};
@@ -17,8 +17,8 @@ use undiffuse_eval::{
     EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
 };
 
-use crate::common::{self, INTERRUPTED, Machine, usage};
-use crate::output::{facts, show, show_json, stem, write};
+use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
+use crate::output::{facts, remark, show, show_json, stem, write};
 use crate::sampling::Sampling;
 use crate::ui::bars::{Bar, loading};
 
@@ -88,11 +88,16 @@ pub struct Args {
     #[arg(long, value_name = "PART", requires = "compare", value_delimiter = ',')]
     allow: Vec<String>,
     #[command(flatten)]
+    variant: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
 /// Pictures of a model when no number is given: what published distances use at least.
 const USUAL: usize = 10_000;
+
+/// Far more than any figure needs, and years of sampling.
+const PICTURES_MAX: usize = 100_000_000;
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -102,6 +107,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.subject else { return Err(usage("name a model or a folder of pictures")) };
     if args.n.is_some_and(|n| n < 2) || args.batch == 0 || args.resamples < 100 {
         return Err(usage("-n must be at least 2, --batch at least 1, --resamples at least 100"));
+    }
+    if let Some(n) = args.n.filter(|&n| n > PICTURES_MAX) {
+        return Err(usage(format!("-n {n}: at most {PICTURES_MAX} pictures are judged")));
     }
     if args.likelihood == 1 {
         return Err(usage("--likelihood must be at least 2 (a mean needs an error), or 0 for none"));
@@ -117,7 +125,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     one_colour(path, &judged, data)?;
     let (network, note) = features(&args, data)?;
     if let Some(note) = &note {
-        eprintln!("note: {note}");
+        remark(&format!("note: {note}"));
     }
     let out = args.out.clone().unwrap_or_else(|| Path::new("eval").join(name(path)));
     std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
@@ -128,7 +136,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             identity,
             device: &args.machine.device,
             data,
-            batch: args.batch,
+            batch: model.at_once(args.batch)?,
         }),
         Judged::Pictures(pictures) => Subject::Pictures(pictures.as_ref()),
     };
@@ -155,11 +163,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let likelihood = match (&judged, args.likelihood) {
         (Judged::Pictures(_), _) | (_, 0) => None,
         _ if held_out.is_none() => {
-            eprintln!("note: no likelihood: no pictures that the model has not seen are known; --held-out names some");
+            remark("note: no likelihood: no pictures that the model has not seen are known; --held-out names some");
             None
         }
         (Judged::Model { .. }, images) => Some(Likelihood {
             model: path,
+            variant: args.variant.variant.as_deref(),
             data: args.held_out.as_deref(),
             settings: measure::Settings { images, ..measure::Settings::default() },
             device: &device,
@@ -168,11 +177,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let (Judged::Pictures(pictures), Some(asked)) = (&judged, args.n)
         && asked > pictures.len()
     {
-        eprintln!("note: -n {asked}: `{}` holds {} pictures; all of them are judged", path.display(), pictures.len());
+        remark(&format!("note: -n {asked}: `{}` holds {} pictures; all of them are judged", path.display(), pictures.len()));
     }
     let request = Request {
         subject,
-        name: path.display().to_string(),
+        name: names::of(run_of(path).unwrap_or(path)),
         n,
         data,
         original: judged.original(),
@@ -191,7 +200,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     shown.finish();
     let mut evaluation = match evaluation {
         Err(EvalError::Interrupted) => {
-            eprintln!("interrupted: the same command goes on from here");
+            remark("interrupted: the same command goes on from here");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         Err(e @ (EvalError::Plan(_) | EvalError::Shapes(_) | EvalError::TooFew { .. })) => {
@@ -255,14 +264,15 @@ impl Judged {
     fn open(args: &Args, path: &Path, device: &undiffuse::burn::tensor::Device) -> anyhow::Result<Self> {
         match locate(path) {
             Ok(folder) => {
-                let model = Model::load(path, device)?;
+                let variant = args.variant.variant.as_deref();
+                let model = Model::load_variant(path, variant, device)?;
                 let settings = args.sampling.settings(&model)?;
                 let model = Box::new(model.with(settings));
-                model.recipe.notes.iter().for_each(|note| eprintln!("note: {note}"));
+                model.recipe.notes.iter().for_each(|note| remark(&format!("note: {note}")));
                 if args.size.is_some() {
                     return Err(usage("--size is for folders of pictures: a model makes its own size"));
                 }
-                Ok(Self::Model { model, identity: identity(&folder)? })
+                Ok(Self::Model { model, identity: identity(&folder, variant)? })
             }
             Err(ModelError::NotFound(_)) if path.exists() => {
                 let sampling = &args.sampling;
@@ -345,7 +355,7 @@ fn own_data(args: &Args, path: &Path) -> anyhow::Result<Option<(Dataset, BTreeSe
     match (undiffuse::train::held_out(run, &mut loading()), &args.data) {
         (Ok((data, held_out)), _) => Ok(Some((data, held_out.into_iter().collect()))),
         (Err(e), Some(_)) => {
-            eprintln!("note: the run's own data cannot be read, so --data stands for what it was trained on: {e}");
+            remark(&format!("note: the run's own data cannot be read, so --data stands for what it was trained on: {e}"));
             Ok(None)
         }
         (Err(e), None) => Err(e).context("the run's own data cannot be read; name data with --data"),
@@ -369,7 +379,7 @@ fn open_named(args: &Args, path: &Path, judged: &Judged) -> anyhow::Result<Named
         let resized = (0..data.len()).filter(|&i| data.original_size(i) != (size, size)).count();
         if resized > 0 {
             let all = data.len();
-            eprintln!("note: {resized} of {all} pictures of `{}` were resized to {size}×{size}", named.display());
+            remark(&format!("note: {resized} of {all} pictures of `{}` were resized to {size}×{size}", named.display()));
         }
         Ok(Some(data))
     };

@@ -12,6 +12,7 @@ use anyhow::bail;
 use serde_json::Value;
 use undiffuse::train;
 
+use crate::common::{Weights, usage};
 use crate::output::{at, show, show_json};
 
 /// Look into a picture, a model, a run or a checkpoint.
@@ -19,6 +20,8 @@ use crate::output::{at, show, show_json};
 pub struct Args {
     /// A PNG made by this program, a model folder, a run, or a .safetensors file
     path: PathBuf,
+    #[command(flatten)]
+    weights: Weights,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -32,7 +35,7 @@ struct Findings {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let found = look(&args.path)?;
+    let found = look(&args.path, args.weights.variant.as_deref())?;
     if args.json {
         show_json(&found.json)?
     } else {
@@ -43,12 +46,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-fn look(path: &Path) -> anyhow::Result<Findings> {
-    if path.join(train::CONFIG_FILE).is_file() {
-        return run::inspect(path);
+fn look(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
+    let is_run = path.join(train::CONFIG_FILE).is_file();
+    if path.is_dir() && !is_run {
+        return model::inspect(path, variant);
     }
-    if path.is_dir() {
-        return model::inspect(path);
+    if variant.is_some() {
+        return Err(usage(format!("--variant: `{}` is no model folder, and has no variants", path.display())));
+    }
+    if is_run {
+        return run::inspect(path);
     }
     let bytes = std::fs::read(path).map_err(at("read", path))?;
     if bytes.starts_with(PNG) {

@@ -15,18 +15,20 @@ use crate::output::{facts, millions};
 /// Facts for people, in order.
 type Facts = Vec<(&'static str, String)>;
 
-pub fn inspect(path: &Path) -> anyhow::Result<Findings> {
+pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
     let (device, folder) = (Device::flex(), model::locate(path)?);
     if !folder.join("scheduler").is_dir() && !folder.join("undiffuse.json").is_file() {
-        return Ok(bare(&folder, &model::load_network(&folder, &device)?));
+        return Ok(bare(&folder, &model::load_network(&folder, variant, &device)?));
     }
-    let model = Model::load(&folder, &device)?;
+    let model = Model::load_variant(&folder, variant, &device)?;
     let parameters = params::count(&model.network);
     let (recipe, card, how) = (&model.recipe, &model.card, model.sample_defaults());
     let mut found = network(&folder, model.network.config(), parameters);
     found.extend(process(recipe, card, &how));
     found.extend(card.provenance.iter().map(|p| ("provenance", provenance(p))));
-    found.extend(recipe.notes.iter().map(|note| ("note", note.clone())));
+    found.extend(in_diffusers(&folder, &model).map(|lines| ("in diffusers", lines)));
+    let notes = [notes(model.network.config()), recipe.notes.clone()].concat();
+    found.extend(notes.iter().map(|note| ("note", note.clone())));
     let json = json!({
         "kind": "model",
         "path": folder.display().to_string(),
@@ -40,11 +42,32 @@ pub fn inspect(path: &Path) -> anyhow::Result<Findings> {
         "start": recipe.start,
         "clip": recipe.clip,
         "corrector": recipe.corrector,
-        "notes": recipe.notes,
+        "notes": notes,
         "sample": how,
         "card": card,
     });
     Ok(Findings { text: facts(&found), json })
+}
+
+/// What a config holds beside the network.
+fn notes(config: &UNet2DConfig) -> Vec<String> {
+    let notes = config.notes.join(", ");
+    if notes.is_empty() { vec![] } else { vec![format!("config.json also holds {notes}: no part of the network")] }
+}
+
+/// diffusers' pipelines of this network pass no class to it, so whoever samples one there must.
+fn in_diffusers(folder: &Path, model: &Model) -> Option<String> {
+    let rows = model.network.config().num_class_embeds?;
+    folder.join("model_index.json").is_file().then(|| {
+        format!(
+            "its pipelines pass no class; this gives them one (0 to {}), here to 16 pictures:\n\
+             pipe = diffusers.DDPMPipeline.from_pretrained({:?})\n\
+             pipe.unet.forward = functools.partial(pipe.unet.forward, class_labels=torch.full((16,), 0))\n\
+             images = pipe(batch_size=16).images",
+            rows - 1,
+            folder.display().to_string()
+        )
+    })
 }
 
 /// A network without a scheduler.
@@ -55,6 +78,7 @@ fn bare(folder: &Path, network_: &UNet2DModel) -> Findings {
         "process",
         "unknown: there is no scheduler/ beside the network, so it can predict but not sample".into(),
     ));
+    found.extend(notes(network_.config()).into_iter().map(|note| ("note", note)));
     let json = json!({
         "kind": "network",
         "path": folder.display().to_string(),

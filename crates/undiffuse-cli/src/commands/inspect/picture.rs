@@ -3,98 +3,112 @@
 use std::path::Path;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use undiffuse::data::read_png_text;
+use undiffuse::model::Outline;
+use undiffuse_serve::engine::model_in;
+use undiffuse_serve::parameters::Parameters;
 
 use super::{Findings, size};
-use crate::output::{command_line, facts};
+use crate::again::Again;
+use crate::commands::sample::KEY;
+use crate::commands::{diffuse, sample};
+use crate::output::{escaped, facts};
 
-/// The text chunk in which this program writes its settings, as JSON.
-const KEY: &str = "undiffuse";
+/// The text chunk in which AUTOMATIC1111's web interface and its kin write their settings.
+const FOREIGN: &str = "parameters";
 
 pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
     let chunks = read_png_text(bytes).with_context(|| format!("`{}`", path.display()))?;
     // The header comes first in every PNG that was just read to its end.
     let side = |at: usize| bytes[at..at + 4].iter().fold(0u32, |n, &byte| n << 8 | u32::from(byte));
     let (width, height) = (side(16), side(20));
-    let own = chunks.iter().find(|(key, _)| key == KEY);
-    let settings = own.map(|(_, text)| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())));
+    let chunk = |name: &str| chunks.iter().find(|(key, _)| key == name).map(|(_, text)| text);
+    let own = chunk(KEY).map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())));
+    let (foreign, notes) = chunk(FOREIGN).filter(|_| own.is_none()).and_then(|text| alike(text)).unzip();
+    let again = own.as_ref().and_then(again).or(foreign);
+    let notes: Vec<String> = notes.unwrap_or_default();
     let mut found = vec![
-        ("picture", path.display().to_string()),
+        ("picture", escaped(&path.display().to_string()).into_owned()),
         ("size", format!("{width}×{height} pixels, {}", size(bytes.len()))),
     ];
     if chunks.is_empty() {
         found.push(("settings", "none: this PNG carries no text, so nothing says how it was made".into()));
     }
-    if let Some(settings) = &settings {
-        found.push(("settings", format!("{settings:#}")));
-        found.extend(again(settings).map(|command| ("again", command)));
-    }
+    found.extend(own.as_ref().map(|settings| ("settings", format!("{settings:#}"))));
     for (key, text) in chunks.iter().filter(|(key, _)| key != KEY) {
-        found.push(("text", format!("{key}: {text}")));
+        let lines: Vec<String> = text.lines().map(|line| escaped(line).into_owned()).collect();
+        found.push(("text", format!("{}: {}", escaped(key), lines.join("\n"))));
     }
-    let text: serde_json::Map<String, Value> =
-        chunks.iter().map(|(key, text)| (key.clone(), Value::from(text.as_str()))).collect();
+    found.extend(notes.iter().map(|note| ("note", escaped(note).into_owned())));
+    if let Some(again) = &again {
+        found.push(("again", again.command()));
+        found.extend(again.missing.iter().map(|missing| ("missing", escaped(missing).into_owned())));
+    }
+    let text: Map<String, Value> = chunks.iter().map(|(key, text)| (key.clone(), Value::from(text.as_str()))).collect();
     let json = json!({
         "kind": "picture",
         "path": path.display().to_string(),
         "width": width,
         "height": height,
-        "settings": settings,
-        "again": settings.as_ref().and_then(again),
+        "settings": own,
+        "again": again.as_ref().map(Again::command),
+        "missing": again.as_ref().map(|again| &again.missing),
+        "notes": notes,
         "text": text,
     });
     Ok(Findings { text: facts(&found), json })
 }
 
-/// Options of `undiffuse sample` that a sample's settings hold under the same name.
-const OPTIONS: [&str; 9] =
-    ["seed", "solver", "spacing", "steps", "size", "init_noise", "init_image", "strength", "mask"];
-
-/// The command that makes the picture again: as it was noted, or from the settings of a sample.
-fn again(settings: &Value) -> Option<String> {
-    if let Some(command) = settings["command"].as_str() {
-        return Some(command.to_owned());
+/// The command that makes a picture of this program again.
+fn again(settings: &Value) -> Option<Again> {
+    if settings["model"].is_string() {
+        let mut again = sample::again(settings);
+        again.missing.extend(other_model(settings));
+        return Some(again);
     }
-    let word = |value: &Value| match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    };
-    let mut words = vec!["undiffuse".to_owned(), "sample".into(), settings["model"].as_str()?.to_owned()];
-    // Noise from a file says itself how many pictures it is for.
-    if settings["init_noise"].is_null() {
-        words.extend(["-n".into(), "1".into()]);
-    }
-    for name in OPTIONS {
-        words.extend(word(&settings[name]).into_iter().flat_map(|v| [format!("--{}", name.replace('_', "-")), v]));
-    }
-    if let Some(label) = word(&settings["label"]) {
-        // Names are safer than numbers, except where the command line reads them as something else.
-        let name = settings["class"].as_str().filter(|name| *name != "none" && !name.contains(','));
-        words.extend(["--class".into(), name.map_or(label, str::to_owned)]);
-        words.extend(word(&settings["guidance"]).into_iter().flat_map(|v| ["--guidance".into(), v]));
-    }
-    Some(command_line(&words))
+    settings["image"].is_string().then(|| diffuse::again(settings))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Says that another model lies where the one that made a picture was.
+fn other_model(settings: &Value) -> Option<String> {
+    let path = settings["model"].as_str()?;
+    let now = serde_json::to_value(Outline::read(path, settings["variant"].as_str()).ok()?.card.provenance).ok()?;
+    let then = &settings["trained"];
+    let differs = ["data_fingerprint", "seed", "images_seen"].iter().any(|&part| now[part] != then[part]);
+    (differs && !then.is_null())
+        .then(|| format!("model: what lies at `{path}` was trained otherwise than what made the picture"))
+}
 
-    #[test]
-    fn the_command_of_a_sample() {
-        let settings = json!({
-            "model": "runs/my photos", "seed": 7, "class": "Ankle boot", "label": 9, "solver": "heun",
-            "spacing": "karras:rho=5", "steps": 25, "guidance": 1.5, "size": null, "init_noise": null,
-        });
-        let command = "undiffuse sample 'runs/my photos' -n 1 --seed 7 --solver heun --spacing karras:rho=5 --steps 25 \
-                       --class 'Ankle boot' --guidance 1.5";
-        assert_eq!(again(&settings).as_deref(), Some(command));
-        assert_eq!(again(&json!({ "command": "undiffuse diffuse a.png" })).as_deref(), Some("undiffuse diffuse a.png"));
-        assert_eq!(again(&json!({ "seed": 7 })), None);
-        let unconditional =
-            json!({ "model": "m", "seed": null, "label": null, "guidance": 1.0, "init_noise": "n.safetensors" });
-        assert_eq!(again(&unconditional).as_deref(), Some("undiffuse sample m --init-noise n.safetensors"));
+/// The nearest command to the settings of another program, and what it leaves out; `None` for a text that holds no settings.
+fn alike(text: &str) -> Option<(Again, Vec<String>)> {
+    let parameters = Parameters::parse(text);
+    if parameters.settings.is_empty() {
+        return None;
     }
+    let name = parameters.get("Model").unwrap_or_default();
+    // As a path, or as `train` would have called it.
+    let paths = [name.to_owned(), format!("runs/{name}")];
+    let here =
+        paths.iter().filter(|_| !name.is_empty()).find_map(|path| Some((path, model_in(name, Path::new(path))?)));
+    let (path, models) = here.map(|(path, model)| (path, vec![model])).unzip();
+    let mut found = parameters.restored(&models.unwrap_or_default(), None);
+    found.notes.insert(0, "Another program made it: this is the nearest that can be had, not the same picture.".into());
+    let settings = &found.settings;
+    let mut again = sample::again(&json!({
+        "model": path,
+        "seed": settings.seed,
+        "class": settings.class.first(),
+        "solver": settings.solver,
+        "spacing": settings.spacing,
+        "steps": settings.steps,
+        "guidance": settings.guidance,
+        "size": settings.width.zip(settings.height).map(|(w, h)| format!("{w}x{h}")),
+        "init_image": settings.strength.map(|_| true),
+        "strength": settings.strength,
+    }));
+    if let Some(eta) = settings.eta {
+        again.first(&[&format!("--eta={eta}")]);
+    }
+    Some((again, found.notes))
 }

@@ -1,15 +1,16 @@
 //! A training run.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use undiffuse::train::checkpoint::{self, Counters};
 use undiffuse::train::length::Length;
-use undiffuse::train::{CONFIG_FILE, Config};
+use undiffuse::train::{self, CONFIG_FILE, Config};
 
 use super::Findings;
 use crate::output::{at, facts};
+use crate::ui::text::shell;
 
 /// Steps that the recent loss is a mean of.
 const RECENT: usize = 100;
@@ -26,7 +27,8 @@ pub fn inspect(path: &Path) -> anyhow::Result<Findings> {
     };
     let (counters, broken) = newest(path);
     let log = Log::read(path);
-    let state = State::of(path, &config, &length, &counters);
+    let state = State::of(path, &config, &length, counters.as_ref());
+    let counters = counters.unwrap_or_default();
     let until = length.until();
     let model = path.join("model");
     let progress = match until {
@@ -73,15 +75,15 @@ pub fn inspect(path: &Path) -> anyhow::Result<Findings> {
 }
 
 /// The counters of the newest checkpoint that can be read, and what is wrong with newer ones.
-fn newest(run: &Path) -> (Counters, Vec<String>) {
+fn newest(run: &Path) -> (Option<Counters>, Vec<String>) {
     let mut broken = Vec::new();
     for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
         match checkpoint::load(&path) {
-            Ok((counters, _)) => return (counters, broken),
+            Ok((counters, _)) => return (Some(counters), broken),
             Err(e) => broken.push(format!("this checkpoint will be skipped: {e}")),
         }
     }
-    (Counters::default(), broken)
+    (None, broken)
 }
 
 /// What can be done with a run now.
@@ -92,20 +94,24 @@ enum State {
     DataGone(String),
     /// The planned length is reached.
     Finished,
+    /// What it would go on from is not there.
+    Lost(&'static str),
     /// It can go on; from the start where nothing was saved.
     Interrupted { saved: bool },
 }
 
 impl State {
-    fn of(run: &Path, config: &Config, length: &Length, counters: &Counters) -> Self {
-        let lock = File::open(run.join("lock"));
-        if lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))) {
+    fn of(run: &Path, config: &Config, length: &Length, counters: Option<&Counters>) -> Self {
+        if train::is_training(run) {
             return State::Training;
         }
-        match length.until() {
-            Some(until) if counters.nimg >= until => State::Finished,
-            _ if !Path::new(&config.data.path).exists() => State::DataGone(config.data.path.clone()),
-            _ => State::Interrupted { saved: counters.nimg > 0 },
+        let data = train::data_path(run, config);
+        match (counters, length.until()) {
+            (None, _) => State::Lost("no checkpoint can be read"),
+            (Some(Counters { until: Some(_), .. }), None) => State::Lost("its length.json is not there"),
+            (Some(counters), Some(until)) if counters.nimg >= until => State::Finished,
+            _ if !data.exists() => State::DataGone(data.display().to_string()),
+            (Some(counters), _) => State::Interrupted { saved: counters.nimg > 0 },
         }
     }
 
@@ -114,6 +120,7 @@ impl State {
             State::Training => "training",
             State::DataGone(_) => "data-gone",
             State::Finished => "finished",
+            State::Lost(_) => "lost",
             State::Interrupted { .. } => "interrupted",
         }
     }
@@ -123,15 +130,16 @@ impl State {
     }
 
     fn words(&self, run: &Path) -> String {
-        let run = run.display();
+        let run = shell(run);
         match self {
             State::Training => "a program is training in it now".into(),
             State::DataGone(data) => {
                 format!(
-                    "cannot be resumed: its data `{data}` is not there (relative paths start at the current folder)"
+                    "its data `{data}` is not there; say where it is now with: undiffuse train --resume {run} --data PLACE"
                 )
             }
             State::Finished => format!("finished; make it longer with: undiffuse train --resume {run} --budget 10m"),
+            State::Lost(what) => format!("{what}; start over with: undiffuse train --resume {run} --restart"),
             State::Interrupted { saved: true } => format!("interrupted; continue with: undiffuse train --resume {run}"),
             State::Interrupted { saved: false } => {
                 format!("nothing saved yet; begin again with: undiffuse train --resume {run}")
@@ -152,8 +160,7 @@ impl Log {
     /// Reads the log; lines that a killed program left half-written are passed over.
     fn read(run: &Path) -> Self {
         let mut log = Log::default();
-        let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        for line in train::log(run).into_iter().flatten() {
             let Some(loss) = line["loss"].as_f64() else { continue };
             match line["event"].as_str() {
                 Some("validation") => log.validations.push((line["nimg"].as_u64().unwrap_or(0), loss)),

@@ -10,6 +10,7 @@ use undiffuse::train::checkpoint::Counters;
 
 use super::{Findings, size};
 use crate::output::{facts, millions};
+use crate::ui::text::shell;
 
 /// Tensors that are listed.
 const SHOWN: usize = 40;
@@ -31,7 +32,7 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
             let line = |(name, n): (&String, &usize)| format!("{name:<12} {} numbers\n", millions(*n));
             found.push(("holds", groups.iter().map(line).collect()));
             let run = path.parent().and_then(Path::parent).filter(|run| run.join(CONFIG_FILE).is_file());
-            found.extend(run.map(|run| ("continue", format!("undiffuse train --resume {}", run.display()))));
+            found.extend(run.map(|run| ("continue", format!("undiffuse train --resume {}", shell(run)))));
             json!({ "kind": "checkpoint", "path": name, "state": counters, "tensors": tensors.len(), "groups": groups })
         }
         None => {

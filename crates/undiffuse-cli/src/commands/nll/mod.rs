@@ -5,15 +5,15 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use undiffuse::data::encode_png;
+use undiffuse::data::{encode_png, sheet_mark};
 use undiffuse::likelihood::Dequantize;
 use undiffuse::likelihood::Meaningless;
 use undiffuse::likelihood::flow::Trace;
 use undiffuse::likelihood::measure::{self, EXACT_LIMIT, Job, MeasureError, Progress, Settings, Source, Stage};
 use undiffuse::math::prelude::SpacingKind;
 
-use crate::common::{self, INTERRUPTED, Machine, usage};
-use crate::output::{facts, show, show_json, stem, write};
+use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
+use crate::output::{facts, remark, show, show_json, stem, write};
 use crate::ui::bars::Bar;
 use report::{Report, curves};
 
@@ -69,6 +69,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     machine: Machine,
 }
 
@@ -115,24 +117,22 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    let model = measure::load(&args.model, &device)?;
-    let settings = args.settings();
+    let model = measure::load(&args.model, args.weights.variant.as_deref(), &device)?;
+    let settings = Settings { batch: model.at_once(args.batch)?, ..args.settings() };
     let said = |e| explain(e, &args.model);
     let source = Source::open(&args.model, args.data.as_deref(), model.shape()).map_err(said)?;
     let job = Job::new(&model, &source, &settings).map_err(said)?;
     if job.resized > 0 {
         let [_, height, width] = model.shape();
-        eprintln!(
-            "note: {} of {} pictures are not {width}×{height} pixels and were resized; the bits are those of the resized pictures",
-            job.resized,
-            job.pictures.len()
-        );
+        let (resized, all) = (job.resized, job.pictures.len());
+        remark(&format!(
+            "note: {resized} of {all} pictures are not {width}×{height} pixels and were resized; the bits are those of the \
+             resized pictures"
+        ));
     }
     let outcome = match job.run(&mut bars()) {
         Err(MeasureError::Interrupted) => {
-            eprintln!(
-                "interrupted: nothing is written, a mean over the pictures done so far would not be the one asked for"
-            );
+            remark("interrupted: nothing is written, a mean over the pictures done so far would not be the one asked for");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         outcome => outcome.map_err(said)?,
@@ -142,7 +142,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
     write(&out.join("nll.json"), format!("{:#}\n", report.json).as_bytes())?;
     match outcome.bound.as_ref().filter(|_| args.only != Some(Which::Ode)) {
-        Some(bound) => write(&out.join("nll.png"), &encode_png(&curves(&args, &job, bound), &[])?)?,
+        Some(bound) => write(&out.join("nll.png"), &encode_png(&curves(&args, &job, bound), &[sheet_mark("curves")])?)?,
         // A picture of an earlier bound would not belong to the numbers beside it.
         None => drop(std::fs::remove_file(out.join("nll.png"))),
     }
@@ -200,7 +200,7 @@ fn explain(e: MeasureError, model: &Path) -> anyhow::Error {
         }
         MeasureError::HeldOut(e) => anyhow::Error::new(e)
             .context("the run's own held-out pictures cannot be read; name pictures with --data"),
-        MeasureError::TooFew { .. } | MeasureError::NotSquare { .. } => usage(e.to_string()),
+        MeasureError::TooFew { .. } | MeasureError::NotSquare { .. } | MeasureError::NoClass { .. } => usage(e.to_string()),
         MeasureError::Grid(e) => usage(format!("--steps: {e}")),
         MeasureError::Meaningless(e @ Meaningless::NoVariance { .. }) => usage(e.to_string()),
         MeasureError::Meaningless(e) => anyhow::anyhow!("{}: {e}", model.display()),

@@ -27,7 +27,7 @@ impl Report {
         let evaluations = job.evaluations();
         let protocol = json!({
             "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
-            "model": args.model.display().to_string(),
+            "model": model_name(&args.model),
             "trained": model.card.provenance,
             "data": measured.data,
             "data_fingerprint": measured.data_fingerprint,

@@ -5,12 +5,19 @@ use std::path::Path;
 use anyhow::Context;
 use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor, TensorData};
+use undiffuse::model::Provenance;
 use undiffuse::nn::weights;
 
 use crate::common::usage;
 
-/// Reads `init_noise` and the first `needed - 1` of `noise.K`.
-pub fn read_noise(path: &Path, needed: usize, shape: [usize; 3], device: &Device) -> anyhow::Result<Vec<Tensor<4>>> {
+/// Reads `init_noise` and the first `needed - 1` of `noise.K`: of all pictures, or of the one with this index.
+pub fn read_noise(
+    path: &Path,
+    index: Option<usize>,
+    needed: usize,
+    shape: [usize; 3],
+    device: &Device,
+) -> anyhow::Result<Vec<Tensor<4>>> {
     let tensors = weights::read(path)?;
     let names = std::iter::once("init_noise".to_owned()).chain((0..needed - 1).map(|k| format!("noise.{k}")));
     let mut all = Vec::new();
@@ -29,15 +36,24 @@ pub fn read_noise(path: &Path, needed: usize, shape: [usize; 3], device: &Device
         }
         all.push(Tensor::from_data(TensorData::new(tensor.values.clone(), expected), device));
     }
-    Ok(all)
+    let held = all[0].dims()[0];
+    match index {
+        Some(k) if k >= held => {
+            let name = path.display();
+            Err(usage(format!("--init-index {k}: `{name}` holds noise for {held} pictures, the first is 0")))
+        }
+        Some(k) => Ok(all.into_iter().map(|noise| noise.narrow(0, k, 1)).collect()),
+        None => Ok(all),
+    }
 }
 
 /// The errors by log-SNR of a report of `undiffuse nll`.
 pub fn errors(path: &Path, model: &Model) -> anyhow::Result<Vec<(f64, f64)>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let report: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
-    let trained = serde_json::to_value(&model.card.provenance)?;
-    if report["protocol"]["trained"] != trained {
+    // Read as a card is: older reports hold the data's whole path.
+    let trained: Option<Provenance> = serde_json::from_value(report["protocol"]["trained"].clone()).ok().flatten();
+    if trained != model.card.provenance {
         let of = report["protocol"]["model"].as_str().unwrap_or("another model").to_owned();
         return Err(usage(format!("`{}` was measured on `{of}`, which is not this model", path.display())));
     }
@@ -47,7 +63,9 @@ pub fn errors(path: &Path, model: &Model) -> anyhow::Result<Vec<(f64, f64)>> {
         .filter_map(|step| Some((step["log_snr"].as_f64()?, step["error"].as_f64()?)))
         .collect();
     match errors.is_empty() {
-        true => Err(usage(format!("`{}` holds no bound: write one with `undiffuse nll MODEL --data D`", path.display()))),
+        true => {
+            Err(usage(format!("`{}` holds no bound: write one with `undiffuse nll MODEL --data D`", path.display())))
+        }
         false => Ok(errors),
     }
 }

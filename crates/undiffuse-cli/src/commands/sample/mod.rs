@@ -1,135 +1,54 @@
 //! `undiffuse sample`.
 
+mod args;
 mod inputs;
+mod outputs;
+mod settings;
+mod shown;
+#[cfg(test)]
+mod tests;
 
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::Value;
 use undiffuse::burn::tensor::{Device, Tensor};
-use undiffuse::data::{Image, Options, encode_png, grid};
+use undiffuse::data::{Image, Options, grid, sheet_mark};
 use undiffuse::denoise::{Cond, Denoise, Inpaint, Posterior};
+use undiffuse::files;
+use undiffuse::likelihood::check_noisy_end;
+use undiffuse::likelihood::flow::FlowError;
 use undiffuse::math::diffusers::Corrector;
 use undiffuse::math::likelihood::with_optimal_variance;
 use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
 use undiffuse::nn::weights::{self, Named};
-use undiffuse::request::{class_name, facts, labels, mask, picture};
-use undiffuse::sample::{Noise, Progress, noises};
+use undiffuse::request::{self, picture};
+use undiffuse::sample::{Noise, noises};
 use undiffuse::{Model, adaptive};
-use undiffuse::likelihood::check_noisy_end;
-use undiffuse::likelihood::flow::FlowError;
 
-use crate::common::{self, INTERRUPTED, Machine, usage};
-use crate::sampling::{Sampling, refused};
-use crate::ui::{bars::Bar, live::Live};
+pub use args::Args;
+pub use settings::again;
+
+use crate::common::{self, INTERRUPTED, usage};
+use crate::output::{remark, show};
+use crate::sampling::refused;
 use inputs::{errors, read_noise};
+use outputs::{Outputs, write_png};
+use shown::Shown;
 
-/// Make new pictures with a trained model.
-#[derive(clap::Args)]
-pub struct Args {
-    /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
-    model: PathBuf,
-    /// How many pictures; 16 when not given, or as many as --init-noise holds
-    #[arg(short, long = "number")]
-    n: Option<usize>,
-    #[command(flatten)]
-    sampling: Sampling,
-    /// Noise of ancestral sampling (--solver ddpm) by the model's own errors, from the nll.json that `undiffuse nll` wrote
-    /// \[Bao22\]: meant for few steps
-    #[arg(long, value_name = "nll.json", conflicts_with = "init_image")]
-    optimal_variance: Option<PathBuf>,
-    /// Langevin corrections before each evaluation of a plan, with this signal-to-noise ratio, such as 0.16 \[Song21, Algorithm 4\]
-    #[arg(long, value_name = "SNR")]
-    corrector: Option<f64>,
-    /// Corrections before each evaluation
-    #[arg(long, default_value_t = 1, requires = "corrector")]
-    corrections: usize,
-    /// Integrate the ODE from the schedule's noisiest level to its cleanest instead of walking a plan: the error that each
-    /// picture allows in a step, relative and absolute, such as 1e-3
-    #[arg(long, value_name = "TOLERANCE", conflicts_with_all = ["solver", "steps", "spacing", "eta", "corrector", "init_noise", "init_image"])]
-    adaptive: Option<f64>,
-    /// Seed of the first picture; the others count up. A picture depends on its seed and the settings alone
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Class by name or number, several separated by commas take turns; `none` for no class. All in turn when not given
-    #[arg(long, value_delimiter = ',')]
-    class: Vec<String>,
-    /// Pictures computed at a time; results do not depend on it
-    #[arg(long, default_value_t = 32)]
-    batch: usize,
-    /// Size of the pictures as WIDTHxHEIGHT; the model's own when not given
-    #[arg(long, value_parser = parse_size)]
-    size: Option<(usize, usize)>,
-    /// Noise to start from instead of seeds: a safetensors file with `init_noise [N, C, H, W]` and, for solvers that
-    /// add noise, `noise.0`, `noise.1`, …
-    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
-    init_noise: Option<PathBuf>,
-    /// Start from this picture instead of noise
-    #[arg(long, value_name = "IMAGE")]
-    init_image: Option<PathBuf>,
-    /// How much of the way is walked again with --init-image: 0 keeps the picture, 1 forgets it; 0.6 when not
-    /// given, 1 for ddim-inverse
-    #[arg(long, requires = "init_image")]
-    strength: Option<f64>,
-    /// Paint only where this picture is white; keep --init-image, or believe --observed, where it is black
-    #[arg(long, value_name = "IMAGE")]
-    mask: Option<PathBuf>,
-    /// Pictures that this one could be a noisy version of; where --mask is given, only its black part was seen
-    #[arg(long, value_name = "IMAGE", conflicts_with = "init_image")]
-    observed: Option<PathBuf>,
-    /// Standard deviation of the noise on --observed, for pixels in [-1, 1]
-    #[arg(long, default_value_t = 0.3, requires = "observed")]
-    observed_noise: f64,
-    /// Folder for the pictures; samples/<model name> when not given
-    #[arg(long)]
-    out: Option<PathBuf>,
-    /// Also write the raw result as the tensor `sample` of this safetensors file; after `--solver ddim-inverse`, as the
-    /// `init_noise` from which --init-noise walks back to the picture
-    #[arg(long, value_name = "FILE.safetensors")]
-    raw: Option<PathBuf>,
-    /// Progress without pictures, also on a terminal
-    #[arg(long)]
-    plain: bool,
-    #[command(flatten)]
-    machine: Machine,
-}
-
-impl Args {
-    /// How much of the way is walked from --init-image.
-    fn strength(&self, model: &Model) -> f64 {
-        self.strength.unwrap_or(if model.sample_defaults().solver.rises() { 1.0 } else { 0.6 })
-    }
-}
-
-fn parse_size(text: &str) -> Result<(usize, usize), String> {
-    let parse = |s: &str| s.trim().parse::<usize>().ok().filter(|&n| n > 0);
-    let (w, h) = text.split_once('x').unwrap_or((text, text));
-    match (parse(w), parse(h)) {
-        (Some(w), Some(h)) => Ok((w, h)),
-        _ => Err("write WIDTHxHEIGHT, such as 32x32".into()),
-    }
-}
+/// The text chunk in which this program writes what made a picture, as JSON.
+pub const KEY: &str = "undiffuse";
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    if args.batch == 0 || args.n == Some(0) || args.corrections == 0 {
-        return Err(usage("-n, --batch and --corrections must be at least 1"));
-    }
-    // Less would overflow single precision as a variance; a hundredth of a pixel value is as good as none.
-    if !(args.observed_noise >= 1e-4 && args.observed_noise.is_finite()) {
-        return Err(usage(format!("--observed-noise {} must be a number from 1e-4 on", args.observed_noise)));
-    }
-    let model = Model::load(&args.model, &device)?;
-    if let Some(bad) = [args.corrector, args.adaptive].into_iter().flatten().find(|x| !(*x > 0.0 && *x < 1.0)) {
-        return Err(usage(format!("{bad}: --corrector and --adaptive take a number between 0 and 1")));
-    }
+    args.check()?;
+    let model = Model::load_variant(&args.model, args.weights.variant.as_deref(), &device)?;
     let settings = args.sampling.settings(&model)?;
     let mut model = model.with(settings.clone());
     if let Some((w, h)) = args.size {
@@ -139,174 +58,168 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         model.recipe.corrector = Some(Corrector { snr, steps: args.corrections });
     }
     for note in &model.recipe.notes {
-        eprintln!("note: {note}");
+        remark(&format!("note: {note}"));
     }
-    let plan = model.plan().map_err(|e| usage(format!("--steps: {e}")))?;
+    let plan = plan(&args, &model, &settings)?;
+    let job = Job::new(args, settings, model, plan, &device)?;
+    let outputs = Outputs::open(&job.args)?;
+    job.run(&outputs)
+}
+
+/// The steps of the walk, or those that would be walked where the ODE is integrated.
+fn plan(args: &Args, model: &Model, settings: &SampleDefaults) -> anyhow::Result<Plan> {
     if settings.solver.rises() {
-        check_inversion(&args, settings.solver.tag())?;
+        args.check_inversion(settings.solver.tag())?;
     }
-    let plan = match &args.optimal_variance {
-        Some(path) => {
-            if settings.solver.tag() != "ddpm" {
-                return Err(usage(format!("--optimal-variance is for --solver ddpm, not {}", settings.solver.tag())));
-            }
-            if model.recipe.learned_variance.is_some() {
-                return Err(usage("--optimal-variance: this model has learnt the variance of its steps and goes by that"));
-            }
-            let (black, white) = model.recipe.pixels;
-            // Two pixel values in the mean.
-            let last = 2.0 / 255.0 * (white - black) * (std::f64::consts::PI / 2.0).sqrt();
-            with_optimal_variance(plan, &errors(path, &model)?, last)
-        }
-        None => plan,
-    };
     if args.adaptive.is_some() {
         let noisy = model.recipe.schedule.level(model.recipe.schedule.range().1);
         let end = check_noisy_end(noisy, &*model.recipe.parameterization);
         end.map_err(|e| anyhow::anyhow!("{}: {e}", args.model.display()))?;
     }
-    let job = Job::new(&args, model, plan, &device)?;
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => unused(&Path::new("samples").join(name(&args.model))),
+    let plan = match args.init_image {
+        Some(_) => model.plan_from(args.strength(model)),
+        None => model.plan(),
     };
-    fs::create_dir_all(&out).with_context(|| format!("cannot create the folder `{}`", out.display()))?;
-    job.run(&args, &settings, &out)
-}
-
-/// A walk up to noise starts from a picture and goes the whole way, with nothing of its own.
-fn check_inversion(args: &Args, solver: &str) -> anyhow::Result<()> {
-    if args.init_image.is_none() {
-        return Err(usage(format!("--solver {solver} walks a picture up to its noise: give the picture with --init-image")));
+    let plan = plan.map_err(|e| usage(format!("--steps: {e}")))?;
+    let Some(path) = &args.optimal_variance else { return Ok(plan) };
+    if settings.solver.tag() != "ddpm" {
+        return Err(usage(format!("--optimal-variance is for --solver ddpm, not {}", settings.solver.tag())));
     }
-    if args.strength.is_some_and(|s| s != 1.0) {
-        return Err(usage(format!("--solver {solver} walks the whole way up: --strength 1, or leave it out")));
+    if model.recipe.learned_variance.is_some() {
+        return Err(usage("--optimal-variance: this model has learnt the variance of its steps and goes by that"));
     }
-    if args.corrector.is_some() || args.mask.is_some() {
-        return Err(usage(format!("--solver {solver} finds the noise of the picture as it is: no --corrector, no --mask")));
-    }
-    Ok(())
+    let (black, white) = model.recipe.pixels;
+    // Two pixel values in the mean.
+    let last = 2.0 / 255.0 * (white - black) * (std::f64::consts::PI / 2.0).sqrt();
+    Ok(with_optimal_variance(plan, &errors(path, model)?, last))
 }
 
 /// Everything that is the same for every batch.
 struct Job {
+    args: Args,
+    settings: SampleDefaults,
     model: Model,
     plan: Plan,
     n: usize,
+    /// Pictures that are computed at a time.
+    batch: usize,
     /// One label a picture, for models with classes.
     labels: Option<Vec<u32>>,
     given: Option<Vec<Tensor<4>>>,
+    /// The place of the first of `given` in its file.
+    first: usize,
     init: Option<Tensor<4>>,
     observed: Option<Tensor<4>>,
     mask: Option<Tensor<4>>,
 }
 
 impl Job {
-    fn new(args: &Args, model: Model, mut plan: Plan, device: &Device) -> anyhow::Result<Self> {
-        let [c, h, w] = model.shape();
-        if args.init_image.is_some() {
-            let strength = args.strength(&model);
-            if !(0.0..=1.0).contains(&strength) {
-                return Err(usage(format!("--strength {strength} must be between 0 and 1")));
-            }
-            plan = model.plan_from(strength).map_err(|e| usage(format!("--steps: {e}")))?;
-        }
+    fn new(args: Args, settings: SampleDefaults, model: Model, plan: Plan, device: &Device) -> anyhow::Result<Self> {
         let needed = noises(&plan, model.recipe.corrector);
-        let given = args.init_noise.as_ref().map(|path| read_noise(path, needed, [c, h, w], device)).transpose()?;
+        let given =
+            args.init_noise.as_ref().map(|path| read_noise(path, args.init_index, needed, model.shape(), device));
+        let given = given.transpose()?;
         let held = given.as_ref().map(|tensors| tensors[0].dims()[0]);
         let n = args.n.or(held).unwrap_or(16);
         if let Some(held) = held.filter(|&held| held != n) {
             return Err(usage(format!("-n {n}: --init-noise holds noise for {held} pictures; leave -n out")));
         }
-        let labels = labels(&args.class, &model, n).map_err(refused)?;
-        let open = |path: &PathBuf| Image::open(path, &Options::default());
-        let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> { Ok(picture(&model, &open(path)?)) };
+        let batch = model.at_once(args.batch.min(n)).map_err(|e| match args.size {
+            Some(_) => usage(format!("--size: {e}")),
+            None => e.into(),
+        })?;
+        args.afford(n, model.shape())?;
+        let classes = model.classes();
+        let asked: Result<Vec<_>, _> = args.class.iter().map(|text| classes.list(text)).collect();
+        let labels = classes.turns(&asked.map_err(refused)?.concat(), n);
+        let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> {
+            Ok(picture(&model, &Image::open(path, &Options::default())?))
+        };
         let init = args.init_image.as_ref().map(tensor).transpose()?;
         let observed = args.observed.as_ref().map(tensor).transpose()?;
-        let mask = match (&args.mask, args.init_image.as_ref().or(args.observed.as_ref())) {
-            (None, _) => None,
-            (Some(_), None) => return Err(usage("--mask needs a picture to keep: --init-image or --observed")),
-            (Some(path), Some(other)) => {
-                let (white, image) = (open(path)?, open(other)?);
-                if (white.width, white.height) != (image.width, image.height) {
-                    return Err(usage(format!(
-                        "--mask `{}` is {}×{} pixels, `{}` is {}×{}: they must be of one size",
-                        path.display(),
-                        white.width,
-                        white.height,
-                        other.display(),
-                        image.width,
-                        image.height
-                    )));
-                }
-                Some(mask(&model, &white))
-            }
-        };
-        Ok(Self { model, plan, n, labels, given, init, observed, mask })
+        let mask = args.mask.as_ref().map(|path| mask(path, &args, &model)).transpose()?;
+        let first = args.init_index.unwrap_or(0);
+        Ok(Self { args, settings, model, plan, n, batch, labels, given, first, init, observed, mask })
     }
 
-    fn run(&self, args: &Args, settings: &SampleDefaults, out: &Path) -> anyhow::Result<ExitCode> {
-        let mut denoiser: Box<dyn Denoise + '_> = self.model.denoiser(settings.guidance);
+    /// The model, with what is known of the picture.
+    fn denoiser(&self) -> Box<dyn Denoise + '_> {
+        let denoiser = self.model.denoiser(self.settings.guidance);
         if let (Some(known), Some(mask)) = (&self.init, &self.mask) {
-            denoiser = Box::new(Inpaint { inner: denoiser, known: known.clone(), mask: mask.clone() });
+            return Box::new(Inpaint { inner: denoiser, known: known.clone(), mask: mask.clone() });
         }
-        if let Some(observed) = &self.observed {
-            let [_, _, h, w] = observed.dims();
-            let seen = match &self.mask {
-                Some(mask) => 1.0 - mask.clone(),
-                None => Tensor::ones([1, 1, h, w], &observed.device()),
-            };
-            let (black, white) = self.model.recipe.pixels;
-            let std = args.observed_noise * (white - black) / 2.0;
-            let precision = seen / (std * std);
-            denoiser = Box::new(Posterior { inner: denoiser, observed: observed.clone(), precision });
-        }
-        let mut shown = Shown::new(args, self);
+        let Some(observed) = &self.observed else { return denoiser };
+        let [_, _, h, w] = observed.dims();
+        let seen = match &self.mask {
+            Some(mask) => 1.0 - mask.clone(),
+            None => Tensor::ones([1, 1, h, w], &observed.device()),
+        };
+        let (black, white) = self.model.recipe.pixels;
+        let std = self.args.observed_noise * (white - black) / 2.0;
+        Box::new(Posterior { inner: denoiser, observed: observed.clone(), precision: seen / (std * std) })
+    }
+
+    fn run(&self, outputs: &Outputs) -> anyhow::Result<ExitCode> {
+        let denoiser = self.denoiser();
+        let mut shown = Shown::new(self);
         let (mut images, mut raw) = (Vec::new(), Vec::new());
-        for from in (0..self.n).step_by(args.batch) {
-            let seeds = from..self.n.min(from + args.batch);
-            let x = match args.adaptive {
-                Some(tolerance) => self.integrate(&*denoiser, args.seed, seeds, tolerance, &mut shown)?,
-                None => self.walk(&*denoiser, args.seed, seeds, &mut shown),
+        for from in (0..self.n).step_by(self.batch) {
+            let pictures = from..self.n.min(from + self.batch);
+            let x = match self.args.adaptive {
+                Some(tolerance) => self.integrate(&*denoiser, pictures, tolerance, &mut shown)?,
+                None => self.walk(&*denoiser, pictures, &mut shown)?,
             };
             let Some(x) = x else {
-                shown.finish();
-                eprintln!("interrupted: {} of {} pictures are in {}", images.len(), self.n, out.display());
+                shown.finish()?;
+                let folder = outputs.folder.display();
+                remark(&format!("interrupted: {} of {} pictures are in {folder}", images.len(), self.n));
                 return Ok(ExitCode::from(INTERRUPTED));
             };
-            if args.raw.is_some() {
+            if self.args.raw.is_some() {
                 raw.extend(x.clone().into_data().try_into_vec_as::<f32>().context("cannot read the result")?);
             }
             for (k, image) in self.model.images(x).into_iter().enumerate() {
-                self.write(args, settings, out, from + k, &image)?;
+                self.write(outputs, from + k, &image)?;
                 images.push(image);
             }
         }
-        shown.finish();
+        shown.finish()?;
         let columns = match self.model.card.classes.len() {
-            classes @ 4..=12 if self.n > classes && args.class.is_empty() => classes,
+            classes @ 4..=12 if self.n > classes && self.args.class.is_empty() => classes,
             _ => (self.n as f64).sqrt().ceil() as usize,
         };
-        // Beside the folder, which holds nothing but its pictures: `eval` and `train` read it as it is.
-        let sheet = beside(out, "-grid.png");
-        write_png(&sheet, &grid(&images, columns, 2), &[])?;
-        if let Some(path) = &args.raw {
-            let [c, h, w] = self.model.shape();
-            // A walk up to noise ends in what --init-noise starts from: over the standard deviation there.
-            let (first, last) = (self.plan.rows[0].level, self.plan.rows[self.plan.rows.len() - 1].to);
-            let name = if last.log_snr() < first.log_snr() {
-                raw.iter_mut().for_each(|x| *x = (f64::from(*x) / last.scale()) as f32);
-                "init_noise"
-            } else {
-                "sample"
-            };
-            let tensor = Named { name: name.into(), shape: vec![self.n, c, h, w], values: raw };
-            fs::write(path, weights::to_bytes(&[tensor], &[]))
-                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        write_png(&outputs.sheet, &grid(&images, columns, 2), sheet_mark("grid"))?;
+        if let Some(path) = &self.args.raw {
+            self.write_raw(path, raw)?;
         }
         let pictures = if self.n == 1 { "picture" } else { "pictures" };
-        println!("{} {pictures} in {}, all of them in {}", self.n, out.display(), sheet.display());
+        let (folder, sheet) = (outputs.folder.display(), outputs.sheet.display());
+        show(&format!("{} {pictures} in {folder}, all of them in {sheet}\n", self.n))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Writes picture number `k`, named after its seed or its noise.
+    fn write(&self, outputs: &Outputs, k: usize, image: &Image) -> anyhow::Result<()> {
+        let facts = self.facts(k);
+        let number = match &facts["seed"] {
+            Value::Number(seed) => format!("{:0>8}", seed.to_string()),
+            _ => format!("{:06}", self.first + k),
+        };
+        outputs.write(&number, self.class(k).as_deref(), image, Value::from(facts).to_string())
+    }
+
+    fn write_raw(&self, path: &Path, mut raw: Vec<f32>) -> anyhow::Result<()> {
+        let [c, h, w] = self.model.shape();
+        // A walk up to noise ends in what --init-noise starts from: over the standard deviation there.
+        let name = match (self.plan.rows.first(), self.plan.rows.last()) {
+            (Some(first), Some(last)) if last.to.log_snr() < first.level.log_snr() => {
+                raw.iter_mut().for_each(|x| *x = (f64::from(*x) / last.to.scale()) as f32);
+                "init_noise"
+            }
+            _ => "sample",
+        };
+        let tensor = Named { name: name.into(), shape: vec![self.n, c, h, w], values: raw };
+        Ok(files::write(path, &weights::to_bytes(&[tensor], None))?)
     }
 
     fn cond(&self, pictures: &Range<usize>) -> Cond {
@@ -317,14 +230,13 @@ impl Job {
     fn walk(
         &self,
         denoiser: &dyn Denoise,
-        seed: u64,
         pictures: Range<usize>,
         shown: &mut Shown,
-    ) -> Option<Tensor<4>> {
+    ) -> anyhow::Result<Option<Tensor<4>>> {
         let (from, count) = (pictures.start, pictures.len());
         let noise = match &self.given {
             Some(tensors) => Noise::Given(tensors.iter().map(|t| t.clone().narrow(0, from, count)).collect()),
-            None => Noise::Seeds(pictures.clone().map(|k| seed.wrapping_add(k as u64)).collect()),
+            None => Noise::Seeds(pictures.clone().map(|k| self.seed(k)).collect()),
         };
         let cond = self.cond(&pictures);
         let mut walk = match &self.init {
@@ -337,24 +249,23 @@ impl Job {
         for progress in walk.by_ref() {
             shown.step(self, &pictures, progress);
             if common::interrupted() {
-                return None;
+                return Ok(None);
             }
         }
-        Some(walk.finish())
+        Ok(Some(walk.finish()?))
     }
 
     /// Some of the pictures by the ODE; `None` when interrupted.
     fn integrate(
         &self,
         denoiser: &dyn Denoise,
-        seed: u64,
         pictures: Range<usize>,
         tolerance: f64,
         shown: &mut Shown,
     ) -> anyhow::Result<Option<Tensor<4>>> {
         let schedule = &self.model.recipe.schedule;
         let integrator = DormandPrince { rtol: tolerance, atol: tolerance, ..DormandPrince::default() };
-        let seeds: Vec<u64> = pictures.clone().map(|k| seed.wrapping_add(k as u64)).collect();
+        let seeds: Vec<u64> = pictures.clone().map(|k| self.seed(k)).collect();
         let (cond, shape) = (self.cond(&pictures), self.model.shape());
         let mut progress = |_| !common::interrupted();
         let sampled = adaptive::sample(denoiser, &**schedule, &seeds, shape, &cond, &integrator, &mut progress);
@@ -367,123 +278,25 @@ impl Job {
             Err(e) => Err(e.into()),
         }
     }
+}
 
-    /// Writes picture number `k` with what made it in its text chunk.
-    fn write(
-        &self,
-        args: &Args,
-        settings: &SampleDefaults,
-        out: &Path,
-        k: usize,
-        image: &Image,
-    ) -> anyhow::Result<()> {
-        let seed = args.seed.wrapping_add(k as u64);
-        let label = self.labels.as_ref().map(|l| l[k]);
-        let class = label.map(|l| class_name(&self.model, l));
-        let shown = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
-        let mut facts = facts(&self.model, &args.model.display().to_string(), settings, seed, label);
-        let more = json!({
-            "adaptive": args.adaptive,
-            "optimal_variance": shown(&args.optimal_variance),
-            "corrector": args.corrector.map(|snr| format!("{snr} × {}", args.corrections)),
-            "size": args.size.map(|(w, h)| format!("{w}x{h}")),
-            "init_noise": shown(&args.init_noise),
-            "init_image": shown(&args.init_image),
-            "strength": args.init_image.as_ref().map(|_| args.strength(&self.model)),
-            "observed": shown(&args.observed),
-            "observed_noise": args.observed.as_ref().map(|_| args.observed_noise),
-            "mask": shown(&args.mask),
-        });
-        facts.extend(more.as_object().cloned().unwrap_or_default());
-        // What did not make the picture is no fact of it.
-        let foreign = match (args.adaptive, &self.given) {
-            (Some(_), _) => ["solver", "spacing", "steps"].as_slice(),
-            (_, Some(_)) => &["seed"],
-            _ => &[],
-        };
-        foreign.iter().for_each(|&key| facts[key] = json!(null));
-        let suffix = class.map(|c| format!("-{}", file_part(c))).unwrap_or_default();
-        let name = if self.given.is_some() { format!("{k:06}{suffix}.png") } else { format!("{seed:08}{suffix}.png") };
-        write_png(&out.join(name), image, &[("undiffuse".into(), json!(facts).to_string())])
+/// The mask at `path`, for the picture that it keeps a part of.
+fn mask(path: &Path, args: &Args, model: &Model) -> anyhow::Result<Tensor<4>> {
+    let Some(other) = args.init_image.as_ref().or(args.observed.as_ref()) else {
+        return Err(usage("--mask needs a picture to keep: --init-image or --observed"));
+    };
+    let mask = Image::open(path, &request::mask_options())?;
+    let image = Image::open(other, &Options::default())?;
+    if (mask.width, mask.height) != (image.width, image.height) {
+        return Err(usage(format!(
+            "--mask `{}` is {}×{} pixels, `{}` is {}×{}: they must be of one size",
+            path.display(),
+            mask.width,
+            mask.height,
+            other.display(),
+            image.width,
+            image.height
+        )));
     }
-}
-
-/// What is to be seen while pictures are made.
-struct Shown {
-    live: Option<Live>,
-    bar: Option<Bar>,
-    rows: usize,
-    n: usize,
-    /// Evaluations of the pictures made by the ODE.
-    evaluations: Vec<usize>,
-}
-
-impl Shown {
-    fn new(args: &Args, job: &Job) -> Self {
-        // The ODE has no rows to count.
-        let rows = if args.adaptive.is_some() { 1 } else { job.plan.rows.len() };
-        let live = if args.plain || args.adaptive.is_some() { None } else { Live::open() };
-        let bar = live.is_none().then(|| Bar::new(job.n * rows, "sampling").rows_per_image(rows));
-        Self { live, bar, rows, n: job.n, evaluations: Vec::new() }
-    }
-
-    fn step(&mut self, job: &Job, pictures: &Range<usize>, progress: Progress) {
-        if let Some(bar) = &mut self.bar {
-            bar.step(pictures.len());
-        }
-        if let Some(live) = self.live.as_mut().filter(|live| live.due() || progress.row == self.rows) {
-            let Range { start, end } = pictures;
-            let (row, rows) = (progress.row, self.rows);
-            let status = format!("pictures {start}–{end} of {}, evaluation {row} of {rows}", self.n);
-            live.show(&job.model.images(progress.denoised), &status);
-        }
-    }
-
-    fn integrated(&mut self, evaluations: &[usize]) {
-        self.evaluations.extend(evaluations);
-        if let Some(bar) = &mut self.bar {
-            bar.step(evaluations.len());
-        }
-    }
-
-    fn finish(self) {
-        self.bar.into_iter().for_each(Bar::finish);
-        if let (Some(low), Some(high)) = (self.evaluations.iter().min(), self.evaluations.iter().max()) {
-            let mean = self.evaluations.iter().sum::<usize>() as f64 / self.evaluations.len() as f64;
-            println!("evaluations of the network for a picture: {low} to {high}, {mean:.0} in the mean");
-        }
-    }
-}
-
-fn write_png(path: &Path, image: &Image, text: &[(String, String)]) -> anyhow::Result<()> {
-    fs::write(path, encode_png(image, text)?).with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-/// `X-grid.png` for a folder `X`.
-fn beside(folder: &Path, ending: &str) -> PathBuf {
-    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let folder = if folder.file_name().is_some() { folder } else { &real };
-    let mut name = folder.file_name().unwrap_or_default().to_os_string();
-    name.push(ending);
-    folder.with_file_name(name)
-}
-
-/// A class name as part of a file name.
-fn file_part(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
-}
-
-/// The name of a model: the run's, not `model`.
-fn name(path: &Path) -> String {
-    let folder = if path.ends_with("model") { path.parent().unwrap_or(path) } else { path };
-    folder.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned())
-}
-
-/// `path`, or `path-2`, `path-3`… when it is taken.
-fn unused(path: &Path) -> PathBuf {
-    let numbered = |n: usize| PathBuf::from(format!("{}-{n}", path.display()));
-    std::iter::once(path.to_owned())
-        .chain((2..).map(numbered))
-        .find(|p| !p.exists())
-        .unwrap_or_else(|| path.to_owned())
+    Ok(request::mask(model, &mask))
 }

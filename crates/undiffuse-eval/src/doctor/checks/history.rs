@@ -64,6 +64,10 @@ pub fn not_a_number(run: &Run) -> Option<Finding> {
 }
 
 pub fn weights(run: &Run) -> Option<Finding> {
+    if let Some(first) = run.lost.first() {
+        let change = "these weights are lost: resume from an earlier checkpoint or train again with a lower train.lr";
+        return Some(problem("Weights are not numbers, and no picture can be made of them.", change).because(first));
+    }
     let named = |names: &[String]| {
         let shown = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
         if names.len() > 3 { format!("{shown} and {} more", names.len() - 3) } else { shown }
@@ -73,15 +77,6 @@ pub fn weights(run: &Run) -> Option<Finding> {
     let raw = run.state.as_ref().map(|s| ("the checkpoint's raw weights", checkpoint(s, "raw.")));
     let average = run.state.as_ref().map(|s| ("the checkpoint's average", checkpoint(s, "average.0.")));
     let all = [own, raw, average];
-    if let Some((place, facts)) = all.iter().flatten().find(|(_, f)| !f.broken.is_empty()) {
-        let change = "these weights are lost: resume from an earlier checkpoint or train again with a lower train.lr";
-        let what = format!("Weights of {place} are not numbers; every picture will be empty.");
-        return Some(problem(what, change).because(format!(
-            "{} tensors: {}",
-            facts.broken.len(),
-            named(&facts.broken)
-        )));
-    }
     // New networks begin with zeros at their end; a few steps fill them.
     let begun = run.config.is_none() || run.state.as_ref().is_some_and(|s| s.counters.step >= 10);
     let (place, facts) = all.iter().flatten().find(|(_, f)| begun && !f.zero.is_empty())?;

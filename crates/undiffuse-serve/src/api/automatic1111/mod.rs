@@ -7,8 +7,7 @@ mod samplers;
 use std::time::Instant;
 
 use axum::extract::State;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -16,9 +15,11 @@ use utoipa_axum::routes;
 
 pub use desk::Desk;
 pub use request::Request;
+pub(crate) use samplers::ours;
 
-use super::extract::{Json, Peer, Query};
-use super::generate::{follow, pngs};
+use super::answers::around;
+use super::extract::{Caller, Json, Query, Small};
+use super::generate::{Pngs, follow, pngs};
 use super::models::models;
 use super::{App, working};
 use crate::engine::Client;
@@ -59,9 +60,9 @@ struct Images {
     (status = 422, description = "It cannot be fulfilled", body = Problem, content_type = PROBLEM_JSON),
     (status = 429, description = "The queue is full", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn txt2img(State(app): State<App>, peer: Peer, Json(request): Json<Request>) -> Result<Json<Images>, Problem> {
+async fn txt2img(State(app): State<App>, Caller(client): Caller, Json(request): Json<Request>) -> Result<Response, Problem> {
     let without = Request { init_images: None, mask: None, ..request };
-    make(&app, &peer.client(), without).await
+    make(&app, &client, without).await
 }
 
 /// Pictures from a picture. Going away cancels them.
@@ -72,26 +73,28 @@ async fn txt2img(State(app): State<App>, peer: Peer, Json(request): Json<Request
     (status = 422, description = "It cannot be fulfilled", body = Problem, content_type = PROBLEM_JSON),
     (status = 429, description = "The queue is full", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn img2img(State(app): State<App>, peer: Peer, Json(request): Json<Request>) -> Result<Json<Images>, Problem> {
+async fn img2img(State(app): State<App>, Caller(client): Caller, Json(request): Json<Request>) -> Result<Response, Problem> {
     if request.init_images.as_ref().is_none_or(Vec::is_empty) {
         // The status of the original.
         return Err(Problem { field: Some("init_images".into()), ..Problem::not_found("init image not found: give one in `init_images`") });
     }
-    make(&app, &peer.client(), request).await
+    make(&app, &client, request).await
 }
 
-async fn make(app: &App, client: &Client, request: Request) -> Result<Json<Images>, Problem> {
+async fn make(app: &App, client: &Client, request: Request) -> Result<Response, Problem> {
     let began = Instant::now();
     let chosen = request.checkpoint().map(str::to_owned).or_else(|| app.desk.checkpoint(client));
     let model = find(models(app).await?, chosen.as_deref())?;
     let limits = app.options.limits;
-    let (request, model, generate) = working(move || {
-        let generate = request.order(&model, &limits, super::openai::any_seed)?;
+    let engine = app.engine.clone();
+    let (request, model, generate) = working(app, move || {
+        // It may unpack a mask.
+        let generate = engine.alone(|| request.order(&model, &limits, super::openai::any_seed))?;
         Ok::<_, Problem>((request, model, generate))
     })
     .await??;
     let steps = generate.steps.unwrap_or(model.defaults.steps);
-    let job = app.engine.submit(generate.clone(), client.clone(), None).await?;
+    let job = app.engine.submit(generate.clone(), client.clone(), None).await.map_err(|e| request.blamed(e))?;
     let work = Work { job: job.id.clone(), began, n: job.n, steps, progress: None, interrupted: false };
     let busy = app.desk.begin(client, work);
     let see = |update: &Update| {
@@ -101,16 +104,17 @@ async fn make(app: &App, client: &Client, request: Request) -> Result<Json<Image
     };
     let job = follow(&app.engine, &job.id, see).await?;
     match (job.state, job.error.clone()) {
-        (JobState::Failed, Some(error)) => return Err(error),
+        (JobState::Failed, Some(error)) => return Err(request.blamed(error)),
         (JobState::Failed, None) => return Err(Problem::internal("the job failed and left no word why")),
         _ => {}
     }
-    let images = match request.send_images {
-        Some(false) => Vec::new(),
-        _ => pngs(&app.engine, &job).await?.iter().map(|png| BASE64_STANDARD.encode(png)).collect(),
+    let pngs = match request.send_images {
+        Some(false) => Pngs::none(app, client)?,
+        _ => pngs(app, client, &job).await?,
     };
     let info = info(&request, &generate, &model, &job).to_string();
-    Ok(Json(Images { images, parameters: request.echoed(), info }))
+    let around = around(&Images { images: Vec::new(), parameters: request.echoed(), info }, "images")?;
+    Ok(pngs.into_json(around, |_, png| serde_json::to_string(&png)))
 }
 
 /// The model that is meant; names may be followed by a hash in brackets.
@@ -141,10 +145,11 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
     let scheduler = generate.spacing.clone().unwrap_or_else(|| model.defaults.spacing.clone());
     let seeds: Vec<u64> = job.images.iter().map(|made| made.seed).collect();
     let text = |seed: &u64| {
+        let (sampler, scheduler) = (quoted(&sampler), quoted(&scheduler));
         format!(
             "{prompt}\nSteps: {steps}, Sampler: {sampler}, Schedule type: {scheduler}, CFG scale: {cfg}, Seed: {seed}, \
              Size: {width}x{height}, Model: {}, Version: undiffuse {}",
-            model.id,
+            quoted(&model.id),
             env!("CARGO_PKG_VERSION")
         )
     };
@@ -167,6 +172,14 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
         "job_id": job.id,
         "infotexts": seeds.iter().map(text).collect::<Vec<_>>(),
     })
+}
+
+/// A value of a text of settings, in quotes where it would be read as several.
+fn quoted(value: &str) -> String {
+    match value.contains([',', ':', '"', '\n']) {
+        true => json!(value).to_string(),
+        false => value.to_owned(),
+    }
 }
 
 /// How far this client's pictures are.
@@ -217,8 +230,8 @@ struct ProgressQuery {
 #[utoipa::path(get, path = "/sdapi/v1/progress", tag = "automatic1111", params(ProgressQuery), responses(
     (status = 200, description = "How far", body = Progress),
 ))]
-async fn progress(State(app): State<App>, peer: Peer, Query(query): Query<ProgressQuery>) -> Json<Progress> {
-    let Some(work) = app.desk.current(&peer.client()) else {
+async fn progress(State(app): State<App>, Caller(client): Caller, Query(query): Query<ProgressQuery>) -> Json<Progress> {
+    let Some(work) = app.desk.current(&client) else {
         let state = ProgressState::default();
         return Json(Progress { progress: 0.0, eta_relative: 0.0, state, current_image: None, textinfo: None });
     };
@@ -248,9 +261,10 @@ async fn progress(State(app): State<App>, peer: Peer, Query(query): Query<Progre
 #[utoipa::path(post, path = "/sdapi/v1/interrupt", tag = "automatic1111", responses(
     (status = 200, description = "It ends", body = Object),
 ))]
-async fn interrupt(State(app): State<App>, peer: Peer) -> Json<Value> {
-    for job in app.desk.interrupt(&peer.client()) {
-        app.engine.cancel(&job).await;
+async fn interrupt(State(app): State<App>, Caller(client): Caller) -> Json<Value> {
+    for job in app.desk.interrupt(&client) {
+        // One that has ended meanwhile needs no end.
+        let _ = app.engine.cancel(&job).await;
     }
     Json(json!({}))
 }
@@ -356,8 +370,8 @@ struct Options {
 #[utoipa::path(get, path = "/sdapi/v1/options", tag = "automatic1111", responses(
     (status = 200, description = "The options", body = Options),
 ))]
-async fn get_options(State(app): State<App>, peer: Peer) -> Result<Json<Options>, Problem> {
-    let chosen = app.desk.checkpoint(&peer.client());
+async fn get_options(State(app): State<App>, Caller(client): Caller) -> Result<Json<Options>, Problem> {
+    let chosen = app.desk.checkpoint(&client);
     let model = find(models(&app).await?, chosen.as_deref()).ok().map(|model| model.id);
     Ok(Json(Options { sd_model_checkpoint: model, samples_format: Some("png".into()) }))
 }
@@ -367,10 +381,10 @@ async fn get_options(State(app): State<App>, peer: Peer) -> Result<Json<Options>
     (status = 200, description = "It is chosen", body = Object),
     (status = 404, description = "There is no such model", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn set_options(State(app): State<App>, peer: Peer, Json(options): Json<Options>) -> Result<Json<Value>, Problem> {
+async fn set_options(State(app): State<App>, Caller(client): Caller, Small(options): Small<Options>) -> Result<Json<Value>, Problem> {
     if let Some(asked) = options.sd_model_checkpoint {
         let model = find(models(&app).await?, Some(&asked))?;
-        app.desk.choose(&peer.client(), model.id);
+        app.desk.choose(&client, model.id);
     }
     Ok(Json(json!({})))
 }

@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use undiffuse::data::encode_png;
+use undiffuse::request::mask_options;
 
 use super::samplers::ours;
 use crate::engine::from_base64;
@@ -18,12 +19,24 @@ const UNCHOSEN: usize = 512;
 /// How much of the way is walked again from a picture, as the original has it.
 const STRENGTH: f64 = 0.75;
 
+/// Our words for parts of a request, and those of this API, where they differ.
+const WORDS: &[(&str, &str)] = &[
+    ("model", "sd_model_checkpoint"),
+    ("n", "batch_size"),
+    ("class", "prompt"),
+    ("solver", "sampler_name"),
+    ("spacing", "scheduler"),
+    ("guidance", "cfg_scale"),
+    ("init_image", "init_images"),
+    ("strength", "denoising_strength"),
+];
+
 /// A request for pictures. What is not listed is taken and not used, as are empty values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 #[schema(as = Automatic1111Request)]
 pub struct Request {
-    /// A class of the model by name or number, or a sentence that names one; nothing for all of them in turn.
+    /// A class as `class` of `/api/v1/generate` names it, or a sentence that names one; nothing for all of them in turn.
     pub prompt: Option<String>,
     /// Not used: there is nothing to steer away from.
     pub negative_prompt: Option<String>,
@@ -54,15 +67,15 @@ pub struct Request {
     pub scheduler: Option<String>,
     /// The solver's eta, where it has one.
     pub eta: Option<f64>,
-    /// How much of the way is walked again from the picture.
+    /// How much of the way is walked again from the picture: 0 gives it back as it is.
     #[schema(minimum = 0, maximum = 1)]
     pub denoising_strength: Option<f64>,
     /// The picture to start from.
     #[schema(max_items = 1)]
     pub init_images: Option<Vec<String>>,
-    /// Where to paint: white.
+    /// Where to paint: white, and grey from 128 up; transparency counts as black.
     pub mask: Option<String>,
-    /// 1 where black is to be painted.
+    /// 1 where black is to be painted, and what is transparent with it.
     #[schema(value_type = Option<i64>)]
     pub inpainting_mask_invert: Option<Flag>,
     /// Whether pictures are in the answer.
@@ -186,10 +199,25 @@ impl Request {
         if !inverted {
             return Ok(Some(mask.clone()));
         }
-        let mut image = from_base64("mask", mask, limits)?;
+        let mut image = from_base64("mask", mask, mask_options(), limits)?;
         image.pixels.iter_mut().for_each(|value| *value = 255 - *value);
         let png = encode_png(&image, &[]).map_err(|e| Problem::invalid("mask", e.to_string()))?;
         Ok(Some(BASE64_STANDARD.encode(png)))
+    }
+
+    /// A refusal of what [`order`](Self::order) made of this request, in the words of this request.
+    pub fn blamed(&self, problem: Problem) -> Problem {
+        let Some(ours) = &problem.field else { return problem };
+        let Some((_, theirs)) = WORDS.iter().find(|(word, _)| word == ours) else { return problem };
+        let theirs = match *theirs {
+            "batch_size" if self.batch_size.is_none() && self.n_iter.is_some() => "n_iter",
+            "sampler_name" if self.sampler_name.is_none() && self.sampler_index.is_some() => "sampler_index",
+            theirs => theirs,
+        };
+        let detail = WORDS.iter().fold(problem.detail.clone(), |detail, (ours, theirs)| {
+            detail.replace(&format!("`{ours}`"), &format!("`{theirs}`"))
+        });
+        Problem { field: Some(theirs.into()), detail, ..problem }
     }
 
     /// The request as answers repeat it: without its pictures.
@@ -200,9 +228,24 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
-    use crate::prompt::tests::model;
+    use crate::prompt::tests::{model, names, words};
     use undiffuse::data::Image;
+
+    proptest! {
+        #[test]
+        fn every_class_can_be_asked_for(names in names()) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let model = model(&names, names.len());
+            for (word, label) in words(&model) {
+                let generate = order(&json!({ "prompt": word }).to_string(), &model).unwrap();
+                prop_assert_eq!(model.known().parse(&generate.class[0]), Ok(label), "{:?} of {:?}", word, names);
+            }
+        }
+    }
 
     fn read(text: &str) -> Request {
         serde_json::from_str(text).unwrap()
@@ -252,7 +295,7 @@ mod tests {
             let text = format!(r#"{{"init_images": ["x"], "mask": "{encoded}", "inpainting_mask_invert": {invert}}}"#);
             let made = order(&text, &model(&[], 0)).unwrap();
             assert_eq!((made.init_image.as_deref(), made.strength), (Some("x"), Some(0.75)));
-            from_base64("mask", &made.mask.unwrap(), &Limits::default()).unwrap().pixels
+            from_base64("mask", &made.mask.unwrap(), mask_options(), &Limits::default()).unwrap().pixels
         };
         assert_eq!((turned("0"), turned("1"), turned("true")), (vec![0, 200], vec![255, 55], vec![255, 55]));
     }

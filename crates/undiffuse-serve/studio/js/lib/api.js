@@ -122,6 +122,12 @@ export async function tokenFromAddress() {
   }
 }
 
+/** Ends the session and begins anew, with the question for the token. */
+export async function signOut() {
+  await remove("/api/session");
+  location.reload();
+}
+
 let facts = {};
 
 /** Answers that do not change while the page is open, asked for once: about, parts. */

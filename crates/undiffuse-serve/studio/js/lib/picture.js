@@ -54,31 +54,45 @@ export const dataUrl = (blob) => new Promise((resolve, reject) => {
   reader.readAsDataURL(blob);
 });
 
-/** The settings in a PNG that undiffuse wrote (its text chunk `undiffuse`), or null. */
-export async function settingsOf(file) {
+/** The texts in a PNG by their keywords; compressed ones are passed over. */
+async function texts(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const view = new DataView(bytes.buffer);
   const signature = [137, 80, 78, 71, 13, 10, 26, 10];
-  if (!signature.every((b, i) => bytes[i] === b)) return null;
+  const found = new Map();
+  if (!signature.every((b, i) => bytes[i] === b)) return found;
   const latin1 = (part) => Array.from(part, (b) => String.fromCharCode(b)).join("");
   for (let at = 8; at + 12 <= bytes.length;) {
     const length = view.getUint32(at);
     const kind = latin1(bytes.subarray(at + 4, at + 8));
     const data = bytes.subarray(at + 8, at + 8 + length);
     const end = data.indexOf(0);
-    if ((kind === "tEXt" || kind === "iTXt") && latin1(data.subarray(0, end)) === "undiffuse") {
-      let text = data.subarray(end + 1);
-      if (kind === "iTXt") {
-        // Compression flag and method, then language tag and translated keyword, each ended by a zero.
-        if (text[0] !== 0) return null;
-        text = text.subarray(2);
-        for (let k = 0; k < 2; k++) text = text.subarray(text.indexOf(0) + 1);
-      }
-      try { return JSON.parse(new TextDecoder().decode(text)); } catch { return null; }
-    }
     at += 12 + length;
+    if (end < 0 || (kind !== "tEXt" && kind !== "iTXt")) continue;
+    const key = latin1(data.subarray(0, end));
+    let text = data.subarray(end + 1);
+    if (kind === "iTXt") {
+      // Compression flag and method, then language tag and translated keyword, each ended by a zero.
+      if (text[0] !== 0) continue;
+      text = text.subarray(2);
+      for (let k = 0; k < 2; k++) text = text.subarray(text.indexOf(0) + 1);
+    }
+    if (!found.has(key)) found.set(key, kind === "iTXt" ? new TextDecoder().decode(text) : latin1(text));
   }
-  return null;
+  return found;
+}
+
+/**
+ * The settings that a PNG carries: `facts`, what undiffuse wrote, or `parameters`, the text of AUTOMATIC1111's web interface and its kin; null where there
+ * are none.
+ */
+export async function settingsOf(file) {
+  const found = await texts(file);
+  try {
+    const facts = JSON.parse(found.get("undiffuse"));
+    if (facts && typeof facts === "object") return { facts };
+  } catch { /* none, or none of ours */ }
+  return found.has("parameters") ? { parameters: found.get("parameters") } : null;
 }
 
 /** Lets the browser save something under a name. */

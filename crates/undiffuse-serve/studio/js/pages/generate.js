@@ -6,7 +6,7 @@ import { pasted, settingsOf } from "../lib/picture.js";
 import { settingsForm } from "./generate/form.js";
 import { card, waitingCard } from "./generate/gallery.js";
 import { ended, follow } from "./generate/jobs.js";
-import { restored } from "./generate/restore.js";
+import { restored, translated } from "./generate/restore.js";
 import { copied, pictureView } from "./generate/view.js";
 import { curl, pictures, sentence, settingsOfJob, settingsOfPicture } from "./generate/words.js";
 
@@ -45,7 +45,7 @@ function studio(body, { models, parts, about, asked }) {
   const cards = new Map();
   const said = h("div", { class: "visually-hidden", role: "status" });
   const list = h("div", { class: "stack jobs" });
-  const empty = h("div", { class: "empty", hidden: true }, "Nothing has been made yet. Press Generate, or drop a picture that undiffuse made: its settings fill the form.");
+  const empty = h("div", { class: "empty", hidden: true }, "Nothing has been made yet. Press Generate, or drop a picture that undiffuse or AUTOMATIC1111’s interface made: its settings fill the form.");
   const older = h("button", { type: "button", hidden: true, onclick: () => jobs.older().then(more, (e) => notice(e.message, "bad")) }, "Show older ones");
   const call = h("pre", { tabIndex: 0, role: "region", ariaLabel: "The command" });
   const asCall = h("details", { class: "call", ontoggle: () => tellCall() }, h("summary", {}, "As an API call"),
@@ -193,15 +193,22 @@ function studio(body, { models, parts, about, asked }) {
 
   /** A picture dropped anywhere: its settings, if it carries any. */
   async function restore(png) {
-    const facts = await settingsOf(png);
-    if (!facts) {
-      answered(`${png.name || "This picture"} carries no settings of undiffuse.`, [], [
+    const found = await settingsOf(png);
+    if (!found) {
+      answered(`${png.name || "This picture"} carries no settings.`, [], [
         h("button", { type: "button", class: "small", onclick: () => startFrom(png, "picture") }, "Start from it"),
         h("button", { type: "button", class: "small", onclick: () => startFrom(png, "paint") }, "Paint into it"),
       ]);
       return;
     }
-    const { settings, notes } = restored(facts, models);
+    let had;
+    try {
+      had = found.facts ? restored(found.facts, models) : await translated(found.parameters, form.model.id);
+    } catch (e) {
+      notice(sentence(e.message), "bad");
+      return;
+    }
+    const { settings, notes } = had;
     notes.push(...form.set({ width: null, height: null, ...settings }));
     answered(`The form has the settings of ${png.name || "the picture"}.`, notes);
   }

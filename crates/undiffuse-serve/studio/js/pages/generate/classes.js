@@ -7,6 +7,22 @@ const CHIPS = 120;
 /** Names of a model's classes: given ones, or numbers. */
 export const classNames = (model) => (model.classes.length ? model.classes : Array.from({ length: model.class_count }, (_, k) => String(k)));
 
+/** Classes separated by commas: a name that has commas in it is taken as a whole, and blanks that are no part of a name are left out. */
+export function split(text, names) {
+  const known = new Set(names);
+  const commas = Math.max(0, ...names.map((name) => name.split(",").length - 1));
+  const parts = text.split(",");
+  const found = [];
+  for (let from = 0; from < parts.length;) {
+    let to = Math.min(parts.length, from + commas + 1);
+    const spelt = () => { const whole = parts.slice(from, to).join(","); return [whole, whole.replace(/^ /, ""), whole.trim()].find((name) => known.has(name)); };
+    while (to > from + 1 && spelt() === undefined) to -= 1;
+    found.push(spelt() ?? parts[from].trim());
+    from = to;
+  }
+  return found.filter((name) => name || known.has(name));
+}
+
 /** The chips. `.value` is a list of names in the order in which they take turns; `.model = …` changes what there is to choose from. */
 export function classField({ onchange } = {}) {
   const chips = h("div", { class: "chips" });
@@ -14,6 +30,7 @@ export function classField({ onchange } = {}) {
   const text = h("input", { type: "text", "aria-label": "Classes, separated by commas", placeholder: "0, 3, 7", hidden: true });
   const box = h("fieldset", { class: "field classes" }, h("legend", {}, "Class"), chips, text, hint);
   let names = [];
+  let none; // the word for no class
   let chosen = [];
   let problem = "";
 
@@ -29,7 +46,7 @@ export function classField({ onchange } = {}) {
     tell();
     onchange?.();
   };
-  text.addEventListener("input", () => { chosen = text.value.split(",").map((part) => part.trim()).filter(Boolean); problem = ""; tell(); onchange?.(); });
+  text.addEventListener("input", () => { chosen = split(text.value, names); problem = ""; tell(); onchange?.(); });
 
   Object.defineProperty(box, "value", {
     get: () => [...chosen],
@@ -38,12 +55,13 @@ export function classField({ onchange } = {}) {
   Object.defineProperty(box, "model", { set: (model) => {
     names = classNames(model);
     box.hidden = names.length === 0;
-    if (model.guidance) names = [...names, "none"];
+    none = model.no_class;
+    if (none) names = [...names, none];
     text.hidden = names.length <= CHIPS;
     chips.hidden = !text.hidden;
     show(chips, text.hidden ? names.map((name) => h("button", {
-      type: "button", class: "chip", ariaPressed: "false", dataset: { name }, onclick: () => press(name), title: name === "none" ? "Pictures of no class in particular" : null,
-    }, name === "none" ? "no class" : name)) : []);
+      type: "button", class: "chip", ariaPressed: "false", dataset: { name }, onclick: () => press(name), title: name === none ? "Pictures of no class in particular" : null,
+    }, name === none ? "no class" : name)) : []);
     box.value = chosen;
   } });
   box.has = (name) => names.includes(name);

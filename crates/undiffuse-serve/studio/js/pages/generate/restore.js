@@ -1,7 +1,14 @@
 // From what a PNG says about itself to settings of the form.
 
+import { post } from "../../lib/api.js";
+
 const stripped = (name) => name.replace(/[\\/]+$/, "").replace(/[\\/]model$/, "").split(/[\\/]/).pop();
-const alike = (a, b) => a && b && JSON.stringify(Object.entries(a).sort()) === JSON.stringify(Object.entries(b).sort());
+// Older PNGs have the path of the data, where newer ones have its name.
+const told = (training) => JSON.stringify(Object.entries({ ...training, data: stripped(String(training.data)) }).sort());
+const alike = (a, b) => a && b && told(a) === told(b);
+
+/** The class in a PNG's facts. Older ones have `none` for a label without a name, too; models of others, which say nothing of their training, knew no other. */
+const classOf = ({ class: name, label, trained }) => (name === "none" && !trained && Number.isInteger(label) ? String(label) : String(name));
 
 /** The model that made a picture: the same name, the same folder's name, or the same training under another name. */
 export function modelOf(facts, models) {
@@ -13,6 +20,11 @@ export function modelOf(facts, models) {
 const ELSEWHERE = { adaptive: "an adaptive walk", optimal_variance: "optimal variances", corrector: "a corrector", init_noise: "noise from a file", observed: "an observed picture" };
 
 const present = (value) => value !== undefined && value !== null && value !== false;
+// Anybody may have written what a file says.
+const word = (value) => (typeof value === "string" ? value : undefined);
+const number = (value) => (Number.isFinite(value) ? value : undefined);
+/** Of longer texts the end is read, where the settings are. */
+const LONGEST = 16000;
 
 /**
  * Settings in `facts` (the text chunk `undiffuse`), and `notes`: sentences about what cannot be had here. `from` says what the picture was started
@@ -35,16 +47,22 @@ export function restored(facts, models) {
     model: model?.id,
     n: 1,
     seed: seedKnown ? seed : undefined,
-    class: present(facts.class) ? [String(facts.class)] : [],
-    solver: facts.solver,
-    spacing: facts.spacing,
-    steps: facts.steps,
-    eta: facts.eta,
-    guidance: facts.guidance,
-    width,
-    height,
-    strength: facts.strength,
+    class: present(facts.class) ? [classOf(facts)] : [],
+    solver: word(facts.solver),
+    spacing: word(facts.spacing),
+    steps: number(facts.steps),
+    eta: number(facts.eta),
+    guidance: number(facts.guidance),
+    width: number(width),
+    height: number(height),
+    strength: number(facts.strength),
     from,
   }).filter(([, value]) => present(value));
   return { settings: Object.fromEntries(known), notes };
+}
+
+/** As `restored`, from the text `parameters` of another program; the service reads it, for `model` where it names none that is here. */
+export async function translated(parameters, model) {
+  const { settings, notes } = await post("/api/v1/parameters", { text: parameters.slice(-LONGEST), model });
+  return { settings: { n: 1, class: [], from: present(settings.strength) ? "picture" : "noise", ...settings }, notes };
 }

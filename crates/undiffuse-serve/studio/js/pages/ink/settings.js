@@ -3,6 +3,7 @@
 import { h, show } from "../../lib/dom.js";
 import { numberField, selectField } from "../../lib/field.js";
 import { partField } from "../../lib/part.js";
+import { classNames } from "../generate/classes.js";
 
 /** Changes that are worth a look, each beside the first walk: what they are called, for whom, what they change. */
 export const IDEAS = [
@@ -17,8 +18,8 @@ export const IDEAS = [
 
 /** A model's classes as requests name them. */
 export function classes(model) {
-  const names = model.classes.length ? model.classes : Array.from({ length: model.class_count }, (_, k) => String(k));
-  return model.guidance && names.length ? [...names, "none"] : names;
+  const names = classNames(model);
+  return model.no_class ? [...names, model.no_class] : names;
 }
 
 /** The model's own settings. */
@@ -58,7 +59,7 @@ export const asked = ({ class: word, ...rest }) => ({ ...rest, ...(word ? { clas
 /** The settings in a few words. */
 export function described(settings, model) {
   const parts = [settings.solver, `${settings.steps} steps`];
-  if (settings.class) parts.push(settings.class === "none" ? "no class" : /^\d+$/.test(settings.class) ? `class ${settings.class}` : settings.class);
+  if (settings.class) parts.push(settings.class === model?.no_class ? "no class" : /^\d+$/.test(settings.class) ? `class ${settings.class}` : settings.class);
   if (model?.guidance && settings.guidance !== undefined) parts.push(`guidance ${settings.guidance}`);
   return parts.join(", ");
 }

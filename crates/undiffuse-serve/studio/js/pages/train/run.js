@@ -124,7 +124,7 @@ function configuration(run) {
   return h("details", { class: "panel" },
     h("summary", {}, "Configuration"),
     h("div", { class: "stack" },
-      h("p", { class: "faint" }, "The whole of it, as TOML. ", h("code", {}, "undiffuse train --config FILE"), " starts another run from it."),
+      h("p", { class: "faint" }, "The whole of it, as TOML; of the data it has the name. ", h("code", {}, "undiffuse train --config FILE --data FOLDER"), " starts another run from it."),
       h("div", {}, copy), code));
 }
 

@@ -1,5 +1,8 @@
 //! Training as promised: resumed runs, any number of threads, one batch overfitted, divergence caught.
 
+mod kill_points;
+mod runs;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -8,7 +11,8 @@ use undiffuse::data::{Dataset, Image, Options, encode_png};
 use undiffuse::denoise::{Cond, Network};
 use undiffuse::likelihood::bound::{self, StepVariance};
 use undiffuse::likelihood::{self, Dequantize, Pictures};
-use undiffuse::train::{Config, Event, Extension, TrainError, Trainer, checkpoint};
+use undiffuse::model::Outline;
+use undiffuse::train::{Config, Event, Resume, TrainError, Trainer, checkpoint};
 
 /// Pictures of 8×8 pixels: discs and squares of random size and place, in two class folders.
 fn pictures(folder: &Path, n: usize) -> PathBuf {
@@ -71,26 +75,31 @@ fn a_resumed_run_ends_with_the_same_bits() {
     // Stops in the middle of a pass over the data, twice, and once right at the beginning.
     let mut trainer = Some(create(config(&data, &settings), &parts));
     for stop_after in [0, 5, 9] {
-        let mut t = trainer.take().unwrap_or_else(|| resume(&parts, &Extension::default()).unwrap());
+        let mut t = trainer.take().unwrap_or_else(|| resume(&parts, &Resume::default()).unwrap());
         let steps = t.by_ref().map(Result::unwrap).filter(|e| matches!(e, Event::Step(_)));
         let _ = steps.take(stop_after).count();
         t.save().unwrap();
     }
-    finish(resume(&parts, &Extension::default()).unwrap());
+    finish(resume(&parts, &Resume::default()).unwrap());
     assert!(state(&whole) == state(&parts), "a resumed run differs");
+    // The model names its data and does not say where they lie.
+    let card = std::fs::read_to_string(whole.join("model/undiffuse.json")).unwrap();
+    let provenance = Outline::read(&whole, None).unwrap().card.provenance.unwrap();
+    assert_eq!(provenance.data, data.file_name().unwrap().to_str().unwrap());
+    assert!(!card.contains(folder.path().to_str().unwrap()), "{card}");
     let lines = |run: &Path| std::fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count();
     assert_eq!(lines(&whole), lines(&parts), "steps that were done again must not be logged twice");
 }
 
-fn resume(run: &Path, extension: &Extension) -> Result<Trainer, TrainError> {
-    Trainer::resume(run, extension, &Device::flex(), &mut |_| {})
+fn resume(run: &Path, how: &Resume) -> Result<Trainer, TrainError> {
+    Trainer::resume(run, how, &Device::flex(), &mut |_| {})
 }
 
 #[test]
 fn an_extended_run_is_the_same_however_it_was_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path(), 30);
-    let longer = Extension { images: Some(160), ..Extension::default() };
+    let longer = Resume { images: Some(160), ..Resume::default() };
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     for run in [&one, &two] {
         finish(create(config(&data, &["train.images=80"]), run));
@@ -100,9 +109,9 @@ fn an_extended_run_is_the_same_however_it_was_interrupted() {
     let _ = t.by_ref().map(Result::unwrap).filter(|e| matches!(e, Event::Step(_))).take(4).count();
     t.save().unwrap();
     drop(t);
-    finish(resume(&two, &Extension::default()).unwrap());
+    finish(resume(&two, &Resume::default()).unwrap());
     assert!(state(&one) == state(&two), "an extended run differs");
-    assert!(resume(&one, &Extension { images: Some(100), ..Extension::default() }).is_err(), "an end in the past");
+    assert!(resume(&one, &Resume { images: Some(100), ..Resume::default() }).is_err(), "an end in the past");
 }
 
 #[test]
@@ -174,7 +183,7 @@ fn a_run_is_never_overwritten_and_its_model_loads() {
     assert_eq!(model.shape(), [1, 8, 8]);
     // Other data in the same place is noticed.
     std::fs::remove_file(data.join("disc/000.png")).unwrap();
-    assert!(matches!(resume(&run, &Extension::default()).err(), Some(TrainError::DataChanged { .. })));
+    assert!(matches!(resume(&run, &Resume::default()).err(), Some(TrainError::DataChanged { .. })));
 }
 
 #[test]
@@ -221,7 +230,7 @@ fn learned_variances_and_importance_sampled_times() {
     assert_eq!(steps.take(150).count(), 150);
     trainer.save().unwrap();
     drop(trainer);
-    finish(Trainer::resume(&stopped, &Extension::default(), &Device::flex(), &mut |_| {}).unwrap());
+    finish(Trainer::resume(&stopped, &Resume::default(), &Device::flex(), &mut |_| {}).unwrap());
     assert_eq!(state(&whole), state(&stopped));
     let (counters, _) = checkpoint::load(&checkpoint::all(&whole.join("checkpoints")).pop().unwrap()).unwrap();
     let seen = counters.importance.unwrap().seen;

@@ -1,43 +1,54 @@
 //! The training loop as an iterator of events.
 
+mod planning;
+
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use undiffuse_data::{Dataset, HeldOut, Options, Progress, Split};
+use undiffuse_data::{Dataset, HeldOut, Progress, Split, names};
 use undiffuse_math::diffusers::{Clip, Learned, Recipe};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_nn::ops::adamw::AdamW;
-use undiffuse_nn::{UNet2DModel, init, params};
+use undiffuse_nn::{UNet2DConfig, UNet2DModel, init, params};
 
 use super::checkpoint::{self, Counters};
-use super::config::{Config, NoiseConfig, Variance};
+use super::config::{Config, ConfigError, NoiseConfig, Variance};
 use super::draws::{self, Drawer, Order};
-use super::length::{self, Length, Segment, parse_duration};
+use super::length::{Length, Segment, parse_duration};
+use super::lock::lock;
 use super::metrics::{Line, Metrics};
 use super::state::{Accumulated, State};
 use super::watchdog::Losses;
-use super::{CONFIG_FILE, Event, Preview, Started, Step, TrainError, preview, validation};
-use crate::files::{self, FileError};
+use super::{CONFIG_FILE, Event, Preview, Started, Step, TrainError, folder, preview, validation};
+use crate::files;
+use crate::memory;
 use crate::model::{Card, Model, ModelError, Provenance};
 
-/// Seconds (and steps) that the speed is measured over before the length of a budgeted run is fixed.
-const MEASURE_SECONDS: f64 = 8.0;
-const MEASURE_STEPS: u64 = 4;
-/// Share of a budget that is left for loading, saving and a machine that slows down.
-const RESERVE: f64 = 0.03;
-
-/// A longer run than was planned: the length from here on, in the units of the configuration.
+/// How a run goes on; without any of it, from its newest good checkpoint to its planned end. Of the three lengths at most
+/// one is given, in the units of the configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Extension {
+pub struct Resume {
     /// More wall-clock time, such as `5m`.
     pub budget: Option<String>,
     /// Pictures at the new end.
     pub images: Option<u64>,
     /// Passes over the data at the new end.
     pub epochs: Option<f64>,
+    /// Where the pictures are now.
+    pub data: Option<PathBuf>,
+    /// Begin anew, with none of the lengths above, whatever the run has learned; its model stays until there is another.
+    pub restart: bool,
+}
+
+/// What a run begins with.
+enum Begin {
+    /// Nothing.
+    Anew,
+    /// Its newest good checkpoint.
+    Saved,
 }
 
 /// A run in progress.
@@ -68,35 +79,53 @@ pub struct Trainer {
 
 impl Trainer {
     /// Begins a run in the folder `run`, which must not hold one.
+    ///
+    /// # Errors
+    /// A configuration or data that cannot be used, a folder that holds a run or what is left of one, or the pictures.
     pub fn create(
         config: Config,
         run: &Path,
         device: &Device,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, TrainError> {
+        let mut config = config;
         config.check()?;
-        if run.join(CONFIG_FILE).exists() {
-            return Err(TrainError::Exists(run.to_owned()));
+        folder::refuse_used(run)?;
+        if config.data.path.is_empty() {
+            return Err(wrong("data.path is not given: name the pictures with --data, or in the configuration"));
         }
         let began = Instant::now();
-        let mut config = config;
-        let data = open_data(&config, progress)?;
+        let data = folder::open_data(&config, Path::new(&config.data.path), progress)?;
+        config.data.path = folder::full_path(Path::new(&config.data.path))?;
         config.data.size = data.height();
         config.data.channels = data.channels();
         config.data.classes &= data.classes().len() > 1;
-        fs::create_dir_all(run).map_err(files::at("create", run))?;
+        files::create_folder(run)?;
+        let among = folder::among(run, Path::new(&config.data.path))?;
         let lock = lock(run)?;
-        let trainer = Self::new(config, run, device, data, lock, began)?;
+        // Another program may have had it while the data were read.
+        folder::refuse_used(run)?;
+        folder::clear(run)?;
+        let mut trainer = Self::new(config, run, device, data, lock, began, Begin::Anew)?;
+        if let Some(Event::Started(started)) = trainer.pending.front_mut() {
+            started.warnings.extend(among);
+        }
+        // A run has a checkpoint from its first moment, so that one without is known to have lost it.
+        trainer.write_checkpoint()?;
         // The file that makes the folder a run comes last, when everything before it went well.
-        files::write(&run.join("data.sha256"), trainer.data.fingerprint().as_bytes())?;
+        files::write(&run.join(folder::DATA_FILE), trainer.data.fingerprint().as_bytes())?;
         files::write(&run.join(CONFIG_FILE), trainer.config.to_toml().as_bytes())?;
         Ok(trainer)
     }
 
     /// Goes on with the run in the folder `run` from its newest good checkpoint.
+    ///
+    /// # Errors
+    /// No run, no checkpoint that can be read, other data than it began with, a length that is reached already, or a folder
+    /// `model/` that holds something else.
     pub fn resume(
         run: &Path,
-        extension: &Extension,
+        how: &Resume,
         device: &Device,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, TrainError> {
@@ -104,11 +133,27 @@ impl Trainer {
         if !run.join(CONFIG_FILE).is_file() {
             return Err(TrainError::NoRun(run.to_owned()));
         }
+        if how.restart && (how.budget.is_some() || how.images.is_some() || how.epochs.is_some()) {
+            return Err(wrong("a run that starts over is as long as its config.toml says: make it longer afterwards"));
+        }
         let lock = lock(run)?;
-        let config = Config::from_toml(&files::read_text(&run.join(CONFIG_FILE))?)?;
-        let data = open_unchanged(&config, run, progress)?;
-        let mut trainer = Self::new(config, run, device, data, lock, began)?;
-        trainer.extend(extension)?;
+        let mut config = folder::config(run)?;
+        crate::model::replaceable(&folder::model(run))?;
+        let path = how.data.clone().unwrap_or_else(|| folder::data_path(run, &config));
+        let data = folder::open_unchanged(&config, run, &path, progress)?;
+        if how.data.is_some() {
+            config.data.path = folder::full_path(&path)?;
+            files::write(&run.join(CONFIG_FILE), config.to_toml().as_bytes())?;
+        }
+        let begin = if how.restart { Begin::Anew } else { Begin::Saved };
+        if how.restart {
+            folder::clear(run)?;
+        }
+        let mut trainer = Self::new(config, run, device, data, lock, began, begin)?;
+        if how.restart {
+            trainer.write_checkpoint()?;
+        }
+        trainer.extend(how)?;
         Ok(trainer)
     }
 
@@ -119,6 +164,7 @@ impl Trainer {
         data: Dataset,
         lock: File,
         began: Instant,
+        begin: Begin,
     ) -> Result<Self, TrainError> {
         let seed = config.train.seed;
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
@@ -127,21 +173,18 @@ impl Trainer {
         if config.noise.variance == Variance::Learned {
             unet.out_channels *= 2;
         }
+        afford(&config, &unet)?;
         let blank =
             UNet2DModel::new(&unet, &device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
         let mut state = State::new(init::initialize(blank, seed), &config.train.ema);
-        let mut warnings = data.warnings();
-        let counters = restore(&mut state, run, device, &mut warnings)?;
-        let length_file = run.join("length.json");
-        let length = if length_file.is_file() {
-            serde_json::from_str(&files::read_text(&length_file)?)
-                .map_err(|e| TrainError::Network(format!("`{}` is damaged: {e}", length_file.display())))?
-        } else {
-            Length::default()
+        let mut warnings = folder::warnings(&data);
+        let (counters, length) = match begin {
+            Begin::Anew => (Counters::default(), Length::default()),
+            Begin::Saved => folder::restore(&mut state, &config, run, device, &mut warnings)?,
         };
         let budget = match config.train.budget.as_str() {
             "" => None,
-            text => Some(parse_duration(text).map_err(|e| TrainError::Network(e.to_string()))?.as_secs_f64()),
+            text => Some(parse_duration(text).map_err(wrong)?.as_secs_f64()),
         };
         let classes = if config.data.classes { data.classes().to_vec() } else { Vec::new() };
         let started = Event::Started(Started {
@@ -155,7 +198,7 @@ impl Trainer {
             nimg: counters.nimg,
             warnings,
         });
-        let metrics = Metrics::open(&run.join("metrics.jsonl"), counters.nimg)?;
+        let metrics = Metrics::open(run, counters.nimg)?;
         let mut noise = config.noise.clone();
         if let (TimingKind::Importance(timing), Some(seen)) = (&mut noise.timing, &counters.importance) {
             *timing = seen.clone();
@@ -181,63 +224,8 @@ impl Trainer {
             done: false,
             _lock: lock,
         };
-        if trainer.length.until().is_none() {
-            let train = &trainer.config.train;
-            let until = match (train.images, train.epochs) {
-                (0, 0.0) => None,
-                (0, epochs) => Some((epochs * trainer.split.train.len() as f64).ceil() as u64),
-                (images, _) => Some(images),
-            };
-            if let Some(until) = until {
-                trainer.plan(until, 0.0)?;
-            }
-        }
+        trainer.plan_as_configured()?;
         Ok(trainer)
-    }
-
-    /// Adds a stretch to the run's length, when one is asked for.
-    fn extend(&mut self, extension: &Extension) -> Result<(), TrainError> {
-        if extension.images.is_some() || extension.epochs.is_some() {
-            self.length.previews = None;
-        }
-        let images = match extension {
-            Extension { images: Some(images), .. } => Some(*images),
-            Extension { epochs: Some(epochs), .. } => Some((epochs * self.split.train.len() as f64).ceil() as u64),
-            Extension { budget: Some(budget), .. } => {
-                let budget = parse_duration(budget).map_err(TrainError::Network)?.as_secs_f64();
-                match (self.length.until(), self.length.images_per_second) {
-                    // The speed of the first planning is known, so the new end is, too.
-                    (Some(until), speed) if speed > 0.0 => Some(until + self.afford(speed * budget * (1.0 - RESERVE))),
-                    _ => {
-                        self.budget = Some(budget);
-                        None
-                    }
-                }
-            }
-            _ => None,
-        };
-        match images {
-            Some(images) if self.length.until().is_none_or(|until| images > until) => {
-                self.plan(images, self.length.images_per_second)
-            }
-            Some(images) => Err(TrainError::Network(format!(
-                "the run's end is at {} images already: give a later one than {images}",
-                self.length.until().unwrap_or(0)
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    /// Fixes the end of the run, on disk before any step depends on it.
-    fn plan(&mut self, until: u64, images_per_second: f64) -> Result<(), TrainError> {
-        let batch = self.config.train.batch as u64;
-        let until = until.div_ceil(batch).max(1) * batch;
-        let from = self.length.until().unwrap_or(self.counters.nimg);
-        self.length.segments.push(Segment { from, until });
-        self.length.images_per_second = images_per_second;
-        let text = serde_json::to_string_pretty(&self.length).expect("numbers serialise");
-        files::write(&self.run.join("length.json"), text.as_bytes())?;
-        Ok(())
     }
 
     /// The resolved configuration.
@@ -275,7 +263,7 @@ impl Trainer {
         let classes = if config.data.classes { self.data.classes().to_vec() } else { Vec::new() };
         let provenance = Provenance {
             program: concat!("undiffuse ", env!("CARGO_PKG_VERSION")).into(),
-            data: config.data.path.clone(),
+            data: names::of(self.data.path()),
             data_fingerprint: self.data.fingerprint().into(),
             data_images: self.split.train.len(),
             preset: config.preset.clone(),
@@ -298,13 +286,14 @@ impl Trainer {
         if let TimingKind::Importance(timing) = &self.noise.timing {
             self.counters.importance = Some(timing.clone());
         }
-        let path = checkpoint::save(&self.run.join("checkpoints"), &self.counters, &self.state.export())?;
+        self.counters.until = self.length.until();
+        let path = checkpoint::save(&folder::checkpoints(&self.run), &self.counters, &self.state.export())?;
         self.last_checkpoint = Instant::now();
         Ok(Event::Saved { nimg: self.counters.nimg, path })
     }
 
     fn write_model(&self) -> Result<PathBuf, ModelError> {
-        let path = self.run.join("model");
+        let path = folder::model(&self.run);
         self.model().save(&path)?;
         Ok(path)
     }
@@ -397,37 +386,6 @@ impl Trainer {
         if seconds > 0.0 { (last.1 - first.1) as f64 / seconds } else { 0.0 }
     }
 
-    /// Fixes the length of a budgeted run once the speed is known.
-    fn measure(&mut self) -> Result<Option<Event>, TrainError> {
-        let Some(budget) = self.budget.filter(|_| self.length.until().is_none()) else { return Ok(None) };
-        // The first step is not typical: memory is touched for the first time.
-        let Some((since, from)) = self.measuring else {
-            self.measuring = Some((Instant::now(), self.counters.nimg));
-            return Ok(None);
-        };
-        let batch = self.config.train.batch as u64;
-        let (seconds, images) = (since.elapsed().as_secs_f64(), self.counters.nimg - from);
-        if images < MEASURE_STEPS * batch || seconds < MEASURE_SECONDS.min(budget / 10.0) {
-            return Ok(None);
-        }
-        let speed = images as f64 / seconds;
-        let left = budget * (1.0 - RESERVE) - self.began.elapsed().as_secs_f64();
-        let until = self.counters.nimg + self.afford(speed * left);
-        self.plan(until, speed)?;
-        Ok(Some(Event::Planned { until: self.length.until().unwrap_or(until), images_per_second: speed }))
-    }
-
-    /// How many pictures to train on where there is time for `room` and nothing else; notes how many grids of samples there are.
-    fn afford(&mut self, room: f64) -> u64 {
-        // An evaluation of the network costs about a third of training on the picture.
-        let evaluations =
-            preview::PICTURES * self.config.sample.steps + validation::PICTURES.min(self.split.held_out.len());
-        let asked = self.config.train.previews;
-        let (images, previews) = length::shared(room, evaluations as f64 / 3.0, asked);
-        self.length.previews = (previews < asked).then_some(previews);
-        images.max(self.config.train.batch as u64)
-    }
-
     /// The mean loss of the averaged network on held-out pictures, always with the same noise.
     fn validate(&self) -> Option<f64> {
         let held_out = &self.split.held_out[..validation::PICTURES.min(self.split.held_out.len())];
@@ -459,7 +417,7 @@ impl Trainer {
                 self.pending.push_back(Event::Validated { nimg, loss });
             }
             let preview = self.preview()?;
-            self.pending.push_back(Event::Preview(preview));
+            self.pending.extend(preview.map(Event::Preview));
         }
         if finished || self.last_checkpoint.elapsed().as_secs() >= self.config.train.checkpoint_seconds {
             let saved = self.write_checkpoint()?;
@@ -478,13 +436,14 @@ impl Trainer {
         Ok(())
     }
 
-    fn preview(&self) -> Result<Preview, TrainError> {
-        let grid = preview::preview(&self.model()).map_err(|e| TrainError::Network(format!("sample.steps: {e}")))?;
+    fn preview(&self) -> Result<Option<Preview>, TrainError> {
+        let made = preview::preview(&self.model()).map_err(|e| TrainError::Network(format!("sample.steps: {e}")))?;
+        let Some(grid) = made else { return Ok(None) };
         let folder = self.run.join("samples");
-        fs::create_dir_all(&folder).map_err(files::at("create", &folder))?;
+        files::create_folder(&folder)?;
         let path = folder.join(format!("{:09}.png", self.counters.nimg));
         files::write(&path, &undiffuse_data::encode_png(&grid, &[])?)?;
-        Ok(Preview { nimg: self.counters.nimg, path, grid })
+        Ok(Some(Preview { nimg: self.counters.nimg, path, grid }))
     }
 
     fn advance(&mut self) -> Result<(), TrainError> {
@@ -517,67 +476,20 @@ impl Iterator for Trainer {
     }
 }
 
-fn open_data(config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, TrainError> {
-    let data = &config.data;
-    let options = Options {
-        size: (data.size > 0).then_some(data.size),
-        channels: (data.channels > 0).then_some(data.channels),
-        background: data.background,
-        flip: data.flip,
-        strict: data.strict,
-        ..Options::default()
-    };
-    Ok(Dataset::open_with(Path::new(&data.path), &options, progress)?)
+/// A configuration that cannot be used.
+fn wrong(problem: impl Into<String>) -> TrainError {
+    TrainError::Config(ConfigError(vec![problem.into()]))
 }
 
-/// The data of the run in the folder `run`, and which of its pictures were kept out of training.
-///
-/// # Errors
-/// No run, data that cannot be read or are not those that the run began with.
-pub fn held_out(run: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(Dataset, Vec<usize>), TrainError> {
-    if !run.join(CONFIG_FILE).is_file() {
-        return Err(TrainError::NoRun(run.to_owned()));
-    }
-    let config = Config::from_toml(&files::read_text(&run.join(CONFIG_FILE))?)?;
-    let data = open_unchanged(&config, run, progress)?;
-    let split = data.split(HeldOut::Fraction(config.data.held_out), config.train.seed);
-    Ok((data, split.held_out))
-}
-
-/// The data of a run, if they are those that it began with.
-fn open_unchanged(config: &Config, run: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, TrainError> {
-    let data = open_data(config, progress)?;
-    let before = files::read_text(&run.join("data.sha256"))?;
-    if before.trim() != data.fingerprint() {
-        let (path, now) = (config.data.path.clone(), data.fingerprint().to_owned());
-        return Err(TrainError::DataChanged { path, before: before.trim().into(), now });
-    }
-    Ok(data)
-}
-
-/// Takes the run for this process.
-fn lock(run: &Path) -> Result<File, TrainError> {
-    let path = run.join("lock");
-    let file = File::create(&path).map_err(files::at("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(TrainError::Locked(run.to_owned())),
-        Err(fs::TryLockError::Error(source)) => {
-            Err(FileError { what: "lock", path: path.display().to_string(), source }.into())
-        }
-    }
-}
-
-/// Puts the newest checkpoint that can be read into `state`.
-fn restore(state: &mut State, run: &Path, device: &Device, warnings: &mut Vec<String>) -> Result<Counters, TrainError> {
-    for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
-        let loaded = checkpoint::load(&path)
-            .map_err(|e| e.to_string())
-            .and_then(|(counters, tensors)| state.import(tensors, device).map(|()| counters));
-        match loaded {
-            Ok(counters) => return Ok(counters),
-            Err(problem) => warnings.push(format!("checkpoint `{}` is skipped: {problem}", path.display())),
-        }
-    }
-    Ok(Counters::default())
+/// Whether there is memory to train this network: its parameters with their gradients, moments and averages, and the features
+/// of one part of a batch, which the way back needs again.
+fn afford(config: &Config, unet: &UNet2DConfig) -> Result<(), TrainError> {
+    let train = &config.train;
+    let parameters = unet.parameters().map_err(|e| TrainError::Network(e.to_string()))?;
+    let copies = 4 + train.ema.len() as u64;
+    let part = train.batch / train.accumulate;
+    let features = unet.features([config.data.channels, config.data.size, config.data.size]);
+    let bytes = parameters.saturating_mul(4 * copies).saturating_add(features.saturating_mul(2 * part as u64));
+    let what = format!("a step of {part} pictures through a network of {:.1} M parameters", parameters as f64 / 1e6);
+    Ok(memory::afford(&what, bytes)?)
 }

@@ -1,0 +1,115 @@
+//! Which configurations describe a network: found out before a tensor library would stumble, or memory be taken.
+
+use super::InputError;
+use super::config::{ConfigError, DownBlockType, TimeEmbedding, UNet2DConfig, UpBlockType};
+
+/// Most stages: each halves the picture.
+const STAGES: usize = 16;
+/// Most residual blocks in a stage.
+const LAYERS: usize = 256;
+/// Most channels, rows, groups, and pixels in a side. No product of two of them, and of the nine taps of a filter,
+/// leaves 64 bits.
+const COUNT: usize = 1 << 24;
+
+impl UNet2DConfig {
+    /// Finds what contradicts itself or is out of all proportion. What passes is built without a panic; whether it fits
+    /// into memory, [`parameters`](Self::parameters) and [`features`](Self::features) say.
+    ///
+    /// # Errors
+    /// The field and what is wrong with it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_stages().and_then(|()| self.check_counts()).and_then(|()| self.check_groups()).and_then(|()| {
+            if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {
+                return fail("time_embedding_type \"learned\" needs num_train_timesteps");
+            }
+            if self.downsample_padding > 1 {
+                return fail(format!("downsample_padding must be 0 or 1, not {}", self.downsample_padding));
+            }
+            if !(0.0..1.0).contains(&self.dropout) {
+                return fail(format!("dropout must be in [0, 1), not {}", self.dropout));
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether the network can take pictures of this size.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
+        let stride = self.stride();
+        let fits = height > 0 && width > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
+        if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
+    }
+
+    fn check_stages(&self) -> Result<(), ConfigError> {
+        let stages = self.block_out_channels.len();
+        if stages == 0 || self.down_block_types.len() != stages || self.up_block_types.len() != stages {
+            return fail(format!(
+                "block_out_channels has {stages} stages, down_block_types {} and up_block_types {}; they must agree and be at least 1",
+                self.down_block_types.len(),
+                self.up_block_types.len()
+            ));
+        }
+        within("the number of stages in block_out_channels", stages, STAGES)
+    }
+
+    /// Every count is at least 1 and of a size that networks have.
+    fn check_counts(&self) -> Result<(), ConfigError> {
+        let (height, width) = self.sample_size.map_or((1, 1), |size| size.height_width());
+        within("layers_per_block", self.layers_per_block, LAYERS)?;
+        let counts = [
+            ("sample_size", Some(height)),
+            ("sample_size", Some(width)),
+            ("in_channels", Some(self.in_channels)),
+            ("out_channels", Some(self.out_channels)),
+            ("norm_num_groups", Some(self.norm_num_groups)),
+            ("attn_norm_num_groups", self.attn_norm_num_groups),
+            ("attention_head_dim", self.attention_head_dim),
+            ("time_embedding_dim", self.time_embedding_dim),
+            ("num_class_embeds", self.num_class_embeds),
+            ("num_train_timesteps", self.num_train_timesteps),
+        ];
+        let channels = self.block_out_channels.iter().map(|&channels| ("block_out_channels", Some(channels)));
+        let mut counts = counts.into_iter().chain(channels);
+        counts.try_for_each(|(field, count)| count.map_or(Ok(()), |count| within(field, count, COUNT)))
+    }
+
+    /// Channels divide into the groups of normalisations and the heads of attention.
+    fn check_groups(&self) -> Result<(), ConfigError> {
+        let divides = |channels: usize, field: &str, groups: usize| match channels.is_multiple_of(groups) {
+            true => Ok(()),
+            false => fail(format!("block_out_channels {channels} does not divide into {field} = {groups}")),
+        };
+        for &channels in &self.block_out_channels {
+            divides(channels, "norm_num_groups", self.norm_num_groups)?;
+            if let Some(head) = self.attention_head_dim
+                && (self.has_attention() && !channels.is_multiple_of(head) && channels > head)
+            {
+                return fail(format!("block_out_channels {channels} does not divide into heads of {head}"));
+            }
+        }
+        match (self.attn_norm_num_groups, self.block_out_channels.last()) {
+            (Some(groups), Some(&innermost)) => divides(innermost, "attn_norm_num_groups", groups),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_attention(&self) -> bool {
+        self.add_attention && self.mid_block_type.is_some()
+            || self.down_block_types.contains(&DownBlockType::AttnDownBlock2D)
+            || self.up_block_types.contains(&UpBlockType::AttnUpBlock2D)
+    }
+}
+
+fn fail(message: impl Into<String>) -> Result<(), ConfigError> {
+    Err(ConfigError::Contradiction(message.into()))
+}
+
+fn within(field: &str, count: usize, most: usize) -> Result<(), ConfigError> {
+    match count {
+        0 => fail(format!("{field} must be at least 1")),
+        count if count > most => fail(format!("{field} is {count}; at most {most} is read")),
+        _ => Ok(()),
+    }
+}

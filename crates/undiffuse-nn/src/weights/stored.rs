@@ -1,0 +1,203 @@
+//! Safetensors files whose headers are read and whose values are not yet: what is in them is known, and checked against a
+//! network, before memory is taken for it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use burn::module::Module;
+use safetensors::tensor::{Dtype, Metadata};
+
+use super::{Named, WeightsError, check_finite};
+use crate::params;
+
+/// The largest header that is read: a hundred bytes a tensor, and some networks have ten thousand.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// The tensors of one file, or of the parts that a large one was saved in.
+pub struct Stored<R> {
+    parts: Vec<Part<R>>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+struct Part<R> {
+    shown: String,
+    source: R,
+    /// Where the values begin.
+    data: u64,
+}
+
+struct Entry {
+    part: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// From the beginning of the values, in bytes.
+    range: (usize, usize),
+}
+
+impl<R: Read + Seek> Stored<R> {
+    /// Reads the headers of `parts`, each with the name that messages use. No tensor may be in two of them.
+    ///
+    /// # Errors
+    /// Sources that cannot be read or are no whole safetensors files.
+    pub fn read(parts: impl IntoIterator<Item = (String, R)>) -> Result<Self, WeightsError> {
+        let mut stored = Self { parts: Vec::new(), tensors: BTreeMap::new() };
+        for (shown, mut source) in parts {
+            let (data, header) = header(&mut source, &shown)?;
+            let part = stored.parts.len();
+            for (name, info) in header.tensors() {
+                let entry = Entry { part, dtype: info.dtype, shape: info.shape.clone(), range: info.data_offsets };
+                if let Some(first) = stored.tensors.insert(name.clone(), entry) {
+                    let problem = format!("tensor `{name}` is also in `{}`", stored.parts[first.part].shown);
+                    return Err(WeightsError::Parts { path: shown, problem });
+                }
+            }
+            stored.parts.push(Part { shown, source, data });
+        }
+        Ok(stored)
+    }
+
+    /// Every tensor's name with the number of the part that it is in.
+    pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.part))
+    }
+
+    /// All tensors as f32, by name.
+    ///
+    /// # Errors
+    /// Values that cannot be read, or have no f32 reading.
+    pub fn tensors(mut self) -> Result<BTreeMap<String, Named>, WeightsError> {
+        let entries = std::mem::take(&mut self.tensors);
+        let named = |(name, entry): (String, Entry)| {
+            let values = self.values(&name, &entry)?;
+            Ok((name.clone(), Named { name, shape: entry.shape, values }))
+        };
+        entries.into_iter().map(named).collect()
+    }
+
+    /// Whether the tensors are the parameters of `module`, each with its shape, and nothing else. Neither the values here
+    /// nor blank ones there are made for it.
+    ///
+    /// # Errors
+    /// The first few that are missing, of another shape, or too many.
+    pub fn check<M: Module>(&self, module: &M) -> Result<(), WeightsError> {
+        let mut left: BTreeMap<String, &Entry> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, entry) in &self.tensors {
+            if left.insert(modern(name), entry).is_some() {
+                problems.push(format!("`{name}` is there under an older name, too"));
+            }
+        }
+        params::shapes(module, |name, shape| match left.remove(name) {
+            None => problems.push(format!("`{name}` {shape:?} is missing")),
+            // 1×1 convolutions of old attention blocks are stored as matrices and the other way round.
+            Some(t) if without_ones(&t.shape) == without_ones(shape) => {}
+            Some(t) => problems.push(format!("`{name}` is {:?}, the config says {shape:?}", t.shape)),
+        });
+        problems.extend(left.keys().map(|name| format!("`{name}` is not part of it")));
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let more = problems.len().saturating_sub(5);
+        problems.truncate(5);
+        problems.extend((more > 0).then(|| format!("and {more} more")));
+        Err(WeightsError::Mismatch { path: self.shown(), problems: problems.join("; ") })
+    }
+
+    /// Puts the tensors into `module`, one after the other, once [`check`](Self::check) has passed them.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); values that cannot be read, are infinite or not a number.
+    pub fn fill<M: Module>(mut self, module: M) -> Result<M, WeightsError> {
+        self.check(&module)?;
+        let entries = std::mem::take(&mut self.tensors);
+        let mut entries: BTreeMap<String, (String, Entry)> =
+            entries.into_iter().map(|(name, entry)| (modern(&name), (name, entry))).collect();
+        let mut failed = None;
+        let filled = params::map(module, |name, old| {
+            let Some((stored, entry)) = entries.remove(name).filter(|_| failed.is_none()) else { return old };
+            let values = self.values(&stored, &entry).and_then(|values| {
+                check_finite(&stored, &values, &self.parts[entry.part].shown)?;
+                Ok(values)
+            });
+            match values {
+                Ok(values) => params::from_host(values, &old.device()),
+                Err(e) => {
+                    failed = Some(e);
+                    old
+                }
+            }
+        });
+        failed.map_or(Ok(filled), Err)
+    }
+
+    fn values(&mut self, name: &str, entry: &Entry) -> Result<Vec<f32>, WeightsError> {
+        let part = &mut self.parts[entry.part];
+        let (from, to) = entry.range;
+        let mut bytes = vec![0; to - from];
+        let read =
+            part.source.seek(SeekFrom::Start(part.data + from as u64)).and_then(|_| part.source.read_exact(&mut bytes));
+        read.map_err(|source| WeightsError::Read { path: part.shown.clone(), source })?;
+        to_f32(entry.dtype, &bytes).ok_or_else(|| WeightsError::Dtype {
+            path: part.shown.clone(),
+            name: name.to_owned(),
+            dtype: entry.dtype,
+        })
+    }
+
+    fn shown(&self) -> String {
+        self.parts.first().map(|part| part.shown.clone()).unwrap_or_default()
+    }
+}
+
+/// Where the values begin, and the header, which describes the file to its last byte.
+fn header<R: Read + Seek>(source: &mut R, shown: &str) -> Result<(u64, Metadata), WeightsError> {
+    let broken = |reason: String| WeightsError::Format { path: shown.to_owned(), reason };
+    let failed = |source: io::Error| WeightsError::Read { path: shown.to_owned(), source };
+    let length = source.seek(SeekFrom::End(0)).map_err(failed)?;
+    source.rewind().map_err(failed)?;
+    if length < 8 {
+        return Err(broken(format!("it has {length} bytes")));
+    }
+    let mut prefix = [0; 8];
+    source.read_exact(&mut prefix).map_err(failed)?;
+    let size = u64::from_le_bytes(prefix);
+    if size > (length - 8).min(LONGEST_HEADER) {
+        return Err(broken("its header would be longer than the file, or than any header".into()));
+    }
+    let mut header = vec![0; size as usize];
+    source.read_exact(&mut header).map_err(failed)?;
+    let header: Metadata = serde_json::from_slice(&header).map_err(|e| broken(format!("its header: {e}")))?;
+    let (values, described) = (length - 8 - size, header.data_len() as u64);
+    match values == described {
+        true => Ok((8 + size, header)),
+        false => Err(broken(format!("its header describes {described} bytes of values, and {values} are there"))),
+    }
+}
+
+fn to_f32(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
+    fn each<const N: usize>(data: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        data.chunks_exact(N).map(|c| f(c.try_into().expect("chunks of N bytes"))).collect()
+    }
+    Some(match dtype {
+        Dtype::F32 => each(data, f32::from_le_bytes),
+        Dtype::F64 => each(data, |b| f64::from_le_bytes(b) as f32),
+        Dtype::BF16 => each(data, |b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16)),
+        Dtype::F16 => each(data, |b| half::f16::from_le_bytes(b).to_f32()),
+        Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => each(data, |b| i32::from_le_bytes(b) as f32),
+        Dtype::U8 => each(data, |[b]| b as f32),
+        _ => return None,
+    })
+}
+
+/// Names that older diffusers releases wrote for the attention's projections.
+const LEGACY: [(&str, &str); 4] =
+    [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")];
+
+fn modern(name: &str) -> String {
+    LEGACY.iter().fold(name.to_owned(), |name, (old, new)| name.replace(old, new))
+}
+
+fn without_ones(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|&n| n != 1).collect()
+}

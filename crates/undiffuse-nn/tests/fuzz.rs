@@ -1,0 +1,150 @@
+//! Networks that others have written: damaged configs and weights are refused in words, and what is not refused runs.
+
+use std::fs::{read, read_dir};
+use std::path::PathBuf;
+
+use burn::tensor::{Device, Tensor};
+use undiffuse_fuzz::{Counted, check_message, fuzz};
+use undiffuse_nn::unet::{ClassEmbed, InputError};
+use undiffuse_nn::{Labels, UNet2DConfig, UNet2DModel, init, weights};
+
+#[global_allocator]
+static MEMORY: Counted = Counted;
+
+fn fixture(name: &str, file: &str) -> Vec<u8> {
+    read(fixtures().join(name).join(file)).unwrap()
+}
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/unet")
+}
+
+#[test]
+fn configs() {
+    let folders =
+        read_dir(fixtures()).unwrap().filter_map(|entry| std::fs::read(entry.unwrap().path().join("config.json")).ok());
+    let mut corpus: Vec<Vec<u8>> = folders.collect();
+    corpus.sort();
+    fuzz("unet-config", &corpus, |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        match UNet2DConfig::from_json(text) {
+            Ok(config) => run(&config),
+            Err(e) => check_message(&e.to_string()),
+        }
+    });
+}
+
+/// Builds a small network and asks it once.
+fn run(config: &UNet2DConfig) {
+    let (numbers, side) = (config.parameters().unwrap(), config.stride());
+    let shape = [config.in_channels, side, side];
+    if numbers > 100_000 || config.features(shape) > 1 << 20 {
+        return;
+    }
+    let device = Device::flex();
+    let network = init::initialize(UNet2DModel::new(config, &device).unwrap(), 1);
+    let labels = match (config.class_embed_type, config.num_class_embeds) {
+        (None, None) => None,
+        (Some(ClassEmbed::Identity), _) => Some(Labels::Vector(Tensor::ones([1, config.time_embed_dim()], &device))),
+        _ => Some(Labels::Number(vec![0.0])),
+    };
+    let [c, h, w] = shape;
+    network.check_input([1, c, h, w], 1, labels.as_ref()).unwrap();
+    let y = network.forward(Tensor::ones([1, c, h, w], &device), &[3.0], labels.as_ref());
+    assert_eq!(y.dims(), [1, config.out_channels, h, w]);
+}
+
+#[test]
+fn weights_files() {
+    let config = UNet2DConfig::from_json(std::str::from_utf8(&fixture("plain", "config.json")).unwrap()).unwrap();
+    let blank = UNet2DModel::new(&config, &Device::flex()).unwrap();
+    let small = weights::to_bytes(
+        &[weights::Named { name: "a".into(), shape: vec![2, 3], values: vec![0.5; 6] }],
+        Some(("state", "{}")),
+    );
+    let corpus = [small, fixture("plain", "diffusion_pytorch_model.safetensors")];
+    fuzz("safetensors", &corpus, |bytes| {
+        let _ = weights::metadata(bytes, "state");
+        match weights::parse(bytes, "w.safetensors") {
+            Ok(tensors) => tensors.values().for_each(|t| assert_eq!(t.values.len(), t.shape.iter().product::<usize>())),
+            Err(e) => check_message(&e.to_string()),
+        }
+        let stored = weights::Stored::read([("w.safetensors".to_owned(), std::io::Cursor::new(bytes))]);
+        if let Err(e) = stored.and_then(|stored| stored.fill(blank.clone())) {
+            check_message(&e.to_string());
+        }
+    });
+}
+
+/// Each would be enough to end the program if it were believed.
+#[test]
+fn configs_out_of_all_proportion_are_refused_by_field() {
+    let huge = 1u64 << 40;
+    let wrong = [
+        ("layers_per_block", serde_json::json!(huge)),
+        ("sample_size", serde_json::json!(huge)),
+        ("sample_size", serde_json::json!([0, 8])),
+        ("in_channels", serde_json::json!(0)),
+        ("in_channels", serde_json::json!(1u64 << 31)),
+        ("out_channels", serde_json::json!(u64::MAX)),
+        ("attention_head_dim", serde_json::json!(0)),
+        ("norm_num_groups", serde_json::json!(0)),
+        ("norm_num_groups", serde_json::json!(3)),
+        ("attn_norm_num_groups", serde_json::json!(3)),
+        ("time_embedding_dim", serde_json::json!(0)),
+        ("num_class_embeds", serde_json::json!(0)),
+        ("num_train_timesteps", serde_json::json!(1_000_000_000_000u64)),
+        ("block_out_channels", serde_json::json!([huge, huge])),
+        ("block_out_channels", serde_json::json!([])),
+        ("dropout", serde_json::json!(1.0)),
+        ("downsample_padding", serde_json::json!(7)),
+        ("center_input_sample", serde_json::json!(null)),
+        ("norm_eps", serde_json::json!("small")),
+        ("depth", serde_json::json!(2)),
+    ];
+    let whole: serde_json::Value = serde_json::from_slice(&fixture("plain", "config.json")).unwrap();
+    for (field, value) in wrong {
+        let mut changed = whole.clone();
+        changed[field] = value.clone();
+        let refused = UNet2DConfig::from_json(&changed.to_string()).expect_err(&format!("{field} = {value}"));
+        assert!(refused.to_string().contains(field), "{field} = {value}: {refused}");
+    }
+    let deep = "[".repeat(100_000);
+    assert!(UNet2DConfig::from_json(&deep).is_err());
+    let stages = 70;
+    let mut many = whole.clone();
+    many["block_out_channels"] = vec![4; stages].into();
+    many["down_block_types"] = vec!["DownBlock2D"; stages].into();
+    many["up_block_types"] = vec!["UpBlock2D"; stages].into();
+    assert!(UNet2DConfig::from_json(&many.to_string()).unwrap_err().to_string().contains("stages"));
+}
+
+/// What diffusers' EMAModel writes into a config says nothing of the network.
+#[test]
+fn averaging_is_noted_and_harmless() {
+    let text = String::from_utf8(fixture("plain", "config.json")).unwrap();
+    let plain = UNet2DConfig::from_json(&text).unwrap();
+    let mut averaged: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (field, value) in [
+        ("decay", 0.9999.into()),
+        ("inv_gamma", 1.0.into()),
+        ("min_decay", 0.0.into()),
+        ("optimization_step", 1000.into()),
+        ("power", 0.75.into()),
+        ("update_after_step", 0.into()),
+        ("use_ema_warmup", true.into()),
+    ] {
+        let value: serde_json::Value = value;
+        averaged[field] = value;
+    }
+    let averaged = UNet2DConfig::from_json(&averaged.to_string()).unwrap();
+    assert!(averaged.notes.contains(&"power = 0.75".to_owned()) && averaged.notes.len() == 7, "{:?}", averaged.notes);
+    assert_eq!(UNet2DConfig { notes: plain.notes.clone(), ..averaged }, plain);
+}
+
+#[test]
+fn sides_that_cannot_be_halved_are_refused() {
+    let config = UNet2DConfig::default();
+    assert!(config.check_size(24, 24).is_ok());
+    assert!(matches!(config.check_size(24, 20), Err(InputError::Size { stride: 8, .. })));
+}

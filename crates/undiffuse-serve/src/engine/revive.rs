@@ -1,0 +1,52 @@
+//! What a former life of the service left: jobs that go on, and those that it died of.
+
+use super::id::now;
+use super::store::{Change, Record, Results, Stage, Store};
+use crate::job::State;
+use crate::problem::Problem;
+
+/// Deaths, as [`weight`] counts them, after which a job is not begun again.
+const DEADLY: u32 = 8;
+
+/// How much a start that ended with the service's death counts. Before the first evaluation came back it counts much: two are
+/// enough. Later the job may as well have been there by chance.
+fn weight(start: Stage) -> u32 {
+    match start {
+        Stage::Waiting => 0,
+        Stage::Evaluated => 1,
+        Stage::Begun => DEADLY / 2,
+    }
+}
+
+/// Whether a job may have been what the service died of. It is begun when nothing else is in the making, so that no other job
+/// is blamed for its deed.
+pub fn is_suspect(record: &Record) -> bool {
+    record.deaths >= weight(Stage::Begun)
+}
+
+/// The jobs that go on, the oldest first; the deaths of the last life are counted in the store before any is begun.
+///
+/// # Errors
+/// A store that cannot be used.
+pub fn revive(store: &Store) -> Result<Vec<Record>, String> {
+    let mut all = Vec::new();
+    for mut record in store.unfinished()? {
+        record.job.state = State::Queued;
+        let deaths = weight(std::mem::take(&mut record.start));
+        record.deaths += deaths;
+        if record.deaths >= DEADLY {
+            let detail = "the service died each time this job was begun (twice before its first evaluation, or eight times \
+                          at all), so it is not begun again; ask for fewer or smaller pictures";
+            record.job.state = State::Failed;
+            record.job.finished = Some(now());
+            record.job.error = Some(Problem { code: "deadly".into(), ..Problem::internal(detail) });
+        }
+        if deaths > 0 {
+            store.write(Change::Save(Box::new(record.clone()), Results::none()))?;
+        }
+        if record.job.state == State::Queued {
+            all.push(record);
+        }
+    }
+    Ok(all)
+}

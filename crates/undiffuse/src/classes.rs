@@ -1,0 +1,197 @@
+//! Classes as people name them: the one place where a class is read from words and printed as a word.
+//!
+//! 1. A class is called by its name: as it is spelt; where none is spelt so, without regard to Unicode form; and where there is none
+//!    either, without regard to case and to blanks around it, if only one class fits.
+//! 2. `#3` is the class of label 3, and `none` is no class, where the model can do without. A class that is called so goes
+//!    first; then `##3` is the label.
+//! 3. A bare number is a label, too, where no class's name is a number.
+//!
+//! What [`Classes::print`] prints, [`Classes::parse`] reads as the same label, whatever the classes are called.
+
+use serde_json::Value;
+use undiffuse_data::names;
+use undiffuse_data::text::escaped;
+
+use crate::request::RequestError;
+
+/// Names that a refusal lists.
+const LISTED: usize = 40;
+/// Letters of a word that a refusal repeats.
+const REPEATED: usize = 80;
+
+/// The classes of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Classes<'a> {
+    names: &'a [String],
+    rows: usize,
+    null: Option<u32>,
+}
+
+impl<'a> Classes<'a> {
+    /// The classes of a network with `rows` labels, the first of which have these names; `null` is the label of "no class".
+    pub fn new(names: &'a [String], rows: usize, null: Option<u32>) -> Self {
+        Self { names: &names[..names.len().min(rows)], rows, null: null.filter(|&label| (label as usize) < rows) }
+    }
+
+    /// Whether the model knows no classes.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The label that a word means.
+    ///
+    /// # Errors
+    /// No class or several, with those there are.
+    pub fn parse(&self, word: &str) -> Result<u32, RequestError> {
+        let refused = |problem: String| Err(RequestError::new("class", problem));
+        if self.is_empty() {
+            return refused("this model was trained without classes".into());
+        }
+        match names::meant(self.names, word)[..] {
+            [one] => return Ok(one as u32),
+            [] => {}
+            ref several => {
+                let several: Vec<_> = several.iter().map(|&k| format!("{} (#{k})", shown(&self.names[k]))).collect();
+                let (word, several) = (repeated(word), several.join(", "));
+                return refused(format!(
+                    "`{word}` can mean several classes: {several}; spell it exactly or give its #"
+                ));
+            }
+        }
+        let bare = word.trim();
+        let null = self.null.filter(|_| bare.eq_ignore_ascii_case("none"));
+        if let Some(label) = null.or_else(|| self.escaped(bare)).or_else(|| self.number(bare)) {
+            return Ok(label);
+        }
+        let hint = if digits(bare) && !self.names.is_empty() { "; `#0` is the class of label 0" } else { "" };
+        refused(format!("the model has no class `{}`; it has {}{hint}", repeated(word), self.choices()))
+    }
+
+    /// `#3`.
+    fn escaped(&self, word: &str) -> Option<u32> {
+        let number = word.trim_start_matches('#');
+        let label = number.parse().ok().filter(|_| number.len() < word.len() && digits(number));
+        label.filter(|&label: &u32| (label as usize) < self.rows)
+    }
+
+    /// `3`, which is a class and not the lack of one.
+    fn number(&self, word: &str) -> Option<u32> {
+        let count = if self.names.is_empty() { self.rows } else { self.names.len() };
+        let label = word.parse().ok().filter(|_| digits(word) && !self.names.iter().any(|name| digits(name.trim())));
+        label.filter(|&label: &u32| (label as usize) < count && Some(label) != self.null)
+    }
+
+    /// The labels of classes separated by commas. A name that has commas in it is taken as a whole.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn list(&self, text: &str) -> Result<Vec<u32>, RequestError> {
+        let parts: Vec<&str> = text.split(',').collect();
+        let commas = self.names.iter().map(|name| name.matches(',').count()).max().unwrap_or(0);
+        let mut labels = Vec::new();
+        let mut from = 0;
+        while from < parts.len() {
+            let longest = parts.len().min(from + commas + 1);
+            let whole = (from + 2..=longest).rev().find_map(|to| Some((to, self.spelt(&parts[from..to].join(","))?)));
+            let (to, label) = match whole {
+                Some(found) => found,
+                None => (from + 1, self.parse(parts[from])?),
+            };
+            labels.push(label);
+            from = to;
+        }
+        Ok(labels)
+    }
+
+    /// The class that is spelt so, or so but for blanks around it.
+    fn spelt(&self, text: &str) -> Option<u32> {
+        let of = |text: &str| {
+            let mut found = (0..self.names.len()).filter(|&k| self.names[k] == text);
+            found.next().filter(|_| found.next().is_none())
+        };
+        of(text).or_else(|| of(text.trim())).map(|k| k as u32)
+    }
+
+    /// The word for a label: its name, `none`, its number, or what is left of these where the names are taken.
+    pub fn print(&self, label: u32) -> String {
+        let name = self.names.get(label as usize).cloned();
+        let null = (Some(label) == self.null).then(|| "none".to_owned());
+        let number = [label.to_string()].into_iter().chain((1..).map(|n| format!("{}{label}", "#".repeat(n))));
+        let words = name.into_iter().chain(null).chain(number);
+        // Names are finitely many, so one of the numbers is none of them; a label that the model does not have is read by nobody.
+        let mut words = words.take(self.names.len() + 4);
+        words.find(|word| self.parse(word).as_ref() == Ok(&label)).unwrap_or_else(|| format!("#{label}"))
+    }
+
+    /// The labels that stand for a class, in order.
+    pub fn labels(&self) -> Vec<u32> {
+        match self.names.len() {
+            0 => (0..self.rows as u32).filter(|&label| Some(label) != self.null).collect(),
+            named => (0..named as u32).collect(),
+        }
+    }
+
+    /// The label of each of `n` pictures: those asked for take turns, all classes where none is. `None` for models without
+    /// classes.
+    pub fn turns(&self, asked: &[u32], n: usize) -> Option<Vec<u32>> {
+        let all = if asked.is_empty() { self.labels() } else { asked.to_vec() };
+        (!self.is_empty()).then(|| all.iter().copied().cycle().take(n).collect())
+    }
+
+    /// The label of what other data call `others[k]`: by its name, and by its number where one side has numbers for names, as idx
+    /// files do. Two sets of words that differ mean nothing to each other.
+    pub fn of(&self, others: &[String], k: u32) -> Option<u32> {
+        let name = others.get(k as usize)?;
+        let numbers = |names: &[String]| names.iter().all(|name| digits(name));
+        if self.names.is_empty() {
+            // Its names are its labels.
+            let in_order = || self.labels().get(k as usize).copied().filter(|_| others.len() == self.labels().len());
+            return if numbers(others) { self.number(name) } else { in_order() };
+        }
+        match names::meant(self.names, name)[..] {
+            // Where two names of the data are like one of ours, it is the one that is nearer.
+            [one] => (names::meant(others, &self.names[one])[..] == [k as usize]).then_some(one as u32),
+            [] => (others.len() == self.names.len() && numbers(others) != numbers(self.names)).then_some(k),
+            _ => None,
+        }
+    }
+
+    /// The classes there are, for people.
+    pub fn choices(&self) -> String {
+        if self.names.is_empty() {
+            let labels = self.labels();
+            return format!("{} to {}", labels.first().unwrap_or(&0), labels.last().unwrap_or(&0));
+        }
+        let mut all: Vec<String> = self.names.iter().take(LISTED).map(|name| shown(name)).collect();
+        if self.names.len() > LISTED {
+            all.push(format!("and {} more", self.names.len() - LISTED));
+        }
+        all.join(", ")
+    }
+}
+
+/// The word for the class of a picture, from the facts in its PNG; `None` where it has none.
+pub fn recorded(facts: &Value) -> Option<String> {
+    let class = facts["class"].as_str()?;
+    // Formerly a label without a name was noted as `none`, as no class was; but models of others had no label for that.
+    let nameless = class == "none" && facts["trained"].is_null();
+    let label = facts["label"].as_u64().filter(|_| nameless);
+    Some(label.map_or_else(|| class.to_owned(), |label| format!("#{label}")))
+}
+
+/// Whether it is a whole number.
+fn digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A name in a list of names.
+fn shown(name: &str) -> String {
+    let plain =
+        !name.contains([',', '"']) && name.trim() == name && !name.is_empty() && !name.contains(char::is_control);
+    if plain { name.to_owned() } else { format!("{name:?}") }
+}
+
+/// A word of a request in a refusal.
+fn repeated(word: &str) -> String {
+    escaped(&word.chars().take(REPEATED).collect::<String>()).into_owned()
+}
