@@ -10,11 +10,6 @@
 //!
 //! A reader fails by a panic, by taking longer than [`SECONDS`] or, in a test that counts its memory ([`Counted`]), by
 //! holding more than [`MEMORY`]. The input that made it fail is written to `target/fuzz/`.
-//!
-//! # Sources
-//!
-//! | key | work |
-//! |---|---|
 
 mod damage;
 mod memory;
