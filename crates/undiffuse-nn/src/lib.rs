@@ -9,6 +9,7 @@
 //! | key | work |
 //! |---|---|
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
 //! | Srivastava14 | Srivastava et al., Dropout |
 //! | Vaswani17 | Vaswani et al., Attention is all you need, arXiv:1706.03762 |

@@ -136,7 +136,7 @@ kind! {
         "dpmpp-2m" => Dpmpp2m(Dpmpp2m), "DPM-Solver++(2M), second order from one evaluation a step [Lu22b, Algorithm 2]";
         "dpmpp-2m-sde" => Dpmpp2mSde(Dpmpp2mSde), "DPM-Solver++(2M) for the reverse SDE [Lu22b, SDE-DPM-Solver++(2M)]";
         "dpmpp-3m" => Dpmpp3m(Dpmpp3m), "DPM-Solver++(3M), three denoised images a step [Lu22b; diffusers, k-diffusion]";
-        "unipc" => Unipc(Unipc), "unified predictor-corrector, an order gained at no cost [Zhao23]";
+        "unipc" => Unipc(Unipc), "unified predictor-corrector, an order gained at no cost [Zhao23, UniPC]";
         "deis" => Deis(Deis), "exponential integrator, eps a polynomial in ln sigma [Zhang23, DEIS]";
         "lms" => Lms(Lms), "linear multistep in sigma [k-diffusion, sample_lms]";
         "plms" => Plms(Plms), "pseudo linear multistep on DDIM's transfer [Liu22, PLMS]";
@@ -149,7 +149,7 @@ kind! {
         "dpmpp-2s-ancestral" => Dpmpp2sAncestral(Dpmpp2sAncestral), "DPM-Solver++(2S) further down, then noise back up [k-diffusion, sampling.py]";
         "dpmpp-sde" => DpmppSde(DpmppSde), "DPM-Solver++ of the reverse SDE, two evaluations a step [k-diffusion, sampling.py]";
         "dpmpp-3m-sde" => Dpmpp3mSde(Dpmpp3mSde), "DPM-Solver++(3M) for the reverse SDE [k-diffusion, sampling.py]";
-        "er-sde" => ErSde(ErSde), "multistep solver of an SDE with less noise at the clean end [Cui23]";
+        "er-sde" => ErSde(ErSde), "multistep solver of an SDE with less noise at the clean end [Cui23, ER-SDE]";
         "sa-solver" => SaSolver(SaSolver), "stochastic Adams predictor and corrector [Xue23, Algorithm 1]";
         "lcm" => Lcm(Lcm), "jump to the clean image and noise it anew, for consistency models [Luo23, Algorithm 3]";
     }

@@ -78,7 +78,7 @@ kind! {
     /// Every spacing by name.
     pub enum SpacingKind: Spacing, "spacing" {
         "linspace" => Linspace(Linspace), "times evenly spaced over the whole range";
-        "leading" => Leading(Leading), "times at the clean end of even intervals, as DDIM has it [Song21c]";
+        "leading" => Leading(Leading), "times at the clean end of even intervals [Song21c, DDIM]";
         "trailing" => Trailing(Trailing), "times at the noisy end of even intervals [Lin24, section 3.3]";
         "karras" => Karras(Karras), "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]";
         "exponential" => Exponential(Exponential), "ln sigma evenly spaced, both ends included";
