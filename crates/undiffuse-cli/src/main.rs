@@ -10,6 +10,9 @@
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
 //! | Song21c | Song et al., Denoising diffusion implicit models, arXiv:2010.02502 |
 
+// `println!` and `eprintln!` panic when nobody can hear them: `output` says what is to be said.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod again;
 mod commands;
 mod common;

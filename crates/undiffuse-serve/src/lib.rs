@@ -36,6 +36,9 @@
 //! | Efron11 | Efron, Tweedie's formula and selection bias |
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
 
+// `println!` and `eprintln!` panic when nobody can hear them.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod api;
 pub mod budget;
 mod connection;
