@@ -10,6 +10,11 @@ use undiffuse_fuzz::{Counted, check_message, fuzz};
 #[global_allocator]
 static MEMORY: Counted = Counted;
 
+/// A refusal as the program prints it.
+fn told(refusal: &impl std::fmt::Display) {
+    check_message(&undiffuse_data::text::visible(&refusal.to_string(), "\n\t"));
+}
+
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
 }
@@ -20,7 +25,7 @@ fn pickled_weights() {
         Ok(weights) => {
             weights.tensors.values().for_each(|t| assert_eq!(t.values.len(), t.shape.iter().product::<usize>()))
         }
-        Err(problem) => check_message(&problem),
+        Err(problem) => told(&problem),
     });
 }
 
@@ -31,7 +36,7 @@ fn networks_of_ones_own() {
     fuzz("features-graph", &[graph.into_bytes()], |bytes| {
         let graph: Graph = match serde_json::from_slice(bytes) {
             Ok(graph) => graph,
-            Err(e) => return check_message(&e.to_string()),
+            Err(e) => return told(&e),
         };
         match Network::new(&graph, &file.tensors) {
             Ok(network) => {
@@ -43,7 +48,7 @@ fn networks_of_ones_own() {
                 network.extract(&[Image::filled(8, 8, &[128])], &mut vectors);
                 assert_eq!(vectors.len(), network.dims());
             }
-            Err(problem) => check_message(&problem),
+            Err(problem) => told(&problem),
         }
     });
 }

@@ -11,6 +11,11 @@ use undiffuse_nn::{Labels, UNet2DConfig, UNet2DModel, init, weights};
 #[global_allocator]
 static MEMORY: Counted = Counted;
 
+/// A refusal as the program prints it.
+fn told(refusal: &impl std::fmt::Display) {
+    check_message(&undiffuse_data::text::visible(&refusal.to_string(), "\n\t"));
+}
+
 fn fixture(name: &str, file: &str) -> Vec<u8> {
     read(fixtures().join(name).join(file)).unwrap()
 }
@@ -29,7 +34,7 @@ fn configs() {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         match UNet2DConfig::from_json(text) {
             Ok(config) => run(&config),
-            Err(e) => check_message(&e.to_string()),
+            Err(e) => told(&e),
         }
     });
 }
@@ -67,11 +72,11 @@ fn weights_files() {
         let _ = weights::metadata(bytes, "state");
         match weights::parse(bytes, "w.safetensors") {
             Ok(tensors) => tensors.values().for_each(|t| assert_eq!(t.values.len(), t.shape.iter().product::<usize>())),
-            Err(e) => check_message(&e.to_string()),
+            Err(e) => told(&e),
         }
         let stored = weights::Stored::read([("w.safetensors".to_owned(), std::io::Cursor::new(bytes))]);
         if let Err(e) = stored.and_then(|stored| stored.fill(blank.clone())) {
-            check_message(&e.to_string());
+            told(&e);
         }
     });
 }

@@ -16,6 +16,11 @@ use undiffuse_fuzz::{Counted, check_message, fuzz};
 #[global_allocator]
 static MEMORY: Counted = Counted;
 
+/// A refusal as the program prints it.
+fn told(refusal: &impl std::fmt::Display) {
+    check_message(&undiffuse::data::text::visible(&refusal.to_string(), "\n\t"));
+}
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pipelines")
 }
@@ -32,7 +37,7 @@ fn folder() -> tempfile::TempDir {
 
 fn read(folder: &Path) {
     if let Err(e) = Outline::read(folder, None) {
-        check_message(&e.to_string());
+        told(&e);
     }
 }
 
@@ -40,13 +45,13 @@ fn read(folder: &Path) {
 fn make(folder: &Path) {
     let model = match Model::load(folder, &Device::flex()) {
         Ok(model) => model,
-        Err(e) => return check_message(&e.to_string()),
+        Err(e) => return told(&e),
     };
     let own = model.sample_defaults();
     let model = model.with(SampleDefaults { steps: own.steps.min(3), guidance: 1.0, ..own });
     let plan = match model.plan() {
         Ok(plan) => plan,
-        Err(e) => return check_message(&e.to_string()),
+        Err(e) => return told(&e),
     };
     let corrections = model.recipe.corrector.map_or(0, |c| c.steps);
     if plan.rows.len().saturating_mul(1 + corrections) > 30 {
@@ -55,7 +60,7 @@ fn make(folder: &Path) {
     let denoiser = model.denoiser(1.0);
     let cond = Cond::class(0, 1);
     if let Err(e) = model.sample(&*denoiser, &plan, Noise::Seeds(vec![1]), &cond).finish() {
-        check_message(&e.to_string());
+        told(&e);
     }
 }
 
@@ -74,7 +79,7 @@ fn schedulers() {
                 fs::write(folder.path().join("scheduler/scheduler_config.json"), bytes).unwrap();
                 make(folder.path());
             }
-            Err(e) => check_message(&e.to_string()),
+            Err(e) => told(&e),
         }
     });
 }
@@ -132,10 +137,10 @@ fn run_configurations() {
     fuzz("run-config", &presets.collect::<Vec<_>>(), |bytes| {
         fs::write(&file, bytes).unwrap();
         if let Err(e) = Config::layered("quick", Some(&file), &[]) {
-            check_message(&e.to_string());
+            told(&e);
         }
         if let Some(Err(e)) = std::str::from_utf8(bytes).ok().map(Config::from_toml) {
-            check_message(&e.to_string());
+            told(&e);
         }
     });
 }
