@@ -41,10 +41,10 @@ fn names(folder: &Path) -> Vec<String> {
 fn a_folder_is_the_old_or_the_new_one_wherever_saving_ends() {
     let none = |exchange| Fault { at: usize::MAX, then: Then::Die, exchange };
     let mut points = 0;
-    for (exchange, first, then) in
-        [true, false].into_iter().flat_map(|e| [true, false].map(|f| (e, f))).flat_map(|(e, f)| {
-            [Then::Die, Then::Fail].map(|then| (e, f, then))
-        })
+    for (exchange, first, then) in [true, false]
+        .into_iter()
+        .flat_map(|e| [true, false].map(|f| (e, f)))
+        .flat_map(|(e, f)| [Then::Die, Then::Fail].map(|then| (e, f, then)))
     {
         let prepare = |root: &Path| {
             // A user's own folders have such names.
@@ -88,7 +88,8 @@ fn a_file_is_the_old_or_the_new_one_wherever_writing_ends() {
     let new = "new ".repeat(5000);
     for then in [Then::Die, Then::Fail] {
         for first in [true, false] {
-            let write = |path: &Path| files::write_with(path, |file| (0..20).try_for_each(|_| file.write_all(new.as_bytes())));
+            let write =
+                |path: &Path| files::write_with(path, |file| (0..20).try_for_each(|_| file.write_all(new.as_bytes())));
             let count = {
                 let root = scratch();
                 let (result, count) =
@@ -284,6 +285,9 @@ mod unix {
         assert_eq!(fs::read_to_string(far.join("f")).unwrap(), "new");
         assert_eq!(load(&far.join("model")).as_deref(), Some("new"));
         fs::rename(far.join("model"), far.join(".model.undiffuse-old")).unwrap();
-        assert_eq!((names(&near), names(&far)), (vec!["f".into(), "model".into()], vec![".model.undiffuse-old".into(), "f".into()]));
+        assert_eq!(
+            (names(&near), names(&far)),
+            (vec!["f".into(), "model".into()], vec![".model.undiffuse-old".into(), "f".into()])
+        );
     }
 }

@@ -91,7 +91,9 @@ fn keep_data(sheet: &Path, data: &Path, options: &Options) -> anyhow::Result<()>
     let inside = |folder: PathBuf| sheet.canonicalize().is_ok_and(|sheet| sheet.starts_with(folder));
     if data.is_dir() && data.canonicalize().is_ok_and(inside) {
         let sheet = sheet.display();
-        return Err(usage(format!("{sheet} is among the data, and would be overwritten: name another file with --sheet")));
+        return Err(usage(format!(
+            "{sheet} is among the data, and would be overwritten: name another file with --sheet"
+        )));
     }
     let inputs = source::open(data, options).map(|(_, source)| source.inputs().to_vec()).unwrap_or_default();
     keep("--sheet", sheet, &inputs.into_iter().map(|input| input.path).collect::<Vec<_>>())

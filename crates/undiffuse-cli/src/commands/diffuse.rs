@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use undiffuse::data::{Band, Caption, Image, Options, captioned, encode_png, gif, histogram, sheet_mark, strip, transform};
+use undiffuse::data::{
+    Band, Caption, Image, Options, captioned, encode_png, gif, histogram, sheet_mark, strip, transform,
+};
 use undiffuse::forward::{Forward, Noised, exposure, signal_share, times};
 use undiffuse::math::prelude::{NoiseLevel, ScheduleKind};
 

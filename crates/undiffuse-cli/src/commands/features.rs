@@ -42,7 +42,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     (kind.tag, format!("{}\n{weights}", kind.about))
                 })
                 .collect();
-            lines.push(("FILE.safetensors", "a network of your own, its layers described in the file: docs/features.md".into()));
+            lines.push((
+                "FILE.safetensors",
+                "a network of your own, its layers described in the file: docs/features.md".into(),
+            ));
             lines.extend(folders().iter().map(|folder| ("looked into", folder.display().to_string())));
             show(&facts(&lines))?;
         }

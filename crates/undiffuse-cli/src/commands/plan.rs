@@ -113,9 +113,7 @@ fn drawn(args: &Args, plan: &Plan) -> Image {
         };
         (0..deepest).flat_map(line).collect()
     };
-    let one = |of: &dyn Fn(&Row) -> f64| {
-        Vec::from(marked(String::new(), COLORS[0], by_row(&|row| Some(of(row)))))
-    };
+    let one = |of: &dyn Fn(&Row) -> f64| Vec::from(marked(String::new(), COLORS[0], by_row(&|row| Some(of(row)))));
     let panels = [
         Panel { log_y: true, ..Panel::new("where D is asked", one(&|row| row.level.sigma_edm())) }
             .labels("evaluation", "sigma / alpha"),

@@ -98,19 +98,40 @@ struct LimitArgs {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    let Args { paths, addr, token, insecure, hosts, allow_train, datasets, reports, store, keep, keep_size, memory, limits, weights, machine } =
-        args;
+    let Args {
+        paths,
+        addr,
+        token,
+        insecure,
+        hosts,
+        allow_train,
+        datasets,
+        reports,
+        store,
+        keep,
+        keep_size,
+        memory,
+        limits,
+        weights,
+        machine,
+    } = args;
     if token.as_ref().is_some_and(|token| token.len() < 8) {
         return Err(usage("--token: give at least eight characters; `openssl rand -hex 16` makes good ones"));
     }
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
-        return Err(usage(format!("there is nothing at `{}`: name models, runs or folders of them", missing.display())));
+        return Err(usage(format!(
+            "there is nothing at `{}`: name models, runs or folders of them",
+            missing.display()
+        )));
     }
     if let Some(file) = paths.iter().find(|path| !path.is_dir()) {
         return Err(usage(format!("`{}` is no folder: name models, runs or folders of them", file.display())));
     }
     if allow_train && !datasets.is_dir() {
-        remark(&format!("note: there is no folder `{}`; --datasets names the one whose entries may be trained on", datasets.display()));
+        remark(&format!(
+            "note: there is no folder `{}`; --datasets names the one whose entries may be trained on",
+            datasets.display()
+        ));
     }
     let paths = if paths.is_empty() { vec![PathBuf::from("runs")] } else { paths };
     let training = match allow_train {
@@ -180,7 +201,9 @@ fn models(ids: &[String]) -> String {
 
 /// Where new runs go: the first folder that is no model or run itself.
 fn runs(paths: &[PathBuf]) -> PathBuf {
-    let of_runs = |path: &&PathBuf| undiffuse::model::locate(path).is_err() && !path.join(undiffuse::train::CONFIG_FILE).is_file();
+    let of_runs = |path: &&PathBuf| {
+        undiffuse::model::locate(path).is_err() && !path.join(undiffuse::train::CONFIG_FILE).is_file()
+    };
     paths.iter().find(of_runs).cloned().unwrap_or_else(|| PathBuf::from("runs"))
 }
 
@@ -206,10 +229,19 @@ fn parse_count(text: &str) -> Result<usize, String> {
 
 /// `500MB`, `1.5GiB`, or a plain number of bytes.
 fn parse_size(text: &str) -> Result<u64, String> {
-    const UNITS: &[(&str, u64)] =
-        &[("kib", 1 << 10), ("mib", 1 << 20), ("gib", 1 << 30), ("kb", 1000), ("mb", 1_000_000), ("gb", 1_000_000_000), ("b", 1), ("", 1)];
+    const UNITS: &[(&str, u64)] = &[
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("kb", 1000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+        ("b", 1),
+        ("", 1),
+    ];
     let text = text.trim().to_ascii_lowercase();
-    let (number, unit) = UNITS.iter().find_map(|&(name, unit)| Some((text.strip_suffix(name)?, unit))).unwrap_or((&text, 1));
+    let (number, unit) =
+        UNITS.iter().find_map(|&(name, unit)| Some((text.strip_suffix(name)?, unit))).unwrap_or((&text, 1));
     match number.trim().parse::<f64>() {
         Ok(number) if number > 0.0 && number * (unit as f64) < 1e18 => Ok((number * unit as f64) as u64),
         _ => Err("write a size such as 500MB or 1.5GiB".into()),

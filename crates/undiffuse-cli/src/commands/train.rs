@@ -131,7 +131,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if common::interrupted() && matches!(event, Event::Step(_)) {
             watch.show(&trainer.save()?);
             drop(watch);
-            crate::output::remark(&format!("interrupted; continue with: undiffuse train --resume {}", text::shell(trainer.run())));
+            crate::output::remark(&format!(
+                "interrupted; continue with: undiffuse train --resume {}",
+                text::shell(trainer.run())
+            ));
             return Ok(ExitCode::from(INTERRUPTED));
         }
     }
@@ -142,7 +145,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// What the dashboard is told beside the events.
 fn setting(config: &Config, args: &Args) -> Setting {
-    let budget = if args.resume.is_some() { args.budget.clone().unwrap_or_default() } else { config.train.budget.clone() };
+    let budget =
+        if args.resume.is_some() { args.budget.clone().unwrap_or_default() } else { config.train.budget.clone() };
     let (preset, data) = (config.preset.clone(), config.data.path.clone());
     Setting { preset, data, device: args.machine.device.clone(), budget }
 }

@@ -233,7 +233,8 @@ fn diffusion(path: &Path, samples: usize, options: &Options, hear: Listener) -> 
     for from in (0..samples as u64).step_by(100) {
         let seeds: Vec<u64> = (from..(from + 100).min(samples as u64)).map(|k| options.seed << 32 | k).collect();
         let n = seeds.len();
-        let x = model.sample(&*denoiser, &plan, Noise::Seeds(seeds), &Cond::default()).finish().map_err(|e| other(&e))?;
+        let x =
+            model.sample(&*denoiser, &plan, Noise::Seeds(seeds), &Cond::default()).finish().map_err(|e| other(&e))?;
         pictures.extend(host(x.reshape([n, PIXELS])));
         let progress = 0.5 + 0.1 * from as f64 / samples as f64;
         hear(Event { progress, text: format!("diffusion: {} pictures", from as usize + n) });

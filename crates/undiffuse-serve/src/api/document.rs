@@ -37,7 +37,12 @@ const REFUSALS: [Refusal; 12] = [
     }),
     (429, "Busy", "Too much of it; `retry_after` says when to try again.", |_| true),
     (500, "Internal", "A fault of the service.", |_| true),
-    (503, "Unavailable", "Not now: `busy` (too many connections, too much held), `no_memory`, `store` (its disk fails), or `closing`.", |_| true),
+    (
+        503,
+        "Unavailable",
+        "Not now: `busy` (too many connections, too much held), `no_memory`, `store` (its disk fails), or `closing`.",
+        |_| true,
+    ),
 ];
 
 /// The document of these routes, for a service whose session's cookie has this name.

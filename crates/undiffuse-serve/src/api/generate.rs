@@ -104,7 +104,8 @@ fn cancelled() -> Problem {
 /// 409 when the job has been deleted, and 503 when the service ends before it does.
 pub async fn follow(engine: &Engine, id: &str, mut see: impl FnMut(&Update)) -> Result<Job, Problem> {
     let guard = CancelOnDrop { engine, id };
-    let mut updates = engine.watch(id).await.map_err(|problem| if problem.status == 404 { cancelled() } else { problem })?;
+    let mut updates =
+        engine.watch(id).await.map_err(|problem| if problem.status == 404 { cancelled() } else { problem })?;
     let mut last = None;
     while let Some(update) = updates.recv().await {
         see(&update);

@@ -92,7 +92,10 @@ impl Curve {
 
     /// Whether all of it can be written as numbers.
     fn is_finite(&self) -> bool {
-        [&self.times, &self.alpha, &self.sigma, &self.share, &self.exposure].into_iter().flatten().all(|v| v.is_finite())
+        [&self.times, &self.alpha, &self.sigma, &self.share, &self.exposure]
+            .into_iter()
+            .flatten()
+            .all(|v| v.is_finite())
     }
 }
 
@@ -116,13 +119,19 @@ async fn curve(State(app): State<App>, Query(query): Query<CurveQuery>) -> Resul
             let model = models.iter().find(|model| model.id == id).ok_or_else(|| {
                 Problem::not_found(format!("there is no model `{id}`; /api/v1/models lists those there are"))
             })?;
-            model.schedule.parse().map_err(|e: undiffuse::math::registry::KindError| Problem::internal(e.to_string()))?
+            model
+                .schedule
+                .parse()
+                .map_err(|e: undiffuse::math::registry::KindError| Problem::internal(e.to_string()))?
         }
     };
     let curve = Curve::of(&schedule, points);
     match curve.is_finite() {
         true => Ok(Json(curve)),
-        false => Err(Problem::invalid("schedule", format!("`{schedule}` has levels that are no numbers: use smaller values"))),
+        false => Err(Problem::invalid(
+            "schedule",
+            format!("`{schedule}` has levels that are no numbers: use smaller values"),
+        )),
     }
 }
 

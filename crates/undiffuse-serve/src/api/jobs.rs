@@ -53,7 +53,8 @@ async fn submit_job(
 
 fn key(value: &HeaderValue) -> Result<String, Problem> {
     let key = value.to_str().ok().filter(|key| (1..=200).contains(&key.len()));
-    key.map(str::to_owned).ok_or_else(|| Problem::invalid("Idempotency-Key", "must be 1 to 200 visible ASCII characters"))
+    key.map(str::to_owned)
+        .ok_or_else(|| Problem::invalid("Idempotency-Key", "must be 1 to 200 visible ASCII characters"))
 }
 
 /// Which jobs to list.

@@ -222,7 +222,10 @@ fn find(models: Vec<ModelInfo>, asked: Option<&str>) -> Result<ModelInfo, Proble
     let listed = || if ids.is_empty() { "none yet: train one".to_owned() } else { ids.join(", ") };
     let not_found = |asked: &str| {
         let asked: String = asked.chars().take(80).collect();
-        Problem { field: Some("model".into()), ..Problem::not_found(format!("there is no model `{asked}`; there are: {}", listed())) }
+        Problem {
+            field: Some("model".into()),
+            ..Problem::not_found(format!("there is no model `{asked}`; there are: {}", listed()))
+        }
     };
     match asked {
         Some(id) => models.into_iter().find(|model| model.id == id).ok_or_else(|| not_found(id)),
@@ -341,7 +344,8 @@ mod tests {
     fn a_request_becomes_a_job() {
         let model = model(&["Bag", "Boot"], 2);
         let read = |text: &str| serde_json::from_str::<Request>(text).unwrap();
-        let text = r#"{"prompt": "a boot", "n": 2, "size": "28x28", "quality": "hd", "user": "me", "seed": 7, "steps": 5}"#;
+        let text =
+            r#"{"prompt": "a boot", "n": 2, "size": "28x28", "quality": "hd", "user": "me", "seed": 7, "steps": 5}"#;
         let (asked, generate) = order(read(text), &model).unwrap();
         assert_eq!(asked, Asked::Class("Boot".into()));
         assert_eq!((generate.n, generate.seed, generate.steps), (Some(2), Some(7), Some(5)));
@@ -365,7 +369,10 @@ mod tests {
         let refusal = Refusal::from(Problem::queue_full("full", 7));
         assert_eq!(refusal.error.r#type, "rate_limit_error");
         let response = refusal.into_response();
-        assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (429, &axum::http::HeaderValue::from_static("7")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["retry-after"]),
+            (429, &axum::http::HeaderValue::from_static("7"))
+        );
         assert_eq!(Refusal::from(Problem::invalid("size", "no")).into_response().status(), 400);
         assert_eq!(find(vec![], None).unwrap_err().status, 404);
         let two = || vec![model(&[], 0), model(&[], 0)];

@@ -16,8 +16,7 @@ use crate::reports::{self, CompareError, Comparison, NotComparableProblem, Repor
 
 /// A report's page brings its style and its pictures along. It may run nothing, ask for nothing and is of no origin, so that
 /// whatever somebody wrote into a report stays text.
-const SANDBOX: &str =
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+const SANDBOX: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<App> {

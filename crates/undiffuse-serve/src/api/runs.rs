@@ -236,7 +236,10 @@ fn room(engine: &Engine, memory: Option<u64>, needed: u64) -> Result<(), Problem
     (status = 409, description = "A training is running, or the name is taken", body = Problem, content_type = PROBLEM_JSON),
     (status = 422, description = "The trainer refuses; its own words", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn start_run(State(app): State<App>, Small(request): Small<Start>) -> Result<(StatusCode, Json<RunInfo>), Problem> {
+async fn start_run(
+    State(app): State<App>,
+    Small(request): Small<Start>,
+) -> Result<(StatusCode, Json<RunInfo>), Problem> {
     let runs = Arc::clone(&app.runs);
     let run = kept(async move { runs.start(request).await }).await?;
     Ok((StatusCode::CREATED, Json(run)))

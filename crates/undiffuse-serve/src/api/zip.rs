@@ -65,7 +65,8 @@ fn pack(app: App, job: Job) -> impl Stream<Item = io::Result<Bytes>> + Send {
                 zip.finish()?.flush()?;
                 return Ok(Some((sink.take(), (k, None))));
             };
-            let png = app.engine.image(&job.id, made.index).await.map_err(|problem| io::Error::other(problem.detail))?;
+            let png =
+                app.engine.image(&job.id, made.index).await.map_err(|problem| io::Error::other(problem.detail))?;
             add(&mut zip, made, &png)?;
             Ok(Some((sink.take(), (k + 1, Some(zip)))))
         }

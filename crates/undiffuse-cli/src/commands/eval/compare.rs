@@ -13,12 +13,14 @@ use crate::output::{show, show_json, table};
 pub fn run(a: &Path, b: &Path, allow: &[String], json: bool) -> anyhow::Result<ExitCode> {
     let (first, second) = (read(a)?, read(b)?);
     let known = first.protocol.facts();
-    if let Some(part) = allow.iter().find(|part| !known.iter().any(|(path, _)| path == *part || path.starts_with(&format!("{part}.")))) {
+    if let Some(part) =
+        allow.iter().find(|part| !known.iter().any(|(path, _)| path == *part || path.starts_with(&format!("{part}."))))
+    {
         let paths: Vec<&str> = known.iter().map(|(path, _)| path.as_str()).collect();
         return Err(usage(format!("--allow {part}: a protocol has no such part; it has {}", paths.join(", "))));
     }
-    let comparison = compare(&first, &second, allow)
-        .map_err(|e| usage(format!("{e}\n--allow PART accepts a difference")))?;
+    let comparison =
+        compare(&first, &second, allow).map_err(|e| usage(format!("{e}\n--allow PART accepts a difference")))?;
     if json {
         let lines = comparison.lines.iter().map(|line| json!({ "a": line.a, "b": line.b, "better": line.winner() }));
         let allowed = comparison.allowed.iter().map(|(path, a, b)| json!({ "part": path, "a": a, "b": b }));
@@ -36,7 +38,8 @@ pub fn run(a: &Path, b: &Path, allow: &[String], json: bool) -> anyhow::Result<E
         .iter()
         .map(|line| {
             let ((a, a_interval), (b, b_interval)) = (shown(line.a), shown(line.b));
-            let verdict = line.winner().map_or("intervals meet", |winner| if winner == "a" { "a better" } else { "b better" });
+            let verdict =
+                line.winner().map_or("intervals meet", |winner| if winner == "a" { "a better" } else { "b better" });
             vec![line.a.name.clone(), a, a_interval, b, b_interval, verdict.into()]
         })
         .collect();

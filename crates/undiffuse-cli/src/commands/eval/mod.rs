@@ -177,7 +177,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let (Judged::Pictures(pictures), Some(asked)) = (&judged, args.n)
         && asked > pictures.len()
     {
-        remark(&format!("note: -n {asked}: `{}` holds {} pictures; all of them are judged", path.display(), pictures.len()));
+        remark(&format!(
+            "note: -n {asked}: `{}` holds {} pictures; all of them are judged",
+            path.display(),
+            pictures.len()
+        ));
     }
     let request = Request {
         subject,
@@ -355,7 +359,9 @@ fn own_data(args: &Args, path: &Path) -> anyhow::Result<Option<(Dataset, BTreeSe
     match (undiffuse::train::held_out(run, &mut loading()), &args.data) {
         (Ok((data, held_out)), _) => Ok(Some((data, held_out.into_iter().collect()))),
         (Err(e), Some(_)) => {
-            remark(&format!("note: the run's own data cannot be read, so --data stands for what it was trained on: {e}"));
+            remark(&format!(
+                "note: the run's own data cannot be read, so --data stands for what it was trained on: {e}"
+            ));
             Ok(None)
         }
         (Err(e), None) => Err(e).context("the run's own data cannot be read; name data with --data"),
@@ -379,7 +385,10 @@ fn open_named(args: &Args, path: &Path, judged: &Judged) -> anyhow::Result<Named
         let resized = (0..data.len()).filter(|&i| data.original_size(i) != (size, size)).count();
         if resized > 0 {
             let all = data.len();
-            remark(&format!("note: {resized} of {all} pictures of `{}` were resized to {size}×{size}", named.display()));
+            remark(&format!(
+                "note: {resized} of {all} pictures of `{}` were resized to {size}×{size}",
+                named.display()
+            ));
         }
         Ok(Some(data))
     };
@@ -415,7 +424,8 @@ fn features(args: &Args, data: &Dataset) -> anyhow::Result<(Box<dyn Features>, O
         Some(spec) => Ok((features::open(spec, args.weights.as_deref(), data)?, None)),
         None => match features::open(FEATURES[0].tag, None, data) {
             Err(e @ FeatureError::Missing { .. }) => {
-                let note = format!("pictures are judged by their pixels alone, which see little of what they show: {e}");
+                let note =
+                    format!("pictures are judged by their pixels alone, which see little of what they show: {e}");
                 Ok((features::open("pixels", None, data)?, Some(note)))
             }
             other => Ok((other?, None)),

@@ -132,7 +132,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let outcome = match job.run(&mut bars()) {
         Err(MeasureError::Interrupted) => {
-            remark("interrupted: nothing is written, a mean over the pictures done so far would not be the one asked for");
+            remark(
+                "interrupted: nothing is written, a mean over the pictures done so far would not be the one asked for",
+            );
             return Ok(ExitCode::from(INTERRUPTED));
         }
         outcome => outcome.map_err(said)?,
@@ -198,9 +200,12 @@ fn explain(e: MeasureError, model: &Path) -> anyhow::Error {
         MeasureError::NoPictures(_) => {
             usage("--data is missing: the model is not inside a run, so it has no held-out pictures of its own")
         }
-        MeasureError::HeldOut(e) => anyhow::Error::new(e)
-            .context("the run's own held-out pictures cannot be read; name pictures with --data"),
-        MeasureError::TooFew { .. } | MeasureError::NotSquare { .. } | MeasureError::NoClass { .. } => usage(e.to_string()),
+        MeasureError::HeldOut(e) => {
+            anyhow::Error::new(e).context("the run's own held-out pictures cannot be read; name pictures with --data")
+        }
+        MeasureError::TooFew { .. } | MeasureError::NotSquare { .. } | MeasureError::NoClass { .. } => {
+            usage(e.to_string())
+        }
         MeasureError::Grid(e) => usage(format!("--steps: {e}")),
         MeasureError::Meaningless(e @ Meaningless::NoVariance { .. }) => usage(e.to_string()),
         MeasureError::Meaningless(e) => anyhow::anyhow!("{}: {e}", model.display()),

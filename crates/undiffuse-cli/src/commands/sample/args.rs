@@ -130,7 +130,8 @@ impl Args {
     /// # Errors
     /// There is not.
     pub fn afford(&self, n: usize, [channels, height, width]: [usize; 3]) -> anyhow::Result<()> {
-        let values = [channels, height, width].into_iter().fold(n as u64, |values, side| values.saturating_mul(side as u64));
+        let values =
+            [channels, height, width].into_iter().fold(n as u64, |values, side| values.saturating_mul(side as u64));
         let bytes = values.saturating_mul(if self.raw.is_some() { 8 } else { 4 });
         memory::afford(&format!("-n {n}"), bytes).map_err(|e| usage(e.to_string()))
     }

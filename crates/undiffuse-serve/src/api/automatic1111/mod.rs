@@ -60,7 +60,11 @@ struct Images {
     (status = 422, description = "It cannot be fulfilled", body = Problem, content_type = PROBLEM_JSON),
     (status = 429, description = "The queue is full", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn txt2img(State(app): State<App>, Caller(client): Caller, Json(request): Json<Request>) -> Result<Response, Problem> {
+async fn txt2img(
+    State(app): State<App>,
+    Caller(client): Caller,
+    Json(request): Json<Request>,
+) -> Result<Response, Problem> {
     let without = Request { init_images: None, mask: None, ..request };
     make(&app, &client, without).await
 }
@@ -73,10 +77,17 @@ async fn txt2img(State(app): State<App>, Caller(client): Caller, Json(request): 
     (status = 422, description = "It cannot be fulfilled", body = Problem, content_type = PROBLEM_JSON),
     (status = 429, description = "The queue is full", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn img2img(State(app): State<App>, Caller(client): Caller, Json(request): Json<Request>) -> Result<Response, Problem> {
+async fn img2img(
+    State(app): State<App>,
+    Caller(client): Caller,
+    Json(request): Json<Request>,
+) -> Result<Response, Problem> {
     if request.init_images.as_ref().is_none_or(Vec::is_empty) {
         // The status of the original.
-        return Err(Problem { field: Some("init_images".into()), ..Problem::not_found("init image not found: give one in `init_images`") });
+        return Err(Problem {
+            field: Some("init_images".into()),
+            ..Problem::not_found("init image not found: give one in `init_images`")
+        });
     }
     make(&app, &client, request).await
 }
@@ -230,7 +241,11 @@ struct ProgressQuery {
 #[utoipa::path(get, path = "/sdapi/v1/progress", tag = "automatic1111", params(ProgressQuery), responses(
     (status = 200, description = "How far", body = Progress),
 ))]
-async fn progress(State(app): State<App>, Caller(client): Caller, Query(query): Query<ProgressQuery>) -> Json<Progress> {
+async fn progress(
+    State(app): State<App>,
+    Caller(client): Caller,
+    Query(query): Query<ProgressQuery>,
+) -> Json<Progress> {
     let Some(work) = app.desk.current(&client) else {
         let state = ProgressState::default();
         return Json(Progress { progress: 0.0, eta_relative: 0.0, state, current_image: None, textinfo: None });
@@ -381,7 +396,11 @@ async fn get_options(State(app): State<App>, Caller(client): Caller) -> Result<J
     (status = 200, description = "It is chosen", body = Object),
     (status = 404, description = "There is no such model", body = Problem, content_type = PROBLEM_JSON),
 ))]
-async fn set_options(State(app): State<App>, Caller(client): Caller, Small(options): Small<Options>) -> Result<Json<Value>, Problem> {
+async fn set_options(
+    State(app): State<App>,
+    Caller(client): Caller,
+    Small(options): Small<Options>,
+) -> Result<Json<Value>, Problem> {
     if let Some(asked) = options.sd_model_checkpoint {
         let model = find(models(&app).await?, Some(&asked))?;
         app.desk.choose(&client, model.id);

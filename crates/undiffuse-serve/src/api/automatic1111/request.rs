@@ -127,7 +127,11 @@ impl Request {
 
     /// The sampler by the client's name for it.
     pub fn sampler(&self) -> Option<&str> {
-        [&self.sampler_name, &self.sampler_index].into_iter().flatten().map(String::as_str).find(|name| !name.is_empty())
+        [&self.sampler_name, &self.sampler_index]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .find(|name| !name.is_empty())
     }
 
     /// What is asked of the engine.
@@ -274,8 +278,13 @@ mod tests {
             ..Generate::default()
         };
         assert_eq!(made, expected);
-        let made = order(r#"{"seed": -1, "width": 64, "height": 32, "sampler_name": "Heun", "eta": 1}"#, &model(&[], 0)).unwrap();
-        assert_eq!((made.seed, made.width, made.height, made.eta, made.guidance), (Some(77), Some(64), Some(32), None, None));
+        let made =
+            order(r#"{"seed": -1, "width": 64, "height": 32, "sampler_name": "Heun", "eta": 1}"#, &model(&[], 0))
+                .unwrap();
+        assert_eq!(
+            (made.seed, made.width, made.height, made.eta, made.guidance),
+            (Some(77), Some(64), Some(32), None, None)
+        );
         for (text, field) in [
             (r#"{"prompt": "a cat"}"#, "prompt"),
             (r#"{"enable_hr": true}"#, "enable_hr"),

@@ -66,7 +66,9 @@ pub fn ours(sampler: Option<&str>, scheduler: Option<&str>) -> (Option<String>, 
     if let Some(tag) = find(SAMPLERS, &sampler) {
         return (Some(tag), spacing);
     }
-    let old = sampler.rsplit_once(' ').and_then(|(solver, spacing)| Some((find(SAMPLERS, solver)?, find(SCHEDULERS, spacing)?)));
+    let old = sampler
+        .rsplit_once(' ')
+        .and_then(|(solver, spacing)| Some((find(SAMPLERS, solver)?, find(SCHEDULERS, spacing)?)));
     match old {
         Some((solver, old)) => (Some(solver), spacing.or(Some(old))),
         None => (Some(sampler), spacing),
