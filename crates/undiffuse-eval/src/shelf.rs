@@ -33,14 +33,17 @@ impl Shelf {
             fs::create_dir_all(folder).map_err(at("create", folder))?;
         }
         let mut file = locked(path)?;
-        let told = told(path).unwrap_or_default();
-        let checksum = whole(&mut file, told, record).map_err(at("read", path))?;
+        let told = told(path);
+        let checksum = match told {
+            Some(told) => whole(&mut file, told, record).map_err(at("read", path))?,
+            None => None,
+        };
         if checksum.is_none() && file.metadata().map_err(at("read", path))?.len() > 0 {
             // Cutting it would take the bytes away under those who have mapped it.
             files::write(path, &[])?;
             file = locked(path)?;
         }
-        let len = if checksum.is_some() { told.0 } else { 0 };
+        let len = told.filter(|_| checksum.is_some()).map_or(0, |(len, _)| len);
         // What a killed program left behind the whole records: nobody has mapped that.
         file.set_len((len * record) as u64).map_err(at("write", path))?;
         file.seek(SeekFrom::End(0)).map_err(at("write", path))?;

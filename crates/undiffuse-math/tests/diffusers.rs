@@ -296,7 +296,7 @@ fn what_cannot_be_read_is_named() {
         assert!(text.contains(class) && text.contains(field) && text.contains(expected), "{text}");
     }
     let part = message(json!({ "_class_name": "DDPMScheduler", "num_train_timesteps": 1 }));
-    assert!(part.contains("at least 2 timesteps"), "{part}");
+    assert!(part.contains("needs 2 to 1000000 timesteps, has 1"), "{part}");
     let both = message(json!({
         "_class_name": "UniPCMultistepScheduler", "sigma_min": 0.1, "use_karras_sigmas": true, "final_sigmas_type": "sigma_min",
     }));

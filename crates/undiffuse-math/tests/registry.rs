@@ -78,7 +78,7 @@ fn slips_are_named() {
     assert!(solver("").starts_with("unknown solver ``"));
     let schedule = |text: &str| text.parse::<ScheduleKind>().unwrap_err().to_string();
     for (text, says) in [
-        ("linear:steps=1", "at least 2 timesteps"),
+        ("linear:steps=1", "needs 2 to 1000000 timesteps, has 1"),
         ("linear:beta_end=1.5", "beta at timestep"),
         ("trained:betas=0.1;2", "beta at timestep 1 is 2"),
         ("edm:sigma_min=90", "sigma_min < sigma_max"),

@@ -167,6 +167,10 @@ pub fn steady<T>(path: &Path, mut read: impl FnMut(&Path) -> T) -> T {
     loop {
         let folder = current(path);
         let before = Held::new(&folder);
+        if before.identity.is_none() && current(path).exists() {
+            // Caught between two renames.
+            continue;
+        }
         let value = read(&folder);
         if Held::new(&current(path)).identity == before.identity {
             return value;

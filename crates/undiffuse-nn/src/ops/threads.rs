@@ -49,7 +49,8 @@ mod tests {
     use rayon::prelude::*;
 
     fn work() -> u64 {
-        (0..64u64).into_par_iter().map(|i| (0..200).fold(i, |a, b| a ^ (a << 1).wrapping_add(b))).sum()
+        let each = |i| (0..200).fold(i, |a: u64, b| a ^ (a << 1).wrapping_add(b));
+        (0..64u64).into_par_iter().map(each).reduce(|| 0, u64::wrapping_add)
     }
 
     /// Passes at once, and nested as in training: none may wait for another's end.

@@ -24,7 +24,8 @@ pub fn is_suspect(record: &Record) -> bool {
     record.deaths >= weight(Stage::Begun)
 }
 
-/// The jobs that go on, the oldest first; the deaths of the last life are counted in the store before any is begun.
+/// The jobs that go on: suspects, so that whether the service dies of them is known before others have waited for it, then
+/// the oldest first. The deaths of the last life are counted in the store before any is begun.
 ///
 /// # Errors
 /// A store that cannot be used.
@@ -48,5 +49,6 @@ pub fn revive(store: &Store) -> Result<Vec<Record>, String> {
             all.push(record);
         }
     }
+    all.sort_by_key(|record| !is_suspect(record));
     Ok(all)
 }

@@ -30,7 +30,7 @@ fn a_run_is_looked_at() {
     says(&mut page, "At 3,200 pictures, after 50 s: loss");
 
     page.click("Configuration");
-    says(&mut page, "path = \"data/flowers\"");
+    says(&mut page, "path = \"flowers\"");
     page.click("Log");
     says(&mut page, "step 50: loss 0.41");
     page.click("Examine this run");
