@@ -12,7 +12,7 @@ static MEMORY: Counted = Counted;
 
 /// A refusal as the program prints it.
 fn told(refusal: &impl std::fmt::Display) {
-    check_message(&undiffuse_data::text::visible(&refusal.to_string(), "\n\t"));
+    check_message(&undiffuse_data::text::visible(&refusal.to_string(), "\n"));
 }
 
 fn fixture(name: &str) -> Vec<u8> {

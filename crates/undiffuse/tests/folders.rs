@@ -184,10 +184,13 @@ fn schedulers_cards_and_sizes_out_of_all_proportion_are_refused() {
         ("trained_betas", json!([]), "timesteps"),
         ("clip_sample_range", json!(-1.0), "clip_sample_range"),
         ("steps_offset", json!(-1), "steps_offset"),
+        ("sample_max_value", json!(-1.0), "sample_max_value"),
+        ("dynamic_thresholding_ratio", json!(2.0), "dynamic_thresholding_ratio"),
     ] {
         fs::write(&scheduler, &whole).unwrap();
         edit(&scheduler, |config| {
             config["clip_sample"] = true.into();
+            config["thresholding"] = (field.contains("threshold") || field.contains("max")).into();
             config[field] = value;
         });
         refused(&model, None, &["scheduler_config.json", word]);

@@ -18,7 +18,7 @@ static MEMORY: Counted = Counted;
 
 /// A refusal as the program prints it.
 fn told(refusal: &impl std::fmt::Display) {
-    check_message(&undiffuse::data::text::visible(&refusal.to_string(), "\n\t"));
+    check_message(&undiffuse::data::text::visible(&refusal.to_string(), "\n"));
 }
 
 fn fixtures() -> PathBuf {

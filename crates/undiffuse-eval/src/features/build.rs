@@ -218,8 +218,9 @@ impl<'a> Builder<'_, 'a> {
         for layers in branches {
             let (ops, out) = self.layers(layers, shape, depth + 1)?;
             let (channels, h, w) = map("branches", out)?;
-            if *size.get_or_insert((h, w)) != (h, w) {
-                return Err(format!("branches end in maps of different sizes: {:?} and {:?}", size, (h, w)));
+            let (first_h, first_w) = *size.get_or_insert((h, w));
+            if (first_h, first_w) != (h, w) {
+                return Err(format!("branches end in maps of different sizes: {first_h}×{first_w} and {h}×{w}"));
             }
             ways.push((ops, channels));
         }

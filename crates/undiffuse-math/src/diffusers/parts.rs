@@ -148,7 +148,8 @@ pub(super) fn clip(fields: &Fields) -> Result<Clip, ReadError> {
     if fields.flag("thresholding")? {
         let (ratio, max) = (fields.number("dynamic_thresholding_ratio")?, fields.number("sample_max_value")?);
         match (0.0..=1.0).contains(&ratio) {
-            true => Ok(Clip::Threshold { ratio, max }),
+            true if max > 0.0 => Ok(Clip::Threshold { ratio, max }),
+            true => Err(fields.wrong("sample_max_value", "a number above 0")),
             false => Err(fields.wrong("dynamic_thresholding_ratio", "a number from 0 to 1")),
         }
     } else if fields.flag("clip_sample")? {
