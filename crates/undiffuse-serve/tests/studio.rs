@@ -450,7 +450,7 @@ fn a_token_is_asked_for() {
     page.until("!document.getElementById('sign-out').hidden");
     page.expect("401");
     page.click("Sign out");
-    page.until("document.getElementById('sign-in').open");
+    page.until("Boolean(document.querySelector('dialog[open]'))");
     content(&mut page, "signed out");
     // Somebody else, with the address that the program printed.
     page.call("Network.clearBrowserCookies", json!({}));

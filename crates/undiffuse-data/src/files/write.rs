@@ -172,7 +172,9 @@ pub fn steady<T>(path: &Path, mut read: impl FnMut(&Path) -> T) -> T {
             continue;
         }
         let value = read(&folder);
-        if Held::new(&current(path)).identity == before.identity {
+        // The same folder at another place was moved while it was read.
+        let now = current(path);
+        if now == folder && Held::new(&now).identity == before.identity {
             return value;
         }
     }

@@ -17,7 +17,7 @@ pub struct Waiting {
     pub rows: usize,
     /// Whether all pictures are to be made together.
     pub whole: bool,
-    /// Whether nothing else may be in the making when it is begun.
+    /// Whether nothing else is begun between its beginning and its first evaluation.
     pub alone: bool,
     /// Whether some of its pictures have been begun.
     pub begun: bool,
@@ -46,7 +46,7 @@ pub struct Queue {
     lines: HashMap<Client, VecDeque<Waiting>>,
     /// Places taken by each client's chunks in work.
     taken: HashMap<Client, usize>,
-    /// The job that is in work alone.
+    /// The job that was begun alone and has not been evaluated.
     alone: Option<String>,
 }
 
@@ -100,9 +100,9 @@ impl Queue {
         let front = |client| self.lines.get(client).and_then(|line| line.front());
         let fits = |client| front(client).is_some_and(|job| idle || self.room(client) >= job.weight);
         let turn = match self.turns.iter().position(|client| front(client).is_some_and(|job| job.alone)) {
+            Some(alone) if fits(&self.turns[alone]) => alone,
             // Nothing else is begun until it can be.
-            Some(_) if !idle => return None,
-            Some(alone) => alone,
+            Some(_) => return None,
             None => self.turns.iter().position(fits)?,
         };
         let client = self.turns.remove(turn)?;
@@ -262,18 +262,19 @@ mod tests {
     fn a_job_that_must_be_alone_is() {
         let mut queue = Queue::new(8);
         let (a, b) = ("a".to_string(), "b".to_string());
-        queue.push(&a, job("first", 2, 1));
-        let first = queue.next().unwrap();
-        queue.push(&a, Waiting { alone: true, ..job("suspect", 12, 1) });
+        queue.push(&a, Waiting { alone: true, ..job("suspect", 4, 1) });
+        queue.push(&a, Waiting { alone: true, ..job("another", 12, 1) });
         queue.push(&b, job("other", 2, 1));
-        assert_eq!(queue.next(), None, "something is in the making");
-        queue.release(&first);
         let suspect = queue.next().unwrap();
-        assert_eq!((suspect.id.as_str(), suspect.pictures.len(), queue.next()), ("suspect", 8, None));
+        assert_eq!((suspect.id.as_str(), suspect.pictures.len(), queue.next()), ("suspect", 4, None));
         assert!(queue.clear(&a, "suspect") && !queue.clear(&a, "suspect"));
+        // It has been evaluated: the next is begun beside it, and again nothing else.
+        let another = queue.next().unwrap();
+        assert_eq!((another.id.as_str(), another.pictures.len(), queue.next()), ("another", 4, None));
+        assert!(queue.clear(&a, "another"));
         assert_eq!(chunks(&mut queue), [("other".into(), 2)]);
         queue.release(&suspect);
-        assert_eq!(chunks(&mut queue), [("suspect".into(), 4)]);
+        assert_eq!(chunks(&mut queue), [("another".into(), 2)]);
     }
 
     #[test]

@@ -18,8 +18,8 @@ fn weight(start: Stage) -> u32 {
     }
 }
 
-/// Whether a job may have been what the service died of. It is begun when nothing else is in the making, so that no other job
-/// is blamed for its deed.
+/// Whether a job may have been what the service died of. Nothing else is begun until it has been evaluated once, so that no
+/// other job is blamed for its deed.
 pub fn is_suspect(record: &Record) -> bool {
     record.deaths >= weight(Stage::Begun)
 }
