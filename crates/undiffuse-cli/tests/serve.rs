@@ -147,7 +147,7 @@ fn killed_under_load_it_loses_nothing_and_repeats_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path());
     let request = |k: u64| json!({"n": 3, "seed": 100 * k, "steps": 500, "solver": "ddim"});
-    const JOBS: u64 = 24;
+    const JOBS: u64 = 60;
     let mut ids = BTreeMap::new();
     let mut finished: BTreeMap<String, (Value, Vec<Vec<u8>>)> = BTreeMap::new();
     let pictures = |service: &Service, id: &str| -> Vec<Vec<u8>> {
