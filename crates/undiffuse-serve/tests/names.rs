@@ -1,6 +1,5 @@
 //! Classes and data by their names, through the whole service.
 
-#[allow(dead_code)] // it uses a part of it
 mod common;
 
 use base64::Engine as _;
