@@ -1,7 +1,7 @@
 //! What the service is told when it starts.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -45,6 +45,29 @@ pub struct Options {
 }
 
 impl Options {
+    /// A service of these models for this machine alone, on a free port, that computes on the CPU `device` and keeps what it
+    /// makes in `folder`: jobs in `serve`, for a week and up to 1 GB. Reports are read from `eval` there.
+    pub fn new(paths: Vec<PathBuf>, folder: &Path, device: Device) -> Self {
+        Self {
+            paths,
+            reports: folder.join("eval"),
+            store: folder.join("serve"),
+            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            token: None,
+            insecure: false,
+            hosts: Vec::new(),
+            training: None,
+            device,
+            device_name: "cpu".into(),
+            limits: Limits::default(),
+            memory: None,
+            variant: None,
+            keep: Duration::from_secs(7 * 24 * 3600),
+            keep_bytes: 1 << 30,
+            waits: Waits::default(),
+        }
+    }
+
     /// Where models and runs lie: the paths, and where new runs are made.
     pub fn folders(&self) -> Vec<PathBuf> {
         self.paths.iter().chain(self.training.iter().map(|training| &training.runs)).cloned().collect()

@@ -23,7 +23,7 @@ use undiffuse::sample::Noise;
 use undiffuse::{burn::tensor::Device, device};
 use undiffuse_serve::engine::{Engine, Query};
 use undiffuse_serve::job::{Generate, Job, State, Update};
-use undiffuse_serve::options::{Limits, Options, Waits};
+use undiffuse_serve::options::{Limits, Options};
 
 fn cpu() -> Device {
     device::open("cpu").unwrap()
@@ -82,22 +82,9 @@ fn options(folder: &Path) -> Options {
         model(3, 2).save(models.join("colour")).unwrap();
     }
     Options {
-        paths: vec![models],
-        reports: folder.join("eval"),
-        store: folder.join("serve"),
-        addr: "127.0.0.1:0".parse().unwrap(),
-        token: None,
-        insecure: false,
-        hosts: Vec::new(),
-        training: None,
-        device: cpu(),
-        device_name: "cpu".into(),
         limits: Limits { batch: 8, ..Limits::default() },
         memory: Some(1 << 30),
-        variant: None,
-        keep: Duration::from_secs(3600),
-        keep_bytes: 1 << 30,
-        waits: Waits::default(),
+        ..Options::new(vec![models], folder, cpu())
     }
 }
 

@@ -18,7 +18,7 @@ use undiffuse::{Model, device};
 use undiffuse_serve::Options;
 use undiffuse_serve::engine::{Engine, Query};
 use undiffuse_serve::job::{Generate, Job, State, Update};
-use undiffuse_serve::options::{Limits, Waits};
+use undiffuse_serve::options::Limits;
 
 /// A folder with a model of 8x8 pixels, and options for a service of it.
 fn options(folder: &Path) -> Options {
@@ -27,22 +27,9 @@ fn options(folder: &Path) -> Options {
         service::save_model(&models.join("grey"), 1);
     }
     Options {
-        paths: vec![models],
-        variant: None,
-        reports: folder.join("eval"),
-        store: folder.join("serve"),
-        addr: "127.0.0.1:0".parse().unwrap(),
-        token: None,
-        insecure: false,
-        hosts: Vec::new(),
-        training: None,
-        device: device::open("cpu").unwrap(),
-        device_name: "cpu".into(),
         limits: Limits { batch: 8, ..Limits::default() },
         memory: Some(1 << 30),
-        keep: Duration::from_secs(3600),
-        keep_bytes: 1 << 30,
-        waits: Waits::default(),
+        ..Options::new(vec![models], folder, device::open("cpu").unwrap())
     }
 }
 

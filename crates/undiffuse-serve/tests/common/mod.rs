@@ -21,7 +21,7 @@ use undiffuse::model::Card;
 use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
 use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
 use undiffuse_serve::engine::Engine;
-use undiffuse_serve::options::{Limits, Waits};
+use undiffuse_serve::options::Limits;
 use undiffuse_serve::{Options, ServeError, Server};
 
 fn cpu() -> Device {
@@ -70,22 +70,9 @@ pub fn options(folder: &Path) -> Options {
         model().save(models.join("grey")).unwrap();
     }
     Options {
-        paths: vec![models],
-        reports: folder.join("eval"),
-        store: folder.join("serve"),
-        addr: "127.0.0.1:0".parse().unwrap(),
-        token: None,
-        insecure: false,
-        hosts: Vec::new(),
-        training: None,
-        device: cpu(),
-        device_name: "cpu".into(),
         limits: Limits { body: 100_000, ..Limits::default() },
         memory: Some(1 << 30),
-        variant: None,
-        keep: Duration::from_secs(3600),
-        keep_bytes: 1 << 30,
-        waits: Waits::default(),
+        ..Options::new(vec![models], folder, cpu())
     }
 }
 

@@ -17,7 +17,7 @@ use undiffuse::model::Card;
 use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
 use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
 use undiffuse::{Model, device};
-use undiffuse_serve::options::{Limits, Waits};
+use undiffuse_serve::options::Limits;
 use undiffuse_serve::{Options, Server};
 
 /// The header of a JSON body.
@@ -84,22 +84,9 @@ impl Service {
     /// Starts on a folder that is there.
     pub fn open(folder: TempDir, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
-            paths: vec![folder.path().join("models")],
-            reports: folder.path().join("eval"),
-            store: folder.path().join("serve"),
-            addr: "127.0.0.1:0".parse().unwrap(),
-            token: None,
-            insecure: false,
-            hosts: Vec::new(),
-            training: None,
-            device: device::open("cpu").unwrap(),
-            device_name: "cpu".into(),
             limits: Limits { batch: 8, ..Limits::default() },
             memory: Some(1 << 30),
-            variant: None,
-            keep: Duration::from_secs(3600),
-            keep_bytes: 1 << 30,
-            waits: Waits::default(),
+            ..Options::new(vec![folder.path().join("models")], folder.path(), device::open("cpu").unwrap())
         };
         change(&mut options);
         let server = Server::bind(options).unwrap();
