@@ -128,7 +128,7 @@ fn others(ops: &mut Ops) {
         ops.run(&name("weight"), flops, || linear::backward_weight(&s, &x, &dy, &mut dw, None));
     }
     let (x, mut y) = (numbers(1 << 20), vec![0.0; 1 << 20]);
-    for activation in [Activation::Silu, Activation::Gelu, Activation::Mish] {
+    for activation in [Activation::Silu, Activation::Gelu, Activation::Mish, Activation::GeluTanh] {
         let name = format!("{activation:?} of 1M numbers").to_lowercase();
         ops.run(&name, 20.0 * x.len() as f64, || activation::forward(activation, &x, &mut y));
     }

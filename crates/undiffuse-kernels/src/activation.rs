@@ -19,6 +19,9 @@ pub enum Activation {
     Relu,
     /// `z · tanh(ln(1 + eᶻ))` \[Misra19\].
     Mish,
+    /// [`Gelu`](Self::Gelu) with Φ by a hyperbolic tangent: `z · σ(2u)`, `u = √(2/π) (z + 0.044715 z³)`
+    /// \[Hendrycks16\].
+    GeluTanh,
 }
 
 /// Elements given to a thread at a time; without influence on the result.
@@ -94,6 +97,7 @@ pub(crate) fn value<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
             let n = mish_ratio(s, z);
             s.mul(z, s.div(n, s.add(n, s.splat(2.0))))
         }
+        Activation::GeluTanh => s.div(z, one_plus_exp_neg(s, gelu_tanh_inner(s, z))),
     }
 }
 
@@ -126,7 +130,24 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
             let sigma = s.div(one, one_plus_exp_neg(s, z));
             s.mul_add(s.mul(z, rest), sigma, w)
         }
+        Activation::GeluTanh => {
+            // σ (1 + z (1 − σ) 2u'). Beyond 20, where the slope is 0 or 1, z² need not grow.
+            let z = s.min(s.splat(20.0), s.max(s.splat(-20.0), z));
+            let e = exp_neg(s, gelu_tanh_inner(s, z));
+            let sigma = s.div(one, s.add(one, e));
+            let steep = s.mul_add(s.mul(z, z), s.splat(3.0 * GELU_TANH[1]), s.splat(GELU_TANH[0]));
+            s.mul(sigma, s.mul_add(s.mul(z, steep), s.mul(e, sigma), one))
+        }
     }
+}
+
+/// `2 √(2/π)`, and the same times 0.044715.
+const GELU_TANH: [f32; 2] = [1.595_769_1, 0.071_354_814];
+
+/// `2 √(2/π) (z + 0.044715 z³)`
+#[inline(always)]
+fn gelu_tanh_inner<S: Simd>(s: S, z: S::V) -> S::V {
+    s.mul(z, s.mul_add(s.mul(z, z), s.splat(GELU_TANH[1]), s.splat(GELU_TANH[0])))
 }
 
 /// `|z|`

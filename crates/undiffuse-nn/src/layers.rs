@@ -88,9 +88,14 @@ impl Linear {
         Self { weight: blank([c_out, c_in], 0.0, device), bias: blank([c_out], 0.0, device) }
     }
 
-    /// `[rows, in]` → `[rows, out]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        ops::linear(x, self.weight.val(), self.bias.val())
+    /// `[B, …, in]` → `[B, …, out]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::linear(x, None, self.weight.val(), self.bias.val())
+    }
+
+    /// The same of an activated input.
+    pub fn activated<const D: usize>(&self, activation: ops::Activation, x: Tensor<D>) -> Tensor<D> {
+        ops::linear(x, Some(activation), self.weight.val(), self.bias.val())
     }
 
     /// The same map at every pixel: `[B, in, H, W]` → `[B, out, H, W]`, normalised before and added to after.

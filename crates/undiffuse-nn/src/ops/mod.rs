@@ -33,6 +33,10 @@ pub enum Activation {
     Relu,
     /// `x · tanh(ln(1 + eˣ))`.
     Mish,
+    /// [`Gelu`](Self::Gelu) with Φ by a hyperbolic tangent, `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`
+    /// \[Hendrycks16\]: diffusers' feed-forward `gelu-approximate`, which no `act_fn` names.
+    #[serde(skip)]
+    GeluTanh,
 }
 
 impl Activation {
@@ -43,6 +47,7 @@ impl Activation {
             Activation::Gelu => activation::gelu(x),
             Activation::Relu => activation::relu(x),
             Activation::Mish => activation::mish(x),
+            Activation::GeluTanh => reference::gelu_tanh(x),
         }
     }
 }
@@ -114,9 +119,50 @@ pub fn attention(q: Map, k: Map, v: Map, head_dim: usize) -> Map {
     }
 }
 
-/// Affine map of the last dimension: `y = x · weightᵀ + bias`.
+/// Layer normalisation \[Ba16\], and a modulation by picture: `(x̂ · gain + offset) · (1 + scale) + shift`.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    /// Gain and offset, each `[C]`; ones and zeros for `None`.
+    pub affine: Option<[Tensor<1>; 2]>,
+    /// Added to the variance.
+    pub eps: f64,
+    /// Scale and shift of every picture, each `[B, C]` \[Peebles22, adaLN\].
+    pub modulation: Option<[Tensor<2>; 2]>,
+}
+
+/// Layer normalisation of every token, `[B, N, C]` → the same shape.
+pub fn layer_norm(x: Tensor<3>, norm: LayerNorm) -> Tensor<3> {
+    reference::layer_norm(x, norm)
+}
+
+/// `x + gate · y`: `x, y [B, N, C]` and a gate `[B, C]` for every picture and channel \[Peebles22, adaLN-Zero\].
+pub fn gate(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
+    reference::gate(x, gate, y)
+}
+
+/// Scaled dot-product attention `softmax(q kᵀ / √d) v` of tokens.
 ///
-/// `x [rows, in]`, `weight [out, in]` (PyTorch's layout), `bias [out]` → `[rows, out]`.
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
-    if cpu::runs(&x) { cpu::linear(x, weight, bias) } else { reference::linear(x, weight, bias) }
+/// `q [B, N, heads · d]`, `k` and `v [B, M, heads · d]`, the `d` channels of a head side by side → the shape of `q`.
+pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
+    reference::token_attention(q, k, v, heads)
+}
+
+/// Affine map of the last dimension, `y = activation(x) · weightᵀ + bias`; without an activation, of `x` itself.
+///
+/// `x [B, …, in]`, `weight [out, in]` (PyTorch's layout), `bias [out]` → `[B, …, out]`.
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    before: Option<Activation>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+) -> Tensor<D> {
+    let mut dims = x.dims();
+    let x = match before {
+        Some(activation) => activation.apply(x),
+        None => x,
+    };
+    let x = x.reshape([dims[..D - 1].iter().product(), dims[D - 1]]);
+    dims[D - 1] = weight.dims()[0];
+    let y = if cpu::runs(&x) { cpu::linear(x, weight, bias) } else { reference::linear(x, weight, bias) };
+    y.reshape(dims)
 }

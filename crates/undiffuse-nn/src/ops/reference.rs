@@ -3,7 +3,7 @@
 
 use burn::tensor::{Tensor, module, ops::ConvOptions};
 
-use super::{Added, Conv, Norm};
+use super::{Added, Conv, LayerNorm, Norm};
 
 /// See [`super::conv2d`].
 pub fn conv2d(x: Tensor<4>, norm: Option<Norm>, conv: Conv, added: Added) -> Tensor<4> {
@@ -47,6 +47,49 @@ pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
 /// See [`super::linear`].
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     x.matmul(weight.transpose()) + bias.unsqueeze()
+}
+
+/// See [`super::Activation::GeluTanh`].
+pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let inner = (x.clone() + x.clone().powi_scalar(3) * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
+    x * (inner.tanh() + 1.0) * 0.5
+}
+
+/// See [`super::layer_norm`].
+pub fn layer_norm(x: Tensor<3>, norm: LayerNorm) -> Tensor<3> {
+    let [b, _, c] = x.dims();
+    let centred = x.clone() - x.mean_dim(2);
+    let variance = centred.clone().powi_scalar(2).mean_dim(2);
+    let normal = centred / (variance + norm.eps).sqrt();
+    let z = match norm.affine {
+        Some([gain, offset]) => normal * gain.reshape([1, 1, c]) + offset.reshape([1, 1, c]),
+        None => normal,
+    };
+    match norm.modulation {
+        Some(modulation) => {
+            let [scale, shift] = modulation.map(|m| m.reshape([b, 1, c]));
+            z * (scale + 1.0) + shift
+        }
+        None => z,
+    }
+}
+
+/// See [`super::gate`].
+pub fn gate(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
+    let [b, c] = gate.dims();
+    x + y * gate.reshape([b, 1, c])
+}
+
+/// See [`super::token_attention`].
+pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
+    let dims @ [_, _, c] = q.dims();
+    let apart = |x: Tensor<3>| {
+        let [b, n, _] = x.dims();
+        x.reshape([b, n, heads, c / heads]).swap_dims(1, 2)
+    };
+    let [q, k, v] = [q, k, v].map(apart);
+    let scores = q.matmul(k.transpose()) / ((c / heads) as f64).sqrt();
+    burn::tensor::activation::softmax(scores, 3).matmul(v).swap_dims(1, 2).reshape(dims)
 }
 
 /// See [`super::normalize`].

@@ -162,6 +162,7 @@ fn kernel_activation(activation: Option<Activation>) -> KernelActivation {
         Some(Activation::Gelu) => KernelActivation::Gelu,
         Some(Activation::Relu) => KernelActivation::Relu,
         Some(Activation::Mish) => KernelActivation::Mish,
+        Some(Activation::GeluTanh) => KernelActivation::GeluTanh,
     }
 }
 
