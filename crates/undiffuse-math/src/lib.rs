@@ -131,6 +131,7 @@ pub mod noise;
 pub mod ode;
 pub mod parameterization;
 pub mod plan;
+pub mod recipe;
 pub mod registry;
 pub mod schedule;
 pub mod solver;

@@ -1,20 +1,6 @@
 //! Variances that a network answers beside the mean.
 
-use crate::{level::NoiseLevel, plan::Plan};
-use serde::{Deserialize, Serialize};
-
-/// How the second half of a network's channels says the variance of an ancestral step, element by element
-/// [Nichol21, section 3.1]. Such a network answers `[B, 2 C, H, W]`: what its parameterization reads, then the
-/// variance.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Learned {
-    /// The answer is the variance itself.
-    Direct,
-    /// The answer in `[-1, 1]` is a place between the logarithms of the two fixed variances [Nichol21, Eq. 15]: with
-    /// `f = (answer + 1) / 2`, `variance = large^f · small^(1 - f)`. Answers beyond that range extrapolate.
-    Range,
-}
+use crate::{level::NoiseLevel, plan::Plan, recipe::Learned};
 
 impl Learned {
     /// The variance of the noise that the step from one level to the next adds, given the network's answer. There is

@@ -7,8 +7,9 @@ use common::recipes::{Images, sample};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use undiffuse_math::{
-    diffusers::{CLASSES, Clip, Recipe, write},
+    diffusers::{CLASSES, write},
     prelude::*,
+    recipe::{Clip, Recipe},
     solver::{Ddim, Lms},
 };
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::{all, schedules};
 use serde_json::Value;
-use undiffuse_math::{diffusers::Recipe, prelude::*, timing::normal_quantile};
+use undiffuse_math::{prelude::*, recipe::Recipe, timing::normal_quantile};
 
 fn parameterizations() -> Vec<ParameterizationKind> {
     all(ParameterizationKind::ALL, &["v:sigma_data=0.5", "edm:sigma_data=2"])

@@ -9,7 +9,7 @@ use common::{
     torch::Torch,
 };
 use serde_json::Value;
-use undiffuse_math::{diffusers::Recipe, plan::Plan, prelude::*};
+use undiffuse_math::{plan::Plan, prelude::*, recipe::Recipe};
 
 const SIZE: usize = 768;
 

@@ -22,8 +22,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use undiffuse_data::names::last_part;
 use undiffuse_data::{Dataset, Image};
-use undiffuse_math::diffusers::{self, Clip, Learned, Recipe};
+use undiffuse_math::diffusers;
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
+use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_math::spacing::GridError;
 use undiffuse_nn::UNet2DModel;
 use undiffuse_nn::unet::{ConfigError, InputError};
@@ -39,8 +40,6 @@ use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
 pub use folder::{files_of, locate};
 pub use outline::{Outline, load_network};
 
-/// The diffusers release whose formats are written.
-const DIFFUSERS: &str = "0.42.1";
 /// Values that a walk keeps for each of a picture's: itself, noise, and what its solver remembers of the steps before.
 const KEPT: u64 = 16;
 
@@ -265,7 +264,7 @@ impl Model {
 
     fn write(&self, folder: &Path) -> Result<(), ModelError> {
         let mut config = self.network.config().clone();
-        config.diffusers_version = Some(DIFFUSERS.into());
+        config.diffusers_version = Some(diffusers::VERSION.into());
         let Recipe { schedule, parameterization, clip, .. } = &self.recipe;
         let mut scheduler = diffusers::write(schedule, parameterization, None, None, *clip).ok();
         if let (Some(Learned::Range), Some(scheduler)) = (self.recipe.learned_variance, &mut scheduler) {
@@ -287,7 +286,7 @@ impl Model {
             let class = scheduler["_class_name"].as_str().unwrap_or_default();
             let index = json!({
                 "_class_name": "DDPMPipeline",
-                "_diffusers_version": DIFFUSERS,
+                "_diffusers_version": diffusers::VERSION,
                 "scheduler": ["diffusers", class],
                 "unet": ["diffusers", "UNet2DModel"],
             });

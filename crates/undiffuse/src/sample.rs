@@ -6,9 +6,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
-use undiffuse_math::diffusers::{Clip, Corrector, Learned};
 use undiffuse_math::noise;
 use undiffuse_math::prelude::{NoiseLevel, Plan, Row, Walk};
+use undiffuse_math::recipe::{Clip, Corrector, Learned};
 use undiffuse_math::variance::log_range_of;
 use undiffuse_nn::params;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse::denoise::{At, Cond, Denoise};
 use undiffuse::math::prelude::{ParameterizationKind, ScheduleKind, SolverKind, SpacingKind};
-use undiffuse::math::{diffusers::Recipe, ode::DormandPrince};
+use undiffuse::math::{ode::DormandPrince, recipe::Recipe};
 use undiffuse::model::{Outline, files_of};
 use undiffuse::nn::weights::{self, Named};
 use undiffuse::sample::{Noise, Strayed, sample};

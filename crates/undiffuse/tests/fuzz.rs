@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
 use undiffuse::denoise::Cond;
-use undiffuse::math::diffusers::Recipe;
+use undiffuse::math::recipe::Recipe;
 use undiffuse::model::{Outline, SampleDefaults};
 use undiffuse::sample::Noise;
 use undiffuse::train::{Config, presets};

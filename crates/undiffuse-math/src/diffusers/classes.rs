@@ -1,7 +1,8 @@
 //! The scheduler classes of diffusers 0.42, what their constructors assume when a config is silent, and how they are
 //! read.
 
-use super::{ReadError, Recipe, fields::Fields, schedulers as read};
+use super::{ReadError, fields::Fields, schedulers as read};
+use crate::recipe::Recipe;
 
 /// A class: its fields with their defaults as JSON, later ones overriding earlier ones, and its reader.
 pub(super) struct Class {

@@ -1,13 +1,13 @@
 //! A whole recipe as a scheduler config: one that reads back to the same recipe, or none.
 
 use super::{
-    Recipe, WriteError,
+    WriteError,
     write::{class_name, has, put, refuse, timesteps, write_parts},
 };
 use crate::{
+    recipe::{Learned, Recipe},
     solver::{Ddim, SolverKind},
     spacing::Last,
-    variance::Learned,
 };
 use serde_json::{Map, Value, json};
 

@@ -1,14 +1,14 @@
 //! The bridge to Hugging Face diffusers: its `scheduler_config.json` says in one file what here are separate parts.
 //!
-//! A [`Recipe`] holds those parts. [`Recipe::from_json`] reads every scheduler class that a `UNet2DModel` commonly
-//! comes with. [`Recipe::to_value`] writes one back so that it reads the same, and [`write`](write()) writes the config
+//! A [`Recipe`](crate::recipe::Recipe) holds those parts. [`Recipe::from_json`](crate::recipe::Recipe::from_json) reads every scheduler class that a `UNet2DModel` commonly
+//! comes with. [`Recipe::to_value`](crate::recipe::Recipe::to_value) writes one back so that it reads the same, and [`write`](write()) writes the config
 //! nearest to parts of this crate, so that a model trained here opens in diffusers. What a config says and this crate has
 //! no part for is refused by name, never silently approximated; the few deliberate differences are listed in
-//! [`Recipe::notes`]. The classes are a table, `classes.rs`: a new one is its row, its reader and its line in `write.rs`.
+//! [`Recipe::notes`](crate::recipe::Recipe::notes). The classes are a table, `classes.rs`: a new one is its row, its reader and its line in `write.rs`.
 //!
 //! | class | becomes |
 //! |---|---|
-//! | `DDPMScheduler` | [`Ddpm`](crate::solver::Ddpm); a learned variance is [`Recipe::learned_variance`] |
+//! | `DDPMScheduler` | [`Ddpm`](crate::solver::Ddpm); a learned variance is [`Recipe::learned_variance`](crate::recipe::Recipe::learned_variance) |
 //! | `DDIMScheduler` | [`Ddim`](crate::solver::Ddim); `eta` is an argument of sampling there, 0 here until it is set |
 //! | `DDIMInverseScheduler` | [`DdimInverse`](crate::solver::DdimInverse) |
 //! | `PNDMScheduler` | [`Plms`](crate::solver::Plms), `skip_prk_steps` being its start |
@@ -33,12 +33,12 @@ mod exact;
 mod fields;
 mod parts;
 mod read;
-mod recipe;
 mod schedulers;
 mod write;
 
-pub use crate::variance::Learned;
 pub use classes::CLASSES;
 pub use read::ReadError;
-pub use recipe::{Clip, Corrector, Recipe, Start};
 pub use write::{WriteError, write};
+
+/// The release whose formats are written.
+pub const VERSION: &str = "0.42.1";

@@ -1,13 +1,13 @@
 //! What several classes say in the same words.
 
-use super::{Clip, ReadError, Recipe, Start, fields::Fields};
+use super::{ReadError, fields::Fields};
 use crate::{
     parameterization::{Eps, ParameterizationKind, V, X0},
+    recipe::{Clip, Learned, Recipe, Start},
     registry::KindError,
     schedule::ScheduleKind,
     solver::SolverKind,
     spacing::{Beta, Exponential, Karras, Last, Leading, Linspace, Round, SpacingKind, Trailing},
-    variance::Learned,
 };
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! From a scheduler config to a recipe.
 
-use super::{Recipe, fields::Fields};
-use crate::registry::KindError;
+use super::fields::Fields;
+use crate::{recipe::Recipe, registry::KindError};
 use serde_json::Value;
 
 /// Why a scheduler config could not be read.

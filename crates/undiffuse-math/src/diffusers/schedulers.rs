@@ -1,12 +1,13 @@
 //! Each class, read.
 
 use super::{
-    Corrector, ReadError, Recipe, Start,
+    ReadError,
     fields::Fields,
     parts::{ALPHA_BAR_FLOOR, LEARNED, betas, checked, clip, last, prediction, sigmas, start, timesteps, whole_steps},
 };
 use crate::{
     parameterization::{self, ParameterizationKind, Score, V},
+    recipe::{Corrector, Recipe, Start},
     schedule::{Edm, Flow, Ve},
     solver::{
         Combine, Correction, Ddim, DdimInverse, Ddpm, Deis, Dpm2, Dpm2Ancestral, Dpmpp2m, Dpmpp2mSde, Dpmpp3m,
@@ -16,6 +17,7 @@ use crate::{
     spacing::{Exponential, Karras, Last, Linspace, Round, SpacingKind},
 };
 use serde_json::{Value, json};
+
 pub(super) fn ddpm(fields: &Fields) -> Result<Recipe, ReadError> {
     let fixed = |variance| (variance, None);
     let learned = LEARNED.map(|(word, learned)| (word, (Variance::FixedSmall, Some(learned))));

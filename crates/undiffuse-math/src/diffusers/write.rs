@@ -1,8 +1,9 @@
 //! From our parts to a scheduler config.
 
-use super::{Clip, classes::Class};
+use super::{VERSION, classes::Class};
 use crate::{
     parameterization::ParameterizationKind as Parameterization,
+    recipe::Clip,
     schedule::ScheduleKind as Kind,
     solver::{Combine, Correction, Heun, Lms, PlmsStart, Predict, SolverKind, UnipcVariant, Variance},
     spacing::{Round, SpacingKind},
@@ -57,7 +58,7 @@ pub(super) fn write_parts(
         }
     }
     clipping(&mut config, clip)?;
-    config.insert("_diffusers_version".to_owned(), json!("0.42.0"));
+    config.insert("_diffusers_version".to_owned(), json!(VERSION));
     Ok(config)
 }
 

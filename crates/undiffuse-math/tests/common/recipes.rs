@@ -1,9 +1,9 @@
 //! Runs a recipe on numbers as its documentation says.
 
 use undiffuse_math::{
-    diffusers::{Clip, Recipe},
     plan::Walk,
     prelude::*,
+    recipe::{Clip, Recipe},
     solver::SolverKind,
 };
 

@@ -6,10 +6,10 @@ mod shapes;
 
 use serde::{Deserialize, Serialize};
 use undiffuse::forward;
-use undiffuse::math::diffusers::Recipe;
 use undiffuse::math::noise;
 use undiffuse::math::parameterization::X0;
 use undiffuse::math::prelude::{NoiseLevel, Plan, Walk};
+use undiffuse::math::recipe::Recipe;
 
 pub use mixture::{Mixture, View};
 pub use shapes::{SHAPES, Shape};

@@ -1,7 +1,7 @@
 //! Keeping the guess of the clean picture where pictures can be.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use undiffuse_math::diffusers::Clip;
+use undiffuse_math::recipe::Clip;
 
 use super::{At, Cond, Denoise};
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use undiffuse_math::diffusers::Recipe;
 use undiffuse_math::draw::told;
+use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
 use undiffuse_nn::unet::{ConfigError, TimeEmbedding};

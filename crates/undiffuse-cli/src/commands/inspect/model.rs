@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use undiffuse::burn::tensor::Device;
-use undiffuse::math::diffusers::{Clip, Recipe};
+use undiffuse::math::recipe::{Clip, Recipe};
 use undiffuse::model::{self, Card, Model, Provenance, SampleDefaults};
 use undiffuse::nn::unet::TimeScaleShift;
 use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};

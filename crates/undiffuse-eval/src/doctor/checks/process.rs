@@ -1,7 +1,7 @@
 //! How the model is read and sampled, beside how it was trained.
 
 use undiffuse::likelihood;
-use undiffuse::math::diffusers::Clip;
+use undiffuse::math::recipe::Clip;
 use undiffuse_math::likelihood::prior_kl;
 use undiffuse_math::parameterization::Edm;
 use undiffuse_math::prelude::{ParameterizationKind, Schedule};

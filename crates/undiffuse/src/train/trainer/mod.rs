@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use undiffuse_data::{Dataset, HeldOut, Progress, Split, names};
-use undiffuse_math::diffusers::{Clip, Learned, Recipe};
 use undiffuse_math::prelude::TimingKind;
+use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_nn::ops::adamw::AdamW;
 use undiffuse_nn::{UNet2DConfig, UNet2DModel, init, params};
 

@@ -1,4 +1,4 @@
-//! The parts that a scheduler config stands for.
+//! Recipes: all that is decided about sampling a model, apart from its network.
 
 use crate::{
     level::NoiseLevel,
@@ -7,11 +7,11 @@ use crate::{
     schedule::ScheduleKind,
     solver::{Ddim, DdimInverse, Plms, PlmsStart, Solver, SolverKind},
     spacing::{Grid, GridError, Last, Point, SpacingKind},
-    variance::Learned,
 };
 use serde::{Deserialize, Serialize};
 
-/// How a model is to be sampled: everything that a diffusers scheduler config decides.
+/// How a model is to be sampled: what diffusers keeps in a scheduler config, which
+/// [`from_json`](Self::from_json) reads and [`to_value`](Self::to_value) writes.
 ///
 /// A sampler that runs [`Recipe::plan`] does, for each row: ask the denoiser; clip its answer by [`Recipe::clip`];
 /// where [`Recipe::keep_eps`] is set and clipping changed `D` to `D_clipped`, move `x` by `alpha · (D_clipped - D)`;
@@ -84,6 +84,19 @@ pub enum Clip {
         /// Upper bound on `s`, which wins over the lower one.
         max: f64,
     },
+}
+
+/// How the second half of a network's channels says the variance of an ancestral step, element by element
+/// [Nichol21, section 3.1]. Such a network outputs `[B, 2 C, H, W]`: what its parameterization reads, then the
+/// variance.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Learned {
+    /// The output is the variance itself.
+    Direct,
+    /// The output in `[-1, 1]` is a place between the logarithms of the two fixed variances [Nichol21, Eq. 15]: with
+    /// `f = (output + 1) / 2`, `variance = large^f · small^(1 - f)`. Outputs beyond that range extrapolate.
+    Range,
 }
 
 /// Langevin corrector of score SDEs [Song21, Algorithm 4]: with `g` the score and `z` fresh noise, `e = 2 (snr ‖z‖ /
@@ -233,5 +246,43 @@ impl Recipe {
         let weight = to.sigma / meant.target_eps;
         let x = to.alpha / from.alpha - weight * (asked.skip / asked.out + meant.target_x0 / from.alpha);
         Row { level: to, time: None, to, x: vec![x], denoised: vec![weight / asked.out], noise: 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{parameterization::Eps, schedule::Linear, solver::Euler, spacing::Trailing};
+
+    fn recipe() -> Recipe {
+        Recipe::new(Linear::default(), Eps {}, Trailing {}, Ddim::default())
+    }
+
+    #[test]
+    fn a_walk_begins_as_noisy_as_its_start_says() {
+        let marginal = recipe().plan(10).unwrap();
+        let noise = Recipe { start: Start::Noise, ..recipe() }.plan(10).unwrap();
+        let first = marginal.rows[0].level;
+        assert_eq!(marginal.start, first.scale());
+        assert_eq!(noise.start, first.sigma);
+        assert_eq!(marginal.rows, noise.rows);
+    }
+
+    /// Of 1000 timesteps in 3 steps DDIM visits 999, 666 and 332, and goes 333 down from each: not quite to the next.
+    #[test]
+    fn strides_go_down_by_whole_timesteps() {
+        let plan = Recipe { stride: true, ..recipe() }.plan(3).unwrap();
+        let times: Vec<_> = plan.rows.iter().filter_map(|row| row.time).collect();
+        let ends: Vec<_> = plan.rows.iter().map(|row| row.to).collect();
+        assert_eq!(times, [999.0, 666.0, 332.0]);
+        assert_eq!(ends, [recipe().schedule.level(666.0), recipe().schedule.level(333.0), NoiseLevel::CLEAN]);
+    }
+
+    #[test]
+    fn another_solver_takes_nothing_over_from_the_old_one() {
+        let corrector = Some(Corrector { steps: 2, snr: 0.1 });
+        let old = Recipe { keep_eps: true, stride: true, corrector, clip: Clip::Range(1.0), ..recipe() };
+        let new = old.with_solver(Euler {});
+        assert_eq!(new, Recipe { solver: Euler {}.into(), clip: Clip::Range(1.0), ..recipe() });
     }
 }
