@@ -103,7 +103,7 @@ fn slow(options: &Options, millis: u64) -> (Engine, Arc<AtomicU64>) {
     let evaluate = move |model: &Model, x: undiffuse::burn::tensor::Tensor<4>, at: &[_], cond: &Cond| {
         counter.fetch_add(at.len() as u64, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(millis));
-        model.reader().denoise_with_variance(x, at, cond)
+        model.reader().denoise(x, at, cond)
     };
     (Engine::open_with(options, Box::new(evaluate)).unwrap(), pictures)
 }
@@ -357,7 +357,7 @@ async fn a_panic_fails_the_guilty_job_alone() {
     let evaluate = |model: &Model, x: undiffuse::burn::tensor::Tensor<4>, at: &[_], cond: &Cond| {
         std::thread::sleep(Duration::from_millis(2));
         assert!(cond.labels.as_ref().is_none_or(|l| !l.contains(&3)), "no dogs");
-        model.reader().denoise_with_variance(x, at, cond)
+        model.reader().denoise(x, at, cond)
     };
     let engine = Engine::open_with(&options(folder.path()), Box::new(evaluate)).unwrap();
     let class = |name: &str| Generate { class: vec![name.into()], ..grey(4, 10) };

@@ -37,7 +37,7 @@ fn options(folder: &Path) -> Options {
 fn engine(options: &Options, before: impl Fn(usize, &[u32]) + Send + Sync + 'static) -> Engine {
     let evaluate = move |model: &Model, x: Tensor<4>, at: &[At], cond: &Cond| {
         before(at.len(), cond.labels.as_deref().unwrap_or_default());
-        model.reader().denoise_with_variance(x, at, cond)
+        model.reader().denoise(x, at, cond)
     };
     Engine::open_with(options, Box::new(evaluate)).unwrap()
 }

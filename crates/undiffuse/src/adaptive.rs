@@ -53,7 +53,7 @@ pub fn sample(
         }
         let at: Vec<At> = asks.iter().map(|a| At::from(ends::level(a.t, &level_at))).collect();
         let xs = asks.iter().zip(&at).map(|(a, at)| (a.y, at.level.scale()));
-        let guess = to_host(denoiser.denoise(pictures(xs, shape, &device), &at, &some(asks)));
+        let guess = to_host(denoiser.denoise(pictures(xs, shape, &device), &at, &some(asks)).x0);
         let flow = |((a, at), d): ((&Ask<'_>, &At), &[f32])| {
             let cos = at.level.alpha / at.level.scale();
             a.y.iter().zip(d).map(|(z, d)| cos * z - f64::from(*d)).collect()
@@ -66,7 +66,7 @@ pub fn sample(
     }
     let at = vec![At::from(ends.clean); solutions.len()];
     let x = pictures(solutions.iter().map(|s| (s.y.as_slice(), ends.clean.scale())), shape, &device);
-    let x = denoiser.denoise(x, &at, cond);
+    let x = denoiser.denoise(x, &at, cond).x0;
     let evaluations: Vec<usize> = solutions.iter().map(|s| s.evaluations + 1).collect();
     match trace(&x).into_scalar::<f32>() == 0.0 {
         true => Ok((x, evaluations)),

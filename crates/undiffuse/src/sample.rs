@@ -12,7 +12,7 @@ use undiffuse_math::recipe::{Clip, Corrector, Learned};
 use undiffuse_math::variance::log_range_of;
 use undiffuse_nn::params;
 
-use crate::denoise::{self, At, Cond, Denoise};
+use crate::denoise::{self, At, Cond, Denoise, Guess};
 
 /// Where the randomness of a batch of pictures comes from.
 #[derive(Clone, Debug)]
@@ -188,11 +188,11 @@ impl<'a> Sampler<'a> {
         self.walk.x().dims()
     }
 
-    /// The guess of the clean pictures at a row's level, and the network's variance if it has one.
-    fn guess(&self, row: &Row) -> (Tensor<4>, Option<Tensor<4>>) {
+    /// The guess at a row's level.
+    fn guess(&self, row: &Row) -> Guess {
         let x = self.walk.x().clone();
         let at = vec![At::from(row); x.dims()[0]];
-        self.denoiser.denoise_with_variance(x, &at, self.cond)
+        self.denoiser.denoise(x, &at, self.cond)
     }
 
     /// The noise of the current row over [`Row::noise`]: standard normal, unless its strength was learnt.
@@ -235,7 +235,7 @@ impl Iterator for Sampler<'_> {
 
     fn next(&mut self) -> Option<Progress> {
         let row = self.walk.row()?;
-        let (mut denoised, variance) = self.guess(row);
+        let Guess { x0: mut denoised, variance } = self.guess(row);
         if let Some(clip) = self.keep_eps {
             let clipped = denoise::clip(denoised.clone(), clip);
             let moved = self.walk.x().clone() + (clipped.clone() - denoised) * row.level.alpha;
@@ -298,7 +298,7 @@ impl Iterator for Corrected<'_> {
             let z = self.sampler.noise.draw(Use::Correction(self.done), [c, h, w], &x.device());
             self.done += 1;
             let level = row.level;
-            let score = (self.sampler.guess(row).0 * level.alpha - x.clone()) / (level.sigma * level.sigma);
+            let score = (self.sampler.guess(row).x0 * level.alpha - x.clone()) / (level.sigma * level.sigma);
             let norm = |t: &Tensor<4>| t.clone().powi_scalar(2).reshape([b, c * h * w]).sum_dim(1).sqrt();
             let e = (norm(&z) / norm(&score) * self.corrector.snr).powi_scalar(2) * 2.0;
             let e = e.reshape([b, 1, 1, 1]);

@@ -148,7 +148,7 @@ fn read(
         let x = Tensor::<4>::from_data(TensorData::new(x, shape), &denoiser.device());
         let at = vec![At::from(level); chosen.len()];
         let cond = Cond { labels: labels.labels.clone() };
-        let guess = params::to_host(denoiser.denoise(x, &at, &cond).reshape([scaled.len()]));
+        let guess = params::to_host(denoiser.denoise(x, &at, &cond).x0.reshape([scaled.len()]));
         let square = guess.iter().zip(&scaled).map(|(d, x)| (f64::from(*d) - x).powi(2)).sum::<f64>();
         (square / scaled.len() as f64).sqrt() / half.abs()
     });

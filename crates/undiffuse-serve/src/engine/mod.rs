@@ -22,7 +22,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 use undiffuse::Model;
 use undiffuse::burn::tensor::Tensor;
-use undiffuse::denoise::{At, Cond, Denoise};
+use undiffuse::denoise::{At, Cond, Denoise, Guess};
 
 use self::clock::Clock;
 use self::id::Ids;
@@ -30,7 +30,7 @@ use self::live::Live;
 use self::models::Models;
 pub use self::models::model_in;
 pub(crate) use self::order::from_base64;
-use self::pool::{Evaluate, Guess, Pool};
+use self::pool::{Evaluate, Pool};
 use self::queue::{Chunk, Queue, Waiting};
 use self::store::{Change, Keep, Record, Results, Stage, Store, checked};
 use self::submit::Ticket;
@@ -414,8 +414,8 @@ impl Engine {
 
 /// One evaluation of a network, done when this returns.
 fn evaluate(model: &Model, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
-    let guess = model.reader().denoise_with_variance(x, at, cond);
-    if let Err(e) = guess.0.device().sync() {
+    let guess = model.reader().denoise(x, at, cond);
+    if let Err(e) = guess.x0.device().sync() {
         panic!("the device failed: {e:?}");
     }
     guess

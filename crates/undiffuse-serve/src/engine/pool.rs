@@ -17,13 +17,10 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::histogram::Histogram;
 use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor};
-use undiffuse::denoise::{At, Cond, Denoise};
+use undiffuse::denoise::{At, Cond, Denoise, Guess};
 
 use super::lock;
 use super::models::Loaded;
-
-/// A guess, and a variance where the network learnt one.
-pub type Guess = (Tensor<4>, Option<Tensor<4>>);
 
 /// What evaluates a network.
 pub type Evaluate = dyn Fn(&Model, Tensor<4>, &[At], &Cond) -> Guess + Send + Sync;
@@ -283,12 +280,12 @@ impl Shared {
                 let count = part.min(total - from);
                 let x = if count == total { x.clone() } else { x.clone().narrow(0, from, count) };
                 let cond = Cond { labels: labels.as_ref().map(|l| l[from..from + count].to_vec()) };
-                let (guess, variance) = (self.evaluate)(&model.model, x, &at[from..from + count], &cond);
-                guesses.push(guess);
+                let Guess { x0, variance } = (self.evaluate)(&model.model, x, &at[from..from + count], &cond);
+                guesses.push(x0);
                 variances.extend(variance);
             }
             let variance = (variances.len() == guesses.len()).then(|| cat(variances));
-            Ok(split(cat(guesses), variance, &counts))
+            Ok(split(Guess { x0: cat(guesses), variance }, &counts))
         };
         let guesses = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| Fault::Panic(message(panic)))??;
         let seconds = begun.elapsed().as_secs_f64();
@@ -300,14 +297,14 @@ impl Shared {
 }
 
 /// A guess of many pictures as guesses of so many each.
-fn split(guess: Tensor<4>, variance: Option<Tensor<4>>, counts: &[usize]) -> Vec<Guess> {
+fn split(guess: Guess, counts: &[usize]) -> Vec<Guess> {
     if counts.len() == 1 {
-        return vec![(guess, variance)];
+        return vec![guess];
     }
     let mut from = 0;
     let mut next = |&count: &usize| {
         let narrow = |t: &Tensor<4>| t.clone().narrow(0, from, count);
-        let part = (narrow(&guess), variance.as_ref().map(narrow));
+        let part = Guess { x0: narrow(&guess.x0), variance: guess.variance.as_ref().map(narrow) };
         from += count;
         part
     };
@@ -377,14 +374,10 @@ impl Pooled {
 }
 
 impl Denoise for &Pooled {
-    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
-        self.denoise_with_variance(x, at, cond).0
-    }
-
-    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         self.ask(x.clone(), at, cond).unwrap_or_else(|fault| {
             self.fault.replace(Some(fault));
-            (x, None)
+            x.into()
         })
     }
 

@@ -12,7 +12,7 @@ use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse::data::transform::resize;
 use undiffuse::data::{encode_png, grid};
-use undiffuse::denoise::{At, Cond, Denoise, Inpaint};
+use undiffuse::denoise::{At, Cond, Denoise, Guess, Inpaint};
 use undiffuse::forward::exposure;
 use undiffuse::math::prelude::NoiseLevel;
 use undiffuse::sample::{Noise, Progress};
@@ -20,7 +20,7 @@ use undiffuse::sample::{Noise, Progress};
 use super::id::now;
 use super::live::{Event, Live};
 use super::order::{Order, Pictures};
-use super::pool::{Fault, Guess, message};
+use super::pool::{Fault, message};
 use super::queue::Chunk;
 use super::store::{Change, Record, Results, Stage};
 use super::{Inner, lock, trouble};
@@ -387,15 +387,11 @@ struct Start<D> {
 }
 
 impl<D: Denoise> Denoise for Start<D> {
-    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
-        self.denoise_with_variance(x, at, cond).0
-    }
-
-    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         if let Some(first @ None) = &mut *self.x.borrow_mut() {
             *first = Some(x.clone());
         }
-        self.inner.denoise_with_variance(x, at, cond)
+        self.inner.denoise(x, at, cond)
     }
 
     fn device(&self) -> Device {

@@ -85,8 +85,12 @@ mod tests {
             for x in PLACES {
                 let single = x.map(|v| v as f32).to_vec();
                 let tensor = Tensor::from_data(TensorData::new(single.clone(), [1, 1, 1, 2]), &device);
-                let guess: Vec<f32> =
-                    exact.denoise(tensor, &[At::from(level)], &Cond::default()).into_data().try_into_vec_as().unwrap();
+                let guess: Vec<f32> = exact
+                    .denoise(tensor, &[At::from(level)], &Cond::default())
+                    .x0
+                    .into_data()
+                    .try_into_vec_as()
+                    .unwrap();
                 let view = mixture().view(x, level);
                 for (ours, theirs) in view.denoised.iter().zip(guess) {
                     assert!((ours - f64::from(theirs)).abs() < 1e-4, "{level:?} {x:?}: {ours} {theirs}");

@@ -99,7 +99,7 @@ impl Service {
     pub fn slow_with(millis: u64, change: impl FnOnce(&mut Options)) -> Self {
         let evaluate = move |model: &Model, x: Tensor<4>, at: &[_], cond: &Cond| {
             std::thread::sleep(Duration::from_millis(millis));
-            model.reader().denoise_with_variance(x, at, cond)
+            model.reader().denoise(x, at, cond)
         };
         Self::open(change, |options| Engine::open_with(options, Box::new(evaluate)))
     }

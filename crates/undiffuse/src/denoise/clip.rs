@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::recipe::Clip;
 
-use super::{At, Cond, Denoise};
+use super::{At, Cond, Denoise, Guess};
 
 /// A denoiser whose guess is clipped to the range of pictures, or thresholded per picture.
 pub struct Clipped<D> {
@@ -14,13 +14,9 @@ pub struct Clipped<D> {
 }
 
 impl<D: Denoise> Denoise for Clipped<D> {
-    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
-        clip(self.inner.denoise(x, at, cond), self.clip)
-    }
-
-    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
-        let (guess, variance) = self.inner.denoise_with_variance(x, at, cond);
-        (clip(guess, self.clip), variance)
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
+        let Guess { x0, variance } = self.inner.denoise(x, at, cond);
+        Guess { x0: clip(x0, self.clip), variance }
     }
 
     fn device(&self) -> Device {

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::{At, Cond, Denoise};
+use super::{At, Cond, Denoise, Guess};
 
 /// `D = D(∅) + scale · (D(class) − D(∅))` \[Ho22, Eq. 6\]: 1 is the plain conditional model, more
 /// trades variety for likeness to the class. Both guesses run as one batch.
@@ -16,22 +16,18 @@ pub struct Guided<D> {
 }
 
 impl<D: Denoise> Denoise for Guided<D> {
-    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
-        self.denoise_with_variance(x, at, cond).0
-    }
-
     /// The variance is that of the conditional model, as in \[Dhariwal21\].
-    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         let labels = match &cond.labels {
             Some(labels) if self.scale != 1.0 => labels,
-            _ => return self.inner.denoise_with_variance(x, at, cond),
+            _ => return self.inner.denoise(x, at, cond),
         };
         let n = labels.len();
         let both = Cond { labels: Some(labels.iter().copied().chain(std::iter::repeat_n(self.null, n)).collect()) };
         let twice = Tensor::cat(vec![x.clone(), x], 0);
-        let (guess, variance) = self.inner.denoise_with_variance(twice, &[at, at].concat(), &both);
-        let (with, without) = (guess.clone().narrow(0, 0, n), guess.narrow(0, n, n));
-        (without.clone() + (with - without) * self.scale, variance.map(|v| v.narrow(0, 0, n)))
+        let Guess { x0, variance } = self.inner.denoise(twice, &[at, at].concat(), &both);
+        let (with, without) = (x0.clone().narrow(0, 0, n), x0.narrow(0, n, n));
+        Guess { x0: without.clone() + (with - without) * self.scale, variance: variance.map(|v| v.narrow(0, 0, n)) }
     }
 
     fn device(&self) -> Device {

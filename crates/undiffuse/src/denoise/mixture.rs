@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
-use super::{At, Cond, Denoise};
+use super::{At, Cond, Denoise, Guess};
 
 /// The best denoiser there can be for data from `Σ weight · N(mean, std² I)`: `E[x0 | x]` by Bayes' rule.
 ///
@@ -55,7 +55,7 @@ impl Mixture {
 }
 
 impl Denoise for Mixture {
-    fn denoise(&self, x: Tensor<4>, at: &[At], _: &Cond) -> Tensor<4> {
+    fn denoise(&self, x: Tensor<4>, at: &[At], _: &Cond) -> Guess {
         let [b, c, h, w] = x.dims();
         let (dims, k) = (c * h * w, self.components.len());
         let x = x.reshape([b, dims]);
@@ -76,7 +76,7 @@ impl Denoise for Mixture {
         let share = activation::softmax(offset - square * table(&|at, &(_, std)| 0.5 / variance(at, std)), 1);
         let gain = table(&|at, &(_, std)| at.level.alpha * std * std / variance(at, std)).reshape([b, k, 1]);
         let guess = off * gain + self.means.clone().reshape([1, k, dims]);
-        (guess * share.reshape([b, k, 1])).sum_dim(1).reshape([b, c, h, w])
+        (guess * share.reshape([b, k, 1])).sum_dim(1).reshape([b, c, h, w]).into()
     }
 
     fn device(&self) -> Device {

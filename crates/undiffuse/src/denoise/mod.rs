@@ -56,28 +56,35 @@ impl From<&Row> for At {
     }
 }
 
-/// A guess of the clean picture.
-pub trait Denoise {
-    /// `x [B, C, H, W]` noisy pictures, `at [B]` their noise levels → the guess of `x0 [B, C, H, W]`.
-    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4>;
+/// What a denoiser makes of noisy pictures.
+#[derive(Clone, Debug)]
+pub struct Guess {
+    /// The clean pictures `x0 [B, C, H, W]`.
+    pub x0: Tensor<4>,
+    /// From networks that learned it: the variance `v [B, C, H, W]` of the ancestral step from there, in [−1, 1] within
+    /// its [`log_range`](undiffuse_math::variance::log_range) \[Nichol21, Eq. 15\].
+    pub variance: Option<Tensor<4>>,
+}
 
-    /// The guess, and for networks that learnt it the variance `v [B, C, H, W]` of the ancestral step from there: in [−1,
-    /// 1] within its [`log_range`](undiffuse_math::variance::log_range) \[Nichol21, Eq. 15\].
-    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
-        (self.denoise(x, at, cond), None)
+/// A guess without a variance.
+impl From<Tensor<4>> for Guess {
+    fn from(x0: Tensor<4>) -> Self {
+        Self { x0, variance: None }
     }
+}
+
+/// Guesses the clean pictures.
+pub trait Denoise {
+    /// `x [B, C, H, W]` noisy pictures, `at [B]` their noise levels, `cond [B]` what they should show.
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess;
 
     /// Where the tensors live.
     fn device(&self) -> Device;
 }
 
 impl Denoise for Box<dyn Denoise + '_> {
-    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         (**self).denoise(x, at, cond)
-    }
-
-    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
-        (**self).denoise_with_variance(x, at, cond)
     }
 
     fn device(&self) -> Device {

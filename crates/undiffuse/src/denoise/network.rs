@@ -5,7 +5,7 @@ use undiffuse_math::draw::told;
 use undiffuse_math::prelude::{ParameterizationKind, Scaling, ScheduleKind};
 use undiffuse_nn::{Labels, UNet2DModel};
 
-use super::{At, Cond, Denoise, per_image};
+use super::{At, Cond, Denoise, Guess, per_image};
 
 /// `D(x, level) = skip · x + out · F(input · x, told)` \[Karras22, Eq. 7\].
 #[derive(Debug)]
@@ -19,11 +19,7 @@ pub struct Network<'a> {
 }
 
 impl Denoise for Network<'_> {
-    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
-        self.denoise_with_variance(x, at, cond).0
-    }
-
-    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         let device = x.device();
         let [_, c, _, _] = x.dims();
         let scalings: Vec<Scaling> = at.iter().map(|at| self.parameterization.scaling(at.level)).collect();
@@ -37,7 +33,7 @@ impl Denoise for Network<'_> {
             true => (y.clone().narrow(1, 0, c), Some(y.narrow(1, c, c))),
             false => (y, None),
         };
-        (x * factor(|s| s.skip) + y * factor(|s| s.out), variance)
+        Guess { x0: x * factor(|s| s.skip) + y * factor(|s| s.out), variance }
     }
 
     fn device(&self) -> Device {

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::{At, Cond, Denoise, per_image};
+use super::{At, Cond, Denoise, Guess, per_image};
 
 /// The distribution `p(x0) r(x0)` for `r` a Gaussian around an observed picture \[Sohl15, section 2.5\]: denoising where the
 /// observation is noisy, inpainting where parts of it are exact and others unknown.
@@ -21,15 +21,11 @@ pub struct Posterior<D> {
 }
 
 impl<D: Denoise> Denoise for Posterior<D> {
-    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Tensor<4> {
-        self.denoise_with_variance(x, at, cond).0
-    }
-
-    fn denoise_with_variance(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> (Tensor<4>, Option<Tensor<4>>) {
+    fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         let open = |at: &At| (at.level.sigma / at.level.scale()).powi(2);
         let gain = per_image(at.iter().map(open), &x.device()) * self.precision.clone();
-        let (guess, variance) = self.inner.denoise_with_variance(x, at, cond);
-        ((guess + gain.clone() * self.observed.clone()) / (gain + 1.0), variance)
+        let Guess { x0, variance } = self.inner.denoise(x, at, cond);
+        Guess { x0: (x0 + gain.clone() * self.observed.clone()) / (gain + 1.0), variance }
     }
 
     fn device(&self) -> Device {

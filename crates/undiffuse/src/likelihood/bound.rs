@@ -122,8 +122,8 @@ pub fn bound(
             batch.iter().map(|s| pictures.noised(s.picture, plan.rows[s.row].level, noise(s.row))).collect();
         let at: Vec<At> = batch.iter().map(|s| At::from(&plan.rows[s.row])).collect();
         let cond = pictures.cond(batch.iter().map(|s| s.picture));
-        let (guess, variance) = denoiser.denoise_with_variance(pictures.tensor(&xs, &device), &at, &cond);
-        let (guess, variance) = (to_host(guess), variance.map(to_host));
+        let guess = denoiser.denoise(pictures.tensor(&xs, &device), &at, &cond);
+        let (guess, variance) = (to_host(guess.x0), guess.variance.map(to_host));
         for (i, s) in batch.iter().enumerate() {
             let part = i * dims..(i + 1) * dims;
             let (x0, d) = (pictures.picture(s.picture), &guess[part.clone()]);

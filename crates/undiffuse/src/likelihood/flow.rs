@@ -179,7 +179,7 @@ fn rates(
         let x = pictures.tensor(&xs, &device).require_grad();
         let rows: Vec<Vec<f32>> = asks.iter().map(|a| probes[a.problem][i].clone()).collect();
         let v = pictures.tensor(&rows, &device);
-        let d = denoiser.denoise(x.clone(), &at, &cond);
+        let d = denoiser.denoise(x.clone(), &at, &cond).x0;
         let gradients = (d.clone() * v).sum().backward();
         let jv = x.grad(&gradients).map(to_host).unwrap_or_else(|| vec![0.0; xs.len() * dims]);
         for (k, row) in rows.iter().enumerate() {
