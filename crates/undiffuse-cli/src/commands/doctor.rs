@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use undiffuse_eval::doctor::{self, CHECKS, Diagnosis, Finding, Severity};
+use undiffuse_doctor::{self as doctor, CHECKS, Diagnosis, Finding, Severity};
 
 use crate::common::Machine;
 use crate::output::{facts, show, show_json};

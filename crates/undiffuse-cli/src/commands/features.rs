@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use undiffuse_eval::features::{FEATURES, folders, install, installed};
+use undiffuse_features::{FEATURES, folders, install, installed};
 
 use crate::output::{facts, show};
 

@@ -2,7 +2,7 @@
 
 use undiffuse_data::{Dataset, Image};
 use undiffuse_eval::audit::{Settings as Audit, Side, Sides, audit};
-use undiffuse_eval::features::Features;
+use undiffuse_features::Features;
 use undiffuse_math::noise;
 use undiffuse_metrics::classes::{self, Context};
 use undiffuse_metrics::probe::Probe;

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use changes::{CHANGES, Cell, Parts, measure};
 use undiffuse_data::{Dataset, Options};
-use undiffuse_eval::features;
+use undiffuse_features as features;
 use undiffuse_metrics::Settings;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, TryLockError};
 
 use serde::{Deserialize, Serialize};
-use undiffuse_eval::doctor::{self, Diagnosis, DoctorError, Severity};
+use undiffuse_doctor::{self as doctor, Diagnosis, DoctorError, Severity};
 
 use crate::problem::Problem;
 

@@ -11,11 +11,11 @@ use undiffuse::Model;
 use undiffuse::data::{Cache, Dataset, Options, names};
 use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, locate};
-use undiffuse_eval::features::{self, FEATURES, FeatureError, Features};
 use undiffuse_eval::report::{Report, html, shown, verdict};
 use undiffuse_eval::{
     EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
 };
+use undiffuse_features::{self as features, FEATURES, FeatureError, Features};
 
 use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
 use crate::output::{facts, remark, show, show_json, stem, write};

@@ -4,9 +4,9 @@
 mod common;
 
 use common::*;
-use undiffuse_eval::features::graph::Graph;
-use undiffuse_eval::features::resize::Resize;
-use undiffuse_eval::features::{self, Features, Network, Weights, built_in, folders};
+use undiffuse_features::graph::Graph;
+use undiffuse_features::resize::Resize;
+use undiffuse_features::{FEATURES, Features, Network, Weights, built_in, folders};
 
 #[test]
 fn resize_filters_equal_those_of_the_python_tools() {
@@ -185,9 +185,9 @@ fn tensors_that_do_not_fit_are_named() {
 
 #[test]
 fn every_way_to_features_is_in_the_table_once() {
-    let mut tags: Vec<_> = features::FEATURES.iter().map(|kind| kind.tag).collect();
+    let mut tags: Vec<_> = FEATURES.iter().map(|kind| kind.tag).collect();
     assert_eq!(tags[0], "mobilenet-v2", "the default comes first");
     tags.sort();
     tags.dedup();
-    assert_eq!(tags.len(), features::FEATURES.len());
+    assert_eq!(tags.len(), FEATURES.len());
 }

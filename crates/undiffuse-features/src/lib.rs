@@ -1,6 +1,17 @@
 //! Feature networks: pictures in, vectors out.
 //!
-//! A network is a line of [`FEATURES`]; [`open`] finds it by name.
+//! A network is a line of [`FEATURES`]; [`open`] finds it by name. Each is a [graph](graph) of layers, run by one interpreter.
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Heusel17 | Heusel et al., GANs trained by a two time-scale update rule, arXiv:1706.08500 |
+//! | Keys81 | Keys, Cubic convolution interpolation for digital image processing |
+//! | Parmar22 | Parmar et al., On aliased resizing and surprising subtleties in GAN evaluation, arXiv:2104.11222 |
+//! | Pearson01 | Pearson, On lines and planes of closest fit to systems of points in space |
+//! | Sandler18 | Sandler et al., MobileNetV2, arXiv:1801.04381 |
+//! | Szegedy16 | Szegedy et al., Rethinking the Inception architecture for computer vision, arXiv:1512.00567 |
 
 mod build;
 mod error;

@@ -43,7 +43,7 @@ pub enum FeatureError {
     },
     /// A file cannot be written.
     #[error(transparent)]
-    File(#[from] undiffuse::files::FileError),
+    File(#[from] undiffuse_data::files::FileError),
     /// A file of weights that is damaged, or holds more than tensors.
     #[error("{} cannot be used as weights: {problem}", .path.display())]
     Weights {

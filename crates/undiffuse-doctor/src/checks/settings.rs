@@ -1,7 +1,7 @@
 //! Settings that do not go together.
 
 use super::{Finding, Run, note, percent, warning};
-use crate::doctor::log::{mean, paired};
+use crate::log::{mean, paired};
 
 /// Guidance above which pictures without a text encoder burn out.
 const STRONG: f64 = 4.0;

@@ -1,7 +1,7 @@
 //! What happened.
 
 use super::{Finding, Run, note, problem, warning};
-use crate::doctor::State;
+use crate::State;
 
 /// A rate to try after a divergence, as a share of the one that diverged.
 const LOWER: f64 = 1.0 / 3.0;
@@ -55,7 +55,7 @@ pub fn diverged(run: &Run) -> Option<Finding> {
 }
 
 pub fn not_a_number(run: &Run) -> Option<Finding> {
-    let bad = |s: &&crate::doctor::Step| !(s.loss.is_finite() && s.gradient_norm.is_finite());
+    let bad = |s: &&crate::Step| !(s.loss.is_finite() && s.gradient_norm.is_finite());
     let first = run.log.steps.iter().find(bad)?;
     let count = run.log.steps.iter().filter(bad).count();
     let change = "the data or the network give no numbers: look at the pictures with `undiffuse data`, and begin again with a lower train.lr";

@@ -7,7 +7,7 @@ use undiffuse_math::parameterization::Edm;
 use undiffuse_math::prelude::{ParameterizationKind, Schedule};
 
 use super::{Finding, Run, note, percent, problem, warning};
-use crate::doctor::Reading;
+use crate::Reading;
 
 /// How much smaller another reading's error has to be.
 const CLEARER: f64 = 0.6;

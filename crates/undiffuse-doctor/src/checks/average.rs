@@ -3,7 +3,7 @@
 use undiffuse::train::average;
 
 use super::{Finding, Run, percent, warning};
-use crate::doctor::log::{mean, paired};
+use crate::log::{mean, paired};
 
 /// Difference of losses that counts, and its size in standard errors of the paired differences.
 const BETTER: (f64, f64) = (0.03, 3.0);

@@ -1,8 +1,8 @@
 //! Whether the network learns, and whether it learns by heart.
 
 use super::{Finding, Run, note, percent, problem, process, rate, warning};
-use crate::doctor::SIGMAS;
-use crate::doctor::log::{mean, spread};
+use crate::SIGMAS;
+use crate::log::{mean, spread};
 
 /// Steps before which nothing is said of a network that has learnt nothing.
 const BEGUN: u64 = 100;
@@ -172,7 +172,7 @@ pub fn still_improving(run: &Run) -> Option<Finding> {
         "give it more: undiffuse train --resume {path} --budget 10m, or a longer --budget from the start (better, for the learning rate falls only once)"
     );
     let blocks = run.log.blocks(10, 10);
-    let median = |steps: &[crate::doctor::Step]| crate::doctor::log::median(steps.iter().map(|s| s.loss));
+    let median = |steps: &[crate::Step]| crate::log::median(steps.iter().map(|s| s.loss));
     let fall = match blocks[..] {
         [.., before, _, last] if blocks.len() >= 6 => 1.0 - median(last) / median(before),
         _ => 0.0,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use undiffuse_data::Image;
-use undiffuse_eval::features::Network;
+use undiffuse_features::Network;
 
 /// A file beside the tests.
 pub fn fixture(name: &str) -> PathBuf {
@@ -74,7 +74,7 @@ pub fn formula(name: &str, shape: &[usize]) -> Vec<f32> {
 
 /// A built-in network on those weights.
 pub fn by_formula(tag: &str) -> Network {
-    Network::from_fn(&undiffuse_eval::features::built_in(tag).unwrap(), formula).unwrap()
+    Network::from_fn(&undiffuse_features::built_in(tag).unwrap(), formula).unwrap()
 }
 
 /// The largest error, divided by the largest magnitude of the truth.

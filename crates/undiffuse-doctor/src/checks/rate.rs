@@ -1,8 +1,8 @@
 //! The learning rate.
 
 use super::{Finding, Run, percent, problem, warning};
-use crate::doctor::Step;
-use crate::doctor::log::{median, spread};
+use crate::Step;
+use crate::log::{median, spread};
 
 /// Rise of the loss above its lowest that noise does not make.
 const RISE: f64 = 1.25;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use undiffuse_data::Image;
-use undiffuse_eval::features::graph::{Graph, METADATA_KEY};
-use undiffuse_eval::features::{Features as _, Network, Weights};
+use undiffuse_features::graph::{Graph, METADATA_KEY};
+use undiffuse_features::{Features as _, Network, Weights};
 use undiffuse_fuzz::{Counted, check_message, fuzz};
 
 #[global_allocator]

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use undiffuse_data::{Image, Options};
-use undiffuse_eval::features::{Features, Network, Weights, built_in};
+use undiffuse_features::{Features, Network, Weights, built_in};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -17,7 +17,7 @@
 //!     { "layer": "linear", "name": "fc", "out": 64 }
 //!   ]
 //! }"#;
-//! let graph: undiffuse_eval::features::graph::Graph = serde_json::from_str(text)?;
+//! let graph: undiffuse_features::graph::Graph = serde_json::from_str(text)?;
 //! assert_eq!(graph.layers.len(), 5);
 //! # Ok::<(), serde_json::Error>(())
 //! ```

@@ -8,7 +8,7 @@ use undiffuse::nn::params;
 use undiffuse::train::{Config, Event, Trainer};
 use undiffuse::{Model, device};
 use undiffuse_data::{Dataset, Image, encode_png, grid};
-use undiffuse_eval::doctor::{CHECKS, Diagnosis, DoctorError, Pictures, Severity, Trivial, diagnose, examine};
+use undiffuse_doctor::{CHECKS, Diagnosis, DoctorError, Pictures, Severity, Trivial, diagnose, examine};
 use undiffuse_math::noise;
 
 /// 8×8 pictures, squares and crosses of random place, size and brightness in two class folders; `paint` gives the byte of a

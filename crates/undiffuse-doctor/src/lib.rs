@@ -3,6 +3,14 @@
 //! [`diagnose`] reads a [`Run`] once and asks every line of [`CHECKS`] about it. A check is one function of what was read; it
 //! answers nothing, or a [`Finding`] with its evidence. Whatever a run lacks (its data are gone, no model yet) is named in
 //! [`Diagnosis::unseen`], and the checks that need it stay silent.
+//!
+//! # Sources
+//!
+//! | key | work |
+//! |---|---|
+//! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
+//! | Kingma21 | Kingma et al., Variational diffusion models, arXiv:2107.00630 |
+//! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
 
 mod checks;
 mod log;

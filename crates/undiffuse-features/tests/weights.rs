@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use undiffuse_eval::features::{FeatureError, Weights, install};
+use undiffuse_features::{FeatureError, Weights, install};
 
 #[test]
 fn files_of_pytorch_hold_the_tensors_that_were_saved() {
@@ -147,8 +147,8 @@ fn damaged_files_never_panic() {
 /// A file with the tensors of MobileNetV2 by formula, and one that no network reads.
 fn mobilenet(folder: &Path) -> PathBuf {
     let mut tensors = vec![("classifier.1.bias".to_owned(), vec![1000], vec![0.0; 1000])];
-    let graph = undiffuse_eval::features::built_in("mobilenet-v2").unwrap();
-    undiffuse_eval::features::Network::from_fn(&graph, |name, shape| {
+    let graph = undiffuse_features::built_in("mobilenet-v2").unwrap();
+    undiffuse_features::Network::from_fn(&graph, |name, shape| {
         let values = formula(name, shape);
         tensors.push((name.to_owned(), shape.to_vec(), values.clone()));
         values
@@ -207,16 +207,16 @@ fn what_cannot_be_installed_says_why() {
 fn a_network_file_without_layers_says_what_it_lacks() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = dataset();
-    let open = |spec: &str| undiffuse_eval::features::open(spec, None, &dataset).err().unwrap();
+    let open = |spec: &str| undiffuse_features::open(spec, None, &dataset).err().unwrap();
     let file = mobilenet(folder.path());
     let error = open(file.to_str().unwrap()).to_string();
     assert!(error.contains("undiffuse.features"), "{error}");
     let unknown = open("resnet").to_string();
     assert!(unknown.contains("mobilenet-v2") && unknown.contains("pixels"), "{unknown}");
     assert!(matches!(open("/nowhere.safetensors"), FeatureError::Io { .. }));
-    let own = undiffuse_eval::features::open(fixture("user-network.safetensors").to_str().unwrap(), None, &dataset);
+    let own = undiffuse_features::open(fixture("user-network.safetensors").to_str().unwrap(), None, &dataset);
     assert_eq!(own.unwrap().name(), "example");
-    let given = undiffuse_eval::features::open("mobilenet-v2", Some(&file), &dataset).unwrap();
+    let given = undiffuse_features::open("mobilenet-v2", Some(&file), &dataset).unwrap();
     assert_eq!(given.dims(), 1280);
 }
 

@@ -118,7 +118,7 @@ impl Weights {
         });
         let file = views.collect::<Result<Vec<_>, _>>().and_then(|views| safetensors::serialize(views, None));
         let file = file.map_err(|e| FeatureError::weights(path, e.to_string()))?;
-        Ok(undiffuse::files::write(path, &file)?)
+        Ok(undiffuse_data::files::write(path, &file)?)
     }
 }
 
