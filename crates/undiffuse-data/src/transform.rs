@@ -1,7 +1,7 @@
 //! Centre-crop and resize: any picture → the square that a network sees.
 
 use fast_image_resize as fir;
-use fir::images::{Image as Out, ImageRef};
+use fir::images::{TypedImage, TypedImageRef};
 
 use crate::Image;
 
@@ -35,17 +35,24 @@ pub fn resize(image: &Image, width: usize, height: usize) -> Image {
     if (image.width, image.height) == (width, height) {
         return image.clone();
     }
-    let kind = match image.channels {
-        1 => fir::PixelType::U8,
-        3 => fir::PixelType::U8x3,
-        _ => fir::PixelType::U8x4,
+    let pixels = match image.channels {
+        1 => lanczos::<fir::pixels::U8>(image, width, height),
+        3 => lanczos::<fir::pixels::U8x3>(image, width, height),
+        _ => lanczos::<fir::pixels::U8x4>(image, width, height),
     };
-    let input = ImageRef::new(image.width as u32, image.height as u32, &image.pixels, kind)
+    Image { width, height, channels: image.channels, pixels }
+}
+
+/// Resizes pixels of one type: the library's choice among all of its types at run time would compile every one of them.
+fn lanczos<P: fir::PixelTrait>(image: &Image, width: usize, height: usize) -> Vec<u8> {
+    let mut pixels = vec![0; height * width * image.channels];
+    let input = TypedImageRef::<P>::from_buffer(image.width as u32, image.height as u32, &image.pixels)
         .expect("an Image holds height x width x channels bytes");
-    let mut output = Out::new(width as u32, height as u32, kind);
+    let mut output =
+        TypedImage::<P>::from_buffer(width as u32, height as u32, &mut pixels).expect("as many as it needs");
     let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Lanczos3));
-    fir::Resizer::new().resize(&input, &mut output, &options).expect("equal pixel types");
-    Image { width, height, channels: image.channels, pixels: output.into_vec() }
+    fir::Resizer::new().resize_typed(&input, &mut output, &options).expect("the whole picture is taken");
+    pixels
 }
 
 #[cfg(test)]

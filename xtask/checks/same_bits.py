@@ -1,0 +1,159 @@
+"""Whether two commits make the same weights and pictures, bit for bit, from fixed short trainings.
+
+    same_bits.py                                  the commit before the redesign against the working tree
+    same_bits.py --base REV --head REV            any two
+    same_bits.py --changed REV                    REV is known to change bits: what is before it is compared with its parent,
+                                                  what follows with itself; may be repeated
+    same_bits.py --of PROGRAM                     prints the hashes of one program, nothing is built
+
+Commits are built in target/same-bits, which keeps the programs. Both of a pair sample from the models that the older one trained, so that
+a difference in sampling is not one in training, and the newer one shows that it reads what the older one wrote.
+"""
+
+import argparse, hashlib, json, pathlib, shutil, struct, subprocess, sys, tempfile, zlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KEPT = ROOT / "target/same-bits"
+# The last commit at which a model was a UNet2DModel on pixels and nothing else.
+BASE = "211465c"
+SMALL = ["network.width=32", "network.multiply=[1,2]", "network.layers=1", "train.batch=32", "train.previews=1"]
+# A name, a preset and what is changed of it.
+TRAININGS = [
+    ("quick", "quick", []),
+    ("edm", "edm", []),
+    ("improved-ddpm", "improved-ddpm", []),
+    ("flow", "flow", ["train.accumulate=2"]),
+]
+# A name, the model and options of `undiffuse sample`; PICTURE is the first picture of the first line.
+SAMPLES = [
+    ("quick", "quick", "-n 6 --seed 5"),
+    ("guided", "quick", "-n 4 --seed 5 --class 3 --guidance 2.5 --solver dpmpp-2m --steps 6"),
+    ("eta", "quick", "-n 4 --seed 2 --solver ddim --eta 0.5 --steps 6"),
+    ("image", "quick", "-n 2 --seed 7 --init-image PICTURE --strength 0.5"),
+    ("masked", "quick", "-n 2 --seed 7 --init-image PICTURE --mask PICTURE --solver ddpm --steps 6"),
+    ("heun", "edm", "-n 4 --seed 1 --solver heun --steps 5"),
+    ("adaptive", "edm", "-n 2 --seed 2 --adaptive 1e-2"),
+    ("stochastic", "edm", "-n 4 --seed 4 --solver sa-solver --steps 6"),
+    ("learned-variance", "improved-ddpm", "-n 4 --seed 1 --solver ddpm --steps 8"),
+    ("flow", "flow", "-n 4 --seed 1 --steps 6"),
+]
+
+
+def call(*words, **options):
+    done = subprocess.run([str(word) for word in words], text=True, capture_output=True, stdin=subprocess.DEVNULL, **options)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, words))}\n{done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+def tensors(path):
+    """The hash of a safetensors file's tensors, whatever their order and metadata."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = {name: entry for name, entry in json.loads(data[8:start]).items() if name != "__metadata__"}
+    found = hashlib.sha256()
+    for name, entry in sorted(header.items()):
+        begin, end = entry["data_offsets"]
+        found.update(f"{name} {entry['dtype']} {entry['shape']}".encode() + data[start + begin : start + end])
+    return found.hexdigest()[:16]
+
+
+def pixels(path):
+    """The hash of a PNG's size and scanlines, whatever its text chunks and compression."""
+    data, at, header, packed = path.read_bytes(), 8, b"", b""
+    while at < len(data):
+        (size,), kind, body = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8], at + 8
+        header += data[body : body + size] if kind == b"IHDR" else b""
+        packed += data[body : body + size] if kind == b"IDAT" else b""
+        at = body + size + 4
+    return hashlib.sha256(header + zlib.decompress(packed)).hexdigest()[:16]
+
+
+def trained(program, folder):
+    """Trains every model in `folder`; the hashes of their weights."""
+    hashes = {}
+    for name, preset, settings in TRAININGS:
+        sets = [word for setting in SMALL + settings for word in ("--set", setting)]
+        run = ["--data", ROOT / "data/fashion-mnist", "--images", 320, "--seed", 3, "--run", folder / name, "--plain"]
+        call(program, "train", "--preset", preset, *run, *sets)
+        hashes[f"weights {name}"] = tensors(folder / name / "model/unet/diffusion_pytorch_model.safetensors")
+    return hashes
+
+
+def sampled(program, models, folder):
+    """Samples from `models` into `folder`; the hashes of numbers and pixels."""
+    hashes = {}
+    for name, model, options in SAMPLES:
+        out, raw = folder / name, folder / f"{name}.safetensors"
+        picture = next((models / "picture").glob("*.png"), "") if "PICTURE" in options else ""
+        call(program, "sample", models / model, *options.replace("PICTURE", str(picture)).split(), "--out", out, "--raw", raw, "--plain")
+        if not (models / "picture").exists():
+            (models / "picture").mkdir()
+            shutil.copy(min(out.glob("*.png")), models / "picture")
+        hashes[f"numbers {name}"] = tensors(raw)
+        pictures = sorted(out.glob("*.png"))
+        hashes |= {f"pixels {name}/{path.name}": pixels(path) for path in pictures}
+    return hashes
+
+
+def built(commit):
+    """The program of a commit, or of the working tree where there is none."""
+    build = ["cargo", "build", "--release", "--locked", "--package", "undiffuse-cli"]
+    if commit is None:
+        call(*build, cwd=ROOT)
+        return ROOT / "target/release/undiffuse"
+    kept = KEPT / commit
+    if not kept.exists():
+        KEPT.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=KEPT) as tree:
+            call("git", "worktree", "add", "--detach", tree, commit, cwd=ROOT)
+            try:
+                call(*build, "--target-dir", KEPT / "target", cwd=tree)
+                shutil.copy(KEPT / "target/release/undiffuse", kept)
+            finally:
+                call("git", "worktree", "remove", "--force", tree, cwd=ROOT)
+    return kept
+
+
+def compare(old, new):
+    """Whether two programs agree, after saying where not."""
+    with tempfile.TemporaryDirectory() as folder:
+        parts = [pathlib.Path(folder) / part for part in ("old", "new", "old-samples", "new-samples")]
+        for part in parts:
+            part.mkdir()
+        before = trained(old, parts[0]) | sampled(old, parts[0], parts[2])
+        after = trained(new, parts[1]) | sampled(new, parts[0], parts[3])
+    names = sorted(before.keys() | after.keys())
+    other = [name for name in names if before.get(name) != after.get(name)]
+    print("\n".join(f"  differs: {name}" for name in other), end="\n" if other else "")
+    print(f"  {len(names) - len(other)} of {len(names)} are the same", flush=True)
+    return not other
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default=BASE)
+    parser.add_argument("--head", help="the working tree when not given")
+    parser.add_argument("--changed", action="append", default=[], metavar="REV")
+    parser.add_argument("--of", type=pathlib.Path, metavar="PROGRAM")
+    options = parser.parse_args()
+    if options.of:
+        with tempfile.TemporaryDirectory() as folder:
+            models, samples = pathlib.Path(folder) / "models", pathlib.Path(folder) / "samples"
+            models.mkdir()
+            samples.mkdir()
+            for name, digest in (trained(options.of, models) | sampled(options.of, models, samples)).items():
+                print(digest, name)
+        return
+    full = lambda rev: call("git", "rev-parse", "--verify", f"{rev}^{{commit}}", cwd=ROOT)
+    ends = [full(options.base), *(end for rev in options.changed for end in (full(f"{rev}^"), full(rev)))]
+    ends.append(options.head and full(options.head))
+    same = True
+    for old, new in zip(ends[::2], ends[1::2]):
+        print(f"{old[:9]} and {new[:9] if new else 'the working tree'}:", flush=True)
+        same &= old == new or compare(built(old), built(new))
+    sys.exit(not same)
+
+
+if __name__ == "__main__":
+    main()
