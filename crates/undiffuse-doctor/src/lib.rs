@@ -29,7 +29,7 @@ use undiffuse::train::ConfigError;
 use undiffuse::{FileError, device};
 
 pub use checks::CHECKS;
-pub use log::{Failure, Log, Step};
+pub use log::{Failure, Log};
 pub use pictures::Pictures;
 pub use probe::{Probe, Reading, SIGMAS};
 pub use run::Run;

@@ -1,25 +1,6 @@
 //! `metrics.jsonl`, and the statistics of noisy curves.
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-
-use serde_json::Value;
-use undiffuse::files;
-
-/// One optimiser step of the log.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    /// Its number, from 1.
-    pub step: u64,
-    /// Pictures seen after it.
-    pub nimg: u64,
-    /// The loss; NaN where the log has no number.
-    pub loss: f64,
-    /// Norm of the gradient before clipping.
-    pub gradient_norm: f64,
-    /// Learning rate.
-    pub lr: f64,
-}
+use undiffuse::run::{Line, RunFolder, Step};
 
 /// A divergence that stopped the program.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,54 +24,22 @@ pub struct Log {
     pub failures: Vec<Failure>,
     /// How often the program began anew.
     pub restarts: usize,
-    /// Lines that are no JSON of ours: a killed program leaves one.
-    pub broken: usize,
-}
-
-/// Bytes of a log that are looked at: some million steps.
-const MOST: u64 = 1 << 30;
-/// The longest line that is read; ours are a few hundred bytes.
-const LONGEST: u64 = 64 << 10;
-
-/// The next line, or a piece of one that is too long; false at the end.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> bool {
-    line.clear();
-    reader.take(LONGEST).read_until(b'\n', line).is_ok_and(|n| n > 0)
 }
 
 impl Log {
     /// Reads the log of a run; empty where there is none.
-    pub fn read(run: &Path) -> Self {
+    pub fn read(run: &RunFolder) -> Self {
         let mut log = Self::default();
         let mut seconds = 0.0;
-        let Ok(file) = files::open_inside(run, Path::new("metrics.jsonl")) else { return log };
-        let mut reader = BufReader::new(file.take(MOST));
-        let mut line = Vec::new();
-        while read_line(&mut reader, &mut line) {
-            let Ok(line) = serde_json::from_slice::<Value>(&line) else {
-                log.broken += 1;
-                continue;
-            };
-            let number = |key: &str| line[key].as_f64().unwrap_or(f64::NAN);
-            let count = |key: &str| line[key].as_u64().unwrap_or(0);
-            match line["event"].as_str() {
-                Some("validation") => log.validations.push((count("nimg"), number("loss"))),
-                Some("diverged") => {
-                    let what = line["what"].as_str().unwrap_or_default().to_owned();
-                    log.failures.push(Failure { step: count("step"), nimg: count("nimg"), what });
+        for line in run.log() {
+            match line {
+                Line::Validation { nimg, loss } => log.validations.push((nimg, loss)),
+                Line::Diverged { step, nimg, what } => log.failures.push(Failure { step, nimg, what }),
+                Line::Step(step) => {
+                    log.restarts += usize::from(step.seconds < seconds);
+                    seconds = step.seconds;
+                    log.steps.push(step);
                 }
-                Some("step") => {
-                    log.restarts += usize::from(number("seconds") < seconds);
-                    seconds = number("seconds");
-                    log.steps.push(Step {
-                        step: count("step"),
-                        nimg: count("nimg"),
-                        loss: number("loss"),
-                        gradient_norm: number("gradient_norm"),
-                        lr: number("lr"),
-                    });
-                }
-                _ => log.broken += 1,
             }
         }
         log

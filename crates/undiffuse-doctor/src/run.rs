@@ -1,15 +1,15 @@
 //! All that there is to know of a run, read once.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
 use undiffuse::model::{self, ModelError};
 use undiffuse::nn::weights::WeightsError;
 use undiffuse::nn::{UNet2DModel, params};
-use undiffuse::train::config::Variance;
+use undiffuse::run::{CONFIG_FILE, RunFolder};
 use undiffuse::train::length::Length;
-use undiffuse::train::{self, CONFIG_FILE, Config};
-use undiffuse::{Model, files};
+use undiffuse::train::{Config, TrainError};
 use undiffuse_data::{Dataset, Options};
 
 use super::log::{mean, spread};
@@ -18,7 +18,7 @@ use super::{Data, DoctorError, Log, Pictures, Probe, Reading, Samples, State, Te
 /// What a training left behind, or a bare model.
 pub struct Run {
     /// The folder.
-    pub path: PathBuf,
+    pub folder: RunFolder,
     /// Its configuration; nothing for a bare model.
     pub config: Option<Config>,
     /// The planned length.
@@ -59,25 +59,23 @@ impl Run {
     /// # Errors
     /// Folders that are neither; a configuration that cannot be read.
     pub fn read(path: &Path, data: Data, device: &Device) -> Result<Self, DoctorError> {
-        // A run's own model folder means the run.
-        let path = match path.parent().filter(|run| path.ends_with("model") && run.join(CONFIG_FILE).is_file()) {
-            Some(run) => run,
-            None => path,
-        };
-        let file = path.join(CONFIG_FILE);
-        let config = match file.is_file() {
-            true => Some(
-                Config::from_toml(&files::read_text(&file)?)
-                    .map_err(|source| DoctorError::Config { path: file.clone(), source })?,
-            ),
-            false => None,
+        let folder = RunFolder::find(path).unwrap_or_else(|| RunFolder::new(path));
+        let path = folder.path();
+        let config = match folder.config() {
+            Ok(config) => Some(config),
+            Err(TrainError::NoRun(_)) => None,
+            Err(TrainError::Config(source)) => {
+                return Err(DoctorError::Config { path: path.join(CONFIG_FILE), source });
+            }
+            Err(TrainError::File(e)) => return Err(e.into()),
+            Err(e) => return Err(DoctorError::NotARun { path: path.to_owned(), missing: e.to_string() }),
         };
         if config.is_none() && model::locate(path).is_err() {
             return Err(not_a_run(path));
         }
         let (mut damaged, mut lost, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
-        let length = text(path, "length.json").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let state = config.is_some().then(|| State::newest(path, &mut damaged, &mut lost)).flatten();
+        let length = folder.length().unwrap_or_default();
+        let state = config.is_some().then(|| State::newest(&folder, &mut damaged, &mut lost)).flatten();
         let model = match Model::load(path, device) {
             Ok(model) => Some(model),
             Err(ModelError::Unfinished(_)) => None,
@@ -91,10 +89,9 @@ impl Run {
             }
         };
         let mut run = Self {
-            path: path.to_owned(),
-            pictures: open(path, config.as_ref(), model.as_ref(), data, &mut unseen),
+            pictures: open(&folder, config.as_ref(), model.as_ref(), data, &mut unseen),
             length,
-            log: Log::read(path),
+            log: Log::read(&folder),
             parameters: 0,
             weights: model.as_ref().map(|m| TensorFacts::of_network(&m.network)).unwrap_or_default(),
             model,
@@ -104,10 +101,11 @@ impl Run {
             probe: None,
             readings: Vec::new(),
             samples: None,
-            running: train::is_training(path),
+            running: folder.is_training(),
             damaged,
             lost,
             unseen,
+            folder,
         };
         run.look(device);
         Ok(run)
@@ -123,7 +121,7 @@ impl Run {
         let Some(pictures) = &self.pictures else { return };
         if let Some(config) = &self.config {
             self.trivial = Some(Trivial::of(&config.noise, pictures));
-            self.samples = Samples::newest(&self.path, pictures);
+            self.samples = Samples::newest(&self.folder, pictures);
             if let (Some(network), Some(state)) = (&network, &self.state) {
                 self.probe = Probe::of(network, state, config, pictures, device);
             }
@@ -145,11 +143,7 @@ impl Run {
     /// The network of a run that has no model yet, its weights at zero.
     fn blank(&self, device: &Device) -> Option<UNet2DModel> {
         let (config, state) = (self.config.as_ref()?, self.state.as_ref()?);
-        let mut unet = config.network.unet(config.data.size, config.data.channels, state.classes());
-        if config.noise.variance == Variance::Learned {
-            unet.out_channels *= 2;
-        }
-        UNet2DModel::new(&unet, device).ok()
+        UNet2DModel::new(&config.unet(state.classes()), device).ok()
     }
 
     /// Pictures seen.
@@ -176,7 +170,7 @@ impl Run {
 
     /// What was looked at, for a person.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let mut facts = vec![("looked at", self.path.display().to_string())];
+        let mut facts = vec![("looked at", self.folder.path().display().to_string())];
         if let Some(config) = &self.config {
             let until = self.length.until().map(|until| format!(" of {until}")).unwrap_or_default();
             let passes = self.passes().map(|p| format!(", {p:.1} passes over the data")).unwrap_or_default();
@@ -275,7 +269,7 @@ fn not_a_run(path: &Path) -> DoctorError {
 
 /// The pictures of a run, or those given for a bare model.
 fn open(
-    path: &Path,
+    folder: &RunFolder,
     config: Option<&Config>,
     model: Option<&Model>,
     data: Data,
@@ -290,9 +284,10 @@ fn open(
         }
     };
     let (path_of_data, options) = match (config, model, data) {
-        (Some(config), _, given) => {
-            (given.map_or_else(|| train::data_path(path, config), Path::to_owned), options(config))
-        }
+        (Some(config), _, given) => (
+            given.map_or_else(|| folder.data_path(config), Path::to_owned),
+            Options { strict: false, ..config.data.options() },
+        ),
         (None, Some(model), Some(data)) => {
             let [channels, height, _] = model.shape();
             (data.to_owned(), Options { size: Some(height), channels: Some(channels), ..Options::default() })
@@ -313,8 +308,8 @@ fn open(
             return None;
         }
     };
-    let before = text(path, "data.sha256").unwrap_or_default();
-    if config.is_some() && !before.is_empty() && before.trim() != dataset.fingerprint() {
+    let before = folder.fingerprint().filter(|before| !before.is_empty());
+    if config.is_some() && before.is_some_and(|before| before != dataset.fingerprint()) {
         unseen.push(format!(
             "the data at `{}` are not what the run began with: nothing that needs them was looked at",
             path_of_data.display()
@@ -323,23 +318,4 @@ fn open(
     }
     let (held_out, seed) = config.map_or((0.0, 0), |c| (c.data.held_out, c.train.seed));
     Some(Pictures::new(dataset, held_out, seed))
-}
-
-/// A text of the run.
-fn text(run: &Path, inside: &str) -> Option<String> {
-    let file = files::open_inside(run, Path::new(inside)).ok()?;
-    String::from_utf8(files::read_all(file, files::TEXT_LIMIT).ok()?).ok()
-}
-
-/// How a run reads its data.
-fn options(config: &Config) -> Options {
-    let data = &config.data;
-    Options {
-        size: (data.size > 0).then_some(data.size),
-        channels: (data.channels > 0).then_some(data.channels),
-        background: data.background,
-        flip: data.flip,
-        strict: false,
-        ..Options::default()
-    }
 }

@@ -1,8 +1,9 @@
 //! The newest grid of samples, cell by cell, beside the pictures of the data.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rayon::prelude::*;
+use undiffuse::run::RunFolder;
 use undiffuse_data::{Image, Options};
 
 use super::Pictures;
@@ -44,10 +45,8 @@ pub struct Samples {
 
 impl Samples {
     /// Reads the newest grid of a run; nothing where there is none that fits the data.
-    pub fn newest(run: &Path, pictures: &Pictures) -> Option<Self> {
-        let files = std::fs::read_dir(run.join("samples")).ok()?.flatten().map(|e| e.path());
-        let is_file = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file());
-        let path = files.filter(|p| p.extension().is_some_and(|e| e == "png") && is_file(p)).max()?;
+    pub fn newest(run: &RunFolder, pictures: &Pictures) -> Option<Self> {
+        let (_, path) = run.samples().pop_last()?;
         let sheet = Image::open(&path, &Options::default()).ok()?;
         let cells = cells(&sheet, pictures);
         (cells.len() >= 2).then(|| Self::of(path, &cells, pictures))

@@ -1,12 +1,12 @@
 //! The newest checkpoint: counters, weights, and what the numbers look like.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use undiffuse::burn::tensor::Device;
 use undiffuse::nn::weights::{Named, WeightsError};
 use undiffuse::nn::{UNet2DModel, params};
-use undiffuse::train::checkpoint::{self, Counters};
+use undiffuse::run::RunFolder;
+use undiffuse::train::checkpoint::Counters;
 
 /// A checkpoint in memory.
 pub struct State {
@@ -28,19 +28,15 @@ pub struct TensorFacts {
 impl State {
     /// The newest checkpoint that can be read, if anything was learned until then; what is wrong with newer ones goes to
     /// `damaged`, or to `lost` where their numbers are none.
-    pub fn newest(run: &Path, damaged: &mut Vec<String>, lost: &mut Vec<String>) -> Option<Self> {
-        for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
-            if !std::fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_file()) {
-                damaged.push(format!("`{}` is no file", path.display()));
-                continue;
-            }
-            match checkpoint::load(&path) {
-                Ok((counters, tensors)) => return (counters.nimg > 0).then_some(Self { counters, tensors }),
-                Err(e @ WeightsError::NotFinite { .. }) => lost.push(e.to_string()),
-                Err(e) => damaged.push(format!("a checkpoint cannot be read: {e}")),
+    pub fn newest(run: &RunFolder, damaged: &mut Vec<String>, lost: &mut Vec<String>) -> Option<Self> {
+        let (state, broken) = run.newest(|_, counters, tensors| Ok(Self { counters, tensors }));
+        for problem in broken {
+            match problem {
+                e @ WeightsError::NotFinite { .. } => lost.push(e.to_string()),
+                e => damaged.push(format!("a checkpoint cannot be read: {e}")),
             }
         }
-        None
+        state.filter(|state| state.counters.nimg > 0)
     }
 
     /// The tensors whose names begin with `prefix`, such as `raw.`.

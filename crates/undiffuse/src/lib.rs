@@ -49,6 +49,7 @@
 //! | [`sample`] | the one interpreter that runs every [`Plan`](math::plan::Plan), as an iterator |
 //! | [`adaptive`] | samples of the probability-flow ODE with steps that follow the error |
 //! | [`likelihood`] | variational bound and ODE likelihood, in bits per dimension |
+//! | [`run`] | the folder of a training run: the only place that opens what is in one |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
 //! | [`forward`] | the forward process on a picture, for looking at |
 //! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
@@ -96,6 +97,7 @@ pub mod image;
 pub mod likelihood;
 pub mod model;
 pub mod request;
+pub mod run;
 pub mod sample;
 pub mod train;
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use undiffuse::run::RunFolder;
 use undiffuse::train::parse_duration;
 use undiffuse_serve::options::{Limits, Options, Training, Waits};
 
@@ -201,9 +202,7 @@ fn models(ids: &[String]) -> String {
 
 /// Where new runs go: the first folder that is no model or run itself.
 fn runs(paths: &[PathBuf]) -> PathBuf {
-    let of_runs = |path: &&PathBuf| {
-        undiffuse::model::locate(path).is_err() && !path.join(undiffuse::train::CONFIG_FILE).is_file()
-    };
+    let of_runs = |path: &&PathBuf| undiffuse::model::locate(path).is_err() && !RunFolder::new(*path).exists();
     paths.iter().find(of_runs).cloned().unwrap_or_else(|| PathBuf::from("runs"))
 }
 

@@ -1,10 +1,10 @@
 //! What the dashboard knows of a run: events go in, the screen reads it.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::time::Instant;
 
 use undiffuse::data::{Image, Options};
+use undiffuse::run::{Line, RunFolder};
 use undiffuse::train::{Event, Started, Step};
 
 use super::curve::Curve;
@@ -143,8 +143,9 @@ impl Run {
     fn start(&mut self, started: &Started) {
         if started.nimg > 0 {
             self.note(format!("goes on from {} images", count(started.nimg)));
-            self.replay(&started.run, started.nimg);
-            self.last_samples(&started.run.join("samples"), started.size);
+            let run = RunFolder::new(&started.run);
+            self.replay(&run, started.nimg);
+            self.last_samples(&run, started.size);
         }
         for warning in &started.warnings {
             self.push(Weight::Warning, warning.clone());
@@ -153,40 +154,33 @@ impl Run {
     }
 
     fn step(&mut self, step: &Step) {
-        let nimg = step.nimg as f64;
-        self.loss.push(nimg, step.loss);
-        self.gradient.push(nimg, step.gradient_norm);
-        self.lr.push(nimg, step.lr);
+        self.draw(step);
         self.until = step.until.or(self.until);
         self.first = self.first.or(Some((step.seconds, step.nimg)));
         self.step = Some((*step, Instant::now()));
     }
 
-    /// The curves of a run's earlier part, up to `nimg` images.
-    fn replay(&mut self, run: &Path, nimg: u64) {
-        for line in undiffuse::train::log(run).into_iter().flatten() {
-            let get = |key: &str| line.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
-            let at = get("nimg");
-            if !at.is_finite() || at > nimg as f64 {
-                continue;
-            }
-            match line.get("event").and_then(serde_json::Value::as_str) {
-                Some("step") => {
-                    self.loss.push(at, get("loss"));
-                    self.gradient.push(at, get("gradient_norm"));
-                    self.lr.push(at, get("lr"));
-                }
-                Some("validation") => self.validation.push(at, get("loss")),
+    fn draw(&mut self, step: &Step) {
+        let nimg = step.nimg as f64;
+        self.loss.push(nimg, step.loss);
+        self.gradient.push(nimg, step.gradient_norm);
+        self.lr.push(nimg, step.lr);
+    }
+
+    /// The curves of a run's earlier part, up to `until` images.
+    fn replay(&mut self, run: &RunFolder, until: u64) {
+        for line in run.log() {
+            match line {
+                Line::Step(step) if step.nimg <= until => self.draw(&step),
+                Line::Validation { nimg, loss } if nimg <= until => self.validation.push(nimg as f64, loss),
                 _ => {}
             }
         }
     }
 
     /// The newest grid of a run's earlier part.
-    fn last_samples(&mut self, folder: &Path, side: usize) {
-        let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let numbered = files.filter_map(|path| Some((path.file_stem()?.to_str()?.parse::<u64>().ok()?, path)));
-        if let Some((nimg, path)) = numbered.max()
+    fn last_samples(&mut self, run: &RunFolder, side: usize) {
+        if let Some((nimg, path)) = run.samples().pop_last()
             && let Ok(grid) = Image::open(&path, &Options::default())
         {
             self.gallery = Some(Gallery::new(nimg, &grid, side));

@@ -25,10 +25,10 @@ pub fn diverged(run: &Run) -> Option<Finding> {
     let failure = run.log.failures.last()?;
     let config = run.config.as_ref()?;
     let (lr, again) = (config.train.lr, config.train.lr * LOWER);
-    let path = run.path.display();
+    let path = run.folder.path().display();
     let change = format!(
         "lower the learning rate, from {lr:.1e} to {again:.1e}: begin again with --set train.lr={again:.1e}, or set train.lr in {path}/{} and go on from the last good checkpoint with undiffuse train --resume {path}",
-        undiffuse::train::CONFIG_FILE
+        undiffuse::run::CONFIG_FILE
     );
     let over = run.nimg() > failure.nimg + config.train.batch as u64;
     let what = format!("Training blew up at step {} ({} images): {}.", failure.step, failure.nimg, failure.what);
@@ -55,7 +55,7 @@ pub fn diverged(run: &Run) -> Option<Finding> {
 }
 
 pub fn not_a_number(run: &Run) -> Option<Finding> {
-    let bad = |s: &&crate::Step| !(s.loss.is_finite() && s.gradient_norm.is_finite());
+    let bad = |s: &&undiffuse::run::Step| !(s.loss.is_finite() && s.gradient_norm.is_finite());
     let first = run.log.steps.iter().find(bad)?;
     let count = run.log.steps.iter().filter(bad).count();
     let change = "the data or the network give no numbers: look at the pictures with `undiffuse data`, and begin again with a lower train.lr";
@@ -90,7 +90,7 @@ pub fn unfinished(run: &Run) -> Option<Finding> {
     if run.running || run.finished() || !run.log.failures.is_empty() {
         return None;
     }
-    let (nimg, path) = (run.nimg(), run.path.display());
+    let (nimg, path) = (run.nimg(), run.folder.path().display());
     let change = format!("undiffuse train --resume {path}");
     let (what, share) = match run.length.until() {
         None if nimg == 0 => ("The run has not begun.".to_owned(), 0.0),

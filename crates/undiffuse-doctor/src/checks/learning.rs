@@ -167,12 +167,12 @@ pub fn still_improving(run: &Run) -> Option<Finding> {
     if run.running || !run.finished() {
         return None;
     }
-    let path = run.path.display();
+    let path = run.folder.path().display();
     let change = format!(
         "give it more: undiffuse train --resume {path} --budget 10m, or a longer --budget from the start (better, for the learning rate falls only once)"
     );
     let blocks = run.log.blocks(10, 10);
-    let median = |steps: &[crate::Step]| crate::log::median(steps.iter().map(|s| s.loss));
+    let median = |steps: &[undiffuse::run::Step]| crate::log::median(steps.iter().map(|s| s.loss));
     let fall = match blocks[..] {
         [.., before, _, last] if blocks.len() >= 6 => 1.0 - median(last) / median(before),
         _ => 0.0,

@@ -36,7 +36,7 @@ pub fn parameterization(run: &Run) -> Option<Finding> {
             let change = format!(
                 "put prediction_type of model/scheduler/scheduler_config.json back ({}), or write the model again with undiffuse train --resume {}",
                 diffusers(trained),
-                run.path.display()
+                run.folder.path().display()
             );
             let other = run.readings.iter().find(|r| r.parameterization == trained);
             let finding = problem(what, change);
@@ -50,7 +50,7 @@ pub fn parameterization(run: &Run) -> Option<Finding> {
                 "The model folder has another noise schedule than the one that was trained: samples will be wrong.";
             let change = format!(
                 "restore model/scheduler/scheduler_config.json, or write the model again with undiffuse train --resume {}",
-                run.path.display()
+                run.folder.path().display()
             );
             return Some(
                 problem(what, change).because(format!("config.toml: {}; model: {}", noise.schedule, recipe.schedule)),

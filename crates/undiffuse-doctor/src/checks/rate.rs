@@ -1,8 +1,8 @@
 //! The learning rate.
 
 use super::{Finding, Run, percent, problem, warning};
-use crate::Step;
 use crate::log::{median, spread};
+use undiffuse::run::Step;
 
 /// Rise of the loss above its lowest that noise does not make.
 const RISE: f64 = 1.25;

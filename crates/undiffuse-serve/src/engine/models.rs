@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use undiffuse::burn::tensor::Device;
 use undiffuse::model::{Outline, files_of, locate};
-use undiffuse::train::CONFIG_FILE;
+use undiffuse::run::RunFolder;
 use undiffuse::{Model, memory};
 
 use super::{cost, lock};
@@ -120,7 +120,7 @@ impl Models {
             if !seen.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
                 return;
             }
-            let in_run = folder.parent().is_some_and(|run| run.join(CONFIG_FILE).is_file());
+            let in_run = folder.parent().is_some_and(|run| RunFolder::new(run).exists());
             folders::insert(&mut places, name(path), Place { folder, in_run });
         };
         for path in &self.paths {
@@ -316,7 +316,7 @@ fn info(id: String, place: &Place, described: &Described, loaded: bool) -> Model
 /// The name of a folder as an id: the run's, where the folder is the model inside one.
 fn name(path: &Path) -> String {
     let path = path.canonicalize().ok().filter(|_| path.file_name().is_none()).unwrap_or_else(|| path.to_owned());
-    let in_run = path.ends_with("model") && path.parent().is_some_and(|run| run.join(CONFIG_FILE).is_file());
+    let in_run = path.ends_with("model") && path.parent().is_some_and(|run| RunFolder::new(run).exists());
     let folder = if in_run { path.parent().unwrap_or(&path) } else { &path };
     folders::name(folder, "model")
 }

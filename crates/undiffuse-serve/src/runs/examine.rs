@@ -1,10 +1,11 @@
 //! The doctor's visit to a run.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, TryLockError};
 
 use serde::{Deserialize, Serialize};
+use undiffuse::run::RunFolder;
 use undiffuse_doctor::{self as doctor, Diagnosis, DoctorError, Severity};
 
 use crate::problem::Problem;
@@ -53,12 +54,13 @@ impl Doctor {
     /// 422 for a run that cannot be read, 503 while another is being looked at, and what `room` says.
     pub fn examine(
         &self,
-        run: &Path,
+        run: &RunFolder,
         version: u64,
         data: bool,
         room: impl FnOnce(u64) -> Result<(), Problem>,
     ) -> Result<Examined, Problem> {
-        let before = super::lock(&self.found).get(run).filter(|(seen, _)| *seen == version).cloned();
+        let path = run.path();
+        let before = super::lock(&self.found).get(path).filter(|(seen, _)| *seen == version).cloned();
         if let Some((_, examined)) = before {
             return Ok(examined);
         }
@@ -71,10 +73,10 @@ impl Doctor {
                 return Err(Problem::unavailable("busy", detail, 10));
             }
         };
-        room(super::folder::weight(run))?;
+        room(run.weight())?;
         let diagnosis = match data {
-            true => doctor::diagnose(run),
-            false => doctor::diagnose_without_data(run, UNSEEN),
+            true => doctor::diagnose(path),
+            false => doctor::diagnose_without_data(path, UNSEEN),
         };
         // A configuration's words are not repeated: whoever looks here may not be the one who may read it.
         let diagnosis = diagnosis.map_err(|e| {
@@ -85,7 +87,7 @@ impl Doctor {
             Problem::invalid("id", detail)
         })?;
         let examined = Examined::from(diagnosis);
-        super::lock(&self.found).insert(run.to_owned(), (version, examined.clone()));
+        super::lock(&self.found).insert(path.to_owned(), (version, examined.clone()));
         Ok(examined)
     }
 }

@@ -1,12 +1,8 @@
 //! `metrics.jsonl` of a run, read as it grows, and curves of as many points as a screen can show.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-
 use serde::{Deserialize, Serialize};
+use undiffuse::run::{Entry, Line, LogReader, RunFolder, Step};
 
-/// The longest line that is read; ours are a few hundred bytes.
-const LONGEST: u64 = 64 << 10;
 /// The most that is read at once; the rest is read the next time.
 const AT_ONCE: u64 = 64 << 20;
 /// Steps that are kept; of longer runs neighbours are drawn together, two by two.
@@ -21,49 +17,28 @@ const RECENT: usize = 50;
 /// The log of a run as far as it has been read.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    steps: Vec<Step>,
+    steps: Vec<Point>,
     validation: Vec<Validation>,
     diverged: Vec<Diverged>,
     /// Whether the last thing that happened was a divergence.
     ends_diverged: bool,
     /// Seconds of the sittings before the present one.
     before: f64,
-    /// Bytes read, whole lines only.
-    read: u64,
-    /// Whether what comes next is the rest of a line that is too long.
-    within: bool,
-    file: Option<u64>,
+    reader: LogReader,
     /// Steps that each of `steps` stands for, and those that make up the next one.
     stride: usize,
-    next: Vec<Step>,
+    next: Vec<Point>,
 }
 
 /// A step, in as few bytes as its precision needs: runs have hundreds of thousands.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct Point {
     nimg: u64,
     loss: f32,
     gradient_norm: f32,
     lr: f32,
     images_per_second: f32,
     seconds: f32,
-}
-
-/// A line of the file; which of the numbers it has depends on the event.
-#[derive(Deserialize)]
-struct Line {
-    event: String,
-    #[serde(default)]
-    step: u64,
-    #[serde(default)]
-    nimg: u64,
-    loss: Option<f64>,
-    gradient_norm: Option<f64>,
-    lr: Option<f64>,
-    images_per_second: Option<f64>,
-    seconds: Option<f64>,
-    #[serde(default)]
-    what: String,
 }
 
 /// The curves of a run.
@@ -140,77 +115,52 @@ pub struct Standing {
 }
 
 impl Metrics {
-    /// Reads what was appended to the file since the last time, [`AT_ONCE`] bytes at most. One that was written anew, as resuming
+    /// Reads what was appended to the log since the last time, [`AT_ONCE`] bytes at most. One that was written anew, as resuming
     /// a run may do, is read from its beginning; one that is not there is empty.
-    pub fn update(&mut self, file: Option<File>) {
-        let Some(mut file) = file else {
-            *self = Self::default();
-            return;
-        };
-        let Ok(facts) = file.metadata() else { return };
-        let id = identity(&facts);
-        if self.file != id || facts.len() < self.read {
-            *self = Self { file: id, ..Self::default() };
-        }
-        if facts.len() == self.read || file.seek(SeekFrom::Start(self.read)).is_err() {
-            return;
-        }
-        let mut reader = BufReader::with_capacity(1 << 18, file.take(AT_ONCE));
-        let mut line = Vec::new();
-        // A line without its end is still being written, or too long to be one of ours.
-        while reader.by_ref().take(LONGEST).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            let whole = line.ends_with(b"\n");
-            if !whole && line.len() < LONGEST as usize {
-                return;
-            }
-            self.read += line.len() as u64;
-            if whole
-                && !self.within
-                && let Ok(line) = serde_json::from_slice(&line)
-            {
-                self.see(line);
-            }
-            self.within = !whole;
-            line.clear();
-        }
+    pub fn update(&mut self, run: &RunFolder) {
+        let mut reader = std::mem::take(&mut self.reader);
+        reader.read(run, AT_ONCE, |entry| match entry {
+            Entry::Restart => *self = Self::default(),
+            Entry::Line(line) => self.see(line),
+        });
+        self.reader = reader;
     }
 
     fn see(&mut self, line: Line) {
-        let number = |value: Option<f64>| value.map_or(f32::NAN, |v| v as f32);
-        match line.event.as_str() {
-            "step" => {
-                self.ends_diverged = false;
-                let last = self.next.last().or(self.steps.last()).map_or(0.0, |step| f64::from(step.seconds));
-                let seconds = line.seconds.unwrap_or(0.0);
-                // The clock begins anew when a run is resumed.
-                if self.before + seconds < last {
-                    self.before = last;
-                }
-                self.push(Step {
-                    nimg: line.nimg,
-                    loss: number(line.loss),
-                    gradient_norm: number(line.gradient_norm),
-                    lr: number(line.lr),
-                    images_per_second: number(line.images_per_second),
-                    seconds: (self.before + seconds) as f32,
-                });
-            }
-            "validation" => {
-                self.validation.push(Validation { nimg: line.nimg, loss: line.loss });
+        match line {
+            Line::Step(step) => self.step(&step),
+            Line::Validation { nimg, loss } => {
+                self.validation.push(Validation { nimg, loss: Some(loss).filter(|loss| loss.is_finite()) });
                 halve(&mut self.validation);
             }
-            "diverged" => {
+            Line::Diverged { nimg, step, what } => {
                 self.ends_diverged = true;
-                let what = line.what.chars().take(SAID).collect();
-                self.diverged.push(Diverged { nimg: line.nimg, step: line.step, what });
+                self.diverged.push(Diverged { nimg, step, what: what.chars().take(SAID).collect() });
                 halve(&mut self.diverged);
             }
-            _ => {}
         }
     }
 
+    fn step(&mut self, step: &Step) {
+        self.ends_diverged = false;
+        let last = self.next.last().or(self.steps.last()).map_or(0.0, |point| f64::from(point.seconds));
+        let seconds = if step.seconds.is_finite() { step.seconds } else { 0.0 };
+        // The clock begins anew when a run is resumed.
+        if self.before + seconds < last {
+            self.before = last;
+        }
+        self.push(Point {
+            nimg: step.nimg,
+            loss: step.loss as f32,
+            gradient_norm: step.gradient_norm as f32,
+            lr: step.lr as f32,
+            images_per_second: step.images_per_second as f32,
+            seconds: (self.before + seconds) as f32,
+        });
+    }
+
     /// Keeps a step; of a run that is too long to keep all, drawn together with its neighbours.
-    fn push(&mut self, step: Step) {
+    fn push(&mut self, step: Point) {
         self.next.push(step);
         if self.next.len() < self.stride.max(1) {
             return;
@@ -249,29 +199,17 @@ impl Metrics {
     }
 }
 
-/// What tells a file from another of the same name.
-#[cfg(unix)]
-fn identity(facts: &std::fs::Metadata) -> Option<u64> {
-    Some(std::os::unix::fs::MetadataExt::ino(facts))
-}
-
-#[cfg(not(unix))]
-fn identity(facts: &std::fs::Metadata) -> Option<u64> {
-    let created = facts.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(created.as_nanos() as u64)
-}
-
 fn finite(value: f32) -> Option<f64> {
     value.is_finite().then(|| value.into())
 }
 
 /// The mean of the finite values.
-fn mean(steps: &[Step], of: impl Fn(&Step) -> f32) -> Option<f64> {
+fn mean(steps: &[Point], of: impl Fn(&Point) -> f32) -> Option<f64> {
     let (sum, n) = steps.iter().filter_map(|s| finite(of(s))).fold((0.0, 0), |(sum, n), v| (sum + v, n + 1));
     (n > 0).then(|| sum / f64::from(n))
 }
 
-fn bucket(steps: &[Step]) -> Option<Bucket> {
+fn bucket(steps: &[Point]) -> Option<Bucket> {
     let last = steps.last()?;
     let losses = || steps.iter().filter_map(|step| finite(step.loss));
     Some(Bucket {
@@ -287,12 +225,12 @@ fn bucket(steps: &[Step]) -> Option<Bucket> {
 }
 
 /// Some steps in a row as one: the means of their numbers, and the last one's place.
-fn together(steps: &[Step]) -> Option<Step> {
+fn together(steps: &[Point]) -> Option<Point> {
     let last = *steps.last()?;
-    let number = |of: fn(&Step) -> f32| mean(steps, of).map_or(f32::NAN, |value| value as f32);
+    let number = |of: fn(&Point) -> f32| mean(steps, of).map_or(f32::NAN, |value| value as f32);
     Some(match steps.len() {
         1 => last,
-        _ => Step {
+        _ => Point {
             loss: number(|s| s.loss),
             gradient_norm: number(|s| s.gradient_norm),
             lr: number(|s| s.lr),
@@ -322,6 +260,7 @@ fn thinned<T: Clone>(values: &[T], points: usize) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::io::Write;
     use std::path::Path;
 
@@ -340,11 +279,11 @@ mod tests {
     #[test]
     fn buckets_are_means() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("metrics.jsonl");
+        let (run, path) = (RunFolder::new(folder.path()), folder.path().join("metrics.jsonl"));
         let loss = |k: u64| ((k * 2_654_435_761) % 1000) as f64 / 1000.0;
         append(&path, &(1..=1003).map(|k| step(k, loss(k), k as f64)).collect::<String>());
         let mut metrics = Metrics::default();
-        metrics.update(File::open(&path).ok());
+        metrics.update(&run);
         let curves = metrics.curves(100);
         assert_eq!(curves.steps.len(), 100);
         let mut from = 0;
@@ -368,30 +307,30 @@ mod tests {
     #[test]
     fn only_what_was_appended_is_read_and_a_new_file_begins_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("metrics.jsonl");
+        let (run, path) = (RunFolder::new(folder.path()), folder.path().join("metrics.jsonl"));
         let mut metrics = Metrics::default();
-        metrics.update(File::open(&path).ok());
+        metrics.update(&run);
         append(&path, &(step(1, 0.9, 1.0) + &step(2, 0.8, 2.0) + r#"{"event":"step","st"#));
-        metrics.update(File::open(&path).ok());
+        metrics.update(&run);
         assert_eq!((metrics.steps.len(), metrics.standing().images), (2, 128));
         // The half line is completed; the clock begins anew: the run was resumed.
         append(&path, r#"ep":3,"nimg":192,"loss":null,"seconds":0.5}"#);
-        metrics.update(File::open(&path).ok());
+        metrics.update(&run);
         assert_eq!(metrics.steps.len(), 2);
         append(&path, "\nnot json\n{\"event\":\"validation\",\"nimg\":192,\"loss\":0.5}\n");
-        metrics.update(File::open(&path).ok());
+        metrics.update(&run);
         let standing = metrics.standing();
         assert_eq!((metrics.steps.len(), standing.seconds, standing.validation), (3, 2.5, Some(0.5)));
         assert_eq!(metrics.curves(3).steps[2].loss, None);
         assert!((standing.loss.unwrap() - 0.85).abs() < 1e-6);
         append(&path, "{\"event\":\"diverged\",\"step\":4,\"nimg\":192,\"what\":\"the loss is NaN\"}\n");
-        metrics.update(File::open(&path).ok());
+        metrics.update(&run);
         assert!(metrics.standing().diverged);
         // Resuming writes the file anew under the same name.
         let new = folder.path().join("new");
         append(&new, &(step(1, 0.7, 1.0).repeat(2) + &" ".repeat(2000) + "\n"));
         std::fs::rename(new, &path).unwrap();
-        metrics.update(File::open(&path).ok());
+        metrics.update(&run);
         assert_eq!((metrics.steps.len(), metrics.validation.len(), metrics.standing().diverged), (2, 0, false));
     }
 
@@ -401,18 +340,17 @@ mod tests {
         let mut metrics = Metrics::default();
         let n = 3 * KEPT as u64;
         for k in 1..=n {
-            let number = Some((k % 2) as f64);
-            metrics.see(Line {
-                event: "step".into(),
+            let number = (k % 2) as f64;
+            metrics.see(Line::Step(Step {
                 step: k,
                 nimg: 64 * k,
                 loss: number,
-                gradient_norm: None,
+                gradient_norm: f64::NAN,
                 lr: number,
                 images_per_second: number,
-                seconds: Some(k as f64),
-                what: String::new(),
-            });
+                seconds: k as f64,
+                until: None,
+            }));
         }
         assert!(metrics.steps.len() <= KEPT, "{}", metrics.steps.len());
         assert_eq!(metrics.standing().images, 64 * n);
@@ -423,12 +361,12 @@ mod tests {
     #[test]
     fn a_line_without_end_is_passed_over() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("metrics.jsonl");
-        append(&path, &(step(1, 0.9, 1.0) + &"x".repeat(10 * LONGEST as usize)));
+        let (run, path) = (RunFolder::new(folder.path()), folder.path().join("metrics.jsonl"));
+        append(&path, &(step(1, 0.9, 1.0) + &"x".repeat(10 * (64 << 10))));
         let mut metrics = Metrics::default();
-        metrics.update(File::open(&path).ok());
+        metrics.update(&run);
         append(&path, &("\n".to_owned() + &step(2, 0.8, 2.0)));
-        metrics.update(File::open(&path).ok());
+        metrics.update(&run);
         assert_eq!((metrics.steps.len(), metrics.standing().images), (2, 128));
     }
 }

@@ -1,7 +1,6 @@
 //! Training runs: what their folders say, and trainings as child processes.
 
 mod examine;
-mod folder;
 mod metrics;
 mod scan;
 mod supervise;
@@ -9,13 +8,13 @@ mod supervise;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use undiffuse::data::names::last_part;
 use undiffuse::model::locate;
-use undiffuse::train::{Config, is_training};
+use undiffuse::run::RunFolder;
 
 pub use examine::{Examined, Finding};
 pub use metrics::{Bucket, Curves, Diverged, Validation};
@@ -25,9 +24,6 @@ use crate::options::{Options, Training};
 use crate::problem::Problem;
 use metrics::{Metrics, Standing};
 use supervise::Supervisor;
-
-/// What a training that this service started has said.
-const LOG_FILE: &str = "train.log";
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -153,6 +149,10 @@ impl Runs {
         self.folders().remove(id).ok_or_else(missing)
     }
 
+    fn run(&self, id: &str) -> Result<RunFolder, Problem> {
+        self.folder(id).map(RunFolder::new)
+    }
+
     /// Every run, the one that changed last first.
     pub fn list(&self) -> Vec<RunInfo> {
         let mut all: Vec<RunInfo> = self.folders().iter().map(|(id, path)| self.describe(id, path)).collect();
@@ -169,13 +169,14 @@ impl Runs {
     }
 
     fn describe(&self, id: &str, path: &Path) -> RunInfo {
-        let standing = self.metrics_of(path, Metrics::standing);
-        let config = folder::config(path).and_then(|text| Config::from_toml(&text).ok());
-        let length = folder::length(path);
+        let run = RunFolder::new(path);
+        let standing = self.metrics_of(&run, Metrics::standing);
+        let config = run.config().ok();
+        let length = run.length().unwrap_or_default();
         let has_model = locate(path).is_ok();
         let ours = self.supervisor.is_alive(path);
         let state = match standing {
-            _ if ours || is_training(path) => State::Training,
+            _ if ours || run.is_training() => State::Training,
             Standing { diverged: true, .. } => State::Diverged,
             Standing { images, .. } if has_model && length.until().is_some_and(|until| images >= until) => {
                 State::Finished
@@ -194,9 +195,9 @@ impl Runs {
             validation: standing.validation,
             images_per_second: standing.images_per_second,
             seconds: standing.seconds,
-            updated: folder::updated(path),
+            updated: updated(&run),
             model: has_model.then(|| id.to_owned()),
-            samples: folder::samples(path).into_keys().collect(),
+            samples: run.samples().into_keys().collect(),
             ours,
         }
     }
@@ -205,10 +206,10 @@ impl Runs {
         lock(&self.metrics)
     }
 
-    fn metrics_of<T>(&self, path: &Path, of: impl FnOnce(&Metrics) -> T) -> T {
+    fn metrics_of<T>(&self, run: &RunFolder, of: impl FnOnce(&Metrics) -> T) -> T {
         let mut logs = self.logs();
-        let metrics = logs.entry(path.to_owned()).or_default();
-        metrics.update(folder::open(path, "metrics.jsonl"));
+        let metrics = logs.entry(run.path().to_owned()).or_default();
+        metrics.update(run);
         of(metrics)
     }
 
@@ -217,8 +218,8 @@ impl Runs {
     /// # Errors
     /// 404.
     pub fn curves(&self, id: &str, points: usize) -> Result<Curves, Problem> {
-        let path = self.folder(id)?;
-        Ok(self.metrics_of(&path, |metrics| metrics.curves(points)))
+        let run = self.run(id)?;
+        Ok(self.metrics_of(&run, |metrics| metrics.curves(points)))
     }
 
     /// The configuration of a run as its file has it, but for the folder in which its data lie; empty where there is none yet.
@@ -226,7 +227,7 @@ impl Runs {
     /// # Errors
     /// 404.
     pub fn config(&self, id: &str) -> Result<String, Problem> {
-        Ok(without_path(&folder::config(&self.folder(id)?).unwrap_or_default()))
+        Ok(without_path(&self.run(id)?.config_text().ok().flatten().unwrap_or_default()))
     }
 
     /// The PNG of the grid of samples at `nimg` pictures.
@@ -235,7 +236,7 @@ impl Runs {
     /// 404.
     pub fn sample(&self, id: &str, nimg: u64) -> Result<Vec<u8>, Problem> {
         let missing = || Problem::not_found(format!("run `{id}` has no samples at {nimg} pictures"));
-        folder::sample(&self.folder(id)?, nimg).ok_or_else(missing)
+        self.run(id)?.sample(nimg).ok_or_else(missing)
     }
 
     /// The last `lines` lines that a training which this service started has written.
@@ -243,7 +244,7 @@ impl Runs {
     /// # Errors
     /// 404.
     pub fn log(&self, id: &str, lines: usize) -> Result<String, Problem> {
-        Ok(folder::tail(&self.folder(id)?, lines))
+        Ok(self.run(id)?.output(lines))
     }
 
     /// What is likely wrong with a run; a look takes a while. The pictures that it was trained on are looked at where clients may
@@ -252,9 +253,9 @@ impl Runs {
     /// # Errors
     /// 404, 422 for a run that cannot be read, 503 while another is being looked at, and what `room` says.
     pub fn examine(&self, id: &str, room: impl FnOnce(u64) -> Result<(), Problem>) -> Result<Examined, Problem> {
-        let path = self.folder(id)?;
-        let data = self.training.as_ref().is_some_and(|training| supervise::trained_on(training, &path).is_ok());
-        self.doctor.examine(&path, folder::updated(&path).to_bits(), data, room)
+        let run = self.run(id)?;
+        let data = self.training.as_ref().is_some_and(|training| supervise::trained_on(training, &run).is_ok());
+        self.doctor.examine(&run, updated(&run).to_bits(), data, room)
     }
 
     /// Starts a training in a new folder.
@@ -263,8 +264,8 @@ impl Runs {
     /// 403 where that is not allowed, 409 where one is running or the name is taken, 422 for what the trainer refuses.
     pub async fn start(&self, request: Start) -> Result<RunInfo, Problem> {
         let training = self.training()?;
-        let path = self.supervisor.start(training, &request).await?;
-        self.by_path(&path)
+        let run = self.supervisor.start(training, &request).await?;
+        self.by_path(run.path())
     }
 
     /// Resumes a training.
@@ -273,7 +274,7 @@ impl Runs {
     /// As [`start`](Self::start), and 404.
     pub async fn resume(&self, id: &str, extension: Extend) -> Result<RunInfo, Problem> {
         let training = self.training()?;
-        let (path, info) = (self.folder(id)?, self.info(id)?);
+        let (run, info) = (self.run(id)?, self.info(id)?);
         if info.state == State::Training {
             return Err(Problem::new(
                 axum::http::StatusCode::CONFLICT,
@@ -285,8 +286,8 @@ impl Runs {
             let detail = format!("run `{id}` has reached its length: give a budget, images or epochs more");
             return Err(Problem::new(axum::http::StatusCode::CONFLICT, "finished", detail));
         }
-        supervise::trained_on(training, &path)?;
-        self.supervisor.resume(training, &path, &extension).await?;
+        supervise::trained_on(training, &run)?;
+        self.supervisor.resume(training, &run, &extension).await?;
         self.info(id)
     }
 
@@ -334,6 +335,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// When a run last changed, in seconds since 1970.
+fn updated(run: &RunFolder) -> f64 {
+    run.updated().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 /// A configuration as the trainer writes it, with the name of the data in the place of their path.
 fn without_path(config: &str) -> String {
     let mut in_data = false;
@@ -350,6 +356,7 @@ fn without_path(config: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use undiffuse::train::Config;
 
     #[test]
     fn a_configuration_keeps_the_folder_of_its_data_to_itself() {

@@ -6,9 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use undiffuse::model::locate;
-use undiffuse::train::CONFIG_FILE;
+use undiffuse::run::RunFolder;
 
-use super::{LOG_FILE, folder};
 use crate::folders;
 
 /// Every run under the paths, each of which is a run or a folder of runs, by its id: the folder's name, made unique.
@@ -30,7 +29,7 @@ pub fn scan(paths: &[PathBuf]) -> BTreeMap<String, PathBuf> {
 
 /// Whether a training has begun in the folder, or at least been started.
 fn is_run(path: &Path) -> bool {
-    folder::has(path, CONFIG_FILE) || folder::has(path, LOG_FILE)
+    RunFolder::new(path).is_started()
 }
 
 /// The path itself, if it is a run or a model, or the folders in it.
@@ -50,6 +49,7 @@ fn candidates(path: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use undiffuse::run::CONFIG_FILE;
 
     #[test]
     fn runs_are_found_in_folders_and_their_ids_are_unique() {
@@ -64,7 +64,7 @@ mod tests {
         make("runs/.cats.undiffuse-new");
         fs::create_dir_all(root.path().join("runs/nothing")).unwrap();
         fs::create_dir_all(root.path().join("runs/started")).unwrap();
-        fs::write(root.path().join("runs/started").join(LOG_FILE), "").unwrap();
+        RunFolder::new(root.path().join("runs/started")).open_output().unwrap();
         let runs = scan(&[root.path().join("runs"), b.clone(), a.clone(), root.path().join("missing")]);
         let ids: Vec<&str> = runs.keys().map(String::as_str).collect();
         assert_eq!(ids, ["cats", "cats-2", "odd-name", "started"]);

@@ -2,7 +2,7 @@
 //! when its standard input does: that is how it is stopped, and why none outlives the service, however that ends.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,9 +14,10 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use undiffuse::train::{CONFIG_FILE, Config, presets};
+use undiffuse::run::RunFolder;
+use undiffuse::train::presets;
 
-use super::{LOG_FILE, folder, lock};
+use super::lock;
 use crate::options::Training;
 use crate::problem::Problem;
 
@@ -117,12 +118,12 @@ impl Supervisor {
     ///
     /// # Errors
     /// See [`Runs::start`](super::Runs::start).
-    pub async fn start(&self, training: &Training, request: &Start) -> Result<PathBuf, Problem> {
+    pub async fn start(&self, training: &Training, request: &Start) -> Result<RunFolder, Problem> {
         let arguments = request.arguments(training)?;
         let open = self.open.lock().await;
         self.idle(*open)?;
-        let run = training.runs.join(&request.name);
-        let fresh = fs::create_dir_all(&training.runs).and_then(|()| fs::create_dir(&run));
+        let run = RunFolder::new(training.runs.join(&request.name));
+        let fresh = fs::create_dir_all(&training.runs).and_then(|()| fs::create_dir(run.path()));
         fresh.map_err(|e| match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 let detail = format!("there is a run `{}` already: resume it, or choose another name", request.name);
@@ -131,12 +132,9 @@ impl Supervisor {
             _ => Problem::internal(format!("cannot create the run's folder: {e}")),
         })?;
         let started = self.launch(training, &run, arguments).await;
-        if started.is_err() && !run.join(CONFIG_FILE).exists() {
-            // Nothing came of it: the name is free again. What is left is the log, the lock, and an empty folder.
-            for file in [LOG_FILE, "lock"] {
-                let _ = fs::remove_file(run.join(file));
-            }
-            let _ = fs::remove_dir(&run);
+        if started.is_err() {
+            // Where nothing came of it, the name is free again.
+            run.remove_unbegun();
         }
         started.map(|()| run)
     }
@@ -145,8 +143,8 @@ impl Supervisor {
     ///
     /// # Errors
     /// See [`Runs::resume`](super::Runs::resume).
-    pub async fn resume(&self, training: &Training, run: &Path, extension: &Extend) -> Result<(), Problem> {
-        let mut arguments = vec![String::from("--resume"), text(run)?];
+    pub async fn resume(&self, training: &Training, run: &RunFolder, extension: &Extend) -> Result<(), Problem> {
+        let mut arguments = vec![String::from("--resume"), text(run.path())?];
         arguments.extend(length(&extension.budget, extension.images, extension.epochs)?);
         let open = self.open.lock().await;
         self.idle(*open)?;
@@ -181,16 +179,9 @@ impl Supervisor {
         Err(Problem::new(StatusCode::CONFLICT, "busy", detail))
     }
 
-    async fn launch(&self, training: &Training, run: &Path, arguments: Vec<String>) -> Result<(), Problem> {
-        let refused = |what, e| Problem::internal(format!("cannot {what}: {e}"));
-        let path = run.join(LOG_FILE);
-        if fs::symlink_metadata(&path).is_ok_and(|facts| !facts.is_file()) {
-            return Err(Problem::internal(format!(
-                "cannot write the log: `{LOG_FILE}` of this run is no file but a link or another thing"
-            )));
-        }
-        let log = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| refused("write the log", e))?;
-        let errors = log.try_clone().map_err(|e| refused("write the log", e))?;
+    async fn launch(&self, training: &Training, run: &RunFolder, arguments: Vec<String>) -> Result<(), Problem> {
+        let log = run.open_output().map_err(|e| Problem::internal(e.to_string()))?;
+        let errors = log.try_clone().map_err(|e| Problem::internal(format!("cannot write the log: {e}")))?;
         let mut command = Command::new(&training.program);
         command.arg("train").arg("--tied").arg("--plain").arg("--device").arg(&self.device).args(arguments);
         command.stdin(Stdio::piped()).stdout(log).stderr(errors);
@@ -199,10 +190,10 @@ impl Supervisor {
         // Ctrl-C at the service's terminal is for the service, which tells its trainings by itself.
         #[cfg(unix)]
         command.process_group(0);
-        let child = command.spawn().map_err(|e| refused("start the trainer", e))?;
+        let child = command.spawn().map_err(|e| Problem::internal(format!("cannot start the trainer: {e}")))?;
         let (stop, stopping) = watch::channel(false);
         let (end, mut ended) = watch::channel(None);
-        let (live, folder) = (Arc::clone(&self.live), resolved(run));
+        let (live, folder) = (Arc::clone(&self.live), resolved(run.path()));
         self.live().insert(folder.clone(), Live { stop, ended: ended.clone() });
         tokio::spawn(async move {
             let status = watched(child, stopping).await;
@@ -211,7 +202,7 @@ impl Supervisor {
         });
         match timeout(EARLY, ended.wait_for(Option::is_some)).await {
             Ok(Ok(status)) if status.is_some_and(|status| !status.success()) => {
-                let said = folder::tail(run, 20);
+                let said = run.output(20);
                 let last = said.lines().rev().find(|line| !line.trim().is_empty());
                 let detail = last.unwrap_or("the trainer ended at once without a word");
                 Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "training_refused", detail))
@@ -230,9 +221,8 @@ pub(super) fn resolved(run: &Path) -> PathBuf {
 ///
 /// # Errors
 /// 403 for any other, and for a run that does not say.
-pub(super) fn trained_on(training: &Training, run: &Path) -> Result<(), Problem> {
-    let config = folder::config(run).and_then(|text| Config::from_toml(&text).ok());
-    let data = config.and_then(|config| Path::new(&config.data.path).canonicalize().ok());
+pub(super) fn trained_on(training: &Training, run: &RunFolder) -> Result<(), Problem> {
+    let data = run.config().ok().and_then(|config| Path::new(&config.data.path).canonicalize().ok());
     let entry = |data: PathBuf| {
         let mut entries = fs::read_dir(&training.datasets).into_iter().flatten().filter_map(Result::ok);
         entries.any(|entry| !hidden(&entry) && entry.path().canonicalize().is_ok_and(|path| path == data))

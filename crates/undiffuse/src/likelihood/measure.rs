@@ -21,7 +21,8 @@ use super::{Dequantize, Estimate, Meaningless, Pictures};
 use crate::Model;
 use crate::denoise::{Cond, Network};
 use crate::model::ModelError;
-use crate::train::{CONFIG_FILE, TrainError, held_out};
+use crate::run::RunFolder;
+use crate::train::TrainError;
 
 /// Numbers in a picture for which exact traces are still a matter of seconds.
 pub const EXACT_LIMIT: usize = 256;
@@ -173,10 +174,8 @@ impl Source {
             let candidates = (0..data.len()).collect();
             return Ok(Self { data, name: names::of(path), candidates });
         }
-        let run = if model.ends_with("model") { model.parent() } else { Some(model) };
-        let run = run.filter(|run| run.join(CONFIG_FILE).is_file());
-        let run = run.ok_or_else(|| MeasureError::NoPictures(model.to_owned()))?;
-        let (data, candidates) = held_out(run, &mut |_| {}).map_err(MeasureError::HeldOut)?;
+        let run = RunFolder::find(model).ok_or_else(|| MeasureError::NoPictures(model.to_owned()))?;
+        let (data, candidates) = run.held_out(&mut |_| {}).map_err(MeasureError::HeldOut)?;
         let name = format!("the held-out part of {}", names::of(data.path()));
         Ok(Self { data, name, candidates })
     }

@@ -23,7 +23,7 @@ fn place(path: &Path) -> Result<PathBuf, ModelError> {
     if holds(&inside, "unet/config.json") {
         return Ok(inside);
     }
-    match path.join(crate::train::CONFIG_FILE).is_file() {
+    match path.join(crate::run::CONFIG_FILE).is_file() {
         true => Err(ModelError::Unfinished(path.to_owned())),
         false => Err(ModelError::NotFound(path.to_owned())),
     }

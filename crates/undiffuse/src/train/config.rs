@@ -8,9 +8,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+use undiffuse_data::Options;
 use undiffuse_math::{
     parameterization::ParameterizationKind, schedule::ScheduleKind, timing::TimingKind, weighting::WeightingKind,
 };
+
+use undiffuse_nn::UNet2DConfig;
 
 use super::network::NetworkConfig;
 use super::presets;
@@ -54,6 +57,20 @@ pub struct DataConfig {
     pub classes: bool,
     /// Share of the pictures kept out of training for the validation loss.
     pub held_out: f64,
+}
+
+impl DataConfig {
+    /// How the pictures are read.
+    pub fn options(&self) -> Options {
+        Options {
+            size: (self.size > 0).then_some(self.size),
+            channels: (self.channels > 0).then_some(self.channels),
+            background: self.background,
+            flip: self.flip,
+            strict: self.strict,
+            ..Options::default()
+        }
+    }
 }
 
 /// `[noise]`.
@@ -202,6 +219,15 @@ impl Config {
         }
         table.insert("preset".into(), Value::String(preset));
         resolve(table)
+    }
+
+    /// The network that is trained; `labels` counts the classes and the one for "no class".
+    pub fn unet(&self, labels: Option<usize>) -> UNet2DConfig {
+        let mut unet = self.network.unet(self.data.size, self.data.channels, labels);
+        if self.noise.variance == Variance::Learned {
+            unet.out_channels *= 2;
+        }
+        unet
     }
 
     /// Finds every value that cannot work.

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
 use undiffuse_data::{DataError, Image};
 
 use super::config::ConfigError;
 use crate::files::FileError;
 use crate::memory::TooLarge;
 use crate::model::ModelError;
+use crate::run::Step;
 
 /// Something that happened in a run.
 #[derive(Clone, Debug)]
@@ -70,28 +70,6 @@ pub struct Started {
     pub nimg: u64,
     /// Warnings about the data, each a sentence.
     pub warnings: Vec<String>,
-}
-
-/// One optimiser step; a line of `metrics.jsonl`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Step {
-    /// Number of this step, from 1.
-    pub step: u64,
-    /// Pictures seen after it.
-    pub nimg: u64,
-    /// Weighted mean squared error of the network's answer.
-    pub loss: f64,
-    /// Norm of the gradient before clipping.
-    pub gradient_norm: f64,
-    /// Learning rate of the step.
-    pub lr: f64,
-    /// Speed of the last steps.
-    pub images_per_second: f64,
-    /// Seconds since the program began with the run.
-    pub seconds: f64,
-    /// Pictures at the end, once planned.
-    #[serde(skip)]
-    pub until: Option<u64>,
 }
 
 /// Samples along the way.

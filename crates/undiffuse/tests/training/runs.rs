@@ -5,7 +5,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use undiffuse::data::{Image, encode_png};
-use undiffuse::train::{Config, Event, IMAGES_MAX, Resume, TrainError, Trainer, checkpoint, is_training, log};
+use undiffuse::run::{Line, RunFolder};
+use undiffuse::train::{Config, Event, IMAGES_MAX, Resume, TrainError, Trainer, checkpoint};
 use undiffuse::{Model, files};
 
 use super::{TINY, config, create, finish, pictures, resume, state};
@@ -167,7 +168,10 @@ fn a_folder_is_a_runs_or_somebody_elses() {
     });
     assert!(matches!(late.err(), Some(TrainError::Exists(_))));
     let held = resume(&run, &Resume::default()).unwrap();
-    assert!(is_training(&run) && matches!(resume(&run, &Resume::default()).err(), Some(TrainError::Locked(_))));
+    assert!(
+        RunFolder::new(&run).is_training()
+            && matches!(resume(&run, &Resume::default()).err(), Some(TrainError::Locked(_)))
+    );
     drop(held);
     // What is left of a run is not mixed into another.
     let fresh = |run: &Path| Trainer::create(config(&data, &["train.images=16"]), run, &Device::flex(), &mut |_| {});
@@ -207,10 +211,11 @@ fn no_line_of_the_log_stops_anything() {
         b"\0\0\0\0",
     ] {
         fs::write(run.join("metrics.jsonl"), [&good, tail].concat()).unwrap();
-        assert_eq!(log(&run).into_iter().flatten().filter(|line| line["event"] == "step").count(), 2);
+        let log = || RunFolder::new(&run).log();
+        assert_eq!(log().iter().filter(|line| matches!(line, Line::Step(_))).count(), 2);
         finish(resume(&run, &Resume::default()).unwrap());
         assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), good);
-        assert_eq!(log(&run).len(), lines);
+        assert_eq!(log().len(), lines);
     }
 }
 
@@ -301,7 +306,8 @@ fn a_strangers_run_does_not_write_through_links() {
         fs::write(&precious, "precious").unwrap();
         fs::remove_file(run.join(name)).unwrap();
         std::os::unix::fs::symlink(&precious, run.join(name)).unwrap();
-        assert!(!is_training(&run) && log(&run).iter().all(Result::is_ok));
+        let folder = RunFolder::new(&run);
+        assert!(!folder.is_training() && folder.log().is_empty() == (name == "metrics.jsonl"));
         assert!(refused(resume(&run, &Resume { images: Some(16), ..Resume::default() })).contains("link"), "{name}");
         assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     }

@@ -11,6 +11,7 @@ use undiffuse::Model;
 use undiffuse::data::{Cache, Dataset, Options, names};
 use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, locate};
+use undiffuse::run::RunFolder;
 use undiffuse_eval::report::{Report, html, shown, verdict};
 use undiffuse_eval::{
     EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
@@ -185,7 +186,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let request = Request {
         subject,
-        name: names::of(run_of(path).unwrap_or(path)),
+        name: names::of(run_or_model(path).path()),
         n,
         data,
         original: judged.original(),
@@ -347,16 +348,15 @@ fn one_size(path: &Path, pictures: &Dataset) -> anyhow::Result<()> {
     }
 }
 
-/// The run that a model lies in.
-fn run_of(path: &Path) -> Option<&Path> {
-    let run = if path.ends_with("model") { path.parent()? } else { path };
-    run.join(undiffuse::train::CONFIG_FILE).is_file().then_some(run)
+/// What a judged model is called by: the run that it lies in, or itself.
+fn run_or_model(path: &Path) -> RunFolder {
+    RunFolder::find(path).unwrap_or_else(|| RunFolder::new(path))
 }
 
 /// The data of the run that a model lies in, and which of its pictures were held out of training.
 fn own_data(args: &Args, path: &Path) -> anyhow::Result<Option<(Dataset, BTreeSet<usize>)>> {
-    let Some(run) = run_of(path) else { return Ok(None) };
-    match (undiffuse::train::held_out(run, &mut loading()), &args.data) {
+    let Some(run) = RunFolder::find(path) else { return Ok(None) };
+    match (run.held_out(&mut loading()), &args.data) {
         (Ok((data, held_out)), _) => Ok(Some((data, held_out.into_iter().collect()))),
         (Err(e), Some(_)) => {
             remark(&format!(
@@ -435,7 +435,7 @@ fn features(args: &Args, data: &Dataset) -> anyhow::Result<(Box<dyn Features>, O
 
 /// `fashion-mnist` of `runs/fashion-mnist/model`, `a` of `a.zip`.
 fn name(path: &Path) -> String {
-    stem(run_of(path).unwrap_or(path))
+    stem(run_or_model(path).path())
 }
 
 /// A bar for each stage.

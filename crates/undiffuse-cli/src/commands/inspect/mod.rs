@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use serde_json::Value;
-use undiffuse::train;
+use undiffuse::run::RunFolder;
 
 use crate::common::{Weights, usage};
 use crate::output::{at, show, show_json};
@@ -47,15 +47,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 fn look(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
-    let is_run = path.join(train::CONFIG_FILE).is_file();
-    if path.is_dir() && !is_run {
+    let run = Some(RunFolder::new(path)).filter(RunFolder::exists);
+    if path.is_dir() && run.is_none() {
         return model::inspect(path, variant);
     }
     if variant.is_some() {
         return Err(usage(format!("--variant: `{}` is no model folder, and has no variants", path.display())));
     }
-    if is_run {
-        return run::inspect(path);
+    if let Some(run) = run {
+        return run::inspect(&run);
     }
     let bytes = std::fs::read(path).map_err(at("read", path))?;
     if bytes.starts_with(PNG) {

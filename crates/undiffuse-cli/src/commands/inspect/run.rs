@@ -1,15 +1,13 @@
 //! A training run.
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::json;
-use undiffuse::train::checkpoint::{self, Counters};
+use undiffuse::run::{Line, RunFolder};
+use undiffuse::train::Config;
+use undiffuse::train::checkpoint::Counters;
 use undiffuse::train::length::Length;
-use undiffuse::train::{self, CONFIG_FILE, Config};
 
 use super::Findings;
-use crate::output::{at, facts};
+use crate::output::facts;
 use crate::ui::text::shell;
 
 /// Steps that the recent loss is a mean of.
@@ -17,26 +15,20 @@ const RECENT: usize = 100;
 /// Validations that are shown.
 const VALIDATIONS: usize = 5;
 
-pub fn inspect(path: &Path) -> anyhow::Result<Findings> {
-    let file = path.join(CONFIG_FILE);
-    let config = Config::from_toml(&fs::read_to_string(&file).map_err(at("read", &file))?)?;
-    let length: Length = match fs::read_to_string(path.join("length.json")) {
-        Ok(text) => serde_json::from_str(&text)
-            .map_err(|e| anyhow::anyhow!("`{}` is damaged: {e}", path.join("length.json").display()))?,
-        Err(_) => Length::default(),
-    };
-    let (counters, broken) = newest(path);
-    let log = Log::read(path);
-    let state = State::of(path, &config, &length, counters.as_ref());
+pub fn inspect(run: &RunFolder) -> anyhow::Result<Findings> {
+    let (config, length) = (run.config()?, run.length()?);
+    let (counters, broken) = run.newest(|_, counters, _| Ok(counters));
+    let broken: Vec<String> = broken.iter().map(|e| format!("this checkpoint will be skipped: {e}")).collect();
+    let log = Log::read(run);
+    let state = State::of(run, &config, &length, counters.as_ref());
     let counters = counters.unwrap_or_default();
     let until = length.until();
-    let model = path.join("model");
     let progress = match until {
         Some(until) => format!("{} of {until} images, {} steps", counters.nimg, counters.step),
         None => format!("{} images, {} steps; the end is not planned yet", counters.nimg, counters.step),
     };
     let mut found = vec![
-        ("run", path.display().to_string()),
+        ("run", run.path().display().to_string()),
         ("data", config.data.path.clone()),
         (
             "recipe",
@@ -46,19 +38,20 @@ pub fn inspect(path: &Path) -> anyhow::Result<Findings> {
             ),
         ),
         ("saved at", progress),
-        ("state", state.words(path)),
+        ("state", state.words(run)),
     ];
     found.extend(log.loss().map(|(loss, n)| ("loss", format!("{loss:.4} (mean of the last {n} steps)"))));
     let shown = log.validations.iter().rev().take(VALIDATIONS).rev();
     let shown: Vec<String> = shown.map(|(nimg, loss)| format!("{loss:.4} at {nimg} images")).collect();
     found.extend((!shown.is_empty()).then(|| ("held out", shown.join("\n"))));
     found.extend(log.speed.map(|speed| ("speed", format!("{speed:.0} images/s"))));
+    let model = run.model();
     let model = model.join("unet/config.json").is_file().then(|| model.display().to_string());
     found.push(("model", model.clone().unwrap_or_else(|| "none yet".into())));
     found.extend(broken.iter().map(|problem| ("warning", problem.clone())));
     let json = json!({
         "kind": "run",
-        "path": path.display().to_string(),
+        "path": run.path().display().to_string(),
         "config": config,
         "step": counters.step,
         "nimg": counters.nimg,
@@ -72,18 +65,6 @@ pub fn inspect(path: &Path) -> anyhow::Result<Findings> {
         "broken_checkpoints": broken,
     });
     Ok(Findings { text: facts(&found), json })
-}
-
-/// The counters of the newest checkpoint that can be read, and what is wrong with newer ones.
-fn newest(run: &Path) -> (Option<Counters>, Vec<String>) {
-    let mut broken = Vec::new();
-    for path in checkpoint::all(&run.join("checkpoints")).into_iter().rev() {
-        match checkpoint::load(&path) {
-            Ok((counters, _)) => return (Some(counters), broken),
-            Err(e) => broken.push(format!("this checkpoint will be skipped: {e}")),
-        }
-    }
-    (None, broken)
 }
 
 /// What can be done with a run now.
@@ -101,11 +82,11 @@ enum State {
 }
 
 impl State {
-    fn of(run: &Path, config: &Config, length: &Length, counters: Option<&Counters>) -> Self {
-        if train::is_training(run) {
+    fn of(run: &RunFolder, config: &Config, length: &Length, counters: Option<&Counters>) -> Self {
+        if run.is_training() {
             return State::Training;
         }
-        let data = train::data_path(run, config);
+        let data = run.data_path(config);
         match (counters, length.until()) {
             (None, _) => State::Lost("no checkpoint can be read"),
             (Some(Counters { until: Some(_), .. }), None) => State::Lost("its length.json is not there"),
@@ -129,8 +110,8 @@ impl State {
         matches!(self, State::Finished | State::Interrupted { .. })
     }
 
-    fn words(&self, run: &Path) -> String {
-        let run = shell(run);
+    fn words(&self, run: &RunFolder) -> String {
+        let run = shell(run.path());
         match self {
             State::Training => "a program is training in it now".into(),
             State::DataGone(data) => {
@@ -157,17 +138,16 @@ struct Log {
 }
 
 impl Log {
-    /// Reads the log; lines that a killed program left half-written are passed over.
-    fn read(run: &Path) -> Self {
+    fn read(run: &RunFolder) -> Self {
         let mut log = Log::default();
-        for line in train::log(run).into_iter().flatten() {
-            let Some(loss) = line["loss"].as_f64() else { continue };
-            match line["event"].as_str() {
-                Some("validation") => log.validations.push((line["nimg"].as_u64().unwrap_or(0), loss)),
-                _ => {
-                    log.losses.push(loss);
-                    log.speed = line["images_per_second"].as_f64();
+        for line in run.log() {
+            match line {
+                Line::Validation { nimg, loss } if loss.is_finite() => log.validations.push((nimg, loss)),
+                Line::Step(step) if step.loss.is_finite() => {
+                    log.losses.push(step.loss);
+                    log.speed = Some(step.images_per_second).filter(|speed| speed.is_finite());
                 }
+                _ => {}
             }
         }
         log

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use undiffuse::nn::weights::{self, Named};
-use undiffuse::train::CONFIG_FILE;
+use undiffuse::run::RunFolder;
 use undiffuse::train::checkpoint::Counters;
 
 use super::{Findings, size};
@@ -31,7 +31,7 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
             found.extend(counters.validation_loss.map(|loss| ("held out", format!("loss {loss:.4}"))));
             let line = |(name, n): (&String, &usize)| format!("{name:<12} {} numbers\n", millions(*n));
             found.push(("holds", groups.iter().map(line).collect()));
-            let run = path.parent().and_then(Path::parent).filter(|run| run.join(CONFIG_FILE).is_file());
+            let run = path.parent().and_then(Path::parent).filter(|run| RunFolder::new(*run).exists());
             found.extend(run.map(|run| ("continue", format!("undiffuse train --resume {}", shell(run)))));
             json!({ "kind": "checkpoint", "path": name, "state": counters, "tensors": tensors.len(), "groups": groups })
         }

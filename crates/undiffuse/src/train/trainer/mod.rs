@@ -12,20 +12,20 @@ use undiffuse_data::{Dataset, HeldOut, Progress, Split, names};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_nn::ops::adamw::AdamW;
+use undiffuse_nn::weights::WeightsError;
 use undiffuse_nn::{UNet2DConfig, UNet2DModel, init, params};
 
 use super::checkpoint::{self, Counters};
 use super::config::{Config, ConfigError, NoiseConfig, Variance};
 use super::draws::{self, Drawer, Order};
 use super::length::{Length, Segment, parse_duration};
-use super::lock::lock;
-use super::metrics::{Line, Metrics};
 use super::state::{Accumulated, State};
 use super::watchdog::Losses;
-use super::{CONFIG_FILE, Event, Preview, Started, Step, TrainError, folder, preview, validation};
+use super::{Event, Preview, Started, Step, TrainError, folder, preview, validation};
 use crate::files;
 use crate::memory;
 use crate::model::{Card, Model, ModelError, Provenance};
+use crate::run::{CONFIG_FILE, LENGTH_FILE, Line, LogWriter, RunFolder};
 
 /// How a run goes on; without any of it, from its newest good checkpoint to its planned end. Of the three lengths at most
 /// one is given, in the units of the configuration.
@@ -56,14 +56,14 @@ pub struct Trainer {
     config: Config,
     /// The configuration's process; its timing learns.
     noise: NoiseConfig,
-    run: PathBuf,
+    run: RunFolder,
     data: Dataset,
     split: Split,
     state: State,
     counters: Counters,
     length: Length,
     order: Order,
-    metrics: Metrics,
+    log: LogWriter,
     began: Instant,
     /// When the measurement of the speed began, and at how many pictures.
     measuring: Option<(Instant, u64)>,
@@ -90,22 +90,23 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let mut config = config;
         config.check()?;
-        folder::refuse_used(run)?;
+        let run = RunFolder::new(run);
+        run.refuse_used()?;
         if config.data.path.is_empty() {
             return Err(wrong("data.path is not given: name the pictures with --data, or in the configuration"));
         }
         let began = Instant::now();
-        let data = folder::open_data(&config, Path::new(&config.data.path), progress)?;
+        let data = Dataset::open_with(Path::new(&config.data.path), &config.data.options(), progress)?;
         config.data.path = folder::full_path(Path::new(&config.data.path))?;
         config.data.size = data.height();
         config.data.channels = data.channels();
         config.data.classes &= data.classes().len() > 1;
-        files::create_folder(run)?;
-        let among = folder::among(run, Path::new(&config.data.path))?;
-        let lock = lock(run)?;
+        files::create_folder(run.path())?;
+        let among = run.among(Path::new(&config.data.path))?;
+        let lock = lock(&run)?;
         // Another program may have had it while the data were read.
-        folder::refuse_used(run)?;
-        folder::clear(run)?;
+        run.refuse_used()?;
+        run.clear()?;
         let mut trainer = Self::new(config, run, device, data, lock, began, Begin::Anew)?;
         if let Some(Event::Started(started)) = trainer.pending.front_mut() {
             started.warnings.extend(among);
@@ -113,8 +114,8 @@ impl Trainer {
         // A run has a checkpoint from its first moment, so that one without is known to have lost it.
         trainer.write_checkpoint()?;
         // The file that makes the folder a run comes last, when everything before it went well.
-        files::write(&run.join(folder::DATA_FILE), trainer.data.fingerprint().as_bytes())?;
-        files::write(&run.join(CONFIG_FILE), trainer.config.to_toml().as_bytes())?;
+        trainer.run.write_fingerprint(trainer.data.fingerprint())?;
+        trainer.run.write(CONFIG_FILE, &trainer.config.to_toml())?;
         Ok(trainer)
     }
 
@@ -130,24 +131,25 @@ impl Trainer {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, TrainError> {
         let began = Instant::now();
-        if !run.join(CONFIG_FILE).is_file() {
-            return Err(TrainError::NoRun(run.to_owned()));
+        let run = RunFolder::new(run);
+        if !run.exists() {
+            return Err(TrainError::NoRun(run.path().to_owned()));
         }
         if how.restart && (how.budget.is_some() || how.images.is_some() || how.epochs.is_some()) {
             return Err(wrong("a run that starts over is as long as its config.toml says: make it longer afterwards"));
         }
-        let lock = lock(run)?;
-        let mut config = folder::config(run)?;
-        crate::model::replaceable(&folder::model(run))?;
-        let path = how.data.clone().unwrap_or_else(|| folder::data_path(run, &config));
-        let data = folder::open_unchanged(&config, run, &path, progress)?;
+        let lock = lock(&run)?;
+        let mut config = run.config()?;
+        crate::model::replaceable(&run.model())?;
+        let path = how.data.clone().unwrap_or_else(|| run.data_path(&config));
+        let data = run.open_data(&config, &path, progress)?;
         if how.data.is_some() {
             config.data.path = folder::full_path(&path)?;
-            files::write(&run.join(CONFIG_FILE), config.to_toml().as_bytes())?;
+            run.write(CONFIG_FILE, &config.to_toml())?;
         }
         let begin = if how.restart { Begin::Anew } else { Begin::Saved };
         if how.restart {
-            folder::clear(run)?;
+            run.clear()?;
         }
         let mut trainer = Self::new(config, run, device, data, lock, began, begin)?;
         if how.restart {
@@ -159,7 +161,7 @@ impl Trainer {
 
     fn new(
         config: Config,
-        run: &Path,
+        run: RunFolder,
         device: &Device,
         data: Dataset,
         lock: File,
@@ -169,10 +171,7 @@ impl Trainer {
         let seed = config.train.seed;
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
         let labels = config.data.classes.then(|| data.classes().len() + 1);
-        let mut unet = config.network.unet(config.data.size, config.data.channels, labels);
-        if config.noise.variance == Variance::Learned {
-            unet.out_channels *= 2;
-        }
+        let unet = config.unet(labels);
         afford(&config, &unet)?;
         let blank =
             UNet2DModel::new(&unet, &device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
@@ -180,7 +179,7 @@ impl Trainer {
         let mut warnings = folder::warnings(&data);
         let (counters, length) = match begin {
             Begin::Anew => (Counters::default(), Length::default()),
-            Begin::Saved => folder::restore(&mut state, &config, run, device, &mut warnings)?,
+            Begin::Saved => restore(&mut state, &config, &run, device, &mut warnings)?,
         };
         let budget = match config.train.budget.as_str() {
             "" => None,
@@ -188,7 +187,7 @@ impl Trainer {
         };
         let classes = if config.data.classes { data.classes().to_vec() } else { Vec::new() };
         let started = Event::Started(Started {
-            run: run.to_owned(),
+            run: run.path().to_owned(),
             images: split.train.len(),
             held_out: split.held_out.len(),
             size: config.data.size,
@@ -198,7 +197,7 @@ impl Trainer {
             nimg: counters.nimg,
             warnings,
         });
-        let metrics = Metrics::open(run, counters.nimg)?;
+        let log = run.log_writer(counters.nimg)?;
         let mut noise = config.noise.clone();
         if let (TimingKind::Importance(timing), Some(seen)) = (&mut noise.timing, &counters.importance) {
             *timing = seen.clone();
@@ -206,14 +205,14 @@ impl Trainer {
         let mut trainer = Self {
             config,
             noise,
-            run: run.to_owned(),
+            run,
             data,
             split,
             state,
             counters,
             length,
             order: Order::default(),
-            metrics,
+            log,
             began,
             measuring: None,
             budget,
@@ -235,7 +234,7 @@ impl Trainer {
 
     /// The run folder.
     pub fn run(&self) -> &Path {
-        &self.run
+        self.run.path()
     }
 
     /// Writes a checkpoint now, and the model as it is: for a consumer that stops early.
@@ -287,13 +286,13 @@ impl Trainer {
             self.counters.importance = Some(timing.clone());
         }
         self.counters.until = self.length.until();
-        let path = checkpoint::save(&folder::checkpoints(&self.run), &self.counters, &self.state.export())?;
+        let path = checkpoint::save(&self.run.checkpoints(), &self.counters, &self.state.export())?;
         self.last_checkpoint = Instant::now();
         Ok(Event::Saved { nimg: self.counters.nimg, path })
     }
 
     fn write_model(&self) -> Result<PathBuf, ModelError> {
-        let path = folder::model(&self.run);
+        let path = self.run.model();
         self.model().save(&path)?;
         Ok(path)
     }
@@ -343,7 +342,7 @@ impl Trainer {
         };
         if let Some(what) = what {
             let (step, nimg, advice) = (self.counters.step + 1, from, train.lr / 3.0);
-            self.metrics.write(&Line::Diverged { step, nimg, what: &what })?;
+            self.log.write(&Line::Diverged { step, nimg, what: what.clone() })?;
             return Err(TrainError::Diverged { step, nimg, what, advice });
         }
         let clip = if train.clip > 0.0 { (train.clip / norm.max(1e-12)).min(1.0) } else { 1.0 };
@@ -400,7 +399,7 @@ impl Trainer {
 
     /// What is due after a step: validation, samples, a checkpoint, the end.
     fn after_step(&mut self, step: &Step) -> Result<(), TrainError> {
-        self.metrics.write(&Line::Step(step))?;
+        self.log.write(&Line::Step(*step))?;
         self.pending.push_back(Event::Step(*step));
         if let Some(event) = self.measure()? {
             self.pending.push_back(event);
@@ -413,7 +412,7 @@ impl Trainer {
         if count(nimg) > count(nimg.saturating_sub(batch)) {
             if let Some(loss) = self.validate() {
                 self.counters.validation_loss = Some(loss);
-                self.metrics.write(&Line::Validation { nimg, loss })?;
+                self.log.write(&Line::Validation { nimg, loss })?;
                 self.pending.push_back(Event::Validated { nimg, loss });
             }
             let preview = self.preview()?;
@@ -439,10 +438,7 @@ impl Trainer {
     fn preview(&self) -> Result<Option<Preview>, TrainError> {
         let made = preview::preview(&self.model()).map_err(|e| TrainError::Network(format!("sample.steps: {e}")))?;
         let Some(grid) = made else { return Ok(None) };
-        let folder = self.run.join("samples");
-        files::create_folder(&folder)?;
-        let path = folder.join(format!("{:09}.png", self.counters.nimg));
-        files::write(&path, &undiffuse_data::encode_png(&grid, &[])?)?;
+        let path = self.run.write_sample(self.counters.nimg, &undiffuse_data::encode_png(&grid, &[])?)?;
         Ok(Some(Preview { nimg: self.counters.nimg, path, grid }))
     }
 
@@ -474,6 +470,41 @@ impl Iterator for Trainer {
             }
         }
     }
+}
+
+/// Takes the run for this program.
+fn lock(run: &RunFolder) -> Result<File, TrainError> {
+    run.lock()?.ok_or_else(|| TrainError::Locked(run.path().to_owned()))
+}
+
+/// Puts the newest checkpoint that can be read into `state`, and says how long the run is; what is wrong with newer
+/// checkpoints goes to `warnings`.
+fn restore(
+    state: &mut State,
+    config: &Config,
+    run: &RunFolder,
+    device: &Device,
+    warnings: &mut Vec<String>,
+) -> Result<(Counters, Length), TrainError> {
+    let (newest, broken) = run.newest(|path, counters, tensors| {
+        let fit = state.import(tensors, device);
+        fit.map(|()| counters).map_err(|reason| WeightsError::Format { path: path.display().to_string(), reason })
+    });
+    let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+    let counters = match newest {
+        Some(counters) => counters,
+        // Older programs saved nothing before the first steps.
+        None if broken.is_empty() && !run.has_learned() => Counters::default(),
+        None if broken.is_empty() => return Err(run.lost("it has no checkpoints".into())),
+        None => return Err(run.lost(format!("none of its checkpoints can be read ({})", broken.join("; ")))),
+    };
+    warnings.extend(broken.into_iter().map(|problem| format!("a checkpoint is skipped: {problem}")));
+    let length = run.length()?;
+    let planned = counters.until.is_some() || config.train.budget.is_empty();
+    if planned && length.until().is_none() {
+        return Err(run.lost(format!("its `{LENGTH_FILE}`, which says how long it is, is not there")));
+    }
+    Ok((counters, length))
 }
 
 /// A configuration that cannot be used.

@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Resume, Trainer, folder, wrong};
-use crate::files;
+use super::{Resume, Trainer, wrong};
 use crate::train::config::IMAGES_MAX;
 use crate::train::length::{self, Segment, parse_duration};
 use crate::train::{Event, TrainError, preview, validation};
@@ -75,9 +74,7 @@ impl Trainer {
         let from = self.length.until().unwrap_or(self.counters.nimg);
         self.length.segments.push(Segment { from, until });
         self.length.images_per_second = images_per_second;
-        let text = serde_json::to_string_pretty(&self.length).expect("numbers serialise");
-        files::write(&self.run.join(folder::LENGTH_FILE), text.as_bytes())?;
-        Ok(())
+        self.run.write_length(&self.length)
     }
 
     /// Fixes the length of a budgeted run once the speed is known.
