@@ -5,7 +5,7 @@ use undiffuse::burn::tensor::{Device, Tensor, TensorData};
 use undiffuse::denoise::{At, Cond, Denoise, Network};
 use undiffuse::likelihood::measure;
 use undiffuse::math::prelude::ParameterizationKind;
-use undiffuse::nn::{UNet2DModel, params};
+use undiffuse::nn::{self, params};
 use undiffuse::train::Config;
 use undiffuse::train::draws::Drawer;
 use undiffuse::train::validation;
@@ -61,7 +61,7 @@ impl Reading {
 impl Probe {
     /// Asks the weights of a checkpoint.
     pub fn of(
-        network: &UNet2DModel,
+        network: &nn::Network,
         state: &State,
         config: &Config,
         pictures: &Pictures,
@@ -83,7 +83,7 @@ impl Probe {
             null_label: null(config.train.label_dropout),
         };
         let part = (config.train.batch / config.train.accumulate).clamp(1, 64);
-        let ask = |network: &UNet2DModel, indices: &[usize]| validation::losses(network, &drawer, indices, part);
+        let ask = |network: &nn::Network, indices: &[usize]| validation::losses(network, &drawer, indices, part);
         let with = |prefix: &str| state.network(network, prefix, device);
         let averages = config
             .train

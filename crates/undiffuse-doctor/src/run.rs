@@ -5,8 +5,9 @@ use std::path::Path;
 use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
 use undiffuse::model::{self, ModelError};
+use undiffuse::nn::networks::Reads;
 use undiffuse::nn::weights::WeightsError;
-use undiffuse::nn::{UNet2DModel, params};
+use undiffuse::nn::{Network, params};
 use undiffuse::run::{CONFIG_FILE, RunFolder};
 use undiffuse::train::length::Length;
 use undiffuse::train::{Config, TrainError};
@@ -141,9 +142,11 @@ impl Run {
     }
 
     /// The network of a run that has no model yet, its weights at zero.
-    fn blank(&self, device: &Device) -> Option<UNet2DModel> {
-        let (config, state) = (self.config.as_ref()?, self.state.as_ref()?);
-        UNet2DModel::new(&config.unet(state.classes()), device).ok()
+    fn blank(&self, device: &Device) -> Option<Network> {
+        let (config, classes) = (self.config.as_ref()?, self.pictures.as_ref()?.dataset.classes().len());
+        let reads = if config.data.classes { Reads::Labels(classes + 1) } else { Reads::Nothing };
+        let shape = [config.data.channels, config.data.size, config.data.size];
+        config.network_for(shape, reads).ok()?.network(device).ok()
     }
 
     /// Pictures seen.

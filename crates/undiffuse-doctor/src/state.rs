@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use undiffuse::burn::tensor::Device;
 use undiffuse::nn::weights::{Named, WeightsError};
-use undiffuse::nn::{UNet2DModel, params};
+use undiffuse::nn::{Network, params};
 use undiffuse::run::RunFolder;
 use undiffuse::train::checkpoint::Counters;
 
@@ -50,13 +50,8 @@ impl State {
         (0..).take_while(|k| self.tensors.keys().any(|name| name.starts_with(&format!("average.{k}.")))).count()
     }
 
-    /// Rows of the class embedding, for networks with classes.
-    pub fn classes(&self) -> Option<usize> {
-        self.tensors.get("raw.class_embedding.weight").map(|t| t.shape[0])
-    }
-
     /// `network` with the weights whose names begin with `prefix`; nothing where one is missing or does not fit.
-    pub fn network(&self, network: &UNet2DModel, prefix: &str, device: &Device) -> Option<UNet2DModel> {
+    pub fn network(&self, network: &Network, prefix: &str, device: &Device) -> Option<Network> {
         let mut fits = true;
         params::for_each(network, |p| {
             let own = self.tensors.get(&format!("{prefix}{}", p.name));
@@ -77,7 +72,7 @@ impl TensorFacts {
         let mut facts = Self::default();
         let (mut sum, mut count) = (0.0, 0usize);
         for (name, dims, values) in tensors {
-            if dims >= 2 && !name.starts_with("time_proj") {
+            if dims >= 2 {
                 if values.iter().all(|v| *v == 0.0) {
                     facts.zero.push(name.to_owned());
                 }
@@ -89,7 +84,7 @@ impl TensorFacts {
     }
 
     /// Of a network.
-    pub fn of_network(network: &UNet2DModel) -> Self {
+    pub fn of_network(network: &Network) -> Self {
         let mut all = Vec::new();
         params::for_each(network, |p| all.push((p.name.clone(), p.shape.len(), params::to_host(p.value))));
         Self::of(all.iter().map(|(name, dims, values)| (name.as_str(), *dims, &values[..])))

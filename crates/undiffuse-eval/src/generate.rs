@@ -62,8 +62,12 @@ pub(crate) fn hex(hash: Sha256) -> String {
 impl Generator<'_> {
     /// How the class of a picture is chosen, in words; `None` for models without classes.
     pub fn classes(&self) -> Option<&'static str> {
-        self.model.network.config().num_class_embeds?;
+        self.takes_classes()?;
         Some(if self.drawn(0).is_some() { "drawn with the data's shares" } else { "in turn" })
+    }
+
+    fn takes_classes(&self) -> Option<()> {
+        (self.model.network.config().io().reads.classes() > 0).then_some(())
     }
 
     /// The picture of the data whose class the picture of a seed is to have, drawn by the seed alone.
@@ -74,7 +78,7 @@ impl Generator<'_> {
 
     /// The model's label of what the picture of a seed is to show.
     pub fn label(&self, seed: u64) -> Option<u32> {
-        self.model.network.config().num_class_embeds?;
+        self.takes_classes()?;
         let classes = self.model.classes().labels();
         let in_turn = classes.get((seed % classes.len().max(1) as u64) as usize).copied();
         self.drawn(seed).and_then(|i| self.model.class_of(self.data, i)).or(in_turn)
@@ -82,7 +86,7 @@ impl Generator<'_> {
 
     /// The data's label of what the picture of a seed is to show, when it was drawn from there.
     pub fn data_label(&self, seed: u64) -> Option<u32> {
-        self.model.network.config().num_class_embeds?;
+        self.takes_classes()?;
         self.data.label(self.drawn(seed)?)
     }
 

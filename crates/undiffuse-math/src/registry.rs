@@ -75,15 +75,18 @@ pub enum KindError {
 
 /// `, did you mean …?` when a known word is near enough to be a slip of the finger.
 pub fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
-    known
-        .map(|k| (strsim::damerau_levenshtein(word, k), k))
-        .min()
+    nearest(word, known)
         .filter(|(distance, k)| *distance <= 1 + k.len() / 4)
         .map_or_else(String::new, |(_, k)| format!(", did you mean `{k}`?"))
 }
 
+/// The known word that takes the fewest changes of letters to become, and how many.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<(usize, &'a str)> {
+    known.map(|k| (strsim::damerau_levenshtein(word, k), k)).min()
+}
+
 /// Splits a part into its tag and its options, whichever of the written forms it has.
-pub(crate) fn split(what: &'static str, value: Value) -> Result<(String, Map<String, Value>), KindError> {
+pub fn split(what: &'static str, value: Value) -> Result<(String, Map<String, Value>), KindError> {
     let form = |problem: String| KindError::Form { what, problem };
     match value {
         Value::String(text) => {
@@ -121,7 +124,7 @@ fn scalar(text: &str) -> Value {
 }
 
 /// Refuses options that the default value does not have.
-pub(crate) fn check_options(
+pub fn check_options(
     what: &'static str,
     tag: &'static str,
     options: &Map<String, Value>,
@@ -144,7 +147,7 @@ pub(crate) fn check_options(
 }
 
 /// The shortest text that [`split`] reads back to the same value: options at their default are left out.
-pub(crate) fn display(tag: &str, options: &Map<String, Value>, defaults: &Map<String, Value>) -> String {
+pub fn display(tag: &str, options: &Map<String, Value>, defaults: &Map<String, Value>) -> String {
     let changed: Vec<_> = options
         .iter()
         .filter(|(key, value)| defaults.get(*key) != Some(value))
@@ -164,14 +167,16 @@ fn plain(value: &Value) -> String {
 }
 
 /// A part's options as a table; every registered part serializes to one.
-pub(crate) fn options<T: serde::Serialize>(part: &T) -> Map<String, Value> {
+pub fn options<T: serde::Serialize>(part: &T) -> Map<String, Value> {
     match serde_json::to_value(part) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     }
 }
 
-/// Makes the enum of one kind of part. A line reads `"tag" => Variant(Type), "one line of documentation";`.
+/// Makes the enum of one kind of part, in this crate or another: a trait object of the part's trait, whose `check` must be in
+/// scope. A line reads `"tag" => Variant(Type), "one line of documentation";`.
+#[macro_export]
 macro_rules! kind {
     (
         $(#[$meta:meta])*

@@ -6,8 +6,7 @@ use std::time::Instant;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use undiffuse_nn::ops;
 use undiffuse_nn::ops::adamw::{AdamW, adamw};
-use undiffuse_nn::unet::SampleSize;
-use undiffuse_nn::{UNet2DConfig, UNet2DModel, init, params};
+use undiffuse_nn::{Condition, NetworkConfig, init, params};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,7 +19,8 @@ fn main() {
     };
     let batch: usize = batch.parse().expect("BATCH is a number");
     let seconds: f64 = seconds.first().map_or(10.0, |s| s.parse().expect("SECONDS is a number"));
-    let config = UNet2DConfig::from_json(&std::fs::read_to_string(config).expect("CONFIG is a file")).expect("a U-Net");
+    let config =
+        NetworkConfig::from_json(&std::fs::read_to_string(config).expect("CONFIG is a file")).expect("a U-Net");
     let times = if what == "step" { steps(&config, batch, seconds) } else { forwards(&config, batch, seconds) };
     println!("{{\"ms\": {:.3}, \"runs\": {}, \"peak_mb\": {:.0}}}", median(&times), times.len(), peak_mb());
 }
@@ -45,9 +45,10 @@ fn median(times: &[f64]) -> f64 {
     times[times.len() / 2]
 }
 
-fn input(config: &UNet2DConfig, batch: usize, device: &Device) -> Tensor<4> {
-    let Some(SampleSize::Square(side)) = config.sample_size else { panic!("a square sample size is needed") };
-    let shape = [batch, config.in_channels, side, side];
+fn input(config: &NetworkConfig, batch: usize, device: &Device) -> Tensor<4> {
+    let io = config.io();
+    let [height, width] = io.sample_size.expect("a sample size");
+    let shape = [batch, io.channels_in, height, width];
     let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i as f32 * 0.37).sin()).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
@@ -56,16 +57,16 @@ fn times(batch: usize) -> Vec<f32> {
     (0..batch).map(|i| (i * 997 % 1000) as f32).collect()
 }
 
-fn forwards(config: &UNet2DConfig, batch: usize, seconds: f64) -> Vec<f64> {
+fn forwards(config: &NetworkConfig, batch: usize, seconds: f64) -> Vec<f64> {
     let device = Device::flex();
-    let model = init::initialize(UNet2DModel::new(config, &device).expect("a network"), 0);
+    let model = init::initialize(config.network(&device).expect("a network"), 0);
     let (x, t) = (input(config, batch, &device), times(batch));
-    timed(seconds, || drop(std::hint::black_box(model.forward(x.clone(), &t, None).into_data())))
+    timed(seconds, || drop(std::hint::black_box(model.forward(x.clone(), &t, &Condition::default()).into_data())))
 }
 
-fn steps(config: &UNet2DConfig, batch: usize, seconds: f64) -> Vec<f64> {
+fn steps(config: &NetworkConfig, batch: usize, seconds: f64) -> Vec<f64> {
     let device = Device::flex().autodiff();
-    let mut owned = Some(init::initialize(UNet2DModel::new(config, &device).expect("a network"), 0));
+    let mut owned = Some(init::initialize(config.network(&device).expect("a network"), 0));
     let (x, t) = (input(config, batch, &device), times(batch));
     let mut moments = Vec::new();
     params::for_each(owned.as_ref().expect("a network"), |p| {
@@ -76,7 +77,7 @@ fn steps(config: &UNet2DConfig, batch: usize, seconds: f64) -> Vec<f64> {
     timed(seconds, || {
         let model = owned.take().expect("a network");
         let mut gradients: Gradients = ops::on_threads(|| {
-            let loss = (model.forward(x.clone(), &t, None) - x.clone()).powi_scalar(2).mean();
+            let loss = (model.forward(x.clone(), &t, &Condition::default()) - x.clone()).powi_scalar(2).mean();
             loss.backward()
         });
         let mut all = std::collections::BTreeMap::new();

@@ -1,6 +1,8 @@
 //! The first values of a network's parameters.
 
-use burn::module::Module;
+use std::collections::HashMap;
+
+use burn::module::{Module, ParamId};
 use undiffuse_math::noise;
 
 use crate::params;
@@ -8,37 +10,65 @@ use crate::params;
 /// The noise stream of initial weights; one sub-stream a parameter.
 const STREAM: u64 = 0x1417;
 
-/// Draws every parameter: weights and biases uniform in ±1/√fan_in (PyTorch's default), gains one
-/// and offsets zero, tables standard normal, Fourier frequencies normal with deviation 16
-/// \[Song21\]. The last map of every residual branch and of the network starts at zero, so that the
-/// network begins as the identity on its residual stream \[Ho20\].
+/// How a parameter begins; its layer says it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Every number the same.
+    Constant(f32),
+    /// Uniform in ±gain/√fan_in, the fan being that of the layer's weight. A gain of 1 is PyTorch's default.
+    Uniform(f32),
+    /// Normal with this deviation.
+    Normal(f32),
+}
+
+impl Init {
+    /// An id to give a parameter that begins like this. Burn carries a parameter's id wherever its module goes, and nothing
+    /// else that a layer could write on: the number is the upper half, the kind the last two bits, chance the rest.
+    pub(crate) fn id(self) -> ParamId {
+        let (kind, number) = match self {
+            Self::Constant(value) => (0, value),
+            Self::Uniform(gain) => (1, gain),
+            Self::Normal(deviation) => (2, deviation),
+        };
+        let chance = ParamId::new().val() & 0xffff_fffc;
+        ParamId::from(u64::from(number.to_bits()) << 32 | chance | kind)
+    }
+
+    /// What the layer of a parameter with this id says.
+    pub(crate) fn of(id: ParamId) -> Self {
+        let number = f32::from_bits((id.val() >> 32) as u32);
+        match id.val() & 3 {
+            0 => Self::Constant(number),
+            1 => Self::Uniform(number),
+            _ => Self::Normal(number),
+        }
+    }
+}
+
+/// Draws every parameter as its layer says.
 ///
 /// A parameter depends on `seed` and its own name and shape alone.
 pub fn initialize<M: Module>(module: M, seed: u64) -> M {
-    let mut fans = std::collections::HashMap::new();
+    let (mut begins, mut fans) = (HashMap::new(), HashMap::new());
     params::for_each(&module, |p| {
         if let Some(layer) = p.name.strip_suffix(".weight") {
-            fans.insert(layer.to_owned(), (p.shape.len(), p.shape.iter().skip(1).product::<usize>()));
+            fans.insert(layer.to_owned(), p.shape.iter().skip(1).product::<usize>());
         }
+        begins.insert(p.name, p.init);
     });
     params::map(module, |name, old| {
         let (n, device) = (old.dims()[0], old.device());
-        let Some((layer, kind)) = name.rsplit_once('.') else { return old };
-        let Some(&(rank, fan_in)) = fans.get(layer) else { return old };
         let stream = STREAM << 32 | fingerprint(name);
-        let values = match (rank, kind) {
-            _ if name == "time_proj.weight" => normal(seed, stream, n, 16.0),
-            _ if layer == "class_embedding" => normal(seed, stream, n, 1.0),
-            (1, _) => return old,
-            _ if starts_at_zero(layer) => vec![0.0; n],
-            _ => uniform(seed, stream, n, 1.0 / (fan_in as f64).sqrt()),
+        let values = match begins[name] {
+            Init::Constant(value) => vec![value; n],
+            Init::Uniform(gain) => {
+                let fan_in = name.rsplit_once('.').and_then(|(layer, _)| fans.get(layer)).copied().unwrap_or(1);
+                uniform(seed, stream, n, f64::from(gain) / (fan_in as f64).sqrt())
+            }
+            Init::Normal(deviation) => normal(seed, stream, n, deviation),
         };
         params::from_host(values, &device)
     })
-}
-
-fn starts_at_zero(layer: &str) -> bool {
-    layer == "conv_out" || layer.ends_with(".conv2") || layer.ends_with(".to_out.0")
 }
 
 fn normal(seed: u64, stream: u64, n: usize, deviation: f32) -> Vec<f32> {
@@ -55,4 +85,36 @@ fn uniform(seed: u64, stream: u64, n: usize, bound: f64) -> Vec<f32> {
 fn fingerprint(name: &str) -> u64 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ b as u64).wrapping_mul(0x0100_0000_01b3));
     (hash ^ (hash >> 32)) & 0xffff_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::layers::{Embedding, Linear};
+    use crate::weights::export;
+
+    #[test]
+    fn an_id_says_how_its_parameter_begins() {
+        for init in [Init::Constant(1.0), Init::Constant(0.0), Init::Uniform(1.0), Init::Normal(16.0)] {
+            assert_eq!(Init::of(init.id()), init);
+            assert_ne!(init.id(), init.id());
+        }
+    }
+
+    /// Layers keep their word on every device and in every copy of a network.
+    #[test]
+    fn layers_say_how_they_begin() {
+        let device = Device::flex().autodiff();
+        let layers = vec![Linear::new(4, 300, &device), Linear::new(4, 2, &device).zeroed()];
+        let drawn = export(&initialize(initialize(layers, 1).valid(), 2));
+        let largest = |i: usize| drawn[i].values.iter().fold(0f32, |most, x| most.max(x.abs()));
+        // Both the weights and the offsets of a map from four are uniform in ±1/2.
+        assert!([0, 1].iter().all(|&i| largest(i) <= 0.5 && largest(i) > 0.49), "{} {}", largest(0), largest(1));
+        assert!([2, 3].iter().all(|&i| largest(i) == 0.0));
+        let table = export(&initialize(Embedding::new(100, 100, &device), 1));
+        let square = table[0].values.iter().map(|x| f64::from(x * x)).sum::<f64>();
+        assert!((square / 1e4 - 1.0).abs() < 0.05, "{square}");
+    }
 }

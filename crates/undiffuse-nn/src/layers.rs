@@ -1,19 +1,26 @@
 //! The few layers that diffusion networks are made of, with PyTorch's field names and layouts, so
 //! that a module's path is its tensor's name in a diffusers file.
 
-use burn::module::{Module, Param, ParamId};
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::init::Init;
 use crate::ops::{self, Added, Conv, Joined, Map, Norm};
 
-/// A parameter whose values are read or drawn later, by [`crate::weights`] or [`crate::init`]. It takes no memory until
-/// its values are asked for, so a network of any size can be built to see how large it is.
-pub(crate) fn blank<const D: usize>(shape: [usize; D], fill: f32, device: &Device) -> Param<Tensor<D>> {
+/// A parameter whose values are read or drawn later, by [`crate::weights`] or [`crate::init`], zeros until then where they are
+/// drawn. It takes no memory until its values are asked for, so a network of any size can be built to see how large it is.
+pub(crate) fn blank<const D: usize>(shape: [usize; D], begins: Init, device: &Device) -> Param<Tensor<D>> {
+    let fill = if let Init::Constant(value) = begins { value } else { 0.0 };
     let init = move |device: &Device, trained: bool| {
         let values = Tensor::full(shape, fill, device);
         if trained { values.require_grad() } else { values }
     };
-    Param::uninitialized(ParamId::new(), init, device.clone(), true, shape.into())
+    Param::uninitialized(begins.id(), init, device.clone(), true, shape.into())
+}
+
+/// The same parameter, which begins at zero.
+fn zeroed<const D: usize>(parameter: &Param<Tensor<D>>) -> Param<Tensor<D>> {
+    blank(parameter.lazy_shape().dims(), Init::Constant(0.0), &parameter.lazy_device())
 }
 
 /// 2-D convolution `weight [O, I, k, k]`, `bias [O]`.
@@ -35,8 +42,8 @@ impl Conv2d {
     /// A `kernel`×`kernel` convolution that keeps the image size (padding `kernel / 2`).
     pub fn new(c_in: usize, c_out: usize, kernel: usize, device: &Device) -> Self {
         Self {
-            weight: blank([c_out, c_in, kernel, kernel], 0.0, device),
-            bias: blank([c_out], 0.0, device),
+            weight: blank([c_out, c_in, kernel, kernel], Init::Uniform(1.0), device),
+            bias: blank([c_out], Init::Uniform(1.0), device),
             stride: 1,
             padding: [kernel / 2; 4],
             upsample: false,
@@ -46,6 +53,13 @@ impl Conv2d {
     /// The same convolution with another stride and padding (top, left, bottom, right).
     pub fn strided(mut self, stride: usize, padding: [usize; 4]) -> Self {
         (self.stride, self.padding) = (stride, padding);
+        self
+    }
+
+    /// The same convolution, which begins at zero: the last of a residual branch, or of a network, that is to begin as the
+    /// identity \[Ho20\].
+    pub fn zeroed(mut self) -> Self {
+        (self.weight, self.bias) = (zeroed(&self.weight), zeroed(&self.bias));
         self
     }
 
@@ -85,7 +99,16 @@ pub struct Linear {
 impl Linear {
     /// From `c_in` to `c_out` features.
     pub fn new(c_in: usize, c_out: usize, device: &Device) -> Self {
-        Self { weight: blank([c_out, c_in], 0.0, device), bias: blank([c_out], 0.0, device) }
+        Self {
+            weight: blank([c_out, c_in], Init::Uniform(1.0), device),
+            bias: blank([c_out], Init::Uniform(1.0), device),
+        }
+    }
+
+    /// The same map, which begins at zero, as [`Conv2d::zeroed`].
+    pub fn zeroed(mut self) -> Self {
+        (self.weight, self.bias) = (zeroed(&self.weight), zeroed(&self.bias));
+        self
     }
 
     /// `[B, …, in]` → `[B, …, out]`.
@@ -123,7 +146,8 @@ pub struct GroupNorm {
 impl GroupNorm {
     /// `channels` in `groups` groups.
     pub fn new(groups: usize, channels: usize, eps: f64, device: &Device) -> Self {
-        Self { weight: blank([channels], 1.0, device), bias: blank([channels], 0.0, device), groups, eps }
+        let bias = blank([channels], Init::Constant(0.0), device);
+        Self { weight: blank([channels], Init::Constant(1.0), device), bias, groups, eps }
     }
 
     /// The normalisation, followed by `activation`, as operations take it; `modulation` is `[B, 2 C]`.
@@ -141,9 +165,14 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// `entries` vectors of `width` numbers.
+    /// `entries` vectors of `width` standard normal numbers.
     pub fn new(entries: usize, width: usize, device: &Device) -> Self {
-        Self { weight: blank([entries, width], 0.0, device) }
+        Self::begun(entries, width, Init::Normal(1.0), device)
+    }
+
+    /// The same, begun in another way.
+    pub fn begun(entries: usize, width: usize, begins: Init, device: &Device) -> Self {
+        Self { weight: blank([entries, width], begins, device) }
     }
 
     /// `[B]` indices → `[B, width]`.

@@ -1,7 +1,7 @@
-//! Networks on [Burn](burn): the U-Net of the field's checkpoints, the operations it is written in,
-//! and its weights in diffusers' format.
+//! Networks on [Burn](burn): the classes of the field's checkpoints, the operations they are written in, and their weights
+//! in diffusers' format.
 //!
-//! A network here is the bare function `F(x, t) → y`; what its output *means* (noise, image,
+//! A network here is the bare function `F(x, t, condition) → y`; what its output *means* (noise, image,
 //! velocity…) is a parameterisation, and lives in `undiffuse-math`.
 //!
 //! # Sources
@@ -19,9 +19,9 @@
 
 pub mod init;
 pub mod layers;
+pub mod networks;
 pub mod ops;
 pub mod params;
-pub mod unet;
 pub mod weights;
 
-pub use unet::{Labels, UNet2DConfig, UNet2DModel};
+pub use networks::{Condition, Network, NetworkConfig};

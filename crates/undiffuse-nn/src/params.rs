@@ -4,6 +4,8 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 
+use crate::init::Init;
+
 /// The dotted path of the module that is being walked. Enum variants are no part of a name.
 #[derive(Default)]
 struct Path(Vec<String>);
@@ -32,8 +34,8 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// The values `[elements]`, on the parameter's device, gradient tracking included.
     pub value: Tensor<1>,
-    /// Whether training changes it.
-    pub trained: bool,
+    /// How it begins.
+    pub init: Init,
 }
 
 struct Visit<F>(Path, F);
@@ -54,12 +56,7 @@ fn parameter<const D: usize>(name: String, param: &Param<Tensor<D>>) -> Paramete
     let value = param.val();
     let shape = value.dims().to_vec();
     let elements = shape.iter().product::<usize>();
-    Parameter { trained: is_trained(&name), name, shape, value: value.reshape([elements]) }
-}
-
-/// The one kind of parameter that is drawn once and never trained: the Fourier frequencies.
-fn is_trained(name: &str) -> bool {
-    name != "time_proj.weight"
+    Parameter { init: Init::of(param.id), name, shape, value: value.reshape([elements]) }
 }
 
 /// Calls `f` on every parameter, in the module's order.
@@ -89,13 +86,9 @@ impl<F: FnMut(String, Tensor<1>)> ModuleVisitor for Gradients<'_, F> {
 pub fn take_gradients<M: Module>(
     module: &M,
     gradients: &mut burn::tensor::Gradients,
-    mut f: impl FnMut(String, Tensor<1>),
+    f: impl FnMut(String, Tensor<1>),
 ) {
-    module.visit(&mut Gradients(Path::default(), gradients, |name: String, gradient| {
-        if is_trained(&name) {
-            f(name, gradient)
-        }
-    }));
+    module.visit(&mut Gradients(Path::default(), gradients, f));
 }
 
 struct Map<F>(Path, F);
@@ -104,10 +97,10 @@ impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Map<F> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.0.name();
         let (id, tensor, mapper) = param.consume();
-        let (shape, track) = (tensor.dims(), tensor.is_autodiff());
+        let (shape, track, trained) = (tensor.dims(), tensor.is_autodiff(), tensor.is_require_grad());
         let elements = shape.iter().product::<usize>();
         let value = (self.1)(&name, tensor.inner().reshape([elements])).reshape(shape);
-        let value = if track { value.autodiff().set_require_grad(is_trained(&name)) } else { value };
+        let value = if track { value.autodiff().set_require_grad(trained) } else { value };
         Param::from_mapped_value(id, value, mapper)
     }
     fn enter_module(&mut self, name: &str, container: &str) {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor};
 use undiffuse_fuzz::{Counted, check_message, fuzz};
-use undiffuse_nn::unet::{ClassEmbed, InputError};
-use undiffuse_nn::{Labels, UNet2DConfig, UNet2DModel, init, weights};
+use undiffuse_nn::networks::unet2d::UNet2DConfig;
+use undiffuse_nn::networks::{InputError, Reads, Spec};
+use undiffuse_nn::{Condition, NetworkConfig, init, weights};
 
 #[global_allocator]
 static MEMORY: Counted = Counted;
@@ -32,7 +33,7 @@ fn configs() {
     corpus.sort();
     fuzz("unet-config", &corpus, |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
-        match UNet2DConfig::from_json(text) {
+        match NetworkConfig::from_json(text) {
             Ok(config) => run(&config),
             Err(e) => told(&e),
         }
@@ -40,29 +41,29 @@ fn configs() {
 }
 
 /// Builds a small network and asks it once.
-fn run(config: &UNet2DConfig) {
-    let (numbers, side) = (config.parameters().unwrap(), config.stride());
-    let shape = [config.in_channels, side, side];
+fn run(config: &NetworkConfig) {
+    let (numbers, side, io) = (config.parameters().unwrap(), config.stride(), config.io());
+    let shape = [io.channels_in, side, side];
     if numbers > 100_000 || config.features(shape) > 1 << 20 {
         return;
     }
     let device = Device::flex();
-    let network = init::initialize(UNet2DModel::new(config, &device).unwrap(), 1);
-    let labels = match (config.class_embed_type, config.num_class_embeds) {
-        (None, None) => None,
-        (Some(ClassEmbed::Identity), _) => Some(Labels::Vector(Tensor::ones([1, config.time_embed_dim()], &device))),
-        _ => Some(Labels::Number(vec![0.0])),
+    let network = init::initialize(config.network(&device).unwrap(), 1);
+    let condition = match io.reads {
+        Reads::Nothing => Condition::default(),
+        Reads::Labels(_) => Condition::labels(vec![0.0]),
+        Reads::Vector(width) => Condition::vector(Tensor::ones([1, width], &device)),
     };
     let [c, h, w] = shape;
-    network.check_input([1, c, h, w], 1, labels.as_ref()).unwrap();
-    let y = network.forward(Tensor::ones([1, c, h, w], &device), &[3.0], labels.as_ref());
-    assert_eq!(y.dims(), [1, config.out_channels, h, w]);
+    config.check_input([1, c, h, w], 1, &condition).unwrap();
+    let y = network.forward(Tensor::ones([1, c, h, w], &device), &[3.0], &condition);
+    assert_eq!(y.dims(), [1, io.channels_out, h, w]);
 }
 
 #[test]
 fn weights_files() {
-    let config = UNet2DConfig::from_json(std::str::from_utf8(&fixture("plain", "config.json")).unwrap()).unwrap();
-    let blank = UNet2DModel::new(&config, &Device::flex()).unwrap();
+    let config = NetworkConfig::from_json(std::str::from_utf8(&fixture("plain", "config.json")).unwrap()).unwrap();
+    let blank = config.network(&Device::flex()).unwrap();
     let small = weights::to_bytes(
         &[weights::Named { name: "a".into(), shape: vec![2, 3], values: vec![0.5; 6] }],
         Some(("state", "{}")),
@@ -111,24 +112,24 @@ fn configs_out_of_all_proportion_are_refused_by_field() {
     for (field, value) in wrong {
         let mut changed = whole.clone();
         changed[field] = value.clone();
-        let refused = UNet2DConfig::from_json(&changed.to_string()).expect_err(&format!("{field} = {value}"));
+        let refused = NetworkConfig::from_json(&changed.to_string()).expect_err(&format!("{field} = {value}"));
         assert!(refused.to_string().contains(field), "{field} = {value}: {refused}");
     }
     let deep = "[".repeat(100_000);
-    assert!(UNet2DConfig::from_json(&deep).is_err());
+    assert!(NetworkConfig::from_json(&deep).is_err());
     let stages = 70;
     let mut many = whole.clone();
     many["block_out_channels"] = vec![4; stages].into();
     many["down_block_types"] = vec!["DownBlock2D"; stages].into();
     many["up_block_types"] = vec!["UpBlock2D"; stages].into();
-    assert!(UNet2DConfig::from_json(&many.to_string()).unwrap_err().to_string().contains("stages"));
+    assert!(NetworkConfig::from_json(&many.to_string()).unwrap_err().to_string().contains("stages"));
 }
 
 /// What diffusers' EMAModel writes into a config says nothing of the network.
 #[test]
 fn averaging_is_noted_and_harmless() {
     let text = String::from_utf8(fixture("plain", "config.json")).unwrap();
-    let plain = UNet2DConfig::from_json(&text).unwrap();
+    let plain = NetworkConfig::from_json(&text).unwrap();
     let mut averaged: serde_json::Value = serde_json::from_str(&text).unwrap();
     for (field, value) in [
         ("decay", 0.9999.into()),
@@ -142,9 +143,10 @@ fn averaging_is_noted_and_harmless() {
         let value: serde_json::Value = value;
         averaged[field] = value;
     }
-    let averaged = UNet2DConfig::from_json(&averaged.to_string()).unwrap();
-    assert!(averaged.notes.contains(&"power = 0.75".to_owned()) && averaged.notes.len() == 7, "{:?}", averaged.notes);
-    assert_eq!(UNet2DConfig { notes: plain.notes.clone(), ..averaged }, plain);
+    let averaged = NetworkConfig::from_json(&averaged.to_string()).unwrap();
+    let notes = averaged.notes();
+    assert!(notes.contains(&"power = 0.75".to_owned()) && notes.len() == 7, "{notes:?}");
+    assert_eq!(averaged.to_json(), plain.to_json());
 }
 
 #[test]

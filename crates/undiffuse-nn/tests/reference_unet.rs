@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use undiffuse_nn::{UNet2DConfig, UNet2DModel, params, weights};
+use undiffuse_nn::{Condition, NetworkConfig, params, weights};
 
 /// Numbers in [-1, 1).
 fn splitmix(stream: u64, n: usize) -> Vec<f32> {
@@ -36,7 +36,7 @@ fn output_and_all_gradients_equal_pytorch() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = std::fs::read_to_string(root.join("../../xtask/bench/networks/reference.json")).unwrap();
     let device = Device::flex().autodiff();
-    let blank = UNet2DModel::new(&UNet2DConfig::from_json(&config).unwrap(), &device).unwrap();
+    let blank = NetworkConfig::from_json(&config).unwrap().network(&device).unwrap();
     let mut shapes = std::collections::BTreeMap::new();
     params::for_each(&blank, |p| drop(shapes.insert(p.name, p.shape)));
     let streams: Vec<String> = shapes.keys().cloned().collect();
@@ -46,7 +46,7 @@ fn output_and_all_gradients_equal_pytorch() {
     });
     let golden = weights::read(&root.join("tests/fixtures/reference_unet.safetensors")).unwrap();
 
-    let y = model.forward(images(10_001, &device), &[10.0, 700.0], None);
+    let y = model.forward(images(10_001, &device), &[10.0, 700.0], &Condition::default());
     let got = y.clone().into_data().try_into_vec::<f32>().unwrap();
     let expected = &golden["output"].values;
     let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));

@@ -16,8 +16,8 @@ use undiffuse::denoise::{Cond, Denoise, Inpaint};
 use undiffuse::math::noise;
 use undiffuse::math::recipe::{Clip, Learned, Recipe};
 use undiffuse::model::Card;
-use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
-use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
+use undiffuse::nn::networks::unet2d::{DownBlockType, SampleSize, UNet2DConfig, UpBlockType};
+use undiffuse::nn::{NetworkConfig, params};
 use undiffuse::request::{self, Settings};
 use undiffuse::sample::Noise;
 use undiffuse::{burn::tensor::Device, device};
@@ -46,7 +46,7 @@ fn model(channels: usize, seed: u64) -> Model {
         ..UNet2DConfig::default()
     };
     let mut stream = 0;
-    let network = params::map(UNet2DModel::new(&config, &cpu()).unwrap(), |_, value| {
+    let network = params::map(NetworkConfig::from(config).network(&cpu()).unwrap(), |_, value| {
         let mut values = vec![0.0; value.dims()[0]];
         noise::normal(seed, stream, 0, &mut values);
         stream += 1;

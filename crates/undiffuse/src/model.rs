@@ -1,9 +1,9 @@
-//! A trained model: a diffusers pipeline folder with a `UNet2DModel`.
+//! A trained model: a diffusers pipeline folder with a network of any class that is known.
 //!
 //! ```text
 //! my-model/
 //!   model_index.json
-//!   unet/config.json
+//!   unet/config.json               or the folder of another class: `networks::FOLDERS`
 //!   unet/diffusion_pytorch_model.safetensors   or parts with an index; variants: see `weights`
 //!   scheduler/scheduler_config.json
 //!   undiffuse.json                 what diffusers has no word for: see `Card`
@@ -26,8 +26,8 @@ use undiffuse_math::diffusers;
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_math::spacing::GridError;
-use undiffuse_nn::UNet2DModel;
-use undiffuse_nn::unet::{ConfigError, InputError};
+use undiffuse_nn::networks::{self, ConfigError, InputError};
+
 use undiffuse_nn::weights::{WeightsError, export, to_bytes};
 
 use crate::classes::Classes;
@@ -221,7 +221,7 @@ fn instead(variants: &[String], others: &[String]) -> String {
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The network.
-    pub network: UNet2DModel,
+    pub network: undiffuse_nn::Network,
     /// Schedule, parameterisation, and how to sample.
     pub recipe: Recipe,
     /// The rest.
@@ -250,8 +250,9 @@ impl Model {
     }
 
     /// A model from its parts.
-    pub fn new(network: UNet2DModel, recipe: Recipe, card: Card) -> Self {
-        Self { shape: outline::shape(network.config()), network, recipe, card }
+    pub fn new(network: impl Into<undiffuse_nn::Network>, recipe: Recipe, card: Card) -> Self {
+        let network = network.into();
+        Self { shape: outline::shape(&network.config()), network, recipe, card }
     }
 
     /// Writes the folder; an interruption leaves the old one or the new one.
@@ -259,12 +260,11 @@ impl Model {
     /// # Errors
     /// Whatever the system says, and a folder there that holds anything besides a model: see [`replaceable`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
-        files::write_folder(path.as_ref(), &PARTS, |folder| self.write(folder))
+        files::write_folder(path.as_ref(), &parts(), |folder| self.write(folder))
     }
 
     fn write(&self, folder: &Path) -> Result<(), ModelError> {
-        let mut config = self.network.config().clone();
-        config.diffusers_version = Some(diffusers::VERSION.into());
+        let config = self.network.config();
         let Recipe { schedule, parameterization, clip, .. } = &self.recipe;
         let mut scheduler = diffusers::write(schedule, parameterization, None, None, *clip).ok();
         if let (Some(Learned::Range), Some(scheduler)) = (self.recipe.learned_variance, &mut scheduler) {
@@ -283,20 +283,21 @@ impl Model {
             files::create_folder(&folder).map(|()| folder)
         };
         if let Some(scheduler) = scheduler {
-            let class = scheduler["_class_name"].as_str().unwrap_or_default();
-            let index = json!({
-                "_class_name": "DDPMPipeline",
-                "_diffusers_version": diffusers::VERSION,
-                "scheduler": ["diffusers", class],
-                "unet": ["diffusers", "UNet2DModel"],
-            });
-            files::write(&folder.join("model_index.json"), pretty(&index).as_bytes())?;
+            if let Some(pipeline) = config.pipeline() {
+                let index = json!({
+                    "_class_name": pipeline,
+                    "_diffusers_version": diffusers::VERSION,
+                    "scheduler": ["diffusers", scheduler["_class_name"]],
+                    config.folder(): ["diffusers", config.class()],
+                });
+                files::write(&folder.join("model_index.json"), pretty(&index).as_bytes())?;
+            }
             files::write(&make("scheduler")?.join("scheduler_config.json"), pretty(&scheduler).as_bytes())?;
         }
-        let unet = make("unet")?;
+        let network = make(config.folder())?;
         let weights = to_bytes(&export(&self.network), Some(("format", "pt")));
-        files::write(&unet.join("config.json"), config.to_json().as_bytes())?;
-        files::write(&unet.join(weights::NAME), &weights)?;
+        files::write(&network.join("config.json"), config.to_json().as_bytes())?;
+        files::write(&network.join(weights::NAME), &weights)?;
         let card = serde_json::to_value(&card).expect("a card of numbers and names serialises");
         files::write(&folder.join("undiffuse.json"), pretty(&card).as_bytes())?;
         Ok(())
@@ -386,9 +387,9 @@ impl Model {
     /// # Errors
     /// Sides that the network cannot halve often enough.
     pub fn resize(&mut self, height: usize, width: usize) -> Result<(), InputError> {
-        let channels = self.network.config().in_channels;
-        self.network.check_size(height, width)?;
-        self.shape = [channels, height, width];
+        let config = self.network.config();
+        config.check_size(height, width)?;
+        self.shape = [config.io().channels_in, height, width];
         Ok(())
     }
 
@@ -458,7 +459,7 @@ impl Model {
 
     /// The classes that can be asked for.
     pub fn classes(&self) -> Classes<'_> {
-        outline::classes(&self.card, self.network.config())
+        outline::classes(&self.card, &self.network.config())
     }
 
     /// The model's label for picture `i` of a dataset: see [`Classes::of`].
@@ -473,12 +474,14 @@ impl Model {
 }
 
 /// What [`Model::save`] writes, and what it replaces.
-const PARTS: [&str; 4] = ["model_index.json", "scheduler", "undiffuse.json", "unet"];
+fn parts() -> Vec<&'static str> {
+    [&["model_index.json", "scheduler", "undiffuse.json"][..], networks::FOLDERS].concat()
+}
 
 /// Whether [`Model::save`] may write a model at `path`: there is nothing there, or a model and nothing else.
 ///
 /// # Errors
 /// Anything else there, which would be lost.
 pub fn replaceable(path: &Path) -> Result<(), FileError> {
-    files::replaceable(path, &PARTS)
+    files::replaceable(path, &parts())
 }

@@ -114,7 +114,7 @@ fn folders_survive_a_round_trip() {
         model.save(&path).unwrap();
         let again = Model::load(&path, &device).unwrap();
         assert_eq!(weights::export(&again.network), weights::export(&model.network), "{name}");
-        assert_eq!(again.network.config().block_out_channels, model.network.config().block_out_channels);
+        assert_eq!(again.network.config(), model.network.config());
         assert_eq!(again.recipe.schedule, model.recipe.schedule, "{name}");
         assert_eq!(again.recipe.parameterization, model.recipe.parameterization, "{name}");
         assert_eq!(again.sample_defaults(), model.sample_defaults(), "{name}");

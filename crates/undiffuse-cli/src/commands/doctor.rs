@@ -12,7 +12,7 @@ use crate::output::{facts, show, show_json};
 /// Say what is likely wrong with a run, why, and what to change.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
+    /// A run made by `undiffuse train`, or a diffusers folder
     #[arg(required_unless_present = "list")]
     run: Option<PathBuf>,
     /// Pictures that a bare model should know, or the place that a run's own have moved to

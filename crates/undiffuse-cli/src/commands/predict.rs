@@ -7,9 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use undiffuse::burn::tensor::{Device, Tensor, TensorData};
 use undiffuse::model;
-use undiffuse::nn::unet::TimeEmbedding;
 use undiffuse::nn::weights::{self, Named};
-use undiffuse::nn::{Labels, UNet2DModel};
+use undiffuse::nn::{Condition, Network};
 
 use crate::common::{Machine, Weights};
 use crate::output::{keep, show, write};
@@ -44,7 +43,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The network's answer to the tensors of a file.
-fn predict(network: &UNet2DModel, tensors: &BTreeMap<String, Named>, device: &Device) -> anyhow::Result<Named> {
+fn predict(network: &Network, tensors: &BTreeMap<String, Named>, device: &Device) -> anyhow::Result<Named> {
     let known = ["sample", "timestep", "class_labels"];
     let found = || tensors.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let tensor = |name: &str| {
@@ -66,32 +65,35 @@ fn predict(network: &UNet2DModel, tensors: &BTreeMap<String, Named>, device: &De
             bail!("`timestep` has shape {other:?}; one number for each picture, [{b}], or a single one is expected")
         }
     };
-    let labels = tensors.get("class_labels").map(|t| labels(t, device)).transpose()?;
-    network.check_input(shape, times.len(), labels.as_ref())?;
-    check_times(network, &times)?;
+    let condition = tensors.get("class_labels").map(|t| condition(t, device)).transpose()?.unwrap_or_default();
+    let config = network.config();
+    config.check_input(shape, times.len(), &condition)?;
+    check_times(config.timesteps(), &times)?;
     let x = Tensor::<4>::from_data(TensorData::new(sample.values.clone(), shape), device);
-    let y = network.forward(x, &times, labels.as_ref());
+    let y = network.forward(x, &times, &condition);
     let shape = y.dims().to_vec();
     let values = y.into_data().try_into_vec_as::<f32>().context("the network's answer is not a tensor of numbers")?;
     Ok(Named { name: "sample".into(), shape, values })
 }
 
 /// Numbers `[B]`, or embeddings `[B, width]`.
-fn labels(tensor: &Named, device: &Device) -> anyhow::Result<Labels> {
+fn condition(tensor: &Named, device: &Device) -> anyhow::Result<Condition> {
     match *tensor.shape.as_slice() {
-        [_] => Ok(Labels::Number(tensor.values.clone())),
-        [b, width] => Ok(Labels::Vector(Tensor::from_data(TensorData::new(tensor.values.clone(), [b, width]), device))),
+        [_] => Ok(Condition::labels(tensor.values.clone())),
+        [b, width] => {
+            let data = TensorData::new(tensor.values.clone(), [b, width]);
+            Ok(Condition::vector(Tensor::from_data(data, device)))
+        }
         ref other => bail!("`class_labels` has shape {other:?}; one number for each picture is expected"),
     }
 }
 
 /// A table of timesteps has rows for whole numbers in its range, and only for them.
-fn check_times(network: &UNet2DModel, times: &[f32]) -> anyhow::Result<()> {
-    let config = network.config();
+fn check_times(known: Option<usize>, times: &[f32]) -> anyhow::Result<()> {
     if let Some(bad) = times.iter().find(|t| !t.is_finite()) {
         bail!("`timestep` holds {bad}; numbers are expected");
     }
-    if let (TimeEmbedding::Learned, Some(rows)) = (config.time_embedding_type, config.num_train_timesteps)
+    if let Some(rows) = known
         && let Some(bad) = times.iter().find(|&&t| t < 0.0 || t >= rows as f32 || t.fract() != 0.0)
     {
         bail!("`timestep` holds {bad}; this network knows the whole numbers from 0 to {}", rows - 1);

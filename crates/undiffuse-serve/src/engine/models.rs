@@ -37,7 +37,7 @@ impl Loaded {
     /// What a picture of these sides costs, in pictures of the model's own.
     pub fn cost(&self, sides: [usize; 2]) -> f64 {
         let [_, height, width] = self.model.shape();
-        cost::relative(self.model.network.config(), [height, width], sides)
+        cost::relative(&self.model.network.config(), [height, width], sides)
     }
 
     /// Seconds that a picture of its own size takes; 0 before the first.
@@ -295,7 +295,7 @@ fn info(id: String, place: &Place, described: &Described, loaded: bool) -> Model
         classes: card.classes.clone(),
         class_count: known.labels().len(),
         no_class: card.null_class.filter(|_| !known.is_empty()).map(|label| known.print(label)),
-        labels: config.num_class_embeds.unwrap_or(0),
+        labels: config.io().reads.classes(),
         null: card.null_class,
         guidance: card.null_class.is_some(),
         shape: described.outline.shape(),

@@ -306,9 +306,9 @@ fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option
     }
     if (width, height) != (own_width, own_height) {
         let (config, own) = (model.network.config(), [own_height, own_width]);
-        let cost = cost::relative(config, own, [height, width]);
+        let cost = cost::relative(&config, own, [height, width]);
         if cost > limits.cost as f64 {
-            let side = cost::largest_square(config, own, limits.cost, limits.pixels);
+            let side = cost::largest_square(&config, own, limits.cost, limits.pixels);
             let detail = format!(
                 "a picture of {width}x{height} takes as long as {} of this model's own {own_width}x{own_height}, and {} are \
                  allowed here; the largest square is {side}x{side}",

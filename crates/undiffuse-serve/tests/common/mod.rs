@@ -18,8 +18,8 @@ use undiffuse::math::noise;
 use undiffuse::math::prelude::{ParameterizationKind, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse::math::recipe::{Clip, Recipe};
 use undiffuse::model::Card;
-use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
-use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
+use undiffuse::nn::networks::unet2d::{DownBlockType, SampleSize, UNet2DConfig, UpBlockType};
+use undiffuse::nn::{NetworkConfig, params};
 use undiffuse_serve::engine::Engine;
 use undiffuse_serve::options::Limits;
 use undiffuse_serve::{Options, ServeError, Server};
@@ -44,7 +44,7 @@ pub fn model() -> Model {
         ..UNet2DConfig::default()
     };
     let mut stream = 0;
-    let network = params::map(UNet2DModel::new(&config, &cpu()).unwrap(), |_, value| {
+    let network = params::map(NetworkConfig::from(config).network(&cpu()).unwrap(), |_, value| {
         let mut values = vec![0.0; value.dims()[0]];
         noise::normal(1, stream, 0, &mut values);
         stream += 1;

@@ -14,8 +14,8 @@ use undiffuse::math::noise;
 use undiffuse::math::prelude::{ParameterizationKind, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse::math::recipe::{Clip, Recipe};
 use undiffuse::model::Card;
-use undiffuse::nn::unet::{DownBlockType, SampleSize, UpBlockType};
-use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
+use undiffuse::nn::networks::unet2d::{DownBlockType, SampleSize, UNet2DConfig, UpBlockType};
+use undiffuse::nn::{NetworkConfig, params};
 use undiffuse::{Model, device};
 use undiffuse_serve::options::Limits;
 use undiffuse_serve::{Options, Server};
@@ -45,7 +45,7 @@ pub fn save_model_of(to: &Path, channels: usize, seed: u64) {
         ..UNet2DConfig::default()
     };
     let mut stream = 0;
-    let network = params::map(UNet2DModel::new(&config, &device).unwrap(), |_, value| {
+    let network = params::map(NetworkConfig::from(config).network(&device).unwrap(), |_, value| {
         let mut values = vec![0.0; value.dims()[0]];
         noise::normal(seed, stream, 0, &mut values);
         stream += 1;

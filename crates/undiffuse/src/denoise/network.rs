@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use undiffuse_math::draw::told;
 use undiffuse_math::prelude::{ParameterizationKind, Scaling, ScheduleKind};
-use undiffuse_nn::{Labels, UNet2DModel};
+use undiffuse_nn::Condition;
 
 use super::{At, Cond, Denoise, Guess, per_image};
 
@@ -11,7 +11,7 @@ use super::{At, Cond, Denoise, Guess, per_image};
 #[derive(Debug)]
 pub struct Network<'a> {
     /// The network `F`.
-    pub network: &'a UNet2DModel,
+    pub network: &'a undiffuse_nn::Network,
     /// The schedule, for networks that are told the time.
     pub schedule: &'a ScheduleKind,
     /// How `F` is read.
@@ -26,8 +26,9 @@ impl Denoise for Network<'_> {
         let factor = |of: fn(&Scaling) -> f64| per_image(scalings.iter().map(of), &device);
         let told: Vec<f32> =
             scalings.iter().zip(at).map(|(s, at)| told(&**self.schedule, s, at.level, at.time) as f32).collect();
-        let labels = cond.labels.as_ref().map(|l| Labels::Number(l.iter().map(|&l| l as f32).collect()));
-        let y = self.network.forward(x.clone() * factor(|s| s.input), &told, labels.as_ref());
+        let labels = cond.labels.as_ref().map(|l| l.iter().map(|&l| l as f32).collect());
+        let condition = Condition { labels, vector: None };
+        let y = self.network.forward(x.clone() * factor(|s| s.input), &told, &condition);
         // Networks with a learned variance answer twice as many channels, the variance last.
         let (y, variance) = match y.dims()[1] == 2 * c {
             true => (y.clone().narrow(1, 0, c), Some(y.narrow(1, c, c))),

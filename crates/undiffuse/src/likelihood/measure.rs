@@ -206,7 +206,8 @@ pub fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> 
     if range != (-1.0, 1.0) {
         x0.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * (range.1 - range.0) + range.0) as f32);
     }
-    let labels = model.network.config().num_class_embeds.map(|rows| {
+    let rows = model.network.config().io().reads.classes();
+    let labels = (rows > 0).then(|| {
         let none = model.card.null_class.unwrap_or(rows as u32 - 1);
         indices.iter().map(|&i| model.class_of(data, i).unwrap_or(none)).collect()
     });
@@ -327,7 +328,7 @@ impl<'a> Job<'a> {
         let resized = chosen.iter().filter(|&&i| source.data.original_size(i) != (width, height)).count();
         let plan =
             super::plan(&grid(model, settings.steps, settings.spacing.as_ref())?, &*model.recipe.parameterization)?;
-        if settings.variance == Variance::Learned && model.network.config().out_channels != 2 * channels {
+        if settings.variance == Variance::Learned && model.network.config().io().channels_out != 2 * channels {
             return Err(Meaningless::NoVariance { channels }.into());
         }
         if !model.classes().is_empty() && model.card.null_class.is_none() {

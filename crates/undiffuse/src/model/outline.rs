@@ -7,8 +7,7 @@ use undiffuse_math::draw::told;
 use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
-use undiffuse_nn::unet::{ConfigError, TimeEmbedding};
-use undiffuse_nn::{UNet2DConfig, UNet2DModel};
+use undiffuse_nn::networks::{ConfigError, Network, NetworkConfig};
 
 use super::weights::Weights;
 use super::{Card, ModelError, Process, SampleDefaults, folder, pipeline};
@@ -30,7 +29,7 @@ pub struct Outline {
     /// Where its weights are.
     pub weights: Weights,
     /// The network.
-    pub config: UNet2DConfig,
+    pub config: NetworkConfig,
     /// Schedule, parameterisation, and how to sample.
     pub recipe: Recipe,
     /// The rest.
@@ -72,7 +71,7 @@ impl Outline {
     }
 
     /// Loads the network.
-    pub(super) fn network(&self, device: &Device) -> Result<UNet2DModel, ModelError> {
+    pub(super) fn network(&self, device: &Device) -> Result<Network, ModelError> {
         fill(&self.config, &self.folder, &self.weights, device)
     }
 
@@ -96,28 +95,29 @@ impl Outline {
 ///
 /// # Errors
 /// Whatever [`ModelError`] names.
-pub fn load_network(path: &Path, variant: Option<&str>, device: &Device) -> Result<UNet2DModel, ModelError> {
+pub fn load_network(path: &Path, variant: Option<&str>, device: &Device) -> Result<Network, ModelError> {
     folder::steady(path, |folder| {
         let weights = Weights::find(&folder::network(folder), variant)?;
         fill(&read_config(folder)?, folder, &weights, device)
     })
 }
 
-fn blank(config: &UNet2DConfig, folder: &Path, device: &Device) -> Result<UNet2DModel, ModelError> {
-    UNet2DModel::new(config, device).map_err(|source| ModelError::Config { path: config_path(folder), source })
+fn blank(config: &NetworkConfig, folder: &Path, device: &Device) -> Result<Network, ModelError> {
+    config.network(device).map_err(|source| ModelError::Config { path: config_path(folder), source })
 }
 
-fn fill(config: &UNet2DConfig, folder: &Path, weights: &Weights, device: &Device) -> Result<UNet2DModel, ModelError> {
+fn fill(config: &NetworkConfig, folder: &Path, weights: &Weights, device: &Device) -> Result<Network, ModelError> {
     Ok(weights.open()?.fill(blank(config, folder, device)?)?)
 }
 
-pub(super) fn classes<'a>(card: &'a Card, config: &UNet2DConfig) -> Classes<'a> {
-    Classes::new(&card.classes, config.num_class_embeds.unwrap_or(0), card.null_class)
+pub(super) fn classes<'a>(card: &'a Card, config: &NetworkConfig) -> Classes<'a> {
+    Classes::new(&card.classes, config.io().reads.classes(), card.null_class)
 }
 
-pub(super) fn shape(config: &UNet2DConfig) -> [usize; 3] {
-    let (h, w) = config.sample_size.map_or((32, 32), |s| s.height_width());
-    [config.in_channels, h, w]
+pub(super) fn shape(config: &NetworkConfig) -> [usize; 3] {
+    let io = config.io();
+    let [height, width] = io.sample_size.unwrap_or([32, 32]);
+    [io.channels_in, height, width]
 }
 
 pub(super) fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
@@ -130,9 +130,9 @@ pub(super) fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
 }
 
 /// What a network must be to make pictures by this recipe.
-fn check(config: &UNet2DConfig, recipe: &Recipe) -> Result<(), String> {
+fn check(config: &NetworkConfig, recipe: &Recipe) -> Result<(), String> {
     let [channels, height, width] = shape(config);
-    let answered = config.out_channels;
+    let answered = config.io().channels_out;
     if answered != channels && answered != 2 * channels {
         return Err(format!(
             "it answers {answered} channels for pictures of {channels}: it is no denoiser of pictures"
@@ -146,7 +146,7 @@ fn check(config: &UNet2DConfig, recipe: &Recipe) -> Result<(), String> {
         ));
     }
     config.check_size(height, width).map_err(|e| format!("sample_size: {e}"))?;
-    if let (TimeEmbedding::Learned, Some(rows)) = (config.time_embedding_type, config.num_train_timesteps) {
+    if let Some(rows) = config.timesteps() {
         let (clean, noisy) = recipe.schedule.range();
         for time in [clean, noisy] {
             let level = recipe.schedule.level(time);
@@ -162,8 +162,8 @@ fn check(config: &UNet2DConfig, recipe: &Recipe) -> Result<(), String> {
 }
 
 /// What a card says of classes must fit the network's.
-fn check_card(card: &Card, config: &UNet2DConfig) -> Result<(), String> {
-    let rows = config.num_class_embeds.unwrap_or(0);
+fn check_card(card: &Card, config: &NetworkConfig) -> Result<(), String> {
+    let rows = config.io().reads.classes();
     if card.classes.len() > rows {
         return Err(format!("it names {} classes, and the network has num_class_embeds = {rows}", card.classes.len()));
     }
@@ -191,9 +191,9 @@ fn read_text(path: &Path) -> Result<String, ModelError> {
     Ok(text.map_err(wrong).map_err(files::at("read", path))?)
 }
 
-fn read_config(folder: &Path) -> Result<UNet2DConfig, ModelError> {
+fn read_config(folder: &Path) -> Result<NetworkConfig, ModelError> {
     let path = config_path(folder);
-    UNet2DConfig::from_json(&read_text(&path)?).map_err(|source| ModelError::Config { path, source })
+    NetworkConfig::from_json(&read_text(&path)?).map_err(|source| ModelError::Config { path, source })
 }
 
 fn read_card(folder: &Path) -> Result<Card, ModelError> {

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use undiffuse_nn::networks::FOLDERS;
+
 use super::ModelError;
 use crate::files;
 
-/// The parts that are read here.
-const KNOWN: [&str; 2] = ["unet", "scheduler"];
 /// Parts that turn what a network makes into pictures.
 const CODECS: [&str; 4] = ["vae", "vqvae", "movq", "vqgan"];
 
@@ -29,7 +29,7 @@ fn foreign(index: &Map<String, Value>) -> Option<String> {
     let parts = || index.iter().filter_map(|(name, value)| Some((name.as_str(), class(value)?)));
     let pipeline = index.get("_class_name").and_then(Value::as_str).unwrap_or("pipeline");
     let codec = parts().find(|(name, _)| CODECS.contains(name));
-    let other = parts().find(|(name, _)| !KNOWN.contains(name));
+    let other = parts().find(|(name, _)| *name != "scheduler" && !FOLDERS.contains(name));
     match (codec, other) {
         (Some((name, class)), _) => Some(format!(
             "this {pipeline} makes latents, pictures only to its {class} (`{name}`), which this program can't decode"

@@ -26,6 +26,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use undiffuse_nn::networks::FOLDERS;
+
 use crate::files::{self, FileError, at};
 
 pub(crate) use log::LogWriter;
@@ -214,7 +216,8 @@ impl RunFolder {
             let files = entries.filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file));
             files.map(|facts| facts.len()).max().unwrap_or(0)
         };
-        let folders = [self.checkpoints(), self.model().join("unet"), self.model()].map(largest);
-        folders.iter().fold(0, |sum, bytes| sum.saturating_add(bytes.saturating_mul(3)))
+        let networks = FOLDERS.iter().map(|network| self.model().join(network));
+        let folders = networks.chain([self.checkpoints(), self.model()]).map(largest);
+        folders.fold(0u64, |sum, bytes| sum.saturating_add(bytes.saturating_mul(3)))
     }
 }

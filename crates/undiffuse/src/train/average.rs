@@ -1,7 +1,7 @@
 //! Averages of the weights along training.
 
 use burn::tensor::Tensor;
-use undiffuse_nn::{UNet2DModel, params};
+use undiffuse_nn::{Network, params};
 
 /// A power-function average: weights of `t` steps count as `t^γ` \[Karras24, Eq. 121\], which needs
 /// no warm-up and stays as wide, relative to the run so far, as it was asked to be.
@@ -14,7 +14,7 @@ pub struct Average {
 
 impl Average {
     /// An average that starts as the network itself.
-    pub fn new(width: f64, network: &UNet2DModel) -> Self {
+    pub fn new(width: f64, network: &Network) -> Self {
         let mut values = Vec::new();
         params::for_each(network, |p| values.push(p.value.inner()));
         Self { width, values }
@@ -26,7 +26,7 @@ impl Average {
     }
 
     /// A copy of `network` with the averaged weights, without gradients.
-    pub fn network(&self, network: &UNet2DModel) -> UNet2DModel {
+    pub fn network(&self, network: &Network) -> Network {
         let mut values = self.values.iter();
         params::map(burn::module::Module::valid(network), |_, _| {
             values.next().expect("an average has the network's parameters").clone()

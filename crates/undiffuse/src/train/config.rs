@@ -12,11 +12,9 @@ use undiffuse_data::Options;
 use undiffuse_math::{
     parameterization::ParameterizationKind, schedule::ScheduleKind, timing::TimingKind, weighting::WeightingKind,
 };
+use undiffuse_nn::networks::ArchitectureKind;
 
-use undiffuse_nn::UNet2DConfig;
-
-use super::network::NetworkConfig;
-use super::presets;
+use super::{network, presets};
 use crate::model::SampleDefaults;
 
 /// Everything that decides a run.
@@ -29,7 +27,8 @@ pub struct Config {
     /// The pictures.
     pub data: DataConfig,
     /// The network.
-    pub network: NetworkConfig,
+    #[serde(deserialize_with = "network::deserialize")]
+    pub network: ArchitectureKind,
     /// The diffusion process and what the network learns of it.
     pub noise: NoiseConfig,
     /// The training loop.
@@ -219,15 +218,6 @@ impl Config {
         }
         table.insert("preset".into(), Value::String(preset));
         resolve(table)
-    }
-
-    /// The network that is trained; `labels` counts the classes and the one for "no class".
-    pub fn unet(&self, labels: Option<usize>) -> UNet2DConfig {
-        let mut unet = self.network.unet(self.data.size, self.data.channels, labels);
-        if self.noise.variance == Variance::Learned {
-            unet.out_channels *= 2;
-        }
-        unet
     }
 
     /// Finds every value that cannot work.

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use undiffuse_nn::ops::adamw::{AdamW, adamw, square_sum};
 use undiffuse_nn::ops::on_threads;
 use undiffuse_nn::weights::Named;
-use undiffuse_nn::{Labels, UNet2DModel, params};
+use undiffuse_nn::{Condition, Network, params};
 
 use super::average::Average;
 use super::draws::{Draws, Step};
@@ -14,7 +14,7 @@ use super::draws::{Draws, Step};
 /// The changing part of a run, and nothing else.
 pub struct State {
     /// The network, on an autodiff device; away only while it is updated.
-    network: Option<UNet2DModel>,
+    network: Option<Network>,
     /// AdamW's moments, in the module's order; untrained parameters have unused ones.
     moments: Vec<(Tensor<1>, Tensor<1>)>,
     /// Averages of the weights.
@@ -27,7 +27,7 @@ pub struct Accumulated(Vec<(String, Tensor<1>)>);
 
 impl State {
     /// The state before the first step.
-    pub fn new(network: UNet2DModel, widths: &[f64]) -> Self {
+    pub fn new(network: Network, widths: &[f64]) -> Self {
         let mut moments = Vec::new();
         params::for_each(&network, |p| {
             let zero = p.value.inner().zeros_like();
@@ -38,7 +38,7 @@ impl State {
     }
 
     /// The network.
-    pub fn network(&self) -> &UNet2DModel {
+    pub fn network(&self) -> &Network {
         self.network.as_ref().expect("a network that is updated comes back")
     }
 
@@ -150,16 +150,16 @@ impl Accumulated {
 
 /// The weighted mean squared error of the network's answers, and the bound's terms where it learns the variance: their
 /// mean as a tensor, and each picture's own; with a seed, as in training.
-pub fn loss(network: &UNet2DModel, draws: Draws, shape: [usize; 4], seed: Option<u64>) -> (Tensor<1>, Vec<f64>) {
+pub fn loss(network: &Network, draws: Draws, shape: [usize; 4], seed: Option<u64>) -> (Tensor<1>, Vec<f64>) {
     let device = network.device();
     let [batch, channels, height, width] = shape;
     let tensor = |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
     let per_picture = |values: Vec<f32>| tensor(values, [batch, 1, 1, 1]);
-    let labels = draws.labels.map(Labels::Number);
+    let condition = Condition { labels: draws.labels, vector: None };
     let input = tensor(draws.input, shape);
     let answer = match seed {
-        Some(seed) => network.forward_training(input, &draws.told, labels.as_ref(), seed),
-        None => network.forward(input, &draws.told, labels.as_ref()),
+        Some(seed) => network.forward_training(input, &draws.told, &condition, seed),
+        None => network.forward(input, &draws.told, &condition),
     };
     let (answer, variance) = match &draws.steps {
         Some(_) => (answer.clone().narrow(1, 0, channels), Some(answer.narrow(1, channels, channels))),

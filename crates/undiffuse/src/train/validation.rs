@@ -1,6 +1,6 @@
 //! The loss of a network on pictures whose times and noise never change, so that any two numbers can be compared.
 
-use undiffuse_nn::UNet2DModel;
+use undiffuse_nn::Network;
 
 use super::draws::Drawer;
 use super::state::loss;
@@ -12,13 +12,13 @@ pub const PICTURES: usize = 256;
 ///
 /// The times are spread evenly over the pictures and the noise is picture number's own, so two networks on the same pictures,
 /// or one network on two sets of as many, differ by nothing else.
-pub fn losses(network: &UNet2DModel, drawer: &Drawer<'_>, indices: &[usize], part: usize) -> Vec<f64> {
+pub fn losses(network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize) -> Vec<f64> {
     losses_labelled(network, drawer, indices, part, None)
 }
 
 /// The same, with every picture called `label` where one is given, such as "no class".
 pub fn losses_labelled(
-    network: &UNet2DModel,
+    network: &Network,
     drawer: &Drawer<'_>,
     indices: &[usize],
     part: usize,

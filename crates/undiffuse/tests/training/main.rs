@@ -238,7 +238,7 @@ fn learned_variances_and_importance_sampled_times() {
     assert!(seen.iter().sum::<u32>() == 2400 && most * 2 > least * 3, "{seen:?}");
 
     let model = Model::load(&whole, &Device::flex()).unwrap();
-    assert_eq!(model.network.config().out_channels, 2);
+    assert_eq!(model.network.config().io().channels_out, 2);
     let recipe = &model.recipe;
     let denoiser =
         Network { network: &model.network, schedule: &recipe.schedule, parameterization: &recipe.parameterization };

@@ -26,7 +26,7 @@ use crate::ui::bars::{Bar, loading};
 /// What pictures are worth beside real ones: quality, coverage, likelihood, copies, in one report.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A run made by `undiffuse train`, a diffusers folder with a UNet2DModel, or pictures: a folder, a .zip or .tar(.gz) of
+    /// A run made by `undiffuse train`, a diffusers folder, or pictures: a folder, a .zip or .tar(.gz) of
     /// one, or idx files
     #[arg(required_unless_present = "compare")]
     subject: Option<PathBuf>,

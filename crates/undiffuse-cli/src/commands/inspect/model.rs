@@ -6,8 +6,7 @@ use serde_json::json;
 use undiffuse::burn::tensor::Device;
 use undiffuse::math::recipe::{Clip, Recipe};
 use undiffuse::model::{self, Card, Model, Provenance, SampleDefaults};
-use undiffuse::nn::unet::TimeScaleShift;
-use undiffuse::nn::{UNet2DConfig, UNet2DModel, params};
+use undiffuse::nn::{Network, NetworkConfig, params};
 
 use super::Findings;
 use crate::output::{facts, millions};
@@ -21,19 +20,19 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
         return Ok(bare(&folder, &model::load_network(&folder, variant, &device)?));
     }
     let model = Model::load_variant(&folder, variant, &device)?;
-    let parameters = params::count(&model.network);
+    let (parameters, config) = (params::count(&model.network), model.network.config());
     let (recipe, card, how) = (&model.recipe, &model.card, model.sample_defaults());
-    let mut found = network(&folder, model.network.config(), parameters);
+    let mut found = network(&folder, &config, parameters);
     found.extend(process(recipe, card, &how));
     found.extend(card.provenance.iter().map(|p| ("provenance", provenance(p))));
     found.extend(in_diffusers(&folder, &model).map(|lines| ("in diffusers", lines)));
-    let notes = [notes(model.network.config()), recipe.notes.clone()].concat();
+    let notes = [notes(&config), recipe.notes.clone()].concat();
     found.extend(notes.iter().map(|note| ("note", note.clone())));
     let json = json!({
         "kind": "model",
         "path": folder.display().to_string(),
         "parameters": parameters,
-        "network": model.network.config(),
+        "network": config,
         "schedule": recipe.schedule,
         "parameterization": recipe.parameterization,
         "spacing": recipe.spacing,
@@ -50,19 +49,19 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
 }
 
 /// What a config holds beside the network.
-fn notes(config: &UNet2DConfig) -> Vec<String> {
-    let notes = config.notes.join(", ");
+fn notes(config: &NetworkConfig) -> Vec<String> {
+    let notes = config.notes().join(", ");
     if notes.is_empty() { vec![] } else { vec![format!("config.json also holds {notes}: no part of the network")] }
 }
 
 /// diffusers' pipelines of this network pass no class to it, so whoever samples one there must.
 fn in_diffusers(folder: &Path, model: &Model) -> Option<String> {
-    let rows = model.network.config().num_class_embeds?;
-    folder.join("model_index.json").is_file().then(|| {
+    let (network, rows) = (model.network.config().folder(), model.network.config().io().reads.classes());
+    (rows > 0 && folder.join("model_index.json").is_file()).then(|| {
         format!(
             "its pipelines pass no class; this gives them one (0 to {}), here to 16 pictures:\n\
              pipe = diffusers.DDPMPipeline.from_pretrained({:?})\n\
-             pipe.unet.forward = functools.partial(pipe.unet.forward, class_labels=torch.full((16,), 0))\n\
+             pipe.{network}.forward = functools.partial(pipe.{network}.forward, class_labels=torch.full((16,), 0))\n\
              images = pipe(batch_size=16).images",
             rows - 1,
             folder.display().to_string()
@@ -71,65 +70,35 @@ fn in_diffusers(folder: &Path, model: &Model) -> Option<String> {
 }
 
 /// A network without a scheduler.
-fn bare(folder: &Path, network_: &UNet2DModel) -> Findings {
-    let parameters = params::count(network_);
-    let mut found = network(folder, network_.config(), parameters);
+fn bare(folder: &Path, bare: &Network) -> Findings {
+    let (parameters, config) = (params::count(bare), bare.config());
+    let mut found = network(folder, &config, parameters);
     found.push((
         "process",
         "unknown: there is no scheduler/ beside the network, so it can predict but not sample".into(),
     ));
-    found.extend(notes(network_.config()).into_iter().map(|note| ("note", note)));
+    found.extend(notes(&config).into_iter().map(|note| ("note", note)));
     let json = json!({
         "kind": "network",
         "path": folder.display().to_string(),
         "parameters": parameters,
-        "network": network_.config(),
+        "network": config,
     });
     Findings { text: facts(&found), json }
 }
 
-fn network(folder: &Path, config: &UNet2DConfig, parameters: usize) -> Facts {
-    let (c, out) = (config.in_channels, config.out_channels);
+fn network(folder: &Path, config: &NetworkConfig, parameters: usize) -> Facts {
+    let io = config.io();
+    let (c, out) = (io.channels_in, io.channels_out);
     let channels = if c == out { format!("{c}") } else { format!("{c} in, {out} out") };
-    let size = config.sample_size.map_or("of any size".into(), |size| {
-        let (height, width) = size.height_width();
-        format!("{width}×{height}")
-    });
-    let heads = match config.attention_head_dim {
-        Some(width) => format!("attention heads {width} wide"),
-        None => "one attention head".into(),
-    };
-    let blocks = config.layers_per_block;
-    let details = format!(
-        "{blocks} residual block{} a stage, group normalisation in {} groups, {heads}",
-        if blocks == 1 { "" } else { "s" },
-        config.norm_num_groups
-    );
-    let kind = format!("{:?}", config.time_embedding_type).to_lowercase();
-    let enters = match config.resnet_time_scale_shift {
-        TimeScaleShift::Default => "added to the features",
-        TimeScaleShift::ScaleShift => "scales and shifts the features",
-    };
-    vec![
+    let size = io.sample_size.map_or("of any size".into(), |[height, width]| format!("{width}×{height}"));
+    let mut found = vec![
         ("model", folder.display().to_string()),
-        ("network", format!("UNet2DModel, {} parameters ({parameters})", millions(parameters))),
+        ("network", format!("{}, {} parameters ({parameters})", config.class(), millions(parameters))),
         ("pictures", format!("{size}, {channels} channel{}", if c == 1 && c == out { "" } else { "s" })),
-        ("stages", stages(config) + &details),
-        ("time", format!("{kind} embedding {} wide, {enters}", config.time_embed_dim())),
-    ]
-}
-
-/// The U: a line for each stage, with its channels, down on the left and up on the right.
-fn stages(config: &UNet2DConfig) -> String {
-    let ups = config.up_block_types.iter().rev();
-    let sides = config.down_block_types.iter().zip(ups).zip(&config.block_out_channels);
-    let line = |((down, up), channels)| format!("{channels:>4}  {:<24} {up:?}\n", format!("{down:?}"));
-    let mut text: String = sides.map(line).collect();
-    if let Some(middle) = config.mid_block_type {
-        let attention = if config.add_attention { "with" } else { "without" };
-        text += &format!("      {middle:?}, {attention} attention\n");
-    }
-    text
+    ];
+    found.extend(config.describe());
+    found
 }
 
 fn process(recipe: &Recipe, card: &Card, how: &SampleDefaults) -> Facts {

@@ -20,7 +20,7 @@ use report::{Report, curves};
 /// How many bits a model needs for pictures: the variational bound and the likelihood of its ODE, on the same pictures.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
+    /// A run made by `undiffuse train`, or a diffusers folder
     model: PathBuf,
     /// Pictures that the model has not seen: a folder, a .zip or .tar(.gz) of one, or idx files; those that a run kept out
     /// of its training when not given

@@ -10,7 +10,7 @@ use crate::sampling::Sampling;
 /// Make new pictures with a trained model.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A run made by `undiffuse train`, or a diffusers folder with a UNet2DModel
+    /// A run made by `undiffuse train`, or a diffusers folder
     pub model: PathBuf,
     /// How many pictures; 16 when not given, or as many as --init-noise holds
     #[arg(short, long = "number")]

@@ -11,9 +11,10 @@ use burn::tensor::Device;
 use undiffuse_data::{Dataset, HeldOut, Progress, Split, names};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
+use undiffuse_nn::networks::Reads;
 use undiffuse_nn::ops::adamw::AdamW;
 use undiffuse_nn::weights::WeightsError;
-use undiffuse_nn::{UNet2DConfig, UNet2DModel, init, params};
+use undiffuse_nn::{NetworkConfig, init, params};
 
 use super::checkpoint::{self, Counters};
 use super::config::{Config, ConfigError, NoiseConfig, Variance};
@@ -170,11 +171,14 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let seed = config.train.seed;
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
-        let labels = config.data.classes.then(|| data.classes().len() + 1);
-        let unet = config.unet(labels);
-        afford(&config, &unet)?;
-        let blank =
-            UNet2DModel::new(&unet, &device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
+        let reads = match config.data.classes {
+            true => Reads::Labels(data.classes().len() + 1),
+            false => Reads::Nothing,
+        };
+        let shape = [config.data.channels, config.data.size, config.data.size];
+        let network = config.network_for(shape, reads).map_err(wrong)?;
+        afford(&config, &network)?;
+        let blank = network.network(&device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
         let mut state = State::new(init::initialize(blank, seed), &config.train.ema);
         let mut warnings = folder::warnings(&data);
         let (counters, length) = match begin {
@@ -514,12 +518,12 @@ fn wrong(problem: impl Into<String>) -> TrainError {
 
 /// Whether there is memory to train this network: its parameters with their gradients, moments and averages, and the features
 /// of one part of a batch, which the way back needs again.
-fn afford(config: &Config, unet: &UNet2DConfig) -> Result<(), TrainError> {
+fn afford(config: &Config, network: &NetworkConfig) -> Result<(), TrainError> {
     let train = &config.train;
-    let parameters = unet.parameters().map_err(|e| TrainError::Network(e.to_string()))?;
+    let parameters = network.parameters().map_err(|e| TrainError::Network(e.to_string()))?;
     let copies = 4 + train.ema.len() as u64;
     let part = train.batch / train.accumulate;
-    let features = unet.features([config.data.channels, config.data.size, config.data.size]);
+    let features = network.features([config.data.channels, config.data.size, config.data.size]);
     let bytes = parameters.saturating_mul(4 * copies).saturating_add(features.saturating_mul(2 * part as u64));
     let what = format!("a step of {part} pictures through a network of {:.1} M parameters", parameters as f64 / 1e6);
     Ok(memory::afford(&what, bytes)?)

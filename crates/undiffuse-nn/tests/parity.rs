@@ -1,17 +1,19 @@
-//! The U-Net against diffusers: outputs in double precision and gradients, for tiny networks that
-//! cover every option between them. Made by `xtask/golden/unet.py`.
+//! Every class of network against diffusers: outputs in double precision and gradients, for tiny networks that cover every
+//! option between them. Made by `xtask/golden/unet.py` and its like, a folder of fixtures a class.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use undiffuse_nn::unet::ConfigError;
+use undiffuse_nn::networks::ConfigError;
 use undiffuse_nn::weights::{self, Named};
-use undiffuse_nn::{Labels, UNet2DConfig, UNet2DModel, params};
+use undiffuse_nn::{Condition, Network, NetworkConfig, params};
 
 fn fixtures() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/unet");
-    let mut all: Vec<PathBuf> =
-        std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folders = |root: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect()
+    };
+    let mut all: Vec<PathBuf> = folders(&root).iter().flat_map(|class| folders(class)).collect();
     all.sort();
     assert!(all.len() > 10, "the fixtures are in {}", root.display());
     all
@@ -31,14 +33,14 @@ fn relative_error(got: &[f32], expected: &[f32]) -> f32 {
 
 struct Case {
     name: String,
-    model: UNet2DModel,
+    model: Network,
     io: std::collections::BTreeMap<String, Named>,
 }
 
 /// Loads a fixture, or says that its blocks are refused by name.
 fn case(dir: &Path, device: &Device) -> Option<Case> {
     let name = dir.file_name().unwrap().to_string_lossy().into_owned();
-    let config = match UNet2DConfig::from_json(&std::fs::read_to_string(dir.join("config.json")).unwrap()) {
+    let config = match NetworkConfig::from_json(&std::fs::read_to_string(dir.join("config.json")).unwrap()) {
         Ok(config) => config,
         Err(e @ ConfigError::Field { .. }) if e.to_string().contains("Skip") => {
             println!("{name}: refused: {e}");
@@ -46,18 +48,18 @@ fn case(dir: &Path, device: &Device) -> Option<Case> {
         }
         Err(e) => panic!("{name}: {e}"),
     };
-    let blank = UNet2DModel::new(&config, device).unwrap();
+    let blank = config.network(device).unwrap();
     let model = weights::load(blank, &dir.join("diffusion_pytorch_model.safetensors"))
         .unwrap_or_else(|e| panic!("{name}: {e}"));
     Some(Case { name, model, io: weights::read(&dir.join("io.safetensors")).unwrap() })
 }
 
-fn labels(io: &std::collections::BTreeMap<String, Named>, device: &Device) -> Option<Labels> {
-    let t = io.get("class_labels")?;
-    Some(match t.shape.len() {
-        1 => Labels::Number(t.values.clone()),
-        _ => Labels::Vector(Tensor::from_data(TensorData::new(t.values.clone(), t.shape.clone()), device)),
-    })
+fn condition(io: &std::collections::BTreeMap<String, Named>, device: &Device) -> Condition {
+    let Some(t) = io.get("class_labels") else { return Condition::default() };
+    match t.shape.len() {
+        1 => Condition::labels(t.values.clone()),
+        _ => Condition::vector(Tensor::from_data(TensorData::new(t.values.clone(), t.shape.clone()), device)),
+    }
 }
 
 #[test]
@@ -66,10 +68,10 @@ fn outputs_equal_diffusers() {
     let mut ran = 0;
     for dir in fixtures() {
         let Some(Case { name, model, io }) = case(&dir, &device) else { continue };
-        let labels = labels(&io, &device);
+        let condition = condition(&io, &device);
         let x = tensor4(&io["sample"], &device);
-        model.check_input(x.dims(), io["timestep"].values.len(), labels.as_ref()).unwrap();
-        let y = model.forward(x, &io["timestep"].values, labels.as_ref());
+        model.config().check_input(x.dims(), io["timestep"].values.len(), &condition).unwrap();
+        let y = model.forward(x, &io["timestep"].values, &condition);
         assert_eq!(y.dims().to_vec(), io["output"].shape, "{name}");
         let error = relative_error(&y.into_data().try_into_vec::<f32>().unwrap(), &io["output"].values);
         println!("{name}: {error:.2e}");
@@ -87,7 +89,7 @@ fn gradients_equal_pytorch() {
         let Some(Case { name, model, io }) = case(&dir, &device) else { continue };
         let Some(target) = io.get("target") else { continue };
         let x = tensor4(&io["sample"], &device).require_grad();
-        let y = model.forward(x.clone(), &io["timestep"].values, labels(&io, &device).as_ref());
+        let y = model.forward(x.clone(), &io["timestep"].values, &condition(&io, &device));
         let error = y - tensor4(target, &device);
         let mut gradients = error.powi_scalar(2).mean().backward();
         let dx = x.grad(&gradients).unwrap().into_data().try_into_vec::<f32>().unwrap();

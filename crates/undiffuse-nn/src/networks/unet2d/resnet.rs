@@ -70,7 +70,7 @@ impl ResnetBlock2D {
             conv1: Conv2d::new(c_in, c_out, 3, device),
             time_emb_proj: Linear::new(config.time_embed_dim(), time_width, device),
             norm2: norm(c_out),
-            conv2: Conv2d::new(c_out, c_out, 3, device),
+            conv2: Conv2d::new(c_out, c_out, 3, device).zeroed(),
             conv_shortcut: (c_in != c_out).then(|| Conv2d::new(c_in, c_out, 1, device)),
             activation: config.act_fn,
             time_scale_shift: config.resnet_time_scale_shift,
@@ -116,8 +116,8 @@ impl ResnetBlock2D {
             None => x.into_map(),
         };
         let added = Added { shift: None, residual: Some(x) };
-        let y = if signal.drops(self.dropout) {
-            let h = ops::normalize(h, norm2).with(|h| signal.drop(h, self.dropout));
+        let y = if signal.dropout.drops(self.dropout) {
+            let h = ops::normalize(h, norm2).with(|h| signal.dropout.drop(h, self.dropout));
             self.conv2.fused(h, None, added)
         } else {
             self.conv2.fused(h, Some(norm2), added)

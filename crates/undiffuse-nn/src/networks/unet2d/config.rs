@@ -101,25 +101,11 @@ pub enum MidBlockType {
     UNetMidBlock2D,
 }
 
-/// What diffusers' `EMAModel` notes in the config of the weights that it averaged: how, and how far it had come. No part of
-/// the network.
-const AVERAGING: [&str; 7] =
-    ["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
-
 /// The configuration of [`UNet2DModel`](super::UNet2DModel): the fields, names and defaults of
-/// diffusers' class of that name. Unknown names are refused, but for what says nothing of the network ([`notes`](Self::notes)).
+/// diffusers' class of that name. Unknown names are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UNet2DConfig {
-    /// Always `UNet2DModel`.
-    #[serde(rename = "_class_name")]
-    pub class_name: String,
-    /// The diffusers release whose format this is.
-    #[serde(rename = "_diffusers_version", skip_serializing_if = "Option::is_none")]
-    pub diffusers_version: Option<String>,
-    /// Where the weights were once loaded from; carried, not used.
-    #[serde(rename = "_name_or_path", skip_serializing_if = "Option::is_none")]
-    pub name_or_path: Option<String>,
     /// Image side(s) that the model was trained for.
     pub sample_size: Option<SampleSize>,
     /// Channels of the input.
@@ -176,8 +162,7 @@ pub struct UNet2DConfig {
     pub num_class_embeds: Option<usize>,
     /// Rows of the learned time embedding.
     pub num_train_timesteps: Option<usize>,
-    /// Fields of the file that say nothing of the network, with their values: what diffusers' `EMAModel` notes of its
-    /// averaging, and names that begin with `_`.
+    /// See [`Spec::notes`](crate::networks::Spec::notes).
     #[serde(skip)]
     pub notes: Vec<String>,
 }
@@ -187,9 +172,6 @@ impl Default for UNet2DConfig {
         use DownBlockType::*;
         use UpBlockType::*;
         Self {
-            class_name: "UNet2DModel".into(),
-            diffusers_version: None,
-            name_or_path: None,
             sample_size: None,
             in_channels: 3,
             out_channels: 3,
@@ -223,70 +205,9 @@ impl Default for UNet2DConfig {
     }
 }
 
-/// Why a configuration describes no network.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The text is no JSON.
-    #[error("the network's config is no JSON ({0}); download or save it again")]
-    Text(serde_json::Error),
-    /// The JSON does not fit the fields: an unknown field, block or option, by name.
-    #[error("the network's config is not one this program can build: {field}{problem}")]
-    Field {
-        /// The field and a colon; nothing where the problem names it.
-        field: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// Another architecture.
-    #[error("`{0}` is not an architecture this program can build (supported: UNet2DModel)")]
-    Architecture(String),
-    /// Fields that contradict each other.
-    #[error("the network's config contradicts itself: {0}")]
-    Contradiction(String),
-}
-
 impl UNet2DConfig {
-    /// Parses and checks a `config.json`.
-    ///
-    /// # Errors
-    /// Text that describes no network, by the field that is wrong.
-    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let mut value: serde_json::Value = serde_json::from_str(text).map_err(ConfigError::Text)?;
-        if let Some(class) = value.get("_class_name").and_then(|v| v.as_str())
-            && class != "UNet2DModel"
-        {
-            return Err(ConfigError::Architecture(class.into()));
-        }
-        let notes = value.as_object_mut().map(take_notes).unwrap_or_default();
-        let config: Self = serde_path_to_error::deserialize(value).map_err(|e| {
-            let field = e.path().to_string();
-            let field = if field == "." { String::new() } else { format!("`{field}`: ") };
-            ConfigError::Field { field, problem: e.into_inner().to_string() }
-        })?;
-        config.check()?;
-        Ok(Self { notes, ..config })
-    }
-
-    /// The `config.json` text.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a config of numbers and names serialises") + "\n"
-    }
-
     /// Width of the time embedding.
     pub fn time_embed_dim(&self) -> usize {
         self.time_embedding_dim.unwrap_or(4 * self.block_out_channels[0])
     }
-
-    /// Image sides are divided by this on the way down, so they must be multiples of it.
-    pub fn stride(&self) -> usize {
-        1 << (self.block_out_channels.len() - 1)
-    }
-}
-
-/// Takes the fields out that say nothing of the network.
-fn take_notes(fields: &mut serde_json::Map<String, serde_json::Value>) -> Vec<String> {
-    const READ: [&str; 3] = ["_class_name", "_diffusers_version", "_name_or_path"];
-    let foreign = |name: &str| AVERAGING.contains(&name) || name.starts_with('_') && !READ.contains(&name);
-    let names: Vec<String> = fields.keys().filter(|name| foreign(name)).cloned().collect();
-    names.into_iter().filter_map(|name| fields.remove(&name).map(|value| format!("{name} = {value}"))).collect()
 }

@@ -1,23 +1,17 @@
 //! Which configurations describe a network: found out before a tensor library would stumble, or memory be taken.
 
-use super::InputError;
-use super::config::{ConfigError, DownBlockType, TimeEmbedding, UNet2DConfig, UpBlockType};
+use super::config::{DownBlockType, TimeEmbedding, UNet2DConfig, UpBlockType};
+use crate::networks::ConfigError;
+use crate::networks::read::{COUNT, fail, within};
 
 /// Most stages: each halves the picture.
 const STAGES: usize = 16;
 /// Most residual blocks in a stage.
 const LAYERS: usize = 256;
-/// Most channels, rows, groups, and pixels in a side. No product of two of them, and of the nine taps of a filter,
-/// leaves 64 bits.
-const COUNT: usize = 1 << 24;
 
 impl UNet2DConfig {
-    /// Finds what contradicts itself or is out of all proportion. What passes is built without a panic; whether it fits
-    /// into memory, [`parameters`](Self::parameters) and [`features`](Self::features) say.
-    ///
-    /// # Errors
-    /// The field and what is wrong with it.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// See [`Spec::check`](crate::networks::Spec::check).
+    pub(super) fn check_fields(&self) -> Result<(), ConfigError> {
         self.check_stages().and_then(|()| self.check_counts()).and_then(|()| self.check_groups()).and_then(|()| {
             if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {
                 return fail("time_embedding_type \"learned\" needs num_train_timesteps");
@@ -30,16 +24,6 @@ impl UNet2DConfig {
             }
             Ok(())
         })
-    }
-
-    /// Whether the network can take pictures of this size.
-    ///
-    /// # Errors
-    /// It can't.
-    pub fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
-        let stride = self.stride();
-        let fits = height > 0 && width > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
-        if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
     }
 
     fn check_stages(&self) -> Result<(), ConfigError> {
@@ -99,17 +83,5 @@ impl UNet2DConfig {
         self.add_attention && self.mid_block_type.is_some()
             || self.down_block_types.contains(&DownBlockType::AttnDownBlock2D)
             || self.up_block_types.contains(&UpBlockType::AttnUpBlock2D)
-    }
-}
-
-fn fail(message: impl Into<String>) -> Result<(), ConfigError> {
-    Err(ConfigError::Contradiction(message.into()))
-}
-
-fn within(field: &str, count: usize, most: usize) -> Result<(), ConfigError> {
-    match count {
-        0 => fail(format!("{field} must be at least 1")),
-        count if count > most => fail(format!("{field} is {count}; at most {most} is read")),
-        _ => Ok(()),
     }
 }

@@ -35,7 +35,7 @@ impl Attention {
             to_q: linear(),
             to_k: linear(),
             to_v: linear(),
-            to_out: vec![Linear::new(inner, channels, device)],
+            to_out: vec![Linear::new(inner, channels, device).zeroed()],
             head_dim,
             rescale_output_factor: 1.0,
         }

@@ -1,0 +1,33 @@
+//! What drops out while training.
+
+use std::cell::Cell;
+
+use burn::tensor::{Tensor, TensorData};
+use undiffuse_math::noise;
+
+/// The randomness of one pass: the seed of its masks, and how many were drawn from it; `None` when sampling.
+pub struct Dropout(Option<(u64, Cell<u64>)>);
+
+impl Dropout {
+    /// With a seed, values drop out.
+    pub fn new(seed: Option<u64>) -> Self {
+        Self(seed.map(|seed| (seed, Cell::new(0))))
+    }
+
+    /// Whether [`Self::drop`] does anything for this probability.
+    pub fn drops(&self, p: f64) -> bool {
+        p > 0.0 && self.0.is_some()
+    }
+
+    /// Zeroes each value with probability `p` and scales the others up \[Srivastava14\], while training.
+    pub fn drop<const D: usize>(&self, x: Tensor<D>, p: f64) -> Tensor<D> {
+        let Some((seed, masks)) = self.0.as_ref().filter(|_| p > 0.0) else { return x };
+        let stream = masks.replace(masks.get() + 1);
+        let (dims, device) = (x.dims(), x.device());
+        let kept = (1.0 / (1.0 - p)) as f32;
+        let mask: Vec<f32> = (0..dims.iter().product::<usize>() as u64)
+            .map(|i| if noise::uniform(*seed, stream, i) < p { 0.0 } else { kept })
+            .collect();
+        x * Tensor::<D>::from_data(TensorData::new(mask, dims), &device)
+    }
+}

@@ -1,0 +1,112 @@
+//! What goes into a network, and what comes out.
+
+use burn::tensor::Tensor;
+
+/// The shape of a network, seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Io {
+    /// Channels of the input.
+    pub channels_in: usize,
+    /// Channels of the output.
+    pub channels_out: usize,
+    /// Height and width of the images that it was made for; `None` where that is not said.
+    pub sample_size: Option<[usize; 2]>,
+    /// What it reads besides images and times.
+    pub reads: Reads,
+}
+
+/// What a network reads besides images and times: the field of [`Condition`] that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Nothing.
+    Nothing,
+    /// A label a picture, in whole numbers below so many; 0 stands for any number at all, embedded like a timestep.
+    Labels(usize),
+    /// A vector of so many numbers a picture.
+    Vector(usize),
+}
+
+/// What the pictures of a batch should show, as a network reads it.
+#[derive(Clone, Debug, Default)]
+pub struct Condition {
+    /// A label a picture `[B]`.
+    pub labels: Option<Vec<f32>>,
+    /// A vector a picture `[B, width]`.
+    pub vector: Option<Tensor<2>>,
+}
+
+impl Condition {
+    /// A label for each picture.
+    pub fn labels(labels: Vec<f32>) -> Self {
+        Self { labels: Some(labels), vector: None }
+    }
+
+    /// A vector for each picture, `[B, width]`.
+    pub fn vector(vector: Tensor<2>) -> Self {
+        Self { labels: None, vector: Some(vector) }
+    }
+}
+
+impl Reads {
+    /// How many labels can be asked for.
+    pub fn classes(self) -> usize {
+        match self {
+            Self::Labels(classes) => classes,
+            _ => 0,
+        }
+    }
+
+    /// Whether a condition is what the network reads.
+    ///
+    /// # Errors
+    /// It is not, or has not one entry for each of `batch` pictures.
+    pub fn check(self, condition: &Condition, batch: usize) -> Result<(), InputError> {
+        let given = |what, got| match got == batch {
+            true => Ok(()),
+            false => Err(InputError::Batch { what, got, expected: batch }),
+        };
+        match (self, &condition.labels, &condition.vector) {
+            (Self::Nothing, None, None) => Ok(()),
+            (Self::Nothing, ..) => Err(InputError::NoClasses),
+            (_, None, None) => Err(InputError::LabelsMissing),
+            (Self::Labels(classes), Some(labels), None) => {
+                given("class_labels", labels.len())?;
+                let known =
+                    |&&label: &&f32| classes == 0 || (0.0..classes as f32).contains(&label) && label.fract() == 0.0;
+                match labels.iter().find(|label| !known(label)) {
+                    Some(&label) => Err(InputError::Label { label, classes }),
+                    None => Ok(()),
+                }
+            }
+            (Self::Labels(_), ..) => Err(InputError::Numbers),
+            (Self::Vector(expected), None, Some(vector)) => {
+                let [vectors, width] = vector.dims();
+                given("class_labels", vectors)?;
+                if width == expected { Ok(()) } else { Err(InputError::Vector(expected)) }
+            }
+            (Self::Vector(expected), ..) => Err(InputError::Vector(expected)),
+        }
+    }
+}
+
+/// An input that does not fit the network.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum InputError {
+    #[error("the input has {got} channels, the network takes {expected}")]
+    Channels { got: usize, expected: usize },
+    #[error("the input is {width}×{height} pixels; this network needs sides that are multiples of {stride}")]
+    Size { height: usize, width: usize, stride: usize },
+    #[error("`{what}` has {got} entries, the batch has {expected}")]
+    Batch { what: &'static str, got: usize, expected: usize },
+    #[error("the network has no classes, so it takes no class labels")]
+    NoClasses,
+    #[error("the network was trained with classes: give class labels")]
+    LabelsMissing,
+    #[error("class label {label} is not one of 0..{classes}")]
+    Label { label: f32, classes: usize },
+    #[error("this network takes class labels that are whole numbers [batch], no vectors")]
+    Numbers,
+    #[error("this network takes class labels that are vectors [batch, {0}]")]
+    Vector(usize),
+}

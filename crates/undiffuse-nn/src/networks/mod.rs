@@ -1,0 +1,267 @@
+//! The networks, each by the name of its class in diffusers.
+//!
+//! A class is one file and one line of the table here, which makes the two enums that everybody else goes by: a
+//! [`NetworkConfig`] is what a `config.json` says, a [`Network`] is the module. The variants' names are no part of a
+//! tensor's name, so a file's tensors are called what diffusers calls them.
+
+mod dropout;
+mod embedding;
+mod io;
+mod read;
+pub mod unet2d;
+
+pub use io::{Condition, InputError, Io, Reads};
+pub use read::ConfigError;
+
+use std::fmt::Debug;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::Serialize;
+use undiffuse_math::{diffusers, kind};
+
+use crate::ops::on_threads;
+use crate::params;
+
+/// What the config of a class says of its network, before there is one.
+pub trait Spec: Debug {
+    /// What goes in and what comes out.
+    fn io(&self) -> Io;
+
+    /// Finds what contradicts itself or is out of all proportion. What passes is built without a panic; whether it fits
+    /// into memory, [`NetworkConfig::parameters`] and [`features`](Self::features) say.
+    ///
+    /// # Errors
+    /// The field and what is wrong with it.
+    fn check(&self) -> Result<(), ConfigError>;
+
+    /// The sides of images are multiples of it.
+    fn stride(&self) -> usize;
+
+    /// Whether the network can take images of this size.
+    ///
+    /// # Errors
+    /// It can't.
+    fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
+        let stride = self.stride();
+        let fits = height > 0 && width > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
+        if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
+    }
+
+    /// Bytes of features that one image `[C, H, W]` takes while it passes through the network. An estimate, on the safe
+    /// side; `u64::MAX` stands for more.
+    fn features(&self, shape: [usize; 3]) -> u64;
+
+    /// Multiplications for one image of these sides: an estimate for comparisons. In floating point, so that no size is too
+    /// large for it.
+    fn multiplications(&self, sides: [usize; 2]) -> f64;
+
+    /// The timesteps that the network knows, `0..n` in whole numbers; `None` where it takes any number.
+    fn timesteps(&self) -> Option<usize> {
+        None
+    }
+
+    /// The architecture in words, each part under its name.
+    fn describe(&self) -> Vec<(&'static str, String)>;
+
+    /// Fields of the file that say nothing of the network, with their values.
+    fn notes(&self) -> &[String];
+
+    /// The same config from a file with these [`notes`](Self::notes).
+    fn with_notes(self, notes: Vec<String>) -> Self
+    where
+        Self: Sized;
+
+    /// The class of diffusers' pipeline that this network and a scheduler make; `None` where its pipelines need more.
+    fn pipeline(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// A network `F(x, t, condition)`.
+pub trait Forward: Send + Sync {
+    /// The device of the parameters.
+    fn device(&self) -> Device;
+
+    /// `x [B, C, H, W]`, `timestep [B]` → `[B, C', H, W]`; `dropout` is the seed of what drops out while training.
+    fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4>;
+}
+
+/// An architecture in a few numbers, for whatever is to be diffused: `[network]` of a training's configuration.
+pub trait Architecture: Debug + Send + Sync {
+    /// What cannot work, each with its key.
+    fn problems(&self) -> Vec<String>;
+
+    /// The network for `[C, H, W]` that answers `channels_out` channels.
+    ///
+    /// # Errors
+    /// What does not fit, with its key.
+    fn config(&self, shape: [usize; 3], channels_out: usize, reads: Reads) -> Result<NetworkConfig, String>;
+
+    /// Nothing: see [`problems`](Self::problems).
+    ///
+    /// # Errors
+    /// None.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Makes [`Network`], [`NetworkConfig`] and [`ArchitectureKind`]. A line reads
+/// `Class(Config) in "folder" => module, "kind" => Architecture, "documentation";`.
+macro_rules! networks {
+    ($($class:ident($config:ident) in $folder:literal => $module:ident, $kind:literal => $few:ident, $doc:literal;)+) => {
+        kind! {
+            /// Every architecture by name.
+            pub enum ArchitectureKind: Architecture, "network" {
+                $($kind => $class($module::$few), $doc;)+
+            }
+        }
+
+        /// A network of any class.
+        #[derive(Module, Debug)]
+        #[allow(clippy::large_enum_variant)] // there is one of it in a model
+        pub enum Network {
+            $(#[doc = $doc] $class($module::$class),)+
+        }
+
+        /// The config of a network of any class: diffusers' `config.json`.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "_class_name")]
+        pub enum NetworkConfig {
+            $(#[doc = $doc] $class($module::$config),)+
+        }
+
+        /// The folders of a pipeline that a network may be in, by class.
+        pub const FOLDERS: &[&str] = &[$($folder),+];
+
+        impl NetworkConfig {
+            /// Every class.
+            pub const CLASSES: &[&str] = &[$(stringify!($class)),+];
+
+            /// Parses and checks a `config.json`. Without a `_class_name` it is a `UNet2DModel`'s.
+            ///
+            /// # Errors
+            /// Text that describes no network of these classes, by the field that is wrong.
+            pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+                let file = read::file(text)?;
+                $(if file.class == stringify!($class) {
+                    return file.config().map(Self::$class);
+                })+
+                Err(ConfigError::class(file.class, Self::CLASSES))
+            }
+
+            /// The name of its class.
+            pub fn class(&self) -> &'static str {
+                match self { $(Self::$class(_) => stringify!($class),)+ }
+            }
+
+            /// The folder of a pipeline that the network is in.
+            pub fn folder(&self) -> &'static str {
+                match self { $(Self::$class(_) => $folder,)+ }
+            }
+
+            /// The network, its parameters blank: fill them with [`crate::init::initialize`] or [`crate::weights::load`].
+            ///
+            /// # Errors
+            /// A configuration that describes no network.
+            pub fn network(&self, device: &Device) -> Result<Network, ConfigError> {
+                self.check()?;
+                Ok(match self { $(Self::$class(config) => Network::$class($module::$class::new(config, device)),)+ })
+            }
+        }
+
+        impl std::ops::Deref for NetworkConfig {
+            type Target = dyn Spec;
+            fn deref(&self) -> &(dyn Spec + 'static) {
+                match self { $(Self::$class(config) => config,)+ }
+            }
+        }
+
+        impl Network {
+            /// The architecture.
+            pub fn config(&self) -> NetworkConfig {
+                match self { $(Self::$class(network) => NetworkConfig::$class(network.config().clone()),)+ }
+            }
+
+            fn inner(&self) -> &dyn Forward {
+                match self { $(Self::$class(network) => network,)+ }
+            }
+        }
+
+        $(
+            impl From<$module::$class> for Network {
+                fn from(network: $module::$class) -> Self {
+                    Self::$class(network)
+                }
+            }
+
+            impl From<$module::$config> for NetworkConfig {
+                fn from(config: $module::$config) -> Self {
+                    Self::$class(config)
+                }
+            }
+        )+
+    };
+}
+
+networks! {
+    UNet2DModel(UNet2DConfig) in "unet" => unet2d, "unet" => UNet, "The U-shaped network of \\[Ho20\\] and its descendants.";
+}
+
+impl NetworkConfig {
+    /// The `config.json` text, as of the diffusers release whose formats are written.
+    pub fn to_json(&self) -> String {
+        let mut config = serde_json::to_value(self).expect("a config of numbers and names serialises");
+        config["_diffusers_version"] = diffusers::VERSION.into();
+        format!("{config:#}\n")
+    }
+
+    /// How many numbers the network's parameters are; `u64::MAX` stands for more. No memory is taken for them.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn parameters(&self) -> Result<u64, ConfigError> {
+        Ok(params::count(&self.network(&Device::flex())?) as u64)
+    }
+
+    /// Finds what [`Network::forward`] would panic on.
+    ///
+    /// # Errors
+    /// What does not fit the network, or the batch.
+    pub fn check_input(&self, shape: [usize; 4], timesteps: usize, condition: &Condition) -> Result<(), InputError> {
+        let [batch, channels, height, width] = shape;
+        let Io { channels_in, reads, .. } = self.io();
+        if channels != channels_in {
+            return Err(InputError::Channels { got: channels, expected: channels_in });
+        }
+        self.check_size(height, width)?;
+        if timesteps != batch {
+            return Err(InputError::Batch { what: "timestep", got: timesteps, expected: batch });
+        }
+        reads.check(condition, batch)
+    }
+}
+
+impl Network {
+    /// The device of the parameters.
+    pub fn device(&self) -> Device {
+        self.inner().device()
+    }
+
+    /// `x [B, C, H, W]`, `timestep [B]`, and what else the network reads → `[B, C', H, W]`.
+    ///
+    /// # Panics
+    /// When `timestep` or `condition` do not match the batch; [`NetworkConfig::check_input`] finds out first.
+    pub fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition) -> Tensor<4> {
+        on_threads(|| self.inner().forward(x, timestep, condition, None))
+    }
+
+    /// The same while training: `seed` decides what drops out.
+    ///
+    /// # Panics
+    /// As [`Network::forward`].
+    pub fn forward_training(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, seed: u64) -> Tensor<4> {
+        on_threads(|| self.inner().forward(x, timestep, condition, Some(seed)))
+    }
+}

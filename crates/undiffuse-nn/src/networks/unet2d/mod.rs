@@ -1,0 +1,135 @@
+//! diffusers' `UNet2DModel`: the U-shaped network of \[Ho20\] and its descendants.
+
+mod architecture;
+mod attention;
+mod blocks;
+mod check;
+mod config;
+mod embedding;
+mod resnet;
+mod signal;
+mod spec;
+
+pub use architecture::UNet;
+pub use config::{
+    ClassEmbed, DownBlockType, MidBlockType, Resample, SampleSize, TimeEmbedding, TimeScaleShift, UNet2DConfig,
+    UpBlockType,
+};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use self::blocks::{DownBlock, MidBlock, UpBlock};
+use self::embedding::{ClassEmbedding, TimeProj, time_features};
+use self::signal::Signal;
+use super::dropout::Dropout;
+use super::embedding::{TimestepEmbedding, index};
+use super::{Condition, Forward};
+use crate::layers::{Conv2d, Embedding, GroupNorm};
+use crate::ops::{Activation, Added, Map};
+
+/// The network. Field names are diffusers' tensor names.
+#[derive(Module, Debug)]
+pub struct UNet2DModel {
+    conv_in: Conv2d,
+    time_proj: Option<TimeProj>,
+    time_embedding: TimestepEmbedding,
+    class_embedding: Option<ClassEmbedding>,
+    down_blocks: Vec<DownBlock>,
+    mid_block: Option<MidBlock>,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+    #[module(skip)]
+    config: UNet2DConfig,
+}
+
+impl UNet2DModel {
+    /// The network that a checked `config` describes, its parameters blank.
+    pub(super) fn new(config: &UNet2DConfig, device: &Device) -> Self {
+        let channels = &config.block_out_channels;
+        let last = channels.len() - 1;
+        let time_width = config.time_embed_dim();
+        let features = match config.time_embedding_type {
+            TimeEmbedding::Fourier => 2 * channels[0],
+            _ => channels[0],
+        };
+        let class_embedding = match (config.class_embed_type, config.num_class_embeds) {
+            (None, Some(classes)) => Some(ClassEmbedding::Table(Embedding::new(classes, time_width, device))),
+            (Some(ClassEmbed::Timestep), _) => {
+                Some(ClassEmbedding::Timestep(TimestepEmbedding::new(features, time_width, device)))
+            }
+            _ => None,
+        };
+        let down = |(i, &kind)| {
+            let c_in = if i == 0 { channels[0] } else { channels[i - 1] };
+            DownBlock::new(kind, c_in, channels[i], i == last, config, device)
+        };
+        let up = |(i, &kind): (usize, &UpBlockType)| {
+            let c_out = channels[last - i];
+            let previous = if i == 0 { c_out } else { channels[last - i + 1] };
+            let skip = channels[(last - i).saturating_sub(1)];
+            UpBlock::new(kind, previous, c_out, skip, i == last, config, device)
+        };
+        Self {
+            conv_in: Conv2d::new(config.in_channels, channels[0], 3, device),
+            time_proj: TimeProj::new(config, device),
+            time_embedding: TimestepEmbedding::new(features, time_width, device),
+            class_embedding,
+            down_blocks: config.down_block_types.iter().enumerate().map(down).collect(),
+            mid_block: config.mid_block_type.map(|MidBlockType::UNetMidBlock2D| MidBlock::new(config, device)),
+            up_blocks: config.up_block_types.iter().enumerate().map(up).collect(),
+            conv_norm_out: GroupNorm::new(config.norm_num_groups, channels[0], config.norm_eps, device),
+            conv_out: Conv2d::new(channels[0], config.out_channels, 3, device).zeroed(),
+            config: config.clone(),
+        }
+    }
+
+    pub(super) fn config(&self) -> &UNet2DConfig {
+        &self.config
+    }
+}
+
+impl Forward for UNet2DModel {
+    fn device(&self) -> Device {
+        self.conv_in.weight.val().device()
+    }
+
+    fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4> {
+        let device = x.device();
+        let x = if self.config.center_input_sample { x * 2.0 - 1.0 } else { x };
+        let features = |t: &[f32]| time_features(self.time_proj.as_ref(), &self.config, t, &device);
+        let mut temb = self.time_embedding.forward(features(timestep));
+        match (&self.class_embedding, &condition.labels, &condition.vector) {
+            (Some(ClassEmbedding::Table(table)), Some(labels), _) => {
+                temb = temb + table.forward(index(labels, &device))
+            }
+            (Some(ClassEmbedding::Timestep(embedding)), Some(labels), _) => {
+                temb = temb + embedding.forward(features(labels));
+            }
+            (None, _, Some(vector)) => temb = temb + vector.clone(),
+            _ => {}
+        }
+
+        let signal = Signal { activated: self.config.act_fn.apply(temb), dropout: Dropout::new(dropout) };
+        let mut x = self.conv_in.forward(Map::from(x));
+        let mut skips = vec![x.clone()];
+        for block in &self.down_blocks {
+            x = block.forward(x, &signal, &mut skips);
+        }
+        if let Some(block) = &self.mid_block {
+            x = block.forward(x, &signal);
+        }
+        for block in &self.up_blocks {
+            x = block.forward(x, &signal, &mut skips);
+        }
+        // diffusers activates the output with SiLU whatever `act_fn` says.
+        let norm = self.conv_norm_out.then(Some(Activation::Silu), None);
+        let x = self.conv_out.fused(x, Some(norm), Added::default()).into_tensor();
+        if self.config.time_embedding_type == TimeEmbedding::Fourier {
+            let t = Tensor::<1>::from_data(TensorData::new(timestep.to_vec(), [timestep.len()]), &device);
+            return x / t.reshape([timestep.len(), 1, 1, 1]);
+        }
+        x
+    }
+}
