@@ -135,22 +135,25 @@ fn read(
     let mut x0 = Vec::new();
     pictures.dataset.batch(chosen, &vec![false; chosen.len()], &mut x0);
     let half = (range.1 - range.0) / 2.0;
-    let scaled: Vec<f64> = x0.iter().map(|x| (f64::from(*x) + 1.0) * half + range.0).collect();
+    let scaled = x0.iter().map(|x| ((f64::from(*x) + 1.0) * half + range.0) as f32).collect::<Vec<_>>();
     let denoiser = Network { network: &model.network, schedule, parameterization };
     let shape = [chosen.len(), pictures.dataset.channels(), pictures.dataset.height(), pictures.dataset.width()];
+    let z = model.codec.encode(Tensor::from_data(TensorData::new(scaled, shape), &Device::flex()));
+    let shape = z.dims();
+    let z: Vec<f64> = params::to_host(z.reshape([x0.len()])).into_iter().map(f64::from).collect();
     let mut eps = vec![0.0; x0.len()];
     let errors = SIGMAS.iter().enumerate().map(|(k, sigma)| {
         noise::normal(0, STREAM | k as u64, 0, &mut eps);
         // Noise in units of the range, so that every reading sees pictures that are as noisy.
         let level = schedule.level_at(-2.0 * (sigma * half.abs()).ln());
         let x: Vec<f32> =
-            scaled.iter().zip(&eps).map(|(x, e)| (level.alpha * x + level.sigma * f64::from(*e)) as f32).collect();
+            z.iter().zip(&eps).map(|(x, e)| (level.alpha * x + level.sigma * f64::from(*e)) as f32).collect();
         let x = Tensor::<4>::from_data(TensorData::new(x, shape), &denoiser.device());
         let at = vec![At::from(level); chosen.len()];
         let cond = Cond { labels: labels.labels.clone() };
-        let guess = params::to_host(denoiser.denoise(x, &at, &cond).x0.reshape([scaled.len()]));
-        let square = guess.iter().zip(&scaled).map(|(d, x)| (f64::from(*d) - x).powi(2)).sum::<f64>();
-        (square / scaled.len() as f64).sqrt() / half.abs()
+        let guess = params::to_host(denoiser.denoise(x, &at, &cond).x0.reshape([z.len()]));
+        let square = guess.iter().zip(&z).map(|(d, x)| (f64::from(*d) - x).powi(2)).sum::<f64>();
+        (square / z.len() as f64).sqrt() / half.abs()
     });
     Reading { parameterization: parameterization.tag().to_owned(), range, errors: errors.collect() }
 }

@@ -130,9 +130,9 @@ impl Run {
         let data = &pictures.dataset;
         let shape = [data.channels(), data.height(), data.width()];
         match &self.model {
-            Some(model) if model.shape() == shape => self.readings = probe::readings(model, pictures),
+            Some(model) if model.picture_shape() == shape => self.readings = probe::readings(model, pictures),
             Some(model) => {
-                let (own, data) = (model.shape(), shape);
+                let (own, data) = (model.picture_shape(), shape);
                 self.unseen.push(format!(
                     "the network was not asked: its pictures are {own:?} (C, H, W), the data's {data:?}"
                 ));
@@ -292,7 +292,7 @@ fn open(
             Options { strict: false, ..config.data.options() },
         ),
         (None, Some(model), Some(data)) => {
-            let [channels, height, _] = model.shape();
+            let [channels, height, _] = model.picture_shape();
             (data.to_owned(), Options { size: Some(height), channels: Some(channels), ..Options::default() })
         }
         (None, _, None) => {

@@ -112,7 +112,7 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
     let (pictures, generator): (&dyn Pictures, _) = match &request.subject {
         Subject::Pictures(pictures) => (*pictures, None),
         Subject::Model(generator) => {
-            check(data, generator.model.shape(), request.n)?;
+            check(data, generator.model.picture_shape(), request.n)?;
             made = generator.generate(request.n, cache, progress)?;
             (&made, Some((generator, &made)))
         }

@@ -94,7 +94,7 @@ impl Generator<'_> {
     fn fingerprint(&self) -> String {
         let settings = serde_json::to_string(&self.model.sample_defaults()).unwrap_or_default();
         let data = if self.classes().is_some() { self.data.fingerprint() } else { "" };
-        let shape = format!("{:?}", self.model.shape());
+        let shape = format!("{:?}", self.model.picture_shape());
         let program = program();
         let parts = [self.identity, &settings, &shape, self.device, data, &program];
         let mut hash = Sha256::new();
@@ -113,7 +113,7 @@ impl Generator<'_> {
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Generated, EvalError> {
         let model = self.model;
-        let [channels, height, width] = model.shape();
+        let [channels, height, width] = model.picture_shape();
         let fingerprint = self.fingerprint();
         let record = channels * height * width;
         let mut shelf = Shelf::open(&folder.join(format!("{}.u8", &fingerprint[..24])), record)?;
@@ -137,7 +137,7 @@ impl Generator<'_> {
         }
         let speed = (n > began).then(|| (n - began) as f64 / clock.elapsed().as_secs_f64());
         let made = n.saturating_sub(began);
-        Ok(Generated { map: shelf.map()?, n, shape: model.shape(), fingerprint, speed, made })
+        Ok(Generated { map: shelf.map()?, n, shape: model.picture_shape(), fingerprint, speed, made })
     }
 }
 

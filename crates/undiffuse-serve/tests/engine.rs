@@ -71,7 +71,7 @@ fn model(channels: usize, seed: u64) -> Model {
         },
         _ => Card::default(),
     };
-    Model::new(network, recipe, card)
+    Model::new(network, recipe, card).unwrap()
 }
 
 /// A folder of two models, and options for a service of it.
@@ -151,7 +151,7 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
     let mut denoiser = model.denoiser(settings.guidance);
     if let (Some(init), Some(mask)) = (init, mask) {
         let (known, mask) = (request::picture(&model, init), request::mask(&model, mask));
-        denoiser = Box::new(Inpaint { inner: denoiser, known, mask });
+        denoiser = Box::new(Inpaint { inner: denoiser, codec: model.codec.clone(), known, mask });
     }
     let picture = |k: usize| {
         let noise = Noise::Seeds(vec![asked.seed.unwrap_or(0) + k as u64]);

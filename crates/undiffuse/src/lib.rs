@@ -47,6 +47,7 @@
 //! | [`classes`] | classes by name: how they are read and printed |
 //! | [`denoise`] | the trait [`Denoise`](denoise::Denoise), networks as denoisers, guidance, clipping, inpainting |
 //! | [`sample`] | the one interpreter that runs every [`Plan`](math::plan::Plan), as an iterator |
+//! | [`codec`] | between pictures and what is diffused |
 //! | [`adaptive`] | samples of the probability-flow ODE with steps that follow the error |
 //! | [`likelihood`] | variational bound and ODE likelihood, in bits per dimension |
 //! | [`run`] | the folder of a training run: the only place that opens what is in one |
@@ -89,6 +90,7 @@
 
 pub mod adaptive;
 pub mod classes;
+pub mod codec;
 pub mod denoise;
 pub mod device;
 pub use undiffuse_data::{files, memory};

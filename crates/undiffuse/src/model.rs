@@ -25,13 +25,15 @@ use undiffuse_data::{Dataset, Image};
 use undiffuse_math::diffusers;
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
+use undiffuse_math::registry::KindError;
 use undiffuse_math::spacing::GridError;
 use undiffuse_nn::networks::{self, ConfigError, InputError};
 
 use undiffuse_nn::weights::{WeightsError, export, to_bytes};
 
 use crate::classes::Classes;
-use crate::denoise::{Clipped, Cond, Denoise, Guided, Network};
+use crate::codec::{CodecError, CodecKind};
+use crate::denoise::{Clipped, Clipping, Cond, Denoise, Guided, Network};
 use crate::files::{self, FileError};
 use crate::image::to_images;
 use crate::memory::{self, TooLarge};
@@ -61,6 +63,9 @@ pub struct Card {
     /// The exact process, only when diffusers' scheduler file says something else or nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+    /// Between pictures and what the network diffuses, unless that is pixels.
+    #[serde(skip_serializing_if = "is_identity")]
+    pub codec: CodecKind,
     /// Where the model comes from: program, data, run, seed, images seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
@@ -114,6 +119,10 @@ pub struct Provenance {
     /// Loss on held-out pictures at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
+}
+
+fn is_identity(codec: &CodecKind) -> bool {
+    codec.is_identity()
 }
 
 /// The last part of a path: cards once held the whole of it.
@@ -194,6 +203,14 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
+    /// `undiffuse.json` names a codec that is not known.
+    #[error("`{path}`: {source}; a newer version of this program may know it")]
+    Codec {
+        /// The card.
+        path: PathBuf,
+        /// What is wrong.
+        source: KindError,
+    },
     /// `undiffuse.json` is broken.
     #[error("`{path}` is damaged: {problem}; restore it, or delete it to go by the diffusers files alone")]
     Card {
@@ -202,6 +219,16 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
+}
+
+/// A size that a model's pictures cannot have.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum SizeError {
+    /// To its codec.
+    Codec(#[from] CodecError),
+    /// To its network.
+    Network(#[from] InputError),
 }
 
 /// What to do about weights that are not there.
@@ -222,11 +249,14 @@ fn instead(variants: &[String], others: &[String]) -> String {
 pub struct Model {
     /// The network.
     pub network: undiffuse_nn::Network,
+    /// Between pictures and what the network diffuses.
+    pub codec: CodecKind,
     /// Schedule, parameterisation, and how to sample.
     pub recipe: Recipe,
     /// The rest.
     pub card: Card,
-    shape: [usize; 3],
+    latent_shape: [usize; 3],
+    picture_shape: [usize; 3],
 }
 
 impl Model {
@@ -245,14 +275,19 @@ impl Model {
     pub fn load_variant(path: impl AsRef<Path>, variant: Option<&str>, device: &Device) -> Result<Self, ModelError> {
         folder::steady(path.as_ref(), |folder| {
             let outline = Outline::of(folder, variant)?;
-            Ok(Self::new(outline.network(device)?, outline.recipe, outline.card))
+            Self::new(outline.network(device)?, outline.recipe, outline.card).map_err(|e| outline::wrong(folder, e))
         })
     }
 
     /// A model from its parts.
-    pub fn new(network: impl Into<undiffuse_nn::Network>, recipe: Recipe, card: Card) -> Self {
-        let network = network.into();
-        Self { shape: outline::shape(&network.config()), network, recipe, card }
+    ///
+    /// # Errors
+    /// A network whose channels the card's codec does not make.
+    pub fn new(network: impl Into<undiffuse_nn::Network>, recipe: Recipe, card: Card) -> Result<Self, CodecError> {
+        let (network, codec) = (network.into(), card.codec.clone());
+        let latent_shape = outline::latent_shape(&network.config());
+        let picture_shape = codec.picture_shape(latent_shape)?;
+        Ok(Self { network, codec, recipe, card, latent_shape, picture_shape })
     }
 
     /// Writes the folder; an interruption leaves the old one or the new one.
@@ -276,14 +311,15 @@ impl Model {
             (!exact).then(|| Process { schedule: schedule.clone(), parameterization: parameterization.clone() });
         let steps = told.is_some_and(|r| r.solver == self.recipe.solver && r.spacing == self.recipe.spacing);
         let sample = self.card.sample.clone().or_else(|| (!steps).then(|| self.sample_defaults()));
-        let card = Card { format: 1, process, sample, ..self.card.clone() };
+        let card = Card { format: 1, process, sample, codec: self.codec.clone(), ..self.card.clone() };
         let pretty = |value: &serde_json::Value| format!("{value:#}\n");
         let make = |part: &str| {
             let folder = folder.join(part);
             files::create_folder(&folder).map(|()| folder)
         };
         if let Some(scheduler) = scheduler {
-            if let Some(pipeline) = config.pipeline() {
+            // diffusers' pipelines would take latents for pixels.
+            if let Some(pipeline) = config.pipeline().filter(|_| self.codec.is_identity()) {
                 let index = json!({
                     "_class_name": pipeline,
                     "_diffusers_version": diffusers::VERSION,
@@ -320,20 +356,26 @@ impl Model {
 
     /// As [`denoiser`](Self::denoiser), around whatever does the work of [`reader`](Self::reader).
     pub fn denoiser_around<'a>(&self, inner: impl Denoise + 'a, guidance: f64) -> Box<dyn Denoise + 'a> {
-        let clip = if self.recipe.keep_eps { Clip::None } else { self.recipe.clip };
+        let rule = if self.recipe.keep_eps { Clip::None } else { self.recipe.clip };
+        let clipping = Clipping { rule, codec: self.codec.clone() };
         match self.card.null_class {
-            Some(null) => Box::new(Clipped { inner: Guided { inner, null, scale: guidance }, clip }),
-            None => Box::new(Clipped { inner, clip }),
+            Some(null) => Box::new(Clipped { inner: Guided { inner, null, scale: guidance }, clipping }),
+            None => Box::new(Clipped { inner, clipping }),
         }
     }
 
-    /// `[B, C, H, W]` in the model's own pixel range → pictures.
-    pub fn images(&self, x: Tensor<4>) -> Vec<Image> {
-        to_images(self.to_unit(x))
+    /// What is diffused `[B, C, H, W]` → pictures.
+    pub fn images(&self, z: Tensor<4>) -> Vec<Image> {
+        to_images(self.to_unit(self.codec.decode(z)))
+    }
+
+    /// The same for who watches a walk: see [`Codec::preview`](crate::codec::Codec::preview).
+    pub fn previews(&self, z: Tensor<4>) -> Vec<Image> {
+        to_images(self.to_unit(self.codec.preview(z)))
     }
 
     /// From the model's own pixel range to [−1, 1].
-    pub fn to_unit(&self, x: Tensor<4>) -> Tensor<4> {
+    fn to_unit(&self, x: Tensor<4>) -> Tensor<4> {
         match self.recipe.pixels {
             (-1.0, 1.0) => x,
             (black, white) => (x - black) * (2.0 / (white - black)) - 1.0,
@@ -385,11 +427,12 @@ impl Model {
     /// Pictures of another size; convolutional networks allow it.
     ///
     /// # Errors
-    /// Sides that the network cannot halve often enough.
-    pub fn resize(&mut self, height: usize, width: usize) -> Result<(), InputError> {
-        let config = self.network.config();
-        config.check_size(height, width)?;
-        self.shape = [config.io().channels_in, height, width];
+    /// Sides that the codec cannot encode, or the network cannot halve often enough.
+    pub fn resize(&mut self, height: usize, width: usize) -> Result<(), SizeError> {
+        let picture = [self.picture_shape[0], height, width];
+        let latent = self.codec.latent_shape(picture)?;
+        self.network.config().check_size(latent[1], latent[2])?;
+        (self.picture_shape, self.latent_shape) = (picture, latent);
         Ok(())
     }
 
@@ -399,9 +442,11 @@ impl Model {
     /// # Errors
     /// Not even one fits.
     pub fn at_once(&self, most: usize) -> Result<usize, TooLarge> {
-        let [channels, height, width] = self.shape;
+        let [channels, height, width] = self.picture_shape;
         let pixels = channels.saturating_mul(height).saturating_mul(width) as u64;
-        let one = self.network.config().features(self.shape).saturating_add(pixels.saturating_mul(4 * KEPT));
+        let features = self.network.config().features(self.latent_shape);
+        let codec = self.codec.bytes(self.picture_shape);
+        let one = features.saturating_add(codec).saturating_add(pixels.saturating_mul(4 * KEPT));
         memory::afford(&format!("a picture of {width}×{height} pixels in this network"), one)?;
         let fit = memory::spare().map_or(u64::MAX, |spare| spare / one.max(1));
         Ok(usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, most.max(1)))
@@ -409,7 +454,7 @@ impl Model {
 
     /// A walk from noise to pictures along `plan`, as the model's recipe has it.
     pub fn sample<'a>(&self, denoiser: &'a dyn Denoise, plan: &'a Plan, noise: Noise, cond: &'a Cond) -> Walker<'a> {
-        self.walker(sample(denoiser, plan, noise, self.shape(), cond))
+        self.walker(sample(denoiser, plan, noise, self.latent_shape, cond))
     }
 
     /// A walk that begins at clean pictures `x0 [B, C, H, W]` (in the model's pixel range), noised to the level
@@ -422,12 +467,13 @@ impl Model {
         x0: Tensor<4>,
         cond: &'a Cond,
     ) -> Walker<'a> {
-        self.walker(sample_from(denoiser, plan, noise, x0, cond))
+        self.walker(sample_from(denoiser, plan, noise, self.codec.encode(x0), cond))
     }
 
     fn walker<'a>(&self, sampler: Sampler<'a>) -> Walker<'a> {
         let solver = self.sample_defaults().solver;
-        let sampler = if self.recipe.keep_eps { sampler.keeping_eps(self.recipe.clip) } else { sampler };
+        let clipping = || Clipping { rule: self.recipe.clip, codec: self.codec.clone() };
+        let sampler = if self.recipe.keep_eps { sampler.keeping_eps(clipping()) } else { sampler };
         let sampler = match self.recipe.learned_variance {
             Some(learned) if solver.tag() == "ddpm" => sampler.with_learned_variance(learned),
             _ => sampler,
@@ -453,8 +499,13 @@ impl Model {
     }
 
     /// `[C, H, W]` of the model's pictures.
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
+    pub fn picture_shape(&self) -> [usize; 3] {
+        self.picture_shape
+    }
+
+    /// `[C, H, W]` of what it diffuses.
+    pub fn latent_shape(&self) -> [usize; 3] {
+        self.latent_shape
     }
 
     /// The classes that can be asked for.

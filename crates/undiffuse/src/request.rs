@@ -95,7 +95,7 @@ pub fn fit(image: &Image, width: usize, height: usize) -> Image {
 /// A person's picture as a model takes it, `[1, C, H, W]`: at its size, with its channels, in its pixel range. Transparency
 /// shows white, as everywhere where nothing else is said.
 pub fn picture(model: &Model, image: &Image) -> Tensor<4> {
-    let [c, h, w] = model.shape();
+    let [c, h, w] = model.picture_shape();
     let image = image.clone().flatten(Options::default().background);
     model.from_unit(from_image(&fit(&image.to_channels(c), w, h), &model.network.device()))
 }
@@ -108,7 +108,7 @@ pub fn mask_options() -> Options {
 /// Where to paint, `[1, 1, H, W]`: 1 where the mask is white, 0 where it is black or transparent and the picture is kept. Grey
 /// counts as white from 128 up, after the mask was brought to the model's size.
 pub fn mask(model: &Model, mask: &Image) -> Tensor<4> {
-    let [_, h, w] = model.shape();
+    let [_, h, w] = model.picture_shape();
     let grey = mask.clone().flatten(mask_options().background).to_grey();
     from_image(&fit(&grey, w, h), &model.network.device()).greater_elem(0.0).float()
 }

@@ -8,11 +8,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use undiffuse_math::noise;
 use undiffuse_math::prelude::{NoiseLevel, Plan, Row, Walk};
-use undiffuse_math::recipe::{Clip, Corrector, Learned};
+use undiffuse_math::recipe::{Corrector, Learned};
 use undiffuse_math::variance::log_range_of;
 use undiffuse_nn::params;
 
-use crate::denoise::{self, At, Cond, Denoise, Guess};
+use crate::denoise::{At, Clipping, Cond, Denoise, Guess};
 
 /// Where the randomness of a batch of pictures comes from.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ pub struct Sampler<'a> {
     noise: Source,
     cond: &'a Cond,
     walk: Walk<'a, Tensor<4>>,
-    keep_eps: Option<Clip>,
+    keep_eps: Option<Clipping>,
     learned: Option<Learned>,
     /// The [`trace`] after each row; looked at once, at the end, so that a GPU need not wait at each.
     traces: Vec<Tensor<1>>,
@@ -168,8 +168,8 @@ pub fn sample_from<'a>(
 impl<'a> Sampler<'a> {
     /// Clips every guess, and moves `x` so that the noise which the unclipped guess implied stays: what DDIM does in
     /// diffusers. The denoiser must not clip itself.
-    pub fn keeping_eps(self, clip: Clip) -> Self {
-        Self { keep_eps: Some(clip), ..self }
+    pub fn keeping_eps(self, clipping: Clipping) -> Self {
+        Self { keep_eps: Some(clipping), ..self }
     }
 
     /// Takes the strength of each row's noise from the network, which learnt it beside its guess. For plans of ancestral
@@ -236,8 +236,8 @@ impl Iterator for Sampler<'_> {
     fn next(&mut self) -> Option<Progress> {
         let row = self.walk.row()?;
         let Guess { x0: mut denoised, variance } = self.guess(row);
-        if let Some(clip) = self.keep_eps {
-            let clipped = denoise::clip(denoised.clone(), clip);
+        if let Some(clipping) = &self.keep_eps {
+            let clipped = clipping.apply(denoised.clone());
             let moved = self.walk.x().clone() + (clipped.clone() - denoised) * row.level.alpha;
             self.walk.replace_x(moved);
             denoised = clipped;

@@ -1,5 +1,6 @@
 //! Likelihoods of Gaussian mixtures, whose denoiser and density are known exactly.
 
+use undiffuse::codec::CodecKind;
 use undiffuse::denoise::{Cond, Mixture};
 use undiffuse::likelihood::bound::{self, StepVariance};
 use undiffuse::likelihood::flow::{self, Trace};
@@ -44,7 +45,8 @@ fn case(shape: [usize; 3], n: usize, schedule: &str) -> Case {
         x0.extend(mean.iter().zip(eps).map(|(m, e)| m + *std as f32 * e));
     }
     let seeds = (0..n as u64).collect();
-    let pictures = Pictures { shape, x0, range: (-1.0, 1.0), seeds, cond: Cond::default() };
+    let pictures =
+        Pictures { shape, x0, codec: CodecKind::default(), range: (-1.0, 1.0), seeds, cond: Cond::default() };
     Case { oracle: Mixture::new(&components, &device), pictures, schedule: schedule.parse().unwrap() }
 }
 

@@ -1,6 +1,7 @@
 //! Posterior sampling against the one posterior that is known: Gaussian data, Gaussian noise.
 
 use burn::tensor::{Tensor, TensorData};
+use undiffuse::codec::CodecKind;
 use undiffuse::denoise::{Cond, Mixture, Posterior};
 use undiffuse::device;
 use undiffuse::math::prelude::*;
@@ -13,7 +14,12 @@ fn gaussian_posteriors_are_exact() {
     let device = device::open("cpu").unwrap();
     let data = Mixture::new(&[(1.0, vec![0.0, 0.0], 1.0)], &device);
     let tensor = |values: [f32; 2]| Tensor::<4>::from_data(TensorData::new(values.to_vec(), [1, 1, 1, 2]), &device);
-    let posterior = Posterior { inner: data, observed: tensor([1.5, 9.0]), precision: tensor([4.0, 0.0]) };
+    let posterior = Posterior {
+        inner: data,
+        codec: CodecKind::default(),
+        observed: tensor([1.5, 9.0]),
+        precision: tensor([4.0, 0.0]),
+    };
     let schedule: ScheduleKind = "vp".parse().unwrap();
     let spacing: SpacingKind = "log-snr".parse().unwrap();
     let plan = Grid::new(&*schedule, &*spacing, 200, Last::Clean).unwrap().plan(&Ddpm::default());

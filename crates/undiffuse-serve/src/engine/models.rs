@@ -34,9 +34,9 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// What a picture of these sides costs, in pictures of the model's own.
+    /// What a picture costs that the network sees at these sides, in pictures of the model's own.
     pub fn cost(&self, sides: [usize; 2]) -> f64 {
-        let [_, height, width] = self.model.shape();
+        let [_, height, width] = self.model.latent_shape();
         cost::relative(&self.model.network.config(), [height, width], sides)
     }
 
@@ -145,9 +145,9 @@ impl Models {
         let read = || -> Result<Arc<Described>, String> {
             let outline = Outline::read(&place.folder, self.variant.as_deref()).map_err(|e| e.to_string())?;
             let parameters = outline.config.parameters().map_err(|e| e.to_string())?;
-            let [_, height, width] = outline.shape();
             let Limits { cost, pixels, .. } = self.limits;
-            let max_side = cost::largest_square(&outline.config, [height, width], cost, pixels);
+            let max_side =
+                cost::largest_square(&outline.config, &outline.card.codec, outline.latent_shape(), cost, pixels);
             Ok(Arc::new(Described { outline, parameters, max_side }))
         };
         let outline = read();
@@ -197,8 +197,9 @@ impl Models {
         let described = self.describe(&place).map_err(broken)?;
         let bytes = described.parameters.saturating_mul(4);
         // A tensor is there three times for a moment: in the file's bytes, as numbers, and as a parameter.
-        let features = described.outline.config.features(described.outline.shape());
-        self.make_room(id, bytes.saturating_mul(3).saturating_add(features))?;
+        let features = described.outline.config.features(described.outline.latent_shape());
+        let codec = described.outline.card.codec.bytes(described.outline.picture_shape);
+        self.make_room(id, bytes.saturating_mul(3).saturating_add(features).saturating_add(codec))?;
         let stamp = self.stamp(&place);
         let variant = self.variant.as_deref();
         let model = Model::load_variant(&place.folder, variant, &self.device).map_err(|e| broken(e.to_string()))?;
@@ -242,11 +243,12 @@ impl Models {
     /// # Errors
     /// Not even one fits.
     pub fn pictures(&self, model: &Model, cost: f64) -> Result<usize, Problem> {
-        let one = model.network.config().features(model.shape()).max(1);
+        let features = model.network.config().features(model.latent_shape());
+        let one = features.saturating_add(model.codec.bytes(model.picture_shape())).max(1);
         let taken: u64 = lock(&self.loaded).values().map(|model| model.bytes).sum();
         match usize::try_from(self.budget.saturating_sub(taken) / one).unwrap_or(usize::MAX) {
             0 => {
-                let [_, h, w] = model.shape();
+                let [_, h, w] = model.picture_shape();
                 let detail = format!("a picture of {w}x{h} needs more memory than there is; ask for a smaller one");
                 Err(Problem::unavailable("no_memory", detail, 60))
             }
@@ -281,7 +283,7 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
 pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
     let place = Place { folder: locate(path).ok()?, in_run: false };
     let outline = Outline::read(&place.folder, None).ok()?;
-    let max_side = outline.shape()[2];
+    let max_side = outline.picture_shape[2];
     Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, max_side }, false))
 }
 
@@ -298,7 +300,7 @@ fn info(id: String, place: &Place, described: &Described, loaded: bool) -> Model
         labels: config.io().reads.classes(),
         null: card.null_class,
         guidance: card.null_class.is_some(),
-        shape: described.outline.shape(),
+        shape: described.outline.picture_shape,
         defaults: Defaults {
             solver: defaults.solver.to_string(),
             spacing: defaults.spacing.to_string(),

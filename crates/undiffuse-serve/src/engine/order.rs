@@ -181,7 +181,7 @@ impl Order {
         }
         let mut model = own.clone().with(settings.clone());
         let size = size(request, &mut model, limits)?;
-        let [_, height, width] = model.shape();
+        let [_, height, width] = model.latent_shape();
         let cost = loaded.cost([height, width]);
         let strength = finite("strength", request.strength)?;
         match strength {
@@ -198,7 +198,8 @@ impl Order {
         if request.frames {
             within("n", seeds.len(), FRAMED)
                 .map_err(|p| Problem { detail: format!("with `frames`: {}", p.detail), ..p })?;
-            let values = model.shape().iter().product::<usize>().saturating_mul(seeds.len() * (plan.rows.len() + 1));
+            let values =
+                model.picture_shape().iter().product::<usize>().saturating_mul(seeds.len() * (plan.rows.len() + 1));
             if values > FRAME_VALUES {
                 let detail = "every step of these pictures is more than is kept; ask for fewer pictures or steps";
                 return Err(Problem::invalid("frames", detail));
@@ -224,7 +225,8 @@ impl Order {
 
     /// Bytes that all its steps take, for a job with frames: two pictures a step in base64.
     pub fn frame_bytes(&self) -> u64 {
-        let values = self.model.shape().iter().product::<usize>() * self.seeds.len() * (self.plan.rows.len() + 1);
+        let values =
+            self.model.picture_shape().iter().product::<usize>() * self.seeds.len() * (self.plan.rows.len() + 1);
         if self.frames { values as u64 * 2 * 4 / 3 } else { 0 }
     }
 
@@ -293,11 +295,11 @@ fn short(request: &Generate, model: &Model, limits: &Limits) -> Result<(), Probl
 pub fn shape(request: &Generate, model: &Model, limits: &Limits) -> Result<[usize; 3], Problem> {
     let mut model = model.clone();
     size(request, &mut model, limits)?;
-    Ok(model.shape())
+    Ok(model.picture_shape())
 }
 
 fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option<(usize, usize)>, Problem> {
-    let [_, own_height, own_width] = model.shape();
+    let [channels, own_height, own_width] = model.picture_shape();
     let (width, height) = (request.width.unwrap_or(own_width), request.height.unwrap_or(own_height));
     let field = if request.width.is_some() { "width" } else { "height" };
     if width.saturating_mul(height) > limits.pixels {
@@ -305,10 +307,12 @@ fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option
         return Err(Problem::invalid(field, detail));
     }
     if (width, height) != (own_width, own_height) {
-        let (config, own) = (model.network.config(), [own_height, own_width]);
-        let cost = cost::relative(&config, own, [height, width]);
+        let (config, own) = (model.network.config(), model.latent_shape());
+        let asked = model.codec.latent_shape([channels, height, width]);
+        let [_, rows, columns] = asked.map_err(|e| Problem::invalid(field, e.to_string()))?;
+        let cost = cost::relative(&config, [own[1], own[2]], [rows, columns]);
         if cost > limits.cost as f64 {
-            let side = cost::largest_square(&config, own, limits.cost, limits.pixels);
+            let side = cost::largest_square(&config, &model.codec, own, limits.cost, limits.pixels);
             let detail = format!(
                 "a picture of {width}x{height} takes as long as {} of this model's own {own_width}x{own_height}, and {} are \
                  allowed here; the largest square is {side}x{side}",

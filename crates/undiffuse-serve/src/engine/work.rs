@@ -113,10 +113,11 @@ impl Inner {
         let order = self.order(live).inspect_err(|_| self.set_start(live, Stage::Waiting))?;
         self.show_running(live, order.plan.rows.len());
         let pictures = &chunk.pictures;
-        let seat = self.pool.join(&order.loaded, order.model.shape(), order.batch, Arc::clone(&live.stop));
+        let seat = self.pool.join(&order.loaded, order.model.latent_shape(), order.batch, Arc::clone(&live.stop));
         let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, order.settings.guidance);
         if let (Some(known), Some(mask)) = (&order.init, &order.mask) {
-            denoiser = Box::new(Inpaint { inner: denoiser, known: known.clone(), mask: mask.clone() });
+            let (codec, known, mask) = (order.model.codec.clone(), known.clone(), mask.clone());
+            denoiser = Box::new(Inpaint { inner: denoiser, codec, known, mask });
         }
         let start = Start { inner: denoiser, x: RefCell::new(order.frames.then_some(None)) };
         let noise = Noise::Seeds(pictures.iter().map(|&k| order.seeds[k]).collect());
@@ -422,9 +423,9 @@ fn side_by_side(model: &Model, x: Tensor<4>) -> String {
 
 /// The model's present guess of the first pictures, as a grid of no more than so many pixels.
 fn preview(model: &Model, denoised: &Tensor<4>) -> Option<String> {
-    let [n, _, h, w] = denoised.dims();
+    let ([n, ..], [_, h, w]) = (denoised.dims(), model.picture_shape());
     let count = (PREVIEWED / (h * w)).clamp(1, n);
-    let images = model.images(denoised.clone().narrow(0, 0, count));
+    let images = model.previews(denoised.clone().narrow(0, 0, count));
     let sheet = grid(&images, (count as f64).sqrt().ceil() as usize, 0);
     let shrink = ((sheet.width * sheet.height) as f64 / PREVIEWED as f64).sqrt().max(1.0);
     let side = |side: usize| ((side as f64 / shrink) as usize).max(1);

@@ -60,7 +60,7 @@ pub fn model() -> Model {
         )
     };
     let classes = ["ant", "bee", "cat", "dog"].map(String::from).to_vec();
-    Model::new(network, recipe, Card { classes, null_class: Some(4), ..Card::default() })
+    Model::new(network, recipe, Card { classes, null_class: Some(4), ..Card::default() }).unwrap()
 }
 
 /// Options for a service of the model `grey` that keeps everything in this folder.

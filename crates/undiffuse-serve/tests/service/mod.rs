@@ -62,7 +62,7 @@ pub fn save_model_of(to: &Path, channels: usize, seed: u64) {
     };
     let classes = ["ant", "bee", "cat", "dog"].map(String::from).to_vec();
     let card = Card { classes, null_class: Some(4), ..Card::default() };
-    Model::new(network, recipe, card).save(to).unwrap();
+    Model::new(network, recipe, card).unwrap().save(to).unwrap();
 }
 
 /// A service that ends, and whose folder goes, when this is dropped.

@@ -4,19 +4,39 @@ use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::recipe::Clip;
 
 use super::{At, Cond, Denoise, Guess};
+use crate::codec::CodecKind;
+
+/// A rule for pictures, applied to what is diffused.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Clipping {
+    /// The rule.
+    pub rule: Clip,
+    /// Between pictures and what is diffused.
+    pub codec: CodecKind,
+}
+
+impl Clipping {
+    /// A guess `[B, C, H, W]` whose pictures keep the rule.
+    pub fn apply(&self, guess: Tensor<4>) -> Tensor<4> {
+        match self.rule {
+            Clip::None => guess,
+            rule => self.codec.edit(guess, &|x| clip(x, rule)),
+        }
+    }
+}
 
 /// A denoiser whose guess is clipped to the range of pictures, or thresholded per picture.
 pub struct Clipped<D> {
     /// The denoiser.
     pub inner: D,
-    /// The rule.
-    pub clip: Clip,
+    /// What its guesses keep to.
+    pub clipping: Clipping,
 }
 
 impl<D: Denoise> Denoise for Clipped<D> {
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         let Guess { x0, variance } = self.inner.denoise(x, at, cond);
-        Guess { x0: clip(x0, self.clip), variance }
+        Guess { x0: self.clipping.apply(x0), variance }
     }
 
     fn device(&self) -> Device {
@@ -24,12 +44,12 @@ impl<D: Denoise> Denoise for Clipped<D> {
     }
 }
 
-/// Applies a rule to a guess `[B, C, H, W]`.
-pub fn clip(guess: Tensor<4>, rule: Clip) -> Tensor<4> {
+/// Applies a rule to pictures `[B, C, H, W]`.
+fn clip(x: Tensor<4>, rule: Clip) -> Tensor<4> {
     match rule {
-        Clip::None => guess,
-        Clip::Range(limit) => guess.clamp(-limit, limit),
-        Clip::Threshold { ratio, max } => dynamic_threshold(guess, ratio, max),
+        Clip::None => x,
+        Clip::Range(limit) => x.clamp(-limit, limit),
+        Clip::Threshold { ratio, max } => dynamic_threshold(x, ratio, max),
     }
 }
 

@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use super::{At, Cond, Denoise, Guess};
+use crate::codec::CodecKind;
 
 /// Where the picture is known, the guess *is* the known picture; elsewhere it is the model's, and so is a learned variance
 /// everywhere.
@@ -12,7 +13,9 @@ use super::{At, Cond, Denoise, Guess};
 pub struct Inpaint<D> {
     /// The model.
     pub inner: D,
-    /// Known picture `[1, C, H, W]` in [−1, 1].
+    /// Between pictures and what the model diffuses.
+    pub codec: CodecKind,
+    /// Known picture `[1, C, H, W]` in the model's pixel range.
     pub known: Tensor<4>,
     /// `[1, 1, H, W]`: 1 where the model paints, 0 where the picture is known.
     pub mask: Tensor<4>,
@@ -21,8 +24,8 @@ pub struct Inpaint<D> {
 impl<D: Denoise> Denoise for Inpaint<D> {
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         let Guess { x0, variance } = self.inner.denoise(x, at, cond);
-        let x0 = x0 * self.mask.clone() + self.known.clone() * (1.0 - self.mask.clone());
-        Guess { x0, variance }
+        let known = |x: Tensor<4>| x * self.mask.clone() + self.known.clone() * (1.0 - self.mask.clone());
+        Guess { x0: self.codec.edit(x0, &known), variance }
     }
 
     fn device(&self) -> Device {
@@ -66,7 +69,7 @@ mod tests {
         };
         // Nothing is known of the picture, so it is painted as if there were no mask.
         let (known, mask) = (Tensor::ones([1, 1, 4, 4], &device), Tensor::ones([1, 1, 4, 4], &device));
-        let painted = walk(&Inpaint { inner: Noisy(device.clone()), known, mask });
+        let painted = walk(&Inpaint { inner: Noisy(device.clone()), codec: CodecKind::default(), known, mask });
         assert_eq!(painted, walk(&Noisy(device)));
     }
 }

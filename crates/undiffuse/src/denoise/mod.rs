@@ -10,7 +10,7 @@ mod mixture;
 mod network;
 mod posterior;
 
-pub use clip::{Clipped, clip};
+pub use clip::{Clipped, Clipping};
 pub use guidance::Guided;
 pub use inpaint::Inpaint;
 pub use mixture::Mixture;
@@ -56,7 +56,7 @@ impl From<&Row> for At {
     }
 }
 
-/// What a denoiser makes of noisy pictures.
+/// What a denoiser makes of noisy pictures, or latents: of what a model's [codec](crate::codec) makes of pictures.
 #[derive(Clone, Debug)]
 pub struct Guess {
     /// The clean pictures `x0 [B, C, H, W]`.

@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use super::{At, Cond, Denoise, Guess, per_image};
+use crate::codec::CodecKind;
 
 /// The distribution `p(x0) r(x0)` for `r` a Gaussian around an observed picture \[Sohl15, section 2.5\]: denoising where the
 /// observation is noisy, inpainting where parts of it are exact and others unknown.
@@ -14,6 +15,8 @@ use super::{At, Cond, Denoise, Guess, per_image};
 pub struct Posterior<D> {
     /// The model.
     pub inner: D,
+    /// Between pictures and what the model diffuses.
+    pub codec: CodecKind,
     /// What was observed, `y [1, C, H, W]`, in the model's pixel range.
     pub observed: Tensor<4>,
     /// Its precision `P = 1 / std² [1, 1, H, W]`; 0 where nothing is known.
@@ -25,7 +28,8 @@ impl<D: Denoise> Denoise for Posterior<D> {
         let open = |at: &At| (at.level.sigma / at.level.scale()).powi(2);
         let gain = per_image(at.iter().map(open), &x.device()) * self.precision.clone();
         let Guess { x0, variance } = self.inner.denoise(x, at, cond);
-        Guess { x0: (x0 + gain.clone() * self.observed.clone()) / (gain + 1.0), variance }
+        let observed = |x: Tensor<4>| (x + gain.clone() * self.observed.clone()) / (gain.clone() + 1.0);
+        Guess { x0: self.codec.edit(x0, &observed), variance }
     }
 
     fn device(&self) -> Device {

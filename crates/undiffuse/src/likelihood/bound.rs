@@ -225,7 +225,9 @@ fn reconstruction(
     let std: Box<dyn Fn(usize) -> f64> = match (&settings.variance, v) {
         (StepVariance::Learned, Some(v)) => {
             let range = log_range_of(plan, last);
-            Box::new(move |i| interpolated(range, f64::from(v[i])).sqrt())
+            let variances = v.iter().map(|v| interpolated(range, f64::from(*v))).collect();
+            let variances = pictures.codec.pixel_variances(variances, pictures.shape);
+            Box::new(move |i| variances[i].sqrt())
         }
         (StepVariance::Optimal(errors), _) => {
             let std = errors[last].sqrt();
@@ -241,5 +243,7 @@ fn reconstruction(
     let pixel = |(i, (x, d)): (usize, (&f32, &f32))| {
         terms::discretized_gaussian(in_unit(*x), in_unit(*d), std(i) / unit, HALF_BIN)
     };
-    -x0.iter().zip(d).enumerate().map(pixel).sum::<f64>()
+    // Isotropic noise on latents is isotropic noise on pixels.
+    let (x0, d) = (pictures.decode(x0), pictures.decode(d));
+    -x0.iter().zip(&d).enumerate().map(pixel).sum::<f64>()
 }

@@ -123,13 +123,14 @@ fn start(pictures: &Pictures, k: usize, clean: NoiseLevel, dequantize: Dequantiz
     match dequantize {
         Dequantize::None => (x0.collect(), 0.0),
         Dequantize::Uniform => {
-            let mut y: Vec<f64> = x0.collect();
             let half = HALF_BIN * pictures.unit();
-            for (i, y) in y.iter_mut().enumerate() {
+            let spread = |i: usize| {
                 let u = noise::uniform(pictures.seeds[k], Use::Uniform.stream(), i as u64);
-                *y += half * (2.0 * u - 1.0);
-            }
-            (y, -dims * (2.0 * half).ln())
+                (half * (2.0 * u - 1.0)) as f32
+            };
+            // Orthonormal codecs are linear: of a sum they make the sum.
+            let spread = pictures.encode(&(0..pictures.dims()).map(spread).collect::<Vec<f32>>());
+            (x0.zip(spread).map(|(x, u)| x + f64::from(u)).collect(), -dims * (2.0 * half).ln())
         }
         Dequantize::Gaussian => {
             // The same noise as the bound's last row. The code of x1 gets back what the noise itself could carry: ln q(x1 | x0).

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 use undiffuse_data::{DataError, Dataset, Options, names};
 use undiffuse_math::likelihood::bits_per_dim;
@@ -17,7 +17,7 @@ use undiffuse_math::spacing::{GridError, LogSnr, Trailing};
 
 use super::bound::{self, Bound, StepVariance};
 use super::flow::{self, Flow, FlowError, Trace};
-use super::{Dequantize, Estimate, Meaningless, Pictures};
+use super::{Dequantize, Estimate, Meaningless, Pictures, to_host};
 use crate::Model;
 use crate::denoise::{Cond, Network};
 use crate::model::ModelError;
@@ -212,8 +212,10 @@ pub fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> 
         indices.iter().map(|&i| model.class_of(data, i).unwrap_or(none)).collect()
     });
     let seeds = indices.iter().map(|&i| noise::bits(seed, i as u64, 0)).collect();
-    let shape = model.shape();
-    Pictures { shape, x0, range, seeds, cond: Cond { labels } }
+    let [channels, height, width] = model.picture_shape();
+    let x0 = Tensor::from_data(TensorData::new(x0, [indices.len(), channels, height, width]), &Device::flex());
+    let (shape, codec, cond) = (model.latent_shape(), model.codec.clone(), Cond { labels });
+    Pictures { shape, x0: to_host(codec.encode(x0)), codec, range, seeds, cond }
 }
 
 /// The levels of the chain: `steps` of `spacing`, or every timestep of the model's schedule, or else 1000 equal
@@ -301,7 +303,7 @@ pub fn measure(
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<Measured, MeasureError> {
     let model = load(path, variant, device)?;
-    let source = Source::open(path, data, model.shape())?;
+    let source = Source::open(path, data, model.picture_shape())?;
     let job = Job::new(&model, &source, settings)?;
     let outcome = job.run(progress)?;
     Ok(job.measured(&outcome))
@@ -323,13 +325,17 @@ impl<'a> Job<'a> {
     /// # Errors
     /// Whatever [`MeasureError`] names.
     pub fn new(model: &'a Model, source: &Source, settings: &'a Settings) -> Result<Self, MeasureError> {
-        let [channels, height, width] = model.shape();
+        let [_, height, width] = model.picture_shape();
+        if !model.codec.is_orthonormal() {
+            return Err(Meaningless::Codec(model.codec.tag()).into());
+        }
         let (chosen, others) = source.choose(settings.images, settings.seed)?;
         let resized = chosen.iter().filter(|&&i| source.data.original_size(i) != (width, height)).count();
         let plan =
             super::plan(&grid(model, settings.steps, settings.spacing.as_ref())?, &*model.recipe.parameterization)?;
-        if settings.variance == Variance::Learned && model.network.config().io().channels_out != 2 * channels {
-            return Err(Meaningless::NoVariance { channels }.into());
+        let latent = model.latent_shape();
+        if settings.variance == Variance::Learned && model.network.config().io().channels_out != 2 * latent[0] {
+            return Err(Meaningless::NoVariance { channels: latent[0] }.into());
         }
         if !model.classes().is_empty() && model.card.null_class.is_none() {
             let lost = chosen.iter().filter(|&&i| model.class_of(&source.data, i).is_none()).count();
@@ -337,7 +343,7 @@ impl<'a> Job<'a> {
                 return Err(MeasureError::NoClass { name: source.name.clone(), count: lost });
             }
         }
-        let dims = channels * height * width;
+        let dims = latent.iter().product();
         if settings.trace == Trace::Exact && dims > EXACT_LIMIT {
             return Err(MeasureError::Exact(dims));
         }

@@ -21,6 +21,7 @@ use undiffuse_math::solver::Ddpm;
 
 pub(crate) use ends::Ends;
 
+use crate::codec::CodecKind;
 use crate::denoise::Cond;
 use crate::sample;
 
@@ -30,10 +31,12 @@ const HALF_BIN: f64 = 0.5 / 127.5;
 /// Pictures whose likelihood is asked for, and what is random about it.
 #[derive(Clone, Debug)]
 pub struct Pictures {
-    /// `[C, H, W]`.
+    /// `[C, H, W]` of what the model diffuses.
     pub shape: [usize; 3],
-    /// The pictures, one after the other, in the model's pixel range.
+    /// What the model diffuses of the pictures, one after the other.
     pub x0: Vec<f32>,
+    /// Between pictures, in the model's pixel range, and what it diffuses.
+    pub codec: CodecKind,
     /// What black and white are in that range.
     pub range: (f64, f64),
     /// A seed for each: a picture's estimate depends on no other picture.
@@ -113,7 +116,19 @@ impl Pictures {
         Cond { labels: self.cond.labels.as_ref().map(|l| pictures.map(|k| l[k]).collect()) }
     }
 
-    /// Rows of numbers as pictures `[B, C, H, W]`.
+    /// The latent of a picture.
+    fn encode(&self, x: &[f32]) -> Vec<f32> {
+        let shape = self.codec.picture_shape(self.shape).expect("pictures were encoded to this shape");
+        let x = TensorData::new(x.to_vec(), [&[1], &shape[..]].concat());
+        to_host(self.codec.encode(Tensor::from_data(x, &Device::flex())))
+    }
+
+    /// The pixels of a latent.
+    fn decode(&self, z: &[f32]) -> Vec<f32> {
+        to_host(self.codec.decode(self.tensor(&[z.to_vec()], &Device::flex())))
+    }
+
+    /// Rows of numbers as what the model diffuses, `[B, C, H, W]`.
     fn tensor(&self, rows: &[Vec<f32>], device: &Device) -> Tensor<4> {
         let [c, h, w] = self.shape;
         Tensor::from_data(TensorData::new(rows.concat(), [rows.len(), c, h, w]), device)
@@ -175,6 +190,8 @@ pub enum Meaningless {
     NoNoise,
     #[error("a bound needs at least 2 steps, the plan has {0}")]
     TooShort(usize),
+    #[error("its codec `{0}` is no orthonormal map: what the model says of latents is no probability of pixels")]
+    Codec(&'static str),
     #[error("the network has no learned variance (it answers {channels} channels, not {}): choose --variance posterior, forward or optimal", 2 * channels)]
     NoVariance { channels: usize },
     #[error(

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use serde_json::Value;
 use undiffuse_math::draw::told;
 use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
@@ -12,6 +13,7 @@ use undiffuse_nn::networks::{ConfigError, Network, NetworkConfig};
 use super::weights::Weights;
 use super::{Card, ModelError, Process, SampleDefaults, folder, pipeline};
 use crate::classes::Classes;
+use crate::codec::CodecKind;
 use crate::files;
 
 /// Most bytes of a configuration, a scheduler's file or a card: they are a few thousand long, and what they hold takes many
@@ -34,6 +36,8 @@ pub struct Outline {
     pub recipe: Recipe,
     /// The rest.
     pub card: Card,
+    /// `[C, H, W]` of the model's pictures.
+    pub picture_shape: [usize; 3],
 }
 
 impl Outline {
@@ -65,9 +69,10 @@ impl Outline {
         };
         let config = read_config(folder)?;
         check(&config, &recipe).map_err(|problem| wrong(folder, problem))?;
+        let picture_shape = card.codec.picture_shape(latent_shape(&config)).map_err(|e| wrong(folder, e))?;
         check_card(&card, &config).map_err(|problem| ModelError::Card { path: folder.join(CARD), problem })?;
         let weights = Weights::find(&folder::network(folder), variant)?;
-        Ok(Self { weights, folder: folder.to_owned(), config, recipe, card })
+        Ok(Self { weights, folder: folder.to_owned(), config, recipe, card, picture_shape })
     }
 
     /// Loads the network.
@@ -75,9 +80,9 @@ impl Outline {
         fill(&self.config, &self.folder, &self.weights, device)
     }
 
-    /// `[C, H, W]` of the model's pictures.
-    pub fn shape(&self) -> [usize; 3] {
-        shape(&self.config)
+    /// `[C, H, W]` of what the model diffuses.
+    pub fn latent_shape(&self) -> [usize; 3] {
+        latent_shape(&self.config)
     }
 
     /// As [`Model::sample_defaults`](super::Model::sample_defaults).
@@ -114,7 +119,7 @@ pub(super) fn classes<'a>(card: &'a Card, config: &NetworkConfig) -> Classes<'a>
     Classes::new(&card.classes, config.io().reads.classes(), card.null_class)
 }
 
-pub(super) fn shape(config: &NetworkConfig) -> [usize; 3] {
+pub(super) fn latent_shape(config: &NetworkConfig) -> [usize; 3] {
     let io = config.io();
     let [height, width] = io.sample_size.unwrap_or([32, 32]);
     [io.channels_in, height, width]
@@ -131,7 +136,7 @@ pub(super) fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
 
 /// What a network must be to make pictures by this recipe.
 fn check(config: &NetworkConfig, recipe: &Recipe) -> Result<(), String> {
-    let [channels, height, width] = shape(config);
+    let [channels, height, width] = latent_shape(config);
     let answered = config.io().channels_out;
     if answered != channels && answered != 2 * channels {
         return Err(format!(
@@ -181,8 +186,8 @@ fn config_path(folder: &Path) -> PathBuf {
     folder::network(folder).join("config.json")
 }
 
-fn wrong(folder: &Path, problem: String) -> ModelError {
-    ModelError::Config { path: config_path(folder), source: ConfigError::Contradiction(problem) }
+pub(super) fn wrong(folder: &Path, problem: impl ToString) -> ModelError {
+    ModelError::Config { path: config_path(folder), source: ConfigError::Contradiction(problem.to_string()) }
 }
 
 fn read_text(path: &Path) -> Result<String, ModelError> {
@@ -201,7 +206,14 @@ fn read_card(folder: &Path) -> Result<Card, ModelError> {
     if !path.is_file() {
         return Ok(Card::default());
     }
-    serde_json::from_str(&read_text(&path)?).map_err(|e| ModelError::Card { path, problem: e.to_string() })
+    let damaged = |e: serde_json::Error| ModelError::Card { path: path.clone(), problem: e.to_string() };
+    let mut card: Value = serde_json::from_str(&read_text(&path)?).map_err(damaged)?;
+    // A codec apart: without the card its latents would pass for pixels.
+    let codec = card.as_object_mut().and_then(|card| card.remove("codec")).filter(|codec| !codec.is_null());
+    let codec = codec.map(CodecKind::from_value).transpose();
+    let codec = codec.map_err(|source| ModelError::Codec { path: path.clone(), source })?.unwrap_or_default();
+    let card = serde_json::from_value(card).map_err(damaged)?;
+    Ok(Card { codec, ..card })
 }
 
 fn read_recipe(folder: &Path) -> Result<Recipe, ModelError> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use undiffuse::Model;
+use undiffuse::codec::CodecKind;
 use undiffuse::data::{Dataset, Image, Options, encode_png};
 use undiffuse::denoise::{Cond, Network};
 use undiffuse::likelihood::bound::{self, StepVariance};
@@ -180,7 +181,7 @@ fn a_run_is_never_overwritten_and_its_model_loads() {
     let model = Model::load(&run, &Device::flex()).unwrap();
     assert_eq!(model.card.classes, ["disc", "square"]);
     assert_eq!(model.card.null_class, Some(2));
-    assert_eq!(model.shape(), [1, 8, 8]);
+    assert_eq!(model.picture_shape(), [1, 8, 8]);
     // Other data in the same place is noticed.
     std::fs::remove_file(data.join("disc/000.png")).unwrap();
     assert!(matches!(resume(&run, &Resume::default()).err(), Some(TrainError::DataChanged { .. })));
@@ -247,8 +248,8 @@ fn learned_variances_and_importance_sampled_times() {
     let mut x0 = Vec::new();
     dataset.batch(&(0..64).collect::<Vec<_>>(), &[false; 64], &mut x0);
     let labels = Some((0..64).map(|i| dataset.label(i).unwrap()).collect());
-    let pictures =
-        Pictures { shape: [1, 8, 8], x0, range: (-1.0, 1.0), seeds: (0..64).collect(), cond: Cond { labels } };
+    let (codec, cond) = (CodecKind::default(), Cond { labels });
+    let pictures = Pictures { shape: [1, 8, 8], x0, codec, range: (-1.0, 1.0), seeds: (0..64).collect(), cond };
     let plan = likelihood::plan(&recipe.grid(20).unwrap(), &*recipe.parameterization).unwrap();
     let bound = |variance| {
         let dequantize = Dequantize::Gaussian;

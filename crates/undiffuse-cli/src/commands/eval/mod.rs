@@ -313,7 +313,7 @@ impl Judged {
     fn shape(&self) -> anyhow::Result<(usize, usize)> {
         match self {
             Self::Pictures(pictures) => Ok((pictures.channels(), pictures.height())),
-            Self::Model { model, .. } => match model.shape() {
+            Self::Model { model, .. } => match model.picture_shape() {
                 [channels, height, width] if height == width => Ok((channels, height)),
                 [_, height, width] => {
                     Err(usage(format!("the model's pictures are {width}×{height}; only square ones can be measured")))

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use undiffuse::burn::tensor::Device;
+use undiffuse::codec::CodecKind;
 use undiffuse::math::recipe::{Clip, Recipe};
 use undiffuse::model::{self, Card, Model, Provenance, SampleDefaults};
 use undiffuse::nn::{Network, NetworkConfig, params};
@@ -23,6 +24,7 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
     let (parameters, config) = (params::count(&model.network), model.network.config());
     let (recipe, card, how) = (&model.recipe, &model.card, model.sample_defaults());
     let mut found = network(&folder, &config, parameters);
+    found.extend(codec(&model).map(|codec| ("codec", codec)));
     found.extend(process(recipe, card, &how));
     found.extend(card.provenance.iter().map(|p| ("provenance", provenance(p))));
     found.extend(in_diffusers(&folder, &model).map(|lines| ("in diffusers", lines)));
@@ -33,6 +35,7 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
         "path": folder.display().to_string(),
         "parameters": parameters,
         "network": config,
+        "codec": model.codec,
         "schedule": recipe.schedule,
         "parameterization": recipe.parameterization,
         "spacing": recipe.spacing,
@@ -67,6 +70,19 @@ fn in_diffusers(folder: &Path, model: &Model) -> Option<String> {
             folder.display().to_string()
         )
     })
+}
+
+/// What the network diffuses, where that is no pixels.
+fn codec(model: &Model) -> Option<String> {
+    let [channels, height, width] = model.picture_shape();
+    let entry = CodecKind::ALL.iter().find(|entry| entry.tag == model.codec.tag() && !model.codec.is_identity())?;
+    Some(format!(
+        "{}, {}\nits pictures are {width}×{height}, {channels} channel{}\n\
+         diffusers opens the network by itself, but has no pipeline that makes pictures with it",
+        model.codec,
+        entry.doc,
+        if channels == 1 { "" } else { "s" },
+    ))
 }
 
 /// A network without a scheduler.

@@ -120,10 +120,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let model = measure::load(&args.model, args.weights.variant.as_deref(), &device)?;
     let settings = Settings { batch: model.at_once(args.batch)?, ..args.settings() };
     let said = |e| explain(e, &args.model);
-    let source = Source::open(&args.model, args.data.as_deref(), model.shape()).map_err(said)?;
+    let source = Source::open(&args.model, args.data.as_deref(), model.picture_shape()).map_err(said)?;
     let job = Job::new(&model, &source, &settings).map_err(said)?;
     if job.resized > 0 {
-        let [_, height, width] = model.shape();
+        let [_, height, width] = model.picture_shape();
         let (resized, all) = (job.resized, job.pictures.len());
         remark(&format!(
             "note: {resized} of {all} pictures are not {width}×{height} pixels and were resized; the bits are those of the \

@@ -116,8 +116,10 @@ struct Job {
 impl Job {
     fn new(args: Args, settings: SampleDefaults, model: Model, plan: Plan, device: &Device) -> anyhow::Result<Self> {
         let needed = noises(&plan, model.recipe.corrector);
-        let given =
-            args.init_noise.as_ref().map(|path| read_noise(path, args.init_index, needed, model.shape(), device));
+        let given = args
+            .init_noise
+            .as_ref()
+            .map(|path| read_noise(path, args.init_index, needed, model.latent_shape(), device));
         let given = given.transpose()?;
         let held = given.as_ref().map(|tensors| tensors[0].dims()[0]);
         let n = args.n.or(held).unwrap_or(16);
@@ -128,7 +130,7 @@ impl Job {
             Some(_) => usage(format!("--size: {e}")),
             None => e.into(),
         })?;
-        args.afford(n, model.shape())?;
+        args.afford(n, model.picture_shape())?;
         let classes = model.classes();
         let asked: Result<Vec<_>, _> = args.class.iter().map(|text| classes.list(text)).collect();
         let labels = classes.turns(&asked.map_err(refused)?.concat(), n);
@@ -146,7 +148,8 @@ impl Job {
     fn denoiser(&self) -> Box<dyn Denoise + '_> {
         let denoiser = self.model.denoiser(self.settings.guidance);
         if let (Some(known), Some(mask)) = (&self.init, &self.mask) {
-            return Box::new(Inpaint { inner: denoiser, known: known.clone(), mask: mask.clone() });
+            let (codec, known, mask) = (self.model.codec.clone(), known.clone(), mask.clone());
+            return Box::new(Inpaint { inner: denoiser, codec, known, mask });
         }
         let Some(observed) = &self.observed else { return denoiser };
         let [_, _, h, w] = observed.dims();
@@ -156,7 +159,8 @@ impl Job {
         };
         let (black, white) = self.model.recipe.pixels;
         let std = self.args.observed_noise * (white - black) / 2.0;
-        Box::new(Posterior { inner: denoiser, observed: observed.clone(), precision: seen / (std * std) })
+        let (codec, observed, precision) = (self.model.codec.clone(), observed.clone(), seen / (std * std));
+        Box::new(Posterior { inner: denoiser, codec, observed, precision })
     }
 
     fn run(&self, outputs: &Outputs) -> anyhow::Result<ExitCode> {
@@ -176,7 +180,8 @@ impl Job {
                 return Ok(ExitCode::from(INTERRUPTED));
             };
             if self.args.raw.is_some() {
-                raw.extend(x.clone().into_data().try_into_vec_as::<f32>().context("cannot read the result")?);
+                let result = if self.rises() { x.clone() } else { self.model.codec.decode(x.clone()) };
+                raw.extend(result.into_data().try_into_vec_as::<f32>().context("cannot read the result")?);
             }
             for (k, image) in self.model.images(x).into_iter().enumerate() {
                 self.write(outputs, from + k, &image)?;
@@ -208,15 +213,20 @@ impl Job {
         outputs.write(&number, self.class(k).as_deref(), image, Value::from(facts).to_string())
     }
 
+    /// Whether the walk leads from pictures to noise.
+    fn rises(&self) -> bool {
+        let ends = self.plan.rows.first().zip(self.plan.rows.last());
+        ends.is_some_and(|(first, last)| last.to.log_snr() < first.level.log_snr())
+    }
+
     fn write_raw(&self, path: &Path, mut raw: Vec<f32>) -> anyhow::Result<()> {
-        let [c, h, w] = self.model.shape();
         // A walk up to noise ends in what --init-noise starts from: over the standard deviation there.
-        let name = match (self.plan.rows.first(), self.plan.rows.last()) {
-            (Some(first), Some(last)) if last.to.log_snr() < first.level.log_snr() => {
+        let ([c, h, w], name) = match self.plan.rows.last().filter(|_| self.rises()) {
+            Some(last) => {
                 raw.iter_mut().for_each(|x| *x = (f64::from(*x) / last.to.scale()) as f32);
-                "init_noise"
+                (self.model.latent_shape(), "init_noise")
             }
-            _ => "sample",
+            None => (self.model.picture_shape(), "sample"),
         };
         let tensor = Named { name: name.into(), shape: vec![self.n, c, h, w], values: raw };
         Ok(files::write(path, &weights::to_bytes(&[tensor], None))?)
@@ -266,7 +276,7 @@ impl Job {
         let schedule = &self.model.recipe.schedule;
         let integrator = DormandPrince { rtol: tolerance, atol: tolerance, ..DormandPrince::default() };
         let seeds: Vec<u64> = pictures.clone().map(|k| self.seed(k)).collect();
-        let (cond, shape) = (self.cond(&pictures), self.model.shape());
+        let (cond, shape) = (self.cond(&pictures), self.model.latent_shape());
         let mut progress = |_| !common::interrupted();
         let sampled = adaptive::sample(denoiser, &**schedule, &seeds, shape, &cond, &integrator, &mut progress);
         match sampled {

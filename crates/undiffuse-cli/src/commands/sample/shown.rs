@@ -36,7 +36,7 @@ impl Shown {
             let Range { start, end } = pictures;
             let (row, rows) = (progress.row, self.rows);
             let status = format!("pictures {start}–{end} of {}, evaluation {row} of {rows}", self.n);
-            live.show(&job.model.images(progress.denoised), &status);
+            live.show(&job.model.previews(progress.denoised), &status);
         }
     }
 

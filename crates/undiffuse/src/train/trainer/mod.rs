@@ -282,7 +282,8 @@ impl Trainer {
             provenance: Some(provenance),
             ..Card::default()
         };
-        Model::new(self.state.averages[0].network(self.state.network()), recipe, card)
+        let network = self.state.averages[0].network(self.state.network());
+        Model::new(network, recipe, card).expect("pixels fit every network")
     }
 
     fn write_checkpoint(&mut self) -> Result<Event, TrainError> {
