@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use undiffuse::classes::recorded;
+use undiffuse::condition::recorded;
 
 use crate::output::command_line;
 
@@ -24,7 +24,7 @@ pub enum Kind {
     Word,
     /// A file, or `true` where somebody else knows which.
     Path,
-    /// A class, as `undiffuse::classes` prints it.
+    /// A class, as `undiffuse::condition` prints it.
     Class,
 }
 

@@ -2,7 +2,8 @@
 
 use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor, TensorData};
-use undiffuse::denoise::{At, Cond, Denoise, Network};
+use undiffuse::condition::Conditioner;
+use undiffuse::denoise::{At, Denoise, Network};
 use undiffuse::likelihood::measure;
 use undiffuse::math::prelude::ParameterizationKind;
 use undiffuse::nn::{self, params};
@@ -73,14 +74,15 @@ impl Probe {
         let held_out = split.held_out.len() >= 2;
         let chosen = if held_out { &split.held_out } else { &split.train };
         let n = chosen.len().min(most);
-        let null = |share| config.data.classes.then(|| (pictures.dataset.classes().len() as u32, share));
+        let conditioner = Conditioner::for_training(&config.data, &pictures.dataset);
         let drawer = Drawer {
             data: &pictures.dataset,
             indices: &split.train,
             noise: &config.noise,
             seed: config.train.seed,
             flip: false,
-            null_label: null(config.train.label_dropout),
+            conditioner: &conditioner,
+            dropout: config.train.label_dropout,
         };
         let part = (config.train.batch / config.train.accumulate).clamp(1, 64);
         let ask = |network: &nn::Network, indices: &[usize]| validation::losses(network, &drawer, indices, part);
@@ -98,9 +100,9 @@ impl Probe {
             raw: ask(&with("raw.")?, &chosen[..n]),
             averages: averages.collect(),
             train,
-            unlabelled: match drawer.null_label {
-                Some((null, _)) => validation::losses_labelled(&first, &drawer, &chosen[..n], part, Some(null)),
-                None => Vec::new(),
+            unlabelled: match conditioner.guides() {
+                true => validation::losses_unconditional(&first, &drawer, &chosen[..n], part),
+                false => Vec::new(),
             },
         })
     }
@@ -131,12 +133,12 @@ fn read(
     range: (f64, f64),
 ) -> Reading {
     let schedule = &model.recipe.schedule;
-    let labels = measure::pictures(model, &pictures.dataset, chosen, 0).cond;
+    let cond = measure::pictures(model, &pictures.dataset, chosen, 0).cond;
     let mut x0 = Vec::new();
     pictures.dataset.batch(chosen, &vec![false; chosen.len()], &mut x0);
     let half = (range.1 - range.0) / 2.0;
     let scaled = x0.iter().map(|x| ((f64::from(*x) + 1.0) * half + range.0) as f32).collect::<Vec<_>>();
-    let denoiser = Network { network: &model.network, schedule, parameterization };
+    let denoiser = Network { parameterization, ..model.reader() };
     let shape = [chosen.len(), pictures.dataset.channels(), pictures.dataset.height(), pictures.dataset.width()];
     let z = model.codec.encode(Tensor::from_data(TensorData::new(scaled, shape), &Device::flex()));
     let shape = z.dims();
@@ -150,7 +152,6 @@ fn read(
             z.iter().zip(&eps).map(|(x, e)| (level.alpha * x + level.sigma * f64::from(*e)) as f32).collect();
         let x = Tensor::<4>::from_data(TensorData::new(x, shape), &denoiser.device());
         let at = vec![At::from(level); chosen.len()];
-        let cond = Cond { labels: labels.labels.clone() };
         let guess = params::to_host(denoiser.denoise(x, &at, &cond).x0.reshape([z.len()]));
         let square = guess.iter().zip(&z).map(|(d, x)| (f64::from(*d) - x).powi(2)).sum::<f64>();
         (square / z.len() as f64).sqrt() / half.abs()

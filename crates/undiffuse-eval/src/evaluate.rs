@@ -284,11 +284,11 @@ fn facts(generator: &Generator, n: usize) -> GeneratedFacts {
         images: n,
         original: None,
         seeds: Some([0, n as u64 - 1]),
-        classes: generator.classes().map(Into::into),
+        classes: generator.choice().map(Into::into),
         solver: Some(settings.solver.to_string()),
         spacing: Some(settings.spacing.to_string()),
         steps: Some(settings.steps),
-        guidance: generator.model.card.null_class.map(|_| settings.guidance),
+        guidance: generator.model.conditioner.guides().then_some(settings.guidance),
     }
 }
 

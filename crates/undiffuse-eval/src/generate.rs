@@ -5,7 +5,7 @@ use std::path::Path;
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use undiffuse::Model;
-use undiffuse::denoise::Cond;
+use undiffuse::condition::Ask;
 use undiffuse::files::{at, open};
 use undiffuse::model::files_of;
 use undiffuse::sample::Noise;
@@ -60,40 +60,36 @@ pub(crate) fn hex(hash: Sha256) -> String {
 }
 
 impl Generator<'_> {
-    /// How the class of a picture is chosen, in words; `None` for models without classes.
-    pub fn classes(&self) -> Option<&'static str> {
-        self.takes_classes()?;
+    /// How what a picture is to show is chosen, in words; `None` for models that can't be asked for anything.
+    pub fn choice(&self) -> Option<&'static str> {
+        self.model.conditioner.all().first()?;
         Some(if self.drawn(0).is_some() { "drawn with the data's shares" } else { "in turn" })
     }
 
-    fn takes_classes(&self) -> Option<()> {
-        (self.model.network.config().io().reads.classes() > 0).then_some(())
-    }
-
-    /// The picture of the data whose class the picture of a seed is to have, drawn by the seed alone.
+    /// The picture of the data that the picture of a seed is to be like, drawn by the seed alone.
     fn drawn(&self, seed: u64) -> Option<usize> {
         let drawn = noise::below(seed, CLASSES, 0, self.data.len() as u64) as usize;
-        self.model.class_of(self.data, drawn).map(|_| drawn)
+        (self.model.conditioner.ask(self.data, drawn) != Ask::None).then_some(drawn)
     }
 
-    /// The model's label of what the picture of a seed is to show.
-    pub fn label(&self, seed: u64) -> Option<u32> {
-        self.takes_classes()?;
-        let classes = self.model.classes().labels();
-        let in_turn = classes.get((seed % classes.len().max(1) as u64) as usize).copied();
-        self.drawn(seed).and_then(|i| self.model.class_of(self.data, i)).or(in_turn)
+    /// What the picture of a seed is to show; `None` for models that can't be asked for anything.
+    pub fn ask(&self, seed: u64) -> Option<Ask> {
+        if let Some(i) = self.drawn(seed) {
+            return Some(self.model.conditioner.ask(self.data, i));
+        }
+        let all = self.model.conditioner.all();
+        all.get((seed % all.len().max(1) as u64) as usize).cloned()
     }
 
     /// The data's label of what the picture of a seed is to show, when it was drawn from there.
     pub fn data_label(&self, seed: u64) -> Option<u32> {
-        self.takes_classes()?;
         self.data.label(self.drawn(seed)?)
     }
 
     /// SHA-256 of all that a picture depends on besides its seed.
     fn fingerprint(&self) -> String {
         let settings = serde_json::to_string(&self.model.sample_defaults()).unwrap_or_default();
-        let data = if self.classes().is_some() { self.data.fingerprint() } else { "" };
+        let data = if self.choice().is_some() { self.data.fingerprint() } else { "" };
         let shape = format!("{:?}", self.model.picture_shape());
         let program = program();
         let parts = [self.identity, &settings, &shape, self.device, data, &program];
@@ -122,7 +118,7 @@ impl Generator<'_> {
         let (began, clock) = (shelf.len(), std::time::Instant::now());
         while shelf.len() < n {
             let (from, to) = (shelf.len() as u64, n.min(shelf.len() + self.batch) as u64);
-            let cond = Cond { labels: (from..to).map(|seed| self.label(seed)).collect() };
+            let cond = (from..to).map_while(|seed| self.ask(seed)).collect();
             let mut walk = model.sample(&*denoiser, &plan, Noise::Seeds((from..to).collect()), &cond);
             for step in walk.by_ref() {
                 let done = (from as usize - began) * plan.rows.len() + step.row * (to - from) as usize;

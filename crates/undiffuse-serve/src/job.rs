@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use undiffuse::classes::Classes;
+use undiffuse::condition::{Classes, Conditioner};
 
 /// A request for pictures. Whatever is left out is the model's own, or 1 picture of seed 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -239,12 +239,10 @@ pub struct ModelInfo {
     /// How requests name no class, where the model can do without: `none`, unless a class is called so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_class: Option<String>,
-    /// Labels of the network.
+    /// What it can be asked for.
     #[serde(skip)]
-    pub labels: usize,
-    /// The label of no class.
-    #[serde(skip)]
-    pub null: Option<u32>,
+    #[schema(ignore)]
+    pub conditioner: Conditioner,
     /// Whether it can be guided by classes.
     pub guidance: bool,
     /// Channels, height, width.
@@ -270,8 +268,8 @@ pub struct ModelInfo {
 
 impl ModelInfo {
     /// The classes that can be asked for.
-    pub fn known(&self) -> Classes<'_> {
-        Classes::new(&self.classes, self.labels, self.null)
+    pub fn known(&self) -> &Classes {
+        self.conditioner.classes()
     }
 }
 

@@ -119,17 +119,23 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use undiffuse::condition::{Classes, Conditioner};
+
     use crate::job::Defaults;
 
     pub(crate) fn model(classes: &[&str], count: usize) -> ModelInfo {
+        let classes: Vec<String> = classes.iter().map(|&c| c.into()).collect();
+        let conditioner = match count {
+            0 => Conditioner::default(),
+            _ => Classes::new(&classes, count + 1, Some(count as u32)).into(),
+        };
         let defaults = Defaults { solver: "ddim".into(), spacing: "trailing".into(), steps: 20, guidance: 1.0 };
         ModelInfo {
             id: "m".into(),
-            classes: classes.iter().map(|&c| c.into()).collect(),
+            classes,
+            conditioner,
             class_count: count,
             no_class: (count > 0).then(|| "none".into()),
-            labels: if count > 0 { count + 1 } else { 0 },
-            null: (count > 0).then_some(count as u32),
             guidance: count > 0,
             shape: [1, 28, 28],
             defaults,
@@ -186,7 +192,9 @@ pub(crate) mod tests {
     /// Every class that can be asked for, by its name and as it is printed, with its label; no class is among them.
     pub(crate) fn words(model: &ModelInfo) -> Vec<(String, u32)> {
         let names = (0..).zip(&model.classes).map(|(label, name)| (name.clone(), label));
-        names.chain((0..model.labels as u32).map(|label| (model.known().print(label), label))).collect()
+        names
+            .chain((0..model.known().rows().unwrap_or(0) as u32).map(|label| (model.known().print(label), label)))
+            .collect()
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::mpsc;
 use undiffuse::Model;
 use undiffuse::data::{Image, decode, encode_png, read_png_text};
-use undiffuse::denoise::{Cond, Denoise, Inpaint};
+use undiffuse::denoise::{Ask, Cond, Denoise, Inpaint};
 use undiffuse::math::noise;
 use undiffuse::math::recipe::{Clip, Learned, Recipe};
 use undiffuse::model::Card;
@@ -143,7 +143,7 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         model.resize(h, w).unwrap();
     }
     let n = asked.n.unwrap_or(1);
-    let labels = request::labels(&asked.class, &model, n).unwrap();
+    let cond = request::cond(&asked.class, &model, n).unwrap();
     let plan = match init {
         Some(_) => model.plan_from(asked.strength.unwrap_or(0.6)).unwrap(),
         None => model.plan().unwrap(),
@@ -155,7 +155,7 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
     }
     let picture = |k: usize| {
         let noise = Noise::Seeds(vec![asked.seed.unwrap_or(0) + k as u64]);
-        let cond = Cond { labels: labels.as_ref().map(|l| vec![l[k]]) };
+        let cond = cond.select([k]);
         let x = match init {
             Some(init) => {
                 model.sample_from(&*denoiser, &plan, noise, request::picture(&model, init), &cond).finish().unwrap()
@@ -356,7 +356,7 @@ async fn a_panic_fails_the_guilty_job_alone() {
     let folder = tempfile::tempdir().unwrap();
     let evaluate = |model: &Model, x: undiffuse::burn::tensor::Tensor<4>, at: &[_], cond: &Cond| {
         std::thread::sleep(Duration::from_millis(2));
-        assert!(cond.labels.as_ref().is_none_or(|l| !l.contains(&3)), "no dogs");
+        assert!(!cond.0.contains(&Ask::Class(3)), "no dogs");
         model.reader().denoise(x, at, cond)
     };
     let engine = Engine::open_with(&options(folder.path()), Box::new(evaluate)).unwrap();

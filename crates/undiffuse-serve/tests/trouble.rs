@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use undiffuse::burn::tensor::Tensor;
 use undiffuse::data::{Image, encode_png};
-use undiffuse::denoise::{At, Cond, Denoise};
+use undiffuse::denoise::{Ask, At, Cond, Denoise};
 use undiffuse::{Model, device};
 use undiffuse_serve::Options;
 use undiffuse_serve::engine::{Engine, Query};
@@ -34,9 +34,9 @@ fn options(folder: &Path) -> Options {
 }
 
 /// An engine that does this before each evaluation of so many pictures of these classes.
-fn engine(options: &Options, before: impl Fn(usize, &[u32]) + Send + Sync + 'static) -> Engine {
+fn engine(options: &Options, before: impl Fn(usize, &[Ask]) + Send + Sync + 'static) -> Engine {
     let evaluate = move |model: &Model, x: Tensor<4>, at: &[At], cond: &Cond| {
-        before(at.len(), cond.labels.as_deref().unwrap_or_default());
+        before(at.len(), &cond.0);
         model.reader().denoise(x, at, cond)
     };
     Engine::open_with(options, Box::new(evaluate)).unwrap()
@@ -76,8 +76,8 @@ const LIFE: &str = "UNDIFFUSE_TEST_LIFE";
 /// Pictures of class 3 end the process.
 #[tokio::main]
 async fn life(folder: &Path) {
-    let engine = engine(&options(folder), |_, labels| {
-        if labels.contains(&3) {
+    let engine = engine(&options(folder), |_, asks| {
+        if asks.contains(&Ask::Class(3)) {
             std::process::exit(7);
         }
         std::thread::sleep(Duration::from_millis(2));

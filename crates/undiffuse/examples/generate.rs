@@ -1,6 +1,6 @@
 //! Load a model and make pictures: `cargo run --release -p undiffuse --example generate -- runs/fashion-mnist`
 
-use undiffuse::{Model, data, denoise::Cond, device, sample::Noise};
+use undiffuse::{Model, data, device, sample::Noise};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).unwrap_or("runs/fashion-mnist".into());
@@ -8,8 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let plan = model.plan()?;
     let denoiser = model.denoiser(model.sample_defaults().guidance);
     let seeds: Vec<u64> = (0..16).collect();
-    let classes = model.card.classes.len() as u32;
-    let cond = Cond { labels: (classes > 0).then(|| (0..16).map(|i| i % classes).collect()) };
+    let cond = model.conditioner.turns(Vec::new(), 16);
     let x = model.sample(&*denoiser, &plan, Noise::Seeds(seeds), &cond).finish()?;
     std::fs::write("generated.png", data::encode_png(&data::grid(&model.images(x), 4, 2), &[])?)?;
     println!("16 pictures in generated.png");

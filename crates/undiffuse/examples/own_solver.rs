@@ -4,7 +4,7 @@
 //! level. `cargo run --release -p undiffuse --example own_solver -- runs/fashion-mnist`
 
 use undiffuse::math::prelude::{NoiseLevel, Plan, Row, Solver};
-use undiffuse::{Model, data, denoise::Cond, device, sample::Noise};
+use undiffuse::{Model, data, device, sample::Noise};
 
 /// With `D` the guess of the clean picture, the guess of the noise is `(x − αD) / σ`; the next `x` has the same guesses
 /// at the next level: `x' = α'D + σ'(x − αD)/σ`.
@@ -31,8 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::load(folder, &device::open("cpu")?)?;
     let plan = model.recipe.grid(40)?.plan(&KeepTheNoise);
     let denoiser = model.denoiser(1.5);
-    let classes = model.card.classes.len() as u32;
-    let cond = Cond { labels: (classes > 0).then(|| (0..16).map(|i| i % classes).collect()) };
+    let cond = model.conditioner.turns(Vec::new(), 16);
     let x = model.sample(&*denoiser, &plan, Noise::Seeds((0..16).collect()), &cond).finish()?;
     std::fs::write("own_solver.png", data::encode_png(&data::grid(&model.images(x), 4, 2), &[])?)?;
     println!("16 pictures in own_solver.png");

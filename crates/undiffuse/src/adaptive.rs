@@ -42,9 +42,6 @@ pub fn sample(
         z.iter().map(|z| f64::from(*z) * ends.start / ends.noisy.scale()).collect()
     });
     let mut stopped = false;
-    let some = |asks: &[Ask<'_>]| Cond {
-        labels: cond.labels.as_ref().map(|labels| asks.iter().map(|a| labels[a.problem]).collect()),
-    };
     let rate = |asks: &[Ask<'_>]| {
         let share = asks.iter().map(|a| (noisy - a.t) / (noisy - clean)).fold(1.0, f64::min);
         stopped = stopped || !progress(share);
@@ -53,7 +50,9 @@ pub fn sample(
         }
         let at: Vec<At> = asks.iter().map(|a| At::from(ends::level(a.t, &level_at))).collect();
         let xs = asks.iter().zip(&at).map(|(a, at)| (a.y, at.level.scale()));
-        let guess = to_host(denoiser.denoise(pictures(xs, shape, &device), &at, &some(asks)).x0);
+        let guess = to_host(
+            denoiser.denoise(pictures(xs, shape, &device), &at, &cond.select(asks.iter().map(|a| a.problem))).x0,
+        );
         let flow = |((a, at), d): ((&Ask<'_>, &At), &[f32])| {
             let cos = at.level.alpha / at.level.scale();
             a.y.iter().zip(d).map(|(z, d)| cos * z - f64::from(*d)).collect()

@@ -44,7 +44,7 @@
 //! |---|---|
 //! | [`model`] | a model folder: read and written as diffusers does |
 //! | [`request`] | what a person asks of a model: settings, pictures |
-//! | [`classes`] | classes by name: how they are read and printed |
+//! | [`condition`] | what is asked of a model, classes by name, and what its network reads of it |
 //! | [`denoise`] | the trait [`Denoise`](denoise::Denoise), networks as denoisers, guidance, clipping, inpainting |
 //! | [`sample`] | the one interpreter that runs every [`Plan`](math::plan::Plan), as an iterator |
 //! | [`codec`] | between pictures and what is diffused |
@@ -89,8 +89,8 @@
 //! | Uria13 | Uria et al., RNADE, arXiv:1306.0186 |
 
 pub mod adaptive;
-pub mod classes;
 pub mod codec;
+pub mod condition;
 pub mod denoise;
 pub mod device;
 pub use undiffuse_data::{files, memory};

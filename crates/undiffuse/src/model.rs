@@ -20,8 +20,8 @@ use burn::tensor::Device;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use undiffuse_data::Image;
 use undiffuse_data::names::last_part;
-use undiffuse_data::{Dataset, Image};
 use undiffuse_math::diffusers;
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
@@ -31,12 +31,13 @@ use undiffuse_nn::networks::{self, ConfigError, InputError};
 
 use undiffuse_nn::weights::{WeightsError, export, to_bytes};
 
-use crate::classes::Classes;
 use crate::codec::{CodecError, CodecKind};
+use crate::condition::{Ask, Classes, Conditioner};
 use crate::denoise::{Clipped, Clipping, Cond, Denoise, Guided, Network};
 use crate::files::{self, FileError};
 use crate::image::to_images;
 use crate::memory::{self, TooLarge};
+use crate::request::RequestError;
 use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
 
 pub use folder::{files_of, locate};
@@ -251,6 +252,8 @@ pub struct Model {
     pub network: undiffuse_nn::Network,
     /// Between pictures and what the network diffuses.
     pub codec: CodecKind,
+    /// What it can be asked for, and what the network reads of that.
+    pub conditioner: Conditioner,
     /// Schedule, parameterisation, and how to sample.
     pub recipe: Recipe,
     /// The rest.
@@ -285,9 +288,10 @@ impl Model {
     /// A network whose channels the card's codec does not make.
     pub fn new(network: impl Into<undiffuse_nn::Network>, recipe: Recipe, card: Card) -> Result<Self, CodecError> {
         let (network, codec) = (network.into(), card.codec.clone());
+        let conditioner = Conditioner::of(&card, network.config().io().reads);
         let latent_shape = outline::latent_shape(&network.config());
         let picture_shape = codec.picture_shape(latent_shape)?;
-        Ok(Self { network, codec, recipe, card, latent_shape, picture_shape })
+        Ok(Self { network, codec, conditioner, recipe, card, latent_shape, picture_shape })
     }
 
     /// Writes the folder; an interruption leaves the old one or the new one.
@@ -340,7 +344,7 @@ impl Model {
     }
 
     /// The model as a denoiser: its network through its parameterisation, with classifier-free guidance of
-    /// `guidance` when it has classes, clipped as its scheduler says.
+    /// `guidance` when it has learned to go without what it is asked for, clipped as its scheduler says.
     pub fn denoiser(&self, guidance: f64) -> Box<dyn Denoise + '_> {
         self.denoiser_around(self.reader(), guidance)
     }
@@ -349,6 +353,7 @@ impl Model {
     pub fn reader(&self) -> Network<'_> {
         Network {
             network: &self.network,
+            conditioner: &self.conditioner,
             schedule: &self.recipe.schedule,
             parameterization: &self.recipe.parameterization,
         }
@@ -358,10 +363,18 @@ impl Model {
     pub fn denoiser_around<'a>(&self, inner: impl Denoise + 'a, guidance: f64) -> Box<dyn Denoise + 'a> {
         let rule = if self.recipe.keep_eps { Clip::None } else { self.recipe.clip };
         let clipping = Clipping { rule, codec: self.codec.clone() };
-        match self.card.null_class {
-            Some(null) => Box::new(Clipped { inner: Guided { inner, null, scale: guidance }, clipping }),
-            None => Box::new(Clipped { inner, clipping }),
+        match self.conditioner.guides() {
+            true => Box::new(Clipped { inner: Guided { inner, scale: guidance }, clipping }),
+            false => Box::new(Clipped { inner, clipping }),
         }
+    }
+
+    /// Whether a picture can be asked for so.
+    ///
+    /// # Errors
+    /// What the model can't take, and what it could.
+    pub fn accepts(&self, ask: &Ask) -> Result<(), RequestError> {
+        self.conditioner.accepts(ask)
     }
 
     /// What is diffused `[B, C, H, W]` → pictures.
@@ -508,14 +521,9 @@ impl Model {
         self.latent_shape
     }
 
-    /// The classes that can be asked for.
-    pub fn classes(&self) -> Classes<'_> {
-        outline::classes(&self.card, &self.network.config())
-    }
-
-    /// The model's label for picture `i` of a dataset: see [`Classes::of`].
-    pub fn class_of(&self, data: &Dataset, i: usize) -> Option<u32> {
-        self.classes().of(data.classes(), data.label(i)?)
+    /// The classes that can be asked for; none of a model without.
+    pub fn classes(&self) -> &Classes {
+        self.conditioner.classes()
     }
 
     /// How this model is sampled unless asked otherwise.

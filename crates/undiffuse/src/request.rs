@@ -6,6 +6,7 @@ use undiffuse_data::{Image, Options, transform};
 use undiffuse_math::prelude::{SolverKind, SpacingKind};
 
 use crate::Model;
+use crate::condition::{Ask, Cond};
 use crate::image::from_image;
 use crate::model::SampleDefaults;
 
@@ -61,7 +62,7 @@ impl Settings {
             solver = SolverKind::from_value(options.into()).map_err(|e| RequestError::new("eta", e.to_string()))?;
         }
         let guidance = self.guidance.unwrap_or(own.guidance);
-        if self.guidance.is_some_and(|g| g != 1.0) && model.card.null_class.is_none() {
+        if self.guidance.is_some_and(|g| g != 1.0) && !model.conditioner.guides() {
             let problem = "it needs a model that was trained with classes and label dropout; this one was not";
             return Err(RequestError::new("guidance", problem));
         }
@@ -74,17 +75,17 @@ impl Settings {
     }
 }
 
-/// The label of each of `n` pictures: the classes asked for take turns, each a word as [`Classes::parse`] reads it, and all of
-/// them where none is. `None` for models without classes.
+/// What each of `n` pictures should show: the classes asked for take turns, each a word as [`Classes::parse`] reads it, and all of
+/// them where none is. Empty for models without classes.
 ///
-/// [`Classes::parse`]: crate::classes::Classes::parse
+/// [`Classes::parse`]: crate::condition::Classes::parse
 ///
 /// # Errors
 /// A class that the model does not have.
-pub fn labels(asked: &[String], model: &Model, n: usize) -> Result<Option<Vec<u32>>, RequestError> {
+pub fn cond(asked: &[String], model: &Model, n: usize) -> Result<Cond, RequestError> {
     let classes = model.classes();
-    let asked: Vec<u32> = asked.iter().map(|word| classes.parse(word)).collect::<Result<_, _>>()?;
-    Ok(classes.turns(&asked, n))
+    let asks = asked.iter().map(|word| classes.parse(word).map(|label| classes.asking(label)));
+    Ok(model.conditioner.turns(asks.collect::<Result<_, _>>()?, n))
 }
 
 /// The picture at the model's size: cropped to a square for square models, stretched otherwise.
@@ -114,20 +115,14 @@ pub fn mask(model: &Model, mask: &Image) -> Tensor<4> {
 }
 
 /// What made a picture, for the text chunk `undiffuse` of its PNG: program, `model` by name, `seed`, `class` as
-/// [`Classes::print`](crate::classes::Classes::print) has it, `label`, `solver`, `spacing`, `steps`, `guidance`, and what the model was trained on. Whoever knows more adds it.
-pub fn facts(
-    model: &Model,
-    name: &str,
-    settings: &SampleDefaults,
-    seed: u64,
-    label: Option<u32>,
-) -> Map<String, Value> {
+/// [`Classes::print`](crate::condition::Classes::print) has it, `label`, `solver`, `spacing`, `steps`, `guidance`, and what the model was trained on. Whoever knows more adds it.
+pub fn facts(model: &Model, name: &str, settings: &SampleDefaults, seed: u64, ask: Option<&Ask>) -> Map<String, Value> {
     let facts = json!({
         "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
         "model": name,
         "seed": seed,
-        "class": label.map(|label| model.classes().print(label)),
-        "label": label,
+        "class": ask.map(|ask| model.conditioner.print(ask)),
+        "label": ask.map(|ask| model.classes().label(ask)),
         "solver": settings.solver.to_string(),
         "spacing": settings.spacing.to_string(),
         "steps": settings.steps,

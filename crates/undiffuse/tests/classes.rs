@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use undiffuse::classes::{Classes, recorded};
+use undiffuse::condition::{Ask, Classes, Conditioner, recorded};
 
 /// Names that are easily taken for others, and words that mean something else.
 const TRICKY: &[&str] = &[
@@ -67,7 +67,7 @@ fn names() -> impl Strategy<Value = Vec<String>> {
 }
 
 /// What can be made of these names: as a training makes it, as a network with more labels than names, without "no class".
-fn models(names: &[String]) -> [Classes<'_>; 3] {
+fn models(names: &[String]) -> [Classes; 3] {
     let n = names.len();
     [Classes::new(names, n + 1, Some(n as u32)), Classes::new(names, n + 3, Some(1)), Classes::new(names, n, None)]
 }
@@ -154,10 +154,11 @@ fn labels_without_names() {
     }
     // The label of no class is none of those that take turns, and no number stands for it.
     let guided = Classes::new(&[], 3, Some(2));
-    assert_eq!((guided.turns(&[], 3), guided.print(2)), (Some(vec![0, 1, 0]), "none".into()));
+    let turns = [0, 1, 0].map(Ask::Class);
+    assert_eq!((Conditioner::from(guided.clone()).turns(vec![], 3).0, guided.print(2)), (turns.into(), "none".into()));
     assert!(guided.parse("2").is_err() && guided.parse("#2") == Ok(2));
     assert!(refusal(&Classes::default(), "cat").contains("without classes"));
-    assert_eq!(Classes::default().turns(&[], 3), None);
+    assert!(Conditioner::default().turns(vec![], 3).is_empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
-use undiffuse::denoise::Cond;
+use undiffuse::denoise::{Ask, Cond};
 use undiffuse::math::solver::SolverKind;
 use undiffuse::model::{Model, ModelError, SampleDefaults};
 use undiffuse::nn::weights::{self, Named};
@@ -49,6 +49,7 @@ fn load(fixture: &Value, device: &Device) -> Result<Model, ModelError> {
     if let Some(scale) = fixture["guidance"].as_f64() {
         settings.guidance = scale;
         model.card.null_class = fixture["null_label"].as_u64().map(|n| n as u32);
+        model = Model::new(model.network, model.recipe, model.card).unwrap();
     }
     Ok(model.with(settings))
 }
@@ -88,7 +89,8 @@ fn samples_equal_diffusers() {
         let io = weights::read(&root().join(name).join("expected.safetensors")).unwrap();
         let given = std::iter::once("init_noise".to_owned()).chain((0..).map(|k| format!("noise.{k}")));
         let given: Vec<Tensor<4>> = given.map_while(|name| io.get(&name)).map(|t| tensor(t, &device)).collect();
-        let cond = Cond { labels: io.get("class_labels").map(|t| t.values.iter().map(|&v| v as u32).collect()) };
+        let labels = io.get("class_labels").map(|t| t.values.as_slice()).unwrap_or_default();
+        let cond: Cond = labels.iter().map(|&label| Ask::Class(label as u32)).collect();
         let plan = model.plan().unwrap_or_else(|e| panic!("{name}: {e}"));
         let denoiser = model.denoiser(model.sample_defaults().guidance);
         let x = model.sample(&*denoiser, &plan, Noise::Given(given), &cond).finish().unwrap();

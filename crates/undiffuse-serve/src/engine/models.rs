@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use undiffuse::burn::tensor::Device;
+use undiffuse::condition::Ask;
 use undiffuse::model::{Outline, files_of, locate};
 use undiffuse::run::RunFolder;
 use undiffuse::{Model, memory};
@@ -288,18 +289,17 @@ pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
 }
 
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
-    let Outline { config, recipe, card, .. } = &described.outline;
+    let Outline { recipe, card, .. } = &described.outline;
     let defaults = described.outline.sample_defaults();
-    let known = described.outline.classes();
+    let conditioner = described.outline.conditioner();
     ModelInfo {
         run: place.in_run.then(|| id.clone()),
         id,
         classes: card.classes.clone(),
-        class_count: known.labels().len(),
-        no_class: card.null_class.filter(|_| !known.is_empty()).map(|label| known.print(label)),
-        labels: config.io().reads.classes(),
-        null: card.null_class,
-        guidance: card.null_class.is_some(),
+        class_count: conditioner.classes().labels().len(),
+        no_class: conditioner.guides().then(|| conditioner.print(&Ask::None)),
+        guidance: conditioner.guides(),
+        conditioner,
         shape: described.outline.picture_shape,
         defaults: Defaults {
             solver: defaults.solver.to_string(),

@@ -10,9 +10,10 @@ use serde_json::json;
 use undiffuse::Model;
 use undiffuse::burn::tensor::Tensor;
 use undiffuse::data::{self, Image, encode_png};
+use undiffuse::denoise::{Cond, is_guided};
 use undiffuse::math::prelude::Plan;
 use undiffuse::model::SampleDefaults;
-use undiffuse::request::{self, Settings, facts, labels, mask_options};
+use undiffuse::request::{self, Settings, facts, mask_options};
 
 use super::cost;
 use super::models::{Loaded, Models};
@@ -124,8 +125,8 @@ pub struct Order {
     pub plan: Plan,
     /// One seed for each picture.
     pub seeds: Vec<u64>,
-    /// One label for each picture, for models with classes.
-    pub labels: Option<Vec<u32>>,
+    /// What each picture should show.
+    pub cond: Cond,
     /// What to start from, `[1, C, H, W]` in the model's pixel range.
     pub init: Option<Tensor<4>>,
     /// Where to paint, `[1, 1, H, W]`.
@@ -205,7 +206,7 @@ impl Order {
                 return Err(Problem::invalid("frames", detail));
             }
         }
-        let labels = labels(&request.class, &model, seeds.len())?;
+        let cond = request::cond(&request.class, &model, seeds.len())?;
         let batch = models.pictures(&model, cost)?;
         Ok(Self {
             init: pictures.init.as_ref().map(|image| request::picture(&model, image)),
@@ -216,7 +217,7 @@ impl Order {
             settings,
             plan,
             seeds,
-            labels,
+            cond,
             strength,
             size,
             batch,
@@ -232,13 +233,13 @@ impl Order {
 
     /// Places in a batch that a picture takes: more when it is large, twice as many when it is guided.
     pub fn weight(&self, limits: &Limits) -> usize {
-        let guided = self.model.card.null_class.is_some() && self.labels.is_some() && self.settings.guidance != 1.0;
+        let guided = self.model.conditioner.guides() && is_guided(self.settings.guidance, &self.cond);
         limits.batch.div_ceil(self.batch.max(1)) * if guided { 2 } else { 1 }
     }
 
     /// The class of picture `k`, as requests name it.
     pub fn class(&self, k: usize) -> Option<String> {
-        self.labels.as_ref().map(|labels| self.model.classes().print(labels[k]))
+        self.cond.0.get(k).map(|ask| self.model.conditioner.print(ask))
     }
 
     /// The PNG of picture `k`, with what made it in its text chunk.
@@ -246,8 +247,7 @@ impl Order {
     /// # Errors
     /// A picture that cannot be encoded.
     pub fn png(&self, k: usize, image: &Image) -> Result<Vec<u8>, String> {
-        let label = self.labels.as_ref().map(|labels| labels[k]);
-        let mut facts = facts(&self.model, &self.loaded.id, &self.settings, self.seeds[k], label);
+        let mut facts = facts(&self.model, &self.loaded.id, &self.settings, self.seeds[k], self.cond.0.get(k));
         let more = json!({
             "size": self.size.map(|(w, h)| format!("{w}x{h}")),
             "init_image": self.init.as_ref().map(|_| true),

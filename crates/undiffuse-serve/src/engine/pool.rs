@@ -44,7 +44,7 @@ pub enum Fault {
 struct Ask {
     x: Tensor<4>,
     at: Vec<At>,
-    labels: Option<Vec<u32>>,
+    cond: Cond,
     stop: Arc<AtomicBool>,
     reply: SyncSender<Result<(Guess, f64), Fault>>,
 }
@@ -84,8 +84,7 @@ impl Group {
     fn take(&mut self, limit: usize) -> Vec<Ask> {
         let (mut taken, mut pictures) = (Vec::<Ask>::new(), 0);
         while let Some(ask) = self.asks.front() {
-            let alike = taken.first().is_none_or(|first| first.labels.is_some() == ask.labels.is_some());
-            if !taken.is_empty() && (pictures + ask.at.len() > limit || !alike) {
+            if !taken.is_empty() && pictures + ask.at.len() > limit {
                 break;
             }
             pictures += ask.at.len();
@@ -270,8 +269,7 @@ impl Shared {
         let run = || -> Result<Vec<Guess>, Fault> {
             let x = cat(asks.iter().map(|ask| ask.x.clone()).collect());
             let at: Vec<At> = asks.iter().flat_map(|ask| ask.at.iter().copied()).collect();
-            let labels: Option<Vec<u32>> =
-                asks.iter().map(|ask| ask.labels.as_deref()).collect::<Option<Vec<_>>>().map(|l| l.concat());
+            let cond = Cond::concat(asks.iter().map(|ask| &ask.cond));
             let (mut guesses, mut variances) = (Vec::new(), Vec::new());
             for from in (0..total).step_by(part) {
                 if asks.iter().all(|ask| ask.stop.load(Ordering::Relaxed)) {
@@ -279,7 +277,7 @@ impl Shared {
                 }
                 let count = part.min(total - from);
                 let x = if count == total { x.clone() } else { x.clone().narrow(0, from, count) };
-                let cond = Cond { labels: labels.as_ref().map(|l| l[from..from + count].to_vec()) };
+                let cond = cond.select(from..from + count);
                 let Guess { x0, variance } = (self.evaluate)(&model.model, x, &at[from..from + count], &cond);
                 guesses.push(x0);
                 variances.extend(variance);
@@ -356,7 +354,7 @@ impl Pooled {
             return Err(fault);
         }
         let (reply, answer): (_, Receiver<_>) = sync_channel(1);
-        let ask = Ask { x, at: at.to_vec(), labels: cond.labels.clone(), stop: Arc::clone(&self.stop), reply };
+        let ask = Ask { x, at: at.to_vec(), cond: cond.clone(), stop: Arc::clone(&self.stop), reply };
         {
             let mut state = lock(&self.shared.state);
             let group = state.groups.iter_mut().find(|group| group.is(&self.model, self.shape));

@@ -121,7 +121,7 @@ impl Inner {
         }
         let start = Start { inner: denoiser, x: RefCell::new(order.frames.then_some(None)) };
         let noise = Noise::Seeds(pictures.iter().map(|&k| order.seeds[k]).collect());
-        let cond = Cond { labels: order.labels.as_ref().map(|labels| pictures.iter().map(|&k| labels[k]).collect()) };
+        let cond = order.cond.select(pictures.iter().copied());
         let mut walk = match &order.init {
             Some(init) => {
                 let x0 = init.clone().repeat_dim(0, pictures.len());

@@ -11,7 +11,7 @@ mod network;
 mod posterior;
 
 pub use clip::{Clipped, Clipping};
-pub use guidance::Guided;
+pub use guidance::{Guided, is_guided};
 pub use inpaint::Inpaint;
 pub use mixture::Mixture;
 pub use network::Network;
@@ -20,19 +20,7 @@ pub use posterior::Posterior;
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::prelude::{NoiseLevel, Row};
 
-/// What a batch of pictures should show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cond {
-    /// One class index per picture; `None` for models without classes.
-    pub labels: Option<Vec<u32>>,
-}
-
-impl Cond {
-    /// The same class for every one of `n` pictures.
-    pub fn class(label: u32, n: usize) -> Self {
-        Self { labels: Some(vec![label; n]) }
-    }
-}
+pub use crate::condition::{Ask, Cond};
 
 /// The noise level of one picture, and the time that a network is to be told for it where a plan
 /// knows better than the schedule's inverse.
@@ -75,7 +63,7 @@ impl From<Tensor<4>> for Guess {
 
 /// Guesses the clean pictures.
 pub trait Denoise {
-    /// `x [B, C, H, W]` noisy pictures, `at [B]` their noise levels, `cond [B]` what they should show.
+    /// `x [B, C, H, W]` noisy pictures, `at [B]` their noise levels, `cond [B]` what they should show, or nothing.
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess;
 
     /// Where the tensors live.

@@ -6,12 +6,15 @@ use undiffuse_math::prelude::{ParameterizationKind, Scaling, ScheduleKind};
 use undiffuse_nn::Condition;
 
 use super::{At, Cond, Denoise, Guess, per_image};
+use crate::condition::Conditioner;
 
 /// `D(x, level) = skip · x + out · F(input · x, told)` \[Karras22, Eq. 7\].
 #[derive(Debug)]
 pub struct Network<'a> {
     /// The network `F`.
     pub network: &'a undiffuse_nn::Network,
+    /// What it reads of what is asked.
+    pub conditioner: &'a Conditioner,
     /// The schedule, for networks that are told the time.
     pub schedule: &'a ScheduleKind,
     /// How `F` is read.
@@ -26,8 +29,10 @@ impl Denoise for Network<'_> {
         let factor = |of: fn(&Scaling) -> f64| per_image(scalings.iter().map(of), &device);
         let told: Vec<f32> =
             scalings.iter().zip(at).map(|(s, at)| told(&**self.schedule, s, at.level, at.time) as f32).collect();
-        let labels = cond.labels.as_ref().map(|l| l.iter().map(|&l| l as f32).collect());
-        let condition = Condition { labels, vector: None };
+        let condition = match cond.is_empty() {
+            true => Condition::default(),
+            false => self.conditioner.encode(&cond.0, &device),
+        };
         let y = self.network.forward(x.clone() * factor(|s| s.input), &told, &condition);
         // Networks with a learned variance answer twice as many channels, the variance last.
         let (y, variance) = match y.dims()[1] == 2 * c {

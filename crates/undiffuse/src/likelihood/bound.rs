@@ -121,7 +121,7 @@ pub fn bound(
         let xs: Vec<Vec<f32>> =
             batch.iter().map(|s| pictures.noised(s.picture, plan.rows[s.row].level, noise(s.row))).collect();
         let at: Vec<At> = batch.iter().map(|s| At::from(&plan.rows[s.row])).collect();
-        let cond = pictures.cond(batch.iter().map(|s| s.picture));
+        let cond = pictures.cond.select(batch.iter().map(|s| s.picture));
         let guess = denoiser.denoise(pictures.tensor(&xs, &device), &at, &cond);
         let (guess, variance) = (to_host(guess.x0), guess.variance.map(to_host));
         for (i, s) in batch.iter().enumerate() {

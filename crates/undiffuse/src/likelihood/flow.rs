@@ -168,7 +168,7 @@ fn rates(
     let dims = pictures.dims();
     let device = denoiser.device();
     let at: Vec<At> = asks.iter().map(|a| At::from(ends::level(a.t, level_at))).collect();
-    let cond = pictures.cond(asks.iter().map(|a| members[a.problem]));
+    let cond = pictures.cond.select(asks.iter().map(|a| members[a.problem]));
     let xs: Vec<Vec<f32>> = asks
         .iter()
         .zip(&at)

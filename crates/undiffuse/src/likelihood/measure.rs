@@ -19,7 +19,7 @@ use super::bound::{self, Bound, StepVariance};
 use super::flow::{self, Flow, FlowError, Trace};
 use super::{Dequantize, Estimate, Meaningless, Pictures, to_host};
 use crate::Model;
-use crate::denoise::{Cond, Network};
+use crate::denoise::Network;
 use crate::model::ModelError;
 use crate::run::RunFolder;
 use crate::train::TrainError;
@@ -196,9 +196,7 @@ impl Source {
     }
 }
 
-/// Pictures of a dataset in the model's pixel range, told to the model as what they are.
-///
-/// A picture without a class of the model ([`Model::class_of`]) is "no class".
+/// Pictures of a dataset in the model's pixel range, and what they show in the model's terms.
 pub fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> Pictures {
     let mut x0 = Vec::new();
     data.batch(indices, &vec![false; indices.len()], &mut x0);
@@ -206,15 +204,11 @@ pub fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> 
     if range != (-1.0, 1.0) {
         x0.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * (range.1 - range.0) + range.0) as f32);
     }
-    let rows = model.network.config().io().reads.classes();
-    let labels = (rows > 0).then(|| {
-        let none = model.card.null_class.unwrap_or(rows as u32 - 1);
-        indices.iter().map(|&i| model.class_of(data, i).unwrap_or(none)).collect()
-    });
+    let cond = indices.iter().map(|&i| model.conditioner.ask(data, i)).collect();
     let seeds = indices.iter().map(|&i| noise::bits(seed, i as u64, 0)).collect();
     let [channels, height, width] = model.picture_shape();
     let x0 = Tensor::from_data(TensorData::new(x0, [indices.len(), channels, height, width]), &Device::flex());
-    let (shape, codec, cond) = (model.latent_shape(), model.codec.clone(), Cond { labels });
+    let (shape, codec) = (model.latent_shape(), model.codec.clone());
     Pictures { shape, x0: to_host(codec.encode(x0)), codec, range, seeds, cond }
 }
 
@@ -337,11 +331,9 @@ impl<'a> Job<'a> {
         if settings.variance == Variance::Learned && model.network.config().io().channels_out != 2 * latent[0] {
             return Err(Meaningless::NoVariance { channels: latent[0] }.into());
         }
-        if !model.classes().is_empty() && model.card.null_class.is_none() {
-            let lost = chosen.iter().filter(|&&i| model.class_of(&source.data, i).is_none()).count();
-            if lost > 0 {
-                return Err(MeasureError::NoClass { name: source.name.clone(), count: lost });
-            }
+        let lost = chosen.iter().filter(|&&i| model.accepts(&model.conditioner.ask(&source.data, i)).is_err()).count();
+        if lost > 0 {
+            return Err(MeasureError::NoClass { name: source.name.clone(), count: lost });
         }
         let dims = latent.iter().product();
         if settings.trace == Trace::Exact && dims > EXACT_LIMIT {
@@ -394,9 +386,7 @@ impl<'a> Job<'a> {
 
     /// The network as it is: clipping would make the ODE's flow kinked.
     fn denoiser(&self) -> Network<'_> {
-        let recipe = &self.model.recipe;
-        let (schedule, parameterization) = (&recipe.schedule, &recipe.parameterization);
-        Network { network: &self.model.network, schedule, parameterization }
+        self.model.reader()
     }
 
     fn bound(&self, progress: &mut dyn FnMut(Progress) -> bool) -> Result<Bound, MeasureError> {

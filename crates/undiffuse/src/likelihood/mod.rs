@@ -41,7 +41,7 @@ pub struct Pictures {
     pub range: (f64, f64),
     /// A seed for each: a picture's estimate depends on no other picture.
     pub seeds: Vec<u64>,
-    /// What each shows, for models with classes.
+    /// What each shows, for models with conditions.
     pub cond: Cond,
 }
 
@@ -109,11 +109,6 @@ impl Pictures {
     fn noised(&self, k: usize, level: NoiseLevel, what: Use) -> Vec<f32> {
         let of = |(x, e): (&f32, f32)| (level.alpha * f64::from(*x) + level.sigma * f64::from(e)) as f32;
         self.picture(k).iter().zip(self.normal(k, what)).map(of).collect()
-    }
-
-    /// The conditions of some of the pictures.
-    fn cond(&self, pictures: impl Iterator<Item = usize>) -> Cond {
-        Cond { labels: self.cond.labels.as_ref().map(|l| pictures.map(|k| l[k]).collect()) }
     }
 
     /// The latent of a picture.

@@ -12,8 +12,8 @@ use undiffuse_nn::networks::{ConfigError, Network, NetworkConfig};
 
 use super::weights::Weights;
 use super::{Card, ModelError, Process, SampleDefaults, folder, pipeline};
-use crate::classes::Classes;
 use crate::codec::CodecKind;
+use crate::condition::Conditioner;
 use crate::files;
 
 /// Most bytes of a configuration, a scheduler's file or a card: they are a few thousand long, and what they hold takes many
@@ -90,9 +90,9 @@ impl Outline {
         sample_defaults(&self.card, &self.recipe)
     }
 
-    /// As [`Model::classes`](super::Model::classes).
-    pub fn classes(&self) -> Classes<'_> {
-        classes(&self.card, &self.config)
+    /// What the model can be asked for.
+    pub fn conditioner(&self) -> Conditioner {
+        Conditioner::of(&self.card, self.config.io().reads)
     }
 }
 
@@ -113,10 +113,6 @@ fn blank(config: &NetworkConfig, folder: &Path, device: &Device) -> Result<Netwo
 
 fn fill(config: &NetworkConfig, folder: &Path, weights: &Weights, device: &Device) -> Result<Network, ModelError> {
     Ok(weights.open()?.fill(blank(config, folder, device)?)?)
-}
-
-pub(super) fn classes<'a>(card: &'a Card, config: &NetworkConfig) -> Classes<'a> {
-    Classes::new(&card.classes, config.io().reads.classes(), card.null_class)
 }
 
 pub(super) fn latent_shape(config: &NetworkConfig) -> [usize; 3] {

@@ -8,6 +8,7 @@ use undiffuse_data::Dataset;
 use undiffuse_math::{draw::Draw, likelihood::learned_step, noise, prelude::Schedule};
 
 use super::config::{NoiseConfig, Variance};
+use crate::condition::{Ask, Cond, Conditioner};
 
 /// What a random number is for; part of its stream.
 #[derive(Clone, Copy)]
@@ -40,8 +41,8 @@ pub struct Draws {
     pub target: Vec<f32>,
     /// What the network is told about the noise `[B]`.
     pub told: Vec<f32>,
-    /// Class labels `[B]`, for models with classes.
-    pub labels: Option<Vec<f32>>,
+    /// What the network is asked for `[B]`.
+    pub ask: Cond,
     /// Weight of each picture's squared error `[B]`.
     pub weights: Vec<f32>,
     /// The timing's quantile of each picture `[B]`.
@@ -95,8 +96,10 @@ pub struct Drawer<'a> {
     pub seed: u64,
     /// Mirror half of the pictures.
     pub flip: bool,
-    /// The label for "no class" and the share of labels that it replaces.
-    pub null_label: Option<(u32, f64)>,
+    /// What the pictures show, in the network's terms.
+    pub conditioner: &'a Conditioner,
+    /// The share of pictures of which that is not told, so that the network learns to go without.
+    pub dropout: f64,
 }
 
 impl Drawer<'_> {
@@ -108,11 +111,11 @@ impl Drawer<'_> {
         let flips = numbers.iter().map(|&n| self.flip && self.uniform(Use::Flip, n) < 0.5).collect::<Vec<_>>();
         let offset = self.uniform(Use::Time, step_from);
         let at = |n: u64| ((n - step_from) as f64 + offset) / batch as f64;
-        let labels = |n: u64, index: usize| match self.null_label {
-            Some((null, share)) if self.uniform(Use::Label, n) < share => Some(null),
-            _ => self.data.label(index),
+        let ask = |n: u64, index: usize| match self.uniform(Use::Label, n) < self.dropout {
+            true => Ask::None,
+            false => self.conditioner.ask(self.data, index),
         };
-        self.draw(&numbers, &indices, &flips, at, labels)
+        self.draw(&numbers, &indices, &flips, at, ask)
     }
 
     /// The batch of held-out pictures `indices`, with times spread evenly over `total` and noise that
@@ -121,7 +124,7 @@ impl Drawer<'_> {
         // Numbers above any that training reaches.
         let numbers: Vec<u64> = (0..indices.len()).map(|i| 1 << 55 | (from + i) as u64).collect();
         let at = |n: u64| ((n & !(1 << 55)) as f64 + 0.5) / total as f64;
-        self.draw(&numbers, indices, &vec![false; indices.len()], at, |_, index| self.data.label(index))
+        self.draw(&numbers, indices, &vec![false; indices.len()], at, |_, index| self.conditioner.ask(self.data, index))
     }
 
     fn uniform(&self, what: Use, counter: u64) -> f64 {
@@ -134,7 +137,7 @@ impl Drawer<'_> {
         indices: &[usize],
         flips: &[bool],
         at: impl Fn(u64) -> f64,
-        label: impl Fn(u64, usize) -> Option<u32>,
+        ask: impl Fn(u64, usize) -> Ask,
     ) -> Draws {
         let mut input = Vec::new();
         self.data.batch(indices, flips, &mut input);
@@ -144,9 +147,6 @@ impl Drawer<'_> {
             .iter()
             .map(|&u| Draw::new(&**schedule, &**parameterization, &**weighting, &**timing, u))
             .collect();
-        let labels = self
-            .null_label
-            .map(|(null, _)| numbers.iter().zip(indices).map(|(&n, &i)| label(n, i).unwrap_or(null) as f32).collect());
         let mut draws = Draws {
             told: each.iter().map(|d| d.told as f32).collect(),
             weights: each.iter().map(|d| d.target_weight() as f32).collect(),
@@ -154,7 +154,7 @@ impl Drawer<'_> {
             corrections: each.iter().map(|d| d.correction).collect(),
             steps: (*variance == Variance::Learned)
                 .then(|| each.iter().map(|draw| Step::new(&**schedule, draw)).collect()),
-            labels,
+            ask: numbers.iter().zip(indices).map(|(&n, &i)| ask(n, i)).collect(),
             target: vec![0.0; input.len()],
             input,
         };

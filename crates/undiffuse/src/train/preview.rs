@@ -3,7 +3,6 @@
 use undiffuse_data::{Image, grid};
 use undiffuse_math::spacing::GridError;
 
-use crate::denoise::Cond;
 use crate::model::Model;
 use crate::sample::Noise;
 
@@ -15,17 +14,17 @@ const ROWS: usize = 6;
 /// Pictures in a preview.
 pub const PICTURES: usize = COLUMNS * ROWS;
 
-/// A grid of samples of the model with seeds 0, 1, 2…; the classes take turns along each row. `None` where the network makes
+/// A grid of samples of the model with seeds 0, 1, 2…; what can be asked for takes turns along each row. `None` where the network makes
 /// no numbers of them: the watchdog sees that in the loss.
 ///
 /// # Errors
 /// Settings that make no plan.
 pub fn preview(model: &Model) -> Result<Option<Image>, GridError> {
-    let classes = model.card.classes.len() as u32;
-    let labels = (classes > 0).then(|| (0..PICTURES as u32).map(|i| i % COLUMNS as u32 % classes).collect());
+    let asks = model.conditioner.all();
+    let ask = |i: usize| Some(asks.get(i % COLUMNS % asks.len().max(1))?.clone());
+    let cond = (0..PICTURES).map_while(ask).collect();
     let plan = model.plan()?;
     let denoiser = model.denoiser(model.sample_defaults().guidance);
-    let cond = Cond { labels };
     let walk = model.sample(&*denoiser, &plan, Noise::Seeds((0..PICTURES as u64).collect()), &cond);
     Ok(walk.finish().ok().map(|x| grid(&model.images(x), COLUMNS, 2)))
 }

@@ -6,10 +6,11 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use undiffuse_nn::ops::adamw::{AdamW, adamw, square_sum};
 use undiffuse_nn::ops::on_threads;
 use undiffuse_nn::weights::Named;
-use undiffuse_nn::{Condition, Network, params};
+use undiffuse_nn::{Network, params};
 
 use super::average::Average;
 use super::draws::{Draws, Step};
+use crate::condition::Conditioner;
 
 /// The changing part of a run, and nothing else.
 pub struct State {
@@ -48,9 +49,16 @@ impl State {
     }
 
     /// Adds the gradients of a part of a batch to `sum` and returns each picture's loss; `seed` is dropout's.
-    pub fn accumulate(&self, draws: Draws, shape: [usize; 4], seed: u64, sum: &mut Accumulated) -> Vec<f64> {
+    pub fn accumulate(
+        &self,
+        conditioner: &Conditioner,
+        draws: Draws,
+        shape: [usize; 4],
+        seed: u64,
+        sum: &mut Accumulated,
+    ) -> Vec<f64> {
         let (mut gradients, values) = on_threads(|| {
-            let (loss, values) = loss(self.network(), draws, shape, Some(seed));
+            let (loss, values) = loss(self.network(), conditioner, draws, shape, Some(seed));
             let gradients: Gradients = loss.backward();
             (gradients, values)
         });
@@ -150,12 +158,18 @@ impl Accumulated {
 
 /// The weighted mean squared error of the network's answers, and the bound's terms where it learns the variance: their
 /// mean as a tensor, and each picture's own; with a seed, as in training.
-pub fn loss(network: &Network, draws: Draws, shape: [usize; 4], seed: Option<u64>) -> (Tensor<1>, Vec<f64>) {
+pub fn loss(
+    network: &Network,
+    conditioner: &Conditioner,
+    draws: Draws,
+    shape: [usize; 4],
+    seed: Option<u64>,
+) -> (Tensor<1>, Vec<f64>) {
     let device = network.device();
     let [batch, channels, height, width] = shape;
     let tensor = |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
     let per_picture = |values: Vec<f32>| tensor(values, [batch, 1, 1, 1]);
-    let condition = Condition { labels: draws.labels, vector: None };
+    let condition = conditioner.encode(&draws.ask.0, &device);
     let input = tensor(draws.input, shape);
     let answer = match seed {
         Some(seed) => network.forward_training(input, &draws.told, &condition, seed),

@@ -13,25 +13,24 @@ pub const PICTURES: usize = 256;
 /// The times are spread evenly over the pictures and the noise is picture number's own, so two networks on the same pictures,
 /// or one network on two sets of as many, differ by nothing else.
 pub fn losses(network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize) -> Vec<f64> {
-    losses_labelled(network, drawer, indices, part, None)
+    measure(network, drawer, indices, part, false)
 }
 
-/// The same, with every picture called `label` where one is given, such as "no class".
-pub fn losses_labelled(
-    network: &Network,
-    drawer: &Drawer<'_>,
-    indices: &[usize],
-    part: usize,
-    label: Option<u32>,
-) -> Vec<f64> {
+/// The same, with nothing asked of any picture.
+pub fn losses_unconditional(network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize) -> Vec<f64> {
+    measure(network, drawer, indices, part, true)
+}
+
+fn measure(network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize, unconditional: bool) -> Vec<f64> {
     let data = drawer.data;
     let parts = indices.chunks(part.max(1)).enumerate();
     let of = |(i, part_of): (usize, &[usize])| {
         let mut draws = drawer.validation(part_of, i * part.max(1), indices.len());
-        if let (Some(labels), Some(label)) = (&mut draws.labels, label) {
-            labels.fill(label as f32);
+        if unconditional {
+            draws.ask = draws.ask.unconditional();
         }
-        loss(network, draws, [part_of.len(), data.channels(), data.height(), data.width()], None).1
+        let shape = [part_of.len(), data.channels(), data.height(), data.width()];
+        loss(network, drawer.conditioner, draws, shape, None).1
     };
     parts.flat_map(of).collect()
 }

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use undiffuse::Model;
 use undiffuse::codec::CodecKind;
 use undiffuse::data::{Dataset, Image, Options, encode_png};
-use undiffuse::denoise::{Cond, Network};
+use undiffuse::denoise::Ask;
 use undiffuse::likelihood::bound::{self, StepVariance};
 use undiffuse::likelihood::{self, Dequantize, Pictures};
 use undiffuse::model::Outline;
@@ -240,15 +240,12 @@ fn learned_variances_and_importance_sampled_times() {
 
     let model = Model::load(&whole, &Device::flex()).unwrap();
     assert_eq!(model.network.config().io().channels_out, 2);
-    let recipe = &model.recipe;
-    let denoiser =
-        Network { network: &model.network, schedule: &recipe.schedule, parameterization: &recipe.parameterization };
+    let (recipe, denoiser) = (&model.recipe, model.reader());
     let options = Options { size: Some(8), ..Options::default() };
     let dataset = Dataset::open(&data, &options).unwrap();
     let mut x0 = Vec::new();
     dataset.batch(&(0..64).collect::<Vec<_>>(), &[false; 64], &mut x0);
-    let labels = Some((0..64).map(|i| dataset.label(i).unwrap()).collect());
-    let (codec, cond) = (CodecKind::default(), Cond { labels });
+    let (codec, cond) = (CodecKind::default(), (0..64).map(|i| Ask::Class(dataset.label(i).unwrap())).collect());
     let pictures = Pictures { shape: [1, 8, 8], x0, codec, range: (-1.0, 1.0), seeds: (0..64).collect(), cond };
     let plan = likelihood::plan(&recipe.grid(20).unwrap(), &*recipe.parameterization).unwrap();
     let bound = |variance| {

@@ -1,6 +1,7 @@
 //! What a measurement says: lines for a person, JSON, charts.
 
 use serde_json::{Value, json};
+use undiffuse::condition::Ask;
 use undiffuse::data::Image;
 use undiffuse::data::figure::{Layer, Panel, figure};
 use undiffuse::likelihood::Estimate;
@@ -47,11 +48,11 @@ impl Report {
             "noisiest_sigma": first.sigma_edm(),
         });
         let mut json = json!({ "protocol": protocol });
-        let told = |labels: &Vec<u32>| labels.iter().filter(|l| Some(**l) != model.card.null_class).count();
-        let labels = match pictures.cond.labels.as_ref().map(told) {
-            None => "none".to_owned(),
-            Some(n) if n == pictures.len() => "told".to_owned(),
-            Some(n) => format!("told for {n}"),
+        let told = pictures.cond.0.iter().filter(|ask| **ask != Ask::None).count();
+        let labels = match told {
+            _ if model.conditioner.all().is_empty() => "none".to_owned(),
+            n if n == pictures.len() => "told".to_owned(),
+            n => format!("told for {n}"),
         };
         let mut lines = vec![(
             "protocol",

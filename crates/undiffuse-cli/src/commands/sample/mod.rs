@@ -103,8 +103,8 @@ struct Job {
     n: usize,
     /// Pictures that are computed at a time.
     batch: usize,
-    /// One label a picture, for models with classes.
-    labels: Option<Vec<u32>>,
+    /// What each picture should show.
+    cond: Cond,
     given: Option<Vec<Tensor<4>>>,
     /// The place of the first of `given` in its file.
     first: usize,
@@ -133,7 +133,8 @@ impl Job {
         args.afford(n, model.picture_shape())?;
         let classes = model.classes();
         let asked: Result<Vec<_>, _> = args.class.iter().map(|text| classes.list(text)).collect();
-        let labels = classes.turns(&asked.map_err(refused)?.concat(), n);
+        let asks = asked.map_err(refused)?.concat().into_iter().map(|label| classes.asking(label)).collect();
+        let cond = model.conditioner.turns(asks, n);
         let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> {
             Ok(picture(&model, &Image::open(path, &Options::default())?))
         };
@@ -141,7 +142,7 @@ impl Job {
         let observed = args.observed.as_ref().map(tensor).transpose()?;
         let mask = args.mask.as_ref().map(|path| mask(path, &args, &model)).transpose()?;
         let first = args.init_index.unwrap_or(0);
-        Ok(Self { args, settings, model, plan, n, batch, labels, given, first, init, observed, mask })
+        Ok(Self { args, settings, model, plan, n, batch, cond, given, first, init, observed, mask })
     }
 
     /// The model, with what is known of the picture.
@@ -232,10 +233,6 @@ impl Job {
         Ok(files::write(path, &weights::to_bytes(&[tensor], None))?)
     }
 
-    fn cond(&self, pictures: &Range<usize>) -> Cond {
-        Cond { labels: self.labels.as_ref().map(|l| l[pictures.clone()].to_vec()) }
-    }
-
     /// Some of the pictures by the plan; `None` when interrupted.
     fn walk(
         &self,
@@ -248,7 +245,7 @@ impl Job {
             Some(tensors) => Noise::Given(tensors.iter().map(|t| t.clone().narrow(0, from, count)).collect()),
             None => Noise::Seeds(pictures.clone().map(|k| self.seed(k)).collect()),
         };
-        let cond = self.cond(&pictures);
+        let cond = self.cond.select(pictures.clone());
         let mut walk = match &self.init {
             Some(init) => {
                 let x0 = init.clone().repeat_dim(0, count);
@@ -276,7 +273,7 @@ impl Job {
         let schedule = &self.model.recipe.schedule;
         let integrator = DormandPrince { rtol: tolerance, atol: tolerance, ..DormandPrince::default() };
         let seeds: Vec<u64> = pictures.clone().map(|k| self.seed(k)).collect();
-        let (cond, shape) = (self.cond(&pictures), self.model.latent_shape());
+        let (cond, shape) = (self.cond.select(pictures.clone()), self.model.latent_shape());
         let mut progress = |_| !common::interrupted();
         let sampled = adaptive::sample(denoiser, &**schedule, &seeds, shape, &cond, &integrator, &mut progress);
         match sampled {

@@ -32,7 +32,7 @@ pub const SETTINGS: &[Setting<Job>] = &[
         option: "guidance",
         kind: Kind::Word,
         // Without a class that stands for none there is nothing to guide away from.
-        value: |job, _| json!(if job.model.card.null_class.is_some() { job.settings.guidance } else { 1.0 }),
+        value: |job, _| json!(if job.model.conditioner.guides() { job.settings.guidance } else { 1.0 }),
     },
     Setting { option: "adaptive", kind: Kind::Word, value: |job, _| json!(job.args.adaptive) },
     Setting { option: "optimal-variance", kind: Kind::Path, value: |job, _| shown(&job.args.optimal_variance) },
@@ -102,14 +102,13 @@ impl Job {
 
     /// The class of picture number `k`, for models with classes.
     pub(super) fn class(&self, k: usize) -> Option<String> {
-        Some(self.model.classes().print(self.labels.as_ref()?[k]))
+        self.cond.0.get(k).map(|ask| self.model.conditioner.print(ask))
     }
 
     /// What made picture number `k`, for its text chunk.
     pub(super) fn facts(&self, k: usize) -> Map<String, Value> {
-        let label = self.labels.as_ref().map(|labels| labels[k]);
         let model = self.args.model.display().to_string();
-        let mut facts = facts(&self.model, &model, &self.settings, self.seed(k), label);
+        let mut facts = facts(&self.model, &model, &self.settings, self.seed(k), self.cond.0.get(k));
         facts.extend(told(SETTINGS, self, k));
         facts
     }

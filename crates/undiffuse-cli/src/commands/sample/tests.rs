@@ -3,7 +3,7 @@
 use clap::Parser;
 use proptest::prelude::*;
 use serde_json::json;
-use undiffuse::classes::Classes;
+use undiffuse::condition::Classes;
 
 use super::Args;
 use super::settings::again;

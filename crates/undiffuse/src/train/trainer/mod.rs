@@ -11,7 +11,6 @@ use burn::tensor::Device;
 use undiffuse_data::{Dataset, HeldOut, Progress, Split, names};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
-use undiffuse_nn::networks::Reads;
 use undiffuse_nn::ops::adamw::AdamW;
 use undiffuse_nn::weights::WeightsError;
 use undiffuse_nn::{NetworkConfig, init, params};
@@ -23,6 +22,7 @@ use super::length::{Length, Segment, parse_duration};
 use super::state::{Accumulated, State};
 use super::watchdog::Losses;
 use super::{Event, Preview, Started, Step, TrainError, folder, preview, validation};
+use crate::condition::Conditioner;
 use crate::files;
 use crate::memory;
 use crate::model::{Card, Model, ModelError, Provenance};
@@ -60,6 +60,7 @@ pub struct Trainer {
     run: RunFolder,
     data: Dataset,
     split: Split,
+    conditioner: Conditioner,
     state: State,
     counters: Counters,
     length: Length,
@@ -171,12 +172,9 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let seed = config.train.seed;
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
-        let reads = match config.data.classes {
-            true => Reads::Labels(data.classes().len() + 1),
-            false => Reads::Nothing,
-        };
+        let conditioner = Conditioner::for_training(&config.data, &data);
         let shape = [config.data.channels, config.data.size, config.data.size];
-        let network = config.network_for(shape, reads).map_err(wrong)?;
+        let network = config.network_for(shape, conditioner.reads()).map_err(wrong)?;
         afford(&config, &network)?;
         let blank = network.network(&device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
         let mut state = State::new(init::initialize(blank, seed), &config.train.ema);
@@ -189,14 +187,13 @@ impl Trainer {
             "" => None,
             text => Some(parse_duration(text).map_err(wrong)?.as_secs_f64()),
         };
-        let classes = if config.data.classes { data.classes().to_vec() } else { Vec::new() };
         let started = Event::Started(Started {
             run: run.path().to_owned(),
             images: split.train.len(),
             held_out: split.held_out.len(),
             size: config.data.size,
             channels: config.data.channels,
-            classes,
+            classes: conditioner.classes().names().to_vec(),
             parameters: params::count(state.network()),
             nimg: counters.nimg,
             warnings,
@@ -212,6 +209,7 @@ impl Trainer {
             run,
             data,
             split,
+            conditioner,
             state,
             counters,
             length,
@@ -263,7 +261,6 @@ impl Trainer {
                 how.solver.clone(),
             )
         };
-        let classes = if config.data.classes { self.data.classes().to_vec() } else { Vec::new() };
         let provenance = Provenance {
             program: concat!("undiffuse ", env!("CARGO_PKG_VERSION")).into(),
             data: names::of(self.data.path()),
@@ -275,13 +272,8 @@ impl Trainer {
             ema: self.state.averages[0].width,
             validation_loss: self.counters.validation_loss,
         };
-        let card = Card {
-            null_class: (!classes.is_empty()).then_some(classes.len() as u32),
-            classes,
-            sample: Some(config.sample.clone()),
-            provenance: Some(provenance),
-            ..Card::default()
-        };
+        let mut card = Card { sample: Some(config.sample.clone()), provenance: Some(provenance), ..Card::default() };
+        self.conditioner.note(&mut card);
         let network = self.state.averages[0].network(self.state.network());
         Model::new(network, recipe, card).expect("pixels fit every network")
     }
@@ -304,15 +296,14 @@ impl Trainer {
 
     /// Draws by the timing as it is (`noise`), or as it was at the start (the configuration's).
     fn drawer<'a>(&'a self, noise: &'a NoiseConfig) -> Drawer<'a> {
-        let null =
-            self.config.data.classes.then(|| (self.data.classes().len() as u32, self.config.train.label_dropout));
         Drawer {
             data: &self.data,
             indices: &self.split.train,
             noise,
             seed: self.config.train.seed,
             flip: self.config.data.flip,
-            null_label: null,
+            conditioner: &self.conditioner,
+            dropout: self.config.train.label_dropout,
         }
     }
 
@@ -335,7 +326,7 @@ impl Trainer {
             let draws = self.drawer(&self.noise).train(&mut order, start, part, from, batch);
             let seed = draws::dropout_seed(train.seed, start);
             seen.extend(draws.quantiles.iter().copied().zip(draws.corrections.clone()));
-            losses.extend(self.state.accumulate(draws, self.shape(part), seed, &mut gradients));
+            losses.extend(self.state.accumulate(&self.conditioner, draws, self.shape(part), seed, &mut gradients));
         }
         let loss = losses.iter().sum::<f64>() / batch as f64;
         self.order = order;

@@ -8,10 +8,14 @@
 //!
 //! What [`Classes::print`] prints, [`Classes::parse`] reads as the same label, whatever the classes are called.
 
+use burn::tensor::Device;
 use serde_json::Value;
-use undiffuse_data::names;
 use undiffuse_data::text::escaped;
+use undiffuse_data::{Dataset, names};
+use undiffuse_nn::networks::{Condition, Reads};
 
+use super::{Ask, Conditioning};
+use crate::model::Card;
 use crate::request::RequestError;
 
 /// Names that a refusal lists.
@@ -20,17 +24,44 @@ const LISTED: usize = 40;
 const REPEATED: usize = 80;
 
 /// The classes of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Classes<'a> {
-    names: &'a [String],
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    names: Vec<String>,
     rows: usize,
     null: Option<u32>,
 }
 
-impl<'a> Classes<'a> {
+impl Classes {
+    /// No classes.
+    pub const NONE: Self = Self { names: Vec::new(), rows: 0, null: None };
+
     /// The classes of a network with `rows` labels, the first of which have these names; `null` is the label of "no class".
-    pub fn new(names: &'a [String], rows: usize, null: Option<u32>) -> Self {
-        Self { names: &names[..names.len().min(rows)], rows, null: null.filter(|&label| (label as usize) < rows) }
+    pub fn new(names: &[String], rows: usize, null: Option<u32>) -> Self {
+        let names = names[..names.len().min(rows)].to_vec();
+        Self { names, rows, null: null.filter(|&label| (label as usize) < rows) }
+    }
+
+    /// The label that the network reads for an ask. A network that has no label for "no class" reads its last.
+    pub fn label(&self, ask: &Ask) -> u32 {
+        match ask {
+            Ask::Class(label) => *label,
+            _ => self.null.unwrap_or(self.rows.saturating_sub(1) as u32),
+        }
+    }
+
+    /// What asks for a label.
+    pub fn asking(&self, label: u32) -> Ask {
+        if Some(label) == self.null { Ask::None } else { Ask::Class(label) }
+    }
+
+    /// Their names, in the order of their labels; empty where they have none.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Labels of the network; `None` where it has none.
+    pub fn rows(&self) -> Option<usize> {
+        (self.rows > 0).then_some(self.rows)
     }
 
     /// Whether the model knows no classes.
@@ -47,7 +78,7 @@ impl<'a> Classes<'a> {
         if self.is_empty() {
             return refused("this model was trained without classes".into());
         }
-        match names::meant(self.names, word)[..] {
+        match names::meant(&self.names, word)[..] {
             [one] => return Ok(one as u32),
             [] => {}
             ref several => {
@@ -131,13 +162,6 @@ impl<'a> Classes<'a> {
         }
     }
 
-    /// The label of each of `n` pictures: those asked for take turns, all classes where none is. `None` for models without
-    /// classes.
-    pub fn turns(&self, asked: &[u32], n: usize) -> Option<Vec<u32>> {
-        let all = if asked.is_empty() { self.labels() } else { asked.to_vec() };
-        (!self.is_empty()).then(|| all.iter().copied().cycle().take(n).collect())
-    }
-
     /// The label of what other data call `others[k]`: by its name, and by its number where one side has numbers for names, as idx
     /// files do. Two sets of words that differ mean nothing to each other.
     pub fn of(&self, others: &[String], k: u32) -> Option<u32> {
@@ -148,10 +172,10 @@ impl<'a> Classes<'a> {
             let in_order = || self.labels().get(k as usize).copied().filter(|_| others.len() == self.labels().len());
             return if numbers(others) { self.number(name) } else { in_order() };
         }
-        match names::meant(self.names, name)[..] {
+        match names::meant(&self.names, name)[..] {
             // Where two names of the data are like one of ours, it is the one that is nearer.
             [one] => (names::meant(others, &self.names[one])[..] == [k as usize]).then_some(one as u32),
-            [] => (others.len() == self.names.len() && numbers(others) != numbers(self.names)).then_some(k),
+            [] => (others.len() == self.names.len() && numbers(others) != numbers(&self.names)).then_some(k),
             _ => None,
         }
     }
@@ -167,6 +191,57 @@ impl<'a> Classes<'a> {
             all.push(format!("and {} more", self.names.len() - LISTED));
         }
         all.join(", ")
+    }
+}
+
+impl Conditioning for Classes {
+    fn accepts(&self, ask: &Ask) -> Result<(), RequestError> {
+        let problem = match ask {
+            Ask::None if self.null.is_some() => return Ok(()),
+            Ask::Class(label) if (*label as usize) < self.rows => return Ok(()),
+            Ask::None => format!("the model has not learned to go without a class; it has {}", self.choices()),
+            Ask::Class(label) => format!("the model has no label {label}; it has {}", self.choices()),
+            Ask::Vector(_) => format!("the model takes classes, not embeddings; it has {}", self.choices()),
+        };
+        Err(RequestError::new("class", problem))
+    }
+
+    fn guides(&self) -> bool {
+        self.null.is_some()
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Labels(self.rows)
+    }
+
+    fn encode(&self, asks: &[Ask], _: &Device) -> Condition {
+        Condition::labels(asks.iter().map(|ask| self.label(ask) as f32).collect())
+    }
+
+    fn all(&self) -> Vec<Ask> {
+        let labels = self.labels();
+        match labels.is_empty() {
+            // A network whose one label is that of no class.
+            true => vec![Ask::None],
+            false => labels.into_iter().map(|label| self.asking(label)).collect(),
+        }
+    }
+
+    fn ask(&self, data: &Dataset, i: usize) -> Ask {
+        let of = |k| if data.classes() == self.names { Some(k) } else { self.of(data.classes(), k) };
+        data.label(i).and_then(of).map_or(Ask::None, |label| self.asking(label))
+    }
+
+    fn note(&self, card: &mut Card) {
+        (card.classes, card.null_class) = (self.names.clone(), self.null);
+    }
+
+    fn print(&self, ask: &Ask) -> String {
+        Classes::print(self, self.label(ask))
+    }
+
+    fn classes(&self) -> &Classes {
+        self
     }
 }
 
