@@ -29,7 +29,7 @@ fn memorised(training: &[f32], n: u64) -> Vec<f32> {
     let device = undiffuse::device::open("cpu").unwrap();
     let components: Vec<_> = training.chunks(DIMS).map(|picture| (1.0, picture.to_vec(), 0.0)).collect();
     let oracle = Mixture::new(&components, &device);
-    let plan = Grid::new(&Cosine::default(), &LogSnr {}, 20, Last::Clean).unwrap().plan(&Dpmpp2m::default());
+    let plan = Grid::new(&Cosine::default(), &LogSnr {}, 20, Last::Clean).unwrap().plan(&Dpmpp2m::default()).unwrap();
     let seeds: Vec<u64> = (0..n).collect();
     let draw = |seeds: &[u64]| {
         let x: Tensor<4> =

@@ -50,7 +50,7 @@
 //! let schedule: ScheduleKind = "cosine".parse()?;
 //! let spacing: SpacingKind = "trailing".parse()?;
 //! let solver: SolverKind = "dpmpp-2m:lower_order_final=false".parse()?;
-//! let plan = Grid::new(&*schedule, &*spacing, 20, Last::Clean)?.plan(&*solver);
+//! let plan = Grid::new(&*schedule, &*spacing, 20, Last::Clean)?.plan(&*solver)?;
 //! assert_eq!(plan.nfe(), 20);
 //! // Every row keeps the promise of the one equation: signal of the old level becomes signal of the new one.
 //! let row = &plan.rows[0];

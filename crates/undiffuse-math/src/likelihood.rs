@@ -178,7 +178,7 @@ mod tests {
         use crate::{prelude::*, solver::Ddpm};
         let (schedule, std) = ("vp".parse::<ScheduleKind>().unwrap(), 0.7);
         let spacing: SpacingKind = "log-snr".parse().unwrap();
-        let plan = Grid::new(&*schedule, &*spacing, 6, Last::FirstStep).unwrap().plan(&Ddpm::default());
+        let plan = Grid::new(&*schedule, &*spacing, 6, Last::FirstStep).unwrap().plan(&Ddpm::default()).unwrap();
         // E[x0 | x] = gain x, and what it leaves open.
         let gain = |at: NoiseLevel| at.alpha * std * std / ((at.alpha * std).powi(2) + at.sigma.powi(2));
         let open = |at: NoiseLevel| std * std * (1.0 - gain(at) * at.alpha);

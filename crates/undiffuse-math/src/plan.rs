@@ -40,8 +40,8 @@ impl Plan {
     }
 
     /// Multiplies the image that row `k` starts from, which leaves its log-SNR as it was: what made it makes it larger,
-    /// and those that read it take less of it.
-    pub(crate) fn rescale(&mut self, k: usize, factor: f64) {
+    /// and those that read it, in the next `lags` rows, take less of it.
+    pub(crate) fn rescale(&mut self, k: usize, factor: f64, lags: usize) {
         let NoiseLevel { alpha, sigma } = self.rows[k].level;
         let level = NoiseLevel { alpha: alpha * factor, sigma: sigma * factor };
         if let Some(before) = k.checked_sub(1) {
@@ -51,7 +51,7 @@ impl Plan {
         } else {
             self.start *= factor;
         }
-        for (lag, row) in self.rows[k..].iter_mut().enumerate() {
+        for (lag, row) in self.rows[k..].iter_mut().take(lags).enumerate() {
             if let Some(c) = row.x.get_mut(lag) {
                 *c /= factor;
             }
@@ -82,13 +82,13 @@ impl Plan {
 /// use undiffuse_math::{plan::Walk, schedule::Vp, solver::Heun, spacing::{Grid, Karras, Last}};
 /// // One pixel whose data are all 0.3: the exact denoiser answers 0.3 whatever it is asked.
 /// let schedule = Vp::default();
-/// let plan = Grid::new(&schedule, &Karras::default(), 10, Last::Clean)?.plan(&Heun::default());
+/// let plan = Grid::new(&schedule, &Karras::default(), 10, Last::Clean)?.plan(&Heun::default())?;
 /// let mut walk = Walk::new(&plan, 1.0);
 /// while let Some(_row) = walk.row() {
 ///     walk.step(0.3, None, |terms| terms.iter().map(|(c, x)| c * **x).sum());
 /// }
 /// assert!((walk.x() - 0.3f64).abs() < 1e-12);
-/// # Ok::<(), undiffuse_math::spacing::GridError>(())
+/// # Ok::<(), undiffuse_math::solver::PlanError>(())
 /// ```
 #[derive(Debug)]
 pub struct Walk<'p, X> {

@@ -5,7 +5,7 @@ use crate::{
     parameterization::ParameterizationKind,
     plan::{Plan, Row},
     schedule::ScheduleKind,
-    solver::{Ddim, DdimInverse, Plms, PlmsStart, Solver, SolverKind},
+    solver::{Ddim, DdimInverse, PlanError, Plms, PlmsStart, Solver, SolverKind},
     spacing::{Grid, GridError, Last, Point, SpacingKind},
 };
 use serde::{Deserialize, Serialize};
@@ -151,7 +151,7 @@ impl Recipe {
     /// The levels that are visited in `steps` steps.
     ///
     /// # Errors
-    /// No steps, or more than the schedule has timesteps.
+    /// No steps, or more than the schedule has timesteps; options out of their range.
     pub fn grid(&self, steps: usize) -> Result<Grid<'_>, GridError> {
         let mut spacing = self.spacing.clone();
         if let Some(ends) = &self.ends {
@@ -168,8 +168,8 @@ impl Recipe {
         }
         let mut grid = Grid::new(&*self.schedule, &*spacing, steps, self.last)?;
         if let Some(told_at) = &self.told_at {
-            let told = told_at.times(&*self.schedule, steps);
-            grid.points.iter_mut().zip(told).for_each(|(point, time)| point.time = time);
+            let told = Grid::new(&*self.schedule, &**told_at, steps, self.last)?.points;
+            grid.points.iter_mut().zip(told).for_each(|(point, told)| point.time = told.time);
         }
         if let SolverKind::Plms(Plms { start: PlmsStart::RungeKutta, .. }) = self.solver {
             self.halve(&mut grid.points, steps);
@@ -177,15 +177,30 @@ impl Recipe {
         Ok(grid)
     }
 
+    /// How many evaluations of the network the plan for `steps` steps takes.
+    ///
+    /// # Errors
+    /// As [`grid`](Self::grid).
+    pub fn nfe(&self, steps: usize) -> Result<usize, GridError> {
+        let grid = self.grid(steps)?;
+        Ok(match self.stride(steps) {
+            Some(stride) => {
+                let nfe = |point: &Point| self.solver.nfe(&[point.level, self.below(point, stride, grid.last)]);
+                grid.points.iter().map(nfe).sum()
+            }
+            None => self.solver.nfe(&grid.levels()),
+        })
+    }
+
     /// The plan for `steps` steps.
     ///
     /// # Errors
-    /// No steps, or more than the schedule has timesteps.
-    pub fn plan(&self, steps: usize) -> Result<Plan, GridError> {
+    /// As [`grid`](Self::grid) and [`Solver::plan`].
+    pub fn plan(&self, steps: usize) -> Result<Plan, PlanError> {
         let grid = self.grid(steps)?;
-        let mut plan = grid.plan(&*self.solver);
-        if let (true, Some(timesteps)) = (self.stride, self.schedule.discrete_steps()) {
-            plan.rows = self.strides(&grid, timesteps / steps);
+        let mut plan = grid.plan(&*self.solver)?;
+        if let Some(stride) = self.stride(steps) {
+            plan.rows = self.strides(&grid, stride)?;
         }
         if let SolverKind::Dpm2Ancestral(_) = self.solver {
             // The middle of a step falls on the next level. The network is told the time of that level, which on tables
@@ -210,23 +225,33 @@ impl Recipe {
         }
     }
 
+    /// How many timesteps each step goes down, where that is what a step is.
+    fn stride(&self, steps: usize) -> Option<usize> {
+        self.schedule.discrete_steps().filter(|_| self.stride).map(|timesteps| timesteps / steps)
+    }
+
+    /// The level a stride below a point, or the last one.
+    fn below(&self, point: &Point, stride: usize, last: NoiseLevel) -> NoiseLevel {
+        let time = point.time - stride as f64;
+        if time >= 0.0 { self.schedule.level(time) } else { last }
+    }
+
     /// The rows of DDIM, or of its inversion, between each point and the timestep a stride away from it.
-    fn strides(&self, grid: &Grid, stride: usize) -> Vec<Row> {
-        let rows = |point: &Point| {
-            let time = point.time - stride as f64;
-            let cleaner = if time >= 0.0 { self.schedule.level(time) } else { grid.last };
-            let mut rows = match self.solver {
-                SolverKind::DdimInverse(DdimInverse { iterations: 1 }) => vec![self.inverse(cleaner, point.level)],
-                _ => self.solver.plan(&[point.level, cleaner]).rows,
-            };
-            rows.iter_mut().for_each(|row| row.time = Some(point.time));
-            rows
-        };
+    fn strides(&self, grid: &Grid, stride: usize) -> Result<Vec<Row>, PlanError> {
+        let mut points: Vec<&Point> = grid.points.iter().collect();
         if self.solver.rises() {
-            grid.points.iter().rev().flat_map(rows).collect()
-        } else {
-            grid.points.iter().flat_map(rows).collect()
+            points.reverse();
         }
+        let mut all = Vec::new();
+        for point in points {
+            let cleaner = self.below(point, stride, grid.last);
+            let rows = match self.solver {
+                SolverKind::DdimInverse(DdimInverse { iterations: 1 }) => vec![self.inverse(cleaner, point.level)],
+                _ => self.solver.plan(&[point.level, cleaner])?.rows,
+            };
+            all.extend(rows.into_iter().map(|row| Row { time: Some(point.time), ..row }));
+        }
+        Ok(all)
     }
 
     /// A step of `DDIMInverseScheduler`: what the network answers when it is told the time of `to` is read as if it were
@@ -236,9 +261,9 @@ impl Recipe {
         let (asked, meant) = (self.parameterization.scaling(to), self.parameterization.scaling(from));
         if from.sigma > 0.0 || meant.target_eps == 0.0 {
             let (level, rows) = if from.sigma > 0.0 {
-                (from, Ddim::default().plan(&[from, to]).rows)
+                (from, Ddim::default().unchecked_plan(&[from, to]).rows)
             } else {
-                (to, DdimInverse::default().plan(&[to, from]).rows)
+                (to, DdimInverse::default().unchecked_plan(&[to, from]).rows)
             };
             return Row { level, ..rows.into_iter().next().unwrap_or_default() };
         }

@@ -46,7 +46,7 @@ fn inversion_undoes_ddim() {
             let mut grid = Grid::new(&*schedule, &*spacing, 40, Last::FirstStep).unwrap();
             // Of pure noise, the denoiser tells nothing about the noise.
             grid.points.retain(|point| point.level.log_snr() > -15.0 && point.level != last);
-            let plan = |solver: &str| grid.plan(&*solver.parse::<SolverKind>().unwrap());
+            let plan = |solver: &str| grid.plan(&*solver.parse::<SolverKind>().unwrap()).unwrap();
             let x = last.alpha * picture;
             let noise = run(&plan(inverse), x, |x, at| data.denoise(x, at));
             assert!(grid.points.len() > 10, "{schedule}");

@@ -32,7 +32,7 @@ fn every_walk_follows_k_diffusion() {
             let levels: Vec<_> = numbers(&case["sigmas"]).into_iter().map(level).collect();
             let what = format!("{solver} on {} {scale} levels", levels.len());
             let tolerance = case["tolerance"].as_f64().unwrap_or(1e-8);
-            let plan = solver.plan(&levels);
+            let plan = solver.plan(&levels).unwrap();
             let calls = case["calls"].as_array().unwrap();
             assert_eq!(plan.nfe(), calls.len(), "{what}");
             let scaled = |x: &Value, alpha: f64| numbers(x).iter().map(|x| alpha * x).collect::<Vec<_>>();

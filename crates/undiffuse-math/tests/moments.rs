@@ -68,7 +68,7 @@ fn whole_walks_end_at_the_data() {
             let steps = schedule.discrete_steps().unwrap_or(1000);
             let spacing = if schedule.discrete_steps().is_some() { "linspace" } else { "log-snr" };
             let spacing: SpacingKind = spacing.parse().unwrap();
-            let plan = Grid::new(&*schedule, &*spacing, steps, Last::Clean).unwrap().plan(&*solver);
+            let plan = Grid::new(&*schedule, &*spacing, steps, Last::Clean).unwrap().plan(&*solver).unwrap();
             let (mean, variance) = AXES[0].sampled(&*solver, &plan);
             // A Langevin walk has only so many steps to settle at each level.
             let tolerance = if steps < 1000 { 0.2 } else { 0.025 } * if solver.tag() == "langevin" { 5.0 } else { 1.0 };
@@ -95,7 +95,7 @@ fn mixtures_are_sampled() {
     let more = ["heun:churn=30", "ddim:eta=1", "dpmpp-sde:one_path=false", "langevin:per_level=20,step=0.1"];
     let noisy = |solver: &SolverKind| solver.weak_order().is_some() && solver.to_string() != "langevin";
     for solver in all(SolverKind::ALL, &more).into_iter().filter(noisy) {
-        let plan = grid.plan(&*solver);
+        let plan = grid.plan(&*solver).unwrap();
         // A start without chance of its own, then noise from the generator.
         let quantile = |k: usize| normal_quantile((k as f64 + 0.5) / WALKS as f64);
         let start = (0..WALKS).map(|k| plan.start * quantile((k * 1027) % WALKS)).collect::<Vec<f64>>();
@@ -126,7 +126,7 @@ fn mixtures_are_sampled() {
 #[test]
 fn churn_begins_before_the_first_row() {
     let levels: Vec<_> = [10.0, 3.0, 1.0].into_iter().map(NoiseLevel::variance_preserving).collect();
-    let plan = |text: &str| text.parse::<SolverKind>().unwrap().plan(&levels);
+    let plan = |text: &str| text.parse::<SolverKind>().unwrap().plan(&levels).unwrap();
     let churned = plan("heun:churn=0.2");
     let level = churned.rows[0].level;
     assert!((level.sigma_edm() - 11.0).abs() < 1e-12 && (churned.start - level.scale()).abs() < 1e-12);
@@ -143,7 +143,7 @@ fn walks_hold_few_images() {
     let most = |solver: &str, steps| {
         let levels: Vec<_> =
             (0..=steps).map(|i| NoiseLevel::variance_preserving((4.0 - i as f64 * 0.2).exp())).collect();
-        let plan = solver.parse::<SolverKind>().unwrap().plan(&levels);
+        let plan = solver.parse::<SolverKind>().unwrap().plan(&levels).unwrap();
         let mut walk = Walk::new(&plan, 1.0);
         let mut most = walk.held();
         while walk.row().is_some() {

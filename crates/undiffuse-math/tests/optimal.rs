@@ -60,7 +60,7 @@ fn rings(exponent: f64, size: usize) -> Vec<(f64, f64)> {
 /// Divergence between the data and what Euler's method makes of them, from its plan, one frequency after the other.
 fn ode(sigmas: &[f64]) -> f64 {
     let levels: Vec<_> = sigmas.iter().map(|&sigma| NoiseLevel { alpha: 1.0, sigma }).collect();
-    let plan = "euler".parse::<SolverKind>().unwrap().plan(&levels);
+    let plan = "euler".parse::<SolverKind>().unwrap().plan(&levels).unwrap();
     let of_ring = |(share, variance): (f64, f64)| {
         let truth = |at: NoiseLevel| variance + at.sigma * at.sigma;
         let (_, made) = moments(&plan, (0.0, truth(levels[0])), |at| (0.0, variance / truth(at)));

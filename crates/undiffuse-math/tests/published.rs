@@ -176,12 +176,12 @@ fn run(recipe: &Recipe, kind: Loop, steps: usize, from: usize) -> Vec<f64> {
         (plan, x)
     } else {
         let mut grid = recipe.grid(steps).unwrap();
-        let whole = grid.plan(&*recipe.solver);
+        let whole = grid.plan(&*recipe.solver).unwrap();
         let spread = if kind == Loop::Replaced { grid.points[0].level.sigma_edm() } else { 1.0 };
         grid.points.drain(..from);
         let at = grid.points[0].level;
         let noised = |k: usize| spread * at.alpha * k as f64 + at.sigma * (SIZE - 1 - k) as f64;
-        let mut plan = grid.plan(&*recipe.solver);
+        let mut plan = grid.plan(&*recipe.solver).unwrap();
         if GOES_ON.contains(&recipe.solver.tag()) {
             // A single step, if what the row begins with came before.
             let first = if whole.rows[from].x[0] == 0.0 { 0..1 } else { 0..0 };

@@ -61,7 +61,7 @@ fn rows_lie_on_the_schedule() {
         let grid = Grid::new(&*schedule, &*spacing, 9, Last::Clean).unwrap();
         let noisiest = grid.points[0].level.log_snr();
         for solver in solvers() {
-            for row in grid.plan(&*solver).rows.iter().filter(|row| row.level.log_snr() > noisiest + 1e-6) {
+            for row in grid.plan(&*solver).unwrap().rows.iter().filter(|row| row.level.log_snr() > noisiest + 1e-6) {
                 let own = schedule.level_at(row.level.log_snr());
                 let near = (own.alpha - row.level.alpha).abs() < 1e-6 * own.scale();
                 let reached = (own.log_snr() - row.level.log_snr()).abs() < 1e-6;
@@ -96,7 +96,7 @@ fn rows_are_consistent() {
                     let grid = Grid::new(&*schedule, &*spacing, steps, last).unwrap();
                     assert_eq!(grid.points.len(), steps);
                     for solver in solvers() {
-                        let plan = grid.plan(&*solver);
+                        let plan = grid.plan(&*solver).unwrap();
                         let (noisy, clean) = (grid.points[0].level, grid.last);
                         // Churn puts its first noise into the start.
                         let begin = plan.rows[0].level;

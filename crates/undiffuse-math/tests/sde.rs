@@ -30,7 +30,7 @@ fn near(ours: f64, theirs: f64, tolerance: f64, what: &str) {
 fn langevin_is_that_of_ncsn() {
     let sigmas: Vec<f64> = (0..10).map(|i| 0.01f64.powf(f64::from(i) / 9.0)).collect();
     let levels: Vec<_> = sigmas.iter().map(|&sigma| NoiseLevel { alpha: 1.0, sigma }).collect();
-    let plan = solver("langevin:per_level=100,step=0.2").plan(&[&levels[..], &[NoiseLevel::CLEAN]].concat());
+    let plan = solver("langevin:per_level=100,step=0.2").plan(&[&levels[..], &[NoiseLevel::CLEAN]].concat()).unwrap();
     assert_eq!(plan.nfe(), 1001);
     for (k, row) in plan.rows[..1000].iter().enumerate() {
         let at = levels[k / 100];
@@ -41,7 +41,7 @@ fn langevin_is_that_of_ncsn() {
     let (row, at) = (&plan.rows[1000], levels[9]);
     near(made(row, 1.3), X + at.sigma.powi(2) * score(at), 1e-12, "the last step");
     // Without the clean end it stops after the last level's steps, as [Song19] does.
-    assert_eq!(solver("langevin:per_level=100").plan(&levels).nfe(), 1000);
+    assert_eq!(solver("langevin:per_level=100").plan(&levels).unwrap().nfe(), 1000);
 }
 
 /// `x' = (2 - sqrt(1 - beta)) x + beta score + sqrt(beta) z` along DDPM's chain, and along variance-exploding levels
@@ -52,12 +52,12 @@ fn reverse_diffusion_is_that_of_both_chains() {
     for t in [999.0, 500.0, 30.0, 1.0] {
         let (from, to) = (linear.level(t), linear.level(t - 1.0));
         let beta = 1e-4 + t / 999.0 * (0.02 - 1e-4);
-        let row = &solver("reverse-diffusion").plan(&[from, to]).rows[0];
+        let row = &solver("reverse-diffusion").plan(&[from, to]).unwrap().rows[0];
         let theirs = (2.0 - (1.0 - beta).sqrt()) * X + beta * score(from) + beta.sqrt() * 0.9;
         near(made(row, 0.9), theirs, 1e-9, &format!("timestep {t}"));
     }
     let ve = |sigma| NoiseLevel { alpha: 1.0, sigma };
-    let row = &solver("reverse-diffusion").plan(&[ve(3.0), ve(2.0)]).rows[0];
+    let row = &solver("reverse-diffusion").plan(&[ve(3.0), ve(2.0)]).unwrap().rows[0];
     near(made(row, 0.9), X + 5.0 * score(ve(3.0)) + 5f64.sqrt() * 0.9, 1e-12, "variance exploding");
 }
 
@@ -82,7 +82,7 @@ fn euler_maruyama_is_that_of_each_sde() {
             let schedule: ScheduleKind = name.parse().unwrap();
             let dt = 1e-6;
             let (from, to) = (schedule.level(time(&ve, t)), schedule.level(time(&ve, t - dt)));
-            let row = &solver("euler-maruyama").plan(&[from, to]).rows[0];
+            let row = &solver("euler-maruyama").plan(&[from, to]).unwrap().rows[0];
             let what = format!("{name} at {t}");
             near((made(row, 0.0) - X) / dt, -(f * X - g2 * score(from)), 1e-4, &what);
             near(row.noise / dt.sqrt(), g2.sqrt(), 1e-4, &what);
@@ -106,14 +106,14 @@ fn restart_is_heun_with_noise_between() {
         }
         walk.into_x()
     };
-    let heun = |levels: &[NoiseLevel]| solver("heun").plan(levels);
+    let heun = |levels: &[NoiseLevel]| solver("heun").plan(levels).unwrap();
     let mut x = walk(&heun(&levels[..=5]), 50.0);
     for z in [0.8, -1.1] {
         x += f64::sqrt(0.31 * 0.31 - 0.055 * 0.055) * z;
         x = walk(&heun(&levels[3..=5]), x);
     }
     let theirs = walk(&heun(&levels[5..]), x);
-    let plan = solver("restart").plan(&levels);
+    let plan = solver("restart").plan(&levels).unwrap();
     assert_eq!(plan.nfe(), 13 + 2 * 4);
     near(walk(&plan, 50.0), theirs, 1e-12, "restart");
 }

@@ -18,7 +18,7 @@ fn levels(walk: &Value) -> Vec<NoiseLevel> {
 /// Runs the plan with `denoise(x, row, number)` and compares what every row makes, times `share` of its level.
 fn follow(walk: &Value, start: Vec<f64>, share: fn(NoiseLevel) -> f64, denoise: impl Fn(f64, &Row, usize) -> f64) {
     let solver: SolverKind = walk["solver"].as_str().unwrap().parse().unwrap();
-    let plan = solver.plan(&levels(walk));
+    let plan = solver.plan(&levels(walk)).unwrap();
     let what = format!("{solver} as {} with {}", walk["by"], walk["options"]);
     let theirs = walk["rows"].as_array().unwrap();
     assert_eq!(plan.nfe(), theirs.len(), "{what}");
@@ -85,7 +85,7 @@ fn k_diffusion() {
 fn adams_bashforth() {
     let levels: Vec<_> =
         (0..8).map(|i| NoiseLevel { alpha: 0.1 * f64::from(i), sigma: 1.0 - 0.1 * f64::from(i) }).collect();
-    let plan = "lms:along=flow".parse::<SolverKind>().unwrap().plan(&levels);
+    let plan = "lms:along=flow".parse::<SolverKind>().unwrap().plan(&levels).unwrap();
     let weights = [
         vec![1.0],
         vec![1.5, -0.5],

@@ -108,6 +108,9 @@ pub enum Error {
     /// Data that could not be read, or a picture that could not be encoded.
     #[error(transparent)]
     Data(#[from] undiffuse_data::DataError),
+    /// Settings that make no walk.
+    #[error(transparent)]
+    Plan(#[from] undiffuse_math::solver::PlanError),
     /// Numbers that are no longer finite.
     #[error("{what} is not finite at step {step}: training diverged; try another seed, and report this one")]
     Diverged {

@@ -211,7 +211,7 @@ mod tests {
     fn langevin_reaches_the_gaussian() {
         let one = Mixture { weights: vec![1.0], means: vec![[2.0, -1.0]], std: 0.0 };
         // Two levels of one sigma: plain Langevin dynamics.
-        let plan = Langevin { per_level: 150, step: 0.4 }.plan(&levels(&[0.5; 2]));
+        let plan = Langevin { per_level: 150, step: 0.4 }.plan(&levels(&[0.5; 2])).unwrap();
         let x = walk(&plan, vec![8.0; 8000], 2, |x, sigma| exact(&one, x, sigma), |_, _| {});
         let mean = pairs(&x).map(|p| p[0]).sum::<f64>() / 4000.0;
         let variance = pairs(&x).map(|p| (p[1] + 1.0).powi(2)).sum::<f64>() / 4000.0;

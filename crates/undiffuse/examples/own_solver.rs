@@ -12,7 +12,7 @@ use undiffuse::{Model, data, device, sample::Noise};
 struct KeepTheNoise;
 
 impl Solver for KeepTheNoise {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let rows = levels.windows(2).map(|pair| {
             let (level, to) = (pair[0], pair[1]);
             let keep = to.sigma / level.sigma;
@@ -29,7 +29,7 @@ impl Solver for KeepTheNoise {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).unwrap_or("runs/fashion-mnist".into());
     let model = Model::load(folder, &device::open("cpu")?)?;
-    let plan = model.recipe.grid(40)?.plan(&KeepTheNoise);
+    let plan = model.recipe.grid(40)?.plan(&KeepTheNoise)?;
     let denoiser = model.denoiser(1.5);
     let cond = model.conditioner.turns(Vec::new(), 16);
     let x = model.sample(&*denoiser, &plan, Noise::Seeds((0..16).collect()), &cond).finish()?;

@@ -26,9 +26,8 @@ use undiffuse_math::diffusers;
 use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_math::registry::KindError;
-use undiffuse_math::spacing::GridError;
+use undiffuse_math::solver::PlanError;
 use undiffuse_nn::networks::{self, ConfigError, InputError};
-
 use undiffuse_nn::weights::{WeightsError, export, to_bytes};
 
 use crate::codec::{CodecError, CodecKind};
@@ -413,8 +412,8 @@ impl Model {
     /// The plan of the model's sampling settings on its schedule.
     ///
     /// # Errors
-    /// No steps, or more than the schedule has timesteps.
-    pub fn plan(&self) -> Result<Plan, GridError> {
+    /// No steps, or more than the schedule has timesteps; settings that lead nowhere together.
+    pub fn plan(&self) -> Result<Plan, PlanError> {
         let settings = self.sample_defaults();
         self.recipe_for(&settings).plan(settings.steps)
     }
@@ -424,8 +423,8 @@ impl Model {
     /// picture.
     ///
     /// # Errors
-    /// No steps, or more than the schedule has timesteps.
-    pub fn plan_from(&self, strength: f64) -> Result<Plan, GridError> {
+    /// As [`plan`](Self::plan).
+    pub fn plan_from(&self, strength: f64) -> Result<Plan, PlanError> {
         let settings = self.sample_defaults();
         let recipe = self.recipe_for(&settings);
         let mut grid = recipe.grid(settings.steps)?;
@@ -434,7 +433,7 @@ impl Model {
         }
         let walked = ((grid.points.len() as f64 * strength).round() as usize).clamp(1, grid.points.len());
         grid.points.drain(..grid.points.len() - walked);
-        Ok(grid.plan(&*settings.solver))
+        grid.plan(&*settings.solver)
     }
 
     /// Pictures of another size; convolutional networks allow it.

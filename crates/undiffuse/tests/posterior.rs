@@ -22,7 +22,7 @@ fn gaussian_posteriors_are_exact() {
     };
     let schedule: ScheduleKind = "vp".parse().unwrap();
     let spacing: SpacingKind = "log-snr".parse().unwrap();
-    let plan = Grid::new(&*schedule, &*spacing, 200, Last::Clean).unwrap().plan(&Ddpm::default());
+    let plan = Grid::new(&*schedule, &*spacing, 200, Last::Clean).unwrap().plan(&Ddpm::default()).unwrap();
     let n = 4000;
     let x = sample(&posterior, &plan, Noise::Seeds((0..n).collect()), [1, 1, 2], &Cond::default()).finish().unwrap();
     let x: Vec<f32> = x.into_data().try_into_vec_as().unwrap();

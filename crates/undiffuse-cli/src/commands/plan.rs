@@ -9,6 +9,7 @@ use undiffuse::data::{Image, encode_png, sheet_mark};
 use undiffuse::math::prelude::{
     Grid, Last, ParameterizationKind, Plan, Row, ScheduleKind, SolverKind, SpacingKind, TimingKind, WeightingKind,
 };
+use undiffuse::math::solver::PlanError;
 
 use crate::common::usage;
 use crate::output::{number, show, show_json, table, write};
@@ -46,7 +47,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         (true, false) => show(&list())?,
         (false, json) => {
             let grid = Grid::new(&*args.schedule, &*args.spacing, args.steps, Last::Clean);
-            let plan = grid.map_err(|e| usage(e.to_string()))?.plan(&*args.solver);
+            let plan = grid.map_err(PlanError::from).and_then(|grid| grid.plan(&*args.solver));
+            let plan = plan.map_err(|e| usage(e.to_string()))?;
             if let Some(path) = &args.draw {
                 write(path, &encode_png(&drawn(&args, &plan), &[sheet_mark("plan")])?)?;
             }

@@ -15,7 +15,7 @@ pub struct Ddim {
 }
 
 impl Solver for Ddim {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         plan_by_step(levels, |from, to| one_step(from, to, self.eta * posterior_std(from, to)))
     }
 

@@ -30,7 +30,7 @@ impl Default for DdimInverse {
 }
 
 impl Solver for DdimInverse {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let mut tape = Tape::default();
         for pair in levels.windows(2).rev() {
             let (from, to) = (pair[1], pair[0]);
@@ -47,6 +47,10 @@ impl Solver for DdimInverse {
         }
         // It starts from a picture.
         Plan { start: 0.0, ..tape.plan() }
+    }
+
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        levels.len().saturating_sub(1).saturating_mul(self.iterations)
     }
 
     fn order(&self) -> Option<f64> {

@@ -26,7 +26,7 @@ pub enum Variance {
 }
 
 impl Solver for Ddpm {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         plan_by_step(levels, |from, to| {
             let small = posterior_std(from, to);
             let mut row = one_step(from, to, small);

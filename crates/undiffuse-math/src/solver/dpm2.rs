@@ -1,6 +1,6 @@
 //! DPM-Solver-2 as k-diffusion has it.
 
-use super::{Along, Solver, ancestral::part_way, ratio, two_stage::midpoint};
+use super::{Along, Solver, ancestral::part_way, ratio, two_stage};
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +12,20 @@ use serde::{Deserialize, Serialize};
 pub struct Dpm2 {}
 
 impl Solver for Dpm2 {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
-        midpoint(levels, Along::Sigma, |from, to| part_way(from, to, ratio(from, to).sqrt()))
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
+        two_stage::midpoint(levels, Along::Sigma, middle)
+    }
+
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        two_stage::nfe(levels, middle)
     }
 
     fn order(&self) -> Option<f64> {
         Some(2.0)
     }
+}
+
+/// The level halfway in `ln(sigma / alpha)`.
+fn middle(from: NoiseLevel, to: NoiseLevel) -> NoiseLevel {
+    part_way(from, to, ratio(from, to).sqrt())
 }

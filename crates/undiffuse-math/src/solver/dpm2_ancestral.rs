@@ -2,7 +2,7 @@
 
 use super::{
     Solver,
-    ancestral::{ancestral, part_way},
+    ancestral::{Ancestral, ancestral, part_way},
     ddim, one_step, plan_of,
 };
 use crate::{
@@ -32,8 +32,12 @@ impl Default for Dpm2Ancestral {
 }
 
 impl Solver for Dpm2Ancestral {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         two_stage(levels, self.eta, |q| [1.0 / q - q, 1.0 - 1.0 / q])
+    }
+
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        nfe(levels, self.eta)
     }
 
     fn order(&self) -> Option<f64> {
@@ -55,7 +59,7 @@ pub(super) fn two_stage(levels: &[NoiseLevel], eta: f64, weights: impl Fn(f64) -
     let rows = levels.windows(2).flat_map(|pair| {
         let (from, to) = (pair[0], pair[1]);
         let step = ancestral(from, to, eta);
-        if !(step.down > 0.0 && step.down < 1.0 && from.alpha > 0.0) {
+        if !has_middle(from, &step) {
             return vec![one_step(from, to, step.noise)];
         }
         let q = step.down.sqrt();
@@ -65,4 +69,13 @@ pub(super) fn two_stage(levels: &[NoiseLevel], eta: f64, weights: impl Fn(f64) -
         vec![one_step(from, middle, 0.0), Row { level: middle, time: None, to, x, denoised, noise: step.noise }]
     });
     plan_of(levels, rows.collect())
+}
+
+/// How many rows [`two_stage`] makes.
+pub(super) fn nfe(levels: &[NoiseLevel], eta: f64) -> usize {
+    levels.windows(2).map(|pair| 1 + usize::from(has_middle(pair[0], &ancestral(pair[0], pair[1], eta)))).sum()
+}
+
+fn has_middle(from: NoiseLevel, step: &Ancestral) -> bool {
+    step.down > 0.0 && step.down < 1.0 && from.alpha > 0.0
 }

@@ -38,7 +38,7 @@ pub enum Correction {
 }
 
 impl Solver for Dpmpp2m {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         multistep(levels, *self, 0.0)
     }
 

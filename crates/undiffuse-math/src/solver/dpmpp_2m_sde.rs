@@ -30,7 +30,7 @@ impl Default for Dpmpp2mSde {
 }
 
 impl Solver for Dpmpp2mSde {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let Self { eta, correction, lower_order_final, euler_at_final } = *self;
         multistep(levels, Dpmpp2m { correction, lower_order_final, euler_at_final }, eta)
     }

@@ -1,6 +1,6 @@
 //! DPM-Solver++(2S) with noise put back.
 
-use super::{Solver, ddim, dpm2_ancestral::two_stage};
+use super::{Solver, ddim, dpm2_ancestral};
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +25,12 @@ impl Default for Dpmpp2sAncestral {
 }
 
 impl Solver for Dpmpp2sAncestral {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
-        two_stage(levels, self.eta, |q| [1.0 - q * q, -q * (1.0 - q)])
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
+        dpm2_ancestral::two_stage(levels, self.eta, |q| [1.0 - q * q, -q * (1.0 - q)])
+    }
+
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        dpm2_ancestral::nfe(levels, self.eta)
     }
 
     fn order(&self) -> Option<f64> {

@@ -36,7 +36,7 @@ impl Default for Dpmpp3m {
 }
 
 impl Solver for Dpmpp3m {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         multistep(levels, *self, 0.0)
     }
 

@@ -27,7 +27,7 @@ impl Default for Dpmpp3mSde {
 }
 
 impl Solver for Dpmpp3mSde {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let options = Dpmpp3m { correction: Correction::Heun, lower_order_final: false, euler_at_final: false };
         multistep(levels, options, self.eta)
     }

@@ -33,15 +33,14 @@ impl Default for DpmppSde {
 }
 
 impl Solver for DpmppSde {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let rows = levels.windows(2).flat_map(|pair| {
             let (from, to) = (pair[0], pair[1]);
             let whole = ancestral(from, to, self.eta);
-            let r = ratio(from, to);
-            if !(r > 0.0 && r < 1.0) {
+            if !has_middle(from, to) {
                 return vec![one_step(from, to, whole.noise)];
             }
-            let middle = part_way(from, to, r.sqrt());
+            let middle = part_way(from, to, ratio(from, to).sqrt());
             let (first, second) = (ancestral(from, middle, self.eta), ancestral(middle, to, self.eta));
             let half = one_step(from, middle, first.noise);
             // What the second half would keep of the first half's noise.
@@ -57,6 +56,10 @@ impl Solver for DpmppSde {
         plan_of(levels, rows.collect())
     }
 
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        levels.windows(2).map(|pair| 1 + usize::from(has_middle(pair[0], pair[1]))).sum()
+    }
+
     fn order(&self) -> Option<f64> {
         (self.eta == 0.0).then_some(2.0)
     }
@@ -68,4 +71,9 @@ impl Solver for DpmppSde {
     fn check(&self) -> Result<(), String> {
         ddim::check_eta(self.eta)
     }
+}
+
+fn has_middle(from: NoiseLevel, to: NoiseLevel) -> bool {
+    let r = ratio(from, to);
+    r > 0.0 && r < 1.0
 }

@@ -39,7 +39,7 @@ impl Default for DpmppSinglestep {
 }
 
 impl Solver for DpmppSinglestep {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let mut tape = Tape::default();
         for (i, (pair, stage)) in levels.windows(2).zip(self.stages(levels.len().saturating_sub(1))).enumerate() {
             let here = tape.evaluate(pair[0]);

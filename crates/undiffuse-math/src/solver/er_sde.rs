@@ -32,7 +32,7 @@ impl Default for ErSde {
 }
 
 impl Solver for ErSde {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let rows = levels.windows(2).enumerate().map(|(i, pair)| {
             let (from, to) = (pair[0], pair[1]);
             let r = ratio(from, to);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Euler {}
 
 impl Solver for Euler {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         plan_by_step(levels, |from, to| one_step(from, to, 0.0))
     }
 

@@ -22,7 +22,7 @@ impl Default for EulerAncestral {
 }
 
 impl Solver for EulerAncestral {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         plan_by_step(levels, |from, to| one_step(from, to, self.eta * ddim::posterior_std(from, to)))
     }
 

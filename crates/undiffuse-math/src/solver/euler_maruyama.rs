@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub struct EulerMaruyama {}
 
 impl Solver for EulerMaruyama {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         plan_by_step(levels, |from, to| {
             let r = ratio(from, to);
             if r == 0.0 || from.sigma == 0.0 {

@@ -41,7 +41,7 @@ impl Default for Heun {
 }
 
 impl Solver for Heun {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let steps = levels.len().saturating_sub(1);
         let mut plan = plan_of(levels, Vec::new());
         for (i, pair) in levels.windows(2).enumerate() {
@@ -61,6 +61,12 @@ impl Solver for Heun {
             }
         }
         plan
+    }
+
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        let steps = levels.len().saturating_sub(1);
+        let corrected = |pair: &[NoiseLevel]| self.along.ratio(self.churned(pair[0], steps), pair[1]) > 0.0;
+        steps + levels.windows(2).filter(|pair| corrected(pair)).count()
     }
 
     fn order(&self) -> Option<f64> {

@@ -33,7 +33,7 @@ impl Default for Langevin {
 }
 
 impl Solver for Langevin {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let mut rows = Vec::new();
         for (i, &level) in levels.iter().enumerate() {
             let next = levels.get(i + 1).copied();
@@ -41,7 +41,7 @@ impl Solver for Langevin {
                 rows.push(one_step(level, to, posterior_std(level, to)));
                 continue;
             }
-            if level.sigma == 0.0 || levels.len() < 2 {
+            if level.sigma == 0.0 {
                 break;
             }
             rows.extend((0..self.per_level).map(|_| self.row(level)));
@@ -52,6 +52,16 @@ impl Solver for Langevin {
             }
         }
         plan_of(levels, rows)
+    }
+
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        let at = |(i, &level): (usize, &NoiseLevel)| match levels.get(i + 1) {
+            Some(_) if level.alpha == 0.0 || level.sigma == 0.0 => 1,
+            Some(&to) => self.per_level + usize::from(ratio(level, to) == 0.0),
+            None if i == 0 || level.sigma == 0.0 => 0,
+            None => self.per_level,
+        };
+        levels.iter().enumerate().map(at).fold(0, usize::saturating_add)
     }
 
     fn order(&self) -> Option<f64> {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub struct Lcm {}
 
 impl Solver for Lcm {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         plan_by_step(levels, |from, to| one_step(from, to, to.sigma))
     }
 

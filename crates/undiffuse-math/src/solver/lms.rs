@@ -33,7 +33,7 @@ impl Default for Lms {
 }
 
 impl Solver for Lms {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let mut tape = Tape::default();
         for (i, pair) in levels.windows(2).enumerate() {
             let here = tape.evaluate(pair[0]);

@@ -1,6 +1,6 @@
 //! The midpoint method.
 
-use super::{Along, Solver, two_stage::midpoint};
+use super::{Along, Solver, two_stage};
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +16,12 @@ pub struct Midpoint {
 }
 
 impl Solver for Midpoint {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
-        midpoint(levels, self.along, |from, to| self.along.halfway(from, to))
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
+        two_stage::midpoint(levels, self.along, |from, to| self.along.halfway(from, to))
+    }
+
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        two_stage::nfe(levels, |from, to| self.along.halfway(from, to))
     }
 
     fn order(&self) -> Option<f64> {

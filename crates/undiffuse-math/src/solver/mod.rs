@@ -9,6 +9,7 @@
 mod along;
 mod ancestral;
 mod basis;
+mod checked;
 mod ddim;
 mod ddim_inverse;
 mod ddpm;
@@ -42,6 +43,7 @@ mod two_stage;
 mod unipc;
 
 pub use along::Along;
+pub use checked::{MOST_NFE, PlanError};
 pub use ddim::Ddim;
 pub use ddim_inverse::DdimInverse;
 pub use ddpm::{Ddpm, Variance};
@@ -80,8 +82,23 @@ use std::fmt::Debug;
 
 /// A way to walk through levels.
 pub trait Solver: Debug + Send + Sync {
+    /// The rows of [`Solver::plan`], which has checked the options and the levels: two or more, finite, and falling in
+    /// noise, though neighbours may be equal.
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan;
+
+    /// How many evaluations of the denoiser a walk through `levels` takes, which is the number of rows of its plan.
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        levels.len().saturating_sub(1)
+    }
+
     /// The plan for a walk through `levels`, which fall in noise; fewer than two give no rows.
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan;
+    ///
+    /// # Errors
+    /// Options that [`Solver::check`] refuses, numbers that are no level, more evaluations than [`MOST_NFE`],
+    /// coefficients that overflow.
+    fn plan(&self, levels: &[NoiseLevel]) -> Result<Plan, PlanError> {
+        checked::plan(self, levels)
+    }
 
     /// Order of convergence on the probability-flow ODE; `None` for methods that add noise.
     fn order(&self) -> Option<f64>;

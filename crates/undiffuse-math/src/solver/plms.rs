@@ -55,21 +55,15 @@ const WEIGHTS: [&[f64]; 4] = [
 ];
 
 impl Solver for Plms {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let mut tape = Tape::default();
         // The rows whose eps the formula combines.
         let mut past = Vec::new();
-        let mut at = 0;
-        if self.start == PlmsStart::RungeKutta {
-            while let (0..=4, Some(&[from, middle, to])) = (at, levels[at..].first_chunk()) {
-                if from.alpha == 0.0 || to.sigma == 0.0 {
-                    break;
-                }
-                past.push(self.runge_kutta(&mut tape, from, middle, to));
-                at += 2;
-            }
+        let begun = self.runge_kutta_steps(levels);
+        for levels in levels.windows(3).step_by(2).take(begun) {
+            past.push(self.runge_kutta(&mut tape, levels[0], levels[1], levels[2]));
         }
-        for pair in levels[at.min(levels.len())..].windows(2) {
+        for pair in levels[2 * begun..].windows(2) {
             let (from, to) = (pair[0], pair[1]);
             let here = tape.evaluate(from);
             past.push(here);
@@ -89,12 +83,26 @@ impl Solver for Plms {
         tape.plan()
     }
 
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        let begun = self.runge_kutta_steps(levels);
+        let heun = begun == 0 && levels.windows(2).take(1).any(|pair| pair[0].alpha > 0.0 && pair[1].sigma > 0.0);
+        levels.len().saturating_sub(1) + 2 * begun + usize::from(heun)
+    }
+
     fn order(&self) -> Option<f64> {
         Some(2.0)
     }
 }
 
 impl Plms {
+    /// How many steps over two intervals begin the walk: up to three, until one would end clean. Pure noise has no
+    /// `eps` to begin with.
+    fn runge_kutta_steps(&self, levels: &[NoiseLevel]) -> usize {
+        let most = if self.start == PlmsStart::RungeKutta { 3 } else { 0 };
+        let steps = levels.windows(3).step_by(2).take(most);
+        steps.take_while(|levels| levels[0].alpha > 0.0 && levels[2].sigma > 0.0).count()
+    }
+
     /// DDIM from the image of a row, at its level, with `eps_hat` from a weighted sum over rows.
     fn transfer(self, tape: &Tape, origin: (usize, NoiseLevel), to: NoiseLevel, weights: &[(usize, f64)]) -> Terms {
         let (origin, from) = origin;

@@ -30,21 +30,22 @@ impl Default for Restart {
 }
 
 impl Solver for Restart {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let heun = Heun::default();
-        let (Some(top), Some(bottom)) = (nearest(levels, self.s_max), nearest(levels, self.s_min)) else {
-            return heun.plan(levels);
-        };
-        if top >= bottom {
-            return heun.plan(levels);
-        }
-        let mut plan = heun.plan(&levels[..=bottom]);
+        let Some((top, bottom)) = self.interval(levels) else { return heun.unchecked_plan(levels) };
+        let mut plan = heun.unchecked_plan(&levels[..=bottom]);
         for _ in 0..self.repeats {
             plan.rows.last_mut().into_iter().for_each(|row| raise(row, levels[top], 1.0));
-            plan.rows.extend(heun.plan(&levels[top..=bottom]).rows);
+            plan.rows.extend(heun.unchecked_plan(&levels[top..=bottom]).rows);
         }
-        plan.rows.extend(heun.plan(&levels[bottom..]).rows);
+        plan.rows.extend(heun.unchecked_plan(&levels[bottom..]).rows);
         plan
+    }
+
+    fn nfe(&self, levels: &[NoiseLevel]) -> usize {
+        let heun = Heun::default();
+        let again = self.interval(levels).map_or(0, |(top, bottom)| heun.nfe(&levels[top..=bottom]));
+        heun.nfe(levels).saturating_add(again.saturating_mul(self.repeats))
     }
 
     fn order(&self) -> Option<f64> {
@@ -60,6 +61,14 @@ impl Solver for Restart {
             format!("needs 0 < s_min < s_max, has s_min = {} and s_max = {}", self.s_min, self.s_max)
         })?;
         require(self.repeats <= 10_000, || format!("repeats must be at most 10000, is {}", self.repeats))
+    }
+}
+
+impl Restart {
+    /// The places of the levels between which the walk is repeated.
+    fn interval(&self, levels: &[NoiseLevel]) -> Option<(usize, usize)> {
+        let interval = (nearest(levels, self.s_max)?, nearest(levels, self.s_min)?);
+        Some(interval).filter(|(top, bottom)| top < bottom)
     }
 }
 

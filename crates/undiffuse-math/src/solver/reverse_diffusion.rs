@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub struct ReverseDiffusion {}
 
 impl Solver for ReverseDiffusion {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         plan_by_step(levels, |from, to| {
             if from.alpha == 0.0 || from.sigma == 0.0 {
                 return one_step(from, to, posterior_std(from, to));

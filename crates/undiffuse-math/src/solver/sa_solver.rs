@@ -43,7 +43,7 @@ impl Default for SaSolver {
 }
 
 impl Solver for SaSolver {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let steps = levels.len().saturating_sub(1);
         let half_log_snr: Vec<f64> = levels.iter().map(|level| -level.sigma_edm().ln()).collect();
         // What the corrector adds to x, by lag of D at the row that it belongs to.

@@ -21,8 +21,7 @@ pub(super) fn midpoint(
         let (from, to) = (pair[0], pair[1]);
         let here = tape.evaluate(from);
         let middle = middle(from, to);
-        let inside = |s: f64| to.sigma_edm() < s && s < from.sigma_edm();
-        if !inside(middle.sigma_edm()) {
+        if !inside(from, middle, to) {
             tape.step(to, tape.euler(here, to));
             continue;
         }
@@ -33,4 +32,15 @@ pub(super) fn midpoint(
         tape.step(to, tape.euler(here, to) + change * weight);
     }
     tape.plan()
+}
+
+/// How many evaluations that takes.
+pub(super) fn nfe(levels: &[NoiseLevel], middle: impl Fn(NoiseLevel, NoiseLevel) -> NoiseLevel) -> usize {
+    let steps = levels.windows(2).map(|pair| (pair[0], pair[1]));
+    steps.map(|(from, to)| 1 + usize::from(inside(from, middle(from, to), to))).sum()
+}
+
+/// Whether a level lies between the ends of a step.
+fn inside(from: NoiseLevel, middle: NoiseLevel, to: NoiseLevel) -> bool {
+    to.sigma_edm() < middle.sigma_edm() && middle.sigma_edm() < from.sigma_edm()
 }

@@ -54,7 +54,7 @@ pub enum UnipcVariant {
 }
 
 impl Solver for Unipc {
-    fn plan(&self, levels: &[NoiseLevel]) -> Plan {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let steps = levels.len().saturating_sub(1);
         let mut tape = Tape::default();
         // The places that the step before was predicted from.

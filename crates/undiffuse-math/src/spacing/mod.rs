@@ -31,10 +31,10 @@ use crate::{
     plan::{Plan, Row},
     registry::kind,
     schedule::Schedule,
-    solver::Solver,
+    solver::{PlanError, Solver},
 };
 use serde::{Deserialize, Serialize};
-use std::fmt::Debug;
+use std::{collections::HashMap, fmt::Debug};
 
 /// A time and the noise level that is meant by it.
 ///
@@ -152,6 +152,14 @@ pub enum GridError {
         /// How many there are.
         timesteps: usize,
     },
+    /// An option of a part is out of its range.
+    #[error("{what}: {problem}")]
+    Options {
+        /// Which part.
+        what: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
     /// More steps than any picture needs, on a schedule that sets no limit.
     #[error("{0} sampling steps asked for; ask for at most {MOST_STEPS}")]
     TooLong(usize),
@@ -175,8 +183,11 @@ impl<'s> Grid<'s> {
     /// Lays out `steps` steps.
     ///
     /// # Errors
-    /// No steps, more than the schedule has timesteps, or more than a million.
+    /// No steps, more than the schedule has timesteps, or more than a million; options that `check` refuses.
     pub fn new(schedule: &'s dyn Schedule, spacing: &dyn Spacing, steps: usize, last: Last) -> Result<Self, GridError> {
+        let refused = |what| move |problem| GridError::Options { what, problem };
+        schedule.check().map_err(refused("schedule"))?;
+        spacing.check().map_err(refused("spacing"))?;
         match schedule.discrete_steps() {
             _ if steps == 0 => Err(GridError::NoSteps),
             Some(timesteps) if steps > timesteps => Err(GridError::TooMany { steps, timesteps }),
@@ -192,21 +203,31 @@ impl<'s> Grid<'s> {
 
     /// The solver's plan on these levels, each row with the time that belongs to its level. Levels that the solver put
     /// between them come out at the schedule's scale.
-    pub fn plan(&self, solver: &dyn Solver) -> Plan {
-        let mut plan = solver.plan(&self.levels());
-        for row in &mut plan.rows {
-            row.time = self.points.iter().find(|point| point.level == row.level).map(|point| point.time);
+    ///
+    /// # Errors
+    /// As [`Solver::plan`].
+    pub fn plan(&self, solver: &dyn Solver) -> Result<Plan, PlanError> {
+        let mut plan = solver.plan(&self.levels())?;
+        // Adding 0 makes a negative zero a positive one.
+        let key = |level: NoiseLevel| [level.alpha + 0.0, level.sigma + 0.0].map(f64::to_bits);
+        let mut times = HashMap::new();
+        for point in &self.points {
+            times.entry(key(point.level)).or_insert(point.time);
         }
+        for row in &mut plan.rows {
+            row.time = times.get(&key(row.level)).copied();
+        }
+        let lags = plan.rows.iter().map(|row| row.x.len()).max().unwrap_or(0);
         for k in 0..plan.rows.len() {
             let Row { level, time, .. } = plan.rows[k];
             let own = self.schedule.level_at(level.log_snr());
             // Outside of its range a schedule has no level to offer.
             let same = (own.log_snr() - level.log_snr()).abs() < 1e-6;
             if time.is_none() && level != self.last && same {
-                plan.rescale(k, own.scale() / level.scale());
+                plan.rescale(k, own.scale() / level.scale(), lags);
             }
         }
-        plan
+        Ok(plan)
     }
 }
 

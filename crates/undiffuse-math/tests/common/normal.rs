@@ -36,7 +36,7 @@ impl Normal {
     /// method is in its asymptotic regime, ending at log-SNR 6.
     pub fn errors(self, schedule: &dyn Schedule, solver: &dyn Solver, n: usize) -> (f64, f64) {
         let levels: Vec<_> = (0..=n).map(|i| schedule.level_at(-5.0 + 11.0 * i as f64 / n as f64)).collect();
-        let (mean, variance) = self.sampled(solver, &solver.plan(&levels));
+        let (mean, variance) = self.sampled(solver, &solver.plan(&levels).unwrap());
         let (true_mean, true_variance) = self.at(levels[n]);
         ((mean / true_mean - 1.0).abs(), (variance / true_variance - 1.0).abs())
     }

@@ -50,7 +50,7 @@ impl Problem {
         let levels: Vec<_> = (0..=n).map(at).collect();
         let (noisy, clean) = ((self.noisy, levels[0]), (self.clean, levels[n]));
         let (begin, end) = if solver.rises() { (clean, noisy) } else { (noisy, clean) };
-        let made = run(&solver.plan(&levels), begin.0 * begin.1.alpha, |x, at| self.data.denoise(x, at));
+        let made = run(&solver.plan(&levels).unwrap(), begin.0 * begin.1.alpha, |x, at| self.data.denoise(x, at));
         (made / end.1.alpha - end.0).abs()
     }
 

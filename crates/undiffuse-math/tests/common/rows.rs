@@ -13,7 +13,7 @@ pub fn text(entry: &Entry<SolverKind>) -> String {
     let schedule: ScheduleKind = "flow".parse().expect("flow is registered");
     let points = [0.8, 0.5, 0.2].map(|time| Point::at(&*schedule, time)).to_vec();
     let grid = Grid { points, last: NoiseLevel::CLEAN, schedule: &*schedule };
-    let plan = grid.plan(&*(entry.default)());
+    let plan = grid.plan(&*(entry.default)()).unwrap();
     let number = |v: f64| {
         let text = format!("{v:.4}");
         let short = text.trim_end_matches('0').trim_end_matches('.');

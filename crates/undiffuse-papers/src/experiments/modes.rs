@@ -7,7 +7,8 @@ use std::time::Instant;
 use undiffuse_data::figure::{COLORS, Layer, Panel, figure};
 use undiffuse_math::noise;
 use undiffuse_math::prelude::{Grid, Last};
-use undiffuse_math::{schedule, solver::Heun, spacing::Karras, timing::normal_quantile};
+use undiffuse_math::solver::{Heun, PlanError};
+use undiffuse_math::{schedule, spacing::Karras, timing::normal_quantile};
 
 use crate::adam::Adam;
 use crate::coverage::Coverage;
@@ -152,9 +153,8 @@ fn diffusion(
     });
     let network = adam.averaged();
     let schedule = schedule::Edm { sigma_min: 0.01, sigma_max: 20.0 };
-    let plan = Grid::new(&schedule, &Karras::default(), 40, Last::Clean)
-        .map_err(|e| Error::Other(e.to_string()))?
-        .plan(&Heun::default());
+    let plan =
+        Grid::new(&schedule, &Karras::default(), 40, Last::Clean).map_err(PlanError::from)?.plan(&Heun::default())?;
     let mut begin = normals(SAMPLES, 2, seed, Use::Begin.stream(0));
     begin.iter_mut().for_each(|x| *x *= plan.start as f32);
     let points = walk(&plan, begin, seed, |x, sigma| process.denoised(&network, x, sigma), |_, _| {});

@@ -104,7 +104,7 @@ fn ladder(options: &Options, hear: Listener, report: &mut Report) -> Result<(), 
     let each = options.choose(100, 2);
     // The clean end is the denoised point [Song20, Algorithm 1].
     let ladder = [levels(&sigmas), vec![NoiseLevel::CLEAN]].concat();
-    let plan = Langevin { per_level: each, step: 0.15 }.plan(&ladder);
+    let plan = Langevin { per_level: each, step: 0.15 }.plan(&ladder)?;
     let mut clouds = vec![Vec::new(); sigmas.len()];
     let seen = |row: usize, x: &[f32]| {
         // The points as a level leaves them.
@@ -156,8 +156,8 @@ fn modes(options: &Options, hear: Listener, report: &mut Report) -> Result<(), E
     let truth = |x: &[f32], sigma: f64| exact(&points, x, sigma);
     let learned = |x: &[f32], sigma: f64| process.denoised(&network, x, sigma);
     // Plain Langevin dynamics: the two levels of this ladder are one.
-    let plain = Langevin { per_level: options.choose(500, 5), step: 0.1 }.plan(&levels(&[1.0; 2]));
-    let annealed = Langevin { per_level: options.choose(100, 2), step: 0.1 }.plan(&levels(&sigmas));
+    let plain = Langevin { per_level: options.choose(500, 5), step: 0.1 }.plan(&levels(&[1.0; 2]))?;
+    let annealed = Langevin { per_level: options.choose(100, 2), step: 0.1 }.plan(&levels(&sigmas))?;
     let clouds = [
         ("data", "", data),
         ("Langevin, exact score", "plain", walk(&plain, begin.clone(), options.seed, truth, |_, _| {})),

@@ -1,6 +1,5 @@
 //! A request that has been checked against its model: everything that is the same for all pictures of a job.
 
-use std::panic::catch_unwind;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use undiffuse::burn::tensor::Tensor;
 use undiffuse::data::{self, Image, encode_png};
 use undiffuse::denoise::{Cond, is_guided};
 use undiffuse::math::prelude::Plan;
+use undiffuse::math::spacing::GridError;
 use undiffuse::model::SampleDefaults;
 use undiffuse::request::{self, Settings, facts, mask_options};
 
@@ -165,22 +165,13 @@ impl Order {
         };
         let settings = settings.over(own)?;
         within("steps", settings.steps, limits.steps)?;
-        // Some solvers repeat steps as often as they are told to.
-        let repeats = settings.solver.options().values().filter_map(|v| v.as_u64()).max().unwrap_or(1).max(1);
-        if repeats.saturating_mul(settings.steps as u64) > 16 * limits.steps as u64 {
-            let detail =
-                format!("`{}` in {} steps is too long a walk; take fewer of either", settings.solver, settings.steps);
-            return Err(Problem::invalid("solver", detail));
-        }
-        if settings.spacing.options().values().filter_map(|v| v.as_u64()).any(|v| v > 1 << 14) {
-            return Err(Problem::invalid("spacing", format!("`{}`: an option is too large", settings.spacing)));
-        }
         if settings.solver.rises() {
             let detail =
                 format!("`{}` ends in noise, not in a picture; use `undiffuse sample` for it", settings.solver);
             return Err(Problem::invalid("solver", detail));
         }
         let mut model = own.clone().with(settings.clone());
+        short_walk(&model, limits)?;
         let size = size(request, &mut model, limits)?;
         let [_, height, width] = model.latent_shape();
         let cost = loaded.cost([height, width]);
@@ -195,7 +186,7 @@ impl Order {
             _ => {}
         }
         let strength = strength.unwrap_or(STRENGTH);
-        let plan = plan(&model, pictures.init.is_some().then_some(strength), limits)?;
+        let plan = plan(&model, pictures.init.is_some().then_some(strength))?;
         if request.frames {
             within("n", seeds.len(), FRAMED)
                 .map_err(|p| Problem { detail: format!("with `frames`: {}", p.detail), ..p })?;
@@ -326,30 +317,30 @@ fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option
     Ok((request.width.is_some() || request.height.is_some()).then_some((width, height)))
 }
 
-/// The steps of the walk: all of them, or the last part from a picture.
-fn plan(model: &Model, strength: Option<f64>, limits: &Limits) -> Result<Plan, Problem> {
-    let settings = model.sample_defaults();
-    // Some settings are allowed each by itself and lead nowhere together.
-    let impossible = || {
+/// Refuses walks of more evaluations than 16 for each step that is allowed, before anything is made of them.
+fn short_walk(model: &Model, limits: &Limits) -> Result<(), Problem> {
+    let SampleDefaults { solver, steps, .. } = model.sample_defaults();
+    let nfe = model.recipe.nfe(steps).map_err(|e| match e {
+        GridError::Options { what, problem } => Problem::invalid(what, problem),
+        e => Problem::invalid("steps", e.to_string()),
+    })?;
+    let most = 16 * limits.steps;
+    if nfe > most {
         let detail = format!(
-            "`{}` and `{}` make no walk on this model; change their options",
-            settings.solver, settings.spacing
+            "`{solver}` evaluates the network {nfe} times in {steps} steps, and {most} times are allowed here; take fewer steps or less of its options"
         );
-        Problem::invalid("solver", detail)
-    };
-    let make = || match strength {
+        return Err(Problem::invalid("solver", detail));
+    }
+    Ok(())
+}
+
+/// The steps of the walk: all of them, or the last part from a picture.
+fn plan(model: &Model, strength: Option<f64>) -> Result<Plan, Problem> {
+    let plan = match strength {
         Some(strength) => model.plan_from(strength),
         None => model.plan(),
     };
-    let plan = catch_unwind(std::panic::AssertUnwindSafe(make)).map_err(|_| impossible())?;
-    let plan = plan.map_err(|e| Problem::invalid("steps", e.to_string()))?;
-    let numbers = plan.rows.iter().flat_map(|row| row.x.iter().chain(&row.denoised).chain([&row.noise]));
-    if !plan.start.is_finite() || numbers.into_iter().any(|c| !c.is_finite()) {
-        return Err(impossible());
-    }
-    // A strength of 0 has no rows, and is fulfilled by doing nothing.
-    within("steps", plan.rows.len().max(1), 16 * limits.steps)?;
-    Ok(plan)
+    plan.map_err(|e| Problem::invalid("solver", e.to_string()))
 }
 
 fn parse<T: FromStr<Err: std::fmt::Display>>(field: &str, text: Option<&str>) -> Result<Option<T>, Problem> {

@@ -160,17 +160,17 @@ pub fn toy(request: &Request) -> Result<Toy, Problem> {
         let problem = format!("`{}` walks up to the noise, the toy walks down: choose another", recipe.solver);
         return Err(Problem::invalid("solver", problem));
     }
-    let plan = recipe.plan(steps).map_err(|e| Problem::invalid("steps", e.to_string()))?;
-    let places = (plan.nfe() + 1) * (2 * n + side * side);
+    let nfe = recipe.nfe(steps).map_err(|e| Problem::invalid("steps", e.to_string()))?;
+    let places = nfe.saturating_add(1).saturating_mul(2 * n + side * side);
     if places > PLACES || places * points.len() > DISTANCES {
         let problem = format!(
-            "{} evaluations of {} points by {n} walkers and {} arrows are too many: take fewer steps, walkers, arrows or points",
-            plan.nfe(),
+            "{nfe} evaluations of {} points by {n} walkers and {} arrows are too many: take fewer steps, walkers, arrows or points",
             points.len(),
             side * side
         );
         return Err(Problem::invalid("steps", problem));
     }
+    let plan = recipe.plan(steps).map_err(|e| Problem::invalid("solver", e.to_string()))?;
     let mixture = Mixture { points, spread };
     let levels = levels(&plan);
     let (walkers, guesses) = walk(&mixture, &plan, request.seed.unwrap_or(0), n);

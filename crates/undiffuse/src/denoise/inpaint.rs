@@ -59,7 +59,7 @@ mod tests {
     fn a_learned_variance_survives() {
         let device = Device::flex();
         let (schedule, spacing): (ScheduleKind, SpacingKind) = ("cosine".parse().unwrap(), "trailing".parse().unwrap());
-        let plan = Grid::new(&*schedule, &*spacing, 8, Last::Clean).unwrap().plan(&Ddpm::default());
+        let plan = Grid::new(&*schedule, &*spacing, 8, Last::Clean).unwrap().plan(&Ddpm::default()).unwrap();
         let (shape, cond) = ([1, 4, 4], Cond::default());
         // The noisy pictures of a walk: its end is the guess, whatever the steps' noise was.
         let walk = |denoiser: &dyn Denoise| {

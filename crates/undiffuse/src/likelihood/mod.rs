@@ -17,7 +17,7 @@ pub mod measure;
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::noise;
 use undiffuse_math::prelude::{Grid, NoiseLevel, Parameterization, Plan};
-use undiffuse_math::solver::Ddpm;
+use undiffuse_math::solver::{Ddpm, PlanError};
 
 pub(crate) use ends::Ends;
 
@@ -183,6 +183,8 @@ pub enum Meaningless {
         "the plan's cleanest level has no noise at all: the last step would have no variance and every other picture no probability; start the schedule at a small sigma"
     )]
     NoNoise,
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     #[error("a bound needs at least 2 steps, the plan has {0}")]
     TooShort(usize),
     #[error("its codec `{0}` is no orthonormal map: what the model says of latents is no probability of pixels")]
@@ -209,7 +211,7 @@ pub fn check_noisy_end(level: NoiseLevel, parameterization: &dyn Parameterizatio
 /// # Errors
 /// Grids on which the bound means nothing.
 pub fn plan(grid: &Grid, parameterization: &dyn Parameterization) -> Result<Plan, Meaningless> {
-    let plan = grid.plan(&Ddpm::default());
+    let plan = grid.plan(&Ddpm::default())?;
     let (Some(first), Some(last)) = (plan.rows.first(), plan.rows.last()) else {
         return Err(Meaningless::TooShort(0));
     };

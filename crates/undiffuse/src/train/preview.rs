@@ -1,7 +1,7 @@
 //! Sample grids along a run.
 
 use undiffuse_data::{Image, grid};
-use undiffuse_math::spacing::GridError;
+use undiffuse_math::solver::PlanError;
 
 use crate::model::Model;
 use crate::sample::Noise;
@@ -19,7 +19,7 @@ pub const PICTURES: usize = COLUMNS * ROWS;
 ///
 /// # Errors
 /// Settings that make no plan.
-pub fn preview(model: &Model) -> Result<Option<Image>, GridError> {
+pub fn preview(model: &Model) -> Result<Option<Image>, PlanError> {
     let asks = model.conditioner.all();
     let ask = |i: usize| Some(asks.get(i % COLUMNS % asks.len().max(1))?.clone());
     let cond = (0..PICTURES).map_while(ask).collect();

@@ -80,7 +80,7 @@ fn plan(args: &Args, model: &Model, settings: &SampleDefaults) -> anyhow::Result
         Some(_) => model.plan_from(args.strength(model)),
         None => model.plan(),
     };
-    let plan = plan.map_err(|e| usage(format!("--steps: {e}")))?;
+    let plan = plan.map_err(|e| usage(e.to_string()))?;
     let Some(path) = &args.optimal_variance else { return Ok(plan) };
     if settings.solver.tag() != "ddpm" {
         return Err(usage(format!("--optimal-variance is for --solver ddpm, not {}", settings.solver.tag())));
