@@ -32,8 +32,8 @@ pub struct Recipe {
     pub told_at: Option<SpacingKind>,
     /// How steps are taken.
     pub solver: SolverKind,
-    /// Where given, the network answers twice the channels. The second half is for [`Ddpm`](crate::solver::Ddpm): it
-    /// says the variance of the noise in place of the plan's, whose means stay; other solvers leave it unread.
+    /// Where given, the network has twice the output channels. The second half says the variance of the noise in place
+    /// of the plan's, whose means stay, where the solver [takes it](Solver::takes_variance); others leave it unread.
     pub learned_variance: Option<Learned>,
     /// Where sampling ends.
     pub last: Last,

@@ -487,7 +487,7 @@ impl Model {
         let clipping = || Clipping { rule: self.recipe.clip, codec: self.codec.clone() };
         let sampler = if self.recipe.keep_eps { sampler.keeping_eps(clipping()) } else { sampler };
         let sampler = match self.recipe.learned_variance {
-            Some(learned) if solver.tag() == "ddpm" => sampler.with_learned_variance(learned),
+            Some(learned) if solver.takes_variance() => sampler.with_learned_variance(learned),
             _ => sampler,
         };
         match self.recipe.corrector {

@@ -45,6 +45,10 @@ impl Solver for Ddpm {
         Some(1.0)
     }
 
+    fn takes_variance(&self) -> bool {
+        true
+    }
+
     fn exact_variance(&self) -> bool {
         self.variance == Variance::FixedSmall
     }

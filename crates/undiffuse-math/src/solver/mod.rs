@@ -120,6 +120,12 @@ pub trait Solver: Debug + Send + Sync {
         false
     }
 
+    /// Whether the noise of every row is that of an ancestral step between its levels, so that a variance which was
+    /// learnt for such steps, or is best for them, may take its place [Nichol21, section 3.1; Bao22, Eq. 7].
+    fn takes_variance(&self) -> bool {
+        false
+    }
+
     /// Whether every row, given `x` with exactly the noise of its level, ends with exactly the noise of the next.
     fn exact_variance(&self) -> bool {
         true

@@ -4,7 +4,6 @@ use undiffuse_math::{
     plan::Walk,
     prelude::*,
     recipe::{Clip, Recipe},
-    solver::SolverKind,
 };
 
 /// The images of a walk, flattened; `per_image` numbers each.
@@ -78,9 +77,9 @@ pub fn sample(
             let moved = zip(&denoised, &raw, &|clipped, raw| alpha * (clipped - raw));
             walk.replace_x(zip(walk.x(), &moved, &|x, by| x + by));
         }
-        let fresh = (row.noise != 0.0).then(|| match (recipe.learned_variance, &recipe.solver) {
+        let fresh = (row.noise != 0.0).then(|| match (recipe.learned_variance, recipe.solver.takes_variance()) {
             // The plan's standard deviation makes way for the network's.
-            (Some(learned), SolverKind::Ddpm(_)) => zip(&noise(i), &variance, &|z, answer| {
+            (Some(learned), true) => zip(&noise(i), &variance, &|z, answer| {
                 z * learned.variance(row.level, row.to, answer).sqrt() / row.noise
             }),
             _ => noise(i),

@@ -22,7 +22,7 @@ use undiffuse::likelihood::check_noisy_end;
 use undiffuse::likelihood::flow::FlowError;
 use undiffuse::math::likelihood::with_optimal_variance;
 use undiffuse::math::ode::DormandPrince;
-use undiffuse::math::prelude::Plan;
+use undiffuse::math::prelude::{Plan, SolverKind};
 use undiffuse::math::recipe::Corrector;
 use undiffuse::model::SampleDefaults;
 use undiffuse::nn::weights::{self, Named};
@@ -82,8 +82,10 @@ fn plan(args: &Args, model: &Model, settings: &SampleDefaults) -> anyhow::Result
     };
     let plan = plan.map_err(|e| usage(e.to_string()))?;
     let Some(path) = &args.optimal_variance else { return Ok(plan) };
-    if settings.solver.tag() != "ddpm" {
-        return Err(usage(format!("--optimal-variance is for --solver ddpm, not {}", settings.solver.tag())));
+    if !settings.solver.takes_variance() {
+        let fit = SolverKind::ALL.iter().filter(|entry| (entry.default)().takes_variance()).map(|entry| entry.tag);
+        let (fit, solver) = (fit.collect::<Vec<_>>().join(" or "), &settings.solver);
+        return Err(usage(format!("--optimal-variance is for --solver {fit}, not {solver}")));
     }
     if model.recipe.learned_variance.is_some() {
         return Err(usage("--optimal-variance: this model has learnt the variance of its steps and goes by that"));
