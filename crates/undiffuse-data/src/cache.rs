@@ -163,7 +163,7 @@ impl Spool {
     }
 
     /// A spool in a temporary file beside `target`, whose folder is made if missing.
-    pub fn beside(target: &Path) -> std::io::Result<Spool> {
+    pub(crate) fn beside(target: &Path) -> std::io::Result<Spool> {
         let folder = target.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
         remove_abandoned(folder);
@@ -173,7 +173,7 @@ impl Spool {
         Ok(Spool::File(spool))
     }
 
-    pub fn push(&mut self, pixels: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn push(&mut self, pixels: &[u8]) -> std::io::Result<()> {
         match self {
             Spool::Memory { pixels: all, room } if pixels.len() > room.saturating_sub(all.len()) => {
                 let room = memory::human(*room as u64);
@@ -187,7 +187,7 @@ impl Spool {
     }
 
     /// Turns every grey value written so far into three: the first colour picture has come.
-    pub fn grey_to_rgb(&mut self) -> std::io::Result<()> {
+    pub(crate) fn grey_to_rgb(&mut self) -> std::io::Result<()> {
         let triple = |grey: &[u8]| grey.iter().flat_map(|&v| [v; 3]).collect::<Vec<u8>>();
         match self {
             Spool::Memory { pixels, .. } => *pixels = triple(pixels),
@@ -213,7 +213,7 @@ impl Spool {
     }
 
     /// Ends collecting: computes the fingerprint and checksums, and moves a file to `target`.
-    pub fn finish(self, mut meta: Meta, target: Option<&Path>) -> std::io::Result<(Meta, Pixels)> {
+    pub(crate) fn finish(self, mut meta: Meta, target: Option<&Path>) -> std::io::Result<(Meta, Pixels)> {
         let (writer, target) = match (self, target) {
             (Spool::File(writer), Some(target)) => (writer, target),
             (Spool::File(_), None) => return Err(std::io::Error::other("a cache file needs a name")),

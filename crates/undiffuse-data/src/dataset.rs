@@ -57,6 +57,9 @@ impl Dataset {
     }
 
     /// As [`open`](Self::open); `progress` is called now and then while pictures are decoded, never when they are cached.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
     pub fn open_with(path: &Path, options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, DataError> {
         options.check()?;
         let (tag, mut source) = source::open(path, options)?;

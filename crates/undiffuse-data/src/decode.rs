@@ -112,6 +112,9 @@ pub enum DecodeError {
 }
 
 /// Width and height as they will be seen (after EXIF orientation), read from the header alone.
+///
+/// # Errors
+/// A longer file than is allowed, a format that is not read, a damaged header.
 pub fn dimensions(bytes: &[u8], options: &Options) -> Result<(usize, usize), DecodeError> {
     if bytes.len() as u64 > options.limits.file {
         return Err(DecodeError::TooLong { bytes: bytes.len() as u64, limit: options.limits.file });
@@ -137,6 +140,9 @@ fn seek_dimensions(input: impl BufRead + Seek, options: &Options) -> Result<(usi
 /// Bit depths: 16-bit and floating-point samples are rounded to 8 bits, 1- to 4-bit ones and palettes are expanded.
 /// Orientation: the EXIF tag of JPEG, PNG, WebP and TIFF is applied. Alpha is flattened on `options.background`.
 /// Animations give their first frame. CMYK JPEGs become RGB.
+///
+/// # Errors
+/// A file that is too long, no picture of a known format, damaged, or larger than is allowed.
 pub fn decode(bytes: &[u8], options: &Options) -> Result<Decoded, DecodeError> {
     if bytes.len() as u64 > options.limits.file {
         return Err(DecodeError::TooLong { bytes: bytes.len() as u64, limit: options.limits.file });

@@ -50,6 +50,9 @@ impl Image {
     }
 
     /// Reads and decodes one picture file: oriented, flattened, 8-bit; 1 channel when every pixel is grey.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or holds no picture: see [`decode`](decode::decode).
     pub fn open(path: &Path, options: &Options) -> Result<Image, DataError> {
         let bytes = files::read(path, options.limits.file).map_err(|e| DataError::io(path, e.source))?;
         let decoded = decode::decode(&bytes, options)

@@ -42,6 +42,9 @@ impl Options {
     pub const SIZE_MAX: usize = 4096;
 
     /// Refuses values that cannot work, by name.
+    ///
+    /// # Errors
+    /// [`DataError::Option`] with the name of the first one that cannot.
     pub fn check(&self) -> Result<(), DataError> {
         if let Some(size) = self.size
             && !(2..=Self::SIZE_MAX).contains(&size)

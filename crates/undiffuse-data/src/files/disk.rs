@@ -87,13 +87,13 @@ fn change<T>(change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 pub struct Written(File);
 
 /// Creates the file, or empties it.
-pub fn create(path: &Path) -> io::Result<Written> {
+pub(crate) fn create(path: &Path) -> io::Result<Written> {
     change(|| File::create(path)).map(Written)
 }
 
 impl Written {
     /// Waits until the file is on the disk.
-    pub fn sync(self) -> io::Result<()> {
+    pub(crate) fn sync(self) -> io::Result<()> {
         change(|| self.0.sync_all())
     }
 }
@@ -112,12 +112,12 @@ impl Write for Written {
     }
 }
 
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     change(|| fs::rename(from, to))
 }
 
 /// Exchanges two names in one step, where the system and the file system can.
-pub fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     if !faults::can_exchange() {
         return Err(io::ErrorKind::Unsupported.into());
     }
@@ -133,16 +133,16 @@ pub fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     }
 }
 
-pub fn create_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     change(|| fs::create_dir_all(path))
 }
 
-pub fn remove_file(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     change(|| fs::remove_file(path))
 }
 
 /// Removes a folder with all that is in it, or nothing where there is none; links in it are removed, not followed.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -158,7 +158,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 }
 
 /// A name is only safe on disk once its folder is.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
@@ -171,7 +171,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Waits until a folder and all that is in it are on the disk.
-pub fn sync_tree(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_tree(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -96,6 +96,9 @@ pub struct Input {
 
 impl Input {
     /// Asks the file system about `path`.
+    ///
+    /// # Errors
+    /// Nothing there, or nothing that may be seen.
     pub fn of(path: &Path) -> Result<Input, DataError> {
         let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, e))?;
         Ok(Input::from_metadata(path.to_path_buf(), &meta))

@@ -14,7 +14,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    pub fn new(config: &Value) -> Result<Self, ReadError> {
+    pub(super) fn new(config: &Value) -> Result<Self, ReadError> {
         let Value::Object(config) = config else {
             return Err(ReadError::Json(format!("a scheduler config is an object, this is {config}")));
         };
@@ -61,21 +61,21 @@ impl Fields {
         }
     }
 
-    pub fn number(&self, field: &'static str) -> Result<f64, ReadError> {
+    pub(super) fn number(&self, field: &'static str) -> Result<f64, ReadError> {
         self.value(field).as_f64().ok_or_else(|| self.wrong(field, "a number"))
     }
 
-    pub fn optional_number(&self, field: &'static str) -> Result<Option<f64>, ReadError> {
+    pub(super) fn optional_number(&self, field: &'static str) -> Result<Option<f64>, ReadError> {
         if self.value(field).is_null() { Ok(None) } else { self.number(field).map(Some) }
     }
 
-    pub fn count(&self, field: &'static str) -> Result<usize, ReadError> {
+    pub(super) fn count(&self, field: &'static str) -> Result<usize, ReadError> {
         let count = self.value(field).as_u64().and_then(|n| usize::try_from(n).ok());
         count.ok_or_else(|| self.wrong(field, "a whole number"))
     }
 
     /// A truth value; false where the class has no such field.
-    pub fn flag(&self, field: &'static str) -> Result<bool, ReadError> {
+    pub(super) fn flag(&self, field: &'static str) -> Result<bool, ReadError> {
         match self.value(field) {
             Value::Bool(flag) => Ok(*flag),
             Value::Null => Ok(false),
@@ -84,7 +84,7 @@ impl Fields {
     }
 
     /// One of several words, as what it stands for; other words are refused with the list.
-    pub fn choice<T: Clone>(&self, field: &'static str, choices: &[(&str, T)]) -> Result<T, ReadError> {
+    pub(super) fn choice<T: Clone>(&self, field: &'static str, choices: &[(&str, T)]) -> Result<T, ReadError> {
         let word = self.value(field).as_str();
         choices.iter().find(|(name, _)| Some(*name) == word).map(|(_, value)| value.clone()).ok_or_else(|| {
             let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
@@ -93,7 +93,7 @@ impl Fields {
     }
 
     /// Refuses a field that the class has and whose value is not the one that is supported.
-    pub fn only(&self, field: &'static str, supported: &Value) -> Result<(), ReadError> {
+    pub(super) fn only(&self, field: &'static str, supported: &Value) -> Result<(), ReadError> {
         let Some(value) = self.map.get(field) else { return Ok(()) };
         let equal = value == supported || (value.as_f64().is_some() && value.as_f64() == supported.as_f64());
         if equal { Ok(()) } else { Err(self.wrong(field, &supported.to_string())) }
