@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use undiffuse::condition::recorded;
+use undiffuse::condition::Conditioner;
 
 use crate::output::command_line;
 
@@ -24,13 +24,14 @@ pub enum Kind {
     Word,
     /// A file, or `true` where somebody else knows which.
     Path,
-    /// A class, as `undiffuse::condition` prints it.
-    Class,
+    /// What was asked for: an option for each field of the registry, which their conditioner writes and reads.
+    Ask,
 }
 
 /// What the options of a table were for picture number `k`.
 pub fn told<C>(settings: &[Setting<C>], context: &C, k: usize) -> Map<String, Value> {
-    settings.iter().map(|setting| (key(setting.option), (setting.value)(context, k))).collect()
+    let own = settings.iter().filter(|setting| setting.kind != Kind::Ask);
+    own.map(|setting| (key(setting.option), (setting.value)(context, k))).collect()
 }
 
 fn key(option: &str) -> String {
@@ -55,11 +56,12 @@ impl Again {
         // A path that looks like an option.
         again.words.push(if path.starts_with('-') { format!("./{path}") } else { path });
         for Setting { option, kind, .. } in settings {
-            let value = match kind {
-                Kind::Class => recorded(facts).map_or(Value::Null, Value::from),
-                _ => facts[key(option)].clone(),
-            };
-            again.option(option, *kind, &value);
+            match kind {
+                Kind::Ask => Conditioner::FIELDS.iter().for_each(|field| {
+                    again.option(field.name, *kind, &(field.recorded)(facts).map_or(Value::Null, Value::from));
+                }),
+                _ => again.option(option, *kind, &facts[key(option)]),
+            }
         }
         again
     }
@@ -122,7 +124,7 @@ mod tests {
 
     const TABLE: &[Setting<()>] = &[
         Setting { option: "seed", kind: Kind::Word, value: |(), k| json!(k) },
-        Setting { option: "class", kind: Kind::Class, value: |(), _| Value::Null },
+        Setting { option: "ask", kind: Kind::Ask, value: |(), _| Value::Null },
         Setting { option: "guidance", kind: Kind::Word, value: |(), _| json!(-2.5) },
         Setting { option: "init-image", kind: Kind::Path, value: |(), _| Value::Null },
         Setting { option: "histogram", kind: Kind::Word, value: |(), _| json!(true) },

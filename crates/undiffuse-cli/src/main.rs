@@ -14,6 +14,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod again;
+mod asks;
 mod commands;
 mod common;
 mod output;

@@ -1,6 +1,8 @@
 //! A dataset, opened: decoded pictures with their labels and captions, ready to become batches.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{self, Meta, Pixels, Spool};
 use crate::collect::{Outcome, collect, decide_size};
@@ -45,7 +47,12 @@ pub struct Dataset {
     cache_problem: Option<String>,
     /// What the source says when it is opened.
     notes: Vec<String>,
+    /// Columns of numbers that somebody has asked for.
+    columns: Mutex<BTreeMap<String, Column>>,
 }
+
+/// Numbers of each picture, as many as it has; none where nothing is said of it.
+pub type Column = Arc<Vec<Option<Vec<f32>>>>;
 
 impl Dataset {
     /// Opens the folder, archive or idx file at `path`, from the cache when it was decoded before.
@@ -78,6 +85,7 @@ impl Dataset {
                 flip: options.flip,
                 cache_problem: None,
                 notes: source.notes(),
+                columns: Mutex::default(),
             });
         }
         build(path, tag, source.as_mut(), options, inputs, file, progress)
@@ -126,6 +134,39 @@ impl Dataset {
     /// Description of picture `i`.
     pub fn caption(&self, i: usize) -> Option<&str> {
         self.meta.captions.get(i).and_then(|c| c.as_deref())
+    }
+
+    /// The numbers in a column of the source's tables, such as `metadata.jsonl`. They are read when they are first asked for,
+    /// and no part of the [`fingerprint`](Self::fingerprint).
+    ///
+    /// # Errors
+    /// A source that is no longer there, values that are no numbers.
+    pub fn numbers(&self, column: &str) -> Result<Column, DataError> {
+        self.column(column, |data| {
+            let mut found = match data.source() {
+                "program" => Default::default(),
+                _ => source::numbers(&data.path, column)?,
+            };
+            Ok((0..data.len()).map(|i| found.remove(data.name(i))).collect())
+        })
+    }
+
+    /// Numbers that `read` finds somewhere else, read once and kept under a name.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn column<E>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Self) -> Result<Vec<Option<Vec<f32>>>, E>,
+    ) -> Result<Column, E> {
+        let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(column) = columns.get(name) {
+            return Ok(column.clone());
+        }
+        let column = Arc::new(read(self)?);
+        columns.insert(name.to_owned(), column.clone());
+        Ok(column)
     }
 
     /// Name of picture `i` inside its source.
@@ -299,6 +340,7 @@ fn build(
         flip: options.flip,
         cache_problem,
         notes,
+        columns: Mutex::default(),
     })
 }
 

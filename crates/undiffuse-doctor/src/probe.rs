@@ -74,7 +74,8 @@ impl Probe {
         let held_out = split.held_out.len() >= 2;
         let chosen = if held_out { &split.held_out } else { &split.train };
         let n = chosen.len().min(most);
-        let conditioner = Conditioner::for_training(&config.data, &pictures.dataset);
+        let conditioner = Conditioner::learn(&config.condition, &pictures.dataset, &split.train).ok()?;
+        let conditioner = conditioner.with_network(network.config().io().reads).ok()?;
         let drawer = Drawer {
             data: &pictures.dataset,
             indices: &split.train,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
+use undiffuse::condition::Conditioner;
 use undiffuse::model::{self, ModelError};
-use undiffuse::nn::networks::Reads;
 use undiffuse::nn::weights::WeightsError;
 use undiffuse::nn::{Network, params};
 use undiffuse::run::{CONFIG_FILE, RunFolder};
@@ -143,10 +143,10 @@ impl Run {
 
     /// The network of a run that has no model yet, its weights at zero.
     fn blank(&self, device: &Device) -> Option<Network> {
-        let (config, classes) = (self.config.as_ref()?, self.pictures.as_ref()?.dataset.classes().len());
-        let reads = if config.data.classes { Reads::Labels(classes + 1) } else { Reads::Nothing };
+        let (config, pictures) = (self.config.as_ref()?, self.pictures.as_ref()?);
+        let conditioner = Conditioner::learn(&config.condition, &pictures.dataset, &pictures.split.train).ok()?;
         let shape = [config.data.channels, config.data.size, config.data.size];
-        config.network_for(shape, reads).ok()?.network(device).ok()
+        config.network_for(shape, conditioner.reads()).ok()?.network(device).ok()
     }
 
     /// Pictures seen.

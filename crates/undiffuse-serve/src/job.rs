@@ -1,13 +1,16 @@
 //! A request for pictures and what becomes of it, as the API writes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use undiffuse::condition::{Classes, Conditioner};
+use undiffuse::request::Asks;
+use utoipa::openapi::{RefOr, Schema};
 
 /// A request for pictures. Whatever is left out is the model's own, or 1 picture of seed 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Generate {
     /// The model by its id; may be left out where there is one model only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,12 +41,6 @@ pub struct Generate {
     /// Classifier-free guidance: 1 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f64>,
-    /// A class, or a list of classes that take turns; all do when there are none. A class is named as it is spelt, or without
-    /// regard to case where that can mean one class only; `#3`, or a bare 3 where no class's name is a number, is the class of
-    /// label 3; `none` is no class. A class that is called `#3` or `none` goes first; then `##3` is the label.
-    #[serde(deserialize_with = "classes", skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = AskedClasses)]
-    pub class: Vec<String>,
     /// Width in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
@@ -67,43 +64,75 @@ pub struct Generate {
     /// Keep every step: what the sampler holds and what the model guesses. For a few pictures at a time.
     #[serde(skip_serializing_if = "is_false")]
     pub frames: bool,
+    /// What the pictures should show, each ask under the name of its field.
+    #[serde(flatten, with = "asked")]
+    #[schema(ignore)]
+    pub asked: Asks,
+}
+
+impl Generate {
+    /// The names of its fields.
+    pub fn fields() -> Vec<String> {
+        let own = match <Self as utoipa::PartialSchema>::schema() {
+            RefOr::T(Schema::Object(object)) => object.properties.into_keys().collect(),
+            _ => Vec::new(),
+        };
+        own.into_iter().chain(Conditioner::FIELDS.iter().map(|field| field.name.to_owned())).collect()
+    }
 }
 
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// A class, or several.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(untagged, expecting = "a class is a name, such as \"dog\", or a label, such as 3; or give a list of these")]
-enum AskedClasses {
-    /// One.
-    One(AskedClass),
-    /// They take turns.
-    Several(Vec<AskedClass>),
-}
+/// What else is in a request, by the registry of what can be asked: words, or values that are read as words.
+mod asked {
+    use std::fmt;
 
-/// A class.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(untagged)]
-enum AskedClass {
-    /// By its name, or as a word.
-    Word(String),
-    /// A number, which is read as the word for it.
-    Number(u32),
-}
+    use serde::de::{Error, MapAccess, Visitor};
+    use serde::{Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+    use undiffuse::condition::Conditioner;
 
-/// Reads one class or several, and `null` as none.
-fn classes<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Vec<String>, D::Error> {
-    let word = |class| match class {
-        AskedClass::Word(word) => word,
-        AskedClass::Number(number) => number.to_string(),
-    };
-    Ok(match Option::deserialize(reader)? {
-        None => Vec::new(),
-        Some(AskedClasses::One(class)) => vec![word(class)],
-        Some(AskedClasses::Several(classes)) => classes.into_iter().map(word).collect(),
-    })
+    use super::{Asks, Generate};
+
+    pub fn serialize<S: Serializer>(asked: &Asks, serializer: S) -> Result<S::Ok, S::Error> {
+        asked.0.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(reader: D) -> Result<Asks, D::Error> {
+        reader.deserialize_map(Fields)
+    }
+
+    struct Fields;
+
+    impl<'de> Visitor<'de> for Fields {
+        type Value = Asks;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the fields of a request")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Asks, A::Error> {
+            let mut asked = Asks::default();
+            let mut seen = Vec::new();
+            while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                let Some(field) = Conditioner::FIELDS.iter().find(|field| field.name == name) else {
+                    let known = Generate::fields().join("`, `");
+                    return Err(A::Error::custom(format!("unknown field `{name}`, expected one of `{known}`")));
+                };
+                if seen.contains(&field.name) {
+                    return Err(A::Error::custom(format!("duplicate field `{name}`")));
+                }
+                seen.push(field.name);
+                if !value.is_null() {
+                    let words = (field.words)(&value).map_err(|e| A::Error::custom(format!("field `{name}`: {e}")))?;
+                    asked.0.extend(Asks::of(field.name, words).0);
+                }
+            }
+            Ok(asked)
+        }
+    }
 }
 
 /// Where a job stands.
@@ -173,9 +202,10 @@ pub struct Made {
     pub index: usize,
     /// Its seed.
     pub seed: u64,
-    /// Its class as requests name it, where the model has classes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub class: Option<String>,
+    /// What it shows, as a request asks for it: a word under the name of the field.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub shows: BTreeMap<String, String>,
     /// Where its PNG is.
     pub url: String,
 }
@@ -239,11 +269,13 @@ pub struct ModelInfo {
     /// How requests name no class, where the model can do without: `none`, unless a class is called so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_class: Option<String>,
+    /// How it is asked for something, where it can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask: Option<AskInfo>,
     /// What it can be asked for.
     #[serde(skip)]
-    #[schema(ignore)]
     pub conditioner: Conditioner,
-    /// Whether it can be guided by classes.
+    /// Whether it can be guided.
     pub guidance: bool,
     /// Channels, height, width.
     pub shape: [usize; 3],
@@ -273,6 +305,16 @@ impl ModelInfo {
     }
 }
 
+/// How a model is asked for something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AskInfo {
+    /// The field of a request.
+    pub field: String,
+    /// The JSON schema of its values for this model: which words there are, or which numbers in what ranges.
+    #[schema(value_type = Object)]
+    pub schema: serde_json::Value,
+}
+
 /// How a model is sampled unless asked otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Defaults {
@@ -295,7 +337,8 @@ mod tests {
     use crate::prompt::tests::{model, names, words};
 
     fn class(body: &str) -> Result<Vec<String>, String> {
-        serde_json::from_str::<Generate>(body).map(|generate| generate.class).map_err(|e| e.to_string())
+        let read = serde_json::from_str::<Generate>(body).map_err(|e| e.to_string());
+        read.map(|generate| generate.asked.words("class").to_vec())
     }
 
     #[test]
@@ -327,7 +370,7 @@ mod tests {
                     // As it is asked, and as the store keeps it.
                     let asked: Generate = serde_json::from_str(&body.to_string()).unwrap();
                     let kept: Generate = serde_json::from_slice(&serde_json::to_vec(&asked).unwrap()).unwrap();
-                    prop_assert_eq!(model.known().parse(&kept.class[0]), Ok(label), "{:?} of {:?}", word, names);
+                    prop_assert_eq!(model.known().parse(&kept.asked.words("class")[0]), Ok(label), "{:?} of {:?}", word, names);
                 }
             }
         }

@@ -141,7 +141,7 @@ impl Parameters {
             return;
         };
         match prompt::read(&self.prompt, model) {
-            Ok(Asked::Class(name)) => found.settings.class = vec![name],
+            Ok(asked @ Asked::Class(_)) => found.settings.asked = asked.asks(),
             Ok(Asked::Anything) if !self.prompt.is_empty() => {
                 found.note("This model takes no prompt: it makes what it was trained on.");
             }
@@ -236,6 +236,8 @@ fn unquoted(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use undiffuse::request::Asks;
+
     use super::*;
     use crate::prompt::tests::model;
 
@@ -268,7 +270,7 @@ mod tests {
             spacing: Some("karras".into()),
             steps: Some(20),
             guidance: Some(7.5),
-            class: vec!["Ankle boot".into()],
+            asked: Asks::of("class", ["Ankle boot"]),
             width: Some(512),
             height: Some(768),
             strength: Some(0.4),
@@ -284,9 +286,9 @@ mod tests {
         let other =
             TEXT.replace("Model: m,", "Model: epic,").replace("DPM++ 2M", "DPM fast").replace("Seed: 9", "Seed: -9");
         let found = Parameters::parse(&other).restored(&[], Some(&clothes));
-        let Generate { model, seed, solver, class, width, .. } = &found.settings;
+        let Generate { model, seed, solver, asked, width, .. } = &found.settings;
         assert_eq!((model, seed, solver, width), (&None, &None, &None, &None));
-        assert_eq!(class[..], ["Ankle boot"]);
+        assert_eq!(asked.words("class"), ["Ankle boot"]);
         let said = found.notes.join(" ");
         for words in ["“epic” is not here", "512 by 768", "“DPM fast”", "“-965400086” is no whole number"] {
             assert!(said.contains(words), "`{words}` is missing in {said}");

@@ -1,6 +1,7 @@
 //! Prompts of other services' clients: which class of a model a sentence names.
 
 use undiffuse::data::names::composed;
+use undiffuse::request::Asks;
 
 use crate::job::ModelInfo;
 
@@ -16,6 +17,16 @@ pub enum Asked {
     EveryClass,
     /// This class, as a request for pictures names it.
     Class(String),
+}
+
+impl Asked {
+    /// The same in a request for pictures.
+    pub fn asks(&self) -> Asks {
+        match self {
+            Asked::Class(name) => Asks::of("class", [name]),
+            Asked::Anything | Asked::EveryClass => Asks::default(),
+        }
+    }
 }
 
 /// A class that stands in a prompt.
@@ -133,6 +144,7 @@ pub(crate) mod tests {
         ModelInfo {
             id: "m".into(),
             classes,
+            ask: None,
             conditioner,
             class_count: count,
             no_class: (count > 0).then(|| "none".into()),

@@ -18,7 +18,7 @@ use undiffuse::math::recipe::{Clip, Learned, Recipe};
 use undiffuse::model::Card;
 use undiffuse::nn::networks::unet2d::{DownBlockType, SampleSize, UNet2DConfig, UpBlockType};
 use undiffuse::nn::{NetworkConfig, params};
-use undiffuse::request::{self, Settings};
+use undiffuse::request::{self, Asks, Settings};
 use undiffuse::sample::Noise;
 use undiffuse::{burn::tensor::Device, device};
 use undiffuse_serve::engine::{Engine, Query};
@@ -143,7 +143,7 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         model.resize(h, w).unwrap();
     }
     let n = asked.n.unwrap_or(1);
-    let cond = request::cond(&asked.class, &model, n).unwrap();
+    let cond = asked.asked.cond(&model.conditioner, n).unwrap();
     let plan = match init {
         Some(_) => model.plan_from(asked.strength.unwrap_or(0.6)).unwrap(),
         None => model.plan().unwrap(),
@@ -195,7 +195,7 @@ async fn pictures_do_not_depend_on_what_shares_their_batch() {
     let asked = vec![
         (grey(9, 6), false, false),
         (solver("ddpm", Generate { guidance: Some(2.5), seed: Some(40), ..grey(7, 5) }), false, false),
-        (solver("euler-ancestral", Generate { class: vec!["dog".into(), "none".into()], ..grey(4, 9) }), false, false),
+        (solver("euler-ancestral", Generate { asked: Asks::of("class", ["dog", "none"]), ..grey(4, 9) }), false, false),
         (solver("dpmpp-2m", Generate { spacing: Some("karras".into()), ..grey(3, 7) }), false, false),
         (Generate { strength: Some(0.5), ..start.clone() }, true, false),
         (
@@ -360,7 +360,7 @@ async fn a_panic_fails_the_guilty_job_alone() {
         model.reader().denoise(x, at, cond)
     };
     let engine = Engine::open_with(&options(folder.path()), Box::new(evaluate)).unwrap();
-    let class = |name: &str| Generate { class: vec![name.into()], ..grey(4, 10) };
+    let class = |name: &str| Generate { asked: Asks::of("class", [name]), ..grey(4, 10) };
     let good = engine.submit(class("cat"), "a".into(), None).await.unwrap();
     let bad = engine.submit(class("dog"), "b".into(), None).await.unwrap();
     let also = engine.submit(class("bee"), "c".into(), None).await.unwrap();
@@ -510,7 +510,7 @@ async fn requests_that_cannot_be_are_refused_by_field() {
         ("eta", 422, Generate { eta: Some(1.0), ..solver("heun") }),
         ("guidance", 422, Generate { guidance: Some(f64::INFINITY), ..grey(1, 1) }),
         ("guidance", 422, Generate { guidance: Some(2.0), model: Some("colour".into()), ..grey(1, 1) }),
-        ("class", 422, Generate { class: vec!["horse".into()], ..grey(1, 1) }),
+        ("class", 422, Generate { asked: Asks::of("class", ["horse"]), ..grey(1, 1) }),
         ("width", 422, Generate { width: Some(7), ..grey(1, 1) }),
         ("width", 422, Generate { width: Some(usize::MAX), ..grey(1, 1) }),
         ("height", 422, Generate { height: Some(1 << 20), ..grey(1, 1) }),

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use undiffuse::burn::tensor::Tensor;
 use undiffuse::data::{Image, encode_png};
 use undiffuse::denoise::{Ask, At, Cond, Denoise};
+use undiffuse::request::Asks;
 use undiffuse::{Model, device};
 use undiffuse_serve::Options;
 use undiffuse_serve::engine::{Engine, Query};
@@ -85,7 +86,7 @@ async fn life(folder: &Path) {
     let all = || async { engine.jobs(Query { limit: 9, ..Query::default() }).await.unwrap() };
     if all().await.is_empty() {
         for class in ["ant", "bee", "dog"] {
-            let asked = Generate { class: vec![class.into()], ..grey(4, 20) };
+            let asked = Generate { asked: Asks::of("class", [class]), ..grey(4, 20) };
             engine.submit(asked, class.into(), None).await.unwrap();
         }
     }

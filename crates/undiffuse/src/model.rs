@@ -57,6 +57,9 @@ pub struct Card {
     /// The label that means "no class", for guidance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub null_class: Option<u32>,
+    /// What the model can be asked for, where that is not a class: `kind`, and what the conditioner of this kind keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<serde_json::Value>,
     /// How this model is best sampled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<SampleDefaults>,
@@ -285,9 +288,13 @@ impl Model {
     ///
     /// # Errors
     /// A network whose channels the card's codec does not make.
+    ///
+    /// # Panics
+    /// If the card says that the model can be asked for what the network does not read.
     pub fn new(network: impl Into<undiffuse_nn::Network>, recipe: Recipe, card: Card) -> Result<Self, CodecError> {
         let (network, codec) = (network.into(), card.codec.clone());
-        let conditioner = Conditioner::of(&card, network.config().io().reads);
+        let conditioner = Conditioner::read(&card, network.config().io().reads);
+        let conditioner = conditioner.unwrap_or_else(|problem| panic!("the card does not fit the network: {problem}"));
         let latent_shape = outline::latent_shape(&network.config());
         let picture_shape = codec.picture_shape(latent_shape)?;
         Ok(Self { network, codec, conditioner, recipe, card, latent_shape, picture_shape })

@@ -1,12 +1,14 @@
 //! What a person asks of a model, checked against the model: the command line and the service both read requests here.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Tensor;
 use serde_json::{Map, Value, json};
 use undiffuse_data::{Image, Options, transform};
 use undiffuse_math::prelude::{SolverKind, SpacingKind};
 
 use crate::Model;
-use crate::condition::{Ask, Cond};
+use crate::condition::{Ask, Cond, Conditioner};
 use crate::image::from_image;
 use crate::model::SampleDefaults;
 
@@ -75,17 +77,37 @@ impl Settings {
     }
 }
 
-/// What each of `n` pictures should show: the classes asked for take turns, each a word as [`Classes::parse`] reads it, and all of
-/// them where none is. Empty for models without classes.
-///
-/// [`Classes::parse`]: crate::condition::Classes::parse
-///
-/// # Errors
-/// A class that the model does not have.
-pub fn cond(asked: &[String], model: &Model, n: usize) -> Result<Cond, RequestError> {
-    let classes = model.classes();
-    let asks = asked.iter().map(|word| classes.parse(word).map(|label| classes.asking(label)));
-    Ok(model.conditioner.turns(asks.collect::<Result<_, _>>()?, n))
+/// What is asked for in words: those of each [`Field`](crate::condition::Field) by its name, an ask each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asks(pub BTreeMap<&'static str, Vec<String>>);
+
+impl Asks {
+    /// Words of the field of this name; nothing where there are none.
+    pub fn of(field: &'static str, words: impl IntoIterator<Item: Into<String>>) -> Self {
+        let words: Vec<String> = words.into_iter().map(Into::into).collect();
+        Self([(field, words)].into_iter().filter(|(_, words)| !words.is_empty()).collect())
+    }
+
+    /// The words of a field.
+    pub fn words(&self, field: &str) -> &[String] {
+        self.0.get(field).map_or(&[], Vec::as_slice)
+    }
+
+    /// What each of `n` pictures should show: the asks take turns, all there are where none is given. Empty for models that
+    /// can't be asked for anything.
+    ///
+    /// # Errors
+    /// A field that the model can't be asked by, or a word that means nothing to it.
+    pub fn cond(&self, conditioner: &Conditioner, n: usize) -> Result<Cond, RequestError> {
+        let mut asks = Vec::new();
+        for field in Conditioner::FIELDS {
+            for word in self.words(field.name) {
+                conditioner.takes(field)?;
+                asks.push(conditioner.parse(word)?);
+            }
+        }
+        Ok(conditioner.turns(asks, n))
+    }
 }
 
 /// The picture at the model's size: cropped to a square for square models, stretched otherwise.
@@ -114,23 +136,20 @@ pub fn mask(model: &Model, mask: &Image) -> Tensor<4> {
     from_image(&fit(&grey, w, h), &model.network.device()).greater_elem(0.0).float()
 }
 
-/// What made a picture, for the text chunk `undiffuse` of its PNG: program, `model` by name, `seed`, `class` as
-/// [`Classes::print`](crate::condition::Classes::print) has it, `label`, `solver`, `spacing`, `steps`, `guidance`, and what the model was trained on. Whoever knows more adds it.
+/// What made a picture, for the text chunk `undiffuse` of its PNG: program, `model` by name, `seed`, what was asked for
+/// ([`Conditioning::facts`](crate::condition::Conditioning::facts)), `solver`, `spacing`, `steps`, `guidance`, and what the model was trained on. Whoever knows more adds it.
 pub fn facts(model: &Model, name: &str, settings: &SampleDefaults, seed: u64, ask: Option<&Ask>) -> Map<String, Value> {
-    let facts = json!({
+    let made = json!({
         "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
         "model": name,
         "seed": seed,
-        "class": ask.map(|ask| model.conditioner.print(ask)),
-        "label": ask.map(|ask| model.classes().label(ask)),
         "solver": settings.solver.to_string(),
         "spacing": settings.spacing.to_string(),
         "steps": settings.steps,
         "guidance": settings.guidance,
         "trained": model.card.provenance,
     });
-    match facts {
-        Value::Object(map) => map,
-        _ => unreachable!("an object literal"),
-    }
+    let mut facts = ask.map(|ask| model.conditioner.facts(ask)).unwrap_or_default();
+    facts.extend(made.as_object().cloned().unwrap_or_default());
+    facts
 }

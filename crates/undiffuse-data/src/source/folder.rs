@@ -149,6 +149,15 @@ impl Source for Folder {
         &self.inputs
     }
 
+    fn tables(&mut self) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+        let tables = self.names.iter().zip(&self.inputs).filter(|(name, _)| layout::role(name) == Role::Table);
+        let read = |(name, input): (&String, &Input)| match files::read(&input.path, SIDECAR) {
+            Ok(bytes) => Ok((name.clone(), bytes)),
+            Err(e) => Err(DataError::io(&input.path, e.source)),
+        };
+        tables.map(read).collect()
+    }
+
     fn count(&self) -> Option<usize> {
         Some(self.names.iter().filter(|name| layout::role(name) == Role::Picture).count())
     }

@@ -49,6 +49,63 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     parser(&text(bytes)).map_err(|problem| DataError::corrupt(path, problem))
 }
 
+/// The numbers in a column of the table called `path`, for each picture that has any, as the table writes its name. A value
+/// is a number or a list of them; in tables of text, numbers with blanks or semicolons between them.
+pub(crate) fn numbers(path: &Path, bytes: &[u8], column: &str) -> Result<Vec<(String, Vec<f32>)>, DataError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let delimiter = match name.rsplit_once('.') {
+        Some((_, "jsonl")) => None,
+        Some((_, "tsv")) => Some(b'\t'),
+        Some((_, "csv")) => Some(b','),
+        _ => return Ok(Vec::new()),
+    };
+    let text = text(bytes);
+    let found = match delimiter {
+        None => json_numbers(&text, column),
+        Some(delimiter) => separated_numbers(&text, delimiter, column),
+    };
+    found.map_err(|problem| DataError::corrupt(path, problem))
+}
+
+fn json_numbers(text: &str, column: &str) -> Result<Vec<(String, Vec<f32>)>, String> {
+    let number = |value: &Value| value.as_f64().map(|number| number as f32);
+    let mut found = Vec::new();
+    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let row: Value = serde_json::from_str(line).map_err(|e| format!("line {}: {e}", i + 1))?;
+        let values = match &row[column] {
+            Value::Null => continue,
+            Value::Array(values) => values.iter().map(number).collect(),
+            one => number(one).map(|number| vec![number]),
+        };
+        let values = values.ok_or_else(|| format!("line {}: `{column}` is no number and no list of numbers", i + 1))?;
+        let file = FILE.iter().find_map(|name| row[*name].as_str()).unwrap_or_default();
+        found.push((file.to_owned(), values));
+    }
+    Ok(found)
+}
+
+fn separated_numbers(text: &str, delimiter: u8, column: &str) -> Result<Vec<(String, Vec<f32>)>, String> {
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let headers = reader.headers().map_err(|e| e.to_string())?.clone();
+    let place = |name: &str| headers.iter().position(|header| header.trim() == name);
+    let (Some(file), Some(place)) = (FILE.iter().find_map(|name| place(name)), place(column)) else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|e| e.to_string())?;
+        let line = record.position().map_or(0, |p| p.line());
+        let cell = record.get(place).unwrap_or_default();
+        let words = cell.split([' ', ';']).filter(|word| !word.is_empty());
+        let values: Result<Vec<f32>, _> = words.map(str::parse).collect();
+        let values = values.map_err(|_| format!("line {line}: `{column}` is `{cell}`, which is no number"))?;
+        if !values.is_empty() {
+            found.push((record.get(file).unwrap_or_default().trim().to_owned(), values));
+        }
+    }
+    Ok(found)
+}
+
 /// UTF-8 without its byte order mark.
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).into_owned()
@@ -153,6 +210,25 @@ mod tests {
         let text = "image,caption\na.png,one , two\nb.png#1\ttab, comma\n";
         let rows = [row("a.png", Some("one , two"), None), row("b.png", Some("tab, comma"), None)];
         assert_eq!(read("captions.txt", text).unwrap(), rows);
+    }
+
+    #[test]
+    fn columns_of_numbers() {
+        let read = |name: &str, text: &str| numbers(name.as_ref(), text.as_bytes(), "size");
+        let expected = vec![("a.png".to_owned(), vec![0.5, -1.0]), ("b.png".to_owned(), vec![2.0])];
+        let json =
+            "{\"file_name\":\"a.png\",\"size\":[0.5,-1]}\n{\"file_name\":\"c.png\"}\n{\"image\":\"b.png\",\"size\":2}";
+        assert_eq!(read("metadata.jsonl", json).unwrap(), expected);
+        assert_eq!(read("metadata.csv", "file_name,size\na.png,0.5 -1\nc.png,\nb.png,2").unwrap(), expected);
+        assert_eq!(read("captions.txt", "a.png,2").unwrap(), []);
+        assert_eq!(read("metadata.csv", "file_name,text\na.png,2").unwrap(), []);
+        for (name, text, problem) in [
+            ("metadata.jsonl", "{}\n{\"size\":\"big\"}", "line 2: `size` is no number"),
+            ("metadata.csv", "file_name,size\na.png,big", "line 2: `size` is `big`"),
+        ] {
+            let message = read(name, text).unwrap_err().to_string();
+            assert!(message.contains(problem) && message.contains(name), "{message}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod probe;
 mod tar;
 mod zip;
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -75,6 +76,14 @@ pub trait Source {
     /// source is opened; the others are kept with the decoded pictures.
     fn notes(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The tables beside the pictures, by name and content.
+    ///
+    /// # Errors
+    /// Tables that cannot be read.
+    fn tables(&mut self) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+        Ok(Vec::new())
     }
 
     /// How many files were passed over because they are no pictures.
@@ -146,6 +155,21 @@ pub fn open(path: &Path, options: &Options) -> Result<(&'static str, Box<dyn Sou
             supported: SOURCES.iter().map(|kind| kind.reads).collect::<Vec<_>>().join("; "),
         }),
     }
+}
+
+/// The numbers that a column of a source's tables gives its pictures, by their names inside it.
+///
+/// # Errors
+/// A source or a table that cannot be read, values that are no numbers.
+pub(crate) fn numbers(path: &Path, column: &str) -> Result<HashMap<String, Vec<f32>>, DataError> {
+    let mut found = HashMap::new();
+    for (table, bytes) in open(path, &Options::default())?.1.tables()? {
+        let folder = table.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for (file, values) in metadata::numbers(&path.join(&table), &bytes, column)? {
+            found.entry(layout::clean(&format!("{folder}/{file}"))).or_insert(values);
+        }
+    }
+    Ok(found)
 }
 
 /// A sentence about tables that lie beside an archive, where nothing looks for them.

@@ -173,6 +173,19 @@ impl Source for Tar {
         &self.inputs
     }
 
+    fn tables(&mut self) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+        let mut tables = Vec::new();
+        self.walk(&mut |Member { number, name, size, content }| {
+            if layout::role(&name) == Role::Table && size <= SIDECAR {
+                let mut bytes = Vec::new();
+                content.read_to_end(&mut bytes)?;
+                tables.push((name, bytes));
+            }
+            Ok(number < MOST_FILES)
+        })?;
+        Ok(tables)
+    }
+
     fn count(&self) -> Option<usize> {
         self.layout.as_ref().map(|layout| layout.pictures.len())
     }

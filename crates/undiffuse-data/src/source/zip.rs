@@ -103,6 +103,18 @@ impl Source for Zip {
         &self.inputs
     }
 
+    fn tables(&mut self) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+        let mut tables = Vec::new();
+        for (name, &member) in self.names.iter().zip(&self.members) {
+            if layout::role(name) == Role::Table {
+                let bytes = read_member(&mut self.archive, member, SIDECAR);
+                let bytes = bytes.map_err(|reason| DataError::corrupt(&self.path, format!("{name}: {reason}")))?;
+                tables.push((name.clone(), bytes));
+            }
+        }
+        Ok(tables)
+    }
+
     fn count(&self) -> Option<usize> {
         Some(self.names.iter().filter(|name| layout::role(name) == Role::Picture).count())
     }

@@ -86,7 +86,7 @@ pub fn enlarged(run: &Run) -> Option<Finding> {
 
 pub fn unlabelled(run: &Run) -> Option<Finding> {
     let report = run.pictures.as_ref()?.report.as_ref()?;
-    let told = run.config.as_ref().is_some_and(|c| c.data.classes);
+    let told = run.config.as_ref().is_some_and(|c| c.condition.kind == "class");
     (told && report.unlabelled > 0).then(|| {
         let what = "Some pictures have no class where others have one: they are learnt as \"no class\" alone.";
         note(what, "give them a class: a folder of its own, or a label")
@@ -96,7 +96,7 @@ pub fn unlabelled(run: &Run) -> Option<Finding> {
 
 pub fn classes(run: &Run) -> Option<Finding> {
     let (report, config) = (run.pictures.as_ref()?.report.as_ref()?, run.config.as_ref()?);
-    if !config.data.classes {
+    if config.condition.kind != "class" {
         return None;
     }
     let fewest = report.classes.iter().min_by_key(|c| c.images)?;
@@ -109,7 +109,7 @@ pub fn classes(run: &Run) -> Option<Finding> {
     Some(
         warning(
             "Some classes have few pictures: asked for them, the model will repeat those or mix in other classes.",
-            "give these classes more pictures, merge them, or train without classes (--set data.classes=false)",
+            "give these classes more pictures, merge them, or train without classes (--set condition=none)",
         )
         .because(format!(
             "`{}` has {} pictures, `{}` {}; {small} of {} classes are small",

@@ -26,7 +26,7 @@ pub fn batch(run: &Run) -> Option<Finding> {
 }
 
 pub fn guidance(run: &Run) -> Option<Finding> {
-    let config = run.config.as_ref().filter(|c| c.data.classes)?;
+    let config = run.config.as_ref().filter(|c| c.condition.kind != "none")?;
     let (scale, dropout) = (config.sample.guidance, config.train.label_dropout);
     if scale != 1.0 && dropout == 0.0 {
         let what = "Sampling uses guidance, but the network was never trained without labels: the guided direction means nothing.";

@@ -1,8 +1,10 @@
 //! The OpenAPI document: what the handlers say of themselves, and what the guard and the extractors answer for all of them.
 
+use serde_json::{Value, json};
+use undiffuse::condition::Conditioner;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{Components, Ref};
+use utoipa::openapi::schema::{AdditionalProperties, Components, Ref, Schema};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -57,6 +59,11 @@ pub fn document(cookie: &str) -> OpenApi {
     );
     let components = document.components.get_or_insert_with(Components::new);
     components.schemas.insert(Problem::name().into(), Problem::schema());
+    for field in Conditioner::FIELDS {
+        let word = json!({ "type": "string", "description": "What it shows, as a request asks for it." });
+        property(components, "Generate", field.name, (field.schema)());
+        ["Made", "Picture"].into_iter().for_each(|shown| property(components, shown, field.name, word.clone()));
+    }
     for (_, name, description, _) in REFUSALS {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
         let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build();
@@ -71,6 +78,16 @@ pub fn document(cookie: &str) -> OpenApi {
         }
     }
     document
+}
+
+/// Adds a property to an object's schema, which has no others than are listed.
+fn property(components: &mut Components, object: &str, name: &str, schema: Value) {
+    if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(object)
+        && let Ok(schema) = serde_json::from_value(schema)
+    {
+        object.properties.insert(name.into(), schema);
+        object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

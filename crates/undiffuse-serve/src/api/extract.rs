@@ -206,10 +206,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// 422 for the part of a request at this path; serde calls the whole of it `.`, also where a field is missing.
+/// 422 for the part of a request at this path; serde calls the whole of it `.`, also where a field is missing, or not known.
 fn named(path: &str, detail: String) -> Problem {
-    let missing = detail.split_once("missing field `").and_then(|(_, rest)| rest.split('`').next());
-    let field = if path == "." { missing } else { Some(path) }.map(str::to_owned);
+    let meant = detail.split_once("field `").and_then(|(_, rest)| rest.split('`').next());
+    let field = if path == "." { meant } else { Some(path) }.map(str::to_owned);
     Problem { field, ..Problem::invalid("", detail) }
 }
 

@@ -1,5 +1,7 @@
 //! Pictures in one call.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -48,9 +50,10 @@ pub struct Picture {
     pub index: usize,
     /// Its seed.
     pub seed: u64,
-    /// Its class as requests name it, where the model has classes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub class: Option<String>,
+    /// What it shows, as a request asks for it: a word under the name of the field.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub shows: BTreeMap<String, String>,
     /// The PNG in base64.
     pub png: String,
 }
@@ -74,8 +77,8 @@ async fn generate(
     let (id, model) = (job.id.clone(), job.model.clone());
     let around = around(&Generated { id, model, seconds, images: Vec::new() }, "images")?;
     Ok(pngs.into_json(around, move |k, png| {
-        let Made { index, seed, class, .. } = job.images[k].clone();
-        serde_json::to_string(&Picture { index, seed, class, png })
+        let Made { index, seed, shows, .. } = job.images[k].clone();
+        serde_json::to_string(&Picture { index, seed, shows, png })
     }))
 }
 

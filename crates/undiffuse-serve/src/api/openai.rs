@@ -201,7 +201,7 @@ async fn images_generations(
     };
     let revised = |made: &Made| match &asked {
         Asked::Anything => "this model takes no prompt: it makes what it was trained on".into(),
-        _ => made.class.clone().unwrap_or_default(),
+        _ => made.shows.values().next().cloned().unwrap_or_default(),
     };
     if let Format::Url = format {
         let address = |made: &Made| Some(format!("http://{host}{}", made.url));
@@ -250,10 +250,6 @@ fn order(request: Request, model: &ModelInfo) -> Result<(Asked, Generate), Probl
     }
     let asked = prompt::read(request.prompt.as_deref().unwrap_or_default(), model);
     let asked = asked.map_err(|problem| Problem::invalid("prompt", problem))?;
-    let class = match &asked {
-        Asked::Class(name) => vec![name.clone()],
-        Asked::Anything | Asked::EveryClass => Vec::new(),
-    };
     let generate = Generate {
         model: Some(model.id.clone()),
         n: request.n,
@@ -262,7 +258,7 @@ fn order(request: Request, model: &ModelInfo) -> Result<(Asked, Generate), Probl
         solver: request.solver,
         spacing: request.spacing,
         guidance: request.guidance,
-        class,
+        asked: asked.asks(),
         ..Generate::default()
     };
     Ok((asked, generate))
@@ -335,7 +331,7 @@ mod tests {
             for (word, label) in words(&model) {
                 let body = json!({ "prompt": word }).to_string();
                 let (_, generate) = order(serde_json::from_str(&body).unwrap(), &model).unwrap();
-                prop_assert_eq!(model.known().parse(&generate.class[0]), Ok(label), "{:?} of {:?}", word, names);
+                prop_assert_eq!(model.known().parse(&generate.asked.words("class")[0]), Ok(label), "{:?} of {:?}", word, names);
             }
         }
     }
@@ -349,7 +345,7 @@ mod tests {
         let (asked, generate) = order(read(text), &model).unwrap();
         assert_eq!(asked, Asked::Class("Boot".into()));
         assert_eq!((generate.n, generate.seed, generate.steps), (Some(2), Some(7), Some(5)));
-        assert_eq!((generate.model.as_deref(), &generate.class[..]), (Some("m"), &["Boot".to_owned()][..]));
+        assert_eq!((generate.model.as_deref(), generate.asked.words("class")), (Some("m"), &["Boot".to_owned()][..]));
         for (text, field) in [
             (r#"{"prompt": "a cat"}"#, "prompt"),
             (r#"{"size": "1024x1024"}"#, "size"),

@@ -15,7 +15,7 @@ use undiffuse::{Model, memory};
 
 use super::{cost, lock};
 use crate::folders;
-use crate::job::{Defaults, ModelInfo};
+use crate::job::{AskInfo, Defaults, ModelInfo};
 use crate::options::{Limits, Options};
 use crate::problem::Problem;
 
@@ -291,15 +291,17 @@ pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
     let Outline { recipe, card, .. } = &described.outline;
     let defaults = described.outline.sample_defaults();
-    let conditioner = described.outline.conditioner();
+    let conditioner = &described.outline.conditioner;
+    let known = conditioner.classes();
     ModelInfo {
         run: place.in_run.then(|| id.clone()),
         id,
         classes: card.classes.clone(),
-        class_count: conditioner.classes().labels().len(),
-        no_class: conditioner.guides().then(|| conditioner.print(&Ask::None)),
+        class_count: known.labels().len(),
+        no_class: known.rows().filter(|_| conditioner.guides()).map(|_| conditioner.print(&Ask::None)),
         guidance: conditioner.guides(),
-        conditioner,
+        ask: conditioner.field().map(|field| AskInfo { field: field.name.into(), schema: conditioner.schema() }),
+        conditioner: conditioner.clone(),
         shape: described.outline.picture_shape,
         defaults: Defaults {
             solver: defaults.solver.to_string(),

@@ -1,5 +1,6 @@
 //! A request that has been checked against its model: everything that is the same for all pictures of a job.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ const FRAME_VALUES: usize = 1 << 23;
 /// How much of the way is walked again from a picture, unless asked otherwise.
 const STRENGTH: f64 = 0.6;
 
-/// Longest word of a request: a solver with its options, a class of a short name.
+/// Longest word of a request: a solver with its options, an ask of a model whose own are short.
 const LONGEST: usize = 200;
 /// Most pixels of a picture that somebody hands in: a large camera's.
 const HANDED: u64 = 1 << 24;
@@ -197,7 +198,7 @@ impl Order {
                 return Err(Problem::invalid("frames", detail));
             }
         }
-        let cond = request::cond(&request.class, &model, seeds.len())?;
+        let cond = request.asked.cond(&model.conditioner, seeds.len())?;
         let batch = models.pictures(&model, cost)?;
         Ok(Self {
             init: pictures.init.as_ref().map(|image| request::picture(&model, image)),
@@ -228,9 +229,11 @@ impl Order {
         limits.batch.div_ceil(self.batch.max(1)) * if guided { 2 } else { 1 }
     }
 
-    /// The class of picture `k`, as requests name it.
-    pub fn class(&self, k: usize) -> Option<String> {
-        self.cond.0.get(k).map(|ask| self.model.conditioner.print(ask))
+    /// What picture `k` shows, as a request asks for it: a word under the name of the field.
+    pub fn shows(&self, k: usize) -> BTreeMap<String, String> {
+        let conditioner = &self.model.conditioner;
+        let shown = conditioner.field().zip(self.cond.0.get(k));
+        shown.map(|(field, ask)| (field.name.to_owned(), conditioner.print(ask))).into_iter().collect()
     }
 
     /// The PNG of picture `k`, with what made it in its text chunk.
@@ -266,15 +269,15 @@ fn seeds(request: &Generate, limits: &Limits) -> Result<Vec<u64>, Problem> {
 
 /// Refuses words so long that handling them would be work.
 fn short(request: &Generate, model: &Model, limits: &Limits) -> Result<(), Problem> {
-    let names = model.card.classes.iter().map(String::len).max().unwrap_or(0);
     let words = [("solver", &request.solver), ("spacing", &request.spacing)];
     let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?, LONGEST)));
-    let classes = request.class.iter().map(|class| ("class", class, LONGEST.max(names)));
-    if let Some((field, _, most)) = words.chain(classes).find(|(_, word, most)| word.len() > *most) {
+    let longest = LONGEST.max(model.conditioner.longest());
+    let asked = request.asked.0.iter().flat_map(|(field, words)| words.iter().map(move |word| (*field, word, longest)));
+    if let Some((field, _, most)) = words.chain(asked).find(|(_, word, most)| word.len() > *most) {
         return Err(Problem::invalid(field, format!("longer than {most} letters")));
     }
-    if request.class.len() > limits.n {
-        return Err(Problem::invalid("class", format!("more than the {} that are allowed here", limits.n)));
+    if let Some((field, _)) = request.asked.0.iter().find(|(_, words)| words.len() > limits.n) {
+        return Err(Problem::invalid(field, format!("more than the {} that are allowed here", limits.n)));
     }
     Ok(())
 }

@@ -160,7 +160,7 @@ impl Inner {
         let made = pictures.iter().map(|&k| Made {
             index: k,
             seed: order.seeds[k],
-            class: order.class(k),
+            shows: order.shows(k),
             url: format!("/api/v1/jobs/{}/images/{k}", live.id),
         });
         let made: Vec<Made> = made.collect();

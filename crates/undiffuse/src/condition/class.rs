@@ -9,14 +9,15 @@
 //! What [`Classes::print`] prints, [`Classes::parse`] reads as the same label, whatever the classes are called.
 
 use burn::tensor::Device;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use undiffuse_data::text::escaped;
 use undiffuse_data::{Dataset, names};
 use undiffuse_nn::networks::{Condition, Reads};
 
-use super::{Ask, Conditioning};
+use super::{Ask, Conditioning, Field, Member};
 use crate::model::Card;
 use crate::request::RequestError;
+use crate::train::ConditionConfig;
 
 /// Names that a refusal lists.
 const LISTED: usize = 40;
@@ -194,14 +195,83 @@ impl Classes {
     }
 }
 
+impl Member for Classes {
+    const FIELD: Field = Field {
+        name: "class",
+        value: "CLASS",
+        plural: "classes",
+        help: "Class, or several that take turns: separated by commas, or each with its own --class. All in turn when not given",
+        more: "A class is named as it is spelt, or without regard to case where that can mean one class only; a name with commas in it \
+               is taken as a whole. `#3`, or a bare 3 where no class's name is a number, is the class of label 3; `none` is no class, \
+               where the model can do without. A class that is called `#3` or `none` goes first; then `##3` is the label.",
+        without: "this model was trained without classes",
+        schema: || {
+            let class = json!({ "oneOf": [{ "type": "string" }, { "type": "integer", "minimum": 0 }] });
+            json!({
+                "description": "A class, or a list of classes that take turns; all do when there are none. A class is named as it is \
+                                spelt, or without regard to case where that can mean one class only; `#3`, or a bare 3 where no \
+                                class's name is a number, is the class of label 3; `none` is no class. A class that is called `#3` \
+                                or `none` goes first; then `##3` is the label.",
+                "oneOf": [class["oneOf"][0], class["oneOf"][1], { "type": "array", "items": class }],
+            })
+        },
+        words: |value| {
+            let word = |value: &Value| match value {
+                Value::String(word) => Some(word.clone()),
+                value => value.as_u64().filter(|&label| u32::try_from(label).is_ok()).map(|label| label.to_string()),
+            };
+            let words = match value {
+                Value::Array(several) => several.iter().map(word).collect(),
+                one => word(one).map(|word| vec![word]),
+            };
+            let expected = "a class is a name, such as \"dog\", or a label, such as 3; or give a list of these";
+            words.ok_or_else(|| expected.into())
+        },
+        recorded,
+    };
+
+    fn learn(_: &ConditionConfig, data: &Dataset, _: &[usize]) -> Result<Option<Self>, String> {
+        let (names, n) = (data.classes(), data.classes().len());
+        Ok((n > 1).then(|| Self::new(names, n + 1, Some(n as u32))))
+    }
+
+    fn read(card: &Card, reads: Reads) -> Result<Option<Self>, String> {
+        let rows = match reads {
+            Reads::Labels(rows) => rows,
+            _ => 0,
+        };
+        if card.classes.len() > rows {
+            let named = card.classes.len();
+            return Err(format!("it names {named} classes, and the network has num_class_embeds = {rows}"));
+        }
+        match card.null_class {
+            Some(null) if null as usize >= rows => {
+                Err(format!("null_class is {null}, and the network has num_class_embeds = {rows}"))
+            }
+            null => Ok((rows > 0).then(|| Self::new(&card.classes, rows, null))),
+        }
+    }
+
+    fn with_network(self, reads: Reads) -> Result<Self, String> {
+        match reads {
+            Reads::Labels(rows) if rows >= self.rows => Ok(self),
+            _ => Err("it reads no class labels: train it without classes (--set condition=none)".into()),
+        }
+    }
+}
+
 impl Conditioning for Classes {
+    fn field(&self) -> Option<&'static Field> {
+        Some(&Self::FIELD)
+    }
+
     fn accepts(&self, ask: &Ask) -> Result<(), RequestError> {
         let problem = match ask {
             Ask::None if self.null.is_some() => return Ok(()),
             Ask::Class(label) if (*label as usize) < self.rows => return Ok(()),
             Ask::None => format!("the model has not learned to go without a class; it has {}", self.choices()),
             Ask::Class(label) => format!("the model has no label {label}; it has {}", self.choices()),
-            Ask::Vector(_) => format!("the model takes classes, not embeddings; it has {}", self.choices()),
+            Ask::Vector(_) => format!("the model takes classes; it has {}", self.choices()),
         };
         Err(RequestError::new("class", problem))
     }
@@ -236,8 +306,36 @@ impl Conditioning for Classes {
         (card.classes, card.null_class) = (self.names.clone(), self.null);
     }
 
+    fn parse(&self, word: &str) -> Result<Ask, RequestError> {
+        Classes::parse(self, word).map(|label| self.asking(label))
+    }
+
+    fn list(&self, text: &str) -> Result<Vec<Ask>, RequestError> {
+        Ok(Classes::list(self, text)?.into_iter().map(|label| self.asking(label)).collect())
+    }
+
     fn print(&self, ask: &Ask) -> String {
         Classes::print(self, self.label(ask))
+    }
+
+    fn facts(&self, ask: &Ask) -> Map<String, Value> {
+        let facts = [("class", json!(Conditioning::print(self, ask))), ("label", json!(self.label(ask)))];
+        facts.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    }
+
+    fn schema(&self) -> Value {
+        let none = self.null.map(|_| Ask::None);
+        let words: Vec<String> = self.all().iter().chain(&none).map(|ask| Conditioning::print(self, ask)).collect();
+        json!({ "title": "Class", "type": "array", "items": { "enum": words } })
+    }
+
+    fn longest(&self) -> usize {
+        self.names.iter().map(String::len).max().unwrap_or(0)
+    }
+
+    fn describe(&self) -> Option<String> {
+        let null = self.null.map(|null| format!(" (no class: {null})")).unwrap_or_default();
+        (!self.names.is_empty()).then(|| format!("{}{null}: {}", self.names.len(), self.names.join(", ")))
     }
 
     fn classes(&self) -> &Classes {
@@ -246,7 +344,7 @@ impl Conditioning for Classes {
 }
 
 /// The word for the class of a picture, from the facts in its PNG; `None` where it has none.
-pub fn recorded(facts: &Value) -> Option<String> {
+fn recorded(facts: &Value) -> Option<String> {
     let class = facts["class"].as_str()?;
     // Formerly a label without a name was noted as `none`, as no class was; but models of others had no label for that.
     let nameless = class == "none" && facts["trained"].is_null();

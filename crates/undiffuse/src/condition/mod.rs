@@ -1,24 +1,28 @@
 //! What is asked of a model, and what its network reads of it.
 //!
 //! An [`Ask`] is what one picture should show, a [`Cond`] the asks of a batch. They cross samplers, guidance and the
-//! service as they are; only a model's [`Conditioner`] knows what they mean to its network.
+//! service as they are; only a model's [`Conditioner`] knows what they mean to its network, and how people write them.
+//!
+//! A kind of conditioner is one file and one line in the table here. Its [`Field`] is an option of the command line, a field
+//! of requests and of what pictures say of themselves; its [`Conditioning`] is what a model does with it.
 
 mod class;
 mod none;
 
-pub use class::{Classes, recorded};
-pub use none::Nothing;
+pub use class::Classes;
+use none::Nothing;
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use burn::tensor::Device;
+use serde_json::{Map, Value};
 use undiffuse_data::Dataset;
 use undiffuse_nn::networks::{Condition, Reads};
 
 use crate::model::Card;
 use crate::request::RequestError;
-use crate::train::DataConfig;
+use crate::train::ConditionConfig;
 
 /// What one picture should show.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,8 +84,34 @@ impl FromIterator<Ask> for Cond {
     }
 }
 
-/// The part of a model between what is asked and what its network reads.
+/// How people ask for something: an option of the command line, a field of requests, and of what pictures say of themselves.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What stands for a value in help.
+    pub value: &'static str,
+    /// Several of what it names, for people.
+    pub plural: &'static str,
+    /// A line of help.
+    pub help: &'static str,
+    /// What else there is to say.
+    pub more: &'static str,
+    /// What a model says that can't be asked so.
+    pub without: &'static str,
+    /// The JSON schema of the field of requests, for any model.
+    pub schema: fn() -> Value,
+    /// The words in the value of a request's field, an ask each; or what it should have been.
+    pub words: fn(&Value) -> Result<Vec<String>, String>,
+    /// The word in what a picture says of itself.
+    pub recorded: fn(&Value) -> Option<String>,
+}
+
+/// What a model does with asks.
 pub trait Conditioning {
+    /// How it is asked; `None` where nothing can be asked.
+    fn field(&self) -> Option<&'static Field>;
+
     /// Whether a picture can be asked for so.
     ///
     /// # Errors
@@ -91,7 +121,7 @@ pub trait Conditioning {
     /// Whether the model has learned to go without, beside what it can be asked for: what guidance needs.
     fn guides(&self) -> bool;
 
-    /// What the network has to read.
+    /// What the network has to read; the width of a vector is the network's.
     fn reads(&self) -> Reads;
 
     /// What the network reads for accepted asks `[B]`.
@@ -106,8 +136,39 @@ pub trait Conditioning {
     /// Writes into a model's card what makes this conditioner again.
     fn note(&self, card: &mut Card);
 
-    /// An ask as a person would write it.
+    /// What a word asks for.
+    ///
+    /// # Errors
+    /// A word that means nothing to the model, with those that do.
+    fn parse(&self, word: &str) -> Result<Ask, RequestError>;
+
+    /// What an option of the command line asks for: several words, or the file that holds them.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    fn list(&self, text: &str) -> Result<Vec<Ask>, RequestError>;
+
+    /// The word for an ask, which is read as the same ask.
     fn print(&self, ask: &Ask) -> String;
+
+    /// What a picture says of itself that was made so.
+    fn facts(&self, ask: &Ask) -> Map<String, Value> {
+        self.field().map(|field| (field.name.to_owned(), self.print(ask).into())).into_iter().collect()
+    }
+
+    /// The JSON schema of the field of requests for this model: what can be chosen from, or between which numbers.
+    fn schema(&self) -> Value;
+
+    /// The most letters of a word that means something.
+    fn longest(&self) -> usize;
+
+    /// SHA-256 (hexadecimal) of what was learned from beside the data; empty where that is nothing.
+    fn fingerprint(&self) -> &str {
+        ""
+    }
+
+    /// What can be asked for, for people; `None` where nothing can.
+    fn describe(&self) -> Option<String>;
 
     /// The classes of the model: none unless it is asked for those.
     fn classes(&self) -> &Classes {
@@ -115,13 +176,88 @@ pub trait Conditioning {
     }
 }
 
+/// How a kind of conditioner comes about.
+pub trait Member: Conditioning + Sized {
+    /// How it is asked.
+    const FIELD: Field;
+
+    /// Learned from the pictures `train` of a dataset; `None` where these have nothing to ask for.
+    ///
+    /// # Errors
+    /// What is wrong with what the data say of the pictures.
+    fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String>;
+
+    /// What a model's card and network say; `None` where they speak of no such asks.
+    ///
+    /// # Errors
+    /// What contradicts what.
+    fn read(card: &Card, reads: Reads) -> Result<Option<Self>, String>;
+
+    /// The same for a network that reads so.
+    ///
+    /// # Errors
+    /// A network that reads something else.
+    fn with_network(self, reads: Reads) -> Result<Self, String>;
+}
+
+/// Makes [`Conditioner`]. A line reads `"name" => Variant(Type);`.
 macro_rules! conditioners {
-    ($($variant:ident($type:ty)),+ $(,)?) => {
-        /// Every kind of conditioner.
-        #[derive(Clone, Debug, PartialEq)]
-        #[allow(missing_docs)]
+    ($($name:literal => $variant:ident($type:ty);)+) => {
+        /// What a model can be asked for, and what its network reads of that.
+        #[derive(Clone, Debug, Default, PartialEq)]
         pub enum Conditioner {
-            $($variant($type),)+
+            /// Nothing can be asked.
+            #[default]
+            Nothing,
+            $(#[doc = concat!("`", $name, "`")] $variant($type),)+
+        }
+
+        impl Conditioner {
+            /// The names of every kind.
+            pub const KINDS: &[&str] = &["none", $($name),+];
+            /// How models of every kind are asked.
+            pub const FIELDS: &[&Field] = &[$(&<$type>::FIELD),+];
+
+            /// The name of this kind.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    Self::Nothing => "none",
+                    $(Self::$variant(_) => $name,)+
+                }
+            }
+
+            /// What a network is to be told of the pictures `train` of a dataset; nothing where the data say nothing of that kind.
+            ///
+            /// # Errors
+            /// What is wrong with what the data say of the pictures.
+            pub fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Self, String> {
+                match config.kind.as_str() {
+                    $($name => Ok(<$type>::learn(config, data, train)?.map_or(Self::Nothing, Self::$variant)),)+
+                    _ => Ok(Self::Nothing),
+                }
+            }
+
+            /// What a card says that a model can be asked for, whose network reads so.
+            ///
+            /// # Errors
+            /// A card and a network that contradict each other.
+            pub fn read(card: &Card, reads: Reads) -> Result<Self, String> {
+                $(if let Some(conditioner) = <$type>::read(card, reads)? {
+                    return Ok(Self::$variant(conditioner));
+                })+
+                Ok(Self::Nothing)
+            }
+
+            /// The same for a network that reads so.
+            ///
+            /// # Errors
+            /// A network that reads something else.
+            pub fn with_network(self, reads: Reads) -> Result<Self, String> {
+                match self {
+                    Self::Nothing => Ok(Self::Nothing),
+                    $(Self::$variant(conditioner) => conditioner.with_network(reads).map(Self::$variant),)+
+                }
+            }
         }
 
         $(impl From<$type> for Conditioner {
@@ -135,35 +271,26 @@ macro_rules! conditioners {
 
             fn deref(&self) -> &Self::Target {
                 match self {
+                    Self::Nothing => &Nothing,
                     $(Self::$variant(conditioner) => conditioner,)+
                 }
             }
         }
     };
 }
-conditioners![Nothing(Nothing), Class(Classes)];
-
-impl Default for Conditioner {
-    fn default() -> Self {
-        Nothing.into()
-    }
+conditioners! {
+    "class" => Class(Classes);
 }
 
 impl Conditioner {
-    /// What a card and its network say of what the model can be asked for.
-    pub(crate) fn of(card: &Card, reads: Reads) -> Self {
-        match reads.classes() {
-            0 => Nothing.into(),
-            rows => Classes::new(&card.classes, rows, card.null_class).into(),
-        }
-    }
-
-    /// What a network is told of pictures that it is trained on.
-    pub fn for_training(config: &DataConfig, data: &Dataset) -> Self {
-        let names = data.classes();
-        match config.classes {
-            true => Classes::new(names, names.len() + 1, Some(names.len() as u32)).into(),
-            false => Nothing.into(),
+    /// Refuses a field that this model can't be asked by.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn takes(&self, field: &Field) -> Result<(), RequestError> {
+        match self.field() {
+            Some(own) if own.name == field.name => Ok(()),
+            _ => Err(RequestError::new(field.name, field.without)),
         }
     }
 

@@ -1,23 +1,26 @@
 //! Models that nothing can be asked of.
 
 use burn::tensor::Device;
+use serde_json::Value;
 use undiffuse_data::Dataset;
 use undiffuse_nn::networks::{Condition, Reads};
 
-use super::{Ask, Conditioning};
+use super::{Ask, Conditioning, Field};
 use crate::model::Card;
 use crate::request::RequestError;
 
 /// The conditioner of a model without conditions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Nothing;
+pub(super) struct Nothing;
 
 impl Conditioning for Nothing {
+    fn field(&self) -> Option<&'static Field> {
+        None
+    }
+
     fn accepts(&self, ask: &Ask) -> Result<(), RequestError> {
         match ask {
             Ask::None => Ok(()),
-            Ask::Class(_) => Err(RequestError::new("class", "this model was trained without classes")),
-            Ask::Vector(_) => Err(RequestError::new("embedding", "this model was trained without embeddings")),
+            _ => Err(RequestError::new("ask", "this model was trained without conditions: nothing can be asked of it")),
         }
     }
 
@@ -43,7 +46,27 @@ impl Conditioning for Nothing {
 
     fn note(&self, _: &mut Card) {}
 
+    fn parse(&self, _: &str) -> Result<Ask, RequestError> {
+        Ok(Ask::None)
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<Ask>, RequestError> {
+        Ok(Vec::new())
+    }
+
     fn print(&self, _: &Ask) -> String {
-        String::new()
+        "none".into()
+    }
+
+    fn schema(&self) -> Value {
+        Value::Null
+    }
+
+    fn longest(&self) -> usize {
+        0
+    }
+
+    fn describe(&self) -> Option<String> {
+        None
     }
 }

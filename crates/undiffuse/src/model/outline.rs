@@ -32,6 +32,8 @@ pub struct Outline {
     pub weights: Weights,
     /// The network.
     pub config: NetworkConfig,
+    /// What it can be asked for.
+    pub conditioner: Conditioner,
     /// Schedule, parameterisation, and how to sample.
     pub recipe: Recipe,
     /// The rest.
@@ -70,9 +72,10 @@ impl Outline {
         let config = read_config(folder)?;
         check(&config, &recipe).map_err(|problem| wrong(folder, problem))?;
         let picture_shape = card.codec.picture_shape(latent_shape(&config)).map_err(|e| wrong(folder, e))?;
-        check_card(&card, &config).map_err(|problem| ModelError::Card { path: folder.join(CARD), problem })?;
+        let conditioner = Conditioner::read(&card, config.io().reads)
+            .map_err(|problem| ModelError::Card { path: folder.join(CARD), problem })?;
         let weights = Weights::find(&folder::network(folder), variant)?;
-        Ok(Self { weights, folder: folder.to_owned(), config, recipe, card, picture_shape })
+        Ok(Self { weights, folder: folder.to_owned(), config, conditioner, recipe, card, picture_shape })
     }
 
     /// Loads the network.
@@ -88,11 +91,6 @@ impl Outline {
     /// As [`Model::sample_defaults`](super::Model::sample_defaults).
     pub fn sample_defaults(&self) -> SampleDefaults {
         sample_defaults(&self.card, &self.recipe)
-    }
-
-    /// What the model can be asked for.
-    pub fn conditioner(&self) -> Conditioner {
-        Conditioner::of(&self.card, self.config.io().reads)
     }
 }
 
@@ -160,20 +158,6 @@ fn check(config: &NetworkConfig, recipe: &Recipe) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// What a card says of classes must fit the network's.
-fn check_card(card: &Card, config: &NetworkConfig) -> Result<(), String> {
-    let rows = config.io().reads.classes();
-    if card.classes.len() > rows {
-        return Err(format!("it names {} classes, and the network has num_class_embeds = {rows}", card.classes.len()));
-    }
-    match card.null_class {
-        Some(null) if null as usize >= rows => {
-            Err(format!("null_class is {null}, and the network has num_class_embeds = {rows}"))
-        }
-        _ => Ok(()),
-    }
 }
 
 const CARD: &str = "undiffuse.json";

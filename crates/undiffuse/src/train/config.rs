@@ -15,6 +15,7 @@ use undiffuse_math::{
 use undiffuse_nn::networks::ArchitectureKind;
 
 use super::{network, presets};
+use crate::condition::Conditioner;
 use crate::model::SampleDefaults;
 
 /// Everything that decides a run.
@@ -26,6 +27,8 @@ pub struct Config {
     pub preset: String,
     /// The pictures.
     pub data: DataConfig,
+    /// What the network is told of each of them.
+    pub condition: ConditionConfig,
     /// The network.
     #[serde(deserialize_with = "network::deserialize")]
     pub network: ArchitectureKind,
@@ -52,8 +55,6 @@ pub struct DataConfig {
     pub flip: bool,
     /// Refuse data with pictures that cannot be decoded.
     pub strict: bool,
-    /// Train one model for all classes, told which one it paints.
-    pub classes: bool,
     /// Share of the pictures kept out of training for the validation loss.
     pub held_out: f64,
 }
@@ -70,6 +71,19 @@ impl DataConfig {
             ..Options::default()
         }
     }
+}
+
+/// `[condition]`: what a network is told of a picture, so that it can be asked for. Also one word, `KIND` or `KIND:FROM`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConditionConfig {
+    /// A kind of [`Conditioner`], or `none`.
+    pub kind: String,
+    /// Where it is said of the pictures; each kind has a place of its own when it is empty.
+    #[serde(default)]
+    pub from: String,
+    /// SHA-256 of what was said there when the run began, where the data's own does not cover it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
 }
 
 /// `[noise]`.
@@ -184,7 +198,7 @@ impl Config {
 
     /// Parses a resolved configuration.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        resolve(text.parse::<Table>().map_err(|e| ConfigError::one(e.to_string()))?)
+        resolve(modern(text.parse::<Table>().map_err(|e| ConfigError::one(e.to_string()))?))
     }
 
     /// Starts from `preset`, then lays over it a file and `key=value` settings.
@@ -199,12 +213,12 @@ impl Config {
             if let Some(Value::String(name)) = table.get("preset") {
                 preset = name.clone();
             }
-            layers.push(table);
+            layers.push(modern(table));
         }
         let mut problems = Vec::new();
         for setting in settings {
             match parse_setting(setting) {
-                Ok(table) => layers.push(table),
+                Ok(table) => layers.push(modern(table)),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -252,6 +266,10 @@ impl Config {
             format!("train.ema = {:?} needs at least one relative width, each between 0 and 0.28", t.ema),
         );
         require(in_unit(t.label_dropout), format!("train.label_dropout = {} must be in [0, 1)", t.label_dropout));
+        require(
+            Conditioner::KINDS.contains(&self.condition.kind.as_str()),
+            format!("condition.kind = {:?}: choose from {}", self.condition.kind, Conditioner::KINDS.join(", ")),
+        );
         require(
             (0.0..=0.5).contains(&self.data.held_out),
             format!("data.held_out = {} must be in [0, 0.5]", self.data.held_out),
@@ -385,6 +403,20 @@ fn parse_setting(setting: &str) -> Result<Table, String> {
         Value::Table(table) => Ok(table),
         _ => Err(format!("`{setting}` has no key")),
     }
+}
+
+/// A layer as it is resolved: `data.classes` once said whether a network is told classes, and a condition may be one word.
+fn modern(mut layer: Table) -> Table {
+    let data = layer.get_mut("data").and_then(Value::as_table_mut);
+    if let Some(Value::Boolean(classes)) = data.and_then(|data| data.remove("classes")) {
+        layer.entry("condition").or_insert_with(|| if classes { "class" } else { "none" }.into());
+    }
+    if let Some(Value::String(word)) = layer.get("condition") {
+        let (kind, from) = word.split_once(':').unwrap_or((word, ""));
+        let parts = [("kind", kind), ("from", from)].map(|(key, part)| (key.to_owned(), Value::from(part.trim())));
+        layer.insert("condition".into(), Value::Table(parts.into_iter().collect()));
+    }
+    layer
 }
 
 /// Lays `over` on `table`: tables merge, everything else replaces. Giving one length of the run

@@ -18,7 +18,7 @@ mod trainer;
 pub mod validation;
 mod watchdog;
 
-pub use config::{Config, ConfigError, DataConfig, EPOCHS_MAX, IMAGES_MAX, LrSchedule};
+pub use config::{ConditionConfig, Config, ConfigError, EPOCHS_MAX, IMAGES_MAX, LrSchedule};
 pub use event::{Event, Preview, Started, TrainError};
 pub use length::parse_duration;
 pub use trainer::{Resume, Trainer};

@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::json;
 use undiffuse::burn::tensor::Device;
 use undiffuse::codec::CodecKind;
+use undiffuse::condition::Conditioner;
 use undiffuse::math::recipe::{Clip, Recipe};
-use undiffuse::model::{self, Card, Model, Provenance, SampleDefaults};
+use undiffuse::model::{self, Model, Provenance, SampleDefaults};
 use undiffuse::nn::{Network, NetworkConfig, params};
 
 use super::Findings;
@@ -25,7 +26,7 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
     let (recipe, card, how) = (&model.recipe, &model.card, model.sample_defaults());
     let mut found = network(&folder, &config, parameters);
     found.extend(codec(&model).map(|codec| ("codec", codec)));
-    found.extend(process(recipe, card, &how));
+    found.extend(process(recipe, &model.conditioner, &how));
     found.extend(card.provenance.iter().map(|p| ("provenance", provenance(p))));
     found.extend(in_diffusers(&folder, &model).map(|lines| ("in diffusers", lines)));
     let notes = [notes(&config), recipe.notes.clone()].concat();
@@ -117,13 +118,13 @@ fn network(folder: &Path, config: &NetworkConfig, parameters: usize) -> Facts {
     found
 }
 
-fn process(recipe: &Recipe, card: &Card, how: &SampleDefaults) -> Facts {
+fn process(recipe: &Recipe, conditioner: &Conditioner, how: &SampleDefaults) -> Facts {
     let clip = match recipe.clip {
         Clip::None => "not clipped".into(),
         Clip::Range(range) => format!("clipped to ±{range}"),
         Clip::Threshold { ratio, max } => format!("clipped at their quantile {ratio}, at most {max}"),
     };
-    let guidance = if card.null_class.is_some() { format!(", guidance {}", how.guidance) } else { String::new() };
+    let guidance = if conditioner.guides() { format!(", guidance {}", how.guidance) } else { String::new() };
     let mut found = vec![
         ("schedule", recipe.schedule.to_string()),
         ("answers", format!("{} (parameterization)", recipe.parameterization)),
@@ -135,10 +136,8 @@ fn process(recipe: &Recipe, card: &Card, how: &SampleDefaults) -> Facts {
     if let Some(corrector) = recipe.corrector {
         found.push(("corrector", format!("{} Langevin steps at snr {}", corrector.steps, corrector.snr)));
     }
-    if !card.classes.is_empty() {
-        let null = card.null_class.map(|n| format!(" (no class: {n})")).unwrap_or_default();
-        found.push(("classes", format!("{}{null}: {}", card.classes.len(), card.classes.join(", "))));
-    }
+    let asks = conditioner.field().map(|field| field.plural).zip(conditioner.describe());
+    found.extend(asks);
     found
 }
 

@@ -95,10 +95,9 @@ fn alike(text: &str) -> Option<(Again, Vec<String>)> {
     let mut found = parameters.restored(&models.unwrap_or_default(), None);
     found.notes.insert(0, "Another program made it: this is the nearest that can be had, not the same picture.".into());
     let settings = &found.settings;
-    let mut again = sample::again(&json!({
+    let mut facts = json!({
         "model": path,
         "seed": settings.seed,
-        "class": settings.class.first(),
         "solver": settings.solver,
         "spacing": settings.spacing,
         "steps": settings.steps,
@@ -106,7 +105,9 @@ fn alike(text: &str) -> Option<(Again, Vec<String>)> {
         "size": settings.width.zip(settings.height).map(|(w, h)| format!("{w}x{h}")),
         "init_image": settings.strength.map(|_| true),
         "strength": settings.strength,
-    }));
+    });
+    settings.asked.0.iter().for_each(|(field, words)| facts[field] = json!(words.first()));
+    let mut again = sample::again(&facts);
     if let Some(eta) = settings.eta {
         again.first(&[&format!("--eta={eta}")]);
     }

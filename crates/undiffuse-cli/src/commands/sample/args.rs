@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use undiffuse::{Model, memory};
 
+use crate::asks::Asking;
 use crate::common::{Machine, Weights, usage};
 use crate::sampling::Sampling;
 
@@ -34,13 +35,8 @@ pub struct Args {
     /// Seed of the first picture; the others count up. A picture depends on its seed and the settings alone
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Class, or several that take turns: separated by commas, or each with its own --class. All in turn when not given
-    ///
-    /// A class is named as it is spelt, or without regard to case where that can mean one class only; a name with commas in it is
-    /// taken as a whole. `#3`, or a bare 3 where no class's name is a number, is the class of label 3; `none` is no class, where
-    /// the model can do without. A class that is called `#3` or `none` goes first; then `##3` is the label.
-    #[arg(long, allow_hyphen_values = true)]
-    pub class: Vec<String>,
+    #[command(flatten)]
+    pub asking: Asking,
     /// Pictures computed at a time; results do not depend on it
     #[arg(long, default_value_t = 32)]
     pub batch: usize,

@@ -35,7 +35,6 @@ pub use settings::again;
 
 use crate::common::{self, INTERRUPTED, usage};
 use crate::output::{remark, show};
-use crate::sampling::refused;
 use inputs::{errors, read_noise};
 use outputs::{Outputs, write_png};
 use shown::Shown;
@@ -133,10 +132,7 @@ impl Job {
             None => e.into(),
         })?;
         args.afford(n, model.picture_shape())?;
-        let classes = model.classes();
-        let asked: Result<Vec<_>, _> = args.class.iter().map(|text| classes.list(text)).collect();
-        let asks = asked.map_err(refused)?.concat().into_iter().map(|label| classes.asking(label)).collect();
-        let cond = model.conditioner.turns(asks, n);
+        let cond = model.conditioner.turns(args.asking.asks(&model.conditioner)?, n);
         let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> {
             Ok(picture(&model, &Image::open(path, &Options::default())?))
         };
@@ -192,8 +188,8 @@ impl Job {
             }
         }
         shown.finish()?;
-        let columns = match self.model.card.classes.len() {
-            classes @ 4..=12 if self.n > classes && self.args.class.is_empty() => classes,
+        let columns = match self.model.conditioner.all().len() {
+            turns @ 4..=12 if self.n > turns && self.args.asking.is_empty() => turns,
             _ => (self.n as f64).sqrt().ceil() as usize,
         };
         write_png(&outputs.sheet, &grid(&images, columns, 2), sheet_mark("grid"))?;
@@ -213,7 +209,8 @@ impl Job {
             Value::Number(seed) => format!("{:0>8}", seed.to_string()),
             _ => format!("{:06}", self.first + k),
         };
-        outputs.write(&number, self.class(k).as_deref(), image, Value::from(facts).to_string())
+        let shows = self.cond.0.get(k).map(|ask| self.model.conditioner.print(ask));
+        outputs.write(&number, shows.as_deref(), image, Value::from(facts).to_string())
     }
 
     /// Whether the walk leads from pictures to noise.

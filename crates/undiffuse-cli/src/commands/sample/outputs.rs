@@ -10,8 +10,8 @@ use undiffuse::files::{self, at, is_temporary};
 use super::{Args, KEY};
 use crate::common::usage;
 
-/// Letters of a class in the name of a file: names of files end somewhere, those of classes need not.
-const CLASS: usize = 64;
+/// Letters of an ask in the name of a file: names of files end somewhere, those of classes need not.
+const SHOWN: usize = 64;
 /// The most that is read of a file to tell whether it is one of this program's pictures.
 const PICTURE: u64 = 256 << 20;
 
@@ -71,8 +71,8 @@ impl Outputs {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, number: &str, class: Option<&str>, image: &Image, text: String) -> anyhow::Result<()> {
-        let suffix = class.map(|class| format!("-{}", file_part(class))).unwrap_or_default();
+    pub fn write(&self, number: &str, shows: Option<&str>, image: &Image, text: String) -> anyhow::Result<()> {
+        let suffix = shows.map(|word| format!("-{}", file_part(word))).unwrap_or_default();
         write_png(&self.folder.join(format!("{number}{suffix}.png")), image, (KEY.into(), text))
     }
 }
@@ -143,11 +143,11 @@ fn beside(folder: &Path, ending: &str) -> PathBuf {
     folder.with_file_name(name)
 }
 
-/// A class name as part of a file name; what makes names unique stands before it.
+/// An ask as part of a file name; what makes names unique stands before it.
 fn file_part(name: &str) -> String {
     let mut part = String::new();
     for c in name.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }) {
-        if part.len() + c.len_utf8() > CLASS {
+        if part.len() + c.len_utf8() > SHOWN {
             break;
         }
         part.push(c);
@@ -178,10 +178,10 @@ mod tests {
     fn names_of_classes_fit_into_names_of_files() {
         assert_eq!(file_part("Ankle boot/2"), "ankle-boot-2");
         assert_eq!(file_part("../x\0y"), "---x-y");
-        assert_eq!(file_part(&"x".repeat(4000)).len(), CLASS);
+        assert_eq!(file_part(&"x".repeat(4000)).len(), SHOWN);
         // Cut between letters, not within one.
         let long = file_part(&"猫".repeat(100));
-        assert!(long.len() <= CLASS && long.chars().all(|c| c == '猫'), "{long}");
+        assert!(long.len() <= SHOWN && long.chars().all(|c| c == '猫'), "{long}");
     }
 
     #[test]

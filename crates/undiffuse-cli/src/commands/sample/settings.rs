@@ -12,7 +12,7 @@ use crate::again::{Again, Kind, Setting, told};
 /// command to that.
 pub const SETTINGS: &[Setting<Job>] = &[
     Setting { option: "seed", kind: Kind::Word, value: |job, k| or_null(job.given.is_none(), json!(job.seed(k))) },
-    Setting { option: "class", kind: Kind::Class, value: |job, k| json!(job.class(k)) },
+    Setting { option: "ask", kind: Kind::Ask, value: |_, _| Value::Null },
     Setting {
         option: "solver",
         kind: Kind::Word,
@@ -31,7 +31,7 @@ pub const SETTINGS: &[Setting<Job>] = &[
     Setting {
         option: "guidance",
         kind: Kind::Word,
-        // Without a class that stands for none there is nothing to guide away from.
+        // Without an ask for nothing there is nothing to guide away from.
         value: |job, _| json!(if job.model.conditioner.guides() { job.settings.guidance } else { 1.0 }),
     },
     Setting { option: "adaptive", kind: Kind::Word, value: |job, _| json!(job.args.adaptive) },
@@ -100,11 +100,6 @@ impl Job {
         self.args.seed.wrapping_add(k as u64)
     }
 
-    /// The class of picture number `k`, for models with classes.
-    pub(super) fn class(&self, k: usize) -> Option<String> {
-        self.cond.0.get(k).map(|ask| self.model.conditioner.print(ask))
-    }
-
     /// What made picture number `k`, for its text chunk.
     pub(super) fn facts(&self, k: usize) -> Map<String, Value> {
         let model = self.args.model.display().to_string();
@@ -126,6 +121,8 @@ pub fn again(facts: &Value) -> Again {
 
 #[cfg(test)]
 mod tests {
+    use undiffuse::condition::Conditioner;
+
     use super::*;
     use crate::commands::sample::Args;
 
@@ -136,12 +133,14 @@ mod tests {
         let mut options: Vec<&str> =
             command.get_arguments().map(|arg| arg.get_long().unwrap_or(arg.get_id().as_str())).collect();
         options.push("help");
-        let told = |option: &str| SETTINGS.iter().any(|setting| setting.option == option);
+        let own = SETTINGS.iter().filter(|setting| setting.kind != Kind::Ask).map(|setting| setting.option);
+        let settings: Vec<&str> = own.chain(Conditioner::FIELDS.iter().map(|field| field.name)).collect();
+        let told = |option: &str| settings.contains(&option);
         let neutral = |option: &str| NEUTRAL.iter().any(|(neutral, _)| *neutral == option);
         for option in &options {
             assert!(told(option) != neutral(option), "--{option} is in one of the two tables");
         }
-        for option in SETTINGS.iter().map(|s| s.option).chain(NEUTRAL.iter().map(|(option, _)| *option)) {
+        for option in settings.iter().copied().chain(NEUTRAL.iter().map(|(option, _)| *option)) {
             assert!(options.contains(&option), "there is no --{option}");
         }
     }

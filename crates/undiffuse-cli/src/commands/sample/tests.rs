@@ -18,7 +18,8 @@ struct Command {
 fn asked<W: AsRef<str>>(words: &[W], classes: &Classes) -> Vec<u32> {
     let words = words.iter().map(AsRef::as_ref);
     let args = Command::try_parse_from(words).unwrap_or_else(|e| panic!("{e}")).args;
-    args.class.iter().flat_map(|text| classes.list(text).unwrap()).collect()
+    let asks = args.asking.asks(&classes.clone().into()).unwrap();
+    asks.iter().map(|ask| classes.label(ask)).collect()
 }
 
 const TRICKY: &[&str] = &[

@@ -170,7 +170,7 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
         "negative_prompt": request.negative_prompt.clone().unwrap_or_default(),
         "seed": generate.seed,
         "all_seeds": seeds,
-        "classes": job.images.iter().map(|made| &made.class).collect::<Vec<_>>(),
+        "classes": job.images.iter().map(|made| made.shows.values().next()).collect::<Vec<_>>(),
         "width": width,
         "height": height,
         "sampler_name": sampler,

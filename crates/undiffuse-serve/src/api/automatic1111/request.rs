@@ -12,7 +12,7 @@ use crate::engine::from_base64;
 use crate::job::{Generate, ModelInfo};
 use crate::options::Limits;
 use crate::problem::Problem;
-use crate::prompt::{self, Asked};
+use crate::prompt;
 
 /// Width and height that clients send when nobody has chosen any: the model's own is meant.
 const UNCHOSEN: usize = 512;
@@ -141,10 +141,7 @@ impl Request {
     pub fn order(&self, model: &ModelInfo, limits: &Limits, any_seed: impl Fn() -> u64) -> Result<Generate, Problem> {
         self.refuse()?;
         let asked = prompt::read(self.prompt.as_deref().unwrap_or_default(), model);
-        let class = match asked.map_err(|problem| Problem::invalid("prompt", problem))? {
-            Asked::Class(name) => vec![name],
-            Asked::Anything | Asked::EveryClass => Vec::new(),
-        };
+        let asked = asked.map_err(|problem| Problem::invalid("prompt", problem))?;
         let size = (self.width, self.height);
         let (width, height) = if size == (Some(UNCHOSEN), Some(UNCHOSEN)) { (None, None) } else { size };
         let (solver, spacing) = ours(self.sampler(), self.scheduler.as_deref());
@@ -161,7 +158,7 @@ impl Request {
             steps: self.steps,
             eta: self.eta.filter(|_| has_eta),
             guidance: self.cfg_scale.filter(|_| model.guidance),
-            class,
+            asked: asked.asks(),
             width,
             height,
             strength: init_image.as_ref().map(|_| self.denoising_strength.unwrap_or(STRENGTH)),
@@ -238,6 +235,7 @@ mod tests {
     use super::*;
     use crate::prompt::tests::{model, names, words};
     use undiffuse::data::Image;
+    use undiffuse::request::Asks;
 
     proptest! {
         #[test]
@@ -246,7 +244,7 @@ mod tests {
             let model = model(&names, names.len());
             for (word, label) in words(&model) {
                 let generate = order(&json!({ "prompt": word }).to_string(), &model).unwrap();
-                prop_assert_eq!(model.known().parse(&generate.class[0]), Ok(label), "{:?} of {:?}", word, names);
+                prop_assert_eq!(model.known().parse(&generate.asked.words("class")[0]), Ok(label), "{:?} of {:?}", word, names);
             }
         }
     }
@@ -274,7 +272,7 @@ mod tests {
             steps: Some(9),
             eta: made.eta,
             guidance: Some(7.0),
-            class: vec!["Boot".into()],
+            asked: Asks::of("class", ["Boot"]),
             ..Generate::default()
         };
         assert_eq!(made, expected);

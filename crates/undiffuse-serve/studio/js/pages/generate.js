@@ -4,7 +4,7 @@ import { constant, models as askModels } from "../lib/api.js";
 import { h, notice, show } from "../lib/dom.js";
 import { pasted, settingsOf } from "../lib/picture.js";
 import { settingsForm } from "./generate/form.js";
-import { card, waitingCard } from "./generate/gallery.js";
+import { caption, card, waitingCard } from "./generate/gallery.js";
 import { ended, follow } from "./generate/jobs.js";
 import { restored, translated } from "./generate/restore.js";
 import { copied, pictureView } from "./generate/view.js";
@@ -174,7 +174,7 @@ function studio(body, { models, parts, about, asked }) {
       form.set({ from: job.request.mask ? "paint" : "picture", strength: settings.strength });
     } else form.start.keep(kept);
     form.ready();
-    answered(made ? `The form has the settings of ${made.class ? `${made.class}, ` : ""}seed ${made.seed}.` : "The form has the settings of this job.", notes);
+    answered(made ? `The form has the settings of ${caption(made)}.` : "The form has the settings of this job.", notes);
   }
 
   /** Says what became of the form, where it can be seen, and brings it into view. */

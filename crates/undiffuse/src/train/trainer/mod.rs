@@ -102,7 +102,6 @@ impl Trainer {
         config.data.path = folder::full_path(Path::new(&config.data.path))?;
         config.data.size = data.height();
         config.data.channels = data.channels();
-        config.data.classes &= data.classes().len() > 1;
         files::create_folder(run.path())?;
         let among = run.among(Path::new(&config.data.path))?;
         let lock = lock(&run)?;
@@ -172,9 +171,14 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let seed = config.train.seed;
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
-        let conditioner = Conditioner::for_training(&config.data, &data);
+        let conditioner = Conditioner::learn(&config.condition, &data, &split.train)
+            .map_err(|problem| wrong(format!("condition: {problem}")))?;
+        let config = told(config, &conditioner)?;
         let shape = [config.data.channels, config.data.size, config.data.size];
         let network = config.network_for(shape, conditioner.reads()).map_err(wrong)?;
+        let conditioner = conditioner
+            .with_network(network.io().reads)
+            .map_err(|problem| wrong(format!("the network {}: {problem}", network.class())))?;
         afford(&config, &network)?;
         let blank = network.network(&device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
         let mut state = State::new(init::initialize(blank, seed), &config.train.ema);
@@ -506,6 +510,18 @@ fn restore(
 /// A configuration that cannot be used.
 fn wrong(problem: impl Into<String>) -> TrainError {
     TrainError::Config(ConfigError(vec![problem.into()]))
+}
+
+/// The configuration with what its condition came to for the data.
+fn told(mut config: Config, conditioner: &Conditioner) -> Result<Config, TrainError> {
+    let (condition, now) = (&mut config.condition, conditioner.fingerprint());
+    if !condition.fingerprint.is_empty() && condition.fingerprint != now {
+        let problem =
+            "what is said of the pictures there is no longer what the run began with: give it back, or begin a new run";
+        return Err(wrong(format!("condition.from = {:?}: {problem}", condition.from)));
+    }
+    (condition.kind, condition.fingerprint) = (conditioner.kind().into(), now.into());
+    Ok(config)
 }
 
 /// Whether there is memory to train this network: its parameters with their gradients, moments and averages, and the features

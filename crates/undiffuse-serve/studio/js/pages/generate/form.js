@@ -4,8 +4,8 @@ import { h, settled, show, svg } from "../../lib/dom.js";
 import { checkField, numberField, selectField, textField } from "../../lib/field.js";
 import { short } from "../../lib/chart.js";
 import { partField, withEta } from "../../lib/part.js";
-import { base } from "../../lib/words.js";
-import { classField } from "./classes.js";
+import { base, some } from "../../lib/words.js";
+import { askField } from "./ask.js";
 import { startField } from "./start.js";
 import { sentence } from "./words.js";
 
@@ -28,7 +28,7 @@ function aboutModel(model) {
   const [channels, height, width] = model.shape;
   return [
     `${width} × ${height} ${channels === 1 ? "grey" : "colour"}`,
-    model.classes.length || model.class_count ? `${model.classes.length || model.class_count} classes` : "no classes",
+    model.classes.length || model.class_count ? `${model.classes.length || model.class_count} classes` : model.ask?.schema.prefixItems ? some(model.ask.schema.prefixItems.length, "number") : "no classes",
     `${short(model.parameters)} parameters`,
     model.provenance?.data && `learnt from ${base(String(model.provenance.data))}`,
   ].filter(Boolean).join(" · ");
@@ -44,7 +44,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
 
   const choice = selectField("Model", models.map(({ id }) => id), undefined, { hint: " ", id: "generate-model" });
   const start = startField({ onchange: () => changed() });
-  const classes = classField({ onchange: () => changed() });
+  const ask = askField({ onchange: () => changed() });
   const n = numberField("Pictures", Math.min(8, limits.n), { min: 1, max: limits.n, step: 1, required: true, id: "generate-n" });
   const seed = textField("Seed", "0", { inputMode: "numeric", pattern: "[0-9]{1,16}", required: true, autocomplete: "off", id: "generate-seed", title: "A whole number from 0 to 9007199254740991" });
   const roll = h("button", { type: "button", class: "dice", ariaLabel: "Another seed", title: "Another seed", onclick: () => { seed.value = anySeed(); changed(); } }, dice());
@@ -53,7 +53,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
   const solver = partField("Solver", parts.solvers.filter(({ tag }) => tag !== "ddim-inverse")); // that one walks up into noise: no way to make pictures
   const spacing = partField("Spacing", parts.spacings);
   const steps = numberField("Steps", 25, { min: 1, max: limits.steps, step: 1, required: true });
-  const guidance = numberField("Guidance", 1, { step: "any", required: true, hint: "1 is none; more keeps closer to the class." });
+  const guidance = numberField("Guidance", 1, { step: "any", required: true, hint: "1 is none; more keeps closer to what is asked for." });
   const width = numberField("Width", null, { min: 1, step: 1 });
   const height = numberField("Height", null, { min: 1, step: 1 });
   const size = h("details", {}, h("summary", {}, "Another size"),
@@ -63,7 +63,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
   const submit = h("button", { class: "primary", id: "generate-go" }, "Generate");
 
   const form = h("form", { class: "panel stack settings", "aria-label": "Settings", onsubmit: (event) => { event.preventDefault(); onsubmit(); } },
-    choice, start, classes,
+    choice, start, ask,
     h("div", { class: "how-many" }, n, h("div", { class: "seed" }, seed, roll)), seeds, fresh,
     h("fieldset", { class: "stack" }, h("legend", {}, "How it is sampled"), solver, h("div", { class: "pair" }, steps, guidance), spacing, size, h("div", {}, own)),
     refusal, h("div", { class: "go" }, submit));
@@ -71,7 +71,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
   form.append(form.said);
 
   // What a refusal's `field` means here.
-  const places = { model: choice, n, seed, seeds: seed, class: classes, solver, spacing, steps, eta: solver, guidance, width, height, init_image: start, strength: start, mask: start };
+  const places = { model: choice, n, seed, seeds: seed, solver, spacing, steps, eta: solver, guidance, width, height, init_image: start, strength: start, mask: start };
   // A fault in a folded part is to be seen.
   form.addEventListener("invalid", (event) => { for (let d = event.target.closest("details"); d; d = d.parentElement.closest("details")) d.open = true; }, true);
 
@@ -79,7 +79,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
 
   /** What is remembered for a model. */
   const settings = () => ({
-    n: n.value, seed: Number(seed.value), class: classes.value, solver: solver.value, spacing: spacing.value, steps: steps.value,
+    n: n.value, seed: Number(seed.value), ...(ask.field && { [ask.field]: ask.value }), solver: solver.value, spacing: spacing.value, steps: steps.value,
     guidance: guidance.value, width: width.value, height: height.value, fresh: fresh.value,
   });
 
@@ -88,10 +88,11 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     if (wanted.n !== undefined) n.value = wanted.n;
     if (wanted.seed !== undefined) seed.value = wanted.seed;
     if (wanted.fresh !== undefined) fresh.value = wanted.fresh;
-    if (wanted.class) {
-      const missing = wanted.class.filter((name) => !classes.has(name));
-      if (missing.length) notes.push(`The model has no class “${missing.join("”, “")}”.`);
-      classes.value = wanted.class;
+    const words = wanted[ask.field];
+    if (words) {
+      const missing = words.filter((word) => !ask.has(word));
+      if (missing.length) notes.push(`The model has no ${ask.title.toLowerCase()} “${missing.join("”, “")}”.`);
+      ask.value = words.filter((word) => ask.has(word));
     }
     for (const [name, field, text] of [["solver", solver, wanted.solver && withEta(wanted.solver, wanted.eta)], ["spacing", spacing, wanted.spacing]]) {
       if (!text) continue;
@@ -114,13 +115,13 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     model = models.find((m) => m.id === id) ?? models[0];
     choice.value = model.id;
     choice.say(aboutModel(model));
-    classes.model = model;
+    ask.model = model;
     guidance.hidden = !model.guidance;
     guidance.value = model.defaults.guidance;
     const [, ownHeight, ownWidth] = model.shape;
     width.control.placeholder = ownWidth;
     height.control.placeholder = ownHeight;
-    set({ ...ownSettings(), class: [], ...stored.models?.[model.id] });
+    set({ ...ownSettings(), ...(ask.field && { [ask.field]: [] }), ...stored.models?.[model.id] });
   }
 
   const remember = settled(() => memory.write(stored), 300);
@@ -134,8 +135,8 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     const what = count > 1 ? `Seeds ${first} to ${first + count - 1}: each picture has the next one.` : `Seed ${first}.`;
     seeds.textContent = `${what} The same seed and settings always give the same picture.`;
     submit.textContent = count > 1 ? `Generate ${count} pictures` : "Generate";
-    Object.values(places).forEach((place) => place !== choice && place.say());
-    guidance.say("1 is none; more keeps closer to the class.");
+    [ask, ...Object.values(places)].forEach((place) => place !== choice && place.say());
+    guidance.say("1 is none; more keeps closer to what is asked for.");
     refusal.hidden = true;
     stored.model = model.id;
     stored.models = { ...stored.models, [model.id]: settings() };
@@ -152,7 +153,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     model: model.id,
     ...(n.value !== 1 && { n: n.value }),
     seed: Number(seed.value),
-    ...(classes.value.length && { class: classes.value }),
+    ...(ask.value.length && { [ask.field]: ask.value }),
     solver: solver.value,
     spacing: spacing.value,
     steps: steps.value,
@@ -174,7 +175,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     return Boolean(words);
   };
   form.blame = (problem) => {
-    const place = places[problem.field];
+    const place = problem.field === ask.field ? ask : places[problem.field];
     if (place) { place.say(sentence(problem.message), true); place.control.focus(); }
     else { show(refusal, sentence(problem.message)); refusal.hidden = false; }
   };

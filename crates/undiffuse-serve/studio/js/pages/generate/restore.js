@@ -7,8 +7,13 @@ const stripped = (name) => name.replace(/[\\/]+$/, "").replace(/[\\/]model$/, ""
 const told = (training) => JSON.stringify(Object.entries({ ...training, data: stripped(String(training.data)) }).sort());
 const alike = (a, b) => a && b && told(a) === told(b);
 
-/** The class in a PNG's facts. Older ones have `none` for a label without a name, too; models of others, which say nothing of their training, knew no other. */
-const classOf = ({ class: name, label, trained }) => (name === "none" && !trained && Number.isInteger(label) ? String(label) : String(name));
+/** What a PNG's facts say that it shows, under the field's name. Older ones have `none` for a label without a name, too; models of others, which say nothing of their training, knew no other. */
+function askOf(facts, model) {
+  const field = model?.ask?.field ?? "class";
+  const { [field]: word, label, trained } = facts;
+  if (!present(word)) return { [field]: [] };
+  return { [field]: [word === "none" && !trained && Number.isInteger(label) ? String(label) : String(word)] };
+}
 
 /** The model that made a picture: the same name, the same folder's name, or the same training under another name. */
 export function modelOf(facts, models) {
@@ -47,7 +52,7 @@ export function restored(facts, models) {
     model: model?.id,
     n: 1,
     seed: seedKnown ? seed : undefined,
-    class: present(facts.class) ? [classOf(facts)] : [],
+    ...askOf(facts, model),
     solver: word(facts.solver),
     spacing: word(facts.spacing),
     steps: number(facts.steps),

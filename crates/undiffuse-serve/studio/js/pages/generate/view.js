@@ -3,7 +3,7 @@
 import { h, notice, show } from "../../lib/dom.js";
 import { factor } from "./fit.js";
 import { caption, enlarge, sizeOf } from "./gallery.js";
-import { described, settingsOfPicture } from "./words.js";
+import { described, settingsOfPicture, shows } from "./words.js";
 
 async function copy(text) {
   try {
@@ -68,7 +68,7 @@ export function pictureView(acts) {
     // Its place is kept before it comes: buttons stay where they are.
     Object.assign(img, { width: Math.round(width * scale), height: Math.round(height * scale), src: made.url, alt: `The picture of ${caption(made)}` });
     enlarge(img, room);
-    Object.assign(save, { href: made.url, download: `${job.model}-${String(made.seed).padStart(8, "0")}${made.class ? `-${made.class.replace(/[^\w.-]+/g, "_")}` : ""}.png` });
+    Object.assign(save, { href: made.url, download: `${job.model}-${String(made.seed).padStart(8, "0")}${shows(made) ? `-${shows(made).replace(/[^\w.-]+/g, "_")}` : ""}.png` });
     show(facts, described(settingsOfPicture(job, made, model), model).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
   }
 

@@ -2,6 +2,21 @@
 
 import { duration, some } from "../../lib/words.js";
 
+// What of a request or picture is no ask.
+const OTHERS = new Set(["index", "url", "png", "model", "n", "seed", "seeds", "solver", "spacing", "steps", "eta", "guidance", "width", "height", "init_image", "strength", "mask", "frames"]);
+
+/** What a request asks for, or a picture shows: the field's name and a list of words, or nothing. */
+export const askOf = (of) => Object.entries(of).filter(([name, value]) => !OTHERS.has(name) && value !== null).map(([name, value]) => [name, [value].flat()])[0];
+
+/** The same as settings of the form, none being none. */
+function asksOf(of, model) {
+  const [field, words] = askOf(of) ?? [model?.ask?.field ?? "class", []];
+  return { [field]: words };
+}
+
+/** What a picture shows in a word, if that is known. */
+export const shows = (made) => askOf(made)?.[1][0];
+
 /** A job's settings with the model's own where it asked for none. `model` may be missing. */
 export function settingsOfJob(job, model) {
   const { request } = job;
@@ -10,7 +25,7 @@ export function settingsOfJob(job, model) {
     model: job.model,
     n: job.n,
     seed: request.seeds?.[0] ?? request.seed ?? 0,
-    class: request.class ?? [],
+    ...asksOf(request, model),
     solver: request.solver ?? own.solver,
     spacing: request.spacing ?? own.spacing,
     steps: request.steps ?? own.steps,
@@ -23,13 +38,13 @@ export function settingsOfJob(job, model) {
 }
 
 /** Those of one picture of it: asked for alone, they give the same picture. */
-export const settingsOfPicture = (job, made, model) => ({ ...settingsOfJob(job, model), n: 1, seed: made.seed, class: made.class ? [made.class] : [] });
+export const settingsOfPicture = (job, made, model) => ({ ...settingsOfJob(job, model), n: 1, seed: made.seed, ...asksOf(made, model) });
 
 /** Names and values of settings, for a list. */
 export function described(settings, model) {
   return [
     ["Seed", settings.seed],
-    ["Class", settings.class.join(", ")],
+    [model?.ask?.schema.title ?? "Class", settings[model?.ask?.field ?? "class"]?.join(", ")],
     ["Solver", settings.solver && (settings.eta === undefined ? settings.solver : `${settings.solver}, eta ${settings.eta}`)],
     ["Spacing", settings.spacing],
     ["Steps", settings.steps],
@@ -52,7 +67,7 @@ export function inShort(job, model) {
   const seeds = job.request.seeds ?? [s.seed];
   const last = s.seed + job.n - 1;
   return [
-    s.class.length ? s.class.join(", ") : null,
+    askOf(job.request)?.[1].join(", "),
     job.request.mask || job.from_image ? `from a picture${s.strength === undefined ? "" : `, strength ${s.strength}`}` : null,
     s.solver && (s.eta === undefined ? s.solver : `${s.solver}, eta ${s.eta}`),
     s.spacing,

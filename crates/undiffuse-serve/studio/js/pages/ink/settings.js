@@ -35,7 +35,7 @@ export function settingsFields(legend, parts, model, limits, onchange) {
     solver: partField("Solver", down, model.defaults.solver, told),
     spacing: partField("Spacing", parts.spacings, model.defaults.spacing, told),
     steps: numberField("Steps", model.defaults.steps, { min: 1, max: limits?.steps ?? 1000, step: 1, ...told }),
-    guidance: numberField("Guidance", model.defaults.guidance, { step: "any", hint: "1 is none; more is truer to the class.", ...told }),
+    guidance: numberField("Guidance", model.defaults.guidance, { step: "any", hint: "1 is none; more is truer to what is asked for.", ...told }),
   };
   fields.class.hidden = !classes(model).length;
   fields.guidance.hidden = !model.guidance;
@@ -49,7 +49,7 @@ export function settingsFields(legend, parts, model, limits, onchange) {
   });
   /** Puts a problem beside the field that it is about; says whether there is one. */
   box.say = (field, text) => { fields[field]?.say(text, Boolean(text)); return field in fields; };
-  box.clear = () => { for (const [name, f] of Object.entries(fields)) f.say(name === "guidance" ? "1 is none; more is truer to the class." : undefined); };
+  box.clear = () => { for (const [name, f] of Object.entries(fields)) f.say(name === "guidance" ? "1 is none; more is truer to what is asked for." : undefined); };
   return box;
 }
 

@@ -6,6 +6,7 @@ import { selectField } from "../../lib/field.js";
 import { decode, dropZone, pasted, reduced } from "../../lib/picture.js";
 import { drawing } from "./drawing.js";
 import { values } from "./dissolve.js";
+import { shows } from "../generate/words.js";
 
 /** Pictures dissolve at this size, at most, so that time can be moved without delay. */
 const LONGEST = 256;
@@ -33,7 +34,7 @@ export function source(onpicture) {
       const bitmap = await decode(new Blob([await bytes(image.url)]));
       there = true;
       if (turn !== mine) return;
-      select.say(`Painted by ${model}, seed ${seed}${image.class ? `, ${image.class}` : ""}.`);
+      select.say(`Painted by ${model}, seed ${seed}${shows(image) ? `, ${shows(image)}` : ""}.`);
       give(`a sample of ${model}`, reduced(bitmap, LONGEST));
     } catch (e) {
       there = true;

@@ -1,0 +1,95 @@
+// What a model can be asked for, by the schema that it gives of the field: names as chips, numbers as sliders.
+
+import { h, show } from "../../lib/dom.js";
+import { selectField, sliderField, textField } from "../../lib/field.js";
+import { classField } from "./classes.js";
+
+/** Numbers of a vector that have sliders; longer ones are text. */
+const SLIDERS = 16;
+const HINTS = {
+  turns: "Values of pictures that the model learned from take turns.",
+  own: "",
+  none: "Pictures of nothing in particular.",
+};
+
+/** Two or three digits that tell the values of a range apart. */
+const rounded = (low, high) => (value) => Number(value).toFixed(Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(high - low || 1)))));
+
+/** A vector of numbers. `.value` is a list of words, each numbers separated by commas; `.model = …` changes the numbers. */
+function vectorField({ onchange } = {}) {
+  const parts = h("div", { class: "stack" });
+  const how = selectField("", [], undefined, { "aria-label": "Which values", onchange: () => { tell(); onchange?.(); } });
+  const hint = h("div", { class: "hint", "aria-live": "polite" });
+  const legend = h("legend", {});
+  const box = h("fieldset", { class: "field classes" }, legend, how, parts, hint);
+  let numbers = []; // a slider each, or one text field
+  let several = []; // words that take turns, as a job had them
+  let width = 0;
+
+  function tell(problem = "") {
+    parts.hidden = how.value !== "own";
+    hint.classList.toggle("problem", Boolean(problem));
+    hint.textContent = problem || (how.value === "given" ? `They take turns: ${several.join("; ")}.` : HINTS[how.value] ?? "");
+    hint.hidden = !hint.textContent;
+  }
+  const choices = (none) => [
+    { value: "turns", label: "as the pictures have them, in turn" }, { value: "own", label: "these" },
+    none && { value: "none", label: "none" }, several.length > 1 && { value: "given", label: "the job's, in turn" },
+  ].filter(Boolean);
+  let none = false;
+
+  Object.defineProperty(box, "value", {
+    get: () => ({ own: [numbers.map((field) => field.value).join(",")], none: ["none"], given: several })[how.value] ?? [],
+    set: (words) => {
+      several = words.length > 1 ? words : [];
+      how.options = choices(none);
+      how.value = several.length ? "given" : !words.length ? "turns" : words[0] === "none" ? "none" : "own";
+      const values = how.value === "own" ? words[0].split(",") : [];
+      if (numbers.length === 1) { if (values.length) numbers[0].value = values.join(","); }
+      else if (values.length) numbers.forEach((field, k) => { field.value = values[k]; });
+      tell();
+    },
+  });
+  Object.defineProperty(box, "model", { set: ({ ask, guidance }) => {
+    const { title, prefixItems: items } = ask.schema;
+    show(legend, title);
+    none = guidance;
+    width = items.length;
+    numbers = width > SLIDERS
+      ? [textField("Numbers, separated by commas", items.map((item) => item.default).join(","))]
+      : items.map(({ title, minimum, maximum, default: value }) => sliderField(title, {
+        min: minimum, max: maximum, step: "any", value, format: rounded(minimum, maximum), oninput: () => onchange?.(),
+      }));
+    show(parts, numbers);
+    box.value = [];
+  } });
+  box.has = (word) => (word === "none" ? none : word.split(",").length === width);
+  box.say = (words) => tell(words);
+  box.control = { focus: () => how.control.focus() };
+  return box;
+}
+
+/**
+ * The control for what the model can be asked for, if anything. `.field` is the name of the request's field, `.title` what people call it, `.value` a list
+ * of words that take turns; `.model = …` makes the control that fits.
+ */
+export function askField(told) {
+  const kinds = { enum: classField(told), prefixItems: vectorField(told) };
+  const box = h("div", {}, Object.values(kinds));
+  let inner = null;
+  Object.defineProperty(box, "value", { get: () => inner?.value ?? [], set: (words) => { if (inner) inner.value = words; } });
+  Object.defineProperty(box, "model", { set: (model) => {
+    const { field, schema } = model.ask ?? {};
+    const kind = schema?.items?.enum ? "enum" : schema?.prefixItems ? "prefixItems" : null;
+    for (const [name, control] of Object.entries(kinds)) control.hidden = name !== kind;
+    box.hidden = !kind;
+    inner = kinds[kind] ?? null;
+    box.field = inner ? field : undefined;
+    box.title = schema?.title ?? "";
+    if (inner) inner.model = model;
+  } });
+  box.has = (word) => inner?.has(word) ?? false;
+  box.say = (words) => inner?.say(words);
+  box.control = { focus: () => inner?.control.focus() };
+  return box;
+}
