@@ -103,6 +103,21 @@ def wasserstein():
     return rows
 
 
+def figures(cases, rows):
+    """The numbers of whole metrics, as a report has them: the two sets by the name of a case, or as numbers."""
+    found = []
+    for name, case in cases.items():
+        row = lambda figure, by, value, tolerance, **more: found.append({"figure": figure, "by": by, "case": name, **more, "value": value, "tolerance": tolerance})
+        row("fid", "pytorch-fid", case["frechet"]["pytorch_fid"], 1e-6)
+        row("kid", "the definition over all pairs", case["kid"]["all"], 1e-5)
+        row("cmmd", "torch-fidelity, kernel_rbf and mmd2", case["cmmd"]["value"], 1e-4, images=case["cmmd"]["images"])
+        for figure, k in [("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5)]:
+            row(figure, "prdc", case["manifold"][f"prdc_{k}"][figure], 1e-6)
+    for row in rows:
+        found.append({"figure": "sliced", "by": "scipy, linear_sum_assignment", "dims": 1, "real": row["a"], "generated": row["b"], "value": row["squared"] ** 0.5, "tolerance": 1e-6})
+    return found
+
+
 def probe(tensors):
     """sklearn's optimum of Σ cross-entropy + ½‖W‖² on standardised features."""
     labels = torch.arange(150) % 3
@@ -126,7 +141,8 @@ def main():
         tensors |= {f"{name}.real": real, f"{name}.generated": generated}
         cases[name] = {"frechet": frechet(real, generated), "kid": kid(real, generated), "cmmd": cmmd(real, generated), "manifold": manifold(real, generated)}
     versions = VERSIONS | {tool: importlib.metadata.version(tool) for tool in TOOLS}
-    found = {"versions": versions, "cases": cases, "wasserstein": wasserstein(), "probe": probe(tensors)}
+    rows = wasserstein()
+    found = {"versions": versions, "cases": cases, "wasserstein": rows, "figures": figures(cases, rows), "probe": probe(tensors)}
     save_tensors(out / "metrics.safetensors", tensors)
     write_json(out / "metrics.json", found)
 

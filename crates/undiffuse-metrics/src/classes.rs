@@ -49,6 +49,10 @@ pub fn counts(probabilities: &[f64], classes: usize, confidence: f64) -> Vec<Cla
 /// - `class_score`: `exp(H(E p) − E H(p))`, the form of the inception score \[Salimans16\] with another classifier;
 /// - `class_divergence`: `KL(shares ‖ data)` of the shares of most probable classes, where the data's are known. A class that
 ///   the data lack counts there as half an image.
+///
+/// # Errors
+/// Probabilities that are no rows of so many classes, or none; wanted classes of another number of images; counts of
+/// another number of classes.
 pub fn figures(
     probabilities: &[f64],
     classes: usize,

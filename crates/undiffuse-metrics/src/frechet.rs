@@ -27,6 +27,7 @@ pub(crate) const METRIC: Metric = Metric {
     about: "Fréchet distance between normal distributions fitted to the features [Heusel17]",
     over: Over::Features,
     pairs: false,
+    itself: &[("fid", Some(0.0)), ("fid_infinity", None)],
     measure,
 };
 
@@ -34,6 +35,9 @@ pub(crate) const METRIC: Metric = Metric {
 const SUBSETS: u64 = 0xF1D << 32;
 
 /// The squared Fréchet distance of two normal distributions, as everyone reports it.
+///
+/// # Errors
+/// Eigenvalues that were not found.
 ///
 /// # Panics
 /// If their dimensions differ.
@@ -63,6 +67,9 @@ impl Influence {
 /// Distance and influences of two sets whose moments are known (cached, perhaps). `real` and `generated` may be empty
 /// where only moments were kept; then that side does not widen an interval.
 ///
+/// # Errors
+/// Eigenvalues that were not found.
+///
 /// # Panics
 /// If dimensions differ.
 pub fn influence(moments: [&Gaussian; 2], real: Rows, generated: Rows) -> Result<Influence, MetricError> {
@@ -82,6 +89,9 @@ pub fn influence(moments: [&Gaussian; 2], real: Rows, generated: Rows) -> Result
 ///
 /// The data keep their number, so their own bias stays. The interval adds the line's standard error to the
 /// spread by images, `influence`.
+///
+/// # Errors
+/// Eigenvalues that were not found.
 pub fn extrapolate(
     real: &Gaussian,
     generated: Rows,
@@ -126,6 +136,9 @@ fn measure(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricError>
 }
 
 /// The figures of a report from moments that are known already; see [`influence`] for empty rows.
+///
+/// # Errors
+/// Eigenvalues that were not found.
 pub fn figures(
     moments: [&Gaussian; 2],
     real: Rows,

@@ -1,8 +1,8 @@
 //! How far one set of images is from another, told by their features: distances between distributions, coverage, copies.
 //!
 //! Everything here is a function of [`Rows`]: vectors of numbers, one an image, that some network (or nothing, for pixels)
-//! made. A metric is one file and one line in [`METRICS`]; that line gives its tag, its place in every report and in
-//! every test loop.
+//! made. A metric is one file with a `METRIC`, and its name in the list [`METRICS`]: its place in every report and in every
+//! test loop.
 //!
 //! # Sources
 //!
@@ -30,15 +30,12 @@ pub mod bootstrap;
 pub mod classes;
 mod distances;
 mod figure;
-pub mod frechet;
 pub mod kernel;
-pub mod manifold;
 mod matrix;
 pub mod moments;
 pub mod neighbours;
 pub mod probe;
 mod rows;
-pub mod sliced;
 
 use rayon::prelude::*;
 
@@ -57,6 +54,9 @@ pub struct Sets<'a> {
 impl Sets<'_> {
     /// Refuses sets that cannot be compared: of different dimensions, of fewer than `needed` images, or with features
     /// that are not finite.
+    ///
+    /// # Errors
+    /// [`MetricError::Dimensions`], [`MetricError::TooFew`], [`MetricError::NotFinite`].
     pub fn check(&self, what: &'static str, needed: usize) -> Result<(), MetricError> {
         let (real, generated) = (self.real, self.generated);
         if real.dims() != generated.dims() {
@@ -112,9 +112,20 @@ pub struct Metric {
     pub over: Over,
     /// Whether its work grows with pairs of pictures, so that it gets no more real ones than generated ones.
     pub pairs: bool,
+    /// Its figures by their tags, and what each is for a set beside itself; `None` where that holds on average only.
+    pub itself: &'static [(&'static str, Option<f64>)],
     /// Computes its figures.
     pub measure: fn(&Sets, &Settings) -> Result<Vec<Figure>, MetricError>,
 }
 
-/// All metrics, in the order of a report.
-pub const METRICS: &[Metric] = &[frechet::METRIC, kernel::KID, kernel::CMMD, manifold::METRIC, sliced::METRIC];
+/// Takes the file of each metric in, and its `METRIC` into the list.
+macro_rules! metrics {
+    ($($module:ident)+) => {
+        $(pub mod $module;)+
+
+        /// All metrics, in the order of a report.
+        pub const METRICS: &[Metric] = &[$($module::METRIC),+];
+    };
+}
+
+metrics! { frechet kid cmmd manifold sliced }

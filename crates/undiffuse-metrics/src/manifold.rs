@@ -24,6 +24,7 @@ pub(crate) const METRIC: Metric = Metric {
     about: "precision and recall (k = 3) [Kynkaanniemi19], density and coverage (k = 5) [Naeem20]",
     over: Over::Features,
     pairs: true,
+    itself: &[("precision", Some(1.0)), ("recall", Some(1.0)), ("density", Some(1.0)), ("coverage", Some(1.0))],
     measure,
 };
 

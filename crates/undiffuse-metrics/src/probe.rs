@@ -42,6 +42,10 @@ struct Weights {
 
 impl Probe {
     /// Learns from four fifths of labelled images and is tried on the others, which `seed` picks.
+    ///
+    /// # Errors
+    /// Fewer than two classes, too few rows, another number of labels than of rows, labels beyond the classes, numbers
+    /// that are not finite.
     pub fn fit(rows: Rows, labels: &[u32], classes: usize, seed: u64) -> Result<Self, MetricError> {
         check(rows, labels, classes)?;
         let order = noise::shuffled(seed, STREAM, rows.len() as u32);

@@ -19,6 +19,7 @@ pub(crate) const METRIC: Metric = Metric {
     about: "sliced Wasserstein distance of pixels, 256 directions [Rabin11]",
     over: Over::Pixels,
     pairs: false,
+    itself: &[("sliced", Some(0.0))],
     measure,
 };
 

@@ -1,9 +1,12 @@
 //! Every metric against the tools of the field, on the same numbers (`xtask/golden/metrics.py`).
 
+use std::collections::BTreeSet;
+use std::fs;
+
 use safetensors::SafeTensors;
 use serde_json::Value;
 use undiffuse_metrics::moments::Gaussian;
-use undiffuse_metrics::{Rows, frechet, kernel, manifold, sliced};
+use undiffuse_metrics::{METRICS, Rows, Sets, Settings, cmmd, frechet, kid, manifold, sliced};
 
 const TENSORS: &[u8] = include_bytes!("fixtures/metrics.safetensors");
 const NUMBERS: &str = include_str!("fixtures/metrics.json");
@@ -34,6 +37,45 @@ fn each_case(check: impl Fn(&str, Rows, Rows, &Value)) {
     }
 }
 
+/// The figures of whole metrics, as reports have them. Whatever JSON lies in `fixtures/` with `figures` is read: each has the
+/// two sets by the name of a case or as numbers. A new metric brings such a file; one without is named here.
+#[test]
+fn every_metric_has_a_golden() {
+    let mut compared = BTreeSet::new();
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|word| word != "json") {
+            continue;
+        }
+        let file: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        for want in file["figures"].as_array().into_iter().flatten() {
+            let tag = want["figure"].as_str().unwrap();
+            let metric = METRICS.iter().find(|metric| metric.itself.iter().any(|(own, _)| *own == tag)).unwrap();
+            let ((real, dims), (generated, _)) = (side(want, "real"), side(want, "generated"));
+            let sets = Sets { real: Rows::new(&real, dims), generated: Rows::new(&generated, dims) };
+            let figures = (metric.measure)(&sets, &Settings::default()).unwrap();
+            let found = figures.iter().find(|figure| figure.tag == tag).unwrap();
+            let what = format!("{tag} by {} ({})", want["by"], path.display());
+            close(&what, found.value, &want["value"], want["tolerance"].as_f64().unwrap());
+            compared.insert(metric.tag);
+        }
+    }
+    let missing: Vec<_> = METRICS.iter().map(|metric| metric.tag).filter(|tag| !compared.contains(tag)).collect();
+    let what = "compared with no number from outside: put some into a file in tests/fixtures (CONTRIBUTING.md)";
+    assert!(missing.is_empty(), "{missing:?} is {what}");
+}
+
+/// One side of a golden figure, and its dimensions.
+fn side(of: &Value, side: &str) -> (Vec<f32>, usize) {
+    let Some(case) = of["case"].as_str() else {
+        let values = of[side].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
+        return (values, of["dims"].as_u64().unwrap() as usize);
+    };
+    let (mut values, dims) = tensor(&format!("{case}.{side}"));
+    values.truncate(of["images"].as_u64().map_or(values.len(), |n| n as usize * dims));
+    (values, dims)
+}
+
 /// pytorch-fid and torch-fidelity; closer, the nuclear norm of a product of factors.
 #[test]
 fn frechet_distances() {
@@ -57,15 +99,15 @@ fn kernel_distances() {
             .iter()
             .map(|pair| [indices(&pair[1]), indices(&pair[0])])
             .collect();
-        let found = kernel::kid_of_subsets(real, generated, &subsets);
+        let found = kid::kid_of_subsets(real, generated, &subsets);
         let mean = found.iter().sum::<f64>() / found.len() as f64;
         let variance = found.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / found.len() as f64;
         close(name, mean, &want["kid"]["torch_fidelity_mean"], 1e-4);
         close(name, variance.sqrt(), &want["kid"]["torch_fidelity_std"], 1e-4);
-        close(name, kernel::kid(real, generated).value, &want["kid"]["all"], 1e-5);
+        close(name, kid::kid(real, generated).value, &want["kid"]["all"], 1e-5);
 
         let n = want["cmmd"]["images"].as_u64().unwrap() as usize;
-        close(name, kernel::cmmd(real.first(n), generated.first(n)).value, &want["cmmd"]["value"], 1e-4);
+        close(name, cmmd::cmmd(real.first(n), generated.first(n)).value, &want["cmmd"]["value"], 1e-4);
     });
 }
 
