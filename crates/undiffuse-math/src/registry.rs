@@ -20,8 +20,21 @@ pub struct Entry<T> {
     pub tag: &'static str,
     /// One line on what it is, with its source.
     pub doc: &'static str,
+    /// Options that are tested and listed beside the defaults, as they are written after the word.
+    pub also: &'static [&'static str],
     /// The part with every option at its default.
     pub default: fn() -> T,
+}
+
+impl<T: std::str::FromStr> Entry<T> {
+    /// The part at its defaults, then with the options of [`Entry::also`].
+    ///
+    /// # Errors
+    /// Options that the part does not have.
+    pub fn all(&self) -> Result<Vec<T>, T::Err> {
+        let also = self.also.iter().map(|options| format!("{}:{options}", self.tag).parse());
+        [Ok((self.default)())].into_iter().chain(also).collect()
+    }
 }
 
 /// Why a part could not be made from what a person wrote.
@@ -175,13 +188,31 @@ pub fn options<T: serde::Serialize>(part: &T) -> Map<String, Value> {
 }
 
 /// Makes the enum of one kind of part, in this crate or another: a trait object of the part's trait, whose `check` must be in
-/// scope. A line reads `"tag" => Variant(Type), "one line of documentation";`.
+/// scope. A line reads `"tag" in module => Type, "one line of documentation";`, which also takes the module in, or
+/// `"tag" => Variant(Type), "one line of documentation";`. Where more than the defaults is to be tested and listed,
+/// `, also ["option=value", …]` stands before the semicolon.
 #[macro_export]
 macro_rules! kind {
     (
         $(#[$meta:meta])*
         pub enum $kind:ident: $part:path, $what:literal {
-            $($tag:literal => $variant:ident($type:ty), $doc:literal;)+
+            $($tag:literal in $module:ident => $type:ident, $doc:literal $(, also [$($options:literal),+])?;)+
+        }
+    ) => {
+        $(mod $module;
+        pub use $module::$type;)+
+
+        $crate::kind! {
+            $(#[$meta])*
+            pub enum $kind: $part, $what {
+                $($tag => $type($type), $doc $(, also [$($options),+])?;)+
+            }
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        pub enum $kind:ident: $part:path, $what:literal {
+            $($tag:literal => $variant:ident($type:ty), $doc:literal $(, also [$($options:literal),+])?;)+
         }
     ) => {
         $(#[$meta])*
@@ -193,7 +224,12 @@ macro_rules! kind {
         impl $kind {
             /// Every entry of the registry, in the order of the documentation.
             pub const ALL: &'static [$crate::registry::Entry<$kind>] = &[
-                $($crate::registry::Entry { tag: $tag, doc: $doc, default: || $kind::$variant(<$type>::default()) },)+
+                $($crate::registry::Entry {
+                    tag: $tag,
+                    doc: $doc,
+                    also: &[$($($options),+)?],
+                    default: || $kind::$variant(<$type>::default()),
+                },)+
             ];
 
             /// The word for this part in configs and on the command line.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Mixture, all, normal::Normal, schedules, solvers};
+use common::{Mixture, normal::Normal, schedules, solvers};
 use undiffuse_math::{noise, prelude::*, timing::normal_quantile};
 
 const MEAN: f64 = 0.4;
@@ -94,7 +94,9 @@ fn mixtures_are_sampled() {
     // Five steps a level are too few for Langevin walks to share themselves out between the humps.
     let more = ["heun:churn=30", "ddim:eta=1", "dpmpp-sde:one_path=false", "langevin:per_level=20,step=0.1"];
     let noisy = |solver: &SolverKind| solver.weak_order().is_some() && solver.to_string() != "langevin";
-    for solver in all(SolverKind::ALL, &more).into_iter().filter(noisy) {
+    let defaults = SolverKind::ALL.iter().map(|entry| (entry.default)());
+    let more = more.map(|text| text.parse::<SolverKind>().unwrap());
+    for solver in defaults.chain(more).filter(noisy) {
         let plan = grid.plan(&*solver).unwrap();
         // A start without chance of its own, then noise from the generator.
         let quantile = |k: usize| normal_quantile((k as f64 + 0.5) / WALKS as f64);

@@ -7,15 +7,15 @@ use serde_json::Value;
 use undiffuse_math::{prelude::*, recipe::Recipe, timing::normal_quantile};
 
 fn parameterizations() -> Vec<ParameterizationKind> {
-    all(ParameterizationKind::ALL, &["v:sigma_data=0.5", "edm:sigma_data=2"])
+    all(ParameterizationKind::ALL, &[])
 }
 
 fn weightings() -> Vec<WeightingKind> {
-    all(WeightingKind::ALL, &["min-snr:gamma=2", "sigmoid:bias=1"])
+    all(WeightingKind::ALL, &[])
 }
 
 fn timings() -> Vec<TimingKind> {
-    all(TimingKind::ALL, &["lognormal:mean=0,std=2", "logit-normal:mean=-0.5,std=1.5"])
+    all(TimingKind::ALL, &[])
 }
 
 fn golden() -> Value {

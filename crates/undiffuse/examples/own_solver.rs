@@ -15,7 +15,8 @@ impl Solver for KeepTheNoise {
     fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let rows = levels.windows(2).map(|pair| {
             let (level, to) = (pair[0], pair[1]);
-            let keep = to.sigma / level.sigma;
+            // A clean picture has no noise to keep a share of.
+            let keep = if level.sigma > 0.0 { to.sigma / level.sigma } else { to.alpha / level.alpha };
             Row { level, to, x: vec![keep], denoised: vec![to.alpha - keep * level.alpha], ..Row::default() }
         });
         Plan { start: levels[0].scale(), rows: rows.collect() }

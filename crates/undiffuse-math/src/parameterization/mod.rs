@@ -4,20 +4,6 @@
 //! The same numbers give what the network is trained to answer: `F* = target_x0 · x0 + target_eps · eps`, and
 //! `‖D - x0‖² = out² ‖F - F*‖²` ties the two losses together.
 
-mod edm;
-mod eps;
-mod flow;
-mod score;
-mod v;
-mod x0;
-
-pub use edm::Edm;
-pub use eps::Eps;
-pub use flow::Flow;
-pub use score::Score;
-pub use v::V;
-pub use x0::X0;
-
 use crate::{level::NoiseLevel, registry::kind};
 use std::fmt::Debug;
 
@@ -68,11 +54,11 @@ pub(crate) const TINY: f64 = 1e-6;
 kind! {
     /// Every parameterization by name.
     pub enum ParameterizationKind: Parameterization, "parameterization" {
-        "eps" => Eps(Eps), "the network answers the noise [Ho20, Eq. 14]";
-        "x0" => X0(X0), "the network answers the clean image";
-        "v" => V(V), "the network answers alpha eps - sigma x0 [Salimans22, Appendix D]";
-        "score" => Score(Score), "the network answers the score, -eps / sigma [Song21, Eq. 7]";
-        "edm" => Edm(Edm), "unit variance in and out at every level [Karras22, Table 1]";
-        "flow" => Flow(Flow), "the network answers eps - x0, the velocity of rectified flow [Liu23, Eq. 1]";
+        "eps" in eps => Eps, "the network answers the noise [Ho20, Eq. 14]";
+        "x0" in x0 => X0, "the network answers the clean image";
+        "v" in v => V, "the network answers alpha eps - sigma x0 [Salimans22, Appendix D]", also ["sigma_data=0.5"];
+        "score" in score => Score, "the network answers the score, -eps / sigma [Song21, Eq. 7]";
+        "edm" in edm => Edm, "unit variance in and out at every level [Karras22, Table 1]", also ["sigma_data=2"];
+        "flow" in flow => Flow, "the network answers eps - x0, the velocity of rectified flow [Liu23, Eq. 1]";
     }
 }

@@ -4,31 +4,14 @@
 //! `sigma` itself for [`Edm`] and [`Ve`], the unit interval for [`Flow`] and the continuous variance-preserving
 //! ones. Noise grows with time in all of them.
 
-mod cosine;
-mod cosine_vp;
 mod discrete;
-mod edm;
-mod flow;
-mod linear;
-mod scaled_linear;
-mod sigmoid;
-mod sub_vp;
-mod trained;
-mod ve;
-mod vp;
 
-pub use cosine::{Cosine, CosineBetas};
-pub use cosine_vp::CosineVp;
+pub use cosine::CosineBetas;
 pub use discrete::{Betas, Discrete, Terminal};
-pub use edm::Edm;
-pub use flow::Flow;
-pub use linear::{Linear, LinearBetas};
-pub use scaled_linear::{ScaledLinear, ScaledLinearBetas};
-pub use sigmoid::{Sigmoid, SigmoidBetas};
-pub use sub_vp::SubVp;
-pub use trained::{Trained, TrainedBetas};
-pub use ve::Ve;
-pub use vp::Vp;
+pub use linear::LinearBetas;
+pub use scaled_linear::ScaledLinearBetas;
+pub use sigmoid::SigmoidBetas;
+pub use trained::TrainedBetas;
 
 use crate::{level::NoiseLevel, registry::kind};
 use std::fmt::Debug;
@@ -73,16 +56,19 @@ pub trait Schedule: Debug + Send + Sync {
 kind! {
     /// Every schedule by name.
     pub enum ScheduleKind: Schedule, "schedule" {
-        "linear" => Linear(Linear), "DDPM's betas, evenly spaced, as a table of timesteps [Ho20, section 4]";
-        "scaled-linear" => ScaledLinear(ScaledLinear), "square roots of beta evenly spaced, as latent diffusion has it [Rombach22, in its code]";
-        "cosine" => Cosine(Cosine), "squared-cosine alpha-bar with betas capped at 0.999 [Nichol21, Eq. 17]";
-        "sigmoid" => Sigmoid(Sigmoid), "betas along a logistic curve, as GeoDiff has it [Xu22, GeoDiff]";
-        "trained" => Trained(Trained), "a table of betas of one's own";
-        "vp" => Vp(Vp), "the continuous variance-preserving SDE [Song21, Eq. 11]";
-        "sub-vp" => SubVp(SubVp), "vp with its noise squared, the sub-variance-preserving SDE [Song21, Eq. 12]";
-        "cosine-vp" => CosineVp(CosineVp), "continuous cosine with bounded log-SNR, shiftable for image size [Hoogeboom23, section 3.1]";
-        "ve" => Ve(Ve), "geometric sigmas, the variance-exploding SDE [Song21, Eq. 9]";
-        "edm" => Edm(Edm), "time is sigma itself [Karras22, Table 1]";
-        "flow" => Flow(Flow), "rectified flow: a straight line between picture and noise [Liu23, Eq. 1; Lipman23, Eq. 20]";
+        "linear" in linear => Linear, "DDPM's betas, evenly spaced, as a table of timesteps [Ho20, section 4]",
+            also ["rescale_zero_snr=true"];
+        "scaled-linear" in scaled_linear => ScaledLinear, "square roots of beta evenly spaced, as latent diffusion has it [Rombach22, in its code]";
+        "cosine" in cosine => Cosine, "squared-cosine alpha-bar with betas capped at 0.999 [Nichol21, Eq. 17]",
+            also ["rescale_zero_snr=true,steps=50"];
+        "sigmoid" in sigmoid => Sigmoid, "betas along a logistic curve, as GeoDiff has it [Xu22, GeoDiff]";
+        "trained" in trained => Trained, "a table of betas of one's own";
+        "vp" in vp => Vp, "the continuous variance-preserving SDE [Song21, Eq. 11]";
+        "sub-vp" in sub_vp => SubVp, "vp with its noise squared, the sub-variance-preserving SDE [Song21, Eq. 12]";
+        "cosine-vp" in cosine_vp => CosineVp, "continuous cosine with bounded log-SNR, shiftable for image size [Hoogeboom23, section 3.1]";
+        "ve" in ve => Ve, "geometric sigmas, the variance-exploding SDE [Song21, Eq. 9]";
+        "edm" in edm => Edm, "time is sigma itself [Karras22, Table 1]";
+        "flow" in flow => Flow, "rectified flow: a straight line between picture and noise [Liu23, Eq. 1; Lipman23, Eq. 20]",
+            also ["shift=3,t_min=0"];
     }
 }

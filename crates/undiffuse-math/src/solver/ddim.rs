@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 /// `x' = alpha' D + sqrt(sigma'² - s²) eps_hat + s z`, `eps_hat = (x - alpha D) / sigma`, `s = eta sigma' sqrt(1 -
 /// r²)` [Song21c, Eqs. 12 and 16].
-#[doc = include_str!("rows/ddim.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ddim {

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 /// first guess of `x'` for the right-hand side is `x` itself, so its row asks the denoiser about `x` as if it were at
 /// the upper level already; every further iteration takes the `x'` that it got, which converges to what DDIM would
 /// really undo [Pan23, fixed-point iteration].
-#[doc = include_str!("rows/ddim-inverse.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DdimInverse {

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 /// The mean of the posterior `q(x' | x, x0 = D)` plus noise [Ho20, Algorithm 2]. On variance-exploding levels with the
 /// large variance it is the reverse-diffusion predictor of score SDEs [Song21, Algorithm 2].
-#[doc = include_str!("rows/ddpm.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ddpm {

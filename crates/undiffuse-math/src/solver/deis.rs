@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 /// paper's.
 ///
 /// The first step is of first order and leaves an error of second order whatever follows.
-#[doc = include_str!("rows/deis.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Deis {

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 /// The midpoint rule in `sigma / alpha` with the middle taken in its logarithm [k-diffusion, `sample_dpm_2`]. From pure
 /// noise and to the clean end, where that logarithm is infinite, an Euler step.
-#[doc = include_str!("rows/dpm2.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpm2 {}

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 /// With `q² = s_down / s` and `x_m` the Euler step to `q s`: `x' = alpha' (q x_m / alpha_m + (1/q - q) D_m - (1/q - 1)
 /// D) + alpha' s_up z`, which needs no older `x`. Two evaluations a step; from pure noise and to the clean end the
 /// Euler step stands alone.
-#[doc = include_str!("rows/dpm2-ancestral.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpm2Ancestral {

@@ -8,7 +8,6 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// Second-order multistep solver of the probability-flow ODE in log-SNR, linear part exact [Lu22b, Algorithm 2].
-#[doc = include_str!("rows/dpmpp-2m.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpmpp2m {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 /// Second-order multistep solver of the reverse SDE [Lu22b, SDE-DPM-Solver++(2M)], with a share `eta` of its noise as
 /// in k-diffusion's `sample_dpmpp_2m_sde`; 1 is the SDE, 0 is [`Dpmpp2m`].
-#[doc = include_str!("rows/dpmpp-2m-sde.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpmpp2mSde {

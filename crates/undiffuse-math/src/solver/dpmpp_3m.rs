@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 /// `x' = (sigma' / sigma) x + alpha' ((1 - e) D + p D1 - q D2)`, `e = exp(-h)`, `p = 1 - (1 - e) / h`, `q = p / h - 1/2`.
 /// Taylor's theorem asks for `2 q` where both implementations have `q`, so the method stays one of second order, with
 /// a smaller constant than 2M; the first step, of first order, would keep it there in any case.
-#[doc = include_str!("rows/dpmpp-3m.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpmpp3m {

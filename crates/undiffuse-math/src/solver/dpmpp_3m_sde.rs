@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 ///
 /// Like its original it takes the second difference at half the weight that Taylor's theorem gives it, so without
 /// noise it is of second order, with a small constant.
-#[doc = include_str!("rows/dpmpp-3m-sde.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpmpp3mSde {

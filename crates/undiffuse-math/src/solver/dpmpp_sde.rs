@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 /// [k-diffusion, `sample_dpmpp_sde`, `r = 1/2`]. With `down` the share of `x` that an ancestral step keeps, `s_down /
 /// s`: `x' = alpha' (down x / alpha + (1 - down) D_m) + alpha' s_up z`. From pure noise and to the clean end the
 /// ancestral step stands alone.
-#[doc = include_str!("rows/dpmpp-sde.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpmppSde {

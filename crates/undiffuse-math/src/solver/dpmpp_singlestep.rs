@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 /// With `h` the step so far in half log-SNR and `D1 = h D'`, `D2 = h² D''` by differences of the denoised images since it
 /// began, `x' = (sigma' / sigma) x + alpha' ((1 - e) D + p D1 - q D2)`, `e = exp(-h)`, `p = 1 - (1 - e) / h`, `q = p / h
 /// - 1/2`.
-#[doc = include_str!("rows/dpmpp-singlestep.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpmppSinglestep {

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 /// `g = 1` is the probability-flow ODE and `g = s` the reverse SDE of \[Song21\]. Here it is the paper's best,
 /// `g(s) = exp(s^0.3) + 10`: hardly any noise once the image is clear. The first steps use what there is; those from
 /// pure noise and to the clean end are of first order.
-#[doc = include_str!("rows/er-sde.txt")]
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErSde {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// One Euler step of `dy/ds = (y - D) / s` in `y = x / alpha`, `s = sigma / alpha` [Karras22, Algorithm 1 without
 /// correction]: `x' = (sigma' / sigma) x + (alpha' - alpha sigma' / sigma) D`, the same as deterministic DDIM, and on
 /// rectified flow the same as an Euler step along the velocity.
-#[doc = include_str!("rows/euler.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Euler {}

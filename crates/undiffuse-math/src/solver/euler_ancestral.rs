@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// An Euler step to `s_down`, then noise up to `s'`: `s_up = eta s' sqrt(1 - s'² / s²)`, `s_down² = s'² - s_up²` in `s
 /// = sigma / alpha` [k-diffusion, `sample_euler_ancestral`]. The algebra is that of [`Ddim`](super::Ddim) with the
 /// same `eta`.
-#[doc = include_str!("rows/euler-ancestral.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EulerAncestral {

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 /// Increments of `ln alpha` and of log-SNR are exact, so the schedule's own time does not matter. Where `h` is
 /// infinite the exact step of the posterior stands in: from pure noise, and to the clean end, where it is the
 /// denoised image. Large steps overshoot: this one needs hundreds of them.
-#[doc = include_str!("rows/euler-maruyama.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EulerMaruyama {}

@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 /// (2 rho) · (D_e - D)`, `rho` being the ratio of the coordinates of [`Along`] and `c` its scale (`r` and `alpha` along
 /// sigma): the correction needs no older `x`. Where `rho = 0`, to the clean end and along sigma from pure noise, the
 /// Euler step stands alone. The noise of the churn belongs to the row before; that of the first step to the start.
-#[doc = include_str!("rows/heun.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Heun {

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 /// `x ← (1 - step / 2) x + (step / 2) alpha D + sqrt(step) sigma z`, and holds for any `alpha`. Between levels `x /
 /// alpha` stays; from pure noise, where there is nothing to learn of the image, one step of the posterior leads on.
 /// A walk that ends with noise left has its steps at that last level too, as \[Song19\] has it.
-#[doc = include_str!("rows/langevin.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Langevin {

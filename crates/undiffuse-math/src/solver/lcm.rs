@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 /// For consistency models, distilled ones among them, whose answer is not the average of all clean images that could
 /// have led to `x` but the one at the end of the probability-flow ODE. With a plain denoiser every step loses
 /// variance, and finer plans blur more.
-#[doc = include_str!("rows/lcm.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lcm {}

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 /// `c_j = ∫_s^s' l_j(u) du`, `l_j` the polynomials of Lagrange through the last `order` levels, integrated exactly.
 ///
 /// It begins with steps of lower order, and the very first one leaves an error of second order whatever follows.
-#[doc = include_str!("rows/lms.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lms {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// The explicit midpoint rule along `sigma / alpha` or flow time: an Euler step to the middle, then the whole step
 /// with the slope found there. Two evaluations a step, the last one to the clean end included; from pure noise along
 /// sigma, whose middle is infinitely noisy too, an Euler step.
-#[doc = include_str!("rows/midpoint.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Midpoint {

@@ -5,73 +5,25 @@
 //! every schedule is the variance-exploding one, and the methods of the literature become the same few lines of `r`.
 //! What is left of `alpha` never stands alone in a denominator, so pure noise (`r = 0`) and the clean end need no
 //! special schedule.
+//!
+#![doc = include_str!("rows.md")]
 
 mod along;
 mod ancestral;
 mod basis;
 mod checked;
-mod ddim;
-mod ddim_inverse;
-mod ddpm;
-mod deis;
-mod dpm2;
-mod dpm2_ancestral;
-mod dpmpp_2m;
-mod dpmpp_2m_sde;
-mod dpmpp_2s_ancestral;
-mod dpmpp_3m;
-mod dpmpp_3m_sde;
-mod dpmpp_sde;
-mod dpmpp_singlestep;
-mod er_sde;
-mod euler;
-mod euler_ancestral;
-mod euler_maruyama;
 mod exponential;
-mod heun;
-mod langevin;
-mod lcm;
-mod lms;
-mod midpoint;
-mod plms;
 mod raise;
-mod restart;
-mod reverse_diffusion;
-mod sa_solver;
 mod terms;
 mod two_stage;
-mod unipc;
 
 pub use along::Along;
 pub use checked::{MOST_NFE, PlanError};
-pub use ddim::Ddim;
-pub use ddim_inverse::DdimInverse;
-pub use ddpm::{Ddpm, Variance};
-pub use deis::Deis;
-pub use dpm2::Dpm2;
-pub use dpm2_ancestral::Dpm2Ancestral;
-pub use dpmpp_2m::{Correction, Dpmpp2m};
-pub use dpmpp_2m_sde::Dpmpp2mSde;
-pub use dpmpp_2s_ancestral::Dpmpp2sAncestral;
-pub use dpmpp_3m::Dpmpp3m;
-pub use dpmpp_3m_sde::Dpmpp3mSde;
-pub use dpmpp_sde::DpmppSde;
-pub use dpmpp_singlestep::DpmppSinglestep;
-pub use er_sde::ErSde;
-pub use euler::Euler;
-pub use euler_ancestral::EulerAncestral;
-pub use euler_maruyama::EulerMaruyama;
+pub use ddpm::Variance;
+pub use dpmpp_2m::Correction;
 pub use exponential::Predict;
-pub use heun::Heun;
-pub use langevin::Langevin;
-pub use lcm::Lcm;
-pub use lms::Lms;
-pub use midpoint::Midpoint;
-pub use plms::{Combine, Plms, PlmsStart};
-pub use restart::Restart;
-pub use reverse_diffusion::ReverseDiffusion;
-pub use sa_solver::SaSolver;
-pub use unipc::{Unipc, UnipcVariant};
+pub use plms::{Combine, PlmsStart};
+pub use unipc::UnipcVariant;
 
 use crate::{
     level::NoiseLevel,
@@ -148,33 +100,58 @@ pub trait Solver: Debug + Send + Sync {
 kind! {
     /// Every solver by name.
     pub enum SolverKind: Solver, "solver" {
-        "ddpm" => Ddpm(Ddpm), "ancestral sampling from the Gaussian posterior [Ho20, Algorithm 2]";
-        "ddim" => Ddim(Ddim), "implicit sampling, eta between ODE and ancestral [Song21c, Eq. 12]";
-        "euler" => Euler(Euler), "Euler steps of the probability-flow ODE in sigma [Karras22, Algorithm 1]";
-        "euler-ancestral" => EulerAncestral(EulerAncestral), "an Euler step further down, then noise back up [k-diffusion, sampling.py]";
-        "heun" => Heun(Heun), "second order, two evaluations a step [Karras22, Algorithm 1]";
-        "midpoint" => Midpoint(Midpoint), "the explicit midpoint rule in sigma or flow time, two evaluations a step [Karras22, Algorithm 3]";
-        "dpm2" => Dpm2(Dpm2), "the midpoint rule with its middle in ln sigma [k-diffusion, sample_dpm_2]";
-        "dpmpp-singlestep" => DpmppSinglestep(DpmppSinglestep), "DPM-Solver++(1S, 2S, 3S), levels as the stages of steps [Lu22b, Algorithm 1]";
-        "dpmpp-2m" => Dpmpp2m(Dpmpp2m), "DPM-Solver++(2M), second order from one evaluation a step [Lu22b, Algorithm 2]";
-        "dpmpp-2m-sde" => Dpmpp2mSde(Dpmpp2mSde), "DPM-Solver++(2M) for the reverse SDE [Lu22b, SDE-DPM-Solver++(2M)]";
-        "dpmpp-3m" => Dpmpp3m(Dpmpp3m), "DPM-Solver++(3M), three denoised images a step [Lu22b; diffusers, k-diffusion]";
-        "unipc" => Unipc(Unipc), "unified predictor-corrector, an order gained at no cost [Zhao23, UniPC]";
-        "deis" => Deis(Deis), "exponential integrator, eps a polynomial in ln sigma [Zhang23, DEIS]";
-        "lms" => Lms(Lms), "linear multistep in sigma [k-diffusion, sample_lms]";
-        "plms" => Plms(Plms), "pseudo linear multistep on DDIM's transfer [Liu22, PLMS]";
-        "ddim-inverse" => DdimInverse(DdimInverse), "DDIM backwards, from a picture up to its noise [Song21c, section 4.3]";
-        "euler-maruyama" => EulerMaruyama(EulerMaruyama), "plain Euler-Maruyama steps of the reverse SDE [Song21, Eq. 6]";
-        "reverse-diffusion" => ReverseDiffusion(ReverseDiffusion), "the forward chain's discretisation, reversed [Song21, Appendix E]";
-        "langevin" => Langevin(Langevin), "annealed Langevin dynamics, several steps at each level [Song19, Algorithm 1]";
-        "restart" => Restart(Restart), "Heun with noise put back over an interval [Xu23, Algorithm 1]";
-        "dpm2-ancestral" => Dpm2Ancestral(Dpm2Ancestral), "DPM-Solver-2 further down, then noise back up [k-diffusion, sampling.py]";
-        "dpmpp-2s-ancestral" => Dpmpp2sAncestral(Dpmpp2sAncestral), "DPM-Solver++(2S) further down, then noise back up [k-diffusion, sampling.py]";
-        "dpmpp-sde" => DpmppSde(DpmppSde), "DPM-Solver++ of the reverse SDE, two evaluations a step [k-diffusion, sampling.py]";
-        "dpmpp-3m-sde" => Dpmpp3mSde(Dpmpp3mSde), "DPM-Solver++(3M) for the reverse SDE [k-diffusion, sampling.py]";
-        "er-sde" => ErSde(ErSde), "multistep solver of an SDE with less noise at the clean end [Cui23, ER-SDE]";
-        "sa-solver" => SaSolver(SaSolver), "stochastic Adams predictor and corrector [Xue23, Algorithm 1]";
-        "lcm" => Lcm(Lcm), "jump to the clean image and noise it anew, for consistency models [Luo23, Algorithm 3]";
+        "ddpm" in ddpm => Ddpm, "ancestral sampling from the Gaussian posterior [Ho20, Algorithm 2]",
+            also ["variance=fixed-large"];
+        "ddim" in ddim => Ddim, "implicit sampling, eta between ODE and ancestral [Song21c, Eq. 12]",
+            also ["eta=0.5", "eta=1"];
+        "euler" in euler => Euler, "Euler steps of the probability-flow ODE in sigma [Karras22, Algorithm 1]";
+        "euler-ancestral" in euler_ancestral => EulerAncestral, "an Euler step further down, then noise back up [k-diffusion, sampling.py]",
+            also ["eta=0.3"];
+        "heun" in heun => Heun, "second order, two evaluations a step [Karras22, Algorithm 1]",
+            also ["along=flow", "churn=30", "churn=30,s_max=20,s_min=0.05,s_noise=1.003"];
+        "midpoint" in midpoint => Midpoint, "the explicit midpoint rule in sigma or flow time, two evaluations a step [Karras22, Algorithm 3]",
+            also ["along=flow"];
+        "dpm2" in dpm2 => Dpm2, "the midpoint rule with its middle in ln sigma [k-diffusion, sample_dpm_2]";
+        "dpmpp-singlestep" in dpmpp_singlestep => DpmppSinglestep, "DPM-Solver++(1S, 2S, 3S), levels as the stages of steps [Lu22b, Algorithm 1]",
+            also ["order=1", "order=2", "order=2,correction=heun,lower_order_final=false", "correction=heun",
+                "lower_order_final=false", "correction=heun,lower_order_final=false"];
+        "dpmpp-2m" in dpmpp_2m => Dpmpp2m, "DPM-Solver++(2M), second order from one evaluation a step [Lu22b, Algorithm 2]",
+            also ["correction=heun,lower_order_final=false", "euler_at_final=true"];
+        "dpmpp-2m-sde" in dpmpp_2m_sde => Dpmpp2mSde, "DPM-Solver++(2M) for the reverse SDE [Lu22b, SDE-DPM-Solver++(2M)]",
+            also ["correction=heun", "eta=0.4", "eta=0"];
+        "dpmpp-3m" in dpmpp_3m => Dpmpp3m, "DPM-Solver++(3M), three denoised images a step [Lu22b; diffusers, k-diffusion]",
+            also ["correction=heun,lower_order_final=false"];
+        "unipc" in unipc => Unipc, "unified predictor-corrector, an order gained at no cost [Zhao23, UniPC]",
+            also ["lower_order_final=false", "order=1", "order=1,variant=bh1", "order=3",
+                "order=3,variant=bh1,lower_order_final=false", "predict=eps",
+                "order=3,predict=eps,variant=bh1,lower_order_final=false", "order=3,corrector=false"];
+        "deis" in deis => Deis, "exponential integrator, eps a polynomial in ln sigma [Zhang23, DEIS]",
+            also ["order=1", "order=2,lower_order_final=false", "lower_order_final=false"];
+        "lms" in lms => Lms, "linear multistep in sigma [k-diffusion, sample_lms]",
+            also ["order=1", "order=2", "order=3", "along=flow"];
+        "plms" in plms => Plms, "pseudo linear multistep on DDIM's transfer [Liu22, PLMS]", also ["start=runge-kutta"];
+        "ddim-inverse" in ddim_inverse => DdimInverse, "DDIM backwards, from a picture up to its noise [Song21c, section 4.3]",
+            also ["iterations=3"];
+        "euler-maruyama" in euler_maruyama => EulerMaruyama, "plain Euler-Maruyama steps of the reverse SDE [Song21, Eq. 6]";
+        "reverse-diffusion" in reverse_diffusion => ReverseDiffusion, "the forward chain's discretisation, reversed [Song21, Appendix E]";
+        "langevin" in langevin => Langevin, "annealed Langevin dynamics, several steps at each level [Song19, Algorithm 1]";
+        "restart" in restart => Restart, "Heun with noise put back over an interval [Xu23, Algorithm 1]",
+            also ["repeats=1,s_max=2,s_min=0.2"];
+        "dpm2-ancestral" in dpm2_ancestral => Dpm2Ancestral, "DPM-Solver-2 further down, then noise back up [k-diffusion, sampling.py]",
+            also ["eta=0.4", "eta=0"];
+        "dpmpp-2s-ancestral" in dpmpp_2s_ancestral => Dpmpp2sAncestral, "DPM-Solver++(2S) further down, then noise back up [k-diffusion, sampling.py]",
+            also ["eta=0.4", "eta=0"];
+        "dpmpp-sde" in dpmpp_sde => DpmppSde, "DPM-Solver++ of the reverse SDE, two evaluations a step [k-diffusion, sampling.py]",
+            also ["eta=0.4", "one_path=false", "eta=0"];
+        "dpmpp-3m-sde" in dpmpp_3m_sde => Dpmpp3mSde, "DPM-Solver++(3M) for the reverse SDE [k-diffusion, sampling.py]",
+            also ["eta=0.4", "eta=0"];
+        "er-sde" in er_sde => ErSde, "multistep solver of an SDE with less noise at the clean end [Cui23, ER-SDE]",
+            also ["order=2", "order=1"];
+        "sa-solver" in sa_solver => SaSolver, "stochastic Adams predictor and corrector [Xue23, Algorithm 1]",
+            also ["corrector=0,predictor=3", "corrector=3,lower_order_final=false,predictor=3",
+                "corrector=1,predictor=1", "s_max=1,s_min=0.05,tau=0.7", "tau=0",
+                "corrector=3,lower_order_final=false,tau=0", "corrector=0,predictor=1,tau=0"];
+        "lcm" in lcm => Lcm, "jump to the clean image and noise it anew, for consistency models [Luo23, Algorithm 3]";
     }
 }
 

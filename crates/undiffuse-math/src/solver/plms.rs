@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 /// DDIM's step with `eps_hat` replaced by an Adams-Bashforth combination of the last four [Liu22, Eqs. 9 and 12].
 ///
 /// The combination takes the steps to be of equal length in time, whatever they are in noise.
-#[doc = include_str!("rows/plms.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plms {

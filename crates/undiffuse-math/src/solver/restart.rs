@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 /// number of evaluations than noise in every step. The ends of the interval are the walk's own levels nearest to
 /// `s_min` and `s_max`, and each descent walks the levels between them; where the two are the same level nothing is
 /// restarted. The noise belongs to the row before.
-#[doc = include_str!("rows/restart.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Restart {

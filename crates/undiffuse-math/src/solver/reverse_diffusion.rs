@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 ///
 /// On variance-exploding levels it is [`Ddpm`](super::Ddpm) with the large variance. The last step to the clean end
 /// adds no noise. From pure noise, whose chain has no way back in `a`, the exact step of the posterior stands in.
-#[doc = include_str!("rows/reverse-diffusion.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReverseDiffusion {}

@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 /// evaluation a step. The noise is that of the reverse SDE where `tau = 1`, none where `tau = 0`. As in diffusers'
 /// `SASolverScheduler` two points integrate their slope by the end's weight, which is as accurate. The first steps
 /// use what there is; those from pure noise and to the clean end are of first order.
-#[doc = include_str!("rows/sa-solver.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SaSolver {

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 ///
 /// A row is the correction of the step before together with the prediction of the next; the last step is not
 /// corrected, as nothing is evaluated after it.
-#[doc = include_str!("rows/unipc.txt")]
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Unipc {

@@ -6,25 +6,7 @@
 //! On schedules that are tables the timesteps come out as diffusers computes them, rounding included; on continuous
 //! ones the same words mean their continuous counterpart.
 
-mod beta;
-mod exponential;
-mod karras;
-mod leading;
-mod linspace;
-mod log_snr;
-mod optimal;
-mod time_uniform;
-mod trailing;
-
-pub use beta::Beta;
-pub use exponential::Exponential;
-pub use karras::Karras;
-pub use leading::Leading;
-pub use linspace::Linspace;
-pub use log_snr::LogSnr;
-pub use optimal::{Objective, Optimal};
-pub use time_uniform::TimeUniform;
-pub use trailing::Trailing;
+pub use optimal::Objective;
 
 use crate::{
     level::NoiseLevel,
@@ -77,15 +59,18 @@ pub trait Spacing: Debug + Send + Sync {
 kind! {
     /// Every spacing by name.
     pub enum SpacingKind: Spacing, "spacing" {
-        "linspace" => Linspace(Linspace), "times evenly spaced over the whole range";
-        "leading" => Leading(Leading), "times at the clean end of even intervals [Song21c, DDIM]";
-        "trailing" => Trailing(Trailing), "times at the noisy end of even intervals [Lin24, section 3.3]";
-        "karras" => Karras(Karras), "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]";
-        "exponential" => Exponential(Exponential), "ln sigma evenly spaced, both ends included";
-        "beta" => Beta(Beta), "sigma at the quantiles of a beta distribution, crowded at both ends [Lee24; diffusers, use_beta_sigmas]";
-        "log-snr" => LogSnr(LogSnr), "intervals of equal log-SNR [Lu22, uniform log-SNR]";
-        "optimal" => Optimal(Optimal), "least error on data with the spectrum of natural images, computed [Sabour24, section 3]";
-        "time-uniform" => TimeUniform(TimeUniform), "intervals of equal time, not rounded to timesteps";
+        "linspace" in linspace => Linspace, "times evenly spaced over the whole range",
+            also ["round=false", "endpoint=false"];
+        "leading" in leading => Leading, "times at the clean end of even intervals [Song21c, DDIM]",
+            also ["offset=1", "endpoint=false"];
+        "trailing" in trailing => Trailing, "times at the noisy end of even intervals [Lin24, section 3.3]";
+        "karras" in karras => Karras, "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]", also ["rho=3,round=nearest"];
+        "exponential" in exponential => Exponential, "ln sigma evenly spaced, both ends included", also ["round=down"];
+        "beta" in beta => Beta, "sigma at the quantiles of a beta distribution, crowded at both ends [Lee24; diffusers, use_beta_sigmas]";
+        "log-snr" in log_snr => LogSnr, "intervals of equal log-SNR [Lu22, uniform log-SNR]";
+        "optimal" in optimal => Optimal, "least error on data with the spectrum of natural images, computed [Sabour24, section 3]",
+            also ["exponent=0", "objective=bound"];
+        "time-uniform" in time_uniform => TimeUniform, "intervals of equal time, not rounded to timesteps";
     }
 }
 

@@ -3,19 +3,9 @@
 //! A timing maps one uniform number to a time, so that callers may stratify: `u_i = (i + u) / n` over a batch of `n`
 //! covers all levels evenly and lowers the variance of the loss [Kingma21, Appendix I.1].
 
-mod importance;
-mod log_snr_uniform;
-mod logit_normal;
-mod lognormal;
 mod quantile;
-mod uniform;
 
-pub use importance::Importance;
-pub use log_snr_uniform::LogSnrUniform;
-pub use logit_normal::LogitNormal;
-pub use lognormal::Lognormal;
 pub use quantile::normal_quantile;
-pub use uniform::Uniform;
 
 use crate::{registry::kind, schedule::Schedule};
 use std::fmt::Debug;
@@ -53,11 +43,13 @@ pub trait Timing: Debug + Send + Sync {
 kind! {
     /// Every timing by name.
     pub enum TimingKind: Timing, "timing" {
-        "uniform" => Uniform(Uniform), "every time of the schedule alike; whole timesteps where it has them [Ho20, Algorithm 1]";
-        "lognormal" => Lognormal(Lognormal), "ln(sigma / alpha) is normal [Karras22, Table 1]";
-        "logit-normal" => LogitNormal(LogitNormal), "the logit of time is normal [Esser24, Eq. 19]";
-        "log-snr-uniform" => LogSnrUniform(LogSnrUniform), "every log-SNR of the schedule alike";
-        "importance" => Importance(Importance), "by the root mean square of the loss seen so far [Nichol21, Eq. 18]";
+        "uniform" in uniform => Uniform, "every time of the schedule alike; whole timesteps where it has them [Ho20, Algorithm 1]";
+        "lognormal" in lognormal => Lognormal, "ln(sigma / alpha) is normal [Karras22, Table 1]",
+            also ["mean=0,std=2"];
+        "logit-normal" in logit_normal => LogitNormal, "the logit of time is normal [Esser24, Eq. 19]",
+            also ["mean=-0.5,std=1.5"];
+        "log-snr-uniform" in log_snr_uniform => LogSnrUniform, "every log-SNR of the schedule alike";
+        "importance" in importance => Importance, "by the root mean square of the loss seen so far [Nichol21, Eq. 18]";
     }
 }
 

@@ -3,26 +3,6 @@
 //! Every one is a weight on `‖D - x0‖²`. Since `‖D - x0‖² = (sigma² / alpha²) ‖eps_hat - eps‖² = out² ‖F - F*‖²`, the
 //! same weighting means the same loss for every parameterization.
 
-mod edm;
-mod likelihood;
-mod min_snr;
-mod sigmoid;
-mod simple;
-mod snr_plus_one;
-mod target;
-mod truncated_snr;
-mod uniform;
-
-pub use edm::Edm;
-pub use likelihood::Likelihood;
-pub use min_snr::MinSnr;
-pub use sigmoid::Sigmoid;
-pub use simple::Simple;
-pub use snr_plus_one::SnrPlusOne;
-pub use target::Target;
-pub use truncated_snr::TruncatedSnr;
-pub use uniform::Uniform;
-
 use crate::{level::NoiseLevel, parameterization::Scaling, registry::kind};
 use std::fmt::Debug;
 
@@ -52,14 +32,15 @@ pub(crate) fn snr(at: NoiseLevel) -> f64 {
 kind! {
     /// Every weighting by name.
     pub enum WeightingKind: Weighting, "weighting" {
-        "simple" => Simple(Simple), "errors of eps count equally: the SNR [Ho20, Eq. 14]";
-        "uniform" => Uniform(Uniform), "errors of x0 count equally";
-        "truncated-snr" => TruncatedSnr(TruncatedSnr), "max(SNR, 1) [Salimans22, section 4]";
-        "snr-plus-one" => SnrPlusOne(SnrPlusOne), "SNR + 1: errors of v count equally [Salimans22, section 4]";
-        "min-snr" => MinSnr(MinSnr), "min(SNR, gamma) [Hang23, Min-SNR]";
-        "edm" => Edm(Edm), "the inverse squared output scale of EDM [Karras22, Table 1]";
-        "likelihood" => Likelihood(Likelihood), "the variational bound, whatever the timing [Kingma21, continuous-time loss; Song21b, Theorem 1]";
-        "sigmoid" => Sigmoid(Sigmoid), "the bound times sigmoid(bias - log_snr) [Kingma23, monotonic weightings; Hoogeboom24, sigmoid loss]";
-        "target" => Target(Target), "errors of whatever the network answers count equally: 1 / out²";
+        "simple" in simple => Simple, "errors of eps count equally: the SNR [Ho20, Eq. 14]";
+        "uniform" in uniform => Uniform, "errors of x0 count equally";
+        "truncated-snr" in truncated_snr => TruncatedSnr, "max(SNR, 1) [Salimans22, section 4]";
+        "snr-plus-one" in snr_plus_one => SnrPlusOne, "SNR + 1: errors of v count equally [Salimans22, section 4]";
+        "min-snr" in min_snr => MinSnr, "min(SNR, gamma) [Hang23, Min-SNR]", also ["gamma=2"];
+        "edm" in edm => Edm, "the inverse squared output scale of EDM [Karras22, Table 1]";
+        "likelihood" in likelihood => Likelihood, "the variational bound, whatever the timing [Kingma21, continuous-time loss; Song21b, Theorem 1]";
+        "sigmoid" in sigmoid => Sigmoid, "the bound times sigmoid(bias - log_snr) [Kingma23, monotonic weightings; Hoogeboom24, sigmoid loss]",
+            also ["bias=1"];
+        "target" in target => Target, "errors of whatever the network answers count equally: 1 / out²";
     }
 }

@@ -1,15 +1,18 @@
 //! The rows of each solver for three steps, as its documentation shows them.
 
-use std::{fmt::Write, path::PathBuf};
+use std::fmt::Write;
 use undiffuse_math::{prelude::*, registry::Entry};
 
-/// Where a solver's documentation includes its rows from.
-pub fn file(entry: &Entry<SolverKind>) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/solver/rows")).join(format!("{}.txt", entry.tag))
+/// Where the documentation of solvers includes the rows from.
+pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/solver/rows.md");
+
+/// Markdown for three steps of every solver with its defaults, on levels of rectified flow, whose coefficients are short.
+pub fn text() -> String {
+    let intro = "# Rows\n\nOf three steps through levels `(alpha, sigma)` of rectified flow; written by the example `solvers`.\n";
+    SolverKind::ALL.iter().map(of).fold(intro.to_owned(), |text, rows| text + &rows)
 }
 
-/// Markdown for three steps with the defaults, on levels of rectified flow, whose coefficients are short.
-pub fn text(entry: &Entry<SolverKind>) -> String {
+fn of(entry: &Entry<SolverKind>) -> String {
     let schedule: ScheduleKind = "flow".parse().expect("flow is registered");
     let points = [0.8, 0.5, 0.2].map(|time| Point::at(&*schedule, time)).to_vec();
     let grid = Grid { points, last: NoiseLevel::CLEAN, schedule: &*schedule };
@@ -27,8 +30,9 @@ pub fn text(entry: &Entry<SolverKind>) -> String {
     }
     let widths: Vec<_> = (0..5).map(|k| rows.iter().map(|cells| cells[k].len()).max().unwrap_or(0)).collect();
     let mut text = format!(
-        "\n# Rows\nOf three steps through the levels `(alpha, sigma)` = {}, starting from {}:\n```text\n",
-        grid.levels().into_iter().map(|l| format!("({})", level(l))).collect::<Vec<_>>().join(", "),
+        "\n## {}\n{}, starting from {}:\n```text\n",
+        entry.tag,
+        entry.doc,
         if plan.start == 0.0 { "a picture".to_owned() } else { format!("noise of {}", number(plan.start)) },
     );
     for cells in rows {

@@ -1,0 +1,29 @@
+//! My solver [Source, Eq. 1].
+
+use super::Solver;
+use crate::{
+    level::NoiseLevel,
+    plan::{Plan, Row},
+};
+use serde::{Deserialize, Serialize};
+
+/// What it does: `x' = (sigma' / sigma) x + (alpha' - alpha sigma' / sigma) D` [Source, Eq. 1].
+#[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MySolver {}
+
+impl Solver for MySolver {
+    fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
+        let rows = levels.windows(2).map(|pair| {
+            let (level, to) = (pair[0], pair[1]);
+            // A clean image has no noise to keep a share of.
+            let keep = if level.sigma > 0.0 { to.sigma / level.sigma } else { to.alpha / level.alpha };
+            Row { level, to, x: vec![keep], denoised: vec![to.alpha - keep * level.alpha], ..Row::default() }
+        });
+        Plan { start: levels[0].scale(), rows: rows.collect() }
+    }
+
+    fn order(&self) -> Option<f64> {
+        Some(1.0)
+    }
+}
