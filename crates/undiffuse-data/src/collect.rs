@@ -9,7 +9,7 @@ use crate::cache::{Meta, Spool};
 use crate::decode::{self, DecodeError, FORMATS};
 use crate::maker::{self, Made, is_sheet};
 use crate::source::{Entry, Payload, Source};
-use crate::{DataError, Image, Options, Progress, Skipped, Stage, files, transform};
+use crate::{DataError, Image, Opening, Options, Skipped, Stage, files, transform};
 
 /// Entries that are decoded together.
 const ENTRIES: usize = 256;
@@ -45,7 +45,7 @@ enum Failure {
 pub(crate) fn decide_size(
     source: &mut dyn Source,
     options: &Options,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Opening),
 ) -> Result<usize, DataError> {
     let total = source.count();
     let mut common: Option<(usize, usize)> = None;
@@ -64,7 +64,7 @@ pub(crate) fn decide_size(
         };
         done += 1;
         if done % ENTRIES == 0 {
-            progress(Progress { stage: Stage::Measuring, done, total });
+            progress(Opening { stage: Stage::Measuring, done, total });
         }
         // Pictures that cannot be used have no say; they are reported when they are decoded.
         let Ok((width, height)) = measured else { return ControlFlow::Continue(()) };
@@ -89,7 +89,7 @@ pub(crate) fn collect(
     options: &Options,
     size: usize,
     spool: &mut Spool,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Opening),
 ) -> Result<std::io::Result<Outcome>, DataError> {
     let total = source.count();
     let mut collector = Collector::new(options, size, spool);
@@ -110,7 +110,7 @@ pub(crate) fn collect(
             trouble = Some(e);
             return ControlFlow::Break(());
         }
-        progress(Progress { stage: Stage::Decoding, done: collector.done(), total });
+        progress(Opening { stage: Stage::Decoding, done: collector.done(), total });
         ControlFlow::Continue(())
     })?;
     if let Some(e) = trouble {
@@ -120,7 +120,7 @@ pub(crate) fn collect(
         return Ok(Err(e));
     }
     let done = collector.done();
-    progress(Progress { stage: Stage::Decoding, done, total: Some(done) });
+    progress(Opening { stage: Stage::Decoding, done, total: Some(done) });
     Ok(Ok(collector.finish(source)))
 }
 

@@ -17,7 +17,7 @@ pub(crate) const FEW: usize = 500;
 
 /// How far the opening of a dataset has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct Opening {
     /// What is being done.
     pub stage: Stage,
     /// Pictures done.
@@ -67,7 +67,7 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_with(path: &Path, options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, DataError> {
+    pub fn open_with(path: &Path, options: &Options, progress: &mut dyn FnMut(Opening)) -> Result<Dataset, DataError> {
         options.check()?;
         let (tag, mut source) = source::open(path, options)?;
         let inputs = cache::inputs_hash(source.inputs());
@@ -297,7 +297,7 @@ fn build(
     options: &Options,
     inputs: String,
     file: Option<PathBuf>,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Opening),
 ) -> Result<Dataset, DataError> {
     let size = match options.size {
         Some(size) => size,

@@ -61,7 +61,7 @@ pub use self::gif::gif;
 pub use self::image::{Image, grid};
 pub use self::png::{encode_png, read_png_text};
 pub use contact::contact_sheet;
-pub use dataset::{Column, Dataset, Progress, Stage};
+pub use dataset::{Column, Dataset, Opening, Stage};
 pub use error::{DataError, Skipped};
 pub use histogram::{density, histogram};
 pub use maker::{is_sheet, sheet_mark};

@@ -5,7 +5,7 @@ use undiffuse_data::Dataset;
 use undiffuse_math::noise;
 use undiffuse_metrics::classes::{Context, counts, figures};
 use undiffuse_metrics::probe::Probe;
-use undiffuse_metrics::{Figure, MetricError, Rows, Settings};
+use undiffuse_metrics::{Figure, MetricError, MetricOptions, Rows};
 
 use crate::vectors::gather;
 
@@ -46,7 +46,7 @@ pub(crate) fn judge(
     real: Rows,
     judged: Rows,
     wanted: Option<Vec<u32>>,
-    settings: &Settings,
+    settings: &MetricOptions,
 ) -> Result<Option<Judged>, MetricError> {
     let names = data.classes();
     let mut known: Vec<usize> = (0..data.len()).filter(|&i| data.label(i).is_some()).collect();

@@ -8,7 +8,7 @@ use undiffuse::likelihood::Estimate;
 use undiffuse::likelihood::measure::{self, MeasureError, Measured, measure};
 use undiffuse_data::{Dataset, names};
 use undiffuse_math::noise;
-use undiffuse_metrics::{Better, Figure, METRICS, Over, Sets, Settings};
+use undiffuse_metrics::{Better, Figure, METRICS, MetricOptions, Over, Sets};
 
 use crate::audit::{self, Audit, AuditError, Side, Sides};
 use crate::generate::{Generated, Generator, hex};
@@ -84,7 +84,7 @@ pub struct Request<'a> {
     /// The feature network.
     pub features: &'a dyn Features,
     /// How the measures are computed.
-    pub settings: Settings,
+    pub settings: MetricOptions,
     /// Folder for what is kept between evaluations.
     pub cache: &'a Path,
 }

@@ -6,7 +6,7 @@ mod changes;
 use changes::{CHANGES, Cell, Parts, measure};
 use undiffuse_data::{Cache, Dataset, Options};
 use undiffuse_features as features;
-use undiffuse_metrics::Settings;
+use undiffuse_metrics::MetricOptions;
 
 /// Whether `tag` says something else of a change than of unchanged pictures, and in which direction: intervals apart.
 fn moved(columns: &[Vec<Cell>], change: &str, tag: &str) -> (i32, String) {
@@ -26,7 +26,7 @@ fn every_change_moves_the_measure_that_should_move() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/fashion-mnist");
     let data = Dataset::open(path.as_ref(), &Options { cache: Cache::Off, ..Options::default() }).unwrap();
     let features = features::open("pixels", None, &data).unwrap();
-    let settings = Settings { resamples: 200, ..Settings::default() };
+    let settings = MetricOptions { resamples: 200, ..MetricOptions::default() };
     let columns = measure(&Parts::new(&data, 300), &*features, 300, &settings, &mut |_| ()).unwrap();
     // 1: grows; −1: falls; 0: no news.
     for (change, tag, expected) in [

@@ -2,14 +2,14 @@
 
 use crate::{
     level::NoiseLevel,
-    parameterization::{Parameterization, Scaling, Told},
+    parameterization::{NoiseInput, Parameterization, Scaling},
     schedule::Schedule,
     timing::Timing,
     weighting::Weighting,
 };
 
 /// The noise of one training example. With it the loss is
-/// `weight · out² · ‖F(input · (alpha x0 + sigma eps), told) - target_x0 · x0 - target_eps · eps‖²`,
+/// `weight · out² · ‖F(input · (alpha x0 + sigma eps), c_noise) - target_x0 · x0 - target_eps · eps‖²`,
 /// equal to `weight · ‖D - x0‖²`.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct Draw {
@@ -19,8 +19,8 @@ pub struct Draw {
     pub level: NoiseLevel,
     /// How the network is asked and read.
     pub scaling: Scaling,
-    /// The number that the network is told.
-    pub told: f64,
+    /// The number that the network reads of the noise.
+    pub c_noise: f64,
     /// Weight on `‖D - x0‖²`, without the correction.
     pub weight: f64,
     /// The factor that makes up for the timing's preference.
@@ -44,7 +44,7 @@ impl Draw {
             time,
             level,
             scaling,
-            told: told(schedule, &scaling, level, Some(time)),
+            c_noise: c_noise(schedule, &scaling, level, Some(time)),
             weight,
             correction: timing.correction(u),
         }
@@ -56,10 +56,10 @@ impl Draw {
     }
 }
 
-/// The number that a network is told at a level, whose time is looked up unless it is known.
-pub fn told(schedule: &dyn Schedule, scaling: &Scaling, level: NoiseLevel, time: Option<f64>) -> f64 {
-    match scaling.told {
-        Told::Value(value) => value,
-        Told::Time => schedule.told(time.unwrap_or_else(|| schedule.time(level.log_snr()))),
+/// The number that a network reads at a level, whose time is looked up unless it is known.
+pub fn c_noise(schedule: &dyn Schedule, scaling: &Scaling, level: NoiseLevel, time: Option<f64>) -> f64 {
+    match scaling.c_noise {
+        NoiseInput::Value(value) => value,
+        NoiseInput::Timestep => schedule.timestep(time.unwrap_or_else(|| schedule.time(level.log_snr()))),
     }
 }

@@ -25,7 +25,7 @@
 //! Given `x_t` and its level, what was `x0`, on average over all pictures that could have led here? The answer `D(x_t)
 //! = E[x0 | x_t]` decides everything: the noise is `(x_t - alpha D) / sigma`, and the score, the slope of the
 //! log-density, is `(alpha D - x_t) / sigma²` [Efron11, Eq. 1.4]. A network `F` gives `D` through a
-//! [`Parameterization`](parameterization::Parameterization), `D = skip · x + out · F(input · x, told)`: predicting the
+//! [`Parameterization`](parameterization::Parameterization), `D = skip · x + out · F(input · x, c_noise)`: predicting the
 //! noise, the picture, the velocity or the score differs in four numbers.
 //!
 //! ## Learning is regression
@@ -145,7 +145,7 @@ pub mod prelude {
     pub use crate::{
         draw::Draw,
         level::NoiseLevel,
-        parameterization::{Parameterization, ParameterizationKind, Scaling, Told},
+        parameterization::{NoiseInput, Parameterization, ParameterizationKind, Scaling},
         plan::{Plan, Row, Walk},
         schedule::{Schedule, ScheduleKind},
         solver::{Solver, SolverKind},

@@ -27,9 +27,9 @@ pub struct Recipe {
     /// Where given, `sigma_min` and `sigma_max` of a spacing along sigma are the ends of this one: Euler and Heun
     /// respace the sigmas of their timesteps.
     pub ends: Option<SpacingKind>,
-    /// Where given, the network is told the times of this one, while the steps go by the levels of the other: the
+    /// Where given, the network's timesteps are the times of this one, while the steps go by the levels of the other: the
     /// samplers of score SDEs stop at a time just above 0 for the network alone [Song21, Appendix C].
-    pub told_at: Option<SpacingKind>,
+    pub timesteps: Option<SpacingKind>,
     /// How steps are taken.
     pub solver: SolverKind,
     /// Where given, the network has twice the output channels. The second half says the variance of the noise in place
@@ -122,7 +122,7 @@ impl Recipe {
             parameterization: parameterization.into(),
             spacing: spacing.into(),
             ends: None,
-            told_at: None,
+            timesteps: None,
             solver: solver.into(),
             learned_variance: None,
             last: Last::Clean,
@@ -145,7 +145,7 @@ impl Recipe {
     /// The same model at other times.
     #[must_use]
     pub fn with_spacing(self, spacing: impl Into<SpacingKind>) -> Self {
-        Self { spacing: spacing.into(), ends: None, told_at: None, stride: false, ..self }
+        Self { spacing: spacing.into(), ends: None, timesteps: None, stride: false, ..self }
     }
 
     /// The levels that are visited in `steps` steps.
@@ -167,9 +167,9 @@ impl Recipe {
             }
         }
         let mut grid = Grid::new(&*self.schedule, &*spacing, steps, self.last)?;
-        if let Some(told_at) = &self.told_at {
-            let told = Grid::new(&*self.schedule, &**told_at, steps, self.last)?.points;
-            grid.points.iter_mut().zip(told).for_each(|(point, told)| point.time = told.time);
+        if let Some(timesteps) = &self.timesteps {
+            let read = Grid::new(&*self.schedule, &**timesteps, steps, self.last)?.points;
+            grid.points.iter_mut().zip(read).for_each(|(point, read)| point.time = read.time);
         }
         if let SolverKind::Plms(Plms { start: PlmsStart::RungeKutta, .. }) = self.solver {
             self.halve(&mut grid.points, steps);
@@ -203,7 +203,7 @@ impl Recipe {
             plan.rows = self.strides(&grid, stride)?;
         }
         if let SolverKind::Dpm2Ancestral(_) = self.solver {
-            // The middle of a step falls on the next level. The network is told the time of that level, which on tables
+            // The middle of a step falls on the next level. The network reads the time of that level, which on tables
             // is not quite that of the point, be it rounded or interpolated.
             plan.rows.iter_mut().filter(|row| row.level == row.to).for_each(|row| row.time = None);
         }
@@ -254,7 +254,7 @@ impl Recipe {
         Ok(all)
     }
 
-    /// A step of `DDIMInverseScheduler`: what the network answers when it is told the time of `to` is read as if it were
+    /// A step of `DDIMInverseScheduler`: what the network answers for the timestep of `to` is read as if it were
     /// about the level of `x`, `from`. Where that has no noise the denoised image would say nothing of the answer
     /// `F`: it is read at `to` there, and `F = (D - skip x) / out` solved for, unless the network answers `x0` alone.
     fn inverse(&self, from: NoiseLevel, to: NoiseLevel) -> Row {

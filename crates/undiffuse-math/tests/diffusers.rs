@@ -240,7 +240,9 @@ fn continuous_schedules_become_tables() {
         for timestep in [1, 2, 10, 500, 998, 999] {
             let (ours, theirs) = (schedule.level(f64::from(timestep) / 999.0), table.level(f64::from(timestep)));
             assert!((ours.log_snr() - theirs.log_snr()).abs() < 2e-3, "{word} {timestep}: {ours:?} {theirs:?}");
-            assert!((schedule.told(f64::from(timestep) / 999.0) - table.told(f64::from(timestep))).abs() < 1e-9);
+            assert!(
+                (schedule.timestep(f64::from(timestep) / 999.0) - table.timestep(f64::from(timestep))).abs() < 1e-9
+            );
         }
     }
 }

@@ -134,8 +134,8 @@ fn scalings_have_their_published_values() {
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
     let edm = scaling("edm", 1.0, 0.5);
     [(edm.skip, 0.5), (edm.out, 0.125f64.sqrt()), (edm.input, 2f64.sqrt())].iter().for_each(|(a, b)| near(*a, *b));
-    let Told::Value(told) = edm.told else { panic!("told {:?}", edm.told) };
-    near(told, 0.5f64.ln() / 4.0);
+    let NoiseInput::Value(c_noise) = edm.c_noise else { panic!("{:?}", edm.c_noise) };
+    near(c_noise, 0.5f64.ln() / 4.0);
     let v = scaling("v", 0.6, 0.8);
     [(v.skip, 0.6), (v.out, -0.8), (v.input, 1.0), (v.target_x0, -0.8), (v.target_eps, 0.6)]
         .iter()
@@ -227,7 +227,7 @@ fn draws_are_whole() {
                         let what = format!("{schedule} {timing} {parameterization} {weighting} {u}: {draw:?}");
                         let (low, high) = schedule.range();
                         assert!((low..=high).contains(&draw.time) && draw.time >= before, "{what}");
-                        assert!(draw.told.is_finite() && draw.weight.is_finite() && draw.weight >= 0.0, "{what}");
+                        assert!(draw.c_noise.is_finite() && draw.weight.is_finite() && draw.weight >= 0.0, "{what}");
                         assert!(draw.target_weight().is_finite(), "{what}");
                         before = draw.time;
                     }

@@ -209,7 +209,7 @@ fn replaced(recipe: &Recipe, plan: &Plan, x: Vec<f64>, mut torch: Torch) -> Vec<
     let mut walk = Walk::new(plan, x);
     while let Some(row) = walk.row() {
         let scaling = recipe.parameterization.scaling(row.level);
-        let told = undiffuse_math::draw::told(&*recipe.schedule, &scaling, row.level, row.time);
+        let told = undiffuse_math::draw::c_noise(&*recipe.schedule, &scaling, row.level, row.time);
         let input = walk.x().clone();
         let scaled: Vec<f64> = input.iter().map(|x| x * row.level.alpha).collect();
         let denoised = scaled.iter().zip(toy(&input, told)).map(|(x, f)| scaling.skip * x + scaling.out * f).collect();

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use safetensors::SafeTensors;
-use undiffuse_metrics::{METRICS, Over, Rows, Sets, Settings};
+use undiffuse_metrics::{METRICS, MetricOptions, Over, Rows, Sets};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
             continue;
         }
         let start = Instant::now();
-        let figures = (metric.measure)(&sets, &Settings::default())?;
+        let figures = (metric.measure)(&sets, &MetricOptions::default())?;
         let seconds = start.elapsed().as_secs_f64();
         let figures = serde_json::to_string(&figures)?;
         println!("{{\"metric\": \"{}\", \"seconds\": {seconds:.3}, \"figures\": {figures}}}", metric.tag);

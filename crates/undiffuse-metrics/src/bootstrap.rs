@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use undiffuse_math::noise::philox4x32;
 
-use crate::Settings;
+use crate::MetricOptions;
 
 /// Keeps resamples apart from the other uses of a seed.
 const STREAM: u32 = 0x0B00_7571;
@@ -15,7 +15,7 @@ const STREAM: u32 = 0x0B00_7571;
 /// statistics their influence function, the derivative of the estimate by an image's weight \[Hampel74\]: what moves
 /// the estimate when images are drawn anew, without computing it anew, and without the bias that computing it from
 /// resamples (which repeat images) would add.
-pub fn interval(estimate: f64, values: &[&[f64]], settings: &Settings) -> [f64; 2] {
+pub fn interval(estimate: f64, values: &[&[f64]], settings: &MetricOptions) -> [f64; 2] {
     let means: Vec<f64> = values.iter().map(|group| mean(group)).collect();
     let moved = |resample: usize| {
         let draw = |(group, (values, mean)): (usize, (&&[f64], &f64))| {
@@ -140,11 +140,11 @@ pub(crate) mod tests {
         noise::normal(1, 1, 0, &mut b);
         let wide = |values: Vec<f32>| values.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
         let (a, b) = (wide(a), wide(b));
-        let settings = Settings { resamples: 4000, ..Settings::default() };
+        let settings = MetricOptions { resamples: 4000, ..MetricOptions::default() };
         let [low, high] = interval(5.0, &[&a, &b], &settings);
         let want = 1.96 * (1.0f64 / 4000.0 + 1.0 / 1000.0).sqrt();
         assert!((5.0 - low - want).abs() < 0.1 * want && (high - 5.0 - want).abs() < 0.1 * want, "{low} {high} {want}");
         assert_eq!([low, high], interval(5.0, &[&a, &b], &settings));
-        assert_ne!([low, high], interval(5.0, &[&a, &b], &Settings { seed: 1, ..settings }));
+        assert_ne!([low, high], interval(5.0, &[&a, &b], &MetricOptions { seed: 1, ..settings }));
     }
 }

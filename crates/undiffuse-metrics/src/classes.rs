@@ -4,7 +4,7 @@
 //! classifier's opinion: read them beside its accuracy on real images that it has not learnt from.
 
 use crate::probe::most_probable;
-use crate::{Better, Figure, MetricError, Settings, bootstrap};
+use crate::{Better, Figure, MetricError, MetricOptions, bootstrap};
 
 /// What is known besides the probabilities.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +57,7 @@ pub fn figures(
     probabilities: &[f64],
     classes: usize,
     context: &Context,
-    settings: &Settings,
+    settings: &MetricOptions,
 ) -> Result<Vec<Figure>, MetricError> {
     check(probabilities, classes, context)?;
     let rows = || probabilities.chunks(classes);
@@ -158,7 +158,7 @@ mod tests {
     fn by_hand() {
         let p = [1.0, 0.0, 0.5, 0.5, 1.0, 0.0, 0.25, 0.75];
         let context = Context { wanted: Some(&[0, 0, 1, 1]), data_counts: Some(&[10, 10]), held_out: Some([9, 10]) };
-        let found = figures(&p, 2, &context, &Settings::default()).unwrap();
+        let found = figures(&p, 2, &context, &MetricOptions::default()).unwrap();
         let of = |tag: &str| found.iter().find(|figure| figure.tag == tag).unwrap();
         let close = |tag: &str, want: f64| assert!((of(tag).value - want).abs() < 1e-12, "{:?} {want}", of(tag));
         close("class_accuracy", 0.75);
@@ -180,7 +180,7 @@ mod tests {
         let p = [1.0, 0.0, 1.0, 0.0];
         let finite = |data: &[usize]| {
             let context = Context { data_counts: Some(data), ..Context::default() };
-            let found = figures(&p, 2, &context, &Settings::default()).unwrap();
+            let found = figures(&p, 2, &context, &MetricOptions::default()).unwrap();
             assert!(found.iter().all(|figure| figure.value.is_finite()));
             found.last().unwrap().value
         };
@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let context = Context { wanted: Some(&[0]), ..Context::default() };
-        let error = figures(&[0.5; 4], 2, &context, &Settings::default()).unwrap_err().to_string();
+        let error = figures(&[0.5; 4], 2, &context, &MetricOptions::default()).unwrap_err().to_string();
         assert!(error.contains("1 wanted classes for 2 images"), "{error}");
-        assert!(figures(&[], 2, &Context::default(), &Settings::default()).is_err());
+        assert!(figures(&[], 2, &Context::default(), &MetricOptions::default()).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! of its authors are CLIP's: values of other features compare only with each other.
 
 use crate::kernel::{Discrepancy, Pairs, discrepancy, figure};
-use crate::{Figure, Metric, MetricError, Over, Rows, Sets, Settings};
+use crate::{Figure, Metric, MetricError, MetricOptions, Over, Rows, Sets};
 
 /// The line of [`METRICS`](crate::METRICS).
 pub(crate) const METRIC: Metric = Metric {
@@ -39,7 +39,7 @@ pub fn cmmd(real: Rows, generated: Rows) -> Discrepancy {
     found
 }
 
-fn measure(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricError> {
+fn measure(sets: &Sets, settings: &MetricOptions) -> Result<Vec<Figure>, MetricError> {
     sets.check("CMMD's kernel distance", 2)?;
     let mut figure = figure("cmmd", "CMMD's kernel on these features", &cmmd(sets.real, sets.generated), settings);
     // All pairs, each image with itself, too: the estimate is never below 0.

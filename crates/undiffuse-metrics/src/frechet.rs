@@ -19,7 +19,7 @@ use undiffuse_math::noise;
 use crate::distances::tiles;
 use crate::matrix::{Eigen, eigenvalues, product};
 use crate::moments::{Gaussian, centred};
-use crate::{Better, Figure, Metric, MetricError, Over, Rows, Sets, Settings, bootstrap};
+use crate::{Better, Figure, Metric, MetricError, MetricOptions, Over, Rows, Sets, bootstrap};
 
 /// The line of [`METRICS`](crate::METRICS).
 pub(crate) const METRIC: Metric = Metric {
@@ -58,7 +58,7 @@ pub struct Influence {
 
 impl Influence {
     /// The interval of the distance; its lower end is no lower than 0.
-    pub fn interval(&self, settings: &Settings) -> [f64; 2] {
+    pub fn interval(&self, settings: &MetricOptions) -> [f64; 2] {
         let [low, high] = bootstrap::interval(self.distance, &[&self.real, &self.generated], settings);
         [low.max(0.0), high]
     }
@@ -96,7 +96,7 @@ pub fn extrapolate(
     real: &Gaussian,
     generated: Rows,
     influence: &Influence,
-    settings: &Settings,
+    settings: &MetricOptions,
 ) -> Result<(f64, [f64; 2]), MetricError> {
     const POINTS: usize = 15;
     let (n, dims) = (generated.len(), generated.dims());
@@ -129,7 +129,7 @@ fn at_zero(points: &[(f64, f64)]) -> (f64, f64) {
     (zero, (rest / (n - 2.0).max(1.0) * (1.0 / n + mean_x * mean_x / xx)).sqrt())
 }
 
-fn measure(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricError> {
+fn measure(sets: &Sets, settings: &MetricOptions) -> Result<Vec<Figure>, MetricError> {
     sets.check("the Fréchet distance", 2)?;
     let (real, generated) = (Gaussian::of(sets.real), Gaussian::of(sets.generated));
     figures([&real, &generated], sets.real, sets.generated, settings)
@@ -143,7 +143,7 @@ pub fn figures(
     moments: [&Gaussian; 2],
     real: Rows,
     generated: Rows,
-    settings: &Settings,
+    settings: &MetricOptions,
 ) -> Result<Vec<Figure>, MetricError> {
     let found = influence(moments, real, generated)?;
     let figure = |tag: &str, name: &str, value: f64, interval: [f64; 2], note| Figure {
@@ -354,7 +354,7 @@ mod tests {
         let dims = 10;
         let repeat = |i: u64| {
             let found = measured(&sample(2 * i, 500, dims, 1.0, 0.0), &sample(2 * i + 1, 300, dims, 1.1, 0.3), dims);
-            (found.distance, found.interval(&Settings::default()))
+            (found.distance, found.interval(&MetricOptions::default()))
         };
         assert_tells_spread(&(0..150).map(repeat).collect::<Vec<_>>());
     }
@@ -367,7 +367,7 @@ mod tests {
         let (a, b) = (Rows::new(&a, dims), Rows::new(&b, dims));
         let p = Gaussian::of(a);
         let found = influence([&p, &Gaussian::of(b)], a, b).unwrap();
-        let (value, [low, high]) = extrapolate(&p, b, &found, &Settings::default()).unwrap();
+        let (value, [low, high]) = extrapolate(&p, b, &found, &MetricOptions::default()).unwrap();
         assert!(found.distance > 0.2, "{}", found.distance);
         assert!(value.abs() < 0.25 * found.distance, "{value} of {}", found.distance);
         assert!(low < 0.0 && 0.0 < high, "{low} {high}");

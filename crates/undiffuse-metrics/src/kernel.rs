@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use crate::distances::{Distances, tiles};
-use crate::{Better, Figure, Rows, Settings, bootstrap};
+use crate::{Better, Figure, MetricOptions, Rows, bootstrap};
 
 /// Rows of a tile whose sums one thread makes.
 const ROWS: usize = 32;
@@ -27,13 +27,13 @@ pub struct Discrepancy {
 
 impl Discrepancy {
     /// The interval of the value.
-    pub fn interval(&self, settings: &Settings) -> [f64; 2] {
+    pub fn interval(&self, settings: &MetricOptions) -> [f64; 2] {
         bootstrap::interval(self.value, &[&self.real, &self.generated], settings)
     }
 }
 
 /// The line of a report.
-pub(crate) fn figure(tag: &str, name: &str, found: &Discrepancy, settings: &Settings) -> Figure {
+pub(crate) fn figure(tag: &str, name: &str, found: &Discrepancy, settings: &MetricOptions) -> Figure {
     Figure {
         tag: tag.into(),
         name: name.into(),

@@ -7,7 +7,7 @@
 //! same and whose noise is larger; [`kid_of_subsets`] is theirs.
 
 use crate::kernel::{Discrepancy, Pairs, discrepancy, figure};
-use crate::{Figure, Metric, MetricError, Over, Rows, Sets, Settings};
+use crate::{Figure, Metric, MetricError, MetricOptions, Over, Rows, Sets};
 
 /// The line of [`METRICS`](crate::METRICS).
 pub(crate) const METRIC: Metric = Metric {
@@ -42,7 +42,7 @@ pub fn kid_of_subsets(real: Rows, generated: Rows, subsets: &[[Vec<usize>; 2]]) 
     subsets.iter().map(one).collect()
 }
 
-fn measure(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricError> {
+fn measure(sets: &Sets, settings: &MetricOptions) -> Result<Vec<Figure>, MetricError> {
     sets.check("KID", 2)?;
     Ok(vec![figure("kid", "KID", &kid(sets.real, sets.generated), settings)])
 }
@@ -94,7 +94,10 @@ mod tests {
             kid(Rows::new(&a, dims), Rows::new(&b, dims))
         };
         assert_tells_spread(
-            &(0..150).map(repeat).map(|found| (found.value, found.interval(&Settings::default()))).collect::<Vec<_>>(),
+            &(0..150)
+                .map(repeat)
+                .map(|found| (found.value, found.interval(&MetricOptions::default())))
+                .collect::<Vec<_>>(),
         );
     }
 

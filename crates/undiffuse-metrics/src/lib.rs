@@ -76,7 +76,7 @@ impl Sets<'_> {
 
 /// What a measurement may be told.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct MetricOptions {
     /// Of every random choice: subsets, projections, resamples.
     pub seed: u64,
     /// Bootstrap resamples behind each interval.
@@ -87,7 +87,7 @@ pub struct Settings {
     pub extrapolate: bool,
 }
 
-impl Default for Settings {
+impl Default for MetricOptions {
     fn default() -> Self {
         Self { seed: 0, resamples: 1000, confidence: 0.95, extrapolate: false }
     }
@@ -115,7 +115,7 @@ pub struct Metric {
     /// Its figures by their tags, and what each is for a set beside itself; `None` where that holds on average only.
     pub itself: &'static [(&'static str, Option<f64>)],
     /// Computes its figures.
-    pub measure: fn(&Sets, &Settings) -> Result<Vec<Figure>, MetricError>,
+    pub measure: fn(&Sets, &MetricOptions) -> Result<Vec<Figure>, MetricError>,
 }
 
 /// Takes the file of each metric in, and its `METRIC` into the list.

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::distances::{Distances, tiles};
 use crate::neighbours::nearest_others;
-use crate::{Better, Figure, Metric, MetricError, Over, Rows, Sets, Settings, bootstrap};
+use crate::{Better, Figure, Metric, MetricError, MetricOptions, Over, Rows, Sets, bootstrap};
 
 /// The line of [`METRICS`](crate::METRICS).
 pub(crate) const METRIC: Metric = Metric {
@@ -132,7 +132,7 @@ fn radii<const N: usize>(rows: Rows, k: [usize; N]) -> [Vec<f64>; N] {
     })
 }
 
-fn measure(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricError> {
+fn measure(sets: &Sets, settings: &MetricOptions) -> Result<Vec<Figure>, MetricError> {
     sets.check("precision, recall, density and coverage", 2)?;
     let found = compare(sets.real, sets.generated, [PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS]);
     let fewest = sets.real.len().min(sets.generated.len());

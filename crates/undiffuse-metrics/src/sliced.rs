@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use undiffuse_kernels::linear::{self, Linear};
 use undiffuse_math::noise;
 
-use crate::{Better, Figure, Metric, MetricError, Over, Rows, Sets, Settings, bootstrap};
+use crate::{Better, Figure, Metric, MetricError, MetricOptions, Over, Rows, Sets, bootstrap};
 
 /// The line of [`METRICS`](crate::METRICS).
 pub(crate) const METRIC: Metric = Metric {
@@ -45,7 +45,7 @@ pub struct Sliced {
 
 impl Sliced {
     /// The interval of the squared distance.
-    pub fn interval(&self, settings: &Settings) -> [f64; 2] {
+    pub fn interval(&self, settings: &MetricOptions) -> [f64; 2] {
         bootstrap::interval(self.squared, &[&self.real, &self.generated, &self.directions], settings)
     }
 }
@@ -79,7 +79,7 @@ pub fn wasserstein(a: &[f32], b: &[f32]) -> f64 {
     couple(a, b).squared
 }
 
-fn measure(sets: &Sets, settings: &Settings) -> Result<Vec<Figure>, MetricError> {
+fn measure(sets: &Sets, settings: &MetricOptions) -> Result<Vec<Figure>, MetricError> {
     sets.check("the sliced Wasserstein distance", 2)?;
     let found = sliced(sets.real, sets.generated, DIRECTIONS, settings.seed);
     Ok(vec![Figure {
@@ -225,7 +225,7 @@ mod tests {
         assert_tells_spread(
             &(0..150)
                 .map(repeat)
-                .map(|found| (found.squared, found.interval(&Settings::default())))
+                .map(|found| (found.squared, found.interval(&MetricOptions::default())))
                 .collect::<Vec<_>>(),
         );
     }

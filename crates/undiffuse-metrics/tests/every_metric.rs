@@ -1,7 +1,7 @@
 //! What holds for every line of METRICS.
 
 use undiffuse_math::noise;
-use undiffuse_metrics::{METRICS, MetricError, Rows, Sets, Settings};
+use undiffuse_metrics::{METRICS, MetricError, MetricOptions, Rows, Sets};
 
 const DIMS: usize = 12;
 
@@ -15,8 +15,8 @@ fn sets<'a>(real: &'a [f32], generated: &'a [f32]) -> Sets<'a> {
     Sets { real: Rows::new(real, DIMS), generated: Rows::new(generated, DIMS) }
 }
 
-fn settings() -> Settings {
-    Settings { resamples: 100, extrapolate: true, ..Settings::default() }
+fn settings() -> MetricOptions {
+    MetricOptions { resamples: 100, extrapolate: true, ..MetricOptions::default() }
 }
 
 /// Values with intervals around them (an extrapolation's excepted), from many images, few images, copies and constants.

@@ -6,7 +6,7 @@ use std::fs;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use undiffuse_metrics::moments::Gaussian;
-use undiffuse_metrics::{METRICS, Rows, Sets, Settings, cmmd, frechet, kid, manifold, sliced};
+use undiffuse_metrics::{METRICS, MetricOptions, Rows, Sets, cmmd, frechet, kid, manifold, sliced};
 
 const TENSORS: &[u8] = include_bytes!("fixtures/metrics.safetensors");
 const NUMBERS: &str = include_str!("fixtures/metrics.json");
@@ -53,7 +53,7 @@ fn every_metric_has_a_golden() {
             let metric = METRICS.iter().find(|metric| metric.itself.iter().any(|(own, _)| *own == tag)).unwrap();
             let ((real, dims), (generated, _)) = (side(want, "real"), side(want, "generated"));
             let sets = Sets { real: Rows::new(&real, dims), generated: Rows::new(&generated, dims) };
-            let figures = (metric.measure)(&sets, &Settings::default()).unwrap();
+            let figures = (metric.measure)(&sets, &MetricOptions::default()).unwrap();
             let found = figures.iter().find(|figure| figure.tag == tag).unwrap();
             let what = format!("{tag} by {} ({})", want["by"], path.display());
             close(&what, found.value, &want["value"], want["tolerance"].as_f64().unwrap());

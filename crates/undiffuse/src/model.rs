@@ -362,6 +362,7 @@ impl Model {
             conditioner: &self.conditioner,
             schedule: &self.recipe.schedule,
             parameterization: &self.recipe.parameterization,
+            learned_variance: self.recipe.learned_variance.is_some(),
         }
     }
 

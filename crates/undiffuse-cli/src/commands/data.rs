@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use undiffuse::data::text::escaped;
-use undiffuse::data::{DataError, Dataset, Options, Progress, Report, Stage};
+use undiffuse::data::{DataError, Dataset, Opening, Options, Report, Stage};
 use undiffuse::data::{contact_sheet, encode_png, is_sheet, parse_color, sheet_mark, source};
 use undiffuse_eval::duplicates::{self, NearCopy};
 
@@ -122,7 +122,7 @@ fn open(path: &Path, options: &Options) -> anyhow::Result<Dataset> {
     let mut line = std::io::stderr();
     let terminal = line.is_terminal();
     let mut shown = false;
-    let opened = Dataset::open_with(path, options, &mut |Progress { stage, done, total }| {
+    let opened = Dataset::open_with(path, options, &mut |Opening { stage, done, total }| {
         if terminal {
             let what = match stage {
                 Stage::Measuring => "measuring",

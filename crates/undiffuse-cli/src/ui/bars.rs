@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use undiffuse::data::{Progress, Stage};
+use undiffuse::data::{Opening, Stage};
 
 use super::text::{count, duration, speed};
 use crate::output::remark;
@@ -86,7 +86,7 @@ impl Bar {
 }
 
 /// Shows the opening of a data set, a bar for each stage.
-pub fn loading() -> impl FnMut(Progress) {
+pub fn loading() -> impl FnMut(Opening) {
     let mut shown: Option<(Stage, Bar)> = None;
     move |progress| {
         if shown.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {

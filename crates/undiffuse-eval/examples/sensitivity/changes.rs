@@ -6,7 +6,7 @@ use undiffuse_features::Features;
 use undiffuse_math::noise;
 use undiffuse_metrics::classes::{self, Context};
 use undiffuse_metrics::probe::Probe;
-use undiffuse_metrics::{METRICS, MetricError, Over, Rows, Sets, Settings};
+use undiffuse_metrics::{METRICS, MetricError, MetricOptions, Over, Rows, Sets};
 
 /// Pictures in the order of their classes' numbers.
 type Pictures = Vec<(Image, u32)>;
@@ -157,7 +157,7 @@ pub fn measure(
     parts: &Parts,
     features: &dyn Features,
     n: usize,
-    settings: &Settings,
+    settings: &MetricOptions,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<Vec<Cell>>, MetricError> {
     tell("real pictures");

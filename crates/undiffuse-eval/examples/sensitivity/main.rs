@@ -13,7 +13,7 @@ use std::path::Path;
 use changes::{CHANGES, Cell, Parts, measure};
 use undiffuse_data::{Dataset, Options};
 use undiffuse_features as features;
-use undiffuse_metrics::Settings;
+use undiffuse_metrics::MetricOptions;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for word in &arguments {
         let (spec, weights) = word.split_once('=').map_or((word.as_str(), None), |(spec, path)| (spec, Some(path)));
         let features = features::open(spec, weights.map(Path::new), &data)?;
-        let columns = measure(&parts, &*features, n, &Settings::default(), &mut |what| eprintln!("{spec}: {what}"))?;
+        let columns =
+            measure(&parts, &*features, n, &MetricOptions::default(), &mut |what| eprintln!("{spec}: {what}"))?;
         writeln!(text, "\n## Features: {}\n\n{}", features.name(), table(&columns))?;
     }
     let path = Path::new(ROOT).join("docs/sensitivity.md");

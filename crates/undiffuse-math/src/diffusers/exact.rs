@@ -59,7 +59,7 @@ impl Recipe {
             ("solver", solver == read.solver, self.solver.to_string()),
             ("spacing", self.spacing == read.spacing, self.spacing.to_string()),
             ("ends of the spacing", self.ends == read.ends, format!("{:?}", self.ends)),
-            ("times told", self.told_at == read.told_at, format!("{:?}", self.told_at)),
+            ("timesteps", self.timesteps == read.timesteps, format!("{:?}", self.timesteps)),
             ("last level", self.last == read.last, format!("{:?}", self.last)),
             ("start", self.start == read.start, format!("{:?}", self.start)),
             ("clipping", self.clip == read.clip, format!("{:?}", self.clip)),

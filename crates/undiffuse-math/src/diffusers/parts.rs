@@ -173,7 +173,7 @@ pub(super) fn checked(fields: &Fields, recipe: Recipe) -> Result<Recipe, ReadErr
     part("schedule", recipe.schedule.tag(), recipe.schedule.check())?;
     part("parameterization", recipe.parameterization.tag(), recipe.parameterization.check())?;
     part("solver", recipe.solver.tag(), recipe.solver.check())?;
-    for spacing in [Some(&recipe.spacing), recipe.told_at.as_ref()].into_iter().flatten() {
+    for spacing in [Some(&recipe.spacing), recipe.timesteps.as_ref()].into_iter().flatten() {
         part("spacing", spacing.tag(), spacing.check())?;
     }
     Ok(recipe)

@@ -10,9 +10,9 @@ use crate::{
     recipe::{Corrector, Recipe, Start},
     schedule::{Edm, Flow, Ve},
     solver::{
-        Combine, Correction, Ddim, DdimInverse, Ddpm, Deis, Dpm2, Dpm2Ancestral, Dpmpp2m, Dpmpp2mSde, Dpmpp3m,
-        DpmppSinglestep, Euler, EulerAncestral, Heun, Lcm, Lms, Plms, PlmsStart, Predict, SolverKind, Unipc,
-        UnipcVariant, Variance,
+        AncestralVariance, Combine, Correction, Ddim, DdimInverse, Ddpm, Deis, Dpm2, Dpm2Ancestral, Dpmpp2m,
+        Dpmpp2mSde, Dpmpp3m, DpmppSinglestep, Euler, EulerAncestral, Heun, Lcm, Lms, Plms, PlmsStart, Predict,
+        SolverKind, Unipc, UnipcVariant,
     },
     spacing::{Exponential, Karras, Last, Linspace, Round, SpacingKind},
 };
@@ -20,11 +20,11 @@ use serde_json::{Value, json};
 
 pub(super) fn ddpm(fields: &Fields) -> Result<Recipe, ReadError> {
     let fixed = |variance| (variance, None);
-    let learned = LEARNED.map(|(word, learned)| (word, (Variance::FixedSmall, Some(learned))));
+    let learned = LEARNED.map(|(word, learned)| (word, (AncestralVariance::FixedSmall, Some(learned))));
     let variances = [
-        ("fixed_small", fixed(Variance::FixedSmall)),
-        ("fixed_small_log", fixed(Variance::FixedSmall)),
-        ("fixed_large", fixed(Variance::FixedLarge)),
+        ("fixed_small", fixed(AncestralVariance::FixedSmall)),
+        ("fixed_small_log", fixed(AncestralVariance::FixedSmall)),
+        ("fixed_large", fixed(AncestralVariance::FixedLarge)),
         learned[0],
         learned[1],
     ];
@@ -73,7 +73,7 @@ pub(super) fn euler(fields: &Fields) -> Result<Recipe, ReadError> {
     let (spacing, ends) = sigmas(fields, (sigma_min, sigma_max), Round::None)?;
     let continuous = fields.choice("timestep_type", &[("discrete", false), ("continuous", true)])?;
     let mut recipe = if continuous && fields.value("prediction_type") == "v_prediction" {
-        // Told ln(sigma) / 4 instead of timesteps, which makes it an EDM schedule; its sigmas must then be given.
+        // The network reads ln(sigma) / 4 instead of timesteps, which makes it an EDM schedule; its sigmas must then be given.
         let (
             Some(sigma_min),
             Some(sigma_max),
@@ -160,9 +160,9 @@ fn edm(fields: &Fields, solver: SolverKind) -> Result<Recipe, ReadError> {
 pub(super) fn score_sde_ve(fields: &Fields) -> Result<Recipe, ReadError> {
     let (sigma_min, sigma_max) = (fields.number("sigma_min")?, fields.number("sigma_max")?);
     let schedule = Ve { sigma_min, sigma_max };
-    let cleanest_told = sigma_min * (sigma_max / sigma_min).powf(fields.number("sampling_eps")?);
-    let told_at = Exponential { sigma_min: Some(cleanest_told), sigma_max: Some(sigma_max), round: Round::None };
-    let solver = Ddpm { variance: Variance::FixedLarge };
+    let cleanest = sigma_min * (sigma_max / sigma_min).powf(fields.number("sampling_eps")?);
+    let timesteps = Exponential { sigma_min: Some(cleanest), sigma_max: Some(sigma_max), round: Round::None };
+    let solver = Ddpm { variance: AncestralVariance::FixedLarge };
     let (steps, snr) = (fields.count("correct_steps")?, fields.number("snr")?);
     if steps > 1000 {
         return Err(fields.wrong("correct_steps", "at most 1000"));
@@ -170,7 +170,7 @@ pub(super) fn score_sde_ve(fields: &Fields) -> Result<Recipe, ReadError> {
     checked(
         fields,
         Recipe {
-            told_at: Some(told_at.into()),
+            timesteps: Some(timesteps.into()),
             start: Start::Noise,
             corrector: (steps > 0).then_some(Corrector { steps, snr }),
             pixels: (0.0, 1.0),

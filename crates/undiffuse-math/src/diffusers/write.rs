@@ -5,7 +5,7 @@ use crate::{
     parameterization::ParameterizationKind as Parameterization,
     recipe::Clip,
     schedule::ScheduleKind as Kind,
-    solver::{Combine, Correction, Heun, Lms, PlmsStart, Predict, SolverKind, UnipcVariant, Variance},
+    solver::{AncestralVariance, Combine, Correction, Heun, Lms, PlmsStart, Predict, SolverKind, UnipcVariant},
     spacing::{Round, SpacingKind},
 };
 use serde_json::{Map, Value, json};
@@ -24,7 +24,7 @@ pub struct WriteError {
 ///
 /// Without a solver the class is the plainest of the schedule's family: `DDPMScheduler`, `EDMEulerScheduler`,
 /// `ScoreSdeVeScheduler` or `FlowMatchEulerDiscreteScheduler`. Continuous variance-preserving schedules become the
-/// table of betas that has their levels at `t = i / 999`, which is what their networks are told there too.
+/// table of betas that has their levels at `t = i / 999`, which is what their networks read there too.
 ///
 /// # Errors
 /// Names the part that diffusers has no word for.
@@ -176,7 +176,7 @@ fn solver_fields(solver: Option<&SolverKind>) -> Result<Value, WriteError> {
     Ok(match solver {
         None => json!({ "_class_name": "DDPMScheduler", "variance_type": "fixed_small" }),
         Some(SolverKind::Ddpm(ddpm)) => {
-            let name = if ddpm.variance == Variance::FixedLarge { "fixed_large" } else { "fixed_small" };
+            let name = if ddpm.variance == AncestralVariance::FixedLarge { "fixed_large" } else { "fixed_small" };
             json!({ "_class_name": "DDPMScheduler", "variance_type": name })
         }
         Some(SolverKind::Ddim(_)) => json!({ "_class_name": "DDIMScheduler" }),
@@ -370,7 +370,7 @@ fn score_sde_ve(
     match (parameterization, solver, spacing) {
         (Parameterization::Score(_), None, None | Some(SpacingKind::Exponential(_))) => {}
         (Parameterization::Score(_), Some(SolverKind::Ddpm(d)), None | Some(SpacingKind::Exponential(_)))
-            if d.variance == Variance::FixedLarge => {}
+            if d.variance == AncestralVariance::FixedLarge => {}
         (Parameterization::Score(_), Some(other), None) => return Err(refuse("solver", other, because, instead)),
         (Parameterization::Score(_), _, Some(other)) => return Err(refuse("spacing", other, because, instead)),
         (other, ..) => return Err(refuse("parameterization", other, because, instead)),

@@ -1,6 +1,6 @@
 //! The preconditioning of EDM.
 
-use super::{Parameterization, Scaling, Told};
+use super::{NoiseInput, Parameterization, Scaling};
 use crate::{level::NoiseLevel, registry::require};
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// The paper's `c_skip, c_out, c_in` are functions of `sigma / alpha` acting on `x / alpha`; with `n² = sigma² +
 /// alpha² sigma_data²` they read `skip = alpha sigma_data² / n²`, `out = sigma sigma_data / n`, `input = 1 / n`, which
-/// stays finite at pure noise. Told `ln(sigma / alpha) / 4`.
+/// stays finite at pure noise. Its `c_noise` is `ln(sigma / alpha) / 4`.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Edm {
@@ -32,7 +32,7 @@ impl Parameterization for Edm {
             input: 1.0 / n,
             target_x0: at.sigma / (self.sigma_data * n),
             target_eps: -at.alpha * self.sigma_data / n,
-            told: Told::Value(-at.bounded_log_snr() / 8.0),
+            c_noise: NoiseInput::Value(-at.bounded_log_snr() / 8.0),
         }
     }
 

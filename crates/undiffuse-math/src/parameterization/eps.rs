@@ -1,6 +1,6 @@
 //! Noise prediction.
 
-use super::{Parameterization, Scaling, TINY, Told};
+use super::{NoiseInput, Parameterization, Scaling, TINY};
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ impl Parameterization for Eps {
             input: 1.0 / at.scale(),
             target_x0: 0.0,
             target_eps: 1.0,
-            told: Told::Time,
+            c_noise: NoiseInput::Timestep,
         }
     }
 }

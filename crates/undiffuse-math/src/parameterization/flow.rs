@@ -1,6 +1,6 @@
 //! Prediction of the straight path's velocity.
 
-use super::{Parameterization, Scaling, Told};
+use super::{NoiseInput, Parameterization, Scaling};
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ impl Parameterization for Flow {
             input: 1.0 / whole,
             target_x0: -1.0,
             target_eps: 1.0,
-            told: Told::Time,
+            c_noise: NoiseInput::Timestep,
         }
     }
 }

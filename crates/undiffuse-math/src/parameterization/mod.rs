@@ -1,6 +1,6 @@
 //! Parameterizations: how a network becomes a denoiser.
 //!
-//! Every one has the form `D = skip · x + out · F(input · x, told)` [Karras22, Eq. 7]; they differ in four numbers.
+//! Every one has the form `D = skip · x + out · F(input · x, c_noise)` [Karras22, Eq. 7]; they differ in four numbers.
 //! The same numbers give what the network is trained to answer: `F* = target_x0 · x0 + target_eps · eps`, and
 //! `‖D - x0‖² = out² ‖F - F*‖²` ties the two losses together.
 
@@ -20,15 +20,15 @@ pub struct Scaling {
     pub target_x0: f64,
     /// Factor on `eps` in what the network should answer.
     pub target_eps: f64,
-    /// What the network is told about the noise.
-    pub told: Told,
+    /// What the network reads of the noise beside `x`.
+    pub c_noise: NoiseInput,
 }
 
-/// What a network is told about the noise.
+/// What a network reads of the noise: `c_noise` [Karras22, Eq. 7].
 #[derive(Copy, Clone, PartialEq, Debug)]
-pub enum Told {
-    /// The schedule's [`told`](crate::schedule::Schedule::told) of the time.
-    Time,
+pub enum NoiseInput {
+    /// The schedule's [`timestep`](crate::schedule::Schedule::timestep) of the time.
+    Timestep,
     /// This number.
     Value(f64),
 }

@@ -1,6 +1,6 @@
 //! Score prediction.
 
-use super::{Parameterization, Scaling, TINY, Told};
+use super::{NoiseInput, Parameterization, Scaling, TINY};
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ impl Parameterization for Score {
             input: 1.0,
             target_x0: 0.0,
             target_eps: -1.0 / at.sigma.max(TINY),
-            told: Told::Time,
+            c_noise: NoiseInput::Timestep,
         }
     }
 }

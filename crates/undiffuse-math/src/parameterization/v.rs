@@ -1,6 +1,6 @@
 //! Velocity prediction.
 
-use super::{Edm, Parameterization, Scaling, Told};
+use super::{Edm, NoiseInput, Parameterization, Scaling};
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// For other levels and for data whose standard deviation is `sigma_data`, the same rotation between signal and noise:
 /// with `n² = sigma² + alpha² sigma_data²`, `F = (alpha sigma_data / n) eps - (sigma / n) x0 / sigma_data`, which is
-/// [`Edm`] with the sign turned and told the time.
+/// [`Edm`] with the sign turned and the timestep as its input.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct V {
@@ -25,7 +25,13 @@ impl Default for V {
 impl Parameterization for V {
     fn scaling(&self, at: NoiseLevel) -> Scaling {
         let edm = Edm { sigma_data: self.sigma_data }.scaling(at);
-        Scaling { out: -edm.out, target_x0: -edm.target_x0, target_eps: -edm.target_eps, told: Told::Time, ..edm }
+        Scaling {
+            out: -edm.out,
+            target_x0: -edm.target_x0,
+            target_eps: -edm.target_eps,
+            c_noise: NoiseInput::Timestep,
+            ..edm
+        }
     }
 
     fn check(&self) -> Result<(), String> {

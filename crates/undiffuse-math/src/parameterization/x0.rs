@@ -1,6 +1,6 @@
 //! Prediction of the clean image.
 
-use super::{Parameterization, Scaling, Told};
+use super::{NoiseInput, Parameterization, Scaling};
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,13 @@ pub struct X0 {}
 
 impl Parameterization for X0 {
     fn scaling(&self, at: NoiseLevel) -> Scaling {
-        Scaling { skip: 0.0, out: 1.0, input: 1.0 / at.scale(), target_x0: 1.0, target_eps: 0.0, told: Told::Time }
+        Scaling {
+            skip: 0.0,
+            out: 1.0,
+            input: 1.0 / at.scale(),
+            target_x0: 1.0,
+            target_eps: 0.0,
+            c_noise: NoiseInput::Timestep,
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::{level::NoiseLevel, registry::require};
 use serde::{Deserialize, Serialize};
 
 /// `log_snr(t) = -2 ln tan(a + (b - a) t) + shift`, `t` in [0, 1], with `a` and `b` such that the unshifted log-SNR
-/// runs from `log_snr_max` to `log_snr_min` [Hoogeboom23, section 3.1]; `alpha² + sigma² = 1`. Networks are told `999
+/// runs from `log_snr_max` to `log_snr_min` [Hoogeboom23, section 3.1]; `alpha² + sigma² = 1`. Networks read `999
 /// t`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -47,7 +47,7 @@ impl Schedule for CosineVp {
         (0.0, 1.0)
     }
 
-    fn told(&self, t: f64) -> f64 {
+    fn timestep(&self, t: f64) -> f64 {
         999.0 * t
     }
 

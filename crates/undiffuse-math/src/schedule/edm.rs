@@ -4,9 +4,9 @@ use super::Schedule;
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
-/// `alpha = 1`, time is `sigma` [Karras22, Table 1]. Networks are told `ln(sigma) / 4`.
+/// `alpha = 1`, time is `sigma` [Karras22, Table 1]. Networks read `ln(sigma) / 4`.
 ///
-/// The levels are those of [`Ve`](super::Ve); what differs is the trained range and what networks are told.
+/// The levels are those of [`Ve`](super::Ve); what differs is the trained range and what networks read.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Edm {
@@ -35,8 +35,8 @@ impl Schedule for Edm {
         (self.sigma_min, self.sigma_max)
     }
 
-    fn told(&self, t: f64) -> f64 {
-        // A quarter of the log-SNR limit, so that a clean image is told something finite.
+    fn timestep(&self, t: f64) -> f64 {
+        // A quarter of the log-SNR limit, so that of a clean image is finite.
         t.max((-0.5 * NoiseLevel::LOG_SNR_LIMIT).exp()).ln() / 4.0
     }
 

@@ -5,7 +5,7 @@ use crate::{level::NoiseLevel, registry::require};
 use serde::{Deserialize, Serialize};
 
 /// `x = (1 - s) x0 + s eps` with `s = shift · t / (1 + (shift - 1) t)`, `t` in [0, 1]
-/// [Liu23, Eq. 1; Lipman23, Eq. 20; the shift: Esser24, Eq. 23]. Networks are told `1000 s`.
+/// [Liu23, Eq. 1; Lipman23, Eq. 20; the shift: Esser24, Eq. 23]. Networks read `1000 s`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flow {
@@ -42,7 +42,7 @@ impl Schedule for Flow {
         (self.t_min, 1.0)
     }
 
-    fn told(&self, t: f64) -> f64 {
+    fn timestep(&self, t: f64) -> f64 {
         1000.0 * self.sigma(t)
     }
 

@@ -34,8 +34,8 @@ pub trait Schedule: Debug + Send + Sync {
         self.level(self.time(log_snr))
     }
 
-    /// The number that a time-conditioned network is told at time `t`.
-    fn told(&self, t: f64) -> f64 {
+    /// The number that a time-conditioned network reads at time `t`: the timestep of the DDPM family, where there is one.
+    fn timestep(&self, t: f64) -> f64 {
         t
     }
 

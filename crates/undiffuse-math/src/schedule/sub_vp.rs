@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// `alpha = exp(-b / 2)`, `sigma = 1 - exp(-b)` with `b(t) = t beta_min + t² (beta_max - beta_min) / 2`, `t` in [0, 1]:
 /// the sub-variance-preserving SDE [Song21, Eqs. 12 and 29]. The signal is that of [`Vp`](super::Vp), the noise its
-/// square: `alpha² + sigma = 1`. Networks are told `999 t`.
+/// square: `alpha² + sigma = 1`. Networks read `999 t`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SubVp {
@@ -42,7 +42,7 @@ impl Schedule for SubVp {
         (self.t_min, 1.0)
     }
 
-    fn told(&self, t: f64) -> f64 {
+    fn timestep(&self, t: f64) -> f64 {
         999.0 * t
     }
 

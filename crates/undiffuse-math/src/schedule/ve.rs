@@ -5,7 +5,7 @@ use crate::{level::NoiseLevel, registry::require};
 use serde::{Deserialize, Serialize};
 
 /// `alpha = 1`, time is `sigma`, spread geometrically between `sigma_min` and `sigma_max` [Song21, Eq. 9 and Appendix
-/// C]. Networks are told `sigma`.
+/// C]. Networks read `sigma`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ve {

@@ -5,7 +5,7 @@ use crate::{level::NoiseLevel, registry::require};
 use serde::{Deserialize, Serialize};
 
 /// `ln alpha(t) = -t² (beta_max - beta_min) / 4 - t beta_min / 2`, `alpha² + sigma² = 1`, `t` in [0, 1]
-/// [Song21, Eqs. 11 and 33]. Networks are told `999 t`, so that they see DDPM's range.
+/// [Song21, Eqs. 11 and 33]. Networks read `999 t`, so that they see DDPM's range.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Vp {
@@ -38,7 +38,7 @@ impl Schedule for Vp {
         (self.t_min, 1.0)
     }
 
-    fn told(&self, t: f64) -> f64 {
+    fn timestep(&self, t: f64) -> f64 {
         999.0 * t
     }
 

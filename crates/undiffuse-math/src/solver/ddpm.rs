@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Ddpm {
     /// Which variance the noise has.
-    pub variance: Variance,
+    pub variance: AncestralVariance,
 }
 
 /// The two variances between which the true one lies [Ho20, section 3.2].
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Variance {
+pub enum AncestralVariance {
     /// That of the posterior, `sigma'² (1 - r²)`: right for data without spread.
     #[default]
     FixedSmall,
@@ -29,7 +29,7 @@ impl Solver for Ddpm {
         plan_by_step(levels, |from, to| {
             let small = posterior_std(from, to);
             let mut row = one_step(from, to, small);
-            if self.variance == Variance::FixedLarge && to.sigma > 0.0 {
+            if self.variance == AncestralVariance::FixedLarge && to.sigma > 0.0 {
                 row.noise = from.sigma * (1.0 - ratio(from, to).powi(2)).max(0.0).sqrt();
             }
             row
@@ -49,6 +49,6 @@ impl Solver for Ddpm {
     }
 
     fn exact_variance(&self) -> bool {
-        self.variance == Variance::FixedSmall
+        self.variance == AncestralVariance::FixedSmall
     }
 }

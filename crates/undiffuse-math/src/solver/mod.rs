@@ -19,7 +19,7 @@ mod two_stage;
 
 pub use along::Along;
 pub use checked::{MOST_NFE, PlanError};
-pub use ddpm::Variance;
+pub use ddpm::AncestralVariance;
 pub use dpmpp_2m::Correction;
 pub use exponential::Predict;
 pub use plms::{Combine, PlmsStart};

@@ -15,7 +15,7 @@ pub struct Karras {
     pub sigma_min: Option<f64>,
     /// Noisiest `sigma / alpha`, the schedule's own unless given.
     pub sigma_max: Option<f64>,
-    /// How the times told to networks of tables are rounded.
+    /// How the timesteps of networks on tables are rounded.
     pub round: Round,
 }
 

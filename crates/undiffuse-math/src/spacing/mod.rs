@@ -21,7 +21,7 @@ use std::{collections::HashMap, fmt::Debug};
 /// A time and the noise level that is meant by it.
 ///
 /// The two are kept together because tables interpolate: the level that a formula in sigma asks for and the time that
-/// a network is told for it are both exact here, while either would be slightly off if computed back from the other.
+/// a network reads for it are both exact here, while either would be slightly off if computed back from the other.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct Point {
     /// Time in the schedule's native unit.
@@ -99,7 +99,7 @@ impl Last {
     }
 }
 
-/// How times are rounded before a network is told them.
+/// How times are rounded before a network reads them.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Round {

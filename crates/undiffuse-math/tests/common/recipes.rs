@@ -55,7 +55,7 @@ pub fn sample(
         let i = walk.done();
         let (alpha, sigma) = (row.level.alpha, row.level.sigma);
         let scaling = recipe.parameterization.scaling(row.level);
-        let told = undiffuse_math::draw::told(&*recipe.schedule, &scaling, row.level, row.time);
+        let told = undiffuse_math::draw::c_noise(&*recipe.schedule, &scaling, row.level, row.time);
         let mut ask = |x: &[f64]| {
             let input: Vec<f64> = x.iter().map(|x| scaling.input * x).collect();
             let mut answer = network(&input, told, i);

@@ -328,7 +328,9 @@ impl<'a> Job<'a> {
         let plan =
             super::plan(&grid(model, settings.steps, settings.spacing.as_ref())?, &*model.recipe.parameterization)?;
         let latent = model.latent_shape();
-        if settings.variance == Variance::Learned && model.network.config().io().channels_out != 2 * latent[0] {
+        let learned =
+            model.recipe.learned_variance.is_some() && model.network.config().io().channels_out == 2 * latent[0];
+        if settings.variance == Variance::Learned && !learned {
             return Err(Meaningless::NoVariance { channels: latent[0] }.into());
         }
         let lost = chosen.iter().filter(|&&i| model.accepts(&model.conditioner.ask(&source.data, i)).is_err()).count();

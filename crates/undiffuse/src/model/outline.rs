@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde_json::Value;
-use undiffuse_math::draw::told;
+use undiffuse_math::draw::c_noise;
 use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
@@ -149,10 +149,10 @@ fn check(config: &NetworkConfig, recipe: &Recipe) -> Result<(), String> {
         let (clean, noisy) = recipe.schedule.range();
         for time in [clean, noisy] {
             let level = recipe.schedule.level(time);
-            let told = told(&*recipe.schedule, &recipe.parameterization.scaling(level), level, Some(time));
-            if !(0.0..rows as f64).contains(&told) {
+            let timestep = c_noise(&*recipe.schedule, &recipe.parameterization.scaling(level), level, Some(time));
+            if !(0.0..rows as f64).contains(&timestep) {
                 return Err(format!(
-                    "its table has num_train_timesteps = {rows} rows, and the scheduler asks for row {told}"
+                    "its table has num_train_timesteps = {rows} rows, and the scheduler asks for row {timestep}"
                 ));
             }
         }

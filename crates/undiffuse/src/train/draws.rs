@@ -39,8 +39,8 @@ pub struct Draws {
     pub input: Vec<f32>,
     /// What should come out `[B, C, H, W]`.
     pub target: Vec<f32>,
-    /// What the network is told about the noise `[B]`.
-    pub told: Vec<f32>,
+    /// What the network reads of the noise `[B]`.
+    pub c_noise: Vec<f32>,
     /// What the network is asked for `[B]`.
     pub ask: Cond,
     /// Weight of each picture's squared error `[B]`.
@@ -148,7 +148,7 @@ impl Drawer<'_> {
             .map(|&u| Draw::new(&**schedule, &**parameterization, &**weighting, &**timing, u))
             .collect();
         let mut draws = Draws {
-            told: each.iter().map(|d| d.told as f32).collect(),
+            c_noise: each.iter().map(|d| d.c_noise as f32).collect(),
             weights: each.iter().map(|d| d.target_weight() as f32).collect(),
             quantiles,
             corrections: each.iter().map(|d| d.correction).collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use undiffuse_data::{Dataset, HeldOut, Progress};
+use undiffuse_data::{Dataset, HeldOut, Opening};
 use undiffuse_nn::weights::{Named, WeightsError};
 
 use super::checkpoint::{self, Counters};
@@ -78,7 +78,7 @@ impl RunFolder {
         &self,
         config: &Config,
         path: &Path,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Opening),
     ) -> Result<Dataset, TrainError> {
         if !path.exists() {
             return Err(TrainError::DataGone { run: self.path().to_owned(), path: path.to_owned() });
@@ -97,7 +97,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// No run, data that cannot be read or are not those that the run began with.
-    pub fn held_out(&self, progress: &mut dyn FnMut(Progress)) -> Result<(Dataset, Vec<usize>), TrainError> {
+    pub fn held_out(&self, progress: &mut dyn FnMut(Opening)) -> Result<(Dataset, Vec<usize>), TrainError> {
         let config = self.config()?;
         let data = self.open_data(&config, &self.data_path(&config), progress)?;
         let split = data.split(HeldOut::Fraction(config.data.held_out), config.train.seed);

@@ -172,8 +172,8 @@ pub fn loss(
     let condition = conditioner.encode(&draws.ask.0, &device);
     let input = tensor(draws.input, shape);
     let answer = match seed {
-        Some(seed) => network.forward_training(input, &draws.told, &condition, seed),
-        None => network.forward(input, &draws.told, &condition),
+        Some(seed) => network.forward_training(input, &draws.c_noise, &condition, seed),
+        None => network.forward(input, &draws.c_noise, &condition),
     };
     let (answer, variance) = match &draws.steps {
         Some(_) => (answer.clone().narrow(1, 0, channels), Some(answer.narrow(1, channels, channels))),

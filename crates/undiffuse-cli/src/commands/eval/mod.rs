@@ -141,11 +141,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }),
         Judged::Pictures(pictures) => Subject::Pictures(pictures.as_ref()),
     };
-    let settings = undiffuse_metrics::Settings {
+    let settings = undiffuse_metrics::MetricOptions {
         seed: args.seed,
         resamples: args.resamples,
         extrapolate: args.extrapolate,
-        ..undiffuse_metrics::Settings::default()
+        ..undiffuse_metrics::MetricOptions::default()
     };
     let n = args.n.unwrap_or(match &judged {
         Judged::Model { .. } => USUAL,

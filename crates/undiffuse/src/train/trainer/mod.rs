@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use undiffuse_data::{Dataset, HeldOut, Progress, Split, names};
+use undiffuse_data::{Dataset, HeldOut, Opening, Split, names};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_nn::ops::adamw::AdamW;
@@ -88,7 +88,7 @@ impl Trainer {
         config: Config,
         run: &Path,
         device: &Device,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Opening),
     ) -> Result<Self, TrainError> {
         let mut config = config;
         config.check()?;
@@ -129,7 +129,7 @@ impl Trainer {
         run: &Path,
         how: &Resume,
         device: &Device,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Opening),
     ) -> Result<Self, TrainError> {
         let began = Instant::now();
         let run = RunFolder::new(run);
