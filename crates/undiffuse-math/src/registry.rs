@@ -99,6 +99,9 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<(
 }
 
 /// Splits a part into its tag and its options, whichever of the written forms it has.
+///
+/// # Errors
+/// [`KindError::Form`]: none of the written forms.
 pub fn split(what: &'static str, value: Value) -> Result<(String, Map<String, Value>), KindError> {
     let form = |problem: String| KindError::Form { what, problem };
     match value {
@@ -137,6 +140,9 @@ fn scalar(text: &str) -> Value {
 }
 
 /// Refuses options that the default value does not have.
+///
+/// # Errors
+/// [`KindError::UnknownOption`], with the options that there are.
 pub fn check_options(
     what: &'static str,
     tag: &'static str,

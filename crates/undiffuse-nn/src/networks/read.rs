@@ -87,6 +87,9 @@ pub(super) fn file(text: &str) -> Result<File, ConfigError> {
 
 impl File {
     /// The config of a class, checked.
+    ///
+    /// # Errors
+    /// A field of the wrong type, missing or unknown, and what [`Spec::check`] refuses.
     pub fn config<C: DeserializeOwned + Spec>(self) -> Result<C, ConfigError> {
         let config: C = serde_path_to_error::deserialize(Value::Object(self.fields)).map_err(|e| {
             let field = e.path().to_string();

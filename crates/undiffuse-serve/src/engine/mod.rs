@@ -159,6 +159,9 @@ impl Engine {
 
     /// As [`open`](Self::open), with something else in the place of the networks' evaluation: for tests of what happens when
     /// it is slow, or panics.
+    ///
+    /// # Errors
+    /// A store that cannot be opened, or models that cannot be listed.
     #[doc(hidden)]
     pub fn open_with(options: &Options, evaluate: Box<Evaluate>) -> Result<Self, String> {
         let store = Store::open(&options.store, Keep { age: options.keep, bytes: options.keep_bytes })?;

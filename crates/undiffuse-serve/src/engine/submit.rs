@@ -53,6 +53,9 @@ struct Draft {
 
 impl Inner {
     /// What [`Engine::submit`](super::Engine::submit) says.
+    ///
+    /// # Errors
+    /// What the request, the limits, the models or the store refuse.
     pub fn submit(self: &Arc<Self>, request: Generate, client: Client, key: Option<String>) -> Result<Job, Problem> {
         let hash = key.as_ref().map(|_| hash(&request)).unwrap_or_default();
         // Before anything that may have changed since the same was asked for: room in the queue, the model, the limits.

@@ -187,6 +187,9 @@ pub(crate) struct LogWriter {
 
 impl LogWriter {
     /// Adds a line.
+    ///
+    /// # Errors
+    /// A log that cannot be written.
     pub fn write(&mut self, line: &Line) -> Result<(), FileError> {
         let mut text = serde_json::to_string(line).expect("numbers and words serialise");
         text.push('\n');

@@ -54,6 +54,9 @@ fn number(path: &Path) -> Option<u64> {
 
 /// Writes a checkpoint and removes older ones but for the newest; the start of a run is none to go back to once there is
 /// a later one.
+///
+/// # Errors
+/// A folder that cannot be written.
 pub fn save(folder: &Path, counters: &Counters, tensors: &[Named]) -> Result<PathBuf, FileError> {
     files::create_folder(folder)?;
     let state = serde_json::to_string(counters).expect("counters serialise");

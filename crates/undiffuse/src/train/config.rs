@@ -197,11 +197,17 @@ impl Config {
     }
 
     /// Parses a resolved configuration.
+    ///
+    /// # Errors
+    /// Text that is no configuration, by the key that is wrong.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         resolve(modern(text.parse::<Table>().map_err(|e| ConfigError::one(e.to_string()))?))
     }
 
     /// Starts from `preset`, then lays over it a file and `key=value` settings.
+    ///
+    /// # Errors
+    /// An unknown preset, a file that cannot be read, keys and values that are wrong, each by name.
     pub fn layered(preset: &str, file: Option<&Path>, settings: &[String]) -> Result<Self, ConfigError> {
         let mut layers = Vec::new();
         let mut preset = preset.to_owned();
@@ -235,6 +241,9 @@ impl Config {
     }
 
     /// Finds every value that cannot work.
+    ///
+    /// # Errors
+    /// Every key that cannot work, and what would.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let mut require = |holds: bool, message: String| {

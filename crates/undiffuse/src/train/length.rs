@@ -76,6 +76,9 @@ pub(super) fn shared(room: f64, one: f64, asked: u32) -> (u64, u32) {
 const DURATION_MAX: f64 = 1e8;
 
 /// Reads `90s`, `10m`, `1h30m`, `2h`, `1d`; a bare number is minutes.
+///
+/// # Errors
+/// Text that is no length of time, with examples of some.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let fail = || format!("`{text}` is not a length of time: write 90s, 10m, 1h30m or 2d");
     let mut seconds = 0.0;

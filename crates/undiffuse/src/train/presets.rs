@@ -14,6 +14,9 @@ macro_rules! presets {
 presets!["quick", "ddpm", "improved-ddpm", "cosine-v", "ncsn", "edm", "flow"];
 
 /// The table of a preset, or a message that lists the names there are.
+///
+/// # Errors
+/// An unknown name, with those that are known.
 pub fn table(name: &str) -> Result<Table, String> {
     let Some((_, text)) = ALL.iter().find(|(known, _)| *known == name) else {
         let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();

@@ -113,6 +113,9 @@ impl State {
     }
 
     /// Puts a checkpoint's tensors in place; says which one is missing or of another shape.
+    ///
+    /// # Errors
+    /// A tensor that is missing, or of another shape.
     pub fn import(&mut self, mut tensors: BTreeMap<String, Named>, device: &Device) -> Result<(), String> {
         let mut problem = None;
         let mut take = |name: String, shape: &[usize]| match tensors.remove(&name) {

@@ -17,6 +17,9 @@ const SMALL: u64 = 16 << 20;
 pub type Opener = dyn Fn(&Path) -> Result<Database, String> + Send + Sync;
 
 /// Makes what only the service's own user may see.
+///
+/// # Errors
+/// What the system says.
 pub fn make_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -26,6 +29,9 @@ pub fn make_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 /// As [`make_folder`], a file.
+///
+/// # Errors
+/// What the system says.
 pub fn make_file(path: &Path) -> std::io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -50,6 +56,9 @@ pub fn builder() -> Builder {
 }
 
 /// What `open` made, in words.
+///
+/// # Errors
+/// Another process has it, or it is damaged: in words.
 pub fn opened(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, String> {
     let shown = path.display();
     let damaged =

@@ -279,6 +279,9 @@ impl Store {
     }
 
     /// The job of a key, and the hash of its request.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
     pub fn keyed(&self, client: &str, key: &str) -> Result<Option<(String, String)>, String> {
         self.read(|tx| {
             let known = tx.open_table(KEYS)?.get((client, key))?;
@@ -287,6 +290,9 @@ impl Store {
     }
 
     /// Jobs that have not ended, the oldest first.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
     pub fn unfinished(&self) -> Result<Vec<Record>, String> {
         self.read(|tx| {
             let (index, jobs) = (tx.open_table(INDEX)?, tx.open_table(JOBS)?);
@@ -306,6 +312,9 @@ impl Store {
 
     /// At most `limit` jobs older than `before`, the newest first, whose state is wanted; `state` knows better than the
     /// store of jobs that have not ended.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
     pub fn list(
         &self,
         before: Option<&str>,
@@ -338,12 +347,18 @@ impl Store {
     }
 
     /// The PNG of a finished picture.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
     pub fn image(&self, id: &str, index: usize) -> Result<Option<Vec<u8>>, String> {
         let Ok(index) = u32::try_from(index) else { return Ok(None) };
         self.read(|tx| bytes(&tx.open_table(IMAGES)?, id, index))
     }
 
     /// The pictures that a job starts from: the picture, the mask.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
     pub fn inputs(&self, id: &str) -> Result<[Option<Vec<u8>>; 2], String> {
         self.read(|tx| {
             let table = tx.open_table(INPUTS)?;
@@ -352,6 +367,9 @@ impl Store {
     }
 
     /// The step of a job after so many evaluations.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
     pub fn frame(&self, id: &str, row: usize) -> Result<Option<Frame>, String> {
         let Ok(row) = u32::try_from(row) else { return Ok(None) };
         let json = self.read(|tx| bytes(&tx.open_table(FRAMES)?, id, row))?;
@@ -359,6 +377,9 @@ impl Store {
     }
 
     /// The steps of a job.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
     pub fn frames(&self, id: &str) -> Result<Vec<Frame>, String> {
         self.read(|tx| {
             let mut frames = Vec::new();

@@ -29,6 +29,9 @@ pub fn is_final(state: u8) -> bool {
 }
 
 /// Makes the tables that reading wants to find; bytes of all jobs, and what the clocks showed last.
+///
+/// # Errors
+/// A store that cannot be written.
 pub fn prepare(tx: &WriteTransaction) -> Result<(u64, Option<Clocks>), redb::Error> {
     tx.open_table(JOBS)?;
     tx.open_table(INPUTS)?;
@@ -41,6 +44,9 @@ pub fn prepare(tx: &WriteTransaction) -> Result<(u64, Option<Clocks>), redb::Err
 }
 
 /// Notes what the clocks show.
+///
+/// # Errors
+/// A store that cannot be written.
 pub fn note(tx: &WriteTransaction, clocks: &Clocks) -> Result<(), redb::Error> {
     let json = serde_json::to_vec(clocks).unwrap_or_default();
     tx.open_table(FACTS)?.insert("clocks", json.as_slice())?;
@@ -48,6 +54,9 @@ pub fn note(tx: &WriteTransaction, clocks: &Clocks) -> Result<(), redb::Error> {
 }
 
 /// Writes one change, at this time on the store's clock, and counts its bytes.
+///
+/// # Errors
+/// A store that cannot be written.
 pub fn apply(tx: &WriteTransaction, change: &Change, now: u64, total: &mut u64) -> Result<Written, redb::Error> {
     match change {
         Change::Submit(record, hash, inputs) => {
@@ -137,6 +146,9 @@ pub struct Surplus<'a> {
 
 /// Forgets jobs that ended too long ago, and of the others the oldest until the rest is small enough: first those after which
 /// their client was given another, never the one that ended last. Says how many bytes are left, and which are gone.
+///
+/// # Errors
+/// A store that cannot be written.
 pub fn prune(tx: &WriteTransaction, surplus: &Surplus<'_>) -> Result<(u64, Vec<String>), redb::Error> {
     let mut ended = Vec::new();
     for row in tx.open_table(INDEX)?.iter()? {

@@ -244,6 +244,9 @@ impl Trainer {
     }
 
     /// Writes a checkpoint now, and the model as it is: for a consumer that stops early.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
     pub fn save(&mut self) -> Result<Event, TrainError> {
         if self.counters.nimg > 0 {
             self.write_model()?;
