@@ -26,10 +26,8 @@ fn zeroed<const D: usize>(parameter: &Param<Tensor<D>>) -> Param<Tensor<D>> {
 /// 2-D convolution `weight [O, I, k, k]`, `bias [O]`.
 #[derive(Module, Debug)]
 pub struct Conv2d {
-    /// `[O, I, k, k]`.
-    pub weight: Param<Tensor<4>>,
-    /// `[O]`.
-    pub bias: Param<Tensor<1>>,
+    weight: Param<Tensor<4>>,
+    bias: Param<Tensor<1>>,
     #[module(skip)]
     stride: usize,
     #[module(skip)]
@@ -69,6 +67,11 @@ impl Conv2d {
         self
     }
 
+    /// The filters as they are used, `[O, I, k, k]`: whatever adapts them does so here.
+    pub fn weight(&self) -> Tensor<4> {
+        self.weight.val()
+    }
+
     /// `[B, I, H, W]` → `[B, O, H', W']`.
     pub fn forward(&self, x: impl Into<Joined>) -> Map {
         self.fused(x, None, Added::default())
@@ -77,7 +80,7 @@ impl Conv2d {
     /// Normalises before and adds after, in the same pass over memory.
     pub fn fused(&self, x: impl Into<Joined>, norm: Option<Norm>, added: Added) -> Map {
         let conv = Conv {
-            weight: self.weight.val(),
+            weight: self.weight(),
             bias: self.bias.val(),
             stride: self.stride,
             padding: self.padding,
@@ -90,10 +93,8 @@ impl Conv2d {
 /// Affine map `weight [out, in]`, `bias [out]`.
 #[derive(Module, Debug)]
 pub struct Linear {
-    /// `[out, in]`.
-    pub weight: Param<Tensor<2>>,
-    /// `[out]`.
-    pub bias: Param<Tensor<1>>,
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<1>>,
 }
 
 impl Linear {
@@ -111,21 +112,32 @@ impl Linear {
         self
     }
 
+    /// The matrix as it is used, `[out, in]`: whatever adapts it does so here.
+    pub fn weight(&self) -> Tensor<2> {
+        self.weight.val()
+    }
+
+    /// The offsets `[out]`.
+    pub fn bias(&self) -> Tensor<1> {
+        self.bias.val()
+    }
+
     /// `[B, …, in]` → `[B, …, out]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        ops::linear(x, None, self.weight.val(), self.bias.val())
+        ops::linear(x, None, self.weight(), self.bias())
     }
 
     /// The same of an activated input.
     pub fn activated<const D: usize>(&self, activation: ops::Activation, x: Tensor<D>) -> Tensor<D> {
-        ops::linear(x, Some(activation), self.weight.val(), self.bias.val())
+        ops::linear(x, Some(activation), self.weight(), self.bias())
     }
 
     /// The same map at every pixel: `[B, in, H, W]` → `[B, out, H, W]`, normalised before and added to after.
     pub fn pointwise(&self, x: Map, norm: Option<Norm>, added: Added) -> Map {
-        let [c_out, c_in] = self.weight.dims();
-        let weight = self.weight.val().reshape([c_out, c_in, 1, 1]);
-        let conv = Conv { weight, bias: self.bias.val(), stride: 1, padding: [0; 4], upsample: false };
+        let weight = self.weight();
+        let [c_out, c_in] = weight.dims();
+        let weight = weight.reshape([c_out, c_in, 1, 1]);
+        let conv = Conv { weight, bias: self.bias(), stride: 1, padding: [0; 4], upsample: false };
         ops::conv2d(x.into(), norm, conv, added)
     }
 }

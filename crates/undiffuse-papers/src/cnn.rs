@@ -59,7 +59,7 @@ impl Net for Generator {
     }
 
     fn device(&self) -> Device {
-        self.last.weight.val().device()
+        self.last.weight().device()
     }
 }
 
@@ -97,7 +97,7 @@ impl Net for Critic {
     }
 
     fn device(&self) -> Device {
-        self.last.weight.val().device()
+        self.last.weight().device()
     }
 }
 

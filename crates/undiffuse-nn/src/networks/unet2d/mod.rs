@@ -92,7 +92,7 @@ impl UNet2DModel {
 
 impl Forward for UNet2DModel {
     fn device(&self) -> Device {
-        self.conv_in.weight.val().device()
+        self.conv_in.weight().device()
     }
 
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4> {
