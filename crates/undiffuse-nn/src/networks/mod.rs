@@ -4,6 +4,7 @@
 //! [`NetworkConfig`] is what a `config.json` says, a [`Network`] is the module. The variants' names are no part of a
 //! tensor's name, so a file's tensors are called what diffusers calls them.
 
+pub mod dit;
 mod dropout;
 mod embedding;
 mod io;
@@ -207,6 +208,7 @@ macro_rules! networks {
 
 networks! {
     UNet2DModel(UNet2DConfig) in "unet" => unet2d, "unet" => UNet, "The U-shaped network of \\[Ho20\\] and its descendants.";
+    DiTTransformer2DModel(DiTConfig) in "transformer" => dit, "dit" => DiT, "The class-conditional diffusion transformer of \\[Peebles22\\].";
 }
 
 impl NetworkConfig {
