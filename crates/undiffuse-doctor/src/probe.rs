@@ -4,6 +4,7 @@ use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor, TensorData};
 use undiffuse::condition::Conditioner;
 use undiffuse::denoise::{At, Denoise, Network};
+use undiffuse::examples::Encoded;
 use undiffuse::likelihood::measure;
 use undiffuse::math::prelude::ParameterizationKind;
 use undiffuse::nn::{self, params};
@@ -76,8 +77,9 @@ impl Probe {
         let n = chosen.len().min(most);
         let conditioner = Conditioner::learn(&config.condition, &pictures.dataset, &split.train).ok()?;
         let conditioner = conditioner.with_network(network.config().io().reads).ok()?;
+        let examples = Encoded { data: &pictures.dataset, codec: &config.codec, conditioner: &conditioner };
         let drawer = Drawer {
-            data: &pictures.dataset,
+            examples: &examples,
             indices: &split.train,
             noise: &config.noise,
             seed: config.train.seed,

@@ -145,8 +145,7 @@ impl Run {
     fn blank(&self, device: &Device) -> Option<Network> {
         let (config, pictures) = (self.config.as_ref()?, self.pictures.as_ref()?);
         let conditioner = Conditioner::learn(&config.condition, &pictures.dataset, &pictures.split.train).ok()?;
-        let shape = [config.data.channels, config.data.size, config.data.size];
-        config.network_for(shape, conditioner.reads()).ok()?.network(device).ok()
+        config.network_for(config.latent_shape().ok()?, conditioner.reads()).ok()?.network(device).ok()
     }
 
     /// Pictures seen.

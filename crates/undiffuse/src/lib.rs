@@ -51,6 +51,7 @@
 //! | [`adaptive`] | samples of the probability-flow ODE with steps that follow the error |
 //! | [`likelihood`] | variational bound and ODE likelihood, in bits per dimension |
 //! | [`run`] | the folder of a training run: the only place that opens what is in one |
+//! | [`examples`] | what a network learns from: pictures as it diffuses them |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
 //! | [`forward`] | the forward process on a picture, for looking at |
 //! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
@@ -94,6 +95,7 @@ pub mod condition;
 pub mod denoise;
 pub mod device;
 pub use undiffuse_data::{files, memory};
+pub mod examples;
 pub mod forward;
 pub mod image;
 pub mod likelihood;

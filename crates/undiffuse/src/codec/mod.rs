@@ -7,14 +7,10 @@
 //! A codec is a file here and a line in the table. Pictures are `[B, C, H, W]` in the model's pixel range, see
 //! [`Recipe::pixels`](undiffuse_math::recipe::Recipe::pixels).
 
-mod pixels;
-
 use std::fmt::Debug;
 
 use burn::tensor::Tensor;
 use undiffuse_math::kind;
-
-pub use pixels::Pixels;
 
 /// A way from pictures to what is diffused, and back.
 pub trait Codec: Debug + Send + Sync {
@@ -84,7 +80,7 @@ pub struct CodecError {
 kind! {
     /// Every codec by name.
     pub enum CodecKind: Codec, "codec" {
-        "pixels" => Pixels(Pixels), "pixels themselves";
+        "pixels" in pixels => Pixels, "pixels themselves";
     }
 }
 

@@ -15,6 +15,7 @@ use undiffuse_math::{
 use undiffuse_nn::networks::ArchitectureKind;
 
 use super::{network, presets};
+use crate::codec::CodecKind;
 use crate::condition::Conditioner;
 use crate::model::SampleDefaults;
 
@@ -29,6 +30,9 @@ pub struct Config {
     pub data: DataConfig,
     /// What the network is told of each of them.
     pub condition: ConditionConfig,
+    /// Between pictures and what is diffused.
+    #[serde(default)]
+    pub codec: CodecKind,
     /// The network.
     #[serde(deserialize_with = "network::deserialize")]
     pub network: ArchitectureKind,
@@ -238,6 +242,16 @@ impl Config {
         }
         table.insert("preset".into(), Value::String(preset));
         resolve(table)
+    }
+
+    /// `[C, H, W]` of what is diffused, once the size of the pictures is known.
+    ///
+    /// # Errors
+    /// Pictures that the codec cannot encode.
+    pub fn latent_shape(&self) -> Result<[usize; 3], ConfigError> {
+        let DataConfig { size, channels, .. } = self.data;
+        let shape = self.codec.latent_shape([channels, size, size]);
+        shape.map_err(|e| ConfigError::one(format!("data.size = {size}: {e}")))
     }
 
     /// Finds every value that cannot work.

@@ -4,11 +4,11 @@
 //! mirror, time, noise and label, so a resumed run draws what an uninterrupted one would have drawn.
 
 use rayon::prelude::*;
-use undiffuse_data::Dataset;
 use undiffuse_math::{draw::Draw, likelihood::learned_step, noise, prelude::Schedule};
 
 use super::config::{NoiseConfig, Variance};
 use crate::condition::{Ask, Cond, Conditioner};
+use crate::examples::Examples;
 
 /// What a random number is for; part of its stream.
 #[derive(Clone, Copy)]
@@ -84,10 +84,10 @@ impl Step {
     }
 }
 
-/// Draws batches from one dataset.
+/// Draws batches from examples.
 pub struct Drawer<'a> {
-    /// The pictures.
-    pub data: &'a Dataset,
+    /// What is drawn from.
+    pub examples: &'a dyn Examples,
     /// Which of them are trained on.
     pub indices: &'a [usize],
     /// The process.
@@ -113,7 +113,7 @@ impl Drawer<'_> {
         let at = |n: u64| ((n - step_from) as f64 + offset) / batch as f64;
         let ask = |n: u64, index: usize| match self.uniform(Use::Label, n) < self.dropout {
             true => Ask::None,
-            false => self.conditioner.ask(self.data, index),
+            false => self.examples.ask(index),
         };
         self.draw(&numbers, &indices, &flips, at, ask)
     }
@@ -124,7 +124,7 @@ impl Drawer<'_> {
         // Numbers above any that training reaches.
         let numbers: Vec<u64> = (0..indices.len()).map(|i| 1 << 55 | (from + i) as u64).collect();
         let at = |n: u64| ((n & !(1 << 55)) as f64 + 0.5) / total as f64;
-        self.draw(&numbers, indices, &vec![false; indices.len()], at, |_, index| self.conditioner.ask(self.data, index))
+        self.draw(&numbers, indices, &vec![false; indices.len()], at, |_, index| self.examples.ask(index))
     }
 
     fn uniform(&self, what: Use, counter: u64) -> f64 {
@@ -139,8 +139,7 @@ impl Drawer<'_> {
         at: impl Fn(u64) -> f64,
         ask: impl Fn(u64, usize) -> Ask,
     ) -> Draws {
-        let mut input = Vec::new();
-        self.data.batch(indices, flips, &mut input);
+        let input = self.examples.batch(indices, flips);
         let NoiseConfig { schedule, parameterization, weighting, timing, variance } = self.noise;
         let quantiles: Vec<f64> = numbers.iter().map(|&n| at(n)).collect();
         let each: Vec<Draw> = quantiles

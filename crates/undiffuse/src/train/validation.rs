@@ -22,14 +22,14 @@ pub fn losses_unconditional(network: &Network, drawer: &Drawer<'_>, indices: &[u
 }
 
 fn measure(network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize, unconditional: bool) -> Vec<f64> {
-    let data = drawer.data;
+    let [channels, height, width] = drawer.examples.shape();
     let parts = indices.chunks(part.max(1)).enumerate();
     let of = |(i, part_of): (usize, &[usize])| {
         let mut draws = drawer.validation(part_of, i * part.max(1), indices.len());
         if unconditional {
             draws.ask = draws.ask.unconditional();
         }
-        let shape = [part_of.len(), data.channels(), data.height(), data.width()];
+        let shape = [part_of.len(), channels, height, width];
         loss(network, drawer.conditioner, draws, shape, None).1
     };
     parts.flat_map(of).collect()

@@ -23,6 +23,7 @@ use super::state::{Accumulated, State};
 use super::watchdog::Losses;
 use super::{Event, Preview, Started, Step, TrainError, folder, preview, validation};
 use crate::condition::Conditioner;
+use crate::examples::{Encoded, Examples};
 use crate::files;
 use crate::memory;
 use crate::model::{Card, Model, ModelError, Provenance};
@@ -174,12 +175,12 @@ impl Trainer {
         let conditioner = Conditioner::learn(&config.condition, &data, &split.train)
             .map_err(|problem| wrong(format!("condition: {problem}")))?;
         let config = told(config, &conditioner)?;
-        let shape = [config.data.channels, config.data.size, config.data.size];
+        let shape = config.latent_shape()?;
         let network = config.network_for(shape, conditioner.reads()).map_err(wrong)?;
         let conditioner = conditioner
             .with_network(network.io().reads)
             .map_err(|problem| wrong(format!("the network {}: {problem}", network.class())))?;
-        afford(&config, &network)?;
+        afford(&config, &network, shape)?;
         let blank = network.network(&device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
         let mut state = State::new(init::initialize(blank, seed), &config.train.ema);
         let mut warnings = folder::warnings(&data);
@@ -279,10 +280,11 @@ impl Trainer {
             ema: self.state.averages[0].width,
             validation_loss: self.counters.validation_loss,
         };
-        let mut card = Card { sample: Some(config.sample.clone()), provenance: Some(provenance), ..Card::default() };
+        let (sample, codec) = (Some(config.sample.clone()), config.codec.clone());
+        let mut card = Card { sample, codec, provenance: Some(provenance), ..Card::default() };
         self.conditioner.note(&mut card);
         let network = self.state.averages[0].network(self.state.network());
-        Model::new(network, recipe, card).expect("pixels fit every network")
+        Model::new(network, recipe, card).expect("the network was made for what the codec makes")
     }
 
     fn write_checkpoint(&mut self) -> Result<Event, TrainError> {
@@ -302,9 +304,9 @@ impl Trainer {
     }
 
     /// Draws by the timing as it is (`noise`), or as it was at the start (the configuration's).
-    fn drawer<'a>(&'a self, noise: &'a NoiseConfig) -> Drawer<'a> {
+    fn drawer<'a>(&'a self, noise: &'a NoiseConfig, examples: &'a Encoded<'a>) -> Drawer<'a> {
         Drawer {
-            data: &self.data,
+            examples,
             indices: &self.split.train,
             noise,
             seed: self.config.train.seed,
@@ -314,8 +316,8 @@ impl Trainer {
         }
     }
 
-    fn shape(&self, batch: usize) -> [usize; 4] {
-        [batch, self.config.data.channels, self.config.data.size, self.config.data.size]
+    fn examples(&self) -> Encoded<'_> {
+        Encoded { data: &self.data, codec: &self.config.codec, conditioner: &self.conditioner }
     }
 
     /// One optimiser step.
@@ -330,10 +332,13 @@ impl Trainer {
         let mut seen = Vec::new();
         for k in 0..train.accumulate {
             let start = from + (k * part) as u64;
-            let draws = self.drawer(&self.noise).train(&mut order, start, part, from, batch);
+            let examples = self.examples();
+            let [channels, height, width] = examples.shape();
+            let draws = self.drawer(&self.noise, &examples).train(&mut order, start, part, from, batch);
+            let shape = [part, channels, height, width];
             let seed = draws::dropout_seed(train.seed, start);
             seen.extend(draws.quantiles.iter().copied().zip(draws.corrections.clone()));
-            losses.extend(self.state.accumulate(&self.conditioner, draws, self.shape(part), seed, &mut gradients));
+            losses.extend(self.state.accumulate(&self.conditioner, draws, shape, seed, &mut gradients));
         }
         let loss = losses.iter().sum::<f64>() / batch as f64;
         self.order = order;
@@ -396,7 +401,7 @@ impl Trainer {
         }
         let network = self.state.averages[0].network(self.state.network());
         let part = self.config.train.batch / self.config.train.accumulate;
-        let losses = validation::losses(&network, &self.drawer(&self.config.noise), held_out, part);
+        let losses = validation::losses(&network, &self.drawer(&self.config.noise, &self.examples()), held_out, part);
         Some(losses.iter().sum::<f64>() / losses.len() as f64)
     }
 
@@ -529,12 +534,12 @@ fn told(mut config: Config, conditioner: &Conditioner) -> Result<Config, TrainEr
 
 /// Whether there is memory to train this network: its parameters with their gradients, moments and averages, and the features
 /// of one part of a batch, which the way back needs again.
-fn afford(config: &Config, network: &NetworkConfig) -> Result<(), TrainError> {
+fn afford(config: &Config, network: &NetworkConfig, shape: [usize; 3]) -> Result<(), TrainError> {
     let train = &config.train;
     let parameters = network.parameters().map_err(|e| TrainError::Network(e.to_string()))?;
     let copies = 4 + train.ema.len() as u64;
     let part = train.batch / train.accumulate;
-    let features = network.features([config.data.channels, config.data.size, config.data.size]);
+    let features = network.features(shape);
     let bytes = parameters.saturating_mul(4 * copies).saturating_add(features.saturating_mul(2 * part as u64));
     let what = format!("a step of {part} pictures through a network of {:.1} M parameters", parameters as f64 / 1e6);
     Ok(memory::afford(&what, bytes)?)
