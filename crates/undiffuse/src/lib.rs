@@ -72,6 +72,7 @@
 //! | Dhariwal21 | Dhariwal and Nichol, Diffusion models beat GANs on image synthesis, arXiv:2105.05233 |
 //! | Esser24 | Esser et al., Scaling rectified flow transformers, arXiv:2403.03206 |
 //! | Grathwohl19 | Grathwohl et al., FFJORD, arXiv:1810.01367 |
+//! | Haar10 | Haar, Zur Theorie der orthogonalen Funktionensysteme, Math. Annalen 69 |
 //! | Hang23 | Hang et al., Efficient diffusion training via Min-SNR weighting, arXiv:2303.09556 |
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
 //! | Ho22 | Ho and Salimans, Classifier-free diffusion guidance, arXiv:2207.12598 |
@@ -80,6 +81,7 @@
 //! | Karras24 | Karras et al., Analyzing and improving the training dynamics of diffusion models, arXiv:2312.02696 |
 //! | Kingma21 | Kingma et al., Variational diffusion models, arXiv:2107.00630 |
 //! | Liu23 | Liu et al., Flow straight and fast: rectified flow, arXiv:2209.03003 |
+//! | Mallat89 | Mallat, A theory for multiresolution signal decomposition: the wavelet representation, IEEE TPAMI 11 |
 //! | Meng22 | Meng et al., SDEdit, arXiv:2108.01073 |
 //! | Nichol21 | Nichol and Dhariwal, Improved denoising diffusion probabilistic models, arXiv:2102.09672 |
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |

@@ -81,6 +81,7 @@ kind! {
     /// Every codec by name.
     pub enum CodecKind: Codec, "codec" {
         "pixels" in pixels => Pixels, "pixels themselves";
+        "haar" in haar => Haar, "the Haar wavelets of every 2x2 pixels, as four channels of half the sides [Haar10]";
     }
 }
 
