@@ -5,7 +5,7 @@ use std::path::Path;
 use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
 use undiffuse::condition::Conditioner;
-use undiffuse::model::{self, ModelError};
+use undiffuse::model::{ModelError, ModelFolder};
 use undiffuse::nn::weights::WeightsError;
 use undiffuse::nn::{Network, params};
 use undiffuse::run::{CONFIG_FILE, RunFolder};
@@ -71,7 +71,7 @@ impl Run {
             Err(TrainError::File(e)) => return Err(e.into()),
             Err(e) => return Err(DoctorError::NotARun { path: path.to_owned(), missing: e.to_string() }),
         };
-        if config.is_none() && model::locate(path).is_err() {
+        if config.is_none() && ModelFolder::find(path).is_err() {
             return Err(not_a_run(path));
         }
         let (mut damaged, mut lost, mut unseen) = (Vec::new(), Vec::new(), Vec::new());

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use undiffuse::Model;
 use undiffuse::condition::Ask;
 use undiffuse::files::{at, open};
-use undiffuse::model::files_of;
+use undiffuse::model::ModelFolder;
 use undiffuse::sample::Noise;
 use undiffuse_data::Dataset;
 use undiffuse_math::noise;
@@ -39,9 +39,9 @@ pub struct Generator<'a> {
 ///
 /// # Errors
 /// Files that cannot be read.
-pub fn identity(folder: &Path, variant: Option<&str>) -> Result<String, EvalError> {
+pub fn identity(folder: &ModelFolder, variant: Option<&str>) -> Result<String, EvalError> {
     let mut hash = Sha256::new();
-    for path in files_of(folder, variant).into_iter().filter(|path| path.is_file()) {
+    for path in folder.files(variant).into_iter().filter(|path| path.is_file()) {
         hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
         std::io::copy(&mut open(&path)?, &mut hash).map_err(at("read", &path))?;
     }

@@ -1,13 +1,4 @@
-//! A trained model: a diffusers pipeline folder with a network of any class that is known.
-//!
-//! ```text
-//! my-model/
-//!   model_index.json
-//!   unet/config.json               or the folder of another class: `networks::FOLDERS`
-//!   unet/diffusion_pytorch_model.safetensors   or parts with an index; variants: see `weights`
-//!   scheduler/scheduler_config.json
-//!   undiffuse.json                 what diffusers has no word for: see `Card`
-//! ```
+//! A trained model: a network with all that is needed to sample from it, read from a [`ModelFolder`] and written to one.
 
 mod folder;
 mod outline;
@@ -27,19 +18,19 @@ use undiffuse_math::prelude::{ParameterizationKind, Plan, ScheduleKind, SolverKi
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_math::registry::KindError;
 use undiffuse_math::solver::PlanError;
-use undiffuse_nn::networks::{self, ConfigError, InputError};
+use undiffuse_nn::networks::{ConfigError, InputError};
 use undiffuse_nn::weights::{WeightsError, export, to_bytes};
 
 use crate::codec::{CodecError, CodecKind};
 use crate::condition::{Ask, Classes, Conditioner};
 use crate::denoise::{Clipped, Clipping, Cond, Denoise, Guided, Network};
-use crate::files::{self, FileError};
+use crate::files::FileError;
 use crate::image::to_images;
 use crate::memory::{self, TooLarge};
 use crate::request::RequestError;
 use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
 
-pub use folder::{files_of, locate};
+pub use folder::ModelFolder;
 pub use outline::{Outline, load_network};
 
 /// Values that a walk keeps for each of a picture's: itself, noise, and what its solver remembers of the steps before.
@@ -278,9 +269,9 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load), and variants that the folder does not hold.
     pub fn load_variant(path: impl AsRef<Path>, variant: Option<&str>, device: &Device) -> Result<Self, ModelError> {
-        folder::steady(path.as_ref(), |folder| {
+        ModelFolder::read(path.as_ref(), |folder| {
             let outline = Outline::of(folder, variant)?;
-            Self::new(outline.network(device)?, outline.recipe, outline.card).map_err(|e| outline::wrong(folder, e))
+            Self::new(outline.network(device)?, outline.recipe, outline.card).map_err(|e| folder.contradiction(e))
         })
     }
 
@@ -303,12 +294,13 @@ impl Model {
     /// Writes the folder; an interruption leaves the old one or the new one.
     ///
     /// # Errors
-    /// Whatever the system says, and a folder there that holds anything besides a model: see [`replaceable`].
+    /// Whatever the system says, and a folder there that holds anything besides a model: see
+    /// [`ModelFolder::replaceable`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
-        files::write_folder(path.as_ref(), &parts(), |folder| self.write(folder))
+        ModelFolder::write(path.as_ref(), |folder| self.write(folder))
     }
 
-    fn write(&self, folder: &Path) -> Result<(), ModelError> {
+    fn write(&self, folder: &ModelFolder) -> Result<(), ModelError> {
         let config = self.network.config();
         let Recipe { schedule, parameterization, clip, .. } = &self.recipe;
         let mut scheduler = diffusers::write(schedule, parameterization, None, None, *clip).ok();
@@ -322,31 +314,20 @@ impl Model {
         let steps = told.is_some_and(|r| r.solver == self.recipe.solver && r.spacing == self.recipe.spacing);
         let sample = self.card.sample.clone().or_else(|| (!steps).then(|| self.sample_defaults()));
         let card = Card { format: 1, process, sample, codec: self.codec.clone(), ..self.card.clone() };
-        let pretty = |value: &serde_json::Value| format!("{value:#}\n");
-        let make = |part: &str| {
-            let folder = folder.join(part);
-            files::create_folder(&folder).map(|()| folder)
-        };
         if let Some(scheduler) = scheduler {
             // diffusers' pipelines would take latents for pixels.
             if let Some(pipeline) = config.pipeline().filter(|_| self.codec.is_identity()) {
-                let index = json!({
+                folder.write_index(&json!({
                     "_class_name": pipeline,
                     "_diffusers_version": diffusers::VERSION,
                     "scheduler": ["diffusers", scheduler["_class_name"]],
                     config.folder(): ["diffusers", config.class()],
-                });
-                files::write(&folder.join("model_index.json"), pretty(&index).as_bytes())?;
+                }))?;
             }
-            files::write(&make("scheduler")?.join("scheduler_config.json"), pretty(&scheduler).as_bytes())?;
+            folder.write_scheduler(&scheduler)?;
         }
-        let network = make(config.folder())?;
-        let weights = to_bytes(&export(&self.network), Some(("format", "pt")));
-        files::write(&network.join("config.json"), config.to_json().as_bytes())?;
-        files::write(&network.join(weights::NAME), &weights)?;
-        let card = serde_json::to_value(&card).expect("a card of numbers and names serialises");
-        files::write(&folder.join("undiffuse.json"), pretty(&card).as_bytes())?;
-        Ok(())
+        folder.write_network(&config, &to_bytes(&export(&self.network), Some(("format", "pt"))))?;
+        folder.write_card(&card)
     }
 
     /// The model as a denoiser: its network through its parameterisation, with classifier-free guidance of
@@ -537,17 +518,4 @@ impl Model {
     pub fn sample_defaults(&self) -> SampleDefaults {
         outline::sample_defaults(&self.card, &self.recipe)
     }
-}
-
-/// What [`Model::save`] writes, and what it replaces.
-fn parts() -> Vec<&'static str> {
-    [&["model_index.json", "scheduler", "undiffuse.json"][..], networks::FOLDERS].concat()
-}
-
-/// Whether [`Model::save`] may write a model at `path`: there is nothing there, or a model and nothing else.
-///
-/// # Errors
-/// Anything else there, which would be lost.
-pub fn replaceable(path: &Path) -> Result<(), FileError> {
-    files::replaceable(path, &parts())
 }

@@ -8,7 +8,7 @@ use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse::denoise::{At, Cond, Denoise, Guess};
 use undiffuse::math::prelude::{ParameterizationKind, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse::math::{ode::DormandPrince, recipe::Recipe};
-use undiffuse::model::{Outline, files_of};
+use undiffuse::model::{ModelFolder, Outline};
 use undiffuse::nn::weights::{self, Named};
 use undiffuse::sample::{Noise, Strayed, sample};
 use undiffuse::{Model, adaptive};
@@ -108,7 +108,7 @@ fn parts_are_read_by_their_index_and_checked_against_it() {
     // As in diffusers, an index goes before a single file.
     write(&model, USUAL, &scaled(&all, 3.0));
     assert_eq!(load(&model, None), all);
-    let files = files_of(&model, None);
+    let files = ModelFolder::find(&model).unwrap().files(None);
     for file in [first, second, INDEX, "config.json"] {
         assert!(files.contains(&model.join("unet").join(file)), "{file} decides what the model is");
     }

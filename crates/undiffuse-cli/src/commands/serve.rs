@@ -202,7 +202,8 @@ fn models(ids: &[String]) -> String {
 
 /// Where new runs go: the first folder that is no model or run itself.
 fn runs(paths: &[PathBuf]) -> PathBuf {
-    let of_runs = |path: &&PathBuf| undiffuse::model::locate(path).is_err() && !RunFolder::new(*path).exists();
+    let of_runs =
+        |path: &&PathBuf| undiffuse::model::ModelFolder::find(path).is_err() && !RunFolder::new(*path).exists();
     paths.iter().find(of_runs).cloned().unwrap_or_else(|| PathBuf::from("runs"))
 }
 

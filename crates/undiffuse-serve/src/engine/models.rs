@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use undiffuse::burn::tensor::Device;
 use undiffuse::condition::Ask;
-use undiffuse::model::{Outline, files_of, locate};
+use undiffuse::model::{ModelFolder, Outline};
 use undiffuse::run::RunFolder;
 use undiffuse::{Model, memory};
 
@@ -61,7 +61,7 @@ type Stamp = Vec<Option<(SystemTime, u64)>>;
 #[derive(Clone, Debug)]
 struct Place {
     /// Where the model is.
-    folder: PathBuf,
+    folder: ModelFolder,
     /// Whether it lies in a training run.
     in_run: bool,
 }
@@ -117,15 +117,16 @@ impl Models {
         let mut places = BTreeMap::new();
         let mut seen = std::collections::HashSet::new();
         let mut add = |path: &Path| {
-            let Ok(folder) = locate(path) else { return };
-            if !seen.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
+            let Ok(folder) = ModelFolder::find(path) else { return };
+            let place = folder.path();
+            if !seen.insert(place.canonicalize().unwrap_or_else(|_| place.to_owned())) {
                 return;
             }
-            let in_run = folder.parent().is_some_and(|run| RunFolder::new(run).exists());
+            let in_run = place.parent().is_some_and(|run| RunFolder::new(run).exists());
             folders::insert(&mut places, name(path), Place { folder, in_run });
         };
         for path in &self.paths {
-            if locate(path).is_ok() {
+            if ModelFolder::find(path).is_ok() {
                 add(path);
                 continue;
             }
@@ -140,11 +141,11 @@ impl Models {
     /// What can be read of a model without its weights, anew when its files have changed.
     fn describe(&self, place: &Place) -> Result<Arc<Described>, String> {
         let stamp = self.stamp(place);
-        if let Some(known) = lock(&self.known).get(&place.folder).filter(|known| known.stamp == stamp) {
+        if let Some(known) = lock(&self.known).get(place.folder.path()).filter(|known| known.stamp == stamp) {
             return known.outline.clone();
         }
         let read = || -> Result<Arc<Described>, String> {
-            let outline = Outline::read(&place.folder, self.variant.as_deref()).map_err(|e| e.to_string())?;
+            let outline = Outline::read(place.folder.path(), self.variant.as_deref()).map_err(|e| e.to_string())?;
             let parameters = outline.config.parameters().map_err(|e| e.to_string())?;
             let Limits { cost, pixels, .. } = self.limits;
             let max_side =
@@ -152,19 +153,19 @@ impl Models {
             Ok(Arc::new(Described { outline, parameters, max_side }))
         };
         let outline = read();
-        lock(&self.known).insert(place.folder.clone(), Known { stamp, outline: outline.clone() });
+        lock(&self.known).insert(place.folder.path().to_owned(), Known { stamp, outline: outline.clone() });
         outline
     }
 
     fn stamp(&self, place: &Place) -> Stamp {
         let of = |file: PathBuf| fs::metadata(file).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
-        files_of(&place.folder, self.variant.as_deref()).into_iter().map(of).collect()
+        place.folder.files(self.variant.as_deref()).into_iter().map(of).collect()
     }
 
     /// The models that can be read, by id.
     pub fn list(&self) -> Vec<ModelInfo> {
         let places = self.places();
-        lock(&self.known).retain(|folder, _| places.values().any(|place| place.folder == *folder));
+        lock(&self.known).retain(|folder, _| places.values().any(|place| place.folder.path() == folder));
         let loaded: Vec<String> = lock(&self.loaded).keys().cloned().collect();
         let info = |(id, place): (String, Place)| {
             let described = self.describe(&place).ok()?;
@@ -203,7 +204,8 @@ impl Models {
         self.make_room(id, bytes.saturating_mul(3).saturating_add(features).saturating_add(codec))?;
         let stamp = self.stamp(&place);
         let variant = self.variant.as_deref();
-        let model = Model::load_variant(&place.folder, variant, &self.device).map_err(|e| broken(e.to_string()))?;
+        let model =
+            Model::load_variant(place.folder.path(), variant, &self.device).map_err(|e| broken(e.to_string()))?;
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
         let loaded = Arc::new(Loaded { id: id.to_owned(), model, bytes, pace: AtomicU64::new(0), stamp, used });
         lock(&self.loaded).insert(id.to_owned(), Arc::clone(&loaded));
@@ -282,8 +284,8 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
 
 /// What is told of the model in a folder, under this id; `None` where there is none that can be read.
 pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
-    let place = Place { folder: locate(path).ok()?, in_run: false };
-    let outline = Outline::read(&place.folder, None).ok()?;
+    let place = Place { folder: ModelFolder::find(path).ok()?, in_run: false };
+    let outline = Outline::read(place.folder.path(), None).ok()?;
     let max_side = outline.picture_shape[2];
     Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, max_side }, false))
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use undiffuse::data::names::last_part;
-use undiffuse::model::locate;
+use undiffuse::model::ModelFolder;
 use undiffuse::run::RunFolder;
 
 pub use examine::{Examined, Finding};
@@ -173,7 +173,7 @@ impl Runs {
         let standing = self.metrics_of(&run, Metrics::standing);
         let config = run.config().ok();
         let length = run.length().unwrap_or_default();
-        let has_model = locate(path).is_ok();
+        let has_model = ModelFolder::find(path).is_ok();
         let ours = self.supervisor.is_alive(path);
         let state = match standing {
             _ if ours || run.is_training() => State::Training,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use undiffuse::model::locate;
+use undiffuse::model::ModelFolder;
 use undiffuse::run::RunFolder;
 
 use crate::folders;
@@ -18,7 +18,7 @@ pub fn scan(paths: &[PathBuf]) -> BTreeMap<String, PathBuf> {
     let mut seen = HashSet::new();
     let mut folders: Vec<PathBuf> = paths.iter().flat_map(|path| candidates(path)).collect();
     folders.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
-    let (with_model, without): (Vec<_>, Vec<_>) = folders.into_iter().partition(|path| locate(path).is_ok());
+    let (with_model, without): (Vec<_>, Vec<_>) = folders.into_iter().partition(|path| ModelFolder::find(path).is_ok());
     let mut taken = BTreeMap::new();
     for path in with_model.into_iter().chain(without) {
         folders::insert(&mut taken, folders::name(&path, "run"), path);
@@ -34,14 +34,14 @@ fn is_run(path: &Path) -> bool {
 
 /// The path itself, if it is a run or a model, or the folders in it.
 fn candidates(path: &Path) -> Vec<PathBuf> {
-    if is_run(path) || locate(path).is_ok() {
+    if is_run(path) || ModelFolder::find(path).is_ok() {
         // A run's own model folder means the run.
         let run = path.parent().filter(|run| path.ends_with("model") && is_run(run));
         return vec![run.unwrap_or(path).to_owned()];
     }
     let entries = fs::read_dir(path).into_iter().flatten();
     let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    inside.retain(|path| path.is_dir() && !folders::is_left(path) && (is_run(path) || locate(path).is_ok()));
+    inside.retain(|path| path.is_dir() && !folders::is_left(path) && (is_run(path) || ModelFolder::find(path).is_ok()));
     inside.sort();
     inside
 }

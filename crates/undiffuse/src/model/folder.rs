@@ -1,23 +1,193 @@
-//! Where a model lies, and which files it is made of.
+//! The folder of a model: the only place that knows what lies where in one.
 
 use std::path::{Path, PathBuf};
 
-use undiffuse_nn::networks::FOLDERS;
+use serde_json::{Map, Value};
+use undiffuse_math::recipe::Recipe;
+use undiffuse_nn::networks::{ConfigError, FOLDERS, NetworkConfig};
 
-use super::{ModelError, weights};
-use crate::files;
+use super::weights::{self, Weights};
+use super::{Card, ModelError, pipeline};
+use crate::codec::CodecKind;
+use crate::files::{self, FileError};
 
-/// The model folder that `path` means: itself, or `model/` inside a run.
+const INDEX: &str = "model_index.json";
+const CARD: &str = "undiffuse.json";
+const SCHEDULER: &str = "scheduler";
+const SCHEDULER_FILE: &str = "scheduler_config.json";
+const CONFIG: &str = "config.json";
+
+/// Most bytes of a configuration, a scheduler's file or a card: they are a few thousand long, and what they hold takes many
+/// times as much once it is read.
+const LIMIT: u64 = 4 << 20;
+
+/// The folder of a model.
 ///
-/// # Errors
-/// There is none.
-pub fn locate(path: &Path) -> Result<PathBuf, ModelError> {
-    place(path).map(|folder| files::current(&folder))
+/// ```text
+/// my-model/
+///   model_index.json
+///   unet/config.json               or the folder that diffusers has for the network's class
+///   unet/diffusion_pytorch_model.safetensors   or parts with an index, or a variant
+///   scheduler/scheduler_config.json
+///   undiffuse.json                 what diffusers has no word for: see `Card`
+/// ```
+///
+/// A folder may hold nothing but a network: then `config.json` and the weights lie in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFolder(PathBuf);
+
+impl ModelFolder {
+    /// The model folder that a path means: itself, or `model/` inside a run.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(path: &Path) -> Result<Self, ModelError> {
+        place(path).map(|folder| Self(files::current(&folder)))
+    }
+
+    /// Reads the model folder that a path means; once more when it was replaced meanwhile.
+    pub(super) fn read<T>(path: &Path, mut read: impl FnMut(&Self) -> Result<T, ModelError>) -> Result<T, ModelError> {
+        files::steady(&place(path)?, |folder| read(&Self(folder.to_owned())))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Whether it holds a network and nothing that says how pictures are made with it.
+    pub fn is_bare(&self) -> bool {
+        !self.0.join(SCHEDULER).is_dir() && !self.0.join(CARD).is_file()
+    }
+
+    /// Whether diffusers opens it as a pipeline.
+    pub fn is_pipeline(&self) -> bool {
+        self.0.join(INDEX).is_file()
+    }
+
+    /// The files that decide what the model is, in a fixed order: those that are read, and those that would be read in their
+    /// place if they were there. Who keeps something that depends on a model goes by this list.
+    pub fn files(&self, variant: Option<&str>) -> Vec<PathBuf> {
+        let folder = Self(files::current(&self.0));
+        let mut all = [INDEX, CARD, CONFIG].map(|file| folder.0.join(file)).to_vec();
+        all.push(folder.0.join(SCHEDULER).join(SCHEDULER_FILE));
+        all.extend(FOLDERS.iter().map(|name| folder.0.join(name).join(CONFIG)));
+        all.extend(weights::files_of(&folder.network(), variant));
+        all
+    }
+
+    /// The folder of the network.
+    fn network(&self) -> PathBuf {
+        network(&self.0)
+    }
+
+    /// A problem with the network's configuration.
+    pub(super) fn contradiction(&self, problem: impl ToString) -> ModelError {
+        self.misconfigured(ConfigError::Contradiction(problem.to_string()))
+    }
+
+    /// The same, as the network tells it.
+    pub(super) fn misconfigured(&self, source: ConfigError) -> ModelError {
+        ModelError::Config { path: self.network().join(CONFIG), source }
+    }
+
+    /// A card that says what cannot be.
+    pub(super) fn bad_card(&self, problem: impl ToString) -> ModelError {
+        ModelError::Card { path: self.0.join(CARD), problem: problem.to_string() }
+    }
+
+    /// Refuses a pipeline whose pictures need more than a network and a scheduler. A folder without an index passes.
+    pub(super) fn check_pipeline(&self) -> Result<(), ModelError> {
+        if !self.is_pipeline() {
+            return Ok(());
+        }
+        let path = self.0.join(INDEX);
+        let text = files::read_text(&path)?;
+        let refuse = |problem| ModelError::Pipeline { path, problem };
+        let index: Map<String, Value> = match serde_json::from_str(&text) {
+            Ok(index) => index,
+            Err(e) => {
+                let way_out = "restore it, or delete it to go by the other files alone";
+                return Err(refuse(format!("it is damaged ({e}); {way_out}")));
+            }
+        };
+        pipeline::foreign(&index).map_or(Ok(()), |problem| Err(refuse(problem)))
+    }
+
+    pub(super) fn config(&self) -> Result<NetworkConfig, ModelError> {
+        let text = read_text(&self.network().join(CONFIG))?;
+        NetworkConfig::from_json(&text).map_err(|source| self.misconfigured(source))
+    }
+
+    pub(super) fn card(&self) -> Result<Card, ModelError> {
+        let path = self.0.join(CARD);
+        if !path.is_file() {
+            return Ok(Card::default());
+        }
+        let mut card: Value = serde_json::from_str(&read_text(&path)?).map_err(|e| self.bad_card(e))?;
+        // A codec apart: without the card its latents would pass for pixels.
+        let codec = card.as_object_mut().and_then(|card| card.remove("codec")).filter(|codec| !codec.is_null());
+        let codec = codec.map(CodecKind::from_value).transpose();
+        let codec = codec.map_err(|source| ModelError::Codec { path, source })?.unwrap_or_default();
+        let card = serde_json::from_value(card).map_err(|e| self.bad_card(e))?;
+        Ok(Card { codec, ..card })
+    }
+
+    pub(super) fn recipe(&self) -> Result<Recipe, ModelError> {
+        let path = self.0.join(SCHEDULER).join(SCHEDULER_FILE);
+        Recipe::from_json(&read_text(&path)?).map_err(|e| ModelError::Scheduler { path, problem: e.to_string() })
+    }
+
+    pub(super) fn weights(&self, variant: Option<&str>) -> Result<Weights, ModelError> {
+        Weights::find(&self.network(), variant)
+    }
+
+    /// Whether a model may be written at `path`: there is nothing there, or a model and nothing else.
+    ///
+    /// # Errors
+    /// Anything else there, which would be lost.
+    pub fn replaceable(path: &Path) -> Result<(), FileError> {
+        files::replaceable(path, &parts())
+    }
+
+    /// Puts a folder at `path`, filled by `fill`; an interruption leaves the old one or the new one.
+    pub(super) fn write(path: &Path, fill: impl FnOnce(&Self) -> Result<(), ModelError>) -> Result<(), ModelError> {
+        files::write_folder(path, &parts(), |folder| fill(&Self(folder.to_owned())))
+    }
+
+    pub(super) fn write_index(&self, index: &Value) -> Result<(), ModelError> {
+        self.write_file("", INDEX, pretty(index).as_bytes())
+    }
+
+    pub(super) fn write_card(&self, card: &Card) -> Result<(), ModelError> {
+        let card = serde_json::to_value(card).expect("a card of numbers and names serialises");
+        self.write_file("", CARD, pretty(&card).as_bytes())
+    }
+
+    pub(super) fn write_scheduler(&self, scheduler: &Value) -> Result<(), ModelError> {
+        self.write_file(SCHEDULER, SCHEDULER_FILE, pretty(scheduler).as_bytes())
+    }
+
+    pub(super) fn write_network(&self, config: &NetworkConfig, weights: &[u8]) -> Result<(), ModelError> {
+        self.write_file(config.folder(), CONFIG, config.to_json().as_bytes())?;
+        self.write_file(config.folder(), weights::NAME, weights)
+    }
+
+    fn write_file(&self, part: &str, file: &str, bytes: &[u8]) -> Result<(), ModelError> {
+        let folder = self.0.join(part);
+        files::create_folder(&folder)?;
+        Ok(files::write(&folder.join(file), bytes)?)
+    }
 }
 
-/// As [`locate`], by the name under which a model is replaced.
+/// What lies in a model folder, and is replaced with it.
+fn parts() -> Vec<&'static str> {
+    [&[INDEX, SCHEDULER, CARD][..], FOLDERS].concat()
+}
+
+/// The model folder that a path means, by the name under which it is replaced.
 fn place(path: &Path) -> Result<PathBuf, ModelError> {
-    let holds = |folder: &Path| files::steady(folder, |folder| network(folder).join("config.json").is_file());
+    let holds = |folder: &Path| files::steady(folder, |folder| network(folder).join(CONFIG).is_file());
     if holds(path) {
         return Ok(path.to_owned());
     }
@@ -31,24 +201,18 @@ fn place(path: &Path) -> Result<PathBuf, ModelError> {
     }
 }
 
-/// Reads the model folder that `path` means; once more when it was replaced meanwhile.
-pub(super) fn steady<T>(path: &Path, read: impl FnMut(&Path) -> Result<T, ModelError>) -> Result<T, ModelError> {
-    files::steady(&place(path)?, read)
-}
-
 /// The folder of the network inside a model folder, which may hold nothing but a network.
-pub(super) fn network(folder: &Path) -> PathBuf {
+fn network(folder: &Path) -> PathBuf {
     let inside = FOLDERS.iter().map(|name| folder.join(name)).find(|inside| inside.is_dir());
     inside.unwrap_or_else(|| folder.to_owned())
 }
 
-/// The files that decide what the model in `folder` is, in a fixed order: those that are read, and those that would be read
-/// in their place if they were there. Who keeps something that depends on a model goes by this list.
-pub fn files_of(folder: &Path, variant: Option<&str>) -> Vec<PathBuf> {
-    const FILES: [&str; 4] = ["model_index.json", "undiffuse.json", "scheduler/scheduler_config.json", "config.json"];
-    let folder = files::current(folder);
-    let mut all: Vec<PathBuf> = FILES.iter().map(|file| folder.join(file)).collect();
-    all.extend(FOLDERS.iter().map(|name| folder.join(name).join("config.json")));
-    all.extend(weights::files_of(&network(&folder), variant));
-    all
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn read_text(path: &Path) -> Result<String, ModelError> {
+    let text = String::from_utf8(files::read(path, LIMIT)?);
+    let wrong = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text");
+    Ok(text.map_err(wrong).map_err(files::at("read", path))?)
 }

@@ -1,24 +1,17 @@
 //! All of a model but its weights' values, and the checks that come before them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
-use serde_json::Value;
 use undiffuse_math::draw::c_noise;
 use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
-use undiffuse_nn::networks::{ConfigError, Network, NetworkConfig};
+use undiffuse_nn::networks::{Network, NetworkConfig};
 
 use super::weights::Weights;
-use super::{Card, ModelError, Process, SampleDefaults, folder, pipeline};
-use crate::codec::CodecKind;
+use super::{Card, ModelError, ModelFolder, Process, SampleDefaults};
 use crate::condition::Conditioner;
-use crate::files;
-
-/// Most bytes of a configuration, a scheduler's file or a card: they are a few thousand long, and what they hold takes many
-/// times as much once it is read.
-const LIMIT: u64 = 4 << 20;
 
 /// Most numbers of a picture: 46,000 pixels by as many.
 const LARGEST: u128 = 1 << 31;
@@ -27,7 +20,7 @@ const LARGEST: u128 = 1 << 31;
 #[derive(Clone, Debug)]
 pub struct Outline {
     /// The model folder.
-    pub folder: PathBuf,
+    pub folder: ModelFolder,
     /// Where its weights are.
     pub weights: Weights,
     /// The network.
@@ -48,7 +41,7 @@ impl Outline {
     /// # Errors
     /// Whatever [`ModelError`] names.
     pub fn read(path: impl AsRef<Path>, variant: Option<&str>) -> Result<Self, ModelError> {
-        folder::steady(path.as_ref(), |folder| {
+        ModelFolder::read(path.as_ref(), |folder| {
             let outline = Self::of(folder, variant)?;
             let blank = blank(&outline.config, &outline.folder, &Device::flex())?;
             outline.weights.open()?.check(&blank)?;
@@ -57,10 +50,10 @@ impl Outline {
     }
 
     /// Reads a model folder; the weights are found but not opened.
-    pub(super) fn of(folder: &Path, variant: Option<&str>) -> Result<Self, ModelError> {
-        pipeline::check(folder)?;
-        let card = read_card(folder)?;
-        let recipe = match (&card.process, read_recipe(folder)) {
+    pub(super) fn of(folder: &ModelFolder, variant: Option<&str>) -> Result<Self, ModelError> {
+        folder.check_pipeline()?;
+        let card = folder.card()?;
+        let recipe = match (&card.process, folder.recipe()) {
             (None, recipe) => recipe?,
             (Some(Process { schedule, parameterization }), recipe) => {
                 let fallback =
@@ -69,13 +62,12 @@ impl Outline {
                 Recipe { schedule, parameterization, ..recipe.unwrap_or_else(fallback) }
             }
         };
-        let config = read_config(folder)?;
-        check(&config, &recipe).map_err(|problem| wrong(folder, problem))?;
-        let picture_shape = card.codec.picture_shape(latent_shape(&config)).map_err(|e| wrong(folder, e))?;
-        let conditioner = Conditioner::read(&card, config.io().reads)
-            .map_err(|problem| ModelError::Card { path: folder.join(CARD), problem })?;
-        let weights = Weights::find(&folder::network(folder), variant)?;
-        Ok(Self { weights, folder: folder.to_owned(), config, conditioner, recipe, card, picture_shape })
+        let config = folder.config()?;
+        check(&config, &recipe).map_err(|problem| folder.contradiction(problem))?;
+        let picture_shape = card.codec.picture_shape(latent_shape(&config)).map_err(|e| folder.contradiction(e))?;
+        let conditioner = Conditioner::read(&card, config.io().reads).map_err(|problem| folder.bad_card(problem))?;
+        let weights = folder.weights(variant)?;
+        Ok(Self { weights, folder: folder.clone(), config, conditioner, recipe, card, picture_shape })
     }
 
     /// Loads the network.
@@ -99,17 +91,19 @@ impl Outline {
 /// # Errors
 /// Whatever [`ModelError`] names.
 pub fn load_network(path: &Path, variant: Option<&str>, device: &Device) -> Result<Network, ModelError> {
-    folder::steady(path, |folder| {
-        let weights = Weights::find(&folder::network(folder), variant)?;
-        fill(&read_config(folder)?, folder, &weights, device)
-    })
+    ModelFolder::read(path, |folder| fill(&folder.config()?, folder, &folder.weights(variant)?, device))
 }
 
-fn blank(config: &NetworkConfig, folder: &Path, device: &Device) -> Result<Network, ModelError> {
-    config.network(device).map_err(|source| ModelError::Config { path: config_path(folder), source })
+fn blank(config: &NetworkConfig, folder: &ModelFolder, device: &Device) -> Result<Network, ModelError> {
+    config.network(device).map_err(|source| folder.misconfigured(source))
 }
 
-fn fill(config: &NetworkConfig, folder: &Path, weights: &Weights, device: &Device) -> Result<Network, ModelError> {
+fn fill(
+    config: &NetworkConfig,
+    folder: &ModelFolder,
+    weights: &Weights,
+    device: &Device,
+) -> Result<Network, ModelError> {
     Ok(weights.open()?.fill(blank(config, folder, device)?)?)
 }
 
@@ -158,45 +152,4 @@ fn check(config: &NetworkConfig, recipe: &Recipe) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-const CARD: &str = "undiffuse.json";
-
-fn config_path(folder: &Path) -> PathBuf {
-    folder::network(folder).join("config.json")
-}
-
-pub(super) fn wrong(folder: &Path, problem: impl ToString) -> ModelError {
-    ModelError::Config { path: config_path(folder), source: ConfigError::Contradiction(problem.to_string()) }
-}
-
-fn read_text(path: &Path) -> Result<String, ModelError> {
-    let text = String::from_utf8(files::read(path, LIMIT)?);
-    let wrong = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text");
-    Ok(text.map_err(wrong).map_err(files::at("read", path))?)
-}
-
-fn read_config(folder: &Path) -> Result<NetworkConfig, ModelError> {
-    let path = config_path(folder);
-    NetworkConfig::from_json(&read_text(&path)?).map_err(|source| ModelError::Config { path, source })
-}
-
-fn read_card(folder: &Path) -> Result<Card, ModelError> {
-    let path = folder.join(CARD);
-    if !path.is_file() {
-        return Ok(Card::default());
-    }
-    let damaged = |e: serde_json::Error| ModelError::Card { path: path.clone(), problem: e.to_string() };
-    let mut card: Value = serde_json::from_str(&read_text(&path)?).map_err(damaged)?;
-    // A codec apart: without the card its latents would pass for pixels.
-    let codec = card.as_object_mut().and_then(|card| card.remove("codec")).filter(|codec| !codec.is_null());
-    let codec = codec.map(CodecKind::from_value).transpose();
-    let codec = codec.map_err(|source| ModelError::Codec { path: path.clone(), source })?.unwrap_or_default();
-    let card = serde_json::from_value(card).map_err(damaged)?;
-    Ok(Card { codec, ..card })
-}
-
-fn read_recipe(folder: &Path) -> Result<Recipe, ModelError> {
-    let path = folder.join("scheduler/scheduler_config.json");
-    Recipe::from_json(&read_text(&path)?).map_err(|e| ModelError::Scheduler { path, problem: e.to_string() })
 }

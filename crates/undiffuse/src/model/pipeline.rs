@@ -1,31 +1,13 @@
 //! `model_index.json`: what a diffusers pipeline is made of.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
-
 use undiffuse_nn::networks::FOLDERS;
-
-use super::ModelError;
-use crate::files;
 
 /// Parts that turn what a network makes into pictures.
 const CODECS: [&str; 4] = ["vae", "vqvae", "movq", "vqgan"];
 
-/// Refuses a pipeline whose pictures need more than a network and a scheduler. A folder without `model_index.json` passes.
-pub(super) fn check(folder: &Path) -> Result<(), ModelError> {
-    let path = folder.join("model_index.json");
-    if !path.is_file() {
-        return Ok(());
-    }
-    let refuse = |problem| ModelError::Pipeline { path: path.clone(), problem };
-    let index: Map<String, Value> = serde_json::from_str(&files::read_text(&path)?)
-        .map_err(|e| refuse(format!("it is damaged ({e}); restore it, or delete it to go by the other files alone")))?;
-    foreign(&index).map_or(Ok(()), |problem| Err(refuse(problem)))
-}
-
-/// What stands in the way, if anything does.
-fn foreign(index: &Map<String, Value>) -> Option<String> {
+/// What stands in the way of making pictures with a network and a scheduler alone, if anything does.
+pub(super) fn foreign(index: &Map<String, Value>) -> Option<String> {
     let parts = || index.iter().filter_map(|(name, value)| Some((name.as_str(), class(value)?)));
     let pipeline = index.get("_class_name").and_then(Value::as_str).unwrap_or("pipeline");
     let codec = parts().find(|(name, _)| CODECS.contains(name));

@@ -10,7 +10,7 @@ use anyhow::Context;
 use undiffuse::Model;
 use undiffuse::data::{Cache, Dataset, Options, names};
 use undiffuse::likelihood::measure;
-use undiffuse::model::{ModelError, locate};
+use undiffuse::model::{ModelError, ModelFolder};
 use undiffuse::run::RunFolder;
 use undiffuse_eval::report::{Report, html, shown, verdict};
 use undiffuse_eval::{
@@ -267,7 +267,7 @@ enum Judged {
 
 impl Judged {
     fn open(args: &Args, path: &Path, device: &undiffuse::burn::tensor::Device) -> anyhow::Result<Self> {
-        match locate(path) {
+        match ModelFolder::find(path) {
             Ok(folder) => {
                 let variant = args.variant.variant.as_deref();
                 let model = Model::load_variant(path, variant, device)?;

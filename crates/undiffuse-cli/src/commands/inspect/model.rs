@@ -7,7 +7,7 @@ use undiffuse::burn::tensor::Device;
 use undiffuse::codec::CodecKind;
 use undiffuse::condition::Conditioner;
 use undiffuse::math::recipe::{Clip, Recipe};
-use undiffuse::model::{self, Model, Provenance, SampleDefaults};
+use undiffuse::model::{self, Model, ModelFolder, Provenance, SampleDefaults};
 use undiffuse::nn::{Network, NetworkConfig, params};
 
 use super::Findings;
@@ -17,14 +17,14 @@ use crate::output::{facts, millions};
 type Facts = Vec<(&'static str, String)>;
 
 pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
-    let (device, folder) = (Device::flex(), model::locate(path)?);
-    if !folder.join("scheduler").is_dir() && !folder.join("undiffuse.json").is_file() {
-        return Ok(bare(&folder, &model::load_network(&folder, variant, &device)?));
+    let (device, folder) = (Device::flex(), ModelFolder::find(path)?);
+    if folder.is_bare() {
+        return Ok(bare(folder.path(), &model::load_network(folder.path(), variant, &device)?));
     }
-    let model = Model::load_variant(&folder, variant, &device)?;
+    let model = Model::load_variant(folder.path(), variant, &device)?;
     let (parameters, config) = (params::count(&model.network), model.network.config());
     let (recipe, card, how) = (&model.recipe, &model.card, model.sample_defaults());
-    let mut found = network(&folder, &config, parameters);
+    let mut found = network(folder.path(), &config, parameters);
     found.extend(codec(&model).map(|codec| ("codec", codec)));
     found.extend(process(recipe, &model.conditioner, &how));
     found.extend(card.provenance.iter().map(|p| ("provenance", provenance(p))));
@@ -33,7 +33,7 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
     found.extend(notes.iter().map(|note| ("note", note.clone())));
     let json = json!({
         "kind": "model",
-        "path": folder.display().to_string(),
+        "path": folder.path().display().to_string(),
         "parameters": parameters,
         "network": config,
         "codec": model.codec,
@@ -59,16 +59,16 @@ fn notes(config: &NetworkConfig) -> Vec<String> {
 }
 
 /// diffusers' pipelines of this network pass no class to it, so whoever samples one there must.
-fn in_diffusers(folder: &Path, model: &Model) -> Option<String> {
+fn in_diffusers(folder: &ModelFolder, model: &Model) -> Option<String> {
     let (network, rows) = (model.network.config().folder(), model.network.config().io().reads.classes());
-    (rows > 0 && folder.join("model_index.json").is_file()).then(|| {
+    (rows > 0 && folder.is_pipeline()).then(|| {
         format!(
             "its pipelines pass no class; this gives them one (0 to {}), here to 16 pictures:\n\
              pipe = diffusers.DDPMPipeline.from_pretrained({:?})\n\
              pipe.{network}.forward = functools.partial(pipe.{network}.forward, class_labels=torch.full((16,), 0))\n\
              images = pipe(batch_size=16).images",
             rows - 1,
-            folder.display().to_string()
+            folder.path().display().to_string()
         )
     })
 }

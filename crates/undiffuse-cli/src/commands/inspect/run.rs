@@ -46,7 +46,7 @@ pub fn inspect(run: &RunFolder) -> anyhow::Result<Findings> {
     found.extend((!shown.is_empty()).then(|| ("held out", shown.join("\n"))));
     found.extend(log.speed.map(|speed| ("speed", format!("{speed:.0} images/s"))));
     let model = run.model();
-    let model = undiffuse::model::locate(&model).is_ok().then(|| model.display().to_string());
+    let model = undiffuse::model::ModelFolder::find(&model).is_ok().then(|| model.display().to_string());
     found.push(("model", model.clone().unwrap_or_else(|| "none yet".into())));
     found.extend(broken.iter().map(|problem| ("warning", problem.clone())));
     let json = json!({

@@ -26,7 +26,7 @@ use crate::condition::Conditioner;
 use crate::examples::{Encoded, Examples};
 use crate::files;
 use crate::memory;
-use crate::model::{Card, Model, ModelError, Provenance};
+use crate::model::{Card, Model, ModelError, ModelFolder, Provenance};
 use crate::run::{CONFIG_FILE, LENGTH_FILE, Line, LogWriter, RunFolder};
 
 /// How a run goes on; without any of it, from its newest good checkpoint to its planned end. Of the three lengths at most
@@ -142,7 +142,7 @@ impl Trainer {
         }
         let lock = lock(&run)?;
         let mut config = run.config()?;
-        crate::model::replaceable(&run.model())?;
+        ModelFolder::replaceable(&run.model())?;
         let path = how.data.clone().unwrap_or_else(|| run.data_path(&config));
         let data = run.open_data(&config, &path, progress)?;
         if how.data.is_some() {
