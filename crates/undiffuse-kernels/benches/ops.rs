@@ -9,7 +9,7 @@ mod peak;
 use criterion::Criterion;
 use std::time::{Duration, SystemTime};
 use undiffuse_kernels::activation::{self, Activation};
-use undiffuse_kernels::attention::{self, Attention};
+use undiffuse_kernels::attention::{self, Attention, Layout};
 use undiffuse_kernels::conv2d::{self, Add, Conv2d, Input};
 use undiffuse_kernels::linear::{self, Linear};
 use undiffuse_kernels::norm::{self, Norm};
@@ -32,6 +32,17 @@ const CONVOLUTIONS: [[usize; 6]; 14] = [
     [1, 64, 64, 32, 3, 1],
     [1, 128, 128, 16, 3, 1],
     [1, 128, 128, 8, 3, 1],
+];
+
+/// Tokens of a picture, rows, channels in and out.
+const LINEARS: [[usize; 4]; 7] = [
+    [256, 8192, 128, 128],
+    [1, 32, 256, 256],
+    [1, 1, 256, 256],
+    [64, 2048, 384, 384],
+    [64, 2048, 384, 1536],
+    [64, 2048, 1536, 384],
+    [1, 32, 384, 2304],
 ];
 
 /// Benchmarks, and what each computes.
@@ -104,7 +115,8 @@ fn norms(ops: &mut Ops) {
 
 fn attentions(ops: &mut Ops) {
     for [batch, length] in [[32, 256], [32, 64], [1, 256]] {
-        let s = Attention { batch, heads: 4, length, dim: 32, scale: 0.2 };
+        let (queries, keys, layout) = (length, length, Layout::Maps);
+        let s = Attention { batch, heads: 4, queries, keys, dim: 32, scale: 0.2, layout };
         let n = map::len(batch, 128, length);
         let [q, k, v, d] = [0; 4].map(|_| numbers(n));
         let [mut o, mut dq, mut dk, mut dv] = [0; 4].map(|_| vec![0.0; n]);
@@ -117,15 +129,15 @@ fn attentions(ops: &mut Ops) {
 }
 
 fn others(ops: &mut Ops) {
-    for [rows, c_in, c_out] in [[8192, 128, 128], [32, 256, 256], [1, 256, 256]] {
+    for [tokens, rows, c_in, c_out] in LINEARS {
         let s = Linear { rows, c_in, c_out };
         let [x, weight, dy] = [rows * c_in, c_out * c_in, rows * c_out].map(numbers);
         let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), weight.clone());
         let flops = 2.0 * (rows * c_in * c_out) as f64;
         let name = |what: &str| format!("linear {rows}x{c_in}to{c_out} {what}");
-        ops.run(&name("forward"), flops, || linear::forward(&s, &x, &weight, None, &mut y));
-        ops.run(&name("data"), flops, || linear::backward_data(&s, &dy, &weight, &mut dx));
-        ops.run(&name("weight"), flops, || linear::backward_weight(&s, &x, &dy, &mut dw, None));
+        ops.run(&name("forward"), flops, || linear::forward(&s, &x[..], &weight, None, &mut y));
+        ops.run(&name("data"), flops, || linear::backward_data(&s, &x[..], &dy, &weight, &mut dx));
+        ops.run(&name("weight"), flops, || linear::backward_weight(&s, tokens, &x[..], &dy, &mut dw, None));
     }
     let (x, mut y) = (numbers(1 << 20), vec![0.0; 1 << 20]);
     for activation in [Activation::Silu, Activation::Gelu, Activation::Mish, Activation::GeluTanh] {

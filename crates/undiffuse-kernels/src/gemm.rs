@@ -108,13 +108,13 @@ fn nn_tile<S: Simd, const MR: usize, const NV: usize>(
     MR
 }
 
-/// `C += Aᵀ · B`.
+/// `C = Aᵀ · B`, or `C += Aᵀ · B` with `add`.
 ///
 /// `a`: `rows × m`, `b`: `rows × n`, `c`: `m × n`, all in panels; `m` a multiple of 16; `n` follows from the length
 /// of `c`.
 #[inline(always)]
-pub(crate) fn tn<S: Simd>(s: S, a: &[Lanes], b: &[Lanes], c: &mut [Lanes], rows: usize, m: usize) {
-    s.vectorize(Tn { a, b, c, rows, m });
+pub(crate) fn tn<S: Simd>(s: S, a: &[Lanes], b: &[Lanes], c: &mut [Lanes], rows: usize, m: usize, add: bool) {
+    s.vectorize(Tn { a, b, c, rows, m, add });
 }
 
 struct Tn<'a> {
@@ -123,6 +123,7 @@ struct Tn<'a> {
     c: &'a mut [Lanes],
     rows: usize,
     m: usize,
+    add: bool,
 }
 
 impl Kernel for Tn<'_> {
@@ -130,20 +131,20 @@ impl Kernel for Tn<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { a, b, c, rows, m } = self;
+        let Self { a, b, c, rows, m, add } = self;
         let width = if S::WIDE { 2 } else { 1 };
         for (b, c) in b.chunks(width * rows).zip(c.chunks_mut(width * m)) {
             for (p, a) in a[..rows * (m / LANES)].chunks_exact(rows).enumerate() {
                 if !S::WIDE {
                     for lane in (0..LANES).step_by(4) {
-                        tn_tile::<S, 4, 1>(s, a, lane, b, c, m, p * LANES + lane);
+                        tn_tile::<S, 4, 1>(s, a, lane, b, c, m, p * LANES + lane, add);
                     }
                 } else if c.len() == 2 * m {
-                    tn_tile::<S, 8, 2>(s, a, 0, b, c, m, p * LANES);
-                    tn_tile::<S, 8, 2>(s, a, 8, b, c, m, p * LANES + 8);
+                    tn_tile::<S, 8, 2>(s, a, 0, b, c, m, p * LANES, add);
+                    tn_tile::<S, 8, 2>(s, a, 8, b, c, m, p * LANES + 8, add);
                 } else {
-                    tn_tile::<S, 8, 1>(s, a, 0, b, c, m, p * LANES);
-                    tn_tile::<S, 8, 1>(s, a, 8, b, c, m, p * LANES + 8);
+                    tn_tile::<S, 8, 1>(s, a, 0, b, c, m, p * LANES, add);
+                    tn_tile::<S, 8, 1>(s, a, 8, b, c, m, p * LANES + 8, add);
                 }
             }
         }
@@ -152,6 +153,7 @@ impl Kernel for Tn<'_> {
 
 /// `MR` rows (columns `lane..lane + MR` of one panel of A) of `NV` panels of the result, in registers.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 fn tn_tile<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     a: &[Lanes],
@@ -160,10 +162,13 @@ fn tn_tile<S: Simd, const MR: usize, const NV: usize>(
     c: &mut [Lanes],
     m: usize,
     row: usize,
+    add: bool,
 ) {
     let rows = a.len();
     let mut acc = [[s.zero(); NV]; MR];
-    load_tile(s, &mut acc, c, m, row);
+    if add {
+        load_tile(s, &mut acc, c, m, row);
+    }
     let mut b_panels = [&b[..0]; NV];
     for (j, panel) in b_panels.iter_mut().enumerate() {
         *panel = &b[j * rows..][..rows];

@@ -12,14 +12,16 @@
 //! # The promise: the shape of one image fixes the order of every sum
 //!
 //! An output that belongs to one image (or one row, or one head) has the same bits for any batch size, any position
-//! in the batch and any number of threads. A gradient that sums over the batch adds fixed-size chunks of images in
-//! batch order, so it too has the same bits for any number of threads. Three rules make it so:
+//! in the batch and any number of threads. A gradient that sums over the batch is a sum along a fixed binary tree over
+//! groups of eight images ([`tree`]), so it too has the same bits for any number of threads; and the gradients of batches
+//! that are subtrees (parts of 8, 16, 32... images), computed anywhere, add up to the bits of the whole batch's. Three
+//! rules make it so:
 //!
 //! 1. every element of a matrix product is *one* chain of fused multiply-adds in the order of the inner index
 //!    (see `gemm.rs`): where a tile begins or ends changes nothing;
 //! 2. every other sum runs over sixteen lanes in a fixed pattern and is folded by a fixed tree;
 //! 3. threads own outputs, never shares of a sum; where sums must be split, the pieces are fixed by the shape of one
-//!    image and added in order.
+//!    image, or by the tree.
 //!
 //! AVX2 and AVX-512 (and any other CPU with fused multiply-add that the portable code runs on) give equal bits too.
 //! Without fused multiply-add every product is rounded once more, and the last bits differ.
@@ -50,6 +52,7 @@
 //! | Lavin16 | Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308 |
 //! | Loshchilov19 | Loshchilov and Hutter, Decoupled weight decay regularization, arXiv:1711.05101 |
 //! | Misra19 | Misra, Mish, arXiv:1908.08681 |
+//! | Peebles22 | Peebles and Xie, Scalable diffusion models with transformers, arXiv:2212.09748 |
 //! | Sandler18 | Sandler et al., MobileNetV2, arXiv:1801.04381 |
 //! | Steele14 | Steele et al., Fast splittable pseudorandom number generators |
 //! | Vaswani17 | Vaswani et al., Attention is all you need, arXiv:1706.03762 |
@@ -64,6 +67,7 @@ pub mod clamp;
 pub mod conv2d;
 pub mod depthwise;
 mod elementary;
+pub mod gate;
 mod gemm;
 pub mod layer_norm;
 pub mod linear;
@@ -74,8 +78,7 @@ mod panel;
 pub mod pool;
 mod scratch;
 mod simd;
-pub mod softmax;
-mod sums;
+pub mod tree;
 mod window;
 
 pub use simd::{Level, simd_level};

@@ -13,7 +13,10 @@ use crate::blocks::{ELEMENTWISE, for_each};
 use crate::map::{len, vectors, vectors_mut};
 use crate::panel::panels;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use crate::sums::SUMS;
+use crate::tree::sum_pictures;
+
+/// Vectors that sum side by side, so that an addition need not wait for the one before.
+const SUMS: usize = 4;
 
 /// What is normalised, and how.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -178,8 +181,8 @@ pub fn forward(shape: &Norm, maps: [&[f32]; 2], coefficients: &[f32], y: [&mut [
     });
 }
 
-/// The gradients that [`backward`] sums: of gamma and beta (each `[channels]`, summed over the batch in image order), and
-/// of scale and shift (`[image][scale, shift][channels]`).
+/// The gradients that [`backward`] sums: of gamma and beta (each `[channels]`, summed over images along the
+/// [`tree`](crate::tree)), and of scale and shift (`[image][scale, shift][channels]`).
 pub struct Gradients<'a> {
     /// Of gamma and beta.
     pub affine: [&'a mut [f32]; 2],
@@ -212,9 +215,9 @@ pub fn backward(
     }
     let ([first, all], pixels, channels) = (shape.panels(), shape.pixels, shape.all_channels());
     let Gradients { affine: [dgamma, dbeta], scale_shift: d_scale_shift } = gradients;
-    dgamma.fill(0.0);
-    dbeta.fill(0.0);
     if all * pixels == 0 {
+        dgamma.fill(0.0);
+        dbeta.fill(0.0);
         return;
     }
     let (maps, coefficients, add) = (maps.map(vectors), vectors(coefficients), add.map(|a| a.map(vectors)));
@@ -264,17 +267,21 @@ pub fn backward(
             dispatch(Finish { x, a, line, add, d });
         }
     });
-    let mut d_scale_shift = d_scale_shift;
-    for (image, sums) in sums.chunks_exact(all).enumerate() {
-        for c in 0..channels {
-            let [dz, dz_x] = [0, 1].map(|k| sums[c / LANES][k][c % LANES]);
-            let [scale, _] = modulation(scale_shift, channels, image, c);
-            dgamma[c] += scale * dz_x;
-            dbeta[c] += scale * dz;
-            if let Some(to) = &mut d_scale_shift {
-                to[2 * image * channels + c] = affine[0][c] * dz_x + affine[1][c] * dz;
-                to[(2 * image + 1) * channels + c] = dz;
+    let sum = |image: usize, k: usize, c: usize| sums[image * all + c / LANES][k][c % LANES];
+    for (d, k) in [dbeta, dgamma].into_iter().zip(0..) {
+        sum_pictures(shape.batch, d, |image, d| {
+            for (c, d) in d.iter_mut().enumerate() {
+                let [scale, _] = modulation(scale_shift, channels, image, c);
+                *d += scale * sum(image, k, c);
             }
+        });
+    }
+    for (image, to) in d_scale_shift.into_iter().flat_map(|d| d.chunks_exact_mut(2 * channels)).enumerate() {
+        let (d_scale, d_shift) = to.split_at_mut(channels);
+        for c in 0..channels {
+            let [dz, dz_x] = [0, 1].map(|k| sum(image, k, c));
+            d_scale[c] = affine[0][c] * dz_x + affine[1][c] * dz;
+            d_shift[c] = dz;
         }
     }
 }

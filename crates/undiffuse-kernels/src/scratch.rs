@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// Buffers a thread keeps for later; more are returned to the system.
-const KEPT: usize = 16;
+const KEPT: usize = 24;
 
 /// A borrowed buffer of [`Lanes`]; dropping it returns it to the thread that drops it.
 pub(crate) struct Scratch {

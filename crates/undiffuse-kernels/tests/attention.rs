@@ -3,31 +3,34 @@
 mod common;
 
 use common::{assert_close, bits, from_map, numbers, on_threads, pass_at_lower_levels, to_map};
-use undiffuse_kernels::attention::{Attention, backward, forward};
+use undiffuse_kernels::attention::{Attention, Layout, backward, forward};
 
-/// `[o, dq, dk, dv]` of planes `[batch][heads * dim][length]`.
+/// `[o, dq, dk, dv]` of planes `[batch][heads * dim][position]`.
 fn reference(s: &Attention, [q, k, v, d_o]: [&[f32]; 4]) -> [Vec<f64>; 4] {
-    let (l, d) = (s.length, s.dim);
-    let mut out = [0; 4].map(|_| vec![0f64; q.len()]);
+    let d = s.dim;
+    let mut out = [q, q, k, v].map(|t| vec![0f64; t.len()]);
     for head in 0..s.batch * s.heads {
-        let at = |c: usize, i: usize| (head * d + c) * l + i;
+        let of = |positions: usize| move |c: usize, i: usize| (head * d + c) * positions + i;
+        let (at, at_key) = (of(s.queries), of(s.keys));
         let x = |t: &[f32], c: usize, i: usize| f64::from(t[at(c, i)]);
-        for i in 0..l {
-            let scores: Vec<f64> =
-                (0..l).map(|j| f64::from(s.scale) * (0..d).map(|c| x(q, c, i) * x(k, c, j)).sum::<f64>()).collect();
+        let y = |t: &[f32], c: usize, j: usize| f64::from(t[at_key(c, j)]);
+        for i in 0..s.queries {
+            let scores: Vec<f64> = (0..s.keys)
+                .map(|j| f64::from(s.scale) * (0..d).map(|c| x(q, c, i) * y(k, c, j)).sum::<f64>())
+                .collect();
             let largest = scores.iter().fold(f64::MIN, |m, &x| m.max(x));
             let e: Vec<f64> = scores.iter().map(|x| (x - largest).exp()).collect();
             let sum: f64 = e.iter().sum();
             let p: Vec<f64> = e.iter().map(|e| e / sum).collect();
-            let dp: Vec<f64> = (0..l).map(|j| (0..d).map(|c| x(d_o, c, i) * x(v, c, j)).sum()).collect();
+            let dp: Vec<f64> = (0..s.keys).map(|j| (0..d).map(|c| x(d_o, c, i) * y(v, c, j)).sum()).collect();
             let mean: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
-            for j in 0..l {
+            for j in 0..s.keys {
                 let ds = f64::from(s.scale) * p[j] * (dp[j] - mean);
                 for c in 0..d {
-                    out[0][at(c, i)] += p[j] * x(v, c, j);
-                    out[1][at(c, i)] += ds * x(k, c, j);
-                    out[2][at(c, j)] += ds * x(q, c, i);
-                    out[3][at(c, j)] += p[j] * x(d_o, c, i);
+                    out[0][at(c, i)] += p[j] * y(v, c, j);
+                    out[1][at(c, i)] += ds * y(k, c, j);
+                    out[2][at_key(c, j)] += ds * x(q, c, i);
+                    out[3][at_key(c, j)] += p[j] * x(d_o, c, i);
                 }
             }
         }
@@ -40,7 +43,8 @@ fn equals_its_formula() {
     for length in [1, 2, 3, 5, 7, 33, 49, 64, 256] {
         for (heads, dim) in [(1, 1), (3, 3), (2, 8), (2, 16), (1, 24), (3, 24), (4, 32), (1, 64)] {
             let batch = if length > 60 { 1 } else { 2 };
-            let s = Attention { batch, heads, length, dim, scale: 1.0 / (dim as f32).sqrt() };
+            let scale = 1.0 / (dim as f32).sqrt();
+            let s = Attention { batch, heads, queries: length, keys: length, dim, scale, layout: Layout::Maps };
             let channels = heads * dim;
             let planes = [1, 2, 3, 4].map(|seed| numbers(seed, batch * channels * length));
             let maps = planes.each_ref().map(|p| to_map(p, channels, length));
@@ -57,9 +61,46 @@ fn equals_its_formula() {
     }
 }
 
+/// Planes `[batch][channel][position]` as tokens `[batch][position][channel]`.
+fn to_tokens(planes: &[f32], channels: usize, positions: usize) -> Vec<f32> {
+    let images = planes.chunks(channels * positions);
+    images
+        .flat_map(|image| (0..positions).flat_map(move |i| (0..channels).map(move |c| image[c * positions + i])))
+        .collect()
+}
+
+#[test]
+fn of_tokens_equals_its_formula() {
+    for (queries, keys) in [(1, 1), (1, 5), (7, 3), (33, 77), (64, 64), (256, 77)] {
+        for (heads, dim) in [(1, 1), (3, 3), (2, 8), (3, 24), (6, 64)] {
+            let (batch, scale, channels) = (2, 1.0 / (dim as f32).sqrt(), heads * dim);
+            let s = Attention { batch, heads, queries, keys, dim, scale, layout: Layout::Tokens };
+            let positions = [queries, keys, keys, queries];
+            let planes = [1, 2, 3, 4].map(|seed| numbers(seed, batch * channels * positions[seed as usize - 1]));
+            let mut tokens = planes.iter().zip(positions).map(|(p, n)| to_tokens(p, channels, n));
+            let [q, k, v, d_o] = [(); 4].map(|()| tokens.next().unwrap());
+            let [mut o, mut dq] = [0; 2].map(|_| vec![f32::NAN; q.len()]);
+            let [mut dk, mut dv] = [0; 2].map(|_| vec![f32::NAN; k.len()]);
+            forward(&s, [&q, &k, &v], &mut o);
+            backward(&s, [&q, &k, &v], &d_o, [&mut dq, &mut dk, &mut dv]);
+            let expected = reference(&s, planes.each_ref().map(|p| &p[..]));
+            let got = [("o", o, queries), ("dq", dq, queries), ("dk", dk, keys), ("dv", dv, keys)];
+            for ((name, got, n), expected) in got.into_iter().zip(expected) {
+                let expected: Vec<f64> = expected
+                    .chunks(channels * n)
+                    .flat_map(|image| (0..n).flat_map(move |i| (0..channels).map(move |c| image[c * n + i])))
+                    .collect();
+                if keys > 1 || matches!(name, "o" | "dv") {
+                    assert_close(&got, &expected, 1e-5, &format!("{name} of {s:?}"));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn large_scores_stay_finite() {
-    let s = Attention { batch: 1, heads: 1, length: 20, dim: 4, scale: 1.0 };
+    let s = Attention { batch: 1, heads: 1, queries: 20, keys: 20, dim: 4, scale: 1.0, layout: Layout::Maps };
     let big: Vec<f32> = numbers(1, 80).iter().map(|x| x * 1e4).collect();
     let (map, v) = (to_map(&big, 4, 20), to_map(&numbers(2, 80), 4, 20));
     let mut o = vec![0.0; map.len()];
@@ -71,7 +112,7 @@ fn large_scores_stay_finite() {
 #[test]
 fn more_threads_than_heads_change_no_bit() {
     for (batch, heads, length, dim) in [(1, 1, 500, 16), (1, 2, 401, 32), (2, 3, 300, 8), (1, 1, 97, 3)] {
-        let s = Attention { batch, heads, length, dim, scale: 0.4 };
+        let s = Attention { batch, heads, queries: length, keys: length, dim, scale: 0.4, layout: Layout::Maps };
         let [q, k, v, d_o] = [1, 2, 3, 4].map(|seed| {
             let planes = numbers(seed, batch * heads * dim * length);
             to_map(&planes, heads * dim, length)
@@ -93,7 +134,7 @@ fn more_threads_than_heads_change_no_bit() {
 #[test]
 fn without_images_or_pixels_nothing_is_written() {
     for (batch, length) in [(0, 4), (2, 0)] {
-        let s = Attention { batch, heads: 2, length, dim: 3, scale: 1.0 };
+        let s = Attention { batch, heads: 2, queries: length, keys: length, dim: 3, scale: 1.0, layout: Layout::Maps };
         forward(&s, [&[]; 3], &mut []);
         backward(&s, [&[]; 3], &[], [&mut [], &mut [], &mut []]);
     }

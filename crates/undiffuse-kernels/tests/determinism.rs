@@ -1,15 +1,19 @@
 //! The promise: what belongs to one image has the same bits for any batch, any position in it and any number of
-//! threads, and sums over the batch have the same bits for any number of threads.
+//! threads; sums over the batch have the same bits for any number of threads, and for parts of the batch that are
+//! subtrees, computed alone.
 
 mod common;
 
 use common::conv::{Case, Operands};
 use common::*;
 use undiffuse_kernels::activation::Activation;
-use undiffuse_kernels::attention::{self, Attention};
-use undiffuse_kernels::conv2d::{self, Add, Conv2d, Input};
-use undiffuse_kernels::linear::{self, Linear};
-use undiffuse_kernels::norm::{self, Gradients, Norm};
+use undiffuse_kernels::attention::{self, Attention, Layout};
+use undiffuse_kernels::conv2d::{self, Add, Conv2d};
+use undiffuse_kernels::gate::{self, Gate};
+use undiffuse_kernels::layer_norm::{self, Gradients, LayerNorm, Line};
+use undiffuse_kernels::linear::{self, Input, Linear};
+use undiffuse_kernels::norm::{self, Norm};
+use undiffuse_kernels::tree::Tree;
 
 const BATCH: usize = 32;
 
@@ -40,6 +44,20 @@ fn check(what: &str, run: impl Fn(usize, usize) -> (Vec<Vec<f32>>, Vec<f32>) + S
             }
         }
     }
+    for (batch, part) in [(BATCH, 16), (BATCH, 8), (29, 16), (23, 8)] {
+        let (_, whole) = on_threads(2, || run(0, batch));
+        let mut tree = Tree::default();
+        for first in (0..batch).step_by(part) {
+            let (_, sums) = on_threads(1 + first % 3, || run(first, part.min(batch - first)));
+            tree.push(sums, add);
+        }
+        let sums = tree.total(add).unwrap();
+        assert!(bits(&sums) == bits(&whole), "{what}: sums of {batch} images by parts of {part}");
+    }
+}
+
+fn add(a: &mut Vec<f32>, b: Vec<f32>) {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
 }
 
 fn check_conv(shape: Conv2d) {
@@ -51,7 +69,7 @@ fn check_conv(shape: Conv2d) {
     check(&format!("{shape:?}"), |first, batch| {
         let part = |t| images(t, first, batch);
         let maps = [part(&all.maps[0]), part(&all.maps[1])];
-        let input = Input { maps, coefficients: Some(part(&coefficients)), activation: all.activation };
+        let input = conv2d::Input { maps, coefficients: Some(part(&coefficients)), activation: all.activation };
         let add = Add { bias: all.bias.as_deref(), shift: Some(part(&shift)), residual: Some(part(&residual)) };
         let dy = part(&all.dy_map);
         let (mut y, mut dx) = (unset(dy.len()), maps.map(|m| unset(m.len())));
@@ -131,7 +149,7 @@ fn norms() {
                 scale_shift,
                 [d0, d1],
                 [Some(part(&add[0])), None],
-                Gradients { affine: [&mut dgamma, &mut dbeta], scale_shift: Some(&mut d_scale_shift) },
+                norm::Gradients { affine: [&mut dgamma, &mut dbeta], scale_shift: Some(&mut d_scale_shift) },
             );
             let ([y0, y1], [d0, d1]) = (y, d);
             (vec![statistics, coefficients, y0, y1, d0, d1, d_scale_shift], [dgamma, dbeta].concat())
@@ -144,7 +162,8 @@ fn attentions() {
     for (heads, length, dim) in [(1, 100, 16), (4, 49, 24), (2, 64, 32), (3, 256, 8), (1, 500, 40)] {
         let maps = [1, 2, 3, 4].map(|seed| to_map(&numbers(seed, BATCH * heads * dim * length), heads * dim, length));
         check(&format!("attention of {heads} heads, {length} pixels, {dim} channels"), |first, batch| {
-            let shape = Attention { batch, heads, length, dim, scale: 0.3 };
+            let shape =
+                Attention { batch, heads, queries: length, keys: length, dim, scale: 0.3, layout: Layout::Maps };
             let [q, k, v, d_o] = maps.each_ref().map(|t| images(t, first, batch));
             let [mut o, mut dq, mut dk, mut dv] = [0; 4].map(|_| unset(q.len()));
             attention::forward(&shape, [q, k, v], &mut o);
@@ -164,10 +183,56 @@ fn linear_maps() {
             let shape = Linear { rows: batch * tokens, c_in, c_out };
             let [x, dy] = [images(&x, first, batch), images(&dy, first, batch)];
             let (mut y, mut dx, mut dw, mut db) = (unset(dy.len()), unset(x.len()), unset(weight.len()), unset(c_out));
-            linear::forward(&shape, x, &weight, Some(&bias), &mut y);
-            linear::backward_data(&shape, dy, &weight, &mut dx);
-            linear::backward_weight(&shape, x, dy, &mut dw, Some(&mut db));
+            let input = Input { x, activation: Activation::GeluTanh };
+            linear::forward(&shape, input, &weight, Some(&bias), &mut y);
+            linear::backward_data(&shape, input, dy, &weight, &mut dx);
+            linear::backward_weight(&shape, tokens, input, dy, &mut dw, Some(&mut db));
             (vec![y, dx], [dw, db].concat())
+        });
+    }
+}
+
+#[test]
+fn layer_norms_and_gates() {
+    let width = 50;
+    let [gain, offset] = [numbers(1, width), numbers(2, width)];
+    let [scale, shift] = [numbers(3, BATCH * width), numbers(4, BATCH * width)];
+    for tokens in [1, 5, 150] {
+        let [x, dy] = [numbers(5, BATCH * tokens * width), numbers(6, BATCH * tokens * width)];
+        check(&format!("layer norm and gate of {tokens} tokens"), |first, batch| {
+            let shape = LayerNorm { batch, tokens, width, eps: 1e-6 };
+            let [x, dy] = [images(&x, first, batch), images(&dy, first, batch)];
+            let [scale, shift] = [images(&scale, first, batch), images(&shift, first, batch)];
+            let line = Line { affine: Some([&gain, &offset]), modulation: Some([scale, shift]) };
+            let [mut y, mut dx, mut z, mut dz] = [0; 4].map(|_| unset(x.len()));
+            let [mut d_scale, mut d_shift, mut d_gate] = [0; 3].map(|_| unset(scale.len()));
+            let [mut d_gain, mut d_offset] = [0; 2].map(|_| unset(width));
+            layer_norm::forward(&shape, x, &line, &mut y);
+            let affine = Some([&mut d_gain[..], &mut d_offset]);
+            let modulation = Some([&mut d_scale[..], &mut d_shift]);
+            layer_norm::backward(&shape, x, &line, dy, Gradients { x: &mut dx, affine, modulation });
+            let shape = Gate { batch, tokens, width };
+            gate::forward(&shape, x, scale, dy, &mut z);
+            gate::backward(&shape, scale, x, dy, &mut dz, &mut d_gate);
+            (vec![y, dx, z, dz, d_scale, d_shift, d_gate], [d_gain, d_offset].concat())
+        });
+    }
+}
+
+#[test]
+fn attentions_of_tokens() {
+    for (heads, queries, keys, dim) in [(1, 7, 7, 16), (4, 49, 20, 24), (6, 64, 64, 64), (3, 100, 257, 8)] {
+        let tensor = |seed, positions| numbers(seed, BATCH * positions * heads * dim);
+        let [q, d_o] = [1, 2].map(|seed| tensor(seed, queries));
+        let [k, v] = [3, 4].map(|seed| tensor(seed, keys));
+        check(&format!("attention of {heads} heads, {queries} queries, {keys} keys"), |first, batch| {
+            let shape = Attention { batch, heads, queries, keys, dim, scale: 0.3, layout: Layout::Tokens };
+            let [q, k, v, d_o] = [&q, &k, &v, &d_o].map(|t| images(t, first, batch));
+            let [mut o, mut dq] = [0; 2].map(|_| unset(q.len()));
+            let [mut dk, mut dv] = [0; 2].map(|_| unset(k.len()));
+            attention::forward(&shape, [q, k, v], &mut o);
+            attention::backward(&shape, [q, k, v], d_o, [&mut dq, &mut dk, &mut dv]);
+            (vec![o, dq, dk, dv], vec![])
         });
     }
 }

@@ -9,7 +9,9 @@ use undiffuse_kernels::attention::{self, Attention};
 use undiffuse_kernels::clamp::Clamp;
 use undiffuse_kernels::conv2d::Conv2d;
 use undiffuse_kernels::depthwise::{self, Window};
-use undiffuse_kernels::linear::{self, Linear};
+use undiffuse_kernels::gate::{self, Gate};
+use undiffuse_kernels::layer_norm::{self, LayerNorm, Line};
+use undiffuse_kernels::linear::{self, Input, Linear};
 use undiffuse_kernels::norm::{self, Gradients, Norm};
 use undiffuse_kernels::{activation, pool, simd_level};
 
@@ -76,7 +78,8 @@ fn child() {
         print("norm", &[statistics, coefficients, y.concat(), d.concat(), dgamma, dbeta].concat());
     }
     for (heads, length, dim) in [(3, 40, 24), (4, 57, 32), (1, 100, 16)] {
-        let shape = Attention { batch: 3, heads, length, dim, scale: 0.2 };
+        let (queries, keys) = (length, length);
+        let shape = Attention { batch: 3, heads, queries, keys, dim, scale: 0.2, layout: attention::Layout::Maps };
         let [q, k, v] = [1, 2, 3].map(|seed| to_map(&numbers(seed, 3 * heads * dim * length), heads * dim, length));
         let [mut o, mut dq, mut dk, mut dv] = [0; 4].map(|_| unset(q.len()));
         attention::forward(&shape, [&q, &k, &v], &mut o);
@@ -86,6 +89,23 @@ fn child() {
     let map = Linear { rows: 120, c_in: 24, c_out: 24 };
     linear::forward(&map, &x, &x[..576], None, &mut out);
     print("linear", &out);
+    let input = Input { x: &x[..], activation: activation::Activation::GeluTanh };
+    let (mut dw, mut db) = (unset(576), unset(24));
+    linear::backward_data(&map, input, &x, &x[..576], &mut out);
+    linear::backward_weight(&map, 5, input, &x, &mut dw, Some(&mut db));
+    print("linear backward", &[out, dw, db].concat());
+    let (norm, gate) =
+        (LayerNorm { batch: 3, tokens: 40, width: 24, eps: 1e-6 }, Gate { batch: 3, tokens: 40, width: 24 });
+    let line = Line { affine: Some([&x[..24], &x[24..48]]), modulation: Some([&x[..72], &x[72..144]]) };
+    let [mut y, mut dx, mut z, mut dz] = [0; 4].map(|_| unset(x.len()));
+    let ([mut d_gain, mut d_offset], mut d) = ([0; 2].map(|_| unset(24)), [0; 3].map(|_| unset(72)));
+    let [d_scale, d_shift, d_gate] = &mut d;
+    let (affine, modulation) = (Some([&mut d_gain[..], &mut d_offset]), Some([&mut d_scale[..], d_shift]));
+    layer_norm::forward(&norm, &x, &line, &mut y);
+    layer_norm::backward(&norm, &x, &line, &x, layer_norm::Gradients { x: &mut dx, affine, modulation });
+    gate::forward(&gate, &x, &x[..72], &x, &mut z);
+    gate::backward(&gate, &x[..72], &x, &x, &mut dz, d_gate);
+    print("layer norm and gate", &[y, dx, z, dz, d_gain, d_offset, d.concat()].concat());
     let window = Window { batch: 3, channels: 24, h: 8, w: 5, kernel: (3, 3), stride: 1, pad: (1, 1) };
     let [map, weight] = [to_map(&x, 24, 40), numbers(9, 24 * 9)];
     let [mut filtered, mut largest, mut means] = [0; 3].map(|_| unset(map.len()));

@@ -2,13 +2,24 @@
 
 mod common;
 use common::*;
-use undiffuse_kernels::linear::{self, Linear};
+use undiffuse_kernels::activation::Activation;
+use undiffuse_kernels::linear::{self, Input, Linear};
 
 fn check(rows: usize, c_in: usize, c_out: usize) {
+    for (of_picture, activation) in [(1, Activation::Identity), (3, Activation::GeluTanh), (rows, Activation::Silu)] {
+        if rows.is_multiple_of(of_picture) {
+            check_activated(rows, c_in, c_out, of_picture, activation);
+        }
+    }
+}
+
+fn check_activated(rows: usize, c_in: usize, c_out: usize, of_picture: usize, activation: Activation) {
     let shape = Linear { rows, c_in, c_out };
     let (x, weight, bias) = (numbers(1, rows * c_in), numbers(2, c_out * c_in), numbers(3, c_out));
     let dy = numbers(4, rows * c_out);
-    let (x64, w64, dy64) = (wide(&x), wide(&weight), wide(&dy));
+    let input = Input { x: &x, activation };
+    let x64: Vec<f64> = wide(&x).into_iter().map(|x| activated(activation, x)).collect();
+    let (w64, dy64) = (wide(&weight), wide(&dy));
     let mut y64: Vec<f64> = (0..dy.len()).map(|i| f64::from(bias[i % c_out])).collect();
     let (mut dx64, mut dw64, mut db64) = (vec![0.0; x.len()], vec![0.0; weight.len()], vec![0.0; c_out]);
     for r in 0..rows {
@@ -21,12 +32,13 @@ fn check(rows: usize, c_in: usize, c_out: usize) {
             }
         }
     }
+    dx64.iter_mut().zip(&x).for_each(|(dx, x)| *dx *= slope(activation, f64::from(*x)));
     let (mut y, mut dx, mut dw, mut db) = (unset(dy.len()), unset(x.len()), unset(weight.len()), unset(c_out));
-    linear::forward(&shape, &x, &weight, Some(&bias), &mut y);
-    linear::backward_data(&shape, &dy, &weight, &mut dx);
-    linear::backward_weight(&shape, &x, &dy, &mut dw, Some(&mut db));
+    linear::forward(&shape, input, &weight, Some(&bias), &mut y);
+    linear::backward_data(&shape, input, &dy, &weight, &mut dx);
+    linear::backward_weight(&shape, of_picture, input, &dy, &mut dw, Some(&mut db));
     for (got, truth, what) in [(&y, &y64, "y"), (&dx, &dx64, "dx"), (&dw, &dw64, "dw"), (&db, &db64, "db")] {
-        assert_close(got, truth, 5e-6, &format!("{what} of {shape:?}"));
+        assert_close(got, truth, 1e-5, &format!("{what} of {shape:?}"));
     }
 }
 
@@ -53,7 +65,7 @@ fn larger_sizes() {
 fn without_inputs_there_is_the_bias() {
     let shape = Linear { rows: 3, c_in: 0, c_out: 2 };
     let mut y = unset(6);
-    linear::forward(&shape, &[], &[], Some(&[1.0, 2.0]), &mut y);
+    linear::forward(&shape, &[][..], &[], Some(&[1.0, 2.0]), &mut y);
     assert_eq!(y, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
 }
 

@@ -6,12 +6,15 @@ mod common;
 use common::conv::{Case, check};
 use common::*;
 use undiffuse_kernels::activation::{self, Activation};
-use undiffuse_kernels::attention::{self, Attention};
+use undiffuse_kernels::attention::{self, Attention, Layout};
 use undiffuse_kernels::conv2d::Conv2d;
 use undiffuse_kernels::linear::{self, Linear};
 use undiffuse_kernels::norm::{self, Gradients, Norm};
 use undiffuse_kernels::optimizer::{self, AdamW};
-use undiffuse_kernels::{layer_norm, softmax};
+use undiffuse_kernels::{
+    gate::{self, Gate},
+    layer_norm::{self, LayerNorm, Line},
+};
 
 #[test]
 fn convolutions() {
@@ -67,8 +70,8 @@ fn norms() {
 
 #[test]
 fn attention_of_two_heads() {
-    let s = Attention { batch: 1, heads: 2, length: 5, dim: 9, scale: 0.4 };
-    let (channels, length) = (s.heads * s.dim, s.length);
+    let s = Attention { batch: 1, heads: 2, queries: 5, keys: 5, dim: 9, scale: 0.4, layout: Layout::Maps };
+    let (channels, length) = (s.heads * s.dim, s.keys);
     let n = channels * length;
     let value = |qkv: &[f64]| -> Vec<f64> {
         let at = |which: usize, head: usize, c: usize, i: usize| qkv[which * n + (head * s.dim + c) * length + i];
@@ -104,8 +107,8 @@ fn linear_maps() {
     };
     let [mut y, mut dx, mut dw, mut db] = [54, 15, 90, 18].map(unset);
     linear::forward(&s, &x, &weight, Some(&bias), &mut y);
-    linear::backward_data(&s, &dy, &weight, &mut dx);
-    linear::backward_weight(&s, &x, &dy, &mut dw, Some(&mut db));
+    linear::backward_data(&s, &x, &dy, &weight, &mut dx);
+    linear::backward_weight(&s, 1, &x, &dy, &mut dw, Some(&mut db));
     let [x, weight, dy] = [&x, &weight, &dy].map(|t| wide(t));
     assert_close(&y, &value(&x, &weight), 1e-5, "y");
     assert_close(&dx, &gradient(&x, |x| dot(&value(x, &weight), &dy)), 1e-5, "dx");
@@ -115,28 +118,33 @@ fn linear_maps() {
 }
 
 #[test]
-fn rows() {
-    let (width, eps) = (19, 1e-3);
-    let [x, dy] = [1, 2].map(|seed| numbers(seed, 2 * width));
-    let [gamma, beta] = [3, 4].map(|seed| numbers(seed, width));
+fn tokens() {
+    let (tokens, width, eps) = (2, 19, 1e-3);
+    let [x, dy] = [1, 2].map(|seed| numbers(seed, tokens * width));
+    let [gain, offset, g] = [3, 4, 5].map(|seed| numbers(seed, width));
     let (x64, dy64) = (wide(&x), wide(&dy));
     let (mut y, mut dx) = (unset(x.len()), unset(x.len()));
-    let value = |x: &[f64]| -> Vec<f64> { x.chunks(width).flat_map(softmax_of).collect() };
-    softmax::forward(width, &x, &mut y);
-    softmax::backward(width, &y, &dy, &mut dx);
-    assert_close(&y, &value(&x64), 1e-5, "softmax");
-    assert_close(&dx, &gradient(&x64, |x| dot(&value(x), &dy64)), 1e-5, "dx of softmax");
     let value = |x: &[f64]| -> Vec<f64> {
         let normal = x.chunks(width).flat_map(|x| standard(x, eps));
-        normal.enumerate().map(|(i, x)| x * f64::from(gamma[i % width]) + f64::from(beta[i % width])).collect()
+        normal.enumerate().map(|(i, x)| x * f64::from(gain[i % width]) + f64::from(offset[i % width])).collect()
     };
-    let (mut dgamma, mut dbeta) = (unset(width), unset(width));
-    layer_norm::forward(eps as f32, &x, [&gamma, &beta], &mut y);
-    layer_norm::backward(eps as f32, &x, &gamma, &dy, &mut dx, [&mut dgamma, &mut dbeta]);
+    let (mut d_gain, mut d_offset) = (unset(width), unset(width));
+    let shape = LayerNorm { batch: 1, tokens, width, eps: eps as f32 };
+    let line = Line { affine: Some([&gain, &offset]), modulation: None };
+    let affine = Some([&mut d_gain[..], &mut d_offset]);
+    layer_norm::forward(&shape, &x, &line, &mut y);
+    layer_norm::backward(&shape, &x, &line, &dy, layer_norm::Gradients { x: &mut dx, affine, modulation: None });
     assert_close(&y, &value(&x64), 1e-5, "layer norm");
     assert_close(&dx, &gradient(&x64, |x| dot(&value(x), &dy64)), 1e-5, "dx of layer norm");
     let sums: Vec<f64> = (0..width).map(|i| dy64[i] + dy64[width + i]).collect();
-    assert_close(&dbeta, &sums, 1e-5, "dbeta");
+    assert_close(&d_offset, &sums, 1e-5, "gradient of the offset");
+    let shape = Gate { batch: 1, tokens, width };
+    gate::forward(&shape, &x, &g, &dy, &mut y);
+    let gated: Vec<f64> = (0..x.len()).map(|i| x64[i] + f64::from(g[i % width]) * dy64[i]).collect();
+    assert_close(&y, &gated, 1e-6, "gate");
+    gate::backward(&shape, &g, &x, &dy, &mut dx, &mut d_gain);
+    let sums: Vec<f64> = (0..width).map(|i| x64[i] * dy64[i] + x64[width + i] * dy64[width + i]).collect();
+    assert_close(&d_gain, &sums, 1e-5, "gradient of the gate");
 }
 
 #[test]

@@ -72,11 +72,12 @@ fn step() -> impl FnMut() {
         let known = [&statistics[..], &coefficients];
         norm::backward(&norm, [&x, &[]], known, affine, None, [&mut dx, &mut []], [None; 2], gradients);
         let linear = Linear { rows: 8192, c_in: 64, c_out: 64 };
-        linear::forward(&linear, &x, &weight[..4096], None, &mut y[..n]);
-        linear::backward_data(&linear, &dy[..n], &weight[..4096], &mut dx);
-        linear::backward_weight(&linear, &x, &dy[..n], &mut dw[..4096], None);
+        linear::forward(&linear, &x[..], &weight[..4096], None, &mut y[..n]);
+        linear::backward_data(&linear, &x[..], &dy[..n], &weight[..4096], &mut dx);
+        linear::backward_weight(&linear, 1024, &x[..], &dy[..n], &mut dw[..4096], None);
         for (heads, dim) in [(2, 32), (8, 8)] {
-            let attention = Attention { batch: BATCH * 4, heads, length: 256, dim, scale: 0.2 };
+            let (queries, keys, layout) = (256, 256, attention::Layout::Maps);
+            let attention = Attention { batch: BATCH * 4, heads, queries, keys, dim, scale: 0.2, layout };
             attention::forward(&attention, [&x, &x, &x], &mut y[..n]);
             attention::backward(&attention, [&x, &x, &x], &dy[..n], [&mut y[..n], &mut dx, &mut dz]);
         }

@@ -17,6 +17,8 @@ use crate::{MetricError, Rows};
 const STREAM: u64 = 0x9806 << 32;
 /// Every how-many-th image is held out.
 const HELD_OUT: usize = 5;
+/// Rows that a gradient takes as one picture: eight such are summed in one chain.
+const ROWS: usize = 120;
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 10;
 /// Steps after which it stops in any case.
@@ -195,7 +197,7 @@ impl Problem<'_> {
             .collect();
         let shape = Linear { rows: n, c_in: self.dims, c_out: self.classes };
         let (mut dw, mut db) = (vec![0.0; weights.w.len()], vec![0.0; self.classes]);
-        linear::backward_weight(&shape, self.x, &slopes, &mut dw, Some(&mut db));
+        linear::backward_weight(&shape, ROWS, self.x, &slopes, &mut dw, Some(&mut db));
         let n = n as f64;
         let w = &at[..dw.len()];
         let penalty: f64 = w.iter().map(|x| x * x).sum::<f64>() / 2.0;

@@ -2,7 +2,7 @@
 //! that a module's path is its tensor's name in a diffusers file.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use crate::init::Init;
 use crate::ops::{self, Added, Conv, Joined, Map, Norm};
@@ -187,8 +187,11 @@ impl Embedding {
         Self { weight: blank([entries, width], begins, device) }
     }
 
-    /// `[B]` indices → `[B, width]`.
-    pub fn forward(&self, index: Tensor<1, Int>) -> Tensor<2> {
-        self.weight.val().select(0, index)
+    /// `[B]` rows → `[B, width]`.
+    ///
+    /// # Panics
+    /// If a row is not in the table.
+    pub fn forward(&self, rows: &[usize]) -> Tensor<2> {
+        ops::embedding(self.weight.val(), rows)
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_nn::networks::ConfigError;
+use undiffuse_nn::ops::Tree;
 use undiffuse_nn::weights::{self, Named};
 use undiffuse_nn::{Condition, Network, NetworkConfig, params};
 
@@ -112,6 +113,58 @@ fn gradients_equal_pytorch() {
         ran += 1;
     }
     assert!(ran >= 3);
+}
+
+/// Pictures `from..to` of a long batch that is made from the few of a fixture, under a loss that is a sum over pictures:
+/// every parameter's gradient.
+fn gradients_of(case: &Case, from: usize, to: usize) -> Vec<(String, Vec<f32>)> {
+    let device = Device::flex().autodiff();
+    let (io, count) = (&case.io, to - from);
+    let repeated = |name: &str| {
+        let t = &io[name];
+        let of_picture = t.values.len() / t.shape[0];
+        let picture = |i: usize| t.values[i % t.shape[0] * of_picture..][..of_picture].iter();
+        let values: Vec<f32> = (from..to).flat_map(picture).copied().collect();
+        Named { name: name.into(), shape: [&[count], &t.shape[1..]].concat(), values }
+    };
+    let mut x = repeated("sample");
+    let of_picture = x.values.len() / count;
+    x.values.iter_mut().enumerate().for_each(|(i, x)| *x *= 1.0 + (from + i / of_picture) as f32 * 0.07);
+    let mut labels_only = std::collections::BTreeMap::new();
+    if io.contains_key("class_labels") {
+        labels_only.insert("class_labels".to_owned(), repeated("class_labels"));
+    }
+    let condition = condition(&labels_only, &device);
+    let y = case.model.forward(tensor4(&x, &device), &repeated("timestep").values, &condition);
+    let mut gradients = (y.clone() * y).sum().backward();
+    let mut all = Vec::new();
+    params::take_gradients(&case.model, &mut gradients, |name, g| all.push((name, params::to_host(g))));
+    all
+}
+
+/// Whoever computes a subtree of a batch alone has the bits that the whole batch's sums met.
+#[test]
+fn gradients_of_subtrees_add_up_to_those_of_the_batch() {
+    let device = Device::flex().autodiff();
+    for dir in fixtures() {
+        let Some(case) = case(&dir, &device) else { continue };
+        let whole = gradients_of(&case, 0, 32);
+        for part in [16, 8] {
+            let mut tree = Tree::default();
+            let add = |a: &mut Vec<(String, Vec<f32>)>, b: Vec<(String, Vec<f32>)>| {
+                for ((_, a), (_, b)) in a.iter_mut().zip(b) {
+                    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                }
+            };
+            for from in (0..32).step_by(part) {
+                tree.push(gradients_of(&case, from, from + part), add);
+            }
+            for ((name, sum), (_, whole)) in tree.total(add).unwrap().iter().zip(&whole) {
+                let same = sum.iter().zip(whole).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{}: {name} by parts of {part}", case.name);
+            }
+        }
+    }
 }
 
 /// What a network takes is counted from its config alone, before any of it is there.

@@ -1,17 +1,17 @@
-//! Scaled dot-product attention [Vaswani17, Eq. 1] between the pixels of maps, forward and backward.
+//! Scaled dot-product attention [Vaswani17, Eq. 1] between the pixels of maps, or between tokens, forward and backward.
 //!
-//! `o = softmax(scale · q kᵀ) v` for every head, without keeping the `length × length` matrix: a block of queries at a
-//! time, so a thread needs `O(length · (dim + block))` memory. The queries and keys of a head are its `dim` channels, one
-//! a pixel.
+//! `o = softmax(scale · q kᵀ) v` for every head, without keeping the `queries × keys` matrix: a block of queries at a
+//! time, so a thread needs `O(keys · (dim + block))` memory.
 //!
-//! A head works on whole vectors. Heads that begin within one are moved apart first and back together at the end.
+//! A head works on whole vectors, `[channels / 16][position][16]`. Tokens, and heads that begin within a vector, are
+//! brought into that form image by image.
 
 mod rows;
 
 use crate::blocks::{Block, Extent, for_each, split, steps};
 use crate::gemm;
 use crate::map::{from_planes, len, to_planes, vectors, vectors_mut};
-use crate::panel::{padded, panels};
+use crate::panel::{fill, padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use rows::{
@@ -21,104 +21,150 @@ use rows::{
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
-/// The size of an attention. Tensors are maps of `heads · dim` channels and `length` pixels; the channels of a head lie
-/// side by side.
+/// How queries, keys and values lie; the channels of a head lie side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Maps of `heads · dim` channels: a pixel is a position ([`crate::map`]).
+    Maps,
+    /// `[image][position][heads · dim]`.
+    Tokens,
+}
+
+/// The size of an attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     /// Images.
     pub batch: usize,
     /// Heads of an image.
     pub heads: usize,
-    /// Queries, and keys: pixels of an image.
-    pub length: usize,
+    /// Queries of an image, and outputs.
+    pub queries: usize,
+    /// Keys of an image, and values.
+    pub keys: usize,
     /// Numbers of a query, key or value.
     pub dim: usize,
     /// Multiplies the scores; commonly `1 / √dim`.
     pub scale: f32,
+    /// How all tensors lie.
+    pub layout: Layout,
 }
 
 impl Attention {
-    fn check(&self, name: &str, length: usize) {
-        let expected = len(self.batch, self.heads * self.dim, self.length);
-        assert_eq!(length, expected, "attention: length of {name} for {self:?}");
+    /// Numbers of a tensor of so many positions.
+    fn len(&self, positions: usize) -> usize {
+        match self.layout {
+            Layout::Maps => len(self.batch, self.heads * self.dim, positions),
+            Layout::Tokens => self.batch * positions * self.heads * self.dim,
+        }
+    }
+
+    fn check(&self, name: &str, length: usize, positions: usize) {
+        assert_eq!(length, self.len(positions), "attention: length of {name} for {self:?}");
     }
 
     /// Whether every head begins and ends with a vector.
     fn is_whole(&self) -> bool {
-        self.heads == 1 || self.dim.is_multiple_of(LANES)
+        self.layout == Layout::Maps && (self.heads == 1 || self.dim.is_multiple_of(LANES))
     }
 
-    /// The vectors of a head, `[panel][pixel]`.
-    fn of_head<'a>(&self, map: &'a [Lanes], image: usize, first_panel: usize) -> &'a [Lanes] {
-        &map[(image * self.heads * panels(self.dim) + first_panel) * self.length..][..panels(self.dim) * self.length]
+    /// The vectors of a head, `[panel][position]`.
+    fn of_head<'a>(&self, map: &'a [Lanes], positions: usize, image: usize, first_panel: usize) -> &'a [Lanes] {
+        let panels = panels(self.dim);
+        &map[(image * self.heads * panels + first_panel) * positions..][..panels * positions]
     }
 
-    /// Cuts an output into heads, and each into spans of pixels.
-    fn split<'a>(&self, output: &'a mut [Lanes], span: usize) -> Vec<Block<'a>> {
+    /// Cuts an output into heads, and each into spans of positions.
+    fn split<'a>(&self, output: &'a mut [Lanes], positions: usize, span: usize) -> Vec<Block<'a>> {
         let by = Extent { images: 1, panels: panels(self.dim), pixels: span };
-        split([output, &mut []], [self.heads * panels(self.dim), 0], self.length, by)
+        split([output, &mut []], [self.heads * panels(self.dim), 0], positions, by)
     }
 
-    /// Pixels that a task takes of a head: a whole number of blocks, and as few as gives every thread a task.
-    fn span(&self) -> usize {
-        let spans = rayon::current_num_threads().div_ceil(self.batch * self.heads);
-        self.length.div_ceil(spans).next_multiple_of(BLOCK)
+    /// Tasks that a head is cut into, as few as give every thread one.
+    fn spans(&self) -> usize {
+        rayon::current_num_threads().div_ceil(self.batch * self.heads)
     }
 
-    /// Multiply-adds of so many products of a `length × length` matrix.
+    /// Positions that a task takes of a head: a whole number of blocks.
+    fn span(&self, positions: usize) -> usize {
+        positions.div_ceil(self.spans()).next_multiple_of(BLOCK)
+    }
+
+    /// Multiply-adds of so many products of a `queries × keys` matrix.
     fn work(&self, products: usize) -> usize {
-        products * self.batch * self.heads * panels(self.dim) * LANES * self.length * self.length
+        products * self.batch * self.heads * panels(self.dim) * LANES * self.queries * self.keys
     }
+}
 
-    /// Numbers of a map.
-    fn len(&self) -> usize {
-        len(self.batch, self.heads * self.dim, self.length)
+/// Brings one image's heads into maps of their own.
+fn take_apart(shape: &Attention, from: &[f32], positions: usize, to: &mut [Lanes]) {
+    let channels = shape.heads * shape.dim;
+    match shape.layout {
+        Layout::Maps => regroup(from, [channels, shape.dim], positions, to.as_flattened_mut()),
+        Layout::Tokens => {
+            for (head, to) in to.chunks_exact_mut(panels(shape.dim) * positions).enumerate() {
+                for (token, from) in from.chunks_exact(channels).enumerate() {
+                    let numbers = from[head * shape.dim..][..shape.dim].chunks(LANES);
+                    numbers.enumerate().for_each(|(p, numbers)| fill(&mut to[p * positions + token], numbers));
+                }
+            }
+        }
     }
+}
 
-    /// The same for fewer images.
-    fn images(&self, batch: usize) -> Self {
-        Self { batch, ..*self }
+/// The inverse of [`take_apart`].
+fn bring_together(shape: &Attention, from: &[Lanes], positions: usize, to: &mut [f32]) {
+    let channels = shape.heads * shape.dim;
+    match shape.layout {
+        Layout::Maps => regroup(from.as_flattened(), [shape.dim, channels], positions, to),
+        Layout::Tokens => {
+            for (head, from) in from.chunks_exact(panels(shape.dim) * positions).enumerate() {
+                for (token, to) in to.chunks_exact_mut(channels).enumerate() {
+                    let numbers = to[head * shape.dim..][..shape.dim].chunks_mut(LANES);
+                    for (p, numbers) in numbers.enumerate() {
+                        numbers.copy_from_slice(&from[p * positions + token][..numbers.len()]);
+                    }
+                }
+            }
+        }
     }
 }
 
 /// A map of heads side by side as one of heads apart, or the other way round, through planes.
-fn regroup(from: &[f32], [from_channels, to_channels]: [usize; 2], length: usize, to: &mut [f32]) {
-    let images = from.len() / len(1, from_channels, length);
-    let numbers = images * from_channels * length;
+fn regroup(from: &[f32], [from_channels, to_channels]: [usize; 2], pixels: usize, to: &mut [f32]) {
+    let numbers = from.len() / len(1, from_channels, pixels) * from_channels * pixels;
     let mut planes = Scratch::new(numbers.div_ceil(LANES));
     let planes = &mut planes.as_flattened_mut()[..numbers];
-    to_planes(from, from_channels, length, planes);
-    from_planes(planes, to_channels, length, to);
+    to_planes(from, from_channels, pixels, planes);
+    from_planes(planes, to_channels, pixels, to);
 }
 
-/// Does `work`, which writes `outputs` from `inputs`, on heads apart, some images at a time.
+/// Does `work`, which writes `outputs` from `inputs`, on heads apart. With every tensor comes its number of positions.
 fn on_heads_apart<const I: usize, const O: usize>(
     shape: &Attention,
-    inputs: [&[f32]; I],
-    outputs: [&mut [f32]; O],
-    work: impl Fn(&Attention, [&[Lanes]; I], [&mut [Lanes]; O]),
+    inputs: [(&[f32], usize); I],
+    outputs: [(&mut [f32], usize); O],
+    work: impl Fn(&Attention, [&[Lanes]; I], [&mut [Lanes]; O]) + Sync,
 ) {
-    let (together, length, at_once) = (shape.heads * shape.dim, shape.length, rayon::current_num_threads());
-    let mut outputs = outputs.map(|o| o.chunks_mut(shape.images(at_once).len()));
-    for images in steps(shape.batch, at_once) {
-        let image = shape.images(1).len();
-        let apart = Attention { batch: images.len() * shape.heads, heads: 1, ..*shape };
-        let mut parts = Scratch::new((I + O) * apart.len() / LANES);
-        let mut parts = parts.chunks_exact_mut(apart.len() / LANES);
-        let mut next = || parts.next().expect("one each");
-        let inputs = inputs.map(|from| {
-            let to = next();
-            let from = &from[images.start * image..images.end * image];
-            regroup(from, [together, shape.dim], length, to.as_flattened_mut());
-            &*to
+    let image = Attention { batch: 1, ..*shape };
+    let apart = Attention { batch: shape.heads, heads: 1, layout: Layout::Maps, ..*shape };
+    let scratch = |positions: usize| Scratch::new(apart.len(positions) / LANES);
+    let mut outputs = outputs.map(|(to, positions)| (to.chunks_mut(image.len(positions)), positions));
+    let tasks = (0..shape.batch).map(|i| {
+        let of_image = outputs.each_mut().map(|(to, positions)| (to.next().expect("an image each"), *positions));
+        (i, of_image)
+    });
+    for_each(tasks, shape.work(1 + O), |(i, outputs)| {
+        let inputs = inputs.map(|(from, positions)| {
+            let mut to = scratch(positions);
+            take_apart(shape, &from[i * image.len(positions)..][..image.len(positions)], positions, &mut to);
+            to
         });
-        let mut d = [(); O].map(|()| next());
-        work(&apart, inputs, d.each_mut().map(|d| &mut **d));
-        for (from, to) in d.iter().zip(&mut outputs) {
-            let to = to.next().expect("as many images");
-            regroup(from.as_flattened(), [shape.dim, together], length, to);
+        let mut results = outputs.each_ref().map(|(_, positions)| scratch(*positions));
+        work(&apart, inputs.each_ref().map(|t| &**t), results.each_mut().map(|t| &mut **t));
+        for ((to, positions), from) in outputs.into_iter().zip(&results) {
+            bring_together(shape, from, positions, to);
         }
-    }
+    });
 }
 
 /// Writes `o = softmax(scale · q kᵀ) v`. `qkv` is `[q, k, v]`.
@@ -126,24 +172,27 @@ fn on_heads_apart<const I: usize, const O: usize>(
 /// # Panics
 /// If a length does not fit `shape`.
 pub fn forward(shape: &Attention, qkv: [&[f32]; 3], o: &mut [f32]) {
-    for (name, t) in ["q", "k", "v"].into_iter().zip(qkv) {
-        shape.check(name, t.len());
+    let Attention { queries, keys, .. } = *shape;
+    for ((name, t), positions) in ["q", "k", "v"].into_iter().zip(qkv).zip([queries, keys, keys]) {
+        shape.check(name, t.len(), positions);
     }
-    shape.check("o", o.len());
-    if o.is_empty() {
-        return;
-    }
-    if shape.is_whole() {
+    shape.check("o", o.len(), queries);
+    if o.is_empty() || keys == 0 {
+        o.fill(0.0);
+    } else if shape.is_whole() {
         of_vectors(shape, qkv.map(vectors), [vectors_mut(o)]);
     } else {
-        on_heads_apart(shape, qkv, [o], of_vectors);
+        let [q, k, v] = qkv;
+        on_heads_apart(shape, [(q, queries), (k, keys), (v, keys)], [(o, queries)], of_vectors);
     }
 }
 
 /// [`forward`] of heads that are whole vectors.
-fn of_vectors(shape: &Attention, qkv: [&[Lanes]; 3], [o]: [&mut [Lanes]; 1]) {
-    for_each(shape.split(o, shape.span()).into_iter(), shape.work(2), |o| {
-        let qkv = qkv.map(|t| shape.of_head(t, o.images.start, o.panels.start));
+fn of_vectors(shape: &Attention, [q, k, v]: [&[Lanes]; 3], [o]: [&mut [Lanes]; 1]) {
+    let span = shape.span(shape.queries);
+    for_each(shape.split(o, shape.queries, span).into_iter(), shape.work(2), |o| {
+        let of_head = |t, positions| shape.of_head(t, positions, o.images.start, o.panels.start);
+        let qkv = [of_head(q, shape.queries), of_head(k, shape.keys), of_head(v, shape.keys)];
         dispatch(Forward { shape, qkv, o });
     });
 }
@@ -153,34 +202,41 @@ fn of_vectors(shape: &Attention, qkv: [&[Lanes]; 3], [o]: [&mut [Lanes]; 1]) {
 /// # Panics
 /// If a length does not fit `shape`.
 pub fn backward(shape: &Attention, qkv: [&[f32]; 3], d_o: &[f32], d_qkv: [&mut [f32]; 3]) {
-    let inputs = [qkv[0], qkv[1], qkv[2], d_o];
-    let lengths = inputs.map(<[f32]>::len).into_iter().chain(d_qkv.iter().map(|d| d.len()));
-    for (name, len) in ["q", "k", "v", "do", "dq", "dk", "dv"].into_iter().zip(lengths) {
-        shape.check(name, len);
+    let Attention { queries, keys, .. } = *shape;
+    let positions = [queries, keys, keys, queries, queries, keys, keys];
+    let lengths = [qkv[0], qkv[1], qkv[2], d_o].map(<[f32]>::len).into_iter().chain(d_qkv.iter().map(|d| d.len()));
+    for ((name, len), positions) in ["q", "k", "v", "do", "dq", "dk", "dv"].into_iter().zip(lengths).zip(positions) {
+        shape.check(name, len, positions);
     }
-    if d_o.is_empty() {
-        return;
-    }
-    if shape.is_whole() {
-        gradients_of_vectors(shape, inputs.map(vectors), d_qkv.map(vectors_mut));
+    let [q, k, v] = qkv;
+    let [dq, dk, dv] = d_qkv;
+    if d_o.is_empty() || k.is_empty() {
+        [dq, dk, dv].into_iter().for_each(|d| d.fill(0.0));
+    } else if shape.is_whole() {
+        gradients_of_vectors(shape, [q, k, v, d_o].map(vectors), [dq, dk, dv].map(vectors_mut));
     } else {
-        on_heads_apart(shape, inputs, d_qkv, gradients_of_vectors);
+        let inputs = [(q, queries), (k, keys), (v, keys), (d_o, queries)];
+        on_heads_apart(shape, inputs, [(dq, queries), (dk, keys), (dv, keys)], gradients_of_vectors);
     }
 }
 
 /// [`backward`] of heads that are whole vectors.
-fn gradients_of_vectors(shape: &Attention, inputs: [&[Lanes]; 4], [dq, dk, dv]: [&mut [Lanes]; 3]) {
-    let (length, span) = (shape.length, shape.span());
-    let inputs = |of: &Block| inputs.map(|t| shape.of_head(t, of.images.start, of.panels.start));
-    if span >= length {
-        let [dq, dk, dv] = [dq, dk, dv].map(|d| shape.split(d, length).into_iter());
+fn gradients_of_vectors(shape: &Attention, [q, k, v, d_o]: [&[Lanes]; 4], [dq, dk, dv]: [&mut [Lanes]; 3]) {
+    let Attention { queries, keys, .. } = *shape;
+    let inputs = |of: &Block| {
+        let of_head = |t, positions| shape.of_head(t, positions, of.images.start, of.panels.start);
+        [of_head(q, queries), of_head(k, keys), of_head(v, keys), of_head(d_o, queries)]
+    };
+    if shape.spans() == 1 {
+        let [dk, dv] = [dk, dv].map(|d| shape.split(d, keys, keys).into_iter());
+        let dq = shape.split(dq, queries, queries).into_iter();
         for_each(dq.zip(dk.zip(dv)), shape.work(5), |(dq, (dk, dv))| {
             let (inputs, known) = (inputs(&dq), Statistics::Unknown);
             dispatch(Backward {
                 shape,
                 inputs,
-                queries: 0..length,
-                keys: 0..length,
+                queries: 0..queries,
+                keys: 0..keys,
                 known,
                 dq: Some(dq),
                 dk_dv: Some([dk, dv]),
@@ -189,20 +245,20 @@ fn gradients_of_vectors(shape: &Attention, inputs: [&[Lanes]; 4], [dq, dk, dv]: 
         return;
     }
     // Fewer heads than threads: spans of queries first, which leave what spans of keys need. Each sum is the same.
-    let blocks = length.div_ceil(BLOCK);
+    let (blocks, span) = (queries.div_ceil(BLOCK), shape.span(queries));
     let mut rows = vec![[[[0.0; LANES]; BLOCK / LANES]; 3]; shape.batch * shape.heads * blocks];
     let of_span = rows.chunks_mut(blocks).flat_map(|of_head| of_head.chunks_mut(span / BLOCK));
-    for_each(shape.split(dq, span).into_iter().zip(of_span), shape.work(3), |(dq, found)| {
+    for_each(shape.split(dq, queries, span).into_iter().zip(of_span), shape.work(3), |(dq, found)| {
         let (inputs, queries) = (inputs(&dq), dq.pixels.clone());
         let known = Statistics::Wanted(found);
-        dispatch(Backward { shape, inputs, queries, keys: 0..length, known, dq: Some(dq), dk_dv: None });
+        dispatch(Backward { shape, inputs, queries, keys: 0..keys, known, dq: Some(dq), dk_dv: None });
     });
-    let [dk, dv] = [dk, dv].map(|d| shape.split(d, span).into_iter());
+    let [dk, dv] = [dk, dv].map(|d| shape.split(d, keys, shape.span(keys)).into_iter());
     for_each(dk.zip(dv), shape.work(4), |(dk, dv)| {
         let (inputs, keys) = (inputs(&dk), dk.pixels.clone());
         let head = dk.images.start * shape.heads + dk.panels.start / panels(shape.dim);
         let known = Statistics::Known(&rows[head * blocks..][..blocks]);
-        dispatch(Backward { shape, inputs, queries: 0..length, keys, known, dq: None, dk_dv: Some([dk, dv]) });
+        dispatch(Backward { shape, inputs, queries: 0..queries, keys, known, dq: None, dk_dv: Some([dk, dv]) });
     });
 }
 
@@ -217,26 +273,26 @@ impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape: &Attention { length, dim, scale, .. }, qkv: [q, k, v], mut o } = self;
-        let (depth, keys, dims) = (padded(dim), padded(length), panels(dim));
-        let mut k_t = Scratch::new(panels(length) * depth);
-        let mut v_p = Scratch::new(dims * keys);
+        let Self { shape: &Attention { queries, keys, dim, scale, .. }, qkv: [q, k, v], mut o } = self;
+        let (depth, all_keys, dims) = (padded(dim), padded(keys), panels(dim));
+        let mut k_t = Scratch::new(panels(keys) * depth);
+        let mut v_p = Scratch::new(dims * all_keys);
         let mut q_p = Scratch::new(dims * BLOCK);
-        let mut scores = Scratch::new(panels(length) * BLOCK);
+        let mut scores = Scratch::new(panels(keys) * BLOCK);
         let mut o_p = Scratch::new(dims * BLOCK);
-        transpose(s, k, length, 0..length, 1.0, &mut k_t);
-        copy(s, v, length, 0..length, 1.0, &mut v_p);
+        transpose(s, k, keys, 0..keys, 1.0, &mut k_t);
+        copy(s, v, keys, 0..keys, 1.0, &mut v_p);
         let first = o.pixels.start;
         for block in steps(o.pixels.len(), BLOCK) {
             let rows = block.len().next_multiple_of(4);
             let (q_p, o_p) = (&mut q_p[..dims * rows], &mut o_p[..dims * rows]);
-            let scores = &mut scores[..panels(length) * rows];
-            copy(s, q, length, first + block.start..first + block.end, scale * LOG2_E, q_p);
+            let scores = &mut scores[..panels(keys) * rows];
+            copy(s, q, queries, first + block.start..first + block.end, scale * LOG2_E, q_p);
             gemm::nn(s, q_p, &k_t, scores, rows, depth, false);
-            hide(s, scores, rows, length);
+            hide(s, scores, rows, keys);
             let largest = largest(s, scores, rows);
             let sums = exponentials(s, scores, rows, &largest);
-            gemm::nn(s, scores, &v_p, o_p, rows, keys, false);
+            gemm::nn(s, scores, &v_p, o_p, rows, all_keys, false);
             let inverse = inverses(s, &sums);
             store(s, o_p, rows, Factor::Rows(&inverse), &mut o.parts, block);
         }
@@ -273,8 +329,8 @@ impl Kernel for Backward<'_> {
     /// Scores are in units of `ln 2`, so `q` holds a factor `log₂ e`, and `dP` takes its inverse.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape: &Attention { length, dim, scale, .. }, inputs, queries, keys, mut known, mut dq, dk_dv } =
-            self;
+        let Self { shape, inputs, queries, keys, mut known, mut dq, dk_dv } = self;
+        let Attention { dim, scale, .. } = *shape;
         let [q, k, v, d_o] = inputs;
         let (depth, dims) = (padded(dim), panels(dim));
         let (all_keys, key_panels) = (padded(keys.len()), panels(keys.len()));
@@ -282,24 +338,24 @@ impl Kernel for Backward<'_> {
         let mut k_t = Scratch::new(key_panels * depth);
         let mut v_t = Scratch::new(key_panels * depth);
         let sums = if dk_dv.is_some() { dims * all_keys } else { 0 };
-        let (mut dk_p, mut dv_p) = (Scratch::zeroed(sums), Scratch::zeroed(sums));
+        let (mut dk_p, mut dv_p) = (Scratch::new(sums), Scratch::new(sums));
         let mut q_p = Scratch::new(dims * BLOCK);
         let mut do_p = Scratch::new(dims * BLOCK);
         let mut dq_p = Scratch::new(dims * BLOCK);
         let mut scores = Scratch::new(key_panels * BLOCK);
         let mut d_scores = Scratch::new(key_panels * BLOCK);
         if dq.is_some() {
-            copy(s, k, length, keys.clone(), 1.0, &mut k_p);
+            copy(s, k, shape.keys, keys.clone(), 1.0, &mut k_p);
         }
-        transpose(s, k, length, keys.clone(), 1.0, &mut k_t);
-        transpose(s, v, length, keys.clone(), LN_2, &mut v_t);
+        transpose(s, k, shape.keys, keys.clone(), 1.0, &mut k_t);
+        transpose(s, v, shape.keys, keys.clone(), LN_2, &mut v_t);
         for (i, block) in steps(queries.len(), BLOCK).enumerate() {
             let rows = block.len().next_multiple_of(4);
             let (q_p, do_p, dq_p) = (&mut q_p[..dims * rows], &mut do_p[..dims * rows], &mut dq_p[..dims * rows]);
             let (scores, d_scores) = (&mut scores[..key_panels * rows], &mut d_scores[..key_panels * rows]);
             let pixels = queries.start + block.start..queries.start + block.end;
-            copy(s, q, length, pixels.clone(), scale * LOG2_E, q_p);
-            copy(s, d_o, length, pixels, 1.0, do_p);
+            copy(s, q, shape.queries, pixels.clone(), scale * LOG2_E, q_p);
+            copy(s, d_o, shape.queries, pixels, 1.0, do_p);
             gemm::nn(s, q_p, &k_t, scores, rows, depth, false);
             gemm::nn(s, do_p, &v_t, d_scores, rows, depth, false);
             hide(s, scores, rows, keys.len());
@@ -323,8 +379,8 @@ impl Kernel for Backward<'_> {
             }
             if dk_dv.is_some() {
                 multiply_rows(s, do_p, rows, &inverse);
-                gemm::tn(s, d_scores, q_p, &mut dk_p, rows, all_keys);
-                gemm::tn(s, scores, do_p, &mut dv_p, rows, all_keys);
+                gemm::tn(s, d_scores, q_p, &mut dk_p, rows, all_keys, i > 0);
+                gemm::tn(s, scores, do_p, &mut dv_p, rows, all_keys, i > 0);
             }
         }
         if let Some([mut dk, mut dv]) = dk_dv {

@@ -1,7 +1,7 @@
 //! From a timestep to the vector that a network listens to.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::layers::Linear;
 use crate::ops::Activation;
@@ -30,11 +30,9 @@ pub fn sinusoids(t: &[f32], width: usize, shift: f64, cosines_first: bool, devic
     Tensor::from_data(TensorData::new(features, [t.len(), width]), device)
 }
 
-/// An index tensor from whole numbers.
-pub fn index(values: &[f32], device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i64> = values.iter().map(|&v| v as i64).collect();
-    let n = values.len();
-    Tensor::from_data(TensorData::new(values, [n]), device)
+/// Rows of a table from whole numbers.
+pub fn rows(values: &[f32]) -> Vec<usize> {
+    values.iter().map(|&v| v as usize).collect()
 }
 
 /// Two affine maps with an activation between: features → embedding.

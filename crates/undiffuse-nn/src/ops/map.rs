@@ -51,6 +51,14 @@ impl Map {
         }
     }
 
+    /// As kernels read it.
+    pub(super) fn into_panels(self) -> Tensor<5> {
+        match self.values {
+            Values::Panels(x) => x,
+            Values::Planes(_) => unreachable!("on the CPU maps are made of panels"),
+        }
+    }
+
     /// As a plain tensor.
     pub fn into_tensor(self) -> Tensor<4> {
         match self.values {

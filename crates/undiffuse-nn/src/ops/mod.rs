@@ -3,7 +3,8 @@
 //! [`mod@reference`] composes Burn's standard operations: it runs, and differentiates, on every device.
 //! On the CPU the same names run the kernels of `undiffuse-kernels` instead, with hand-written
 //! gradients; their sums have an order fixed by the shape of one image alone, which is what makes
-//! a picture depend on its seed and nothing else. A caller never sees which body ran.
+//! a picture depend on its seed and nothing else. Gradients that sum over pictures do so along a fixed [`tree`], which
+//! is what makes a step depend on its pictures and nothing else. A caller never sees which body ran.
 //!
 //! The environment variable `UNDIFFUSE_OPS=reference`, read once, runs the standard operations on the CPU, too.
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use map::{Joined, Map};
 pub use threads::on_threads;
+pub use undiffuse_kernels::tree::{self, Tree};
 
 /// An elementwise non-linearity, by its diffusers name (`act_fn`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +98,13 @@ pub struct Added {
 /// Convolution of `x [B, C, H, W]`, normalised and activated first if asked, `→ [B, O, H', W']`.
 pub fn conv2d(x: Joined, norm: Option<Norm>, conv: Conv, added: Added) -> Map {
     match x.first.values {
-        Values::Panels(_) => cpu::conv2d(x, norm, conv, added),
+        Values::Panels(_) => {
+            let c_in = [x.first.dims()[1], x.second.as_ref().map_or(0, |map| map.dims()[1])];
+            let [first, second, residual] =
+                [Some(x.first), x.second, added.residual].map(|map| map.map(Map::into_panels));
+            let channels = conv.weight.dims()[0];
+            Map::of_panels(cpu::conv2d([first, second], c_in, norm, conv, added.shift, residual), channels)
+        }
         Values::Planes(_) => reference::conv2d(x.into_map().into_tensor(), norm, conv, added).into(),
     }
 }
@@ -104,7 +112,10 @@ pub fn conv2d(x: Joined, norm: Option<Norm>, conv: Conv, added: Added) -> Map {
 /// Normalisation alone, `[B, C, H, W]` → the same shape.
 pub fn normalize(x: Map, norm: Norm) -> Map {
     match x.values {
-        Values::Panels(_) => cpu::normalize(x, norm),
+        Values::Panels(_) => {
+            let channels = x.dims()[1];
+            Map::of_panels(cpu::normalize(x.into_panels(), channels, norm), channels)
+        }
         Values::Planes(x) => reference::normalize(x, norm).into(),
     }
 }
@@ -114,7 +125,11 @@ pub fn normalize(x: Map, norm: Norm) -> Map {
 /// `q, k, v [B, heads · d, H, W]`, the `d` channels of a head side by side, → the same shape.
 pub fn attention(q: Map, k: Map, v: Map, head_dim: usize) -> Map {
     match q.values {
-        Values::Panels(_) => cpu::attention(q, k, v, head_dim),
+        Values::Panels(_) => {
+            let channels = q.dims()[1];
+            let o = cpu::attention([q, k, v].map(Map::into_panels), channels / head_dim, head_dim);
+            Map::of_panels(o, channels)
+        }
         Values::Planes(_) => reference::attention(q.into_tensor(), k.into_tensor(), v.into_tensor(), head_dim).into(),
     }
 }
@@ -132,19 +147,19 @@ pub struct LayerNorm {
 
 /// Layer normalisation of every token, `[B, N, C]` → the same shape.
 pub fn layer_norm(x: Tensor<3>, norm: LayerNorm) -> Tensor<3> {
-    reference::layer_norm(x, norm)
+    if cpu::runs(&x) { cpu::layer_norm(x, norm) } else { reference::layer_norm(x, norm) }
 }
 
 /// `x + gate · y`: `x, y [B, N, C]` and a gate `[B, C]` for every picture and channel \[Peebles22, adaLN-Zero\].
 pub fn gate(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
-    reference::gate(x, gate, y)
+    if cpu::runs(&x) { cpu::gate(x, gate, y) } else { reference::gate(x, gate, y) }
 }
 
 /// Scaled dot-product attention `softmax(q kᵀ / √d) v` of tokens.
 ///
 /// `q [B, N, heads · d]`, `k` and `v [B, M, heads · d]`, the `d` channels of a head side by side → the shape of `q`.
 pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
-    reference::token_attention(q, k, v, heads)
+    if cpu::runs(&q) { cpu::token_attention([q, k, v], heads) } else { reference::token_attention(q, k, v, heads) }
 }
 
 /// Affine map of the last dimension, `y = activation(x) · weightᵀ + bias`; without an activation, of `x` itself.
@@ -157,12 +172,21 @@ pub fn linear<const D: usize>(
     bias: Tensor<1>,
 ) -> Tensor<D> {
     let mut dims = x.dims();
-    let x = match before {
-        Some(activation) => activation.apply(x),
-        None => x,
-    };
-    let x = x.reshape([dims[..D - 1].iter().product(), dims[D - 1]]);
+    let of_picture = dims[1..D - 1].iter().product::<usize>();
+    let x = x.reshape([dims[0] * of_picture, dims[D - 1]]);
     dims[D - 1] = weight.dims()[0];
-    let y = if cpu::runs(&x) { cpu::linear(x, weight, bias) } else { reference::linear(x, weight, bias) };
+    let y = if cpu::runs(&x) {
+        cpu::linear(x, of_picture, before, weight, bias)
+    } else {
+        reference::linear(x, before, weight, bias)
+    };
     y.reshape(dims)
+}
+
+/// Rows of a table, one a picture: `table [entries, width]` → `[B, width]`.
+///
+/// # Panics
+/// If a row is not in the table.
+pub fn embedding(table: Tensor<2>, rows: &[usize]) -> Tensor<2> {
+    if cpu::runs(&table) { cpu::embedding(table, rows) } else { reference::embedding(table, rows) }
 }

@@ -1,9 +1,9 @@
 //! Every operation as a composition of Burn's standard ones: the meaning of the names in
 //! [`ops`](super), and the body that GPUs run.
 
-use burn::tensor::{Tensor, module, ops::ConvOptions};
+use burn::tensor::{Int, Tensor, TensorData, module, ops::ConvOptions};
 
-use super::{Added, Conv, LayerNorm, Norm};
+use super::{Activation, Added, Conv, LayerNorm, Norm};
 
 /// See [`super::conv2d`].
 pub fn conv2d(x: Tensor<4>, norm: Option<Norm>, conv: Conv, added: Added) -> Tensor<4> {
@@ -45,7 +45,11 @@ pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
 }
 
 /// See [`super::linear`].
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+pub fn linear(x: Tensor<2>, before: Option<Activation>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let x = match before {
+        Some(activation) => activation.apply(x),
+        None => x,
+    };
     x.matmul(weight.transpose()) + bias.unsqueeze()
 }
 
@@ -90,6 +94,14 @@ pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -
     let [q, k, v] = [q, k, v].map(apart);
     let scores = q.matmul(k.transpose()) / ((c / heads) as f64).sqrt();
     burn::tensor::activation::softmax(scores, 3).matmul(v).swap_dims(1, 2).reshape(dims)
+}
+
+/// See [`super::embedding`].
+pub fn embedding(table: Tensor<2>, rows: &[usize]) -> Tensor<2> {
+    let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+    let n = rows.len();
+    let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), &table.device());
+    table.select(0, rows)
 }
 
 /// See [`super::normalize`].

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use undiffuse_nn::ops::adamw::{AdamW, adamw, square_sum};
-use undiffuse_nn::ops::on_threads;
+use undiffuse_nn::ops::{Tree, on_threads};
 use undiffuse_nn::weights::Named;
 use undiffuse_nn::{Network, params};
 
@@ -22,9 +22,16 @@ pub struct State {
     pub averages: Vec<Average>,
 }
 
-/// Gradients of one optimiser step, summed over its parts.
+/// Gradients of one optimiser step, summed over its parts along the tree that also adds the pictures of a part. So parts of
+/// 8, 16, 32... pictures (as many as are a subtree) have the bits of a batch in one part; others have a fixed order of their own.
 #[derive(Default)]
-pub struct Accumulated(Vec<(String, Tensor<1>)>);
+pub struct Accumulated(Tree<Gradient>);
+
+/// A gradient by parameter, in the module's order.
+type Gradient = Vec<(String, Tensor<1>)>;
+
+/// The gradient of a step: the sum of its pictures'.
+pub struct Summed(Gradient);
 
 impl State {
     /// The state before the first step.
@@ -62,19 +69,14 @@ impl State {
             let gradients: Gradients = loss.backward();
             (gradients, values)
         });
-        let mut old = std::mem::take(&mut sum.0).into_iter();
-        params::take_gradients(self.network(), &mut gradients, |name, gradient| {
-            let gradient = match old.next() {
-                Some((_, earlier)) => earlier + gradient,
-                None => gradient,
-            };
-            sum.0.push((name, gradient));
-        });
+        let mut own = Vec::new();
+        params::take_gradients(self.network(), &mut gradients, |name, gradient| own.push((name, gradient)));
+        sum.0.push(own, add);
         values
     }
 
     /// One AdamW step with the summed gradients; `step` counts from 1.
-    pub fn update(&mut self, gradients: Accumulated, h: &AdamW, step: u64) {
+    pub fn update(&mut self, gradients: Summed, h: &AdamW, step: u64) {
         let mut gradients: BTreeMap<String, Tensor<1>> = gradients.0.into_iter().collect();
         let mut moments = std::mem::take(&mut self.moments);
         let mut averages = std::mem::take(&mut self.averages);
@@ -153,14 +155,27 @@ impl State {
 }
 
 impl Accumulated {
-    /// Norm of the summed gradient.
+    /// The sum of all parts.
+    pub fn total(self) -> Summed {
+        Summed(self.0.total(add).unwrap_or_default())
+    }
+}
+
+fn add(earlier: &mut Gradient, later: Gradient) {
+    for ((_, earlier), (_, later)) in earlier.iter_mut().zip(later) {
+        *earlier = earlier.extract() + later;
+    }
+}
+
+impl Summed {
+    /// Norm of the summed gradient: a sum over parameters, in an order that their sizes decide.
     pub fn norm(&self) -> f64 {
         self.0.iter().map(|(_, g)| square_sum(g.clone())).sum::<f64>().sqrt()
     }
 }
 
-/// The weighted mean squared error of the network's answers, and the bound's terms where it learns the variance: their
-/// mean as a tensor, and each picture's own; with a seed, as in training.
+/// The weighted mean squared error of the network's answers, and the bound's terms where it learns the variance: the sum
+/// over pictures as a tensor, and each picture's own; with a seed, as in training.
 pub fn loss(
     network: &Network,
     conditioner: &Conditioner,
@@ -194,7 +209,8 @@ pub fn loss(
         let kl = (log_p.clone() - of(|s| s.posterior.ln() + 1.0) + spread * (-log_p).exp()) * 0.5;
         losses = losses + kl * of(|s| s.scale);
     }
-    let each = losses.clone().inner().reshape([batch, channels * height * width]).mean_dim(1);
-    let values = each.into_data().try_into_vec_as::<f32>().expect("losses are numbers");
-    (losses.mean(), values.into_iter().map(f64::from).collect())
+    let each = losses.reshape([batch, channels * height * width]).mean_dim(1);
+    let values = each.clone().inner().into_data().try_into_vec_as::<f32>().expect("losses are numbers");
+    // The slope of a sum is one for each picture, in whatever order Burn adds them.
+    (each.sum(), values.into_iter().map(f64::from).collect())
 }

@@ -129,6 +129,27 @@ fn threads_do_not_change_a_bit() {
     assert!(run(2) == one && run(3) == one, "the number of threads changes the weights");
 }
 
+/// Parts that are subtrees of the sums over pictures change no bit; parts that are none may.
+#[test]
+fn parts_of_a_batch_do_not_change_a_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 70);
+    let run = |batch: usize, parts: usize| {
+        let run = folder.path().join(format!("{batch}-by-{parts}"));
+        let settings = [format!("train.images={}", 3 * batch), format!("train.batch={batch}")];
+        let accumulate = format!("train.accumulate={parts}");
+        let settings = [&settings[0][..], &settings[1], &accumulate];
+        finish(create(config(&data, &settings), &run));
+        state(&run)
+    };
+    let whole = run(64, 1);
+    for parts in [2, 4, 8] {
+        assert!(run(64, parts) == whole, "{parts} parts of a batch of 64 change the weights");
+    }
+    assert!(run(48, 3) == run(48, 1), "3 parts of 16 of a batch of 48 change the weights");
+    assert!(run(48, 2) != run(48, 1), "24 pictures are no subtree of 48");
+}
+
 #[test]
 fn a_few_pictures_can_be_learned_by_heart() {
     let folder = tempfile::tempdir().unwrap();

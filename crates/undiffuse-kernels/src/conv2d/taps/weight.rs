@@ -8,26 +8,18 @@ use crate::gemm;
 use crate::panel::panels;
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use crate::sums::add_in_order;
+use crate::tree::sum_groups;
 use std::ops::Range;
 
-/// Pixels that are summed in one chain, about.
-const CHUNK_PIXELS: usize = 1 << 11;
-
-/// Writes `dw`.
+/// Writes `dw`, summed over pictures along the [`tree`](crate::tree).
 pub(in super::super) fn backward_weight(shape: &Conv2d, x: &Source, dy: &[Lanes], dw: &mut [f32]) {
     let plan = Plan::new(shape, Direction::Forward);
     let class = &plan.classes[0];
     let depth = plan.depth_panels(class) * LANES;
     let outs = panels(shape.c_out);
-    let images = (CHUNK_PIXELS / shape.out_pixels()).max(1);
-    let chunks = shape.batch.div_ceil(images);
-    let shares = rayon::current_num_threads().div_ceil(chunks);
-    let part = outs.div_ceil(shares) * depth;
     let work = shape.batch * shape.out_pixels() * shape.c_out * shape.taps();
-    let total = add_in_order(chunks, outs * depth, part, work, |chunk, first, to| {
-        let images = chunk * images..shape.batch.min((chunk + 1) * images);
-        dispatch(Accumulate { plan: &plan, class, x, dy, outs, images, first_panel: first / depth, depth, to });
+    let total = sum_groups(shape.batch, outs * depth, depth, work, |images, first, to| {
+        dispatch(Group { plan: &plan, class, x, dy, outs, images, first_panel: first / depth, depth, to });
     });
     let taps = class.taps.len();
     for (o, dw) in dw.chunks_exact_mut(shape.taps()).enumerate() {
@@ -40,8 +32,8 @@ pub(in super::super) fn backward_weight(shape: &Conv2d, x: &Source, dy: &[Lanes]
     }
 }
 
-/// Adds the products of some images to `to`: `[panel of outputs][depth]`.
-struct Accumulate<'a> {
+/// Writes the products of the images of a group to `to`: `[panel of outputs][depth]`.
+struct Group<'a> {
     plan: &'a Plan,
     class: &'a Class,
     x: &'a Source<'a>,
@@ -55,13 +47,14 @@ struct Accumulate<'a> {
     to: &'a mut [Lanes],
 }
 
-impl Kernel for Accumulate<'_> {
+impl Kernel for Group<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { plan, class, x, dy, outs, images, first_panel, depth, to } = self;
         let (h, w) = plan.out;
         let of_task = to.len() / depth;
+        let first = images.start;
         for image in images {
             for rows in steps(h, plan.rows_at_once()) {
                 let pixels = rows.len() * w;
@@ -74,7 +67,8 @@ impl Kernel for Accumulate<'_> {
                     b[..pixels].copy_from_slice(from);
                     b[pixels..].fill([0.0; LANES]);
                 }
-                gemm::tn(s, &a, &b, to, a_rows, depth);
+                let begun = image > first || rows.start > 0;
+                gemm::tn(s, &a, &b, to, a_rows, depth, begun);
             }
         }
     }

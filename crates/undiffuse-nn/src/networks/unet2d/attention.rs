@@ -49,10 +49,13 @@ impl Attention {
 
     /// `[B, C, H, W]` → the same shape.
     pub fn forward(&self, x: Map) -> Map {
-        let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v].map(|linear| {
-            let norm = self.group_norm.as_ref().map(|norm| norm.then(None, None));
-            linear.pointwise(x.clone(), norm, Added::default())
-        });
+        // Once: a gain that three products used would add their gradients only after each was summed over pictures.
+        let normal = match &self.group_norm {
+            Some(norm) => ops::normalize(x.clone(), norm.then(None, None)),
+            None => x.clone(),
+        };
+        let [q, k, v] =
+            [&self.to_q, &self.to_k, &self.to_v].map(|linear| linear.pointwise(normal.clone(), None, Added::default()));
         let y = ops::attention(q, k, v, self.head_dim);
         let y = self.to_out[0].pointwise(y, None, Added { shift: None, residual: Some(x) });
         y.divided(self.rescale_output_factor)

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::config::{TimeEmbedding, UNet2DConfig};
 use crate::init::Init;
 use crate::layers::{Embedding, blank};
-use crate::networks::embedding::{TimestepEmbedding, index, sinusoids};
+use crate::networks::embedding::{TimestepEmbedding, sinusoids};
 
 /// The stored part of the timestep features. Positional features store nothing.
 #[derive(Module, Debug)]
@@ -58,8 +58,8 @@ pub fn time_features(proj: Option<&TimeProj>, config: &UNet2DConfig, t: &[f32], 
         // A time beyond the table is its end, as it is in schedules.
         Some(TimeProj::Learned(table)) => {
             let last = config.num_train_timesteps.unwrap_or(1) as f32 - 1.0;
-            let rows: Vec<f32> = t.iter().map(|t| t.clamp(0.0, last)).collect();
-            table.forward(index(&rows, device))
+            let rows: Vec<usize> = t.iter().map(|t| t.clamp(0.0, last) as usize).collect();
+            table.forward(&rows)
         }
     }
 }

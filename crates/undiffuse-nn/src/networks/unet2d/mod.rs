@@ -23,7 +23,7 @@ use self::blocks::{DownBlock, MidBlock, UpBlock};
 use self::embedding::{ClassEmbedding, TimeProj, time_features};
 use self::signal::Signal;
 use super::dropout::Dropout;
-use super::embedding::{TimestepEmbedding, index};
+use super::embedding::{TimestepEmbedding, rows};
 use super::{Condition, Forward};
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::ops::{Activation, Added, Map};
@@ -101,9 +101,7 @@ impl Forward for UNet2DModel {
         let features = |t: &[f32]| time_features(self.time_proj.as_ref(), &self.config, t, &device);
         let mut temb = self.time_embedding.forward(features(timestep));
         match (&self.class_embedding, &condition.labels, &condition.vector) {
-            (Some(ClassEmbedding::Table(table)), Some(labels), _) => {
-                temb = temb + table.forward(index(labels, &device))
-            }
+            (Some(ClassEmbedding::Table(table)), Some(labels), _) => temb = temb + table.forward(&rows(labels)),
             (Some(ClassEmbedding::Timestep(embedding)), Some(labels), _) => {
                 temb = temb + embedding.forward(features(labels));
             }

@@ -1,7 +1,7 @@
 //! The attention node.
 
 use burn::backend::{
-    Autodiff, Flex,
+    Autodiff, Flex, TensorMetadata,
     autodiff::{
         NodeId,
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -11,36 +11,53 @@ use burn::backend::{
     flex::FlexTensor,
     tensor::FloatTensor,
 };
-use undiffuse_kernels::attention::{self, Attention};
+use undiffuse_kernels::attention::{self, Attention, Layout};
 
 use super::memory::{new_like, values};
 use super::{kept, map_dims, register};
 
-fn shape(q: &FlexTensor, channels: usize, head_dim: usize) -> Attention {
-    let [batch, h, w] = map_dims(q);
-    let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
-    Attention { batch, heads: channels / head_dim, length: h * w, dim: head_dim, scale }
+/// What an attention is told beside its tensors.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionSpec {
+    pub heads: usize,
+    pub head_dim: usize,
+    pub layout: Layout,
 }
 
-pub fn forward(qkv: [FlexTensor; 3], channels: usize, head_dim: usize) -> FlexTensor {
+fn shape(qkv: &[FlexTensor; 3], spec: AttentionSpec) -> Attention {
+    let AttentionSpec { heads, head_dim: dim, layout } = spec;
+    let of = |x: &FlexTensor| match layout {
+        Layout::Maps => {
+            let [batch, h, w] = map_dims(x);
+            [batch, h * w]
+        }
+        Layout::Tokens => {
+            let [batch, tokens, _] = x.shape().dims();
+            [batch, tokens]
+        }
+    };
+    let ([batch, queries], [_, keys]) = (of(&qkv[0]), of(&qkv[1]));
+    let scale = (1.0 / (dim as f64).sqrt()) as f32;
+    Attention { batch, heads, queries, keys, dim, scale, layout }
+}
+
+pub fn forward(qkv: [FlexTensor; 3], spec: AttentionSpec) -> FlexTensor {
     let qkv = qkv.map(|t| t.to_contiguous());
-    let s = shape(&qkv[0], channels, head_dim);
+    let s = shape(&qkv, spec);
     new_like(&qkv[0], |o| attention::forward(&s, qkv.each_ref().map(values), o))
 }
 
 pub fn record<C: CheckpointStrategy>(
     qkv: [FloatTensor<Autodiff<Flex, C>>; 3],
-    channels: usize,
-    head_dim: usize,
+    spec: AttentionSpec,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = qkv.each_ref().map(|t| t.node());
     match AttentionBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             let ids = qkv.each_ref().map(|t| prep.checkpoint(t));
-            let o = forward(qkv.map(|t| t.into_primitive()), channels, head_dim);
-            prep.finish((ids, channels, head_dim), o)
+            prep.finish((ids, spec), forward(qkv.map(|t| t.into_primitive()), spec))
         }
-        OpsKind::UnTracked(prep) => prep.finish(forward(qkv.map(|t| t.into_primitive()), channels, head_dim)),
+        OpsKind::UnTracked(prep) => prep.finish(forward(qkv.map(|t| t.into_primitive()), spec)),
     }
 }
 
@@ -48,14 +65,14 @@ pub fn record<C: CheckpointStrategy>(
 struct AttentionBackward;
 
 impl Backward<Flex, 3> for AttentionBackward {
-    type State = ([NodeId; 3], usize, usize);
+    type State = ([NodeId; 3], AttentionSpec);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let (ids, channels, head_dim) = ops.state;
+        let (ids, spec) = ops.state;
         let nodes = ops.parents.map(|p| p.map(|node| node.id));
         let d_o = grads.consume::<Flex>(&ops.node).to_contiguous();
         let qkv = kept(checkpointer, ids);
-        let s = shape(&qkv[0], channels, head_dim);
+        let s = shape(&qkv, spec);
         let (mut dk, mut dv) = (None, None);
         let dq = new_like(&qkv[0], |dq| {
             dk = Some(new_like(&qkv[1], |dk| {

@@ -11,7 +11,10 @@ use burn::backend::{
     flex::FlexTensor,
     tensor::FloatTensor,
 };
-use undiffuse_kernels::conv2d::{self, Add, Conv2d, Input};
+use undiffuse_kernels::{
+    conv2d::{self, Add, Conv2d, Input},
+    tree,
+};
 
 use super::memory::{new, new_like, owned, values};
 use super::norm::{self, NormSpec, Prepared};
@@ -100,9 +103,9 @@ impl Backward<Flex, OPERANDS> for ConvBackward {
             register(grads, weight_node, || dw);
             register(grads, bias_node, || {
                 let mut db = vec![0f32; s.c_out];
-                for sums in sums.chunks_exact(s.c_out.max(1)) {
-                    db.iter_mut().zip(sums).for_each(|(db, sum)| *db += sum);
-                }
+                tree::sum_pictures(s.batch, &mut db, |image, db| {
+                    db.iter_mut().zip(&sums[image * s.c_out..]).for_each(|(db, sum)| *db += sum);
+                });
                 owned([s.c_out], db)
             });
             register(grads, shift_node, || owned([s.batch, s.c_out], sums));

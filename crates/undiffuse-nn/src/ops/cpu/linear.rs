@@ -11,7 +11,10 @@ use burn::backend::{
     flex::FlexTensor,
     tensor::FloatTensor,
 };
-use undiffuse_kernels::linear::{self, Linear};
+use undiffuse_kernels::{
+    activation::Activation,
+    linear::{self, Input, Linear},
+};
 
 use super::memory::{new, new_like, owned, values};
 use super::{kept, register};
@@ -21,20 +24,33 @@ fn shape(x: &FlexTensor, w: &FlexTensor) -> Linear {
     Linear { rows, c_in, c_out }
 }
 
-pub fn forward(operands: [FlexTensor; 3]) -> FlexTensor {
-    let [x, w, b] = operands.map(|t| t.to_contiguous());
-    let s = shape(&x, &w);
-    new([s.rows, s.c_out], |y| linear::forward(&s, values(&x), values(&w), Some(values(&b)), y))
+/// What a linear map is told beside its tensors.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearSpec {
+    /// Rows that belong to a picture.
+    pub of_picture: usize,
+    /// Applied to the rows first.
+    pub before: Activation,
 }
 
-pub fn record<C: CheckpointStrategy>(operands: [FloatTensor<Autodiff<Flex, C>>; 3]) -> FloatTensor<Autodiff<Flex, C>> {
+pub fn forward(operands: [FlexTensor; 3], spec: LinearSpec) -> FlexTensor {
+    let [x, w, b] = operands.map(|t| t.to_contiguous());
+    let s = shape(&x, &w);
+    let input = Input { x: values(&x), activation: spec.before };
+    new([s.rows, s.c_out], |y| linear::forward(&s, input, values(&w), Some(values(&b)), y))
+}
+
+pub fn record<C: CheckpointStrategy>(
+    operands: [FloatTensor<Autodiff<Flex, C>>; 3],
+    spec: LinearSpec,
+) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = operands.each_ref().map(|t| t.node());
     match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             let ids = [&operands[0], &operands[1]].map(|t| prep.checkpoint(t));
-            prep.finish(ids, forward(operands.map(|t| t.into_primitive())))
+            prep.finish((ids, spec), forward(operands.map(|t| t.into_primitive()), spec))
         }
-        OpsKind::UnTracked(prep) => prep.finish(forward(operands.map(|t| t.into_primitive()))),
+        OpsKind::UnTracked(prep) => prep.finish(forward(operands.map(|t| t.into_primitive()), spec)),
     }
 }
 
@@ -42,17 +58,21 @@ pub fn record<C: CheckpointStrategy>(operands: [FloatTensor<Autodiff<Flex, C>>; 
 struct LinearBackward;
 
 impl Backward<Flex, 3> for LinearBackward {
-    type State = [NodeId; 2];
+    type State = ([NodeId; 2], LinearSpec);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let [x_node, w_node, b_node] = ops.parents.map(|p| p.map(|node| node.id));
         let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let [x, w] = kept(checkpointer, ops.state);
+        let (ids, spec) = ops.state;
+        let [x, w] = kept(checkpointer, ids);
         let s = shape(&x, &w);
-        register(grads, x_node, || new_like(&x, |dx| linear::backward_data(&s, values(&dy), values(&w), dx)));
+        let input = Input { x: values(&x), activation: spec.before };
+        register(grads, x_node, || new_like(&x, |dx| linear::backward_data(&s, input, values(&dy), values(&w), dx)));
         if w_node.is_some() || b_node.is_some() {
             let mut db = vec![0f32; s.c_out];
-            let dw = new_like(&w, |dw| linear::backward_weight(&s, values(&x), values(&dy), dw, Some(&mut db)));
+            let dw = new_like(&w, |dw| {
+                linear::backward_weight(&s, spec.of_picture, input, values(&dy), dw, Some(&mut db));
+            });
             register(grads, w_node, || dw);
             register(grads, b_node, || owned([s.c_out], db));
         }

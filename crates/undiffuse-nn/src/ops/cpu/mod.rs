@@ -5,12 +5,15 @@
 
 mod attention;
 mod conv;
+mod embedding;
+mod gate;
+mod layer_norm;
 mod layout;
 mod linear;
 mod memory;
 mod norm;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use burn::backend::{
     Autodiff, Backend, Dispatch, DispatchDevice, DispatchTensor, Flex, TensorMetadata,
@@ -20,11 +23,12 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 use burn::tensor::{Device, Tensor};
-use undiffuse_kernels::activation::Activation as KernelActivation;
+use undiffuse_kernels::{activation::Activation as KernelActivation, attention::Layout};
 
-use super::map::{Joined, Map, Values};
-use super::{Activation, Added, Conv, Norm};
+use super::{Activation, Conv, LayerNorm, Norm};
+use attention::AttentionSpec;
 use conv::ConvSpec;
+use linear::LinearSpec;
 use norm::NormSpec;
 
 pub use memory::values;
@@ -65,16 +69,33 @@ pub trait Kernels: Backend {
         modulation: FloatTensor<Self>,
         spec: NormSpec,
     ) -> FloatTensor<Self>;
-    /// Attention between the pixels of maps.
+    /// Attention between the pixels of maps, or between tokens.
     fn k_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        channels: usize,
-        head_dim: usize,
+        spec: AttentionSpec,
     ) -> FloatTensor<Self>;
-    /// `y = x wᵀ + b`.
-    fn k_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `y = activation(x) wᵀ + b`.
+    fn k_linear(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        spec: LinearSpec,
+    ) -> FloatTensor<Self>;
+    /// Layer normalisation of tokens.
+    fn k_layer_norm(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        offset: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+    /// `x + gate · y`.
+    fn k_gate(x: FloatTensor<Self>, gate: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Rows of a table.
+    fn k_embedding(table: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self>;
     /// `[B, C, H, W]` as a map.
     fn k_to_panels(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// A map as `[B, C, H, W]`.
@@ -90,13 +111,6 @@ fn optional<const D: usize>(x: Option<Tensor<D>>, device: &Device) -> DispatchTe
     dispatch(x.unwrap_or_else(|| Tensor::empty([0; D], device)))
 }
 
-fn panels(map: Map) -> Tensor<5> {
-    match map.values {
-        Values::Panels(x) => x,
-        Values::Planes(_) => unreachable!("on the CPU maps are made of panels"),
-    }
-}
-
 pub fn to_panels(x: Tensor<4>) -> Tensor<5> {
     Tensor::from_dispatch(Dispatch::k_to_panels(dispatch(x)))
 }
@@ -105,54 +119,84 @@ pub fn to_planes(x: Tensor<5>, channels: usize) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::k_to_planes(dispatch(x), channels))
 }
 
-pub fn conv2d(x: Joined, norm: Option<Norm>, conv: Conv, added: Added) -> Map {
-    let device = x.first.device();
+/// Of one map or two side by side, of so many channels each; `shift` and `residual` are added.
+pub fn conv2d(
+    [x, beside]: [Option<Tensor<5>>; 2],
+    c_in: [usize; 2],
+    norm: Option<Norm>,
+    conv: Conv,
+    shift: Option<Tensor<2>>,
+    residual: Option<Tensor<5>>,
+) -> Tensor<5> {
+    let device = conv.weight.device();
     let [c_out, _, kh, kw] = conv.weight.dims();
-    let norm_spec = norm.as_ref().map(|n| NormSpec::new(n, x.dims()[1]));
     let spec = ConvSpec {
-        c_in: [x.first.dims()[1], x.second.as_ref().map_or(0, |m| m.dims()[1])],
+        c_in,
         c_out,
         kernel: (kh, kw),
         stride: conv.stride,
         pad: conv.padding,
         upsample: conv.upsample,
-        norm: norm_spec,
+        norm: norm.as_ref().map(|n| NormSpec::new(n, c_in[0] + c_in[1])),
     };
     let (gamma, beta, modulation) = match norm {
         Some(n) => (Some(n.gamma), Some(n.beta), n.modulation),
         None => (None, None, None),
     };
-    let y = Dispatch::k_conv2d(
-        dispatch(panels(x.first)),
-        optional(x.second.map(panels), &device),
+    Tensor::from_dispatch(Dispatch::k_conv2d(
+        optional(x, &device),
+        optional(beside, &device),
         optional(gamma, &device),
         optional(beta, &device),
         optional(modulation, &device),
         dispatch(conv.weight),
         dispatch(conv.bias),
-        optional(added.shift, &device),
-        optional(added.residual.map(panels), &device),
+        optional(shift, &device),
+        optional(residual, &device),
         spec,
-    );
-    Map::of_panels(Tensor::from_dispatch(y), c_out)
+    ))
 }
 
-pub fn normalize(x: Map, norm: Norm) -> Map {
-    let (device, channels) = (x.device(), x.dims()[1]);
+pub fn normalize(x: Tensor<5>, channels: usize, norm: Norm) -> Tensor<5> {
     let spec = NormSpec::new(&norm, channels);
+    let modulation = optional(norm.modulation, &x.device());
     let (gamma, beta) = (dispatch(norm.gamma), dispatch(norm.beta));
-    let y = Dispatch::k_norm(dispatch(panels(x)), gamma, beta, optional(norm.modulation, &device), spec);
-    Map::of_panels(Tensor::from_dispatch(y), channels)
+    Tensor::from_dispatch(Dispatch::k_norm(dispatch(x), gamma, beta, modulation, spec))
 }
 
-pub fn attention(q: Map, k: Map, v: Map, head_dim: usize) -> Map {
-    let channels = q.dims()[1];
-    let [q, k, v] = [q, k, v].map(|m| dispatch(panels(m)));
-    Map::of_panels(Tensor::from_dispatch(Dispatch::k_attention(q, k, v, channels, head_dim)), channels)
+pub fn attention(qkv: [Tensor<5>; 3], heads: usize, head_dim: usize) -> Tensor<5> {
+    let [q, k, v] = qkv.map(dispatch);
+    let spec = AttentionSpec { heads, head_dim, layout: Layout::Maps };
+    Tensor::from_dispatch(Dispatch::k_attention(q, k, v, spec))
 }
 
-pub fn linear(x: Tensor<2>, w: Tensor<2>, b: Tensor<1>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::k_linear(dispatch(x), dispatch(w), dispatch(b)))
+pub fn token_attention(qkv: [Tensor<3>; 3], heads: usize) -> Tensor<3> {
+    let head_dim = qkv[0].dims()[2] / heads;
+    let [q, k, v] = qkv.map(dispatch);
+    let spec = AttentionSpec { heads, head_dim, layout: Layout::Tokens };
+    Tensor::from_dispatch(Dispatch::k_attention(q, k, v, spec))
+}
+
+pub fn linear(x: Tensor<2>, of_picture: usize, before: Option<Activation>, w: Tensor<2>, b: Tensor<1>) -> Tensor<2> {
+    let spec = LinearSpec { of_picture, before: kernel_activation(before) };
+    Tensor::from_dispatch(Dispatch::k_linear(dispatch(x), dispatch(w), dispatch(b), spec))
+}
+
+pub fn layer_norm(x: Tensor<3>, norm: LayerNorm) -> Tensor<3> {
+    let device = x.device();
+    let pair =
+        |pair: Option<[DispatchTensor; 2]>| pair.unwrap_or_else(|| [(); 2].map(|()| optional::<1>(None, &device)));
+    let [gain, offset] = pair(norm.affine.map(|t| t.map(dispatch)));
+    let [scale, shift] = pair(norm.modulation.map(|t| t.map(dispatch)));
+    Tensor::from_dispatch(Dispatch::k_layer_norm(dispatch(x), gain, offset, scale, shift, norm.eps))
+}
+
+pub fn gate(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::k_gate(dispatch(x), dispatch(gate), dispatch(y)))
+}
+
+pub fn embedding(table: Tensor<2>, rows: &[usize]) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::k_embedding(dispatch(table), rows.into()))
 }
 
 fn kernel_activation(activation: Option<Activation>) -> KernelActivation {
@@ -192,12 +236,31 @@ impl Kernels for Flex {
         norm::forward([x, gamma, beta, modulation], spec).0
     }
 
-    fn k_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, channels: usize, head_dim: usize) -> FlexTensor {
-        attention::forward([q, k, v], channels, head_dim)
+    fn k_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, spec: AttentionSpec) -> FlexTensor {
+        attention::forward([q, k, v], spec)
     }
 
-    fn k_linear(x: FlexTensor, w: FlexTensor, b: FlexTensor) -> FlexTensor {
-        linear::forward([x, w, b])
+    fn k_linear(x: FlexTensor, w: FlexTensor, b: FlexTensor, spec: LinearSpec) -> FlexTensor {
+        linear::forward([x, w, b], spec)
+    }
+
+    fn k_layer_norm(
+        x: FlexTensor,
+        gain: FlexTensor,
+        offset: FlexTensor,
+        scale: FlexTensor,
+        shift: FlexTensor,
+        eps: f64,
+    ) -> FlexTensor {
+        layer_norm::forward([x, gain, offset, scale, shift], eps)
+    }
+
+    fn k_gate(x: FlexTensor, gate: FlexTensor, y: FlexTensor) -> FlexTensor {
+        gate::forward([x, gate, y])
+    }
+
+    fn k_embedding(table: FlexTensor, rows: Arc<[usize]>) -> FlexTensor {
+        embedding::forward(table, &rows)
     }
 
     fn k_to_panels(x: FlexTensor) -> FlexTensor {
@@ -239,14 +302,37 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        channels: usize,
-        head_dim: usize,
+        spec: AttentionSpec,
     ) -> FloatTensor<Self> {
-        attention::record::<C>([q, k, v], channels, head_dim)
+        attention::record::<C>([q, k, v], spec)
     }
 
-    fn k_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        linear::record::<C>([x, w, b])
+    fn k_linear(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        spec: LinearSpec,
+    ) -> FloatTensor<Self> {
+        linear::record::<C>([x, w, b], spec)
+    }
+
+    fn k_layer_norm(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        offset: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        layer_norm::record::<C>([x, gain, offset, scale, shift], eps)
+    }
+
+    fn k_gate(x: FloatTensor<Self>, gate: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self> {
+        gate::record::<C>([x, gate, y])
+    }
+
+    fn k_embedding(table: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self> {
+        embedding::record::<C>(table, rows)
     }
 
     fn k_to_panels(x: FloatTensor<Self>) -> FloatTensor<Self> {

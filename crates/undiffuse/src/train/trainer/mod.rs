@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use undiffuse_data::{Dataset, HeldOut, Opening, Split, names};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
-use undiffuse_nn::ops::adamw::AdamW;
+use undiffuse_nn::ops::{adamw::AdamW, tree};
 use undiffuse_nn::weights::WeightsError;
 use undiffuse_nn::{NetworkConfig, init, params};
 
@@ -340,9 +340,10 @@ impl Trainer {
             seen.extend(draws.quantiles.iter().copied().zip(draws.corrections.clone()));
             losses.extend(self.state.accumulate(&self.conditioner, draws, shape, seed, &mut gradients));
         }
-        let loss = losses.iter().sum::<f64>() / batch as f64;
+        let loss = tree::sum(&losses) / batch as f64;
         self.order = order;
-        let norm = gradients.norm() / train.accumulate as f64;
+        let gradients = gradients.total();
+        let norm = gradients.norm() / batch as f64;
         let bad = [("the loss", loss), ("the gradient", norm)].into_iter().find(|(_, value)| !value.is_finite());
         let what = match bad {
             Some((name, value)) => Some(format!("{name} is {value}")),
@@ -361,7 +362,7 @@ impl Trainer {
             eps: train.eps,
             weight_decay: train.weight_decay,
             step: self.counters.step,
-            gradient_scale: clip / train.accumulate as f64,
+            gradient_scale: clip / batch as f64,
         };
         if let TimingKind::Importance(timing) = &mut self.noise.timing {
             let losses = seen.iter().zip(&losses).map(|((u, correction), loss)| (*u, loss / correction));

@@ -1,0 +1,63 @@
+//! The node that reads rows of a table.
+
+use std::sync::Arc;
+
+use burn::backend::{
+    Autodiff, Flex, TensorMetadata,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    flex::FlexTensor,
+    tensor::FloatTensor,
+};
+use undiffuse_kernels::tree;
+
+use super::memory::{new, values};
+use super::register;
+
+pub fn forward(table: FlexTensor, rows: &[usize]) -> FlexTensor {
+    let table = table.to_contiguous();
+    let [_, width] = table.shape().dims();
+    new([rows.len(), width], |y| {
+        for (y, row) in y.chunks_exact_mut(width.max(1)).zip(rows) {
+            y.copy_from_slice(&values(&table)[row * width..][..width]);
+        }
+    })
+}
+
+pub fn record<C: CheckpointStrategy>(
+    table: FloatTensor<Autodiff<Flex, C>>,
+    rows: Arc<[usize]>,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let shape = table.shape().dims();
+    match EmbeddingBackward.prepare::<C>([table.node()]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let y = forward(table.into_primitive(), &rows);
+            prep.finish((rows, shape), y)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(forward(table.into_primitive(), &rows)),
+    }
+}
+
+#[derive(Debug)]
+struct EmbeddingBackward;
+
+impl Backward<Flex, 1> for EmbeddingBackward {
+    type State = (Arc<[usize]>, [usize; 2]);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (rows, shape @ [_, width]) = ops.state;
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let [node] = ops.parents.map(|p| p.map(|node| node.id));
+        register(grads, node, || {
+            new(shape, |d_table| {
+                tree::sum_pictures(rows.len(), d_table, |picture, sum| {
+                    let dy = &values(&dy)[picture * width..][..width];
+                    sum[rows[picture] * width..][..width].iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
+                });
+            })
+        });
+    }
+}
