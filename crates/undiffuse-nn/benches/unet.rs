@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use undiffuse_nn::ops;
-use undiffuse_nn::ops::adamw::{AdamW, adamw};
+use undiffuse_nn::ops::optim::{AdamW, Optimizer, Update};
 use undiffuse_nn::{Condition, NetworkConfig, init, params};
 
 #[global_allocator]
@@ -71,7 +71,7 @@ fn steps(config: &NetworkConfig, batch: usize, seconds: f64) -> Vec<f64> {
     let mut moments = Vec::new();
     params::for_each(owned.as_ref().expect("a network"), |p| {
         let zero = p.value.inner().zeros_like();
-        moments.push((zero.clone(), zero));
+        moments.push([zero.clone(), zero]);
     });
     let mut step = 0;
     timed(seconds, || {
@@ -82,10 +82,11 @@ fn steps(config: &NetworkConfig, batch: usize, seconds: f64) -> Vec<f64> {
         });
         let mut all = std::collections::BTreeMap::new();
         params::take_gradients(&model, &mut gradients, |name, gradient| drop(all.insert(name, gradient)));
-        let h = AdamW { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step, gradient_scale: 1.0 };
+        let update = Update { lr: 1e-4, step, gradient_scale: 1.0 };
         let mut moments = moments.iter_mut();
         owned = Some(params::map(model, |name, value| {
-            adamw(value, all.remove(name).expect("a gradient"), moments.next().expect("moments"), &mut [], &h)
+            let kept = moments.next().expect("moments");
+            AdamW::default().step(&update, value, all.remove(name).expect("a gradient"), kept, &mut [])
         }));
         step += 1;
     })

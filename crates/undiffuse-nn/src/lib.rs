@@ -11,6 +11,7 @@
 //! | Ba16 | Ba et al., Layer normalization, arXiv:1607.06450 |
 //! | Hendrycks16 | Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415 |
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Loshchilov19 | Loshchilov and Hutter, Decoupled weight decay regularization, arXiv:1711.05101 |
 //! | Peebles22 | Peebles and Xie, Scalable diffusion models with transformers, arXiv:2212.09748 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |

@@ -2,7 +2,7 @@
 
 use undiffuse::burn::module::Module;
 use undiffuse::burn::tensor::Tensor;
-use undiffuse::nn::ops::adamw::{AdamW, adamw};
+use undiffuse::nn::ops::optim::{AdamW, Optimizer, Update};
 use undiffuse::nn::params;
 
 /// Weights of step `t` count as `t^γ` in the average; this γ makes its width 0.1 of the run \[Karras24, Eq. 126\].
@@ -12,7 +12,7 @@ const GAMMA: f64 = 6.94;
 pub struct Adam<M> {
     /// On an autodiff device; away only while it is updated.
     module: Option<M>,
-    moments: Vec<(Tensor<1>, Tensor<1>)>,
+    moments: Vec<[Tensor<1>; 2]>,
     average: Vec<Tensor<1>>,
     betas: [f64; 2],
     step: u64,
@@ -25,7 +25,7 @@ impl<M: Module> Adam<M> {
         params::for_each(&module, |p| {
             let value = p.value.inner();
             let zero = value.zeros_like();
-            moments.push((zero.clone(), zero));
+            moments.push([zero.clone(), zero]);
             average.push(value);
         });
         Self { module: Some(module), moments, average, betas, step: 0 }
@@ -46,14 +46,16 @@ impl<M: Module> Adam<M> {
         let mut gradients = loss.backward();
         let mut flat = Vec::new();
         params::take_gradients(self.module(), &mut gradients, |_, gradient| flat.push(gradient.inner()));
-        let [beta1, beta2] = self.betas;
-        let h = AdamW { lr, beta1, beta2, eps: 1e-8, weight_decay: 0.0, step: self.step, gradient_scale: 1.0 };
+        let adam = AdamW { betas: self.betas, eps: 1e-8, weight_decay: 0.0 };
+        let update = Update { lr, step: self.step, gradient_scale: 1.0 };
         self.step += 1;
         let rate = 1.0 - (1.0 - 1.0 / self.step as f64).powf(GAMMA + 1.0);
         let mut parts = flat.into_iter().zip(self.moments.iter_mut().zip(&mut self.average));
         self.module = self.module.take().map(|module| {
             params::map(module, |_, value| match parts.next() {
-                Some((gradient, (moments, average))) => adamw(value, gradient, moments, &mut [(average, rate)], &h),
+                Some((gradient, (moments, average))) => {
+                    adam.step(&update, value, gradient, moments, &mut [(average, rate)])
+                }
                 None => value,
             })
         });

@@ -1,7 +1,7 @@
 //! Small models: a list of flat parameters, Adam, and an average of where they have been.
 
 use undiffuse::burn::tensor::{Device, Tensor, TensorData};
-use undiffuse::nn::ops::adamw::{AdamW, adamw};
+use undiffuse::nn::ops::optim::{AdamW, Optimizer, Update};
 use undiffuse_math::noise;
 
 /// Parameters and what their optimiser remembers.
@@ -9,7 +9,7 @@ use undiffuse_math::noise;
 /// Every parameter is flat; a model reshapes it where it is used, so one list serves any model.
 pub struct Learner {
     values: Vec<Tensor<1>>,
-    moments: Vec<(Tensor<1>, Tensor<1>)>,
+    moments: Vec<[Tensor<1>; 2]>,
     averages: Vec<Tensor<1>>,
     device: Device,
     done: u64,
@@ -31,7 +31,7 @@ impl Learner {
     pub fn new(values: Vec<Vec<f32>>, device: &Device) -> Self {
         let device = device.clone().autodiff();
         let averages: Vec<Tensor<1>> = values.into_iter().map(|v| tensor(v, &device).inner()).collect();
-        let moments = averages.iter().map(|v| (v.zeros_like(), v.zeros_like())).collect();
+        let moments = averages.iter().map(|v| [v.zeros_like(), v.zeros_like()]).collect();
         let values = averages.iter().map(|v| Tensor::from_inner(v.clone())).collect();
         Self { values, moments, averages, device, done: 0 }
     }
@@ -47,20 +47,13 @@ impl Learner {
         let loss = loss(&leaves);
         let value = f64::from(loss.clone().into_scalar::<f32>());
         let gradients = loss.backward();
-        let h_adam = AdamW {
-            lr: h.rate,
-            beta1: 0.9,
-            beta2: h.beta2,
-            eps: 1e-8,
-            weight_decay: 0.0,
-            step: self.done,
-            gradient_scale: 1.0,
-        };
+        let adam = AdamW { betas: [0.9, h.beta2], eps: 1e-8, weight_decay: 0.0 };
+        let update = Update { lr: h.rate, step: self.done, gradient_scale: 1.0 };
         for ((leaf, moments), average) in leaves.into_iter().zip(&mut self.moments).zip(&mut self.averages) {
             let gradient = leaf.grad(&gradients);
             let value = leaf.inner();
             let new = match gradient {
-                Some(gradient) => adamw(value, gradient, moments, &mut [(average, h.average)], &h_adam),
+                Some(gradient) => adam.step(&update, value, gradient, moments, &mut [(average, h.average)]),
                 None => value,
             };
             self.values.push(Tensor::from_inner(new));

@@ -8,9 +8,9 @@
 //!
 //! The environment variable `UNDIFFUSE_OPS=reference`, read once, runs the standard operations on the CPU, too.
 
-pub mod adamw;
 mod cpu;
 mod map;
+pub mod optim;
 pub mod reference;
 mod threads;
 

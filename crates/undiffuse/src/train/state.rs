@@ -1,9 +1,9 @@
-//! What a step changes: the weights, their averages, the optimiser's moments.
+//! What a step changes: the weights, their averages, what the optimizer keeps.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
-use undiffuse_nn::ops::adamw::{AdamW, adamw, square_sum};
+use undiffuse_nn::ops::optim::{OptimizerKind, Update, square_sum};
 use undiffuse_nn::ops::{Tree, on_threads};
 use undiffuse_nn::weights::Named;
 use undiffuse_nn::{Network, params};
@@ -16,8 +16,9 @@ use crate::condition::Conditioner;
 pub struct State {
     /// The network, on an autodiff device; away only while it is updated.
     network: Option<Network>,
-    /// AdamW's moments, in the module's order; untrained parameters have unused ones.
-    moments: Vec<(Tensor<1>, Tensor<1>)>,
+    optimizer: OptimizerKind,
+    /// What the optimizer keeps for every parameter, in the module's order; for untrained ones, unused.
+    kept: Vec<Vec<Tensor<1>>>,
     /// Averages of the weights.
     pub averages: Vec<Average>,
 }
@@ -35,14 +36,14 @@ pub struct Summed(Gradient);
 
 impl State {
     /// The state before the first step.
-    pub fn new(network: Network, widths: &[f64]) -> Self {
-        let mut moments = Vec::new();
+    pub fn new(network: Network, optimizer: OptimizerKind, widths: &[f64]) -> Self {
+        let mut kept = Vec::new();
         params::for_each(&network, |p| {
             let zero = p.value.inner().zeros_like();
-            moments.push((zero.clone(), zero));
+            kept.push(vec![zero; optimizer.keeps().len()]);
         });
         let averages = widths.iter().map(|&w| Average::new(w, &network)).collect();
-        Self { network: Some(network), moments, averages }
+        Self { network: Some(network), optimizer, kept, averages }
     }
 
     /// The network.
@@ -75,23 +76,24 @@ impl State {
         values
     }
 
-    /// One AdamW step with the summed gradients; `step` counts from 1.
-    pub fn update(&mut self, gradients: Summed, h: &AdamW, step: u64) {
+    /// One step of the optimizer with the summed gradients.
+    pub fn update(&mut self, gradients: Summed, update: &Update) {
         let mut gradients: BTreeMap<String, Tensor<1>> = gradients.0.into_iter().collect();
-        let mut moments = std::mem::take(&mut self.moments);
+        let mut kept = std::mem::take(&mut self.kept);
+        let optimizer = self.optimizer.clone();
         let mut averages = std::mem::take(&mut self.averages);
-        let rates: Vec<f64> = averages.iter().map(|a| a.rate(step)).collect();
+        let rates: Vec<f64> = averages.iter().map(|a| a.rate(update.step + 1)).collect();
         let mut i = 0;
         self.change(|name, value| {
             let own = averages.iter_mut().zip(&rates);
             let mut own: Vec<(&mut Tensor<1>, f64)> = own.map(|(a, &rate)| (&mut a.values[i], rate)).collect();
             i += 1;
             match gradients.remove(name) {
-                Some(gradient) => adamw(value, gradient, &mut moments[i - 1], &mut own, h),
+                Some(gradient) => optimizer.step(update, value, gradient, &mut kept[i - 1], &mut own),
                 None => value,
             }
         });
-        (self.moments, self.averages) = (moments, averages);
+        (self.kept, self.averages) = (kept, averages);
     }
 
     /// Every tensor of the state, named as in a checkpoint.
@@ -107,8 +109,9 @@ impl State {
             for (k, average) in self.averages.iter().enumerate() {
                 push(format!("average.{k}"), average.values[i].clone());
             }
-            push("adam.m".into(), self.moments[i].0.clone());
-            push("adam.v".into(), self.moments[i].1.clone());
+            for (name, kept) in self.optimizer.keeps().iter().zip(&self.kept[i]) {
+                push((*name).into(), kept.clone());
+            }
             i += 1;
         });
         all
@@ -137,10 +140,10 @@ impl State {
                     average.values[i] = value;
                 }
             }
-            if let (Some(m), Some(v)) =
-                (take(format!("adam.m.{}", p.name), &p.shape), take(format!("adam.v.{}", p.name), &p.shape))
-            {
-                self.moments[i] = (m, v);
+            for (name, kept) in self.optimizer.keeps().iter().zip(&mut self.kept[i]) {
+                if let Some(value) = take(format!("{name}.{}", p.name), &p.shape) {
+                    *kept = value;
+                }
             }
             i += 1;
         });

@@ -11,7 +11,8 @@ use burn::tensor::Device;
 use undiffuse_data::{Dataset, HeldOut, Opening, Split, names};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
-use undiffuse_nn::ops::{adamw::AdamW, tree};
+use undiffuse_nn::ops::optim::{AdamW, Update};
+use undiffuse_nn::ops::tree;
 use undiffuse_nn::weights::WeightsError;
 use undiffuse_nn::{NetworkConfig, init, params};
 
@@ -182,7 +183,9 @@ impl Trainer {
             .map_err(|problem| wrong(format!("the network {}: {problem}", network.class())))?;
         afford(&config, &network, shape)?;
         let blank = network.network(&device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
-        let mut state = State::new(init::initialize(blank, seed), &config.train.ema);
+        let optimizer =
+            AdamW { betas: config.train.betas, eps: config.train.eps, weight_decay: config.train.weight_decay };
+        let mut state = State::new(init::initialize(blank, seed), optimizer.into(), &config.train.ema);
         let mut warnings = folder::warnings(&data);
         let (counters, length) = match begin {
             Begin::Anew => (Counters::default(), Length::default()),
@@ -355,28 +358,20 @@ impl Trainer {
             return Err(TrainError::Diverged { step, nimg, what, advice });
         }
         let clip = if train.clip > 0.0 { (train.clip / norm.max(1e-12)).min(1.0) } else { 1.0 };
-        let h = AdamW {
-            lr: train.lr * factor,
-            beta1: train.betas[0],
-            beta2: train.betas[1],
-            eps: train.eps,
-            weight_decay: train.weight_decay,
-            step: self.counters.step,
-            gradient_scale: clip / batch as f64,
-        };
+        let update = Update { lr: train.lr * factor, step: self.counters.step, gradient_scale: clip / batch as f64 };
         if let TimingKind::Importance(timing) = &mut self.noise.timing {
             let losses = seen.iter().zip(&losses).map(|((u, correction), loss)| (*u, loss / correction));
             timing.observe(&losses.collect::<Vec<_>>());
         }
         self.counters.step += 1;
         self.counters.nimg += batch as u64;
-        self.state.update(gradients, &h, self.counters.step);
+        self.state.update(gradients, &update);
         Ok(Step {
             step: self.counters.step,
             nimg: self.counters.nimg,
             loss,
             gradient_norm: norm,
-            lr: h.lr,
+            lr: update.lr,
             images_per_second: self.speed(),
             seconds: self.began.elapsed().as_secs_f64(),
             until: self.length.until(),
