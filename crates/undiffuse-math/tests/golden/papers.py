@@ -63,8 +63,8 @@ def sub_vp(t):
     return math.exp(log_alpha), 1 - math.exp(2 * log_alpha)
 
 
-def cosine_vp(t, shift=0.0):
-    low, high = (math.atan(math.exp(-0.5 * log_snr)) for log_snr in (15, -15))
+def cosine_vp(t, shift=0.0, ends=(15, -15)):
+    low, high = (math.atan(math.exp(-0.5 * log_snr)) for log_snr in ends)
     log_snr = -2 * math.log(math.tan(low + t * (high - low))) + shift
     return math.sqrt(sigmoid(log_snr)), math.sqrt(sigmoid(-log_snr))
 
@@ -87,6 +87,7 @@ SCHEDULES = [
     ("sub-vp", "[Song21, Eqs. 12 and 29]", along(sub_vp, UNIT)),
     ("cosine-vp", "[Hoogeboom23, section 3.1]", along(cosine_vp, UNIT)),
     ("cosine-vp:shift=-2", "[Hoogeboom23, section 3.1]", along(lambda t: cosine_vp(t, -2), UNIT)),
+    ("cosine-vp:log_snr_max=12,log_snr_min=-7", "[Hoogeboom23, section 3.1]", along(lambda t: cosine_vp(t, 0, (12, -7)), UNIT)),
     ("ve", "[Song21, Eq. 9]", along(lambda s: (1.0, s), SIGMAS)),
     ("edm", "[Karras22, Table 1]", along(lambda s: (1.0, s), SIGMAS)),
     ("flow", "[Liu23, Eq. 1]", along(flow, UNIT)),
