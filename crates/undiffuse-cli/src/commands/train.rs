@@ -30,6 +30,10 @@ pub struct Args {
     /// With --resume: begin the run anew, whatever it has learned. Its model stays until there is another
     #[arg(long, requires = "resume", conflicts_with = "length")]
     restart: bool,
+    /// Train the run in this folder once more, from its start, by its configuration and by what its length.json says was decided
+    /// on its length, with the clock off: the same weights to the bit. Into RUN-replay when --run is not given
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["resume", "length"])]
+    replay: Option<PathBuf>,
     /// Side of the pictures in pixels
     #[arg(long)]
     size: Option<usize>,
@@ -79,14 +83,14 @@ fn epochs(text: &str) -> Result<f64, String> {
 }
 
 impl Args {
-    /// An option that is given and that a run which goes on cannot follow, and why.
+    /// An option that is given and that a run which goes on, or is replayed, cannot follow, and why.
     fn decided(&self) -> Option<(&'static str, &'static str)> {
         const CONFIG: &str = "its settings are those in its config.toml, which may be edited";
         let options = [
             ("--preset", self.preset.is_some(), CONFIG),
             ("--config", self.config.is_some(), CONFIG),
             ("--set", !self.settings.is_empty(), CONFIG),
-            ("--run", self.run.is_some(), "it stays in its folder"),
+            ("--run", self.run.is_some() && self.resume.is_some(), "it stays in its folder"),
             ("--size", self.size.is_some(), "its network is made for pictures of one size"),
             ("--channels", self.channels.is_some(), "its network is made for pictures of so many channels"),
             ("--flip", self.flip, "whether pictures are mirrored was decided when it began"),
@@ -103,20 +107,28 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let run = run.display();
         return Err(usage(format!("{option} cannot be used with --resume: the run `{run}` goes on, and {why}")));
     }
+    if let (Some(run), Some((option, why))) = (&args.replay, args.decided()) {
+        let run = run.display();
+        return Err(usage(format!("{option} cannot be used with --replay: it repeats the run `{run}`, and {why}")));
+    }
     let device = args.machine.open()?;
     common::catch_interrupt()?;
     if args.tied {
         common::stop_with_stdin();
     }
     let mut progress = bars::loading();
-    let mut trainer = match &args.resume {
-        Some(run) => {
+    let mut trainer = match (&args.resume, &args.replay) {
+        (Some(run), _) => {
             let Args { images, epochs, restart, .. } = args;
             let (budget, data) = (args.budget.clone(), args.data.clone());
             let how = Resume { budget, images, epochs, data, restart };
             Trainer::resume(run, &how, &device, &mut progress)?
         }
-        None => {
+        (None, Some(of)) => {
+            let run = args.run.clone().unwrap_or_else(|| of.with_file_name(format!("{}-replay", name(of))));
+            Trainer::replay(of, args.data.as_deref(), &run, &device, &mut progress)?
+        }
+        (None, None) => {
             let config = config(&args)?;
             let run = args.run.clone().unwrap_or_else(|| Path::new("runs").join(name(Path::new(&config.data.path))));
             Trainer::create(config, &run, &device, &mut progress)?
@@ -217,7 +229,9 @@ mod tests {
             ["data", "resume", "restart", "budget", "images", "epochs", "plain", "tied", "device", "threads"];
         let command = Args::augment_args(clap::Command::new("train"));
         let mut refused = 0;
-        for option in command.get_arguments().filter_map(clap::Arg::get_long).filter(|name| *name != "help") {
+        // A run is replayed into another folder: what is refused then is the same, but for that.
+        let unfit = ["help", "replay"];
+        for option in command.get_arguments().filter_map(clap::Arg::get_long).filter(|name| !unfit.contains(name)) {
             let flag = format!("--{option}");
             let values = ["", "quick", "a=1", "1"].map(|value| [flag.as_str(), value]);
             let mut tries = values.iter().map(|words| if words[1].is_empty() { &words[..1] } else { &words[..] });

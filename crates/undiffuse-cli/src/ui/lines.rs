@@ -12,11 +12,13 @@ pub struct Lines {
     last: Option<Instant>,
     loss: f64,
     every: Duration,
+    /// When the budget is used up.
+    deadline: Option<Instant>,
 }
 
 impl Default for Lines {
     fn default() -> Self {
-        Self { last: None, loss: f64::NAN, every: Duration::from_secs(5) }
+        Self { last: None, loss: f64::NAN, every: Duration::from_secs(5), deadline: None }
     }
 }
 
@@ -24,8 +26,11 @@ impl Watch for Lines {
     fn show(&mut self, event: &Event) {
         match event {
             Event::Started(started) => self.started(started),
-            Event::Planned { until, images_per_second } => {
-                say(format!("speed {images_per_second:.0} images/s: training for {until} images"));
+            Event::Planned { until, images_per_second, seconds_left } => {
+                if self.deadline.is_none() {
+                    say(format!("speed {images_per_second:.0} images/s: about {until} images in the time there is"));
+                }
+                self.deadline = Some(Instant::now() + Duration::from_secs_f64(seconds_left.max(0.0)));
             }
             Event::Step(step) => self.step(step),
             Event::Validated { nimg, loss } => say(format!("{nimg:>9} images  validation loss {loss:.4}")),
@@ -60,8 +65,12 @@ impl Lines {
             return;
         }
         self.last = Some(Instant::now());
-        let left = match s.until {
-            Some(until) if s.images_per_second > 0.0 => {
+        let left = match (s.until, self.deadline) {
+            (Some(until), Some(deadline)) => {
+                let seconds = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+                format!("of about {until}  {} left", duration(seconds))
+            }
+            (Some(until), None) if s.images_per_second > 0.0 => {
                 let seconds = until.saturating_sub(s.nimg) as f64 / s.images_per_second;
                 format!("of {until}  {} left", duration(seconds))
             }

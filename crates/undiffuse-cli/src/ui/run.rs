@@ -1,7 +1,7 @@
 //! What the dashboard knows of a run: events go in, the screen reads it.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use undiffuse::data::{Image, Options};
 use undiffuse::run::{Line, RunFolder};
@@ -88,6 +88,8 @@ pub struct Run {
     /// Whether the run is about to stop.
     pub stopping: bool,
     zoom: usize,
+    /// When the budget is used up.
+    deadline: Option<Instant>,
     began: Instant,
     // Seconds and pictures of the first step that was seen, for the mean speed.
     first: Option<(f64, u64)>,
@@ -111,6 +113,7 @@ impl Run {
             help: false,
             stopping: false,
             zoom: 0,
+            deadline: None,
             began: Instant::now(),
             first: None,
         }
@@ -120,10 +123,14 @@ impl Run {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Started(started) => self.start(started),
-            Event::Planned { until, images_per_second } => {
+            Event::Planned { until, images_per_second, seconds_left } => {
+                let first = self.deadline.is_none();
                 self.until = Some(*until);
-                let (end, speed) = (count(*until), speed(*images_per_second));
-                self.note(format!("the speed is {speed} images/s: training for {end} images"));
+                self.deadline = Some(Instant::now() + Duration::from_secs_f64(seconds_left.max(0.0)));
+                if first {
+                    let (end, speed) = (count(*until), speed(*images_per_second));
+                    self.note(format!("the speed is {speed} images/s: about {end} images in the time there is"));
+                }
             }
             Event::Step(step) => self.step(step),
             Event::Validated { nimg, loss } => {
@@ -232,8 +239,11 @@ impl Run {
         Some((step.nimg as f64 / self.until?.max(1) as f64).min(1.0))
     }
 
-    /// Seconds to the end, at the mean speed so far: previews and savings are in it.
+    /// Seconds to the end: of the budget, or at the mean speed so far, in which previews and savings are.
     pub fn left(&self) -> Option<f64> {
+        if let Some(deadline) = self.deadline {
+            return Some(deadline.saturating_duration_since(Instant::now()).as_secs_f64());
+        }
         let ((step, when), (seconds, nimg)) = (self.step.as_ref()?, self.first?);
         let mean = match step.seconds - seconds {
             spent if spent > 0.0 => (step.nimg - nimg) as f64 / spent,

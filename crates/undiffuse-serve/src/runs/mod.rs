@@ -58,6 +58,9 @@ pub struct RunInfo {
     /// Pictures at the end, once that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
+    /// Seconds that are left of its budget, where it has one; the end in pictures follows the clock then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<f64>,
     /// The mean loss of the last steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
@@ -191,6 +194,7 @@ impl Runs {
             data: config.map(|c| last_part(&c.data.path).to_owned()).unwrap_or_default(),
             images: standing.images,
             until: length.until(),
+            seconds_left: run.budget(&length).map(|(seconds, used)| (seconds - used).max(0.0)),
             loss: standing.loss,
             validation: standing.validation,
             images_per_second: standing.images_per_second,

@@ -5,6 +5,7 @@
 //!   config.toml       the resolved configuration; its presence makes the folder a run
 //!   data.sha256       fingerprint of the pictures that the run began with
 //!   length.json       the length, written before the learning rate depends on it
+//!   clock             seconds that the present stretch of a budgeted run has taken, written while it trains
 //!   metrics.jsonl     one line a step, validation or divergence
 //!   samples/          grids of samples along the way
 //!   checkpoints/      the newest states, each one file
@@ -38,6 +39,7 @@ pub const CONFIG_FILE: &str = "config.toml";
 pub(crate) const LENGTH_FILE: &str = "length.json";
 const DATA_FILE: &str = "data.sha256";
 const LOG_FILE: &str = "metrics.jsonl";
+const CLOCK_FILE: &str = "clock";
 const OUTPUT_FILE: &str = "train.log";
 const SAMPLES: &str = "samples";
 
@@ -136,6 +138,25 @@ impl RunFolder {
 
     pub(crate) fn write_fingerprint(&self, fingerprint: &str) -> Result<(), FileError> {
         self.write(DATA_FILE, fingerprint)
+    }
+
+    /// Which stretch of a budgeted run was last timed, and the seconds that it had taken.
+    pub fn clock(&self) -> Option<(usize, f64)> {
+        let text = self.text(CLOCK_FILE).ok()??;
+        let (stretch, seconds) = text.trim().split_once(' ')?;
+        let seconds = seconds.trim().parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0)?;
+        Some((stretch.parse().ok()?, seconds))
+    }
+
+    /// Writes what [`clock`](Self::clock) reads, and opens the file to be written over: a kill needs no flush.
+    pub(crate) fn open_clock(&self, text: &str) -> Result<File, FileError> {
+        let path = self.0.join(CLOCK_FILE);
+        files::write(&path, text.as_bytes())?;
+        File::options().write(true).open(&path).map_err(at("write", &path))
+    }
+
+    pub(crate) fn remove_clock(&self) -> Result<(), FileError> {
+        files::remove(&self.0.join(CLOCK_FILE))
     }
 
     /// The grids of samples, by pictures seen.

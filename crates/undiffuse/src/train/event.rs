@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use undiffuse_data::{DataError, Image};
+use undiffuse_math::solver::PlanError;
 
 use super::config::ConfigError;
 use crate::files::FileError;
@@ -15,12 +16,14 @@ use crate::run::Step;
 pub enum Event {
     /// Everything is loaded; training begins or goes on.
     Started(Started),
-    /// The length is now known, in pictures, from the speed that was measured.
+    /// The end of a run with a budget was decided, from the clock; it is decided again as the run goes on.
     Planned {
         /// Pictures at the end.
         until: u64,
         /// Measured speed.
         images_per_second: f64,
+        /// What is left of the budget.
+        seconds_left: f64,
     },
     /// One optimiser step.
     Step(Step),
@@ -150,6 +153,12 @@ pub enum TrainError {
     /// The pictures' size and the network do not fit.
     #[error("{0}")]
     Network(String),
+    /// A length that the run cannot have.
+    #[error("{0}")]
+    Length(String),
+    /// The model cannot be sampled as it is configured.
+    #[error("samples along the run cannot be made with these settings of [sample]: {0}")]
+    Sample(#[from] PlanError),
     /// The network and a batch do not fit into memory.
     #[error("{0}; lower train.batch, or raise train.accumulate, which splits it")]
     TooLarge(#[from] TooLarge),
@@ -167,4 +176,11 @@ pub enum TrainError {
         /// A learning rate to try.
         advice: f64,
     },
+}
+
+impl TrainError {
+    /// A configuration that cannot be used.
+    pub(super) fn wrong(problem: impl Into<String>) -> Self {
+        Self::Config(ConfigError(vec![problem.into()]))
+    }
 }

@@ -38,6 +38,14 @@ impl RunFolder {
             .map_err(|e| self.lost(format!("`{LENGTH_FILE}`, which says how long it is, is damaged ({e})")))
     }
 
+    /// Seconds of the budget of the last stretch of this run's `length`, and how many of them are used.
+    pub fn budget(&self, length: &Length) -> Option<(f64, f64)> {
+        let last = length.segments.last()?;
+        let decided = last.decisions.last().map_or(0.0, |decision| decision.seconds);
+        let timed = self.clock().filter(|(stretch, _)| stretch + 1 == length.segments.len());
+        Some((last.budget?, timed.map_or(decided, |(_, seconds)| seconds.max(decided))))
+    }
+
     pub(super) fn write_length(&self, length: &Length) -> Result<(), TrainError> {
         Ok(self.write(LENGTH_FILE, &serde_json::to_string_pretty(length).expect("numbers serialise"))?)
     }
@@ -135,6 +143,7 @@ impl RunFolder {
         for path in checkpoint::all(&self.checkpoints()) {
             files::remove(&path)?;
         }
+        self.remove_clock()?;
         Ok(files::remove(&self.path().join(LENGTH_FILE))?)
     }
 }

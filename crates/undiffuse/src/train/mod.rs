@@ -5,12 +5,16 @@
 
 pub mod average;
 pub mod checkpoint;
+mod clock;
 pub mod config;
 pub mod draws;
 mod event;
 mod folder;
+mod journal;
+mod learner;
 pub mod length;
 pub mod network;
+mod pace;
 pub mod presets;
 mod preview;
 mod state;

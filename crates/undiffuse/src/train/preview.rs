@@ -14,8 +14,17 @@ const ROWS: usize = 6;
 /// Pictures in a preview.
 pub const PICTURES: usize = COLUMNS * ROWS;
 
-/// A grid of samples of the model with seeds 0, 1, 2…; what can be asked for takes turns along each row. `None` where the network makes
-/// no numbers of them: the watchdog sees that in the loss.
+/// Evaluations of the network on a picture that a grid takes.
+///
+/// # Errors
+/// Settings that make no plan.
+pub fn evaluations(model: &Model) -> Result<usize, PlanError> {
+    let guided = model.sample_defaults().guidance != 1.0 && !model.conditioner.all().is_empty();
+    Ok(PICTURES * model.plan()?.rows.len() * if guided { 2 } else { 1 })
+}
+
+/// A grid of samples of the model with seeds 0, 1, 2…; what can be asked for takes turns along each row. `None` where the network
+/// makes no numbers of them: the watchdog sees that in the loss.
 ///
 /// # Errors
 /// Settings that make no plan.

@@ -1,5 +1,6 @@
 //! Training as promised: resumed runs, any number of threads, one batch overfitted, divergence caught.
 
+mod budget;
 mod kill_points;
 mod runs;
 

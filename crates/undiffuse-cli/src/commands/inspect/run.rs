@@ -1,5 +1,6 @@
 //! A training run.
 
+use serde::Serialize;
 use serde_json::json;
 use undiffuse::run::{Line, RunFolder};
 use undiffuse::train::Config;
@@ -8,7 +9,7 @@ use undiffuse::train::length::Length;
 
 use super::Findings;
 use crate::output::facts;
-use crate::ui::text::shell;
+use crate::ui::text::{duration, shell};
 
 /// Steps that the recent loss is a mean of.
 const RECENT: usize = 100;
@@ -40,6 +41,8 @@ pub fn inspect(run: &RunFolder) -> anyhow::Result<Findings> {
         ("saved at", progress),
         ("state", state.words(run)),
     ];
+    let budget = Budget::of(run, &length);
+    found.extend(budget.as_ref().map(|budget| ("budget", budget.words())));
     found.extend(log.loss().map(|(loss, n)| ("loss", format!("{loss:.4} (mean of the last {n} steps)"))));
     let shown = log.validations.iter().rev().take(VALIDATIONS).rev();
     let shown: Vec<String> = shown.map(|(nimg, loss)| format!("{loss:.4} at {nimg} images")).collect();
@@ -56,6 +59,7 @@ pub fn inspect(run: &RunFolder) -> anyhow::Result<Findings> {
         "step": counters.step,
         "nimg": counters.nimg,
         "until": until,
+        "budget": budget,
         "state": state.tag(),
         "resumable": state.resumable(),
         "loss": log.loss().map(|(loss, _)| loss),
@@ -65,6 +69,29 @@ pub fn inspect(run: &RunFolder) -> anyhow::Result<Findings> {
         "broken_checkpoints": broken,
     });
     Ok(Findings { text: facts(&found), json })
+}
+
+/// The time of a run's last stretch, where time decides how long it is.
+#[derive(Serialize)]
+struct Budget {
+    seconds: f64,
+    used: f64,
+    decisions: usize,
+}
+
+impl Budget {
+    fn of(run: &RunFolder, length: &Length) -> Option<Self> {
+        let (seconds, used) = run.budget(length)?;
+        Some(Self { seconds, used, decisions: length.segments.last()?.decisions.len() })
+    }
+
+    fn words(&self) -> String {
+        let (used, seconds) = (duration(self.used), duration(self.seconds));
+        match self.decisions {
+            0 => format!("{used} of {seconds} used; the end in pictures is not known yet"),
+            n => format!("{used} of {seconds} used; the end in pictures follows the clock, and was decided {n} times"),
+        }
+    }
 }
 
 /// What can be done with a run now.
@@ -89,7 +116,9 @@ impl State {
         let data = run.data_path(config);
         match (counters, length.until()) {
             (None, _) => State::Lost("no checkpoint can be read"),
-            (Some(Counters { until: Some(_), .. }), None) => State::Lost("its length.json is not there"),
+            (Some(Counters { until: Some(_), .. }), _) if length.segments.is_empty() => {
+                State::Lost("its length.json is not there")
+            }
             (Some(counters), Some(until)) if counters.nimg >= until => State::Finished,
             _ if !data.exists() => State::DataGone(data.display().to_string()),
             (Some(counters), _) => State::Interrupted { saved: counters.nimg > 0 },

@@ -26,7 +26,8 @@ export const share = (run) => (run.until ? Math.min(1, run.images / run.until) :
 
 /** Seconds that are left; null when unknown or when it does not train. */
 export const left = (run) =>
-  run.state === "training" && run.until && run.images_per_second > 0 ? Math.max(0, run.until - run.images) / run.images_per_second : null;
+  run.state === "training" && run.seconds_left !== undefined ? run.seconds_left
+  : run.state === "training" && run.until && run.images_per_second > 0 ? Math.max(0, run.until - run.images) / run.images_per_second : null;
 
 /** "18,944 of 150,592 pictures". */
 export const seen = (run) => (run.until && run.images < run.until ? `${count(run.images)} of ${some(run.until, "picture")}` : some(run.images, "picture"));
