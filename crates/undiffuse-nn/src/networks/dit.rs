@@ -1,11 +1,11 @@
 //! diffusers' `DiTTransformer2DModel`: the class-conditional diffusion transformer \[Peebles22\].
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::dropout::Dropout;
-use super::embedding::{TimestepEmbedding, index, sinusoids};
+use super::embedding::{TimestepEmbedding, rows, sinusoids};
 use super::read::{COUNT, fail, within};
 use super::{Architecture, Condition, ConfigError, Forward, Io, NetworkConfig, Reads, Spec};
 use crate::init::Init;
@@ -346,7 +346,7 @@ struct Signal {
     /// Sinusoids of the timesteps, `[B, 256]`.
     time: Tensor<2>,
     /// Rows of the class tables, `[B]`.
-    labels: Tensor<1, Int>,
+    labels: Vec<usize>,
     dropout: Dropout,
 }
 
@@ -380,21 +380,21 @@ impl Forward for DiTTransformer2DModel {
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4> {
         let (device, [b, _, h, w]) = (x.device(), x.dims());
         let (width, patch, c) = (self.config.width(), self.config.patch_size, self.config.channels_out());
-        let (rows, columns) = (h / patch, w / patch);
+        let (high, wide) = (h / patch, w / patch);
         let none = || vec![self.config.num_embeds_ada_norm as f32; b];
         let signal = Signal {
             time: sinusoids(timestep, TIME_FEATURES, 1.0, true, &device),
-            labels: index(&condition.labels.clone().unwrap_or_else(none), &device),
+            labels: rows(&condition.labels.clone().unwrap_or_else(none)),
             dropout: Dropout::new(dropout),
         };
         let patches = self.pos_embed.proj.forward(Map::from(x)).into_tensor();
-        let tokens = patches.reshape([b, width, rows * columns]).swap_dims(1, 2);
-        let x = tokens + positions(rows, columns, width, self.config.sample_size / patch, &device);
+        let tokens = patches.reshape([b, width, high * wide]).swap_dims(1, 2);
+        let x = tokens + positions(high, wide, width, self.config.sample_size / patch, &device);
         let x = self.transformer_blocks.iter().fold(x, |x, block| block.forward(x, &signal));
         let embedding = self.transformer_blocks[0].norm1.emb.forward(&signal);
         let [shift, scale] = chunks(self.proj_out_1.activated(Activation::Silu, embedding));
         let x = ops::layer_norm(x, LayerNorm { affine: None, eps: EPS, modulation: Some([scale, shift]) });
-        let patches = self.proj_out_2.forward(x).reshape([b, rows, columns, patch, patch, c]);
+        let patches = self.proj_out_2.forward(x).reshape([b, high, wide, patch, patch, c]);
         patches.permute([0, 5, 1, 3, 2, 4]).reshape([b, c, h, w])
     }
 }
@@ -446,7 +446,7 @@ impl Block {
 impl TimestepLabelEmbeddings {
     /// `[B, C]`.
     fn forward(&self, signal: &Signal) -> Tensor<2> {
-        let class = self.class_embedder.embedding_table.forward(signal.labels.clone());
+        let class = self.class_embedder.embedding_table.forward(&signal.labels);
         self.timestep_embedder.forward(signal.time.clone()) + class
     }
 }
