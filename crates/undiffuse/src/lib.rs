@@ -48,6 +48,7 @@
 //! | [`denoise`] | the trait [`Denoise`](denoise::Denoise), networks as denoisers, guidance, clipping, inpainting |
 //! | [`sample`] | the one interpreter that runs every [`Plan`](math::plan::Plan), as an iterator |
 //! | [`codec`] | between pictures and what is diffused |
+//! | [`card`] | what a model folder knows beyond diffusers' words |
 //! | [`adaptive`] | samples of the probability-flow ODE with steps that follow the error |
 //! | [`likelihood`] | variational bound and ODE likelihood, in bits per dimension |
 //! | [`run`] | the folder of a training run: the only place that opens what is in one |
@@ -92,6 +93,7 @@
 //! | Uria13 | Uria et al., RNADE, arXiv:1306.0186 |
 
 pub mod adaptive;
+pub mod card;
 pub mod codec;
 pub mod condition;
 pub mod denoise;

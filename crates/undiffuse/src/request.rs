@@ -8,26 +8,10 @@ use undiffuse_data::{Image, Options, transform};
 use undiffuse_math::prelude::{SolverKind, SpacingKind};
 
 use crate::Model;
+pub use crate::condition::RequestError;
 use crate::condition::{Ask, Cond, Conditioner};
 use crate::image::from_image;
 use crate::model::SampleDefaults;
-
-/// A request that the model cannot fulfil.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct RequestError {
-    /// The part of the request, as the command line's option and the service's JSON both call it.
-    pub field: &'static str,
-    /// What is wrong and what would be right.
-    pub problem: String,
-}
-
-impl RequestError {
-    /// A problem with one part of a request.
-    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
-    }
-}
 
 /// How a model is to be sampled; whatever is `None` is the model's own.
 #[derive(Clone, Debug, Default, PartialEq)]

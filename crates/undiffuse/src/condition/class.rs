@@ -14,10 +14,10 @@ use undiffuse_data::text::escaped;
 use undiffuse_data::{Dataset, names};
 use undiffuse_nn::networks::{Condition, Reads};
 
+use super::ConditionConfig;
+use super::RequestError;
 use super::{Ask, Conditioning, Field, Member};
-use crate::model::Card;
-use crate::request::RequestError;
-use crate::train::ConditionConfig;
+use crate::card::Card;
 
 /// Names that a refusal lists.
 const LISTED: usize = 40;

@@ -16,13 +16,42 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use undiffuse_data::Dataset;
 use undiffuse_nn::networks::{Condition, Reads};
 
-use crate::model::Card;
-use crate::request::RequestError;
-use crate::train::ConditionConfig;
+use crate::card::Card;
+
+/// A request that the model cannot fulfil.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct RequestError {
+    /// The part of the request, as the command line's option and the service's JSON both call it.
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+impl RequestError {
+    /// A problem with one part of a request.
+    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
+    }
+}
+
+/// `[condition]`: what a network is told of a picture, so that it can be asked for. Also one word, `KIND` or `KIND:FROM`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConditionConfig {
+    /// A kind of [`Conditioner`], or `none`.
+    pub kind: String,
+    /// Where it is said of the pictures; each kind has a place of its own when it is empty.
+    #[serde(default)]
+    pub from: String,
+    /// SHA-256 of what was said there when the run began, where the data's own does not cover it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+}
 
 /// What one picture should show.
 #[derive(Clone, Debug, Default, PartialEq)]

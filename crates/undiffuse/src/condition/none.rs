@@ -5,9 +5,9 @@ use serde_json::Value;
 use undiffuse_data::Dataset;
 use undiffuse_nn::networks::{Condition, Reads};
 
+use super::RequestError;
 use super::{Ask, Conditioning, Field};
-use crate::model::Card;
-use crate::request::RequestError;
+use crate::card::Card;
 
 /// The conditioner of a model without conditions.
 pub(super) struct Nothing;

@@ -16,7 +16,7 @@ use undiffuse_nn::networks::ArchitectureKind;
 
 use super::{network, presets};
 use crate::codec::CodecKind;
-use crate::condition::Conditioner;
+use crate::condition::{ConditionConfig, Conditioner};
 use crate::model::SampleDefaults;
 
 /// Everything that decides a run.
@@ -75,19 +75,6 @@ impl DataConfig {
             ..Options::default()
         }
     }
-}
-
-/// `[condition]`: what a network is told of a picture, so that it can be asked for. Also one word, `KIND` or `KIND:FROM`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ConditionConfig {
-    /// A kind of [`Conditioner`], or `none`.
-    pub kind: String,
-    /// Where it is said of the pictures; each kind has a place of its own when it is empty.
-    #[serde(default)]
-    pub from: String,
-    /// SHA-256 of what was said there when the run began, where the data's own does not cover it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub fingerprint: String,
 }
 
 /// `[noise]`.

@@ -22,7 +22,8 @@ mod trainer;
 pub mod validation;
 mod watchdog;
 
-pub use config::{ConditionConfig, Config, ConfigError, EPOCHS_MAX, IMAGES_MAX, LrSchedule};
+pub use crate::condition::ConditionConfig;
+pub use config::{Config, ConfigError, EPOCHS_MAX, IMAGES_MAX, LrSchedule};
 pub use event::{Event, Preview, Started, TrainError};
 pub use length::parse_duration;
 pub use trainer::{Resume, Trainer};
