@@ -19,7 +19,6 @@ mod probe;
 mod run;
 mod samples;
 mod state;
-mod trivial;
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +34,6 @@ pub use probe::{Probe, Reading, SIGMAS};
 pub use run::Run;
 pub use samples::Samples;
 pub use state::{State, TensorFacts};
-pub use trivial::Trivial;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use rayon::prelude::*;
+use undiffuse::train::loss::Moments;
 use undiffuse_data::source::{self, Payload};
 use undiffuse_data::{Dataset, HeldOut, Image, Options, Report, Split, decode};
 
@@ -11,6 +12,8 @@ use undiffuse_data::{Dataset, HeldOut, Image, Options, Report, Split, decode};
 const SAMPLED: usize = 8192;
 /// Bytes of pixels up to which every picture is compared with every other's hash.
 const REPORTED: usize = 1 << 31;
+/// Groups of numbers of about equal variance that are taken together.
+const GROUPS: usize = 64;
 /// Source files that are opened to see whether they have colour.
 const OPENED: usize = 48;
 
@@ -37,6 +40,19 @@ pub struct Pictures {
 }
 
 impl Pictures {
+    /// What a loss that needs no learning is computed from.
+    pub fn moments(&self) -> Moments {
+        let squares = self.mean.iter().zip(&self.variance).map(|(m, v)| m * m + v);
+        let mut variances = self.variance.clone();
+        variances.sort_by(f64::total_cmp);
+        let share = |group: &[f64]| group.len() as f64 / variances.len() as f64;
+        let groups = variances.chunks(variances.len().div_ceil(GROUPS));
+        Moments {
+            square: squares.sum::<f64>() / self.mean.len() as f64,
+            variances: groups.map(|g| (g.iter().sum::<f64>() / g.len() as f64, share(g))).collect(),
+        }
+    }
+
     /// Looks at a dataset, of which a share is held out as a run with `seed` does it.
     pub fn new(dataset: Dataset, held_out: f64, seed: u64) -> Self {
         let split = dataset.split(HeldOut::Fraction(held_out), seed);

@@ -88,7 +88,9 @@ impl Probe {
             dropout: config.train.label_dropout,
         };
         let part = (config.train.batch / config.train.accumulate).clamp(1, 64);
-        let ask = |network: &nn::Network, indices: &[usize]| validation::losses(network, &drawer, indices, part);
+        let ask = |network: &nn::Network, indices: &[usize]| {
+            validation::losses(&*config.loss, network, &drawer, indices, part)
+        };
         let with = |prefix: &str| state.network(network, prefix, device);
         let averages = config
             .train
@@ -104,7 +106,7 @@ impl Probe {
             averages: averages.collect(),
             train,
             unlabelled: match conditioner.guides() {
-                true => validation::losses_unconditional(&first, &drawer, &chosen[..n], part),
+                true => validation::losses_unconditional(&*config.loss, &first, &drawer, &chosen[..n], part),
                 false => Vec::new(),
             },
         })

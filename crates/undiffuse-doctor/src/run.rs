@@ -10,11 +10,12 @@ use undiffuse::nn::weights::WeightsError;
 use undiffuse::nn::{Network, params};
 use undiffuse::run::{CONFIG_FILE, RunFolder};
 use undiffuse::train::length::Length;
+use undiffuse::train::loss::Trivial;
 use undiffuse::train::{Config, TrainError};
 use undiffuse_data::{Dataset, Options};
 
 use super::log::{mean, spread};
-use super::{Data, DoctorError, Log, Pictures, Probe, Reading, Samples, State, TensorFacts, Trivial, probe};
+use super::{Data, DoctorError, Log, Pictures, Probe, Reading, Samples, State, TensorFacts, probe};
 
 /// What a training left behind, or a bare model.
 pub struct Run {
@@ -121,7 +122,7 @@ impl Run {
         self.parameters = network.as_ref().map_or(0, params::count);
         let Some(pictures) = &self.pictures else { return };
         if let Some(config) = &self.config {
-            self.trivial = Some(Trivial::of(&config.noise, pictures));
+            self.trivial = Some(config.loss.trivial(&config.noise, &pictures.moments()));
             self.samples = Samples::newest(&self.folder, pictures);
             if let (Some(network), Some(state)) = (&network, &self.state) {
                 self.probe = Probe::of(network, state, config, pictures, device);

@@ -8,7 +8,7 @@ use undiffuse::nn::params;
 use undiffuse::train::{Config, Event, Trainer};
 use undiffuse::{Model, device};
 use undiffuse_data::{Dataset, Image, encode_png, grid};
-use undiffuse_doctor::{CHECKS, Diagnosis, DoctorError, Pictures, Severity, Trivial, diagnose, examine};
+use undiffuse_doctor::{CHECKS, Diagnosis, DoctorError, Pictures, Severity, diagnose, examine};
 use undiffuse_math::noise;
 
 /// 8×8 pictures, squares and crosses of random place, size and brightness in two class folders; `paint` gives the byte of a
@@ -354,7 +354,7 @@ fn trivial_losses_are_those_of_the_formulas() {
     let mut settings = settings.to_vec();
     settings.push("data.path=\"x\"".into());
     let config = Config::layered("quick", None, &settings).unwrap();
-    let trivial = Trivial::of(&config.noise, &facts);
+    let trivial = config.loss.trivial(&config.noise, &facts.moments());
     assert!((trivial.zero - 1.0).abs() < 1e-9, "{trivial:?}");
     let (mut alpha_bar, mut sum) = (1.0, 0.0);
     for t in 0..1000 {
@@ -368,7 +368,7 @@ fn trivial_losses_are_those_of_the_formulas() {
     let log = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
     let trained = Config::from_toml(&std::fs::read_to_string(run.join("config.toml")).unwrap()).unwrap();
-    let zero = Trivial::of(&trained.noise, &facts).zero;
+    let zero = trained.loss.trivial(&trained.noise, &facts.moments()).zero;
     assert!((first["loss"].as_f64().unwrap() / zero - 1.0).abs() < 0.1, "{first} {zero}");
 }
 

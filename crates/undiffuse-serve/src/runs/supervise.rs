@@ -26,7 +26,7 @@ const EARLY: Duration = Duration::from_secs(2);
 /// The longest name of a run.
 const NAME: usize = 64;
 /// The parts of a configuration that requests may set, besides what they have words for.
-const SECTIONS: [&str; 5] = ["data", "network", "noise", "train", "sample"];
+const SECTIONS: [&str; 6] = ["data", "network", "noise", "loss", "train", "sample"];
 
 /// A training to start. Whatever is left out is the preset's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -14,6 +14,7 @@ use undiffuse_math::{
 };
 use undiffuse_nn::networks::ArchitectureKind;
 
+use super::loss::LossKind;
 use super::{network, presets};
 use crate::codec::CodecKind;
 use crate::condition::{ConditionConfig, Conditioner};
@@ -38,6 +39,9 @@ pub struct Config {
     pub network: ArchitectureKind,
     /// The diffusion process and what the network learns of it.
     pub noise: NoiseConfig,
+    /// What the network learns by.
+    #[serde(default)]
+    pub loss: LossKind,
     /// The training loop.
     pub train: TrainConfig,
     /// How the model is sampled unless asked otherwise.
@@ -88,21 +92,6 @@ pub struct NoiseConfig {
     pub weighting: WeightingKind,
     /// Distribution of the training times.
     pub timing: TimingKind,
-    /// Variance of the steps of ancestral sampling.
-    #[serde(default)]
-    pub variance: Variance,
-}
-
-/// Where the variance of ancestral sampling's steps comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Variance {
-    /// From the process.
-    #[default]
-    Fixed,
-    /// From the network, which answers it in as many more channels and learns it by the variational bound, a thousandth of
-    /// which is added to the loss \[Nichol21, Eq. 16\].
-    Learned,
 }
 
 /// How the learning rate ends.
@@ -306,12 +295,7 @@ impl Config {
             format!("train.epochs = {} must be a number above 0 and at most {EPOCHS_MAX:e}", t.epochs),
         );
         problems.extend(t.length_problem());
-        let even = matches!(self.noise.timing, TimingKind::Uniform(_) | TimingKind::Importance(_));
-        if self.noise.variance == Variance::Learned && !even {
-            let timing = &self.noise.timing;
-            problems
-                .push(format!("noise.variance = \"learned\" needs noise.timing uniform or importance, not {timing}"));
-        }
+        problems.extend(self.loss.problem(&self.noise));
         problems.extend(self.network.problems());
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
@@ -415,11 +399,22 @@ fn parse_setting(setting: &str) -> Result<Table, String> {
     }
 }
 
-/// A layer as it is resolved: `data.classes` once said whether a network is told classes, and a condition may be one word.
+/// A layer as it is resolved, with the words of older programs in today's; a condition may be one word.
 fn modern(mut layer: Table) -> Table {
     let data = layer.get_mut("data").and_then(Value::as_table_mut);
     if let Some(Value::Boolean(classes)) = data.and_then(|data| data.remove("classes")) {
         layer.entry("condition").or_insert_with(|| if classes { "class" } else { "none" }.into());
+    }
+    // The variance that a network learns was a matter of the noise once.
+    let noise = layer.get_mut("noise").and_then(Value::as_table_mut);
+    let loss = noise.as_ref().and_then(|noise| match noise.get("variance")?.as_str()? {
+        "learned" => Some("hybrid"),
+        "fixed" => Some("denoising"),
+        _ => None,
+    });
+    if let (Some(noise), Some(loss)) = (noise, loss) {
+        noise.remove("variance");
+        layer.entry("loss").or_insert_with(|| loss.into());
     }
     if let Some(Value::String(word)) = layer.get("condition") {
         let (kind, from) = word.split_once(':').unwrap_or((word, ""));

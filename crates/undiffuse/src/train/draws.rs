@@ -4,9 +4,9 @@
 //! mirror, time, noise and label, so a resumed run draws what an uninterrupted one would have drawn.
 
 use rayon::prelude::*;
-use undiffuse_math::{draw::Draw, likelihood::learned_step, noise, prelude::Schedule};
+use undiffuse_math::{draw::Draw, noise};
 
-use super::config::{NoiseConfig, Variance};
+use super::config::NoiseConfig;
 use crate::condition::{Ask, Cond, Conditioner};
 use crate::examples::Examples;
 
@@ -32,55 +32,33 @@ pub fn dropout_seed(seed: u64, from: u64) -> u64 {
     noise::bits(seed, Use::Dropout.stream(from), 0)
 }
 
-/// The noisy pictures of a batch and what the network should answer.
+/// A batch of pictures, and all that is random about it.
 #[derive(Clone, Debug, Default)]
 pub struct Draws {
-    /// What goes into the network `[B, C, H, W]`, already scaled by the parameterisation.
-    pub input: Vec<f32>,
-    /// What should come out `[B, C, H, W]`.
-    pub target: Vec<f32>,
-    /// What the network reads of the noise `[B]`.
-    pub c_noise: Vec<f32>,
+    /// `[B, C, H, W]`.
+    pub shape: [usize; 4],
+    /// The pictures `[B, C, H, W]`, in [-1, 1].
+    pub x0: Vec<f32>,
+    /// Standard normal noise `[B, C, H, W]`.
+    pub eps: Vec<f32>,
+    /// Each picture's level, and how the network is asked and read there `[B]`.
+    pub each: Vec<Draw>,
     /// What the network is asked for `[B]`.
     pub ask: Cond,
-    /// Weight of each picture's squared error `[B]`.
-    pub weights: Vec<f32>,
     /// The timing's quantile of each picture `[B]`.
     pub quantiles: Vec<f64>,
-    /// The factor in each weight that makes up for the timing's preference `[B]`.
-    pub corrections: Vec<f64>,
-    /// Each picture's term of the bound, for networks that learn the variance.
-    pub steps: Option<Vec<Step>>,
 }
 
-/// One picture's term of the variational bound as a function of the variance `p²` that the network answers and of its
-/// squared error `e`: `(ln p² - ln q² - 1 + (q² + gap · e) / p²) / 2` nats a number.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// `q²`.
-    pub posterior: f32,
-    /// Between which `ln p²` lies.
-    pub log_variances: [f32; 2],
-    /// From the network's error to that of the step's mean, squared.
-    pub gap: f32,
-    /// What a number's nats are multiplied by in the loss: a thousandth of the whole bound in bits, corrected for the
-    /// timing \[Nichol21, Eq. 16\].
-    pub scale: f32,
-}
-
-impl Step {
-    fn new(schedule: &dyn Schedule, draw: &Draw) -> Self {
-        // The standard deviation of a uniform number in a pixel value's interval.
-        let rounding = 1.0 / 127.5 / 12f64.sqrt();
-        let step = learned_step(schedule, draw.time, rounding);
-        let (low, high) = step.log_variances;
-        let steps = schedule.discrete_steps().unwrap_or(1000) as f64;
-        Self {
-            posterior: step.posterior.powi(2) as f32,
-            log_variances: [low as f32, high as f32],
-            gap: (step.weight * draw.scaling.out).powi(2) as f32,
-            scale: (steps / 1000.0 / std::f64::consts::LN_2 * draw.correction) as f32,
-        }
+impl Draws {
+    /// `a x0 + b eps` for each picture's `[a, b]`: `[B, C, H, W]`.
+    pub fn mixed(&self, by: impl Fn(&Draw) -> [f64; 2] + Sync) -> Vec<f32> {
+        let size: usize = self.shape[1..].iter().product::<usize>().max(1);
+        let mut mixed = self.x0.clone();
+        mixed.par_chunks_mut(size).zip(self.eps.par_chunks(size)).zip(&self.each).for_each(|((x, eps), draw)| {
+            let [a, b] = by(draw).map(|factor| factor as f32);
+            x.iter_mut().zip(eps).for_each(|(x, eps)| *x = a * *x + b * eps);
+        });
+        mixed
     }
 }
 
@@ -139,41 +117,25 @@ impl Drawer<'_> {
         at: impl Fn(u64) -> f64,
         ask: impl Fn(u64, usize) -> Ask,
     ) -> Draws {
-        let input = self.examples.batch(indices, flips);
-        let NoiseConfig { schedule, parameterization, weighting, timing, variance } = self.noise;
+        let x0 = self.examples.batch(indices, flips);
+        let NoiseConfig { schedule, parameterization, weighting, timing } = self.noise;
         let quantiles: Vec<f64> = numbers.iter().map(|&n| at(n)).collect();
-        let each: Vec<Draw> = quantiles
-            .iter()
-            .map(|&u| Draw::new(&**schedule, &**parameterization, &**weighting, &**timing, u))
-            .collect();
-        let mut draws = Draws {
-            c_noise: each.iter().map(|d| d.c_noise as f32).collect(),
-            weights: each.iter().map(|d| d.target_weight() as f32).collect(),
-            quantiles,
-            corrections: each.iter().map(|d| d.correction).collect(),
-            steps: (*variance == Variance::Learned)
-                .then(|| each.iter().map(|draw| Step::new(&**schedule, draw)).collect()),
+        let draw = |&u: &f64| Draw::new(&**schedule, &**parameterization, &**weighting, &**timing, u);
+        let [channels, height, width] = self.examples.shape();
+        let shape = [numbers.len(), channels, height, width];
+        let mut eps = vec![0.0; x0.len()];
+        let size: usize = shape[1..].iter().product::<usize>().max(1);
+        eps.par_chunks_mut(size)
+            .zip(numbers)
+            .for_each(|(eps, &n)| noise::normal(self.seed, Use::Noise.stream(n), 0, eps));
+        Draws {
+            shape,
+            x0,
+            eps,
+            each: quantiles.iter().map(draw).collect(),
             ask: numbers.iter().zip(indices).map(|(&n, &i)| ask(n, i)).collect(),
-            target: vec![0.0; input.len()],
-            input,
-        };
-        let per_image = draws.input.len() / numbers.len().max(1);
-        draws
-            .input
-            .par_chunks_mut(per_image.max(1))
-            .zip(draws.target.par_chunks_mut(per_image.max(1)))
-            .zip(numbers.par_iter().zip(&each))
-            .for_each(|((input, target), (&n, Draw { level, scaling: s, .. }))| {
-                noise::normal(self.seed, Use::Noise.stream(n), 0, target);
-                let [a, b] = [s.input * level.alpha, s.input * level.sigma].map(|x| x as f32);
-                let [c, d] = [s.target_x0, s.target_eps].map(|x| x as f32);
-                for (x, e) in input.iter_mut().zip(target) {
-                    let (x0, eps) = (*x, *e);
-                    *x = a * x0 + b * eps;
-                    *e = c * x0 + d * eps;
-                }
-            });
-        draws
+            quantiles,
+        }
     }
 }
 

@@ -3,20 +3,21 @@
 use burn::tensor::Device;
 use undiffuse_data::{Dataset, HeldOut, Split, names};
 use undiffuse_math::prelude::TimingKind;
-use undiffuse_math::recipe::{Clip, Learned, Recipe};
+use undiffuse_math::recipe::{Clip, Recipe};
 use undiffuse_nn::ops::optim::{AdamW, Update};
 use undiffuse_nn::ops::tree;
 use undiffuse_nn::weights::WeightsError;
-use undiffuse_nn::{NetworkConfig, init};
+use undiffuse_nn::{Network, NetworkConfig, init};
 
 use super::checkpoint::Counters;
-use super::config::{Config, NoiseConfig, Variance};
+use super::config::{Config, NoiseConfig};
 use super::draws::{self, Drawer, Order};
+use super::loss::Context;
 use super::state::{Accumulated, State};
 use super::watchdog::Losses;
 use super::{TrainError, validation};
 use crate::condition::Conditioner;
-use crate::examples::{Encoded, Examples};
+use crate::examples::Encoded;
 use crate::memory;
 use crate::model::{Card, Model, Provenance};
 use crate::run::RunFolder;
@@ -115,7 +116,7 @@ impl Learner {
         let (noise, how) = (&config.noise, &config.sample);
         let recipe = Recipe {
             clip: Clip::Range(1.0),
-            learned_variance: (config.noise.variance == Variance::Learned).then_some(Learned::Range),
+            learned_variance: config.loss.learned_variance(),
             ..Recipe::new(
                 noise.schedule.clone(),
                 noise.parameterization.clone(),
@@ -170,12 +171,14 @@ impl Learner {
         for k in 0..train.accumulate {
             let start = from + (k * part) as u64;
             let examples = self.examples();
-            let [channels, height, width] = examples.shape();
             let draws = self.drawer(&self.noise, &examples).train(&mut order, start, part, from, batch);
-            let shape = [part, channels, height, width];
-            let seed = draws::dropout_seed(train.seed, start);
-            seen.extend(draws.quantiles.iter().copied().zip(draws.corrections.clone()));
-            losses.extend(self.state.accumulate(&self.conditioner, draws, shape, seed, &mut gradients));
+            seen.extend(draws.quantiles.iter().copied().zip(draws.each.iter().map(|draw| draw.correction)));
+            let (conditioner, noise, dropout) =
+                (&self.conditioner, &self.noise, Some(draws::dropout_seed(train.seed, start)));
+            let of = |network: &Network| {
+                self.config.loss.losses(&Context { network, conditioner, noise, draws: &draws, dropout })
+            };
+            losses.extend(self.state.accumulate(of, &mut gradients));
         }
         self.order = order;
         let loss = tree::sum(&losses) / batch as f64;
@@ -213,7 +216,9 @@ impl Learner {
 
     fn losses_on(&self, indices: &[usize]) -> Vec<f64> {
         let network = self.state.averages[0].network(self.state.network());
-        validation::losses(&network, &self.drawer(&self.config.noise, &self.examples()), indices, self.part())
+        let examples = self.examples();
+        let drawer = self.drawer(&self.config.noise, &examples);
+        validation::losses(&*self.config.loss, &network, &drawer, indices, self.part())
     }
 
     /// Evaluates the network on as many pictures as one part of a batch has, for the time that takes; how many they were.

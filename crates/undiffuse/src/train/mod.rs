@@ -13,6 +13,7 @@ mod folder;
 mod journal;
 mod learner;
 pub mod length;
+pub mod loss;
 pub mod network;
 mod pace;
 pub mod presets;

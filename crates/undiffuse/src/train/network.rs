@@ -5,7 +5,7 @@ use serde_json::Value;
 use undiffuse_nn::NetworkConfig;
 use undiffuse_nn::networks::{ArchitectureKind, Reads};
 
-use super::config::{Config, Variance};
+use super::config::Config;
 
 /// What `[network]` is where it names no `kind`: configurations did not, once.
 const KIND: &str = "unet";
@@ -25,10 +25,6 @@ impl Config {
     /// # Errors
     /// What does not fit, with its key.
     pub fn network_for(&self, shape: [usize; 3], reads: Reads) -> Result<NetworkConfig, String> {
-        let answers = match self.noise.variance {
-            Variance::Fixed => shape[0],
-            Variance::Learned => 2 * shape[0],
-        };
-        self.network.config(shape, answers, reads)
+        self.network.config(shape, self.loss.outputs(shape[0]), reads)
     }
 }

@@ -48,7 +48,12 @@ pub(super) struct Pace {
 
 impl Pace {
     /// For stretch number `stretch`, in a life that has spent time on it `since` then.
-    pub(super) fn start(run: &RunFolder, stretch: usize, segment: &Segment, since: Instant) -> Result<Self, TrainError> {
+    pub(super) fn start(
+        run: &RunFolder,
+        stretch: usize,
+        segment: &Segment,
+        since: Instant,
+    ) -> Result<Self, TrainError> {
         let known = segment.decisions.last().map_or(0.0, |decision| decision.seconds);
         Ok(Self {
             stretch,

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor};
 use undiffuse_nn::ops::optim::{OptimizerKind, Update, square_sum};
 use undiffuse_nn::ops::{Tree, on_threads};
 use undiffuse_nn::weights::Named;
 use undiffuse_nn::{Network, params};
 
 use super::average::Average;
-use super::draws::{Draws, Step};
-use crate::condition::Conditioner;
+use super::loss;
 
 /// The changing part of a run, and nothing else.
 pub struct State {
@@ -56,18 +55,13 @@ impl State {
         self.network = self.network.take().map(|network| params::map(network, f));
     }
 
-    /// Adds the gradients of a part of a batch to `sum` and returns each picture's loss; `seed` is dropout's.
-    pub fn accumulate(
-        &self,
-        conditioner: &Conditioner,
-        draws: Draws,
-        shape: [usize; 4],
-        seed: u64,
-        sum: &mut Accumulated,
-    ) -> Vec<f64> {
+    /// Adds the gradients of a part of a batch to `sum` and returns each picture's loss.
+    pub fn accumulate(&self, losses: impl FnOnce(&Network) -> Tensor<1> + Send, sum: &mut Accumulated) -> Vec<f64> {
         let (mut gradients, values) = on_threads(|| {
-            let (loss, values) = loss(self.network(), conditioner, draws, shape, Some(seed));
-            let gradients: Gradients = loss.backward();
+            let losses = losses(self.network());
+            let values = loss::values(&losses);
+            // The slope of a sum is one for each picture, in whatever order Burn adds them.
+            let gradients: Gradients = losses.sum().backward();
             (gradients, values)
         });
         let mut own = Vec::new();
@@ -175,45 +169,4 @@ impl Summed {
     pub fn norm(&self) -> f64 {
         self.0.iter().map(|(_, g)| square_sum(g.clone())).sum::<f64>().sqrt()
     }
-}
-
-/// The weighted mean squared error of the network's answers, and the bound's terms where it learns the variance: the sum
-/// over pictures as a tensor, and each picture's own; with a seed, as in training.
-pub fn loss(
-    network: &Network,
-    conditioner: &Conditioner,
-    draws: Draws,
-    shape: [usize; 4],
-    seed: Option<u64>,
-) -> (Tensor<1>, Vec<f64>) {
-    let device = network.device();
-    let [batch, channels, height, width] = shape;
-    let tensor = |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
-    let per_picture = |values: Vec<f32>| tensor(values, [batch, 1, 1, 1]);
-    let condition = conditioner.encode(&draws.ask.0, &device);
-    let input = tensor(draws.input, shape);
-    let answer = match seed {
-        Some(seed) => network.forward_training(input, &draws.c_noise, &condition, seed),
-        None => network.forward(input, &draws.c_noise, &condition),
-    };
-    let (answer, variance) = match &draws.steps {
-        Some(_) => (answer.clone().narrow(1, 0, channels), Some(answer.narrow(1, channels, channels))),
-        None => (answer, None),
-    };
-    let error = answer - tensor(draws.target, shape);
-    let square = error.clone() * error;
-    let mut losses = square.clone() * per_picture(draws.weights);
-    if let (Some(steps), Some(v)) = (draws.steps, variance) {
-        let of = |f: fn(&Step) -> f32| per_picture(steps.iter().map(f).collect());
-        let half_width = of(|s| (s.log_variances[1] - s.log_variances[0]) / 2.0);
-        let log_p = (v + 1.0) * half_width + of(|s| s.log_variances[0]);
-        // The mean is learnt by its own loss alone: the bound's is too noisy \[Nichol21, section 3.1\].
-        let spread = square.detach() * of(|s| s.gap) + of(|s| s.posterior);
-        let kl = (log_p.clone() - of(|s| s.posterior.ln() + 1.0) + spread * (-log_p).exp()) * 0.5;
-        losses = losses + kl * of(|s| s.scale);
-    }
-    let each = losses.reshape([batch, channels * height * width]).mean_dim(1);
-    let values = each.clone().inner().into_data().try_into_vec_as::<f32>().expect("losses are numbers");
-    // The slope of a sum is one for each picture, in whatever order Burn adds them.
-    (each.sum(), values.into_iter().map(f64::from).collect())
 }

@@ -3,7 +3,7 @@
 use undiffuse_nn::Network;
 
 use super::draws::Drawer;
-use super::state::loss;
+use super::loss::{self, Context, Loss};
 
 /// Held-out pictures that a run's validation looks at, at most.
 pub const PICTURES: usize = 256;
@@ -12,25 +12,38 @@ pub const PICTURES: usize = 256;
 ///
 /// The times are spread evenly over the pictures and the noise is picture number's own, so two networks on the same pictures,
 /// or one network on two sets of as many, differ by nothing else.
-pub fn losses(network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize) -> Vec<f64> {
-    measure(network, drawer, indices, part, false)
+pub fn losses(loss: &dyn Loss, network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize) -> Vec<f64> {
+    measure(loss, network, drawer, indices, part, false)
 }
 
 /// The same, with nothing asked of any picture.
-pub fn losses_unconditional(network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize) -> Vec<f64> {
-    measure(network, drawer, indices, part, true)
+pub fn losses_unconditional(
+    loss: &dyn Loss,
+    network: &Network,
+    drawer: &Drawer<'_>,
+    indices: &[usize],
+    part: usize,
+) -> Vec<f64> {
+    measure(loss, network, drawer, indices, part, true)
 }
 
-fn measure(network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize, unconditional: bool) -> Vec<f64> {
-    let [channels, height, width] = drawer.examples.shape();
+fn measure(
+    loss: &dyn Loss,
+    network: &Network,
+    drawer: &Drawer<'_>,
+    indices: &[usize],
+    part: usize,
+    unconditional: bool,
+) -> Vec<f64> {
     let parts = indices.chunks(part.max(1)).enumerate();
     let of = |(i, part_of): (usize, &[usize])| {
         let mut draws = drawer.validation(part_of, i * part.max(1), indices.len());
         if unconditional {
             draws.ask = draws.ask.unconditional();
         }
-        let shape = [part_of.len(), channels, height, width];
-        loss(network, drawer.conditioner, draws, shape, None).1
+        let (conditioner, noise) = (drawer.conditioner, drawer.noise);
+        let context = Context { network, conditioner, noise, draws: &draws, dropout: None };
+        loss::values(&loss.losses(&context))
     };
     parts.flat_map(of).collect()
 }

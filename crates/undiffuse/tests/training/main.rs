@@ -227,6 +227,36 @@ fn every_preset_trains_and_samples() {
     }
 }
 
+/// Configurations once said of the noise whether the network learns its variance.
+#[test]
+fn losses_are_read_as_they_were_and_are_written() {
+    let layered = |preset: &str, settings: &[&str]| {
+        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+        Config::layered(preset, None, &settings).map(|config| config.loss.tag()).map_err(|e| e.to_string())
+    };
+    for (preset, settings, loss) in [
+        ("quick", &[][..], "denoising"),
+        ("improved-ddpm", &[], "hybrid"),
+        ("quick", &["noise.variance=learned"], "hybrid"),
+        ("quick", &["loss.kind=hybrid"], "hybrid"),
+        ("improved-ddpm", &["noise.variance=fixed"], "denoising"),
+        ("improved-ddpm", &["loss=denoising"], "denoising"),
+    ] {
+        assert_eq!(layered(preset, settings).as_deref(), Ok(loss), "{preset} {settings:?}");
+    }
+    assert!(layered("quick", &["noise.variance=odd"]).unwrap_err().contains("noise.variance"));
+    assert!(layered("quick", &["loss=hybird"]).unwrap_err().contains("hybrid"));
+    for preset in ["quick", "improved-ddpm"] {
+        let config = Config::layered(preset, None, &[]).unwrap();
+        let mut table: toml::Table = config.to_toml().parse().unwrap();
+        let loss = table.remove("loss").unwrap();
+        let old = if loss["kind"].as_str() == Some("hybrid") { "learned" } else { "fixed" };
+        table["noise"].as_table_mut().unwrap().insert("variance".into(), old.into());
+        let old = toml::to_string(&table).unwrap();
+        assert_eq!(Config::from_toml(&old).unwrap(), config);
+    }
+}
+
 #[test]
 fn every_problem_of_a_config_is_named_at_once() {
     let bad = ["train.lr=-1", "train.bach=3", "network.width=30", "train.images=5", "data.sizes=3"];
@@ -244,8 +274,7 @@ fn every_problem_of_a_config_is_named_at_once() {
 fn learned_variances_and_importance_sampled_times() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path(), 64);
-    let improved =
-        ["noise.variance=learned", "noise.timing=importance", "noise.schedule=cosine:steps=20", "train.images=2400"];
+    let improved = ["loss=hybrid", "noise.timing=importance", "noise.schedule=cosine:steps=20", "train.images=2400"];
     let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
     finish(create(config(&data, &improved), &whole));
     let mut trainer = create(config(&data, &improved), &stopped);
