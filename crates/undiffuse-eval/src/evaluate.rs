@@ -7,8 +7,9 @@ use undiffuse::burn::tensor::Device;
 use undiffuse::likelihood::Estimate;
 use undiffuse::likelihood::measure::{self, MeasureError, Measured, measure};
 use undiffuse_data::{Dataset, names};
+use undiffuse_features::Features;
 use undiffuse_math::noise;
-use undiffuse_metrics::{Better, Figure, METRICS, MetricOptions, Over, Sets};
+use undiffuse_metrics::{Better, Figure, METRICS, MetricOptions, Over, Rows, Sets};
 
 use crate::audit::{self, Audit, AuditError, Side, Sides};
 use crate::generate::{Generated, Generator, hex};
@@ -17,7 +18,6 @@ use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, Likel
 use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts};
 use crate::vectors::{Gathered, Vectors, gather, pixel_rows, vectors};
 use crate::{EvalError, Progress, Stage, classes, illustrate};
-use undiffuse_features::Features;
 
 /// The stream of noise that draws subsets.
 const SUBSETS: u64 = u64::MAX - 1;
@@ -107,7 +107,6 @@ pub type Listener<'a> = dyn FnMut(Progress) -> bool + 'a;
 /// [`Request::cache`], and the same request goes on from there.
 pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation, EvalError> {
     let Request { data, features, settings, cache, .. } = request;
-    let mut notes = data.warnings();
     let made: Generated;
     let (pictures, generator): (&dyn Pictures, _) = match &request.subject {
         Subject::Pictures(pictures) => (*pictures, None),
@@ -121,50 +120,31 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
     check(data, pictures.shape(), n)?;
     let real = vectors(*data, data.len(), *features, cache, Stage::RealVectors, progress)?;
     let all = vectors(pictures, pictures.len(), *features, cache, Stage::GeneratedVectors, progress)?;
+    let compared = Compared::new((*data, &real), (pictures, &all), n, settings.seed);
 
-    let pairs = n.min(data.len());
-    let (chosen, judged) = (subset(data.len(), pairs, settings.seed), subset(pictures.len(), n, settings.seed));
-    let (real_some, vectors) = (gather(real.rows(), &chosen), gather(all.rows(), &judged));
-    let (real_pixels, pixels) = (pixel_rows(*data, &chosen), pixel_rows(pictures, &judged));
-    let mut figures = Vec::new();
-    for metric in METRICS {
-        hear(progress, Stage::Measuring(metric.tag))?;
-        let sets = match metric.over {
-            Over::Features if metric.pairs => Sets { real: real_some.rows(), generated: vectors.rows() },
-            Over::Features => Sets { real: real.rows(), generated: vectors.rows() },
-            Over::Pixels => Sets { real: real_pixels.rows(), generated: pixels.rows() },
-        };
-        figures.extend((metric.measure)(&sets, settings)?);
-    }
+    let mut figures = compared.figures(settings, progress)?;
     hear(progress, Stage::Measuring("classes"))?;
-    let wanted = generator.and_then(|(generator, _)| judged.iter().map(|&i| generator.data_label(i as u64)).collect());
-    let classes = classes::judge(data, real.rows(), vectors.rows(), wanted, settings)?;
+    let label = |generator: &Generator| compared.judged.iter().map(|&i| generator.data_label(i as u64)).collect();
+    let wanted = generator.and_then(|(generator, _)| label(generator));
+    let classes = classes::judge(data, real.rows(), compared.vectors.rows(), wanted, settings)?;
     let classes = classes.map(|judged| {
         figures.extend(judged.figures);
         judged.classes
     });
-    let mut illustrations = vec![
-        illustrate::side_by_side((pictures, &judged), (*data, &chosen)),
-        illustrate::map(real_some.rows(), vectors.rows()),
-    ];
+    let mut illustrations = compared.illustrations(*data, pictures);
 
+    let mut notes = data.warnings();
     let (likelihood, note) = likelihood(request, progress)?;
     notes.extend(note);
     figures.extend(likelihood.iter().flat_map(bits));
-    let mut audit = match copies(request, (&vectors, &pixels), progress) {
+    let audit = match copies(request, &compared, progress) {
         Err(EvalError::Audit(e @ AuditError::TooFewTraining { .. })) => {
             notes.push(format!("not looked for copies: {e}"));
             None
         }
         other => other?,
     };
-    if let (Some(audit), Some(training)) = (&mut audit, &request.training) {
-        // From places in what was looked through to seeds, and to places in the dataset.
-        for offender in &mut audit.worst {
-            offender.index = judged[offender.index];
-            let nearest = offender.evidence.iter_mut().flat_map(|evidence| &mut evidence.nearest);
-            nearest.for_each(|neighbour| neighbour.index = training.indices[neighbour.index]);
-        }
+    if let (Some(audit), Some(training)) = (&audit, &request.training) {
         figures.push(share(audit));
         illustrations.push(illustrate::ratios(audit));
         illustrations.push(illustrate::offenders(audit, |i| pictures.image(i), |i| training.data.image(i)));
@@ -172,7 +152,114 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
     }
     notes.extend(remarks(&figures));
 
-    let protocol = Protocol {
+    let generated = generator.map(|(generator, _)| generator);
+    let protocol = protocol(request, generated, n, likelihood.as_ref(), audit.is_some());
+    let report = Report {
+        format: FORMAT,
+        program: concat!("undiffuse ", env!("CARGO_PKG_VERSION")).into(),
+        subject: SubjectFacts {
+            name: request.name.clone(),
+            kind: if generator.is_some() { "model" } else { "pictures" }.into(),
+            fingerprint: generated.map_or(pictures.fingerprint(), |generator| generator.identity).into(),
+        },
+        data: names::of(data.path()),
+        fingerprint: protocol.fingerprint(),
+        protocol,
+        figures,
+        classes,
+        audit,
+        speed: generator.and_then(|(generator, made)| speed(generator, made)),
+        peak_memory: undiffuse::memory::resident().map(|(_, most)| most),
+        notes,
+    };
+    Ok(Evaluation { report, illustrations })
+}
+
+/// Real and judged pictures as the measures see them.
+struct Compared<'a> {
+    /// Places of the real pictures in measures that look at pairs.
+    chosen: Vec<usize>,
+    /// Places of the judged pictures.
+    judged: Vec<usize>,
+    /// Vectors of all real pictures.
+    real: Rows<'a>,
+    /// Vectors of the chosen ones.
+    real_some: Gathered<'a>,
+    /// Vectors of the judged pictures.
+    vectors: Gathered<'a>,
+    /// Pixels of the chosen real pictures.
+    real_pixels: Gathered<'static>,
+    /// Pixels of the judged pictures.
+    pixels: Gathered<'static>,
+}
+
+impl<'a> Compared<'a> {
+    /// `n` pictures of those that are judged, and as many real ones where pairs are looked at.
+    fn new(
+        (data, real): (&Dataset, &'a Vectors),
+        (pictures, all): (&dyn Pictures, &'a Vectors),
+        n: usize,
+        seed: u64,
+    ) -> Self {
+        let (chosen, judged) = (subset(data.len(), n.min(data.len()), seed), subset(pictures.len(), n, seed));
+        Self {
+            real: real.rows(),
+            real_some: gather(real.rows(), &chosen),
+            vectors: gather(all.rows(), &judged),
+            real_pixels: pixel_rows(data, &chosen),
+            pixels: pixel_rows(pictures, &judged),
+            chosen,
+            judged,
+        }
+    }
+
+    /// Every metric's figures.
+    fn figures(&self, settings: &MetricOptions, progress: &mut Listener) -> Result<Vec<Figure>, EvalError> {
+        let mut figures = Vec::new();
+        for metric in METRICS {
+            hear(progress, Stage::Measuring(metric.tag))?;
+            let sets = match metric.over {
+                Over::Features if metric.pairs => Sets { real: self.real_some.rows(), generated: self.vectors.rows() },
+                Over::Features => Sets { real: self.real, generated: self.vectors.rows() },
+                Over::Pixels => Sets { real: self.real_pixels.rows(), generated: self.pixels.rows() },
+            };
+            figures.extend((metric.measure)(&sets, settings)?);
+        }
+        Ok(figures)
+    }
+
+    /// Both sides beside each other, and on one map.
+    fn illustrations(&self, data: &Dataset, pictures: &dyn Pictures) -> Vec<Illustration> {
+        vec![
+            illustrate::side_by_side((pictures, &self.judged), (data, &self.chosen)),
+            illustrate::map(self.real_some.rows(), self.vectors.rows()),
+        ]
+    }
+}
+
+/// All that the figures depend on.
+fn protocol(
+    request: &Request,
+    generator: Option<&Generator>,
+    n: usize,
+    likelihood: Option<&Measured>,
+    audited: bool,
+) -> Protocol {
+    let Request { data, features, settings, .. } = request;
+    let pictures = || GeneratedFacts { images: n, original: request.original.clone(), ..GeneratedFacts::default() };
+    let likelihood = likelihood.map(|measured| LikelihoodFacts {
+        data: Some(measured.data_fingerprint.clone()),
+        images: Some(measured.images),
+        steps: Some(measured.steps),
+        settings: serde_json::to_string(&measured.settings).ok(),
+    });
+    let audit = request.training.as_ref().filter(|_| audited).map(|training| AuditFacts {
+        training: Some(training.fingerprint()),
+        images: Some(training.indices.len()),
+        held_out: request.held_out.as_ref().map(Known::fingerprint),
+        held_out_images: request.held_out.as_ref().map(|known| known.indices.len()),
+    });
+    Protocol {
         version: VERSION,
         features: FeatureFacts {
             network: features.name().into(),
@@ -186,54 +273,23 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
             size: data.width(),
             channels: data.channels(),
         },
-        generated: generator.map_or_else(
-            || GeneratedFacts { images: n, original: request.original.clone(), ..GeneratedFacts::default() },
-            |(generator, _)| facts(generator, n),
-        ),
-        pairs,
+        generated: generator.map_or_else(pictures, |generator| facts(generator, n)),
+        pairs: n.min(data.len()),
         seed: settings.seed,
         resamples: settings.resamples,
-        likelihood: likelihood.as_ref().map_or_else(LikelihoodFacts::default, |measured| LikelihoodFacts {
-            data: Some(measured.data_fingerprint.clone()),
-            images: Some(measured.images),
-            steps: Some(measured.steps),
-            settings: serde_json::to_string(&measured.settings).ok(),
-        }),
-        audit: request.training.as_ref().filter(|_| audit.is_some()).map_or_else(AuditFacts::default, |training| {
-            AuditFacts {
-                training: Some(training.fingerprint()),
-                images: Some(training.indices.len()),
-                held_out: request.held_out.as_ref().map(Known::fingerprint),
-                held_out_images: request.held_out.as_ref().map(|known| known.indices.len()),
-            }
-        }),
-    };
-    let report = Report {
-        format: FORMAT,
-        program: concat!("undiffuse ", env!("CARGO_PKG_VERSION")).into(),
-        subject: SubjectFacts {
-            name: request.name.clone(),
-            kind: if generator.is_some() { "model" } else { "pictures" }.into(),
-            fingerprint: generator.map_or(pictures.fingerprint(), |(generator, _)| generator.identity).into(),
-        },
-        data: names::of(data.path()),
-        fingerprint: protocol.fingerprint(),
-        protocol,
-        figures,
-        classes,
-        audit,
-        speed: generator.and_then(|(generator, made)| {
-            Some(Speed {
-                images_per_second: made.speed?,
-                images: made.made,
-                device: generator.device.into(),
-                threads: rayon::current_num_threads(),
-            })
-        }),
-        peak_memory: undiffuse::memory::resident().map(|(_, most)| most),
-        notes,
-    };
-    Ok(Evaluation { report, illustrations })
+        likelihood: likelihood.unwrap_or_default(),
+        audit: audit.unwrap_or_default(),
+    }
+}
+
+/// How fast pictures were made, where some were.
+fn speed(generator: &Generator, made: &Generated) -> Option<Speed> {
+    Some(Speed {
+        images_per_second: made.speed?,
+        images: made.made,
+        device: generator.device.into(),
+        threads: rayon::current_num_threads(),
+    })
 }
 
 /// What figures have to say of themselves, each remark once.
@@ -345,12 +401,8 @@ fn some<'a>(known: &Known, all: &'a Vectors) -> (Gathered<'a>, Gathered<'static>
     (gather(all.rows(), &known.indices), pixel_rows(known.data, &known.indices))
 }
 
-/// The audit, if it is known what there is to copy.
-fn copies(
-    request: &Request,
-    (vectors, pixels): (&Gathered, &Gathered),
-    progress: &mut Listener,
-) -> Result<Option<Audit>, EvalError> {
+/// The audit, if it is known what there is to copy. Places in it are those of seeds, and of pictures in the training data.
+fn copies(request: &Request, compared: &Compared, progress: &mut Listener) -> Result<Option<Audit>, EvalError> {
     let Some(training) = &request.training else { return Ok(None) };
     let training_all = known(training, request, progress)?;
     let held_out_all = request.held_out.as_ref().map(|held_out| known(held_out, request, progress)).transpose()?;
@@ -361,16 +413,22 @@ fn copies(
         pixels: Side {
             training: training_pixels.rows(),
             held_out: held_out.as_ref().map(|(_, pixels)| pixels.rows()),
-            generated: pixels.rows(),
+            generated: compared.pixels.rows(),
         },
         features: Some(Side {
             training: training_vectors.rows(),
             held_out: held_out.as_ref().map(|(vectors, _)| vectors.rows()),
-            generated: vectors.rows(),
+            generated: compared.vectors.rows(),
         }),
     };
     let settings = audit::Settings { seed: request.settings.seed, ..audit::Settings::default() };
-    Ok(Some(audit::audit(&sides, &settings)?))
+    let mut audit = audit::audit(&sides, &settings)?;
+    for offender in &mut audit.worst {
+        offender.index = compared.judged[offender.index];
+        let nearest = offender.evidence.iter_mut().flat_map(|evidence| &mut evidence.nearest);
+        nearest.for_each(|neighbour| neighbour.index = training.indices[neighbour.index]);
+    }
+    Ok(Some(audit))
 }
 
 /// The share of copies as a figure.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use undiffuse::Model;
+use undiffuse::burn::tensor::Device;
 use undiffuse::data::{Cache, Dataset, Options, names};
 use undiffuse::likelihood::measure;
 use undiffuse::model::{ModelError, ModelFolder};
@@ -106,15 +107,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return compare::run(&reports[0], &reports[1], &args.allow, args.json);
     }
     let Some(path) = &args.subject else { return Err(usage("name a model or a folder of pictures")) };
-    if args.n.is_some_and(|n| n < 2) || args.batch == 0 || args.resamples < 100 {
-        return Err(usage("-n must be at least 2, --batch at least 1, --resamples at least 100"));
-    }
-    if let Some(n) = args.n.filter(|&n| n > PICTURES_MAX) {
-        return Err(usage(format!("-n {n}: at most {PICTURES_MAX} pictures are judged")));
-    }
-    if args.likelihood == 1 {
-        return Err(usage("--likelihood must be at least 2 (a mean needs an error), or 0 for none"));
-    }
+    args.check()?;
     let device = args.machine.open()?;
     common::catch_interrupt()?;
     let judged = Judged::open(&args, path, &device)?;
@@ -131,70 +124,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let out = args.out.clone().unwrap_or_else(|| Path::new("eval").join(name(path)));
     std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
     let cache = Cache::Default.dir().map_or_else(|| out.join("cache"), |dir| dir.join("eval"));
-    let subject = match &judged {
-        Judged::Model { model, identity } => Subject::Model(Generator {
-            model,
-            identity,
-            device: &args.machine.device,
-            data,
-            batch: model.at_once(args.batch)?,
-        }),
-        Judged::Pictures(pictures) => Subject::Pictures(pictures.as_ref()),
-    };
-    let settings = undiffuse_metrics::MetricOptions {
-        seed: args.seed,
-        resamples: args.resamples,
-        extrapolate: args.extrapolate,
-        ..undiffuse_metrics::MetricOptions::default()
-    };
-    let n = args.n.unwrap_or(match &judged {
-        Judged::Model { .. } => USUAL,
-        Judged::Pictures(pictures) => pictures.len(),
-    });
-    let whole = |data| Known { data, indices: (0..Dataset::len(data)).collect() };
-    let (training, held_out) = match &own {
-        Some((data, held_out)) => {
-            let training = (0..data.len()).filter(|i| !held_out.contains(i)).collect();
-            (Known { data, indices: training }, Some(Known { data, indices: held_out.iter().copied().collect() }))
-        }
-        None => (whole(data), None),
-    };
-    let training = named.training.as_ref().map_or(training, whole);
-    let held_out = named.held_out.as_ref().map(whole).or(held_out.filter(|known| !known.indices.is_empty()));
-    let likelihood = match (&judged, args.likelihood) {
-        (Judged::Pictures(_), _) | (_, 0) => None,
-        _ if held_out.is_none() => {
-            remark("note: no likelihood: no pictures that the model has not seen are known; --held-out names some");
-            None
-        }
-        (Judged::Model { .. }, images) => Some(Likelihood {
-            model: path,
-            variant: args.variant.variant.as_deref(),
-            data: args.held_out.as_deref(),
-            settings: measure::Settings { images, ..measure::Settings::default() },
-            device: &device,
-        }),
-    };
-    if let (Judged::Pictures(pictures), Some(asked)) = (&judged, args.n)
-        && asked > pictures.len()
-    {
-        remark(&format!(
-            "note: -n {asked}: `{}` holds {} pictures; all of them are judged",
-            path.display(),
-            pictures.len()
-        ));
-    }
+    let (training, held_out) = known(data, own.as_ref(), &named);
     let request = Request {
-        subject,
+        subject: judged.subject(&args, data)?,
         name: names::of(run_or_model(path).path()),
-        n,
+        n: judged.number(&args, path),
         data,
         original: judged.original(),
+        likelihood: likelihood(&args, path, &judged, held_out.is_some(), &device),
         training: (!args.no_audit).then_some(training),
         held_out,
-        likelihood,
         features: &*network,
-        settings,
+        settings: undiffuse_metrics::MetricOptions {
+            seed: args.seed,
+            resamples: args.resamples,
+            extrapolate: args.extrapolate,
+            ..undiffuse_metrics::MetricOptions::default()
+        },
         cache: &cache,
     };
     let mut shown = Shown::default();
@@ -215,6 +161,64 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     evaluation.report.notes.extend(note);
     finish(&args, &out, &evaluation)
+}
+
+impl Args {
+    /// Refuses numbers that no evaluation can have.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.n.is_some_and(|n| n < 2) || self.batch == 0 || self.resamples < 100 {
+            return Err(usage("-n must be at least 2, --batch at least 1, --resamples at least 100"));
+        }
+        if let Some(n) = self.n.filter(|&n| n > PICTURES_MAX) {
+            return Err(usage(format!("-n {n}: at most {PICTURES_MAX} pictures are judged")));
+        }
+        if self.likelihood == 1 {
+            return Err(usage("--likelihood must be at least 2 (a mean needs an error), or 0 for none"));
+        }
+        Ok(())
+    }
+}
+
+/// What the model was trained on, and what it has not seen: the pictures that were named, else those of its run, else `data`.
+fn known<'a>(
+    data: &'a Dataset,
+    own: Option<&'a (Dataset, BTreeSet<usize>)>,
+    named: &'a Named,
+) -> (Known<'a>, Option<Known<'a>>) {
+    let whole = |data: &'a Dataset| Known { data, indices: (0..data.len()).collect() };
+    let (training, held_out) = match own {
+        Some((data, held_out)) => {
+            let training = (0..data.len()).filter(|i| !held_out.contains(i)).collect();
+            (Known { data, indices: training }, Some(Known { data, indices: held_out.iter().copied().collect() }))
+        }
+        None => (whole(data), None),
+    };
+    let training = named.training.as_ref().map_or(training, whole);
+    (training, named.held_out.as_ref().map(whole).or(held_out.filter(|known| !known.indices.is_empty())))
+}
+
+/// The likelihoods to be measured; none for pictures, nor for a model of which no unseen pictures are known.
+fn likelihood<'a>(
+    args: &'a Args,
+    path: &'a Path,
+    judged: &Judged,
+    unseen: bool,
+    device: &'a Device,
+) -> Option<Likelihood<'a>> {
+    match (judged, args.likelihood) {
+        (Judged::Pictures(_), _) | (_, 0) => None,
+        _ if !unseen => {
+            remark("note: no likelihood: no pictures that the model has not seen are known; --held-out names some");
+            None
+        }
+        (Judged::Model { .. }, images) => Some(Likelihood {
+            model: path,
+            variant: args.variant.variant.as_deref(),
+            data: args.held_out.as_deref(),
+            settings: measure::Settings { images, ..measure::Settings::default() },
+            device,
+        }),
+    }
 }
 
 fn finish(args: &Args, out: &Path, evaluation: &Evaluation) -> anyhow::Result<ExitCode> {
@@ -266,7 +270,7 @@ enum Judged {
 }
 
 impl Judged {
-    fn open(args: &Args, path: &Path, device: &undiffuse::burn::tensor::Device) -> anyhow::Result<Self> {
+    fn open(args: &Args, path: &Path, device: &Device) -> anyhow::Result<Self> {
         match ModelFolder::find(path) {
             Ok(folder) => {
                 let variant = args.variant.variant.as_deref();
@@ -296,6 +300,30 @@ impl Judged {
             }
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// What the evaluation judges: the pictures, or the model, with what it needs to make some like `data`.
+    fn subject<'a>(&'a self, args: &'a Args, data: &'a Dataset) -> anyhow::Result<Subject<'a>> {
+        Ok(match self {
+            Self::Model { model, identity } => Subject::Model(Generator {
+                model,
+                identity,
+                device: &args.machine.device,
+                data,
+                batch: model.at_once(args.batch)?,
+            }),
+            Self::Pictures(pictures) => Subject::Pictures(pictures.as_ref()),
+        })
+    }
+
+    /// How many pictures are judged.
+    fn number(&self, args: &Args, path: &Path) -> usize {
+        let Self::Pictures(pictures) = self else { return args.n.unwrap_or(USUAL) };
+        let (asked, held) = (args.n.unwrap_or(pictures.len()), pictures.len());
+        if asked > held {
+            remark(&format!("note: -n {asked}: `{}` holds {held} pictures; all of them are judged", path.display()));
+        }
+        asked
     }
 
     /// What the pictures of a folder were before they were resized.
