@@ -238,24 +238,8 @@ pub fn backward(
             }
             *sums = dispatch(Slopes { x, a, b, mean, inverse, activation: shape.activation, d });
         }
-        let of_group = shape.group_channels();
-        let m = (of_group * pixels) as f32;
         let effective = |c: usize| affine[0][c] * modulation(scale_shift, channels, image, c)[0];
-        let mut lines = vec![[[0.0; LANES]; 2]; all]; // b, offset of each channel
-        for group in 0..shape.groups {
-            let of_group = group * of_group..(group + 1) * of_group;
-            let [mut mean_dz, mut mean_dz_x] = [0.0; 2];
-            for c in of_group.clone() {
-                mean_dz += effective(c) * sums[c / LANES][0][c % LANES];
-                mean_dz_x += effective(c) * sums[c / LANES][1][c % LANES];
-            }
-            let [mean, inverse] = group_of(shape, statistics, image, of_group.start);
-            let b = -inverse * inverse * (mean_dz_x / m);
-            for c in of_group {
-                lines[c / LANES][0][c % LANES] = b;
-                lines[c / LANES][1][c % LANES] = -inverse * (mean_dz / m) - b * mean;
-            }
-        }
+        let lines = lines(shape, statistics, image, effective, sums);
         for (p, (d, line)) in d.iter_mut().zip(&lines).enumerate() {
             let x = panel(shape, maps, image, p);
             let a = &coefficients[2 * image * all + p];
@@ -284,6 +268,35 @@ pub fn backward(
             d_shift[c] = dz;
         }
     }
+}
+
+/// `b` and `offset` of every channel of an image in `dx = a · dz + b · x + offset`, from the panels' `Σ dz` and `Σ dz x̂`;
+/// `effective` is the gain of a channel of this image.
+fn lines(
+    shape: &Norm,
+    statistics: &[f32],
+    image: usize,
+    effective: impl Fn(usize) -> f32,
+    sums: &[[Lanes; 2]],
+) -> Vec<[Lanes; 2]> {
+    let of_group = shape.group_channels();
+    let m = (of_group * shape.pixels) as f32;
+    let mut lines = vec![[[0.0; LANES]; 2]; sums.len()];
+    for group in 0..shape.groups {
+        let of_group = group * of_group..(group + 1) * of_group;
+        let [mut mean_dz, mut mean_dz_x] = [0.0; 2];
+        for c in of_group.clone() {
+            mean_dz += effective(c) * sums[c / LANES][0][c % LANES];
+            mean_dz_x += effective(c) * sums[c / LANES][1][c % LANES];
+        }
+        let [mean, inverse] = group_of(shape, statistics, image, of_group.start);
+        let b = -inverse * inverse * (mean_dz_x / m);
+        for c in of_group {
+            lines[c / LANES][0][c % LANES] = b;
+            lines[c / LANES][1][c % LANES] = -inverse * (mean_dz / m) - b * mean;
+        }
+    }
+    lines
 }
 
 /// Mean and `Σ (x − mean)²` of every lane, in one pass: of `x` less the first pixel, which lies among the others, so that
