@@ -390,9 +390,12 @@ impl Forward for DiTTransformer2DModel {
         let patches = self.pos_embed.proj.forward(Map::from(x)).into_tensor();
         let tokens = patches.reshape([b, width, high * wide]).swap_dims(1, 2);
         let x = tokens + positions(high, wide, width, self.config.sample_size / patch, &device);
-        let x = self.transformer_blocks.iter().fold(x, |x, block| block.forward(x, &signal));
-        let embedding = self.transformer_blocks[0].norm1.emb.forward(&signal);
-        let [shift, scale] = chunks(self.proj_out_1.activated(Activation::Silu, embedding));
+        // The first block's conditions the end, too: once, since gradients of a parameter that two passes read would be
+        // added only after each was summed over pictures.
+        let embeddings: Vec<_> = self.transformer_blocks.iter().map(|block| block.norm1.emb.forward(&signal)).collect();
+        let blocks = self.transformer_blocks.iter().zip(&embeddings);
+        let x = blocks.fold(x, |x, (block, embedding)| block.forward(x, embedding.clone(), &signal));
+        let [shift, scale] = chunks(self.proj_out_1.activated(Activation::Silu, embeddings[0].clone()));
         let x = ops::layer_norm(x, LayerNorm { affine: None, eps: EPS, modulation: Some([scale, shift]) });
         let patches = self.proj_out_2.forward(x).reshape([b, high, wide, patch, patch, c]);
         patches.permute([0, 5, 1, 3, 2, 4]).reshape([b, c, h, w])
@@ -430,9 +433,8 @@ impl Block {
         }
     }
 
-    /// `x [B, N, C]` → the same shape.
-    fn forward(&self, x: Tensor<3>, signal: &Signal) -> Tensor<3> {
-        let embedding = self.norm1.emb.forward(signal);
+    /// `x [B, N, C]`, the embedding of time and class `[B, C]` → the shape of `x`.
+    fn forward(&self, x: Tensor<3>, embedding: Tensor<2>, signal: &Signal) -> Tensor<3> {
         let modulation = self.norm1.linear.activated(Activation::Silu, embedding);
         let [shift1, scale1, gate1, shift2, scale2, gate2] = chunks(modulation);
         let norm = |eps, scale, shift| LayerNorm { affine: None, eps, modulation: Some([scale, shift]) };
