@@ -2,8 +2,8 @@
 
     same_bits.py                                  the commit before the redesign against the working tree
     same_bits.py --base REV --head REV            any two
-    same_bits.py --changed REV                    REV is known to change bits: what is before it is compared with its parent,
-                                                  what follows with itself; may be repeated
+    same_bits.py --changed LAST..FIRST            what lies between the two is known to change bits: what came before is compared up to
+                                                  LAST, what came after from FIRST on; instead of CHANGED below; may be repeated
     same_bits.py --of PROGRAM                     prints the hashes of one program, nothing is built
 
 Commits are built in target/same-bits, which keeps the programs. Both of a pair sample from the models that the older one trained, so that
@@ -16,6 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 KEPT = ROOT / "target/same-bits"
 # The last commit at which a model was a UNet2DModel on pixels and nothing else.
 BASE = "211465c"
+# Sums over pictures along a fixed tree (b08e051), which builds together with DiT since 123b701.
+CHANGED = ["93a8a86..123b701"]
 SMALL = ["network.width=32", "network.multiply=[1,2]", "network.layers=1", "train.batch=32", "train.previews=1"]
 # A name, a preset and what is changed of it.
 TRAININGS = [
@@ -134,7 +136,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default=BASE)
     parser.add_argument("--head", help="the working tree when not given")
-    parser.add_argument("--changed", action="append", default=[], metavar="REV")
+    parser.add_argument("--changed", action="append", metavar="LAST..FIRST")
     parser.add_argument("--of", type=pathlib.Path, metavar="PROGRAM")
     options = parser.parse_args()
     if options.of:
@@ -146,7 +148,8 @@ def main():
                 print(digest, name)
         return
     full = lambda rev: call("git", "rev-parse", "--verify", f"{rev}^{{commit}}", cwd=ROOT)
-    ends = [full(options.base), *(end for rev in options.changed for end in (full(f"{rev}^"), full(rev)))]
+    changed = CHANGED if options.changed is None and options.base == BASE else options.changed or []
+    ends = [full(options.base), *(full(end) for span in changed for end in span.split(".."))]
     ends.append(options.head and full(options.head))
     same = True
     for old, new in zip(ends[::2], ends[1::2]):
