@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::root;
 
 /// Builds `undiffuse-nn`'s whole-network bench and says where it lies.
-pub fn unet() -> anyhow::Result<PathBuf> {
-    executable(&["bench", "--package", "undiffuse-nn", "--bench", "unet", "--no-run"], "unet")
+pub fn network() -> anyhow::Result<PathBuf> {
+    executable(&["bench", "--package", "undiffuse-nn", "--bench", "network", "--no-run"], "network")
 }
 
 /// Builds the command-line program and says where it lies.

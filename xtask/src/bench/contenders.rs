@@ -53,7 +53,7 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Tools {
     /// `undiffuse-nn`'s bench.
-    pub unet: Option<PathBuf>,
+    pub network: Option<PathBuf>,
     /// The command-line program.
     pub undiffuse: Option<PathBuf>,
     /// A model folder to sample from.
@@ -76,7 +76,7 @@ impl Tools {
             name,
             ours,
             contender: Contender {
-                program: self.unet.clone().unwrap_or_default(),
+                program: self.network.clone().unwrap_or_default(),
                 words: words(task),
                 environment: threads_of(threads),
                 clock: Clock::Own,
@@ -85,7 +85,7 @@ impl Tools {
         let mut entries: Vec<Entry> = match &row.work {
             Work::Network(task) => {
                 let modes = ["eager", "channels_last"].into_iter().chain(compile.then_some("compile"));
-                self.peers(modes, "unet.py", |mode| {
+                self.peers(modes, "network.py", |mode| {
                     (words(task).into_iter().chain([mode.to_owned()]).collect(), Clock::Own)
                 })
             }

@@ -48,9 +48,9 @@ pub struct Args {
     /// The model folder of the `undiffuse sample` row; one of the quick preset is trained for seconds when not given
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// A built `unet` bench to run instead of building it
+    /// A built `network` bench to run instead of building it
     #[arg(long, value_name = "FILE")]
-    unet: Option<PathBuf>,
+    network: Option<PathBuf>,
     /// A built `undiffuse` to run instead of building it
     #[arg(long, value_name = "FILE")]
     undiffuse: Option<PathBuf>,
@@ -139,9 +139,9 @@ fn tools(args: &Args, rows: &[&Row]) -> anyhow::Result<Tools> {
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     let samples = rows.iter().any(|row| matches!(row.work, rows::Work::Sample));
     let networks = rows.iter().any(|row| !matches!(row.work, rows::Work::Sample));
-    let unet = match &args.unet {
-        Some(unet) => Some(unet.clone()),
-        None => networks.then(build::unet).transpose()?,
+    let network = match &args.network {
+        Some(network) => Some(network.clone()),
+        None => networks.then(build::network).transpose()?,
     };
     let undiffuse = match &args.undiffuse {
         Some(undiffuse) => Some(undiffuse.clone()),
@@ -153,7 +153,7 @@ fn tools(args: &Args, rows: &[&Row]) -> anyhow::Result<Tools> {
         _ => None,
     };
     let peer = args.peer.then(peer::open).transpose()?;
-    Ok(Tools { unet, undiffuse, model, peer, scratch })
+    Ok(Tools { network, undiffuse, model, peer, scratch })
 }
 
 /// Every program of one row in turn, round after round. What fails is noted and not asked again.

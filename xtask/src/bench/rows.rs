@@ -56,7 +56,7 @@ pub const THREADS: usize = 2;
 pub const STEPS: usize = 20;
 
 /// The goals: the reference network is 32×32×3 with channels (64, 128, 128), `grey28` is 28×28×1 (levels 28, 14, 7),
-/// `colour64` 64×64×3 with channels (64, 128, 256).
+/// `colour64` 64×64×3 with channels (64, 128, 256), `dit` a transformer of 12 blocks 384 wide on patches of 2×2 of 16×16×12.
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     network("reference: step, batch 32",    "reference", "step",    32, 2.0, Some(0.55)),
@@ -71,6 +71,7 @@ pub const ROWS: &[Row] = &[
     network("colour64: forward, batch 32",  "colour64",  "forward", 32, 1.7, None),
     network("colour64: forward, batch 16",  "colour64",  "forward", 16, 1.7, None),
     network("colour64: forward, batch 1",   "colour64",  "forward",  1, 1.7, None),
+    network("dit: step, batch 32",          "dit",       "step",    32, 1.3, Some(0.6)),
     Row { name: "sample: process start to PNG, 1 picture, 20 evaluations", work: Work::Sample, faster: 10.0, memory: None },
     threads("threads 1 to 2: reference step, batch 32", "step"),
     threads("threads 1 to 2: reference forward, batch 32", "forward"),

@@ -1,9 +1,10 @@
-//! Times a whole U-Net: `unet CONFIG.json step|forward BATCH [SECONDS]` prints one JSON line with the median milliseconds
-//! and the peak resident size. `cargo xtask bench` runs it in turn with its PyTorch twin, `xtask/bench/unet.py`.
+//! Times a whole network of any class: `network CONFIG.json step|forward BATCH [SECONDS]` prints one JSON line with the median milliseconds
+//! and the peak resident size. `cargo xtask bench` runs it in turn with its PyTorch twin, `xtask/bench/network.py`.
 
 use std::time::Instant;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use undiffuse_nn::networks::Reads;
 use undiffuse_nn::ops;
 use undiffuse_nn::ops::optim::{AdamW, Optimizer, Update};
 use undiffuse_nn::{Condition, NetworkConfig, init, params};
@@ -14,13 +15,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [config, what, batch, seconds @ ..] = args.as_slice() else {
-        println!("usage: unet CONFIG.json step|forward BATCH [SECONDS]");
+        println!("usage: network CONFIG.json step|forward BATCH [SECONDS]");
         return;
     };
     let batch: usize = batch.parse().expect("BATCH is a number");
     let seconds: f64 = seconds.first().map_or(10.0, |s| s.parse().expect("SECONDS is a number"));
     let config =
-        NetworkConfig::from_json(&std::fs::read_to_string(config).expect("CONFIG is a file")).expect("a U-Net");
+        NetworkConfig::from_json(&std::fs::read_to_string(config).expect("CONFIG is a file")).expect("a network");
     let times = if what == "step" { steps(&config, batch, seconds) } else { forwards(&config, batch, seconds) };
     println!("{{\"ms\": {:.3}, \"runs\": {}, \"peak_mb\": {:.0}}}", median(&times), times.len(), peak_mb());
 }
@@ -53,6 +54,14 @@ fn input(config: &NetworkConfig, batch: usize, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
+/// A label a picture, where the network reads some.
+fn condition(config: &NetworkConfig, batch: usize) -> Condition {
+    match config.io().reads {
+        Reads::Labels(classes) => Condition::labels((0..batch).map(|i| (i % classes.max(1)) as f32).collect()),
+        _ => Condition::default(),
+    }
+}
+
 fn times(batch: usize) -> Vec<f32> {
     (0..batch).map(|i| (i * 997 % 1000) as f32).collect()
 }
@@ -60,14 +69,14 @@ fn times(batch: usize) -> Vec<f32> {
 fn forwards(config: &NetworkConfig, batch: usize, seconds: f64) -> Vec<f64> {
     let device = Device::flex();
     let model = init::initialize(config.network(&device).expect("a network"), 0);
-    let (x, t) = (input(config, batch, &device), times(batch));
-    timed(seconds, || drop(std::hint::black_box(model.forward(x.clone(), &t, &Condition::default()).into_data())))
+    let (x, t, condition) = (input(config, batch, &device), times(batch), condition(config, batch));
+    timed(seconds, || drop(std::hint::black_box(model.forward(x.clone(), &t, &condition).into_data())))
 }
 
 fn steps(config: &NetworkConfig, batch: usize, seconds: f64) -> Vec<f64> {
     let device = Device::flex().autodiff();
     let mut owned = Some(init::initialize(config.network(&device).expect("a network"), 0));
-    let (x, t) = (input(config, batch, &device), times(batch));
+    let (x, t, condition) = (input(config, batch, &device), times(batch), condition(config, batch));
     let mut moments = Vec::new();
     params::for_each(owned.as_ref().expect("a network"), |p| {
         let zero = p.value.inner().zeros_like();
@@ -77,7 +86,7 @@ fn steps(config: &NetworkConfig, batch: usize, seconds: f64) -> Vec<f64> {
     timed(seconds, || {
         let model = owned.take().expect("a network");
         let mut gradients: Gradients = ops::on_threads(|| {
-            let loss = (model.forward(x.clone(), &t, &Condition::default()) - x.clone()).powi_scalar(2).mean();
+            let loss = (model.forward(x.clone(), &t, &condition) - x.clone()).powi_scalar(2).mean();
             loss.backward()
         });
         let mut all = std::collections::BTreeMap::new();

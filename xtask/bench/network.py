@@ -1,7 +1,7 @@
-"""Times a whole U-Net in PyTorch: unet.py CONFIG.json step|forward BATCH SECONDS MODE
+"""Times a whole network of any of diffusers' classes in PyTorch: network.py CONFIG.json step|forward BATCH SECONDS MODE
 
 MODE is `eager`, `channels_last` or `compile` (torch.compile of the channels_last network, weights frozen for `forward`). Prints
-one JSON line like `cargo bench -p undiffuse-nn --bench unet`, and `libraries_mb`, the resident size before the first run.
+one JSON line like `cargo bench -p undiffuse-nn --bench network`, and `libraries_mb`, the resident size before the first run.
 Denormal numbers are flushed; preload tcmalloc for PyTorch's best figures.
 """
 
@@ -13,16 +13,18 @@ from pathlib import Path
 
 sys.modules["transformers"] = None  # where it is installed, diffusers imports it: memory that nothing here needs
 import torch
-from diffusers import UNet2DModel
+import diffusers
 
 torch.set_flush_denormal(True)
 torch.manual_seed(0)
 config, what, batch, seconds, mode = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
 config = json.loads(Path(config).read_text())
-model = UNet2DModel(**config)
+model = getattr(diffusers, config.pop("_class_name", "UNet2DModel"))(**config)
 side = config["sample_size"]
 x = torch.randn(batch, config["in_channels"], side, side)
-t = torch.arange(batch) * 997 % 1000
+told = {"timestep": torch.arange(batch) * 997 % 1000}
+if "num_embeds_ada_norm" in config:
+    told["class_labels"] = torch.arange(batch) % config["num_embeds_ada_norm"]
 if mode != "eager":
     model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
 network = model
@@ -35,7 +37,7 @@ if what == "step":
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
 
     def run():
-        loss = torch.nn.functional.mse_loss(network(x, t).sample, x)
+        loss = torch.nn.functional.mse_loss(network(x, **told).sample, x)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -44,7 +46,7 @@ else:
 
     @torch.no_grad() if mode == "compile" else torch.inference_mode()
     def run():
-        network(x, t)
+        network(x, **told)
 
 def peak():
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
