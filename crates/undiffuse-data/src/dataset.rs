@@ -160,13 +160,13 @@ impl Dataset {
         name: &str,
         read: impl FnOnce(&Self) -> Result<Vec<Option<Vec<f32>>>, E>,
     ) -> Result<Column, E> {
-        let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(column) = columns.get(name) {
-            return Ok(column.clone());
+        // Not held meanwhile: what is read may be made of other columns.
+        let columns = || self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(column) = columns().get(name).cloned() {
+            return Ok(column);
         }
         let column = Arc::new(read(self)?);
-        columns.insert(name.to_owned(), column.clone());
-        Ok(column)
+        Ok(columns().entry(name.to_owned()).or_insert(column).clone())
     }
 
     /// Name of picture `i` inside its source.
