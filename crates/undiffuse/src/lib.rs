@@ -90,6 +90,7 @@
 //! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
 //! | Song19 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600 |
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
+//! | Tancik20 | Tancik et al., Fourier features let networks learn high frequency functions in low dimensional domains, arXiv:2006.10739 |
 //! | Uria13 | Uria et al., RNADE, arXiv:1306.0186 |
 
 pub mod adaptive;

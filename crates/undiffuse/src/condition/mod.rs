@@ -7,9 +7,11 @@
 //! of requests and of what pictures say of themselves; its [`Conditioning`] is what a model does with it.
 
 mod class;
+mod embedding;
 mod none;
 
 pub use class::Classes;
+pub use embedding::Embedding;
 use none::Nothing;
 
 use std::ops::Deref;
@@ -309,6 +311,7 @@ macro_rules! conditioners {
 }
 conditioners! {
     "class" => Class(Classes);
+    "embedding" => Embedding(Embedding);
 }
 
 impl Conditioner {
