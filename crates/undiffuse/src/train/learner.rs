@@ -10,6 +10,7 @@ use undiffuse_nn::weights::WeightsError;
 use undiffuse_nn::{Network, NetworkConfig, init};
 
 use super::checkpoint::Counters;
+use super::collective::{Alone, CollectiveKind};
 use super::config::{Config, NoiseConfig};
 use super::draws::{self, Drawer, Order};
 use super::loss::Context;
@@ -34,6 +35,7 @@ pub(super) struct Learner {
     pub counters: Counters,
     order: Order,
     losses: Losses,
+    pub collective: CollectiveKind,
 }
 
 /// What a step comes to.
@@ -74,6 +76,7 @@ impl Learner {
             counters: Counters::default(),
             order: Order::default(),
             losses: Losses::default(),
+            collective: Alone::default().into(),
         })
     }
 
@@ -167,12 +170,13 @@ impl Learner {
         let mut order = std::mem::take(&mut self.order);
         let mut gradients = Accumulated::default();
         let mut losses = Vec::new();
-        let mut seen = Vec::new();
-        for k in 0..train.accumulate {
+        let (mut quantiles, mut corrections) = (Vec::new(), Vec::new());
+        for k in self.collective.share(train.accumulate) {
             let start = from + (k * part) as u64;
             let examples = self.examples();
             let draws = self.drawer(&self.noise, &examples).train(&mut order, start, part, from, batch);
-            seen.extend(draws.quantiles.iter().copied().zip(draws.each.iter().map(|draw| draw.correction)));
+            quantiles.extend(draws.quantiles.iter().copied());
+            corrections.extend(draws.each.iter().map(|draw| draw.correction));
             let (conditioner, noise, dropout) =
                 (&self.conditioner, &self.noise, Some(draws::dropout_seed(train.seed, start)));
             let of = |network: &Network| {
@@ -181,8 +185,9 @@ impl Learner {
             losses.extend(self.state.accumulate(of, &mut gradients));
         }
         self.order = order;
+        let losses = self.collective.gather(losses);
         let loss = tree::sum(&losses) / batch as f64;
-        let gradients = gradients.total();
+        let gradients = self.collective.sum_in_order(gradients.total());
         let gradient_norm = gradients.norm() / batch as f64;
         for (name, value) in [("the loss", loss), ("the gradient", gradient_norm)] {
             if !value.is_finite() {
@@ -193,8 +198,9 @@ impl Learner {
         let clip = if train.clip > 0.0 { (train.clip / gradient_norm.max(1e-12)).min(1.0) } else { 1.0 };
         let update = Update { lr: train.lr * factor, step: self.counters.step, gradient_scale: clip / batch as f64 };
         if let TimingKind::Importance(timing) = &mut self.noise.timing {
-            let losses = seen.iter().zip(&losses).map(|((u, correction), loss)| (*u, loss / correction));
-            timing.observe(&losses.collect::<Vec<_>>());
+            let (quantiles, corrections) = (self.collective.gather(quantiles), self.collective.gather(corrections));
+            let losses = losses.iter().zip(corrections).map(|(loss, correction)| loss / correction);
+            timing.observe(&quantiles.into_iter().zip(losses).collect::<Vec<_>>());
         }
         self.counters.step += 1;
         self.counters.nimg += batch as u64;

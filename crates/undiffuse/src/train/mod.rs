@@ -6,6 +6,7 @@
 pub mod average;
 pub mod checkpoint;
 mod clock;
+pub mod collective;
 pub mod config;
 pub mod draws;
 mod event;

@@ -11,7 +11,7 @@ use undiffuse_nn::params;
 use super::config::{Config, IMAGES_MAX};
 use super::journal::{Journal, lock};
 use super::learner::Learner;
-use super::length::{Length, parse_duration};
+use super::length::{Decision, Length, parse_duration};
 use super::pace::Pace;
 use super::{Event, Started, Step, TrainError, folder, preview};
 use crate::files;
@@ -366,24 +366,35 @@ impl Trainer {
         Ok(())
     }
 
-    /// Decides the present stretch's end from the clock, if it is time: written down before the next step depends on it.
-    fn decide(&mut self) -> Result<(), TrainError> {
+    /// What the clock says of the present stretch's end, if it is time.
+    fn consult_clock(&mut self) -> Result<Option<Decision>, TrainError> {
         let (train, nimg) = (&self.learner.config.train, self.learner.counters.nimg);
-        let Some(pace) = &mut self.pace else { return Ok(()) };
-        let segment = &mut self.length.segments[pace.stretch];
+        let Some(pace) = &mut self.pace else { return Ok(None) };
+        let segment = &self.length.segments[pace.stretch];
         if !pace.is_time(segment, nimg) {
-            return Ok(());
+            return Ok(None);
         }
         if train.previews > 0 && pace.lacks_grid() {
             let whole = preview::evaluations(&self.learner.model())? + self.learner.validated();
             let began = Instant::now();
             pace.previewed(began, self.learner.try_out() as f64 / whole as f64);
         }
-        let decision = pace.decide(segment, nimg, train.batch as u64, train.previews, train.warmup_images);
+        Ok(Some(pace.decide(segment, nimg, train.batch as u64, train.previews, train.warmup_images)))
+    }
+
+    /// Takes in what is decided of the present stretch's end: written down before the next step depends on it.
+    fn decide(&mut self) -> Result<(), TrainError> {
+        let decision = self.consult_clock()?;
+        let (Some(decision), Some(stretch)) =
+            (self.learner.collective.broadcast(decision), self.length.index(self.learner.counters.nimg))
+        else {
+            return Ok(());
+        };
+        let segment = &mut self.length.segments[stretch];
         segment.decisions.push(decision);
         segment.until = decision.until;
+        let seconds_left = segment.budget.map_or(0.0, |budget| budget - decision.seconds);
         self.journal.decide(&self.length)?;
-        let seconds_left = self.length.segments[pace.stretch].budget.map_or(0.0, |budget| budget - decision.seconds);
         if let Some(until) = self.length.until() {
             let images_per_second = decision.images_per_second;
             self.pending.push_back(Event::Planned { until, images_per_second, seconds_left });
