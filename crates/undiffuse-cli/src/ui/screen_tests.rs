@@ -55,7 +55,7 @@ fn preview(nimg: u64) -> Event {
 
 fn events() -> Vec<Event> {
     let mut events = vec![started(0, "runs/x".into())];
-    events.push(Event::Planned { until: 128_000, images_per_second: 182.4, seconds_left: 600.0 });
+    events.push(Event::Planned { until: 128_000, images_per_second: 182.4, seconds_left: 350.0 });
     for i in 1..=1000 {
         events.push(step(i));
         if i % 250 == 0 {

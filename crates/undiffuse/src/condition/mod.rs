@@ -273,7 +273,15 @@ macro_rules! conditioners {
             /// # Errors
             /// A card and a network that contradict each other.
             pub fn read(card: &Card, reads: Reads) -> Result<Self, String> {
-                $(if let Some(conditioner) = <$type>::read(card, reads)? {
+                let named = match &card.condition {
+                    Some(value) => Some(value["kind"].as_str().filter(|kind| Self::KINDS.contains(kind)).ok_or_else(|| {
+                        format!("condition: its kind is {}; known are {}", value["kind"], Self::KINDS.join(", "))
+                    })?),
+                    None => None,
+                };
+                $(if named.is_none_or(|kind| kind == $name)
+                    && let Some(conditioner) = <$type>::read(card, reads)?
+                {
                     return Ok(Self::$variant(conditioner));
                 })+
                 Ok(Self::Nothing)
