@@ -131,7 +131,7 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
         figures.extend(judged.figures);
         judged.classes
     });
-    let mut illustrations = compared.illustrations(*data, pictures);
+    let mut illustrations = compared.illustrations(data, pictures);
 
     let mut notes = data.warnings();
     let (likelihood, note) = likelihood(request, progress)?;

@@ -142,7 +142,7 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
 }
 
 /// `2 √(2/π)`, and the same times 0.044715.
-const GELU_TANH: [f32; 2] = [1.595_769_1, 0.071_354_814];
+const GELU_TANH: [f32; 2] = [1.595_769, 0.071_354_814];
 
 /// `2 √(2/π) (z + 0.044715 z³)`
 #[inline(always)]

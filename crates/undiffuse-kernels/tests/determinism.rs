@@ -56,6 +56,7 @@ fn check(what: &str, run: impl Fn(usize, usize) -> (Vec<Vec<f32>>, Vec<f32>) + S
     }
 }
 
+#[allow(clippy::ptr_arg)] // the tree sums vectors
 fn add(a: &mut Vec<f32>, b: Vec<f32>) {
     a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
 }

@@ -30,7 +30,7 @@
 //! | Song19b | Song et al., Sliced score matching, arXiv:1905.07088 |
 //! | Song20 | Song and Ermon, Improved techniques for training score-based generative models, arXiv:2006.09011 |
 //! | Srivastava17 | Srivastava et al., VEEGAN, arXiv:1705.07761 |
-//! | Tancik20 | Tancik et al., Fourier features, arXiv:2006.10739 |
+//! | Tancik20 | Tancik et al., Fourier features let networks learn high frequency functions in low dimensional domains, arXiv:2006.10739 |
 //! | Vincent11 | Vincent, A connection between score matching and denoising autoencoders |
 //! | Xu23b | Xu et al., Stable target field, arXiv:2302.00670 |
 

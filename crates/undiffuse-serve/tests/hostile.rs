@@ -179,7 +179,7 @@ fn numbers_beyond_the_limits_are_named() {
         (r#"{"class": 4}"#, 422, "class"),
         (r#"{"class": 3.5}"#, 422, "class"),
         (r#"{"mask": "AAAA"}"#, 422, "mask"),
-        (r#"{"n": 1, "n": 1}"#, 422, ""),
+        (r#"{"n": 1, "n": 1}"#, 422, "n"),
         (r#"{"__proto__": {}}"#, 422, "__proto__"),
         (r#"{"n": 1e400}"#, 400, ""),
         (r#"{"n": NaN}"#, 400, ""),

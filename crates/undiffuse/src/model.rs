@@ -113,7 +113,7 @@ pub enum ModelError {
         /// The card.
         path: PathBuf,
         /// What is wrong.
-        source: KindError,
+        source: Box<KindError>,
     },
     /// `undiffuse.json` is broken.
     #[error("`{path}` is damaged: {problem}; restore it, or delete it to go by the diffusers files alone")]

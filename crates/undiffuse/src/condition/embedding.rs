@@ -26,10 +26,8 @@ use undiffuse_math::noise;
 use undiffuse_nn::networks::{Condition, Reads};
 use undiffuse_nn::weights;
 
-use super::{Ask, Conditioning, Field, Member};
-use crate::model::Card;
-use crate::request::RequestError;
-use crate::train::ConditionConfig;
+use super::{Ask, ConditionConfig, Conditioning, Field, Member, RequestError};
+use crate::card::Card;
 
 /// Standard deviation of the frequencies for one standardised number: what is half a standard deviation apart is told apart.
 const SCALE: f64 = 0.5;
@@ -397,7 +395,7 @@ mod tests {
     }
 
     /// The kernel of the features is the Gaussian that random features stand for: `exp(-2 pi^2 |B's std|^2 |z - z'|^2)`
-    /// \[Rahimi and Recht, 2007, theorem of Bochner\], here within the error of 256 frequencies.
+    /// (Bochner's theorem), here within the error of 256 frequencies.
     #[test]
     fn features_have_their_kernel() {
         let model = embedding();

@@ -128,7 +128,7 @@ impl ModelFolder {
         // A codec apart: without the card its latents would pass for pixels.
         let codec = card.as_object_mut().and_then(|card| card.remove("codec")).filter(|codec| !codec.is_null());
         let codec = codec.map(CodecKind::from_value).transpose();
-        let codec = codec.map_err(|source| ModelError::Codec { path, source })?.unwrap_or_default();
+        let codec = codec.map_err(|e| ModelError::Codec { path, source: Box::new(e) })?.unwrap_or_default();
         let card = serde_json::from_value(card).map_err(|e| self.bad_card(e))?;
         Ok(Card { codec, ..card })
     }
