@@ -1,6 +1,6 @@
 //! Feature networks: pictures in, vectors out.
 //!
-//! A network is a line of [`FEATURES`]; [`open`] finds it by name. Each is a [graph](graph) of layers, run by one interpreter.
+//! A network is a line of [`FEATURES`]; [`open`] finds it by name. Each is a [`graph`] of layers, run by one interpreter.
 //!
 //! # Sources
 //!
