@@ -1,20 +1,13 @@
 //! The attention node.
 
-use burn::backend::{
-    Autodiff, Flex, TensorMetadata,
-    autodiff::{
-        NodeId,
-        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-        grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
-    },
-    flex::FlexTensor,
-    tensor::FloatTensor,
-};
 use undiffuse_kernels::attention::{self, Attention, Layout};
 
+use super::map_dims;
 use super::memory::{new_like, values};
-use super::{kept, map_dims, register};
+use super::node::{
+    self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
+    Tracked, kept, register,
+};
 
 /// What an attention is told beside its tensors.
 #[derive(Clone, Copy, Debug)]
@@ -47,18 +40,8 @@ pub fn forward(qkv: [FlexTensor; 3], spec: AttentionSpec) -> FlexTensor {
     new_like(&qkv[0], |o| attention::forward(&s, qkv.each_ref().map(values), o))
 }
 
-pub fn record<C: CheckpointStrategy>(
-    qkv: [FloatTensor<Autodiff<Flex, C>>; 3],
-    spec: AttentionSpec,
-) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = qkv.each_ref().map(|t| t.node());
-    match AttentionBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(mut prep) => {
-            let ids = qkv.each_ref().map(|t| prep.checkpoint(t));
-            prep.finish((ids, spec), forward(qkv.map(|t| t.into_primitive()), spec))
-        }
-        OpsKind::UnTracked(prep) => prep.finish(forward(qkv.map(|t| t.into_primitive()), spec)),
-    }
+pub fn record<C: CheckpointStrategy>(qkv: [Tracked<C>; 3], spec: AttentionSpec) -> Tracked<C> {
+    node::record(AttentionBackward, qkv, [0, 1, 2], |qkv| (forward(qkv, spec), spec))
 }
 
 #[derive(Debug)]

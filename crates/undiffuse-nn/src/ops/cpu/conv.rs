@@ -1,24 +1,17 @@
 //! The convolution node.
 
-use burn::backend::{
-    Autodiff, Flex, TensorMetadata,
-    autodiff::{
-        NodeId,
-        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-        grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
-    },
-    flex::FlexTensor,
-    tensor::FloatTensor,
-};
 use undiffuse_kernels::{
     conv2d::{self, Add, Conv2d, Input},
     tree,
 };
 
 use super::memory::{new, new_like, owned, values};
+use super::node::{
+    self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
+    Tracked, kept, register,
+};
 use super::norm::{self, NormSpec, Prepared};
-use super::{LANES, kept, map_dims, present, register};
+use super::{LANES, map_dims, present};
 
 /// What a convolution is told beside its tensors.
 #[derive(Clone, Copy, Debug)]
@@ -65,30 +58,21 @@ pub fn forward(operands: [FlexTensor; OPERANDS], spec: ConvSpec) -> (FlexTensor,
     (y, prepared)
 }
 
-pub fn record<C: CheckpointStrategy>(
-    operands: [FloatTensor<Autodiff<Flex, C>>; OPERANDS],
-    spec: ConvSpec,
-) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = operands.each_ref().map(|t| t.node());
-    match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(mut prep) => {
-            let [x, beside, gamma, beta, modulation, weight, ..] = &operands;
-            let ids = [x, beside, gamma, beta, modulation, weight].map(|t| prep.checkpoint(t));
-            let (y, prepared) = forward(operands.map(|t| t.into_primitive()), spec);
-            prep.finish((ids, spec, prepared), y)
-        }
-        OpsKind::UnTracked(prep) => prep.finish(forward(operands.map(|t| t.into_primitive()), spec).0),
-    }
+pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; OPERANDS], spec: ConvSpec) -> Tracked<C> {
+    node::record(ConvBackward, operands, [0, 1, 2, 3, 4, 5], |operands| {
+        let (y, prepared) = forward(operands, spec);
+        (y, (spec, prepared))
+    })
 }
 
 #[derive(Debug)]
 struct ConvBackward;
 
 impl Backward<Flex, OPERANDS> for ConvBackward {
-    type State = ([NodeId; 6], ConvSpec, Option<Prepared>);
+    type State = ([NodeId; 6], (ConvSpec, Option<Prepared>));
 
     fn backward(self, ops: Ops<Self::State, OPERANDS>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let (ids, spec, prepared) = ops.state;
+        let (ids, (spec, prepared)) = ops.state;
         let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
         let [x_node, beside_node, gamma_node, beta_node, modulation_node, weight_node, bias_node, shift_node, residual] =
             ops.parents.map(|p| p.map(|node| node.id));

@@ -2,20 +2,13 @@
 
 use std::sync::Arc;
 
-use burn::backend::{
-    Autodiff, Flex, TensorMetadata,
-    autodiff::{
-        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-        grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
-    },
-    flex::FlexTensor,
-    tensor::FloatTensor,
-};
 use undiffuse_kernels::tree;
 
 use super::memory::{new, values};
-use super::register;
+use super::node::{
+    self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
+    Tracked, register,
+};
 
 pub fn forward(table: FlexTensor, rows: &[usize]) -> FlexTensor {
     let table = table.to_contiguous();
@@ -27,28 +20,19 @@ pub fn forward(table: FlexTensor, rows: &[usize]) -> FlexTensor {
     })
 }
 
-pub fn record<C: CheckpointStrategy>(
-    table: FloatTensor<Autodiff<Flex, C>>,
-    rows: Arc<[usize]>,
-) -> FloatTensor<Autodiff<Flex, C>> {
+pub fn record<C: CheckpointStrategy>(table: Tracked<C>, rows: Arc<[usize]>) -> Tracked<C> {
     let shape = table.shape().dims();
-    match EmbeddingBackward.prepare::<C>([table.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => {
-            let y = forward(table.into_primitive(), &rows);
-            prep.finish((rows, shape), y)
-        }
-        OpsKind::UnTracked(prep) => prep.finish(forward(table.into_primitive(), &rows)),
-    }
+    node::record(EmbeddingBackward, [table], [], |[table]| (forward(table, &rows), (rows, shape)))
 }
 
 #[derive(Debug)]
 struct EmbeddingBackward;
 
 impl Backward<Flex, 1> for EmbeddingBackward {
-    type State = (Arc<[usize]>, [usize; 2]);
+    type State = ([NodeId; 0], (Arc<[usize]>, [usize; 2]));
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (rows, shape @ [_, width]) = ops.state;
+        let (_, (rows, shape @ [_, width])) = ops.state;
         let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
         let [node] = ops.parents.map(|p| p.map(|node| node.id));
         register(grads, node, || {

@@ -1,20 +1,12 @@
 //! The gate node.
 
-use burn::backend::{
-    Autodiff, Flex, TensorMetadata,
-    autodiff::{
-        NodeId,
-        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-        grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
-    },
-    flex::FlexTensor,
-    tensor::FloatTensor,
-};
 use undiffuse_kernels::gate::{self, Gate};
 
 use super::memory::{new_like, owned, values};
-use super::{kept, register};
+use super::node::{
+    self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
+    Tracked, kept, register,
+};
 
 fn shape(y: &FlexTensor) -> Gate {
     let [batch, tokens, width] = y.shape().dims();
@@ -26,28 +18,21 @@ pub fn forward(operands: [FlexTensor; 3]) -> FlexTensor {
     new_like(&x, |z| gate::forward(&shape(&y), values(&x), values(&g), values(&y), z))
 }
 
-pub fn record<C: CheckpointStrategy>(operands: [FloatTensor<Autodiff<Flex, C>>; 3]) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = operands.each_ref().map(|t| t.node());
-    match GateBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(mut prep) => {
-            let ids = [&operands[1], &operands[2]].map(|t| prep.checkpoint(t));
-            prep.finish(ids, forward(operands.map(|t| t.into_primitive())))
-        }
-        OpsKind::UnTracked(prep) => prep.finish(forward(operands.map(|t| t.into_primitive()))),
-    }
+pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; 3]) -> Tracked<C> {
+    node::record(GateBackward, operands, [1, 2], |operands| (forward(operands), ()))
 }
 
 #[derive(Debug)]
 struct GateBackward;
 
 impl Backward<Flex, 3> for GateBackward {
-    type State = [NodeId; 2];
+    type State = ([NodeId; 2], ());
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let [x_node, gate_node, y_node] = ops.parents.map(|p| p.map(|node| node.id));
         let dz = grads.consume::<Flex>(&ops.node).to_contiguous();
         register(grads, x_node, || dz.clone());
-        let [g, y] = kept(checkpointer, ops.state);
+        let [g, y] = kept(checkpointer, ops.state.0);
         let mut dgate = vec![0f32; g.shape().num_elements()];
         let dy = new_like(&y, |dy| gate::backward(&shape(&y), values(&g), values(&y), values(&dz), dy, &mut dgate));
         register(grads, y_node, || dy);

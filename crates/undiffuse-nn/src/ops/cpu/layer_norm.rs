@@ -1,20 +1,13 @@
 //! The layer normalisation node.
 
-use burn::backend::{
-    Autodiff, Flex, TensorMetadata,
-    autodiff::{
-        NodeId,
-        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-        grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
-    },
-    flex::FlexTensor,
-    tensor::FloatTensor,
-};
 use undiffuse_kernels::layer_norm::{self, LayerNorm, Line};
 
 use super::memory::{new_like, owned, values};
-use super::{kept, present, register};
+use super::node::{
+    self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
+    Tracked, kept, register,
+};
+use super::present;
 
 /// `x, gain, offset, scale, shift`.
 const OPERANDS: usize = 5;
@@ -35,18 +28,8 @@ pub fn forward(operands: [FlexTensor; OPERANDS], eps: f64) -> FlexTensor {
     new_like(x, |y| layer_norm::forward(&shape(x, eps), values(x), &line(&operands), y))
 }
 
-pub fn record<C: CheckpointStrategy>(
-    operands: [FloatTensor<Autodiff<Flex, C>>; OPERANDS],
-    eps: f64,
-) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = operands.each_ref().map(|t| t.node());
-    match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(mut prep) => {
-            let ids = operands.each_ref().map(|t| prep.checkpoint(t));
-            prep.finish((ids, eps), forward(operands.map(|t| t.into_primitive()), eps))
-        }
-        OpsKind::UnTracked(prep) => prep.finish(forward(operands.map(|t| t.into_primitive()), eps)),
-    }
+pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; OPERANDS], eps: f64) -> Tracked<C> {
+    node::record(LayerNormBackward, operands, [0, 1, 2, 3, 4], |operands| (forward(operands, eps), eps))
 }
 
 #[derive(Debug)]

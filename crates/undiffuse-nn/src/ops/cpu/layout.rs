@@ -1,19 +1,13 @@
 //! The nodes that change the layout. Each one's gradient is the other.
 
-use burn::backend::{
-    Autodiff, Flex, TensorMetadata,
-    autodiff::{
-        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-        grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
-    },
-    flex::FlexTensor,
-    tensor::FloatTensor,
-};
 use undiffuse_kernels::map;
 
+use super::LANES;
 use super::memory::{new, values};
-use super::{LANES, register};
+use super::node::{
+    self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
+    Tracked, register,
+};
 
 pub fn to_panels(x: FlexTensor) -> FlexTensor {
     let x = x.to_contiguous();
@@ -27,33 +21,24 @@ pub fn to_planes(x: FlexTensor, channels: usize) -> FlexTensor {
     new([b, channels, h, w], |y| map::to_planes(values(&x), channels, h * w, y))
 }
 
-pub fn record_to_panels<C: CheckpointStrategy>(x: FloatTensor<Autodiff<Flex, C>>) -> FloatTensor<Autodiff<Flex, C>> {
+pub fn record_to_panels<C: CheckpointStrategy>(x: Tracked<C>) -> Tracked<C> {
     let channels = x.shape().dims::<4>()[1];
-    match ToPanels.prepare::<C>([x.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish(channels, to_panels(x.into_primitive())),
-        OpsKind::UnTracked(prep) => prep.finish(to_panels(x.into_primitive())),
-    }
+    node::record(ToPanels, [x], [], |[x]| (to_panels(x), channels))
 }
 
-pub fn record_to_planes<C: CheckpointStrategy>(
-    x: FloatTensor<Autodiff<Flex, C>>,
-    channels: usize,
-) -> FloatTensor<Autodiff<Flex, C>> {
-    match ToPlanes.prepare::<C>([x.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish((), to_planes(x.into_primitive(), channels)),
-        OpsKind::UnTracked(prep) => prep.finish(to_planes(x.into_primitive(), channels)),
-    }
+pub fn record_to_planes<C: CheckpointStrategy>(x: Tracked<C>, channels: usize) -> Tracked<C> {
+    node::record(ToPlanes, [x], [], |[x]| (to_planes(x, channels), ()))
 }
 
 #[derive(Debug)]
 struct ToPanels;
 
 impl Backward<Flex, 1> for ToPanels {
-    type State = usize;
-    fn backward(self, ops: Ops<usize, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+    type State = ([NodeId; 0], usize);
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<Flex>(&ops.node);
         let [node] = ops.parents.map(|p| p.map(|node| node.id));
-        register(grads, node, || to_planes(dy, ops.state));
+        register(grads, node, || to_planes(dy, ops.state.1));
     }
 }
 
@@ -61,8 +46,8 @@ impl Backward<Flex, 1> for ToPanels {
 struct ToPlanes;
 
 impl Backward<Flex, 1> for ToPlanes {
-    type State = ();
-    fn backward(self, ops: Ops<(), 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+    type State = ([NodeId; 0], ());
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<Flex>(&ops.node);
         let [node] = ops.parents.map(|p| p.map(|node| node.id));
         register(grads, node, || to_panels(dy));

@@ -1,23 +1,15 @@
 //! The linear node.
 
-use burn::backend::{
-    Autodiff, Flex, TensorMetadata,
-    autodiff::{
-        NodeId,
-        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-        grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
-    },
-    flex::FlexTensor,
-    tensor::FloatTensor,
-};
 use undiffuse_kernels::{
     activation::Activation,
     linear::{self, Input, Linear},
 };
 
 use super::memory::{new, new_like, owned, values};
-use super::{kept, register};
+use super::node::{
+    self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
+    Tracked, kept, register,
+};
 
 fn shape(x: &FlexTensor, w: &FlexTensor) -> Linear {
     let ([rows, c_in], [c_out, _]) = (x.shape().dims(), w.shape().dims());
@@ -40,18 +32,8 @@ pub fn forward(operands: [FlexTensor; 3], spec: LinearSpec) -> FlexTensor {
     new([s.rows, s.c_out], |y| linear::forward(&s, input, values(&w), Some(values(&b)), y))
 }
 
-pub fn record<C: CheckpointStrategy>(
-    operands: [FloatTensor<Autodiff<Flex, C>>; 3],
-    spec: LinearSpec,
-) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = operands.each_ref().map(|t| t.node());
-    match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(mut prep) => {
-            let ids = [&operands[0], &operands[1]].map(|t| prep.checkpoint(t));
-            prep.finish((ids, spec), forward(operands.map(|t| t.into_primitive()), spec))
-        }
-        OpsKind::UnTracked(prep) => prep.finish(forward(operands.map(|t| t.into_primitive()), spec)),
-    }
+pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; 3], spec: LinearSpec) -> Tracked<C> {
+    node::record(LinearBackward, operands, [0, 1], |operands| (forward(operands, spec), spec))
 }
 
 #[derive(Debug)]

@@ -11,16 +11,14 @@ mod layer_norm;
 mod layout;
 mod linear;
 mod memory;
+mod node;
 mod norm;
 
 use std::sync::{Arc, OnceLock};
 
 use burn::backend::{
     Autodiff, Backend, Dispatch, DispatchDevice, DispatchTensor, Flex, TensorMetadata,
-    autodiff::{NodeId, checkpoint::base::Checkpointer, checkpoint::strategy::CheckpointStrategy, grads::Gradients},
-    backend_extension,
-    flex::FlexTensor,
-    tensor::FloatTensor,
+    autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, flex::FlexTensor, tensor::FloatTensor,
 };
 use burn::tensor::{Device, Tensor};
 use undiffuse_kernels::{activation::Activation as KernelActivation, attention::Layout};
@@ -341,18 +339,6 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
 
     fn k_to_planes(x: FloatTensor<Self>, channels: usize) -> FloatTensor<Self> {
         layout::record_to_planes::<C>(x, channels)
-    }
-}
-
-/// Reads back what the forward pass kept.
-fn kept<const N: usize>(checkpointer: &mut Checkpointer, ids: [NodeId; N]) -> [FlexTensor; N] {
-    ids.map(|id| checkpointer.retrieve_node_output::<FlexTensor>(id).to_contiguous())
-}
-
-/// Gives a parent its gradient, if it wants one.
-fn register(grads: &mut Gradients, node: Option<NodeId>, gradient: impl FnOnce() -> FlexTensor) {
-    if let Some(node) = node {
-        grads.register::<Flex>(node, gradient());
     }
 }
 

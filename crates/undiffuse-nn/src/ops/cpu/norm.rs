@@ -1,23 +1,16 @@
 //! The normalisation node, and what a convolution does with a normalisation before it.
 
-use burn::backend::{
-    Autodiff, Flex, TensorMetadata,
-    autodiff::{
-        NodeId,
-        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-        grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
-    },
-    flex::FlexTensor,
-    tensor::FloatTensor,
-};
 use undiffuse_kernels::{
     activation::Activation,
     norm::{self, Norm},
 };
 
 use super::memory::{new_like, owned, values};
-use super::{kept, kernel_activation, map_dims, present, register};
+use super::node::{
+    self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
+    Tracked, kept, register,
+};
+use super::{kernel_activation, map_dims, present};
 
 /// What a normalisation is told beside its tensors.
 #[derive(Clone, Copy, Debug)]
@@ -101,29 +94,21 @@ pub fn forward(operands: [FlexTensor; OPERANDS], spec: NormSpec) -> (FlexTensor,
     (y, prepared)
 }
 
-pub fn record<C: CheckpointStrategy>(
-    operands: [FloatTensor<Autodiff<Flex, C>>; OPERANDS],
-    spec: NormSpec,
-) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = operands.each_ref().map(|t| t.node());
-    match NormBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(mut prep) => {
-            let ids = operands.each_ref().map(|t| prep.checkpoint(t));
-            let (y, prepared) = forward(operands.map(|t| t.into_primitive()), spec);
-            prep.finish((ids, spec, prepared), y)
-        }
-        OpsKind::UnTracked(prep) => prep.finish(forward(operands.map(|t| t.into_primitive()), spec).0),
-    }
+pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; OPERANDS], spec: NormSpec) -> Tracked<C> {
+    node::record(NormBackward, operands, [0, 1, 2, 3], |operands| {
+        let (y, prepared) = forward(operands, spec);
+        (y, (spec, prepared))
+    })
 }
 
 #[derive(Debug)]
 struct NormBackward;
 
 impl Backward<Flex, OPERANDS> for NormBackward {
-    type State = ([NodeId; OPERANDS], NormSpec, Prepared);
+    type State = ([NodeId; OPERANDS], (NormSpec, Prepared));
 
     fn backward(self, ops: Ops<Self::State, OPERANDS>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let (ids, spec, prepared) = ops.state;
+        let (ids, (spec, prepared)) = ops.state;
         let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
         let [x_node, gamma_node, beta_node, modulation_node] = ops.parents.map(|p| p.map(|node| node.id));
         let [x, gamma, beta, modulation] = kept(checkpointer, ids);
