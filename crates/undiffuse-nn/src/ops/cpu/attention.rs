@@ -41,7 +41,7 @@ pub fn forward(qkv: [FlexTensor; 3], spec: AttentionSpec) -> FlexTensor {
 }
 
 pub fn record<C: CheckpointStrategy>(qkv: [Tracked<C>; 3], spec: AttentionSpec) -> Tracked<C> {
-    node::record(AttentionBackward, qkv, [0, 1, 2], |qkv| (forward(qkv, spec), spec))
+    node::record::<C, _, _, _, _>(AttentionBackward, qkv, [0, 1, 2], |qkv| (forward(qkv, spec), spec))
 }
 
 #[derive(Debug)]

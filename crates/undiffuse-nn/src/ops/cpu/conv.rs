@@ -59,7 +59,7 @@ pub fn forward(operands: [FlexTensor; OPERANDS], spec: ConvSpec) -> (FlexTensor,
 }
 
 pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; OPERANDS], spec: ConvSpec) -> Tracked<C> {
-    node::record(ConvBackward, operands, [0, 1, 2, 3, 4, 5], |operands| {
+    node::record::<C, _, _, _, _>(ConvBackward, operands, [0, 1, 2, 3, 4, 5], |operands| {
         let (y, prepared) = forward(operands, spec);
         (y, (spec, prepared))
     })

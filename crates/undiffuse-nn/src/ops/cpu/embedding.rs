@@ -22,7 +22,7 @@ pub fn forward(table: FlexTensor, rows: &[usize]) -> FlexTensor {
 
 pub fn record<C: CheckpointStrategy>(table: Tracked<C>, rows: Arc<[usize]>) -> Tracked<C> {
     let shape = table.shape().dims();
-    node::record(EmbeddingBackward, [table], [], |[table]| (forward(table, &rows), (rows, shape)))
+    node::record::<C, _, _, _, _>(EmbeddingBackward, [table], [], |[table]| (forward(table, &rows), (rows, shape)))
 }
 
 #[derive(Debug)]

@@ -19,7 +19,7 @@ pub fn forward(operands: [FlexTensor; 3]) -> FlexTensor {
 }
 
 pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; 3]) -> Tracked<C> {
-    node::record(GateBackward, operands, [1, 2], |operands| (forward(operands), ()))
+    node::record::<C, _, _, _, _>(GateBackward, operands, [1, 2], |operands| (forward(operands), ()))
 }
 
 #[derive(Debug)]

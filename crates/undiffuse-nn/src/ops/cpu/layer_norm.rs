@@ -29,7 +29,9 @@ pub fn forward(operands: [FlexTensor; OPERANDS], eps: f64) -> FlexTensor {
 }
 
 pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; OPERANDS], eps: f64) -> Tracked<C> {
-    node::record(LayerNormBackward, operands, [0, 1, 2, 3, 4], |operands| (forward(operands, eps), eps))
+    node::record::<C, _, _, _, _>(LayerNormBackward, operands, [0, 1, 2, 3, 4], |operands| {
+        (forward(operands, eps), eps)
+    })
 }
 
 #[derive(Debug)]

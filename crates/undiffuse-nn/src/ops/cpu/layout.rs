@@ -23,11 +23,11 @@ pub fn to_planes(x: FlexTensor, channels: usize) -> FlexTensor {
 
 pub fn record_to_panels<C: CheckpointStrategy>(x: Tracked<C>) -> Tracked<C> {
     let channels = x.shape().dims::<4>()[1];
-    node::record(ToPanels, [x], [], |[x]| (to_panels(x), channels))
+    node::record::<C, _, _, _, _>(ToPanels, [x], [], |[x]| (to_panels(x), channels))
 }
 
 pub fn record_to_planes<C: CheckpointStrategy>(x: Tracked<C>, channels: usize) -> Tracked<C> {
-    node::record(ToPlanes, [x], [], |[x]| (to_planes(x, channels), ()))
+    node::record::<C, _, _, _, _>(ToPlanes, [x], [], |[x]| (to_planes(x, channels), ()))
 }
 
 #[derive(Debug)]

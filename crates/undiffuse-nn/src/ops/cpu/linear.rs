@@ -33,7 +33,7 @@ pub fn forward(operands: [FlexTensor; 3], spec: LinearSpec) -> FlexTensor {
 }
 
 pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; 3], spec: LinearSpec) -> Tracked<C> {
-    node::record(LinearBackward, operands, [0, 1], |operands| (forward(operands, spec), spec))
+    node::record::<C, _, _, _, _>(LinearBackward, operands, [0, 1], |operands| (forward(operands, spec), spec))
 }
 
 #[derive(Debug)]

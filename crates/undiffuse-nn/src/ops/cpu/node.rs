@@ -26,7 +26,7 @@ pub fn record<C: CheckpointStrategy, B, S, const N: usize, const K: usize>(
 ) -> Tracked<C>
 where
     B: Backward<Flex, N, State = ([NodeId; K], S)>,
-    S: Clone + Debug + Send,
+    S: Clone + Debug + Send + 'static,
 {
     let nodes = operands.each_ref().map(|t| t.node());
     match node.prepare::<C>(nodes).compute_bound().stateful() {

@@ -95,7 +95,7 @@ pub fn forward(operands: [FlexTensor; OPERANDS], spec: NormSpec) -> (FlexTensor,
 }
 
 pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; OPERANDS], spec: NormSpec) -> Tracked<C> {
-    node::record(NormBackward, operands, [0, 1, 2, 3], |operands| {
+    node::record::<C, _, _, _, _>(NormBackward, operands, [0, 1, 2, 3], |operands| {
         let (y, prepared) = forward(operands, spec);
         (y, (spec, prepared))
     })
