@@ -36,23 +36,35 @@ pub fn resize(image: &Image, width: usize, height: usize) -> Image {
         return image.clone();
     }
     let pixels = match image.channels {
-        1 => lanczos::<fir::pixels::U8>(image, width, height),
-        3 => lanczos::<fir::pixels::U8x3>(image, width, height),
-        _ => lanczos::<fir::pixels::U8x4>(image, width, height),
+        4 => lanczos(&image.pixels, (image.width, image.height), (width, height), true),
+        channels => lanczos(&widened(image), (image.width, image.height), (width, height), false)
+            .chunks_exact(4)
+            .flat_map(|pixel| &pixel[..channels])
+            .copied()
+            .collect(),
     };
     Image { width, height, channels: image.channels, pixels }
 }
 
-/// Resizes pixels of one type: the library's choice among all of its types at run time would compile every one of them.
-fn lanczos<P: fir::PixelTrait>(image: &Image, width: usize, height: usize) -> Vec<u8> {
-    let mut pixels = vec![0; height * width * image.channels];
-    let input = TypedImageRef::<P>::from_buffer(image.width as u32, image.height as u32, &image.pixels)
-        .expect("an Image holds height x width x channels bytes");
-    let mut output =
-        TypedImage::<P>::from_buffer(width as u32, height as u32, &mut pixels).expect("as many as it needs");
-    let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Lanczos3));
-    fir::Resizer::new().resize_typed(&input, &mut output, &options).expect("the whole picture is taken");
+/// Each pixel as four bytes. All pictures are resized as one type of pixel: the library compiles dozens of filters for every further type.
+fn widened(image: &Image) -> Vec<u8> {
+    let mut pixels = vec![0; image.width * image.height * 4];
+    for (wide, pixel) in pixels.chunks_exact_mut(4).zip(image.pixels.chunks_exact(image.channels)) {
+        wide[..image.channels].copy_from_slice(pixel);
+    }
     pixels
+}
+
+/// Resizes pixels of four channels; with `alpha` the fourth says how much the others count.
+fn lanczos(pixels: &[u8], from: (usize, usize), to: (usize, usize), alpha: bool) -> Vec<u8> {
+    let mut resized = vec![0; to.0 * to.1 * 4];
+    let input = TypedImageRef::<fir::pixels::U8x4>::from_buffer(from.0 as u32, from.1 as u32, pixels)
+        .expect("four bytes a pixel");
+    let mut output = TypedImage::from_buffer(to.0 as u32, to.1 as u32, &mut resized).expect("as many as it needs");
+    let filter = fir::ResizeAlg::Convolution(fir::FilterType::Lanczos3);
+    let options = fir::ResizeOptions::new().resize_alg(filter).use_alpha(alpha);
+    fir::Resizer::new().resize_typed(&input, &mut output, &options).expect("the whole picture is taken");
+    resized
 }
 
 #[cfg(test)]
