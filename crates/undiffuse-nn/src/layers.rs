@@ -27,7 +27,7 @@ fn zeroed<const D: usize>(parameter: &Param<Tensor<D>>) -> Param<Tensor<D>> {
 #[derive(Module, Debug)]
 pub struct Conv2d {
     weight: Param<Tensor<4>>,
-    bias: Param<Tensor<1>>,
+    bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     stride: usize,
     #[module(skip)]
@@ -41,7 +41,7 @@ impl Conv2d {
     pub fn new(c_in: usize, c_out: usize, kernel: usize, device: &Device) -> Self {
         Self {
             weight: blank([c_out, c_in, kernel, kernel], Init::Uniform(1.0), device),
-            bias: blank([c_out], Init::Uniform(1.0), device),
+            bias: Some(blank([c_out], Init::Uniform(1.0), device)),
             stride: 1,
             padding: [kernel / 2; 4],
             upsample: false,
@@ -57,7 +57,13 @@ impl Conv2d {
     /// The same convolution, which begins at zero: the last of a residual branch, or of a network, that is to begin as the
     /// identity \[Ho20\].
     pub fn zeroed(mut self) -> Self {
-        (self.weight, self.bias) = (zeroed(&self.weight), zeroed(&self.bias));
+        (self.weight, self.bias) = (zeroed(&self.weight), self.bias.as_ref().map(zeroed));
+        self
+    }
+
+    /// The same without offsets.
+    pub fn unbiased(mut self) -> Self {
+        self.bias = None;
         self
     }
 
@@ -81,7 +87,7 @@ impl Conv2d {
     pub fn fused(&self, x: impl Into<Joined>, norm: Option<Norm>, added: Added) -> Map {
         let conv = Conv {
             weight: self.weight(),
-            bias: self.bias.val(),
+            bias: self.bias.as_ref().map(Param::val),
             stride: self.stride,
             padding: self.padding,
             upsample: self.upsample,
@@ -94,7 +100,7 @@ impl Conv2d {
 #[derive(Module, Debug)]
 pub struct Linear {
     weight: Param<Tensor<2>>,
-    bias: Param<Tensor<1>>,
+    bias: Option<Param<Tensor<1>>>,
 }
 
 impl Linear {
@@ -102,13 +108,19 @@ impl Linear {
     pub fn new(c_in: usize, c_out: usize, device: &Device) -> Self {
         Self {
             weight: blank([c_out, c_in], Init::Uniform(1.0), device),
-            bias: blank([c_out], Init::Uniform(1.0), device),
+            bias: Some(blank([c_out], Init::Uniform(1.0), device)),
         }
     }
 
     /// The same map, which begins at zero, as [`Conv2d::zeroed`].
     pub fn zeroed(mut self) -> Self {
-        (self.weight, self.bias) = (zeroed(&self.weight), zeroed(&self.bias));
+        (self.weight, self.bias) = (zeroed(&self.weight), self.bias.as_ref().map(zeroed));
+        self
+    }
+
+    /// The same without offsets.
+    pub fn unbiased(mut self) -> Self {
+        self.bias = None;
         self
     }
 
@@ -118,8 +130,8 @@ impl Linear {
     }
 
     /// The offsets `[out]`.
-    pub fn bias(&self) -> Tensor<1> {
-        self.bias.val()
+    pub fn bias(&self) -> Option<Tensor<1>> {
+        self.bias.as_ref().map(Param::val)
     }
 
     /// `[B, …, in]` → `[B, …, out]`.

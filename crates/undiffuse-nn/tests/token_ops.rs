@@ -92,12 +92,16 @@ fn attention() {
 fn linear() {
     for before in [None, Some(Activation::Silu), Some(Activation::GeluTanh)] {
         let (x, weight, bias) = (leaf(1, [9, 20, 33]), leaf(2, [50, 33]), leaf(3, [50]));
-        let kernels = run!(ops::linear(x.clone(), before, weight.clone(), bias.clone()), [x, weight, bias]);
-        let plain = |x: Tensor<3>| {
-            let y = reference::linear(x.reshape([180, 33]), before, weight.clone(), bias.clone());
+        let plain = |bias: Option<Tensor<1>>| {
+            let y = reference::linear(x.clone().reshape([180, 33]), before, weight.clone(), bias);
             y.reshape([9, 20, 50])
         };
-        assert_same(kernels, run!(plain(x.clone()), [x, weight, bias]), &format!("linear after {before:?}"));
+        let kernels = |bias| ops::linear(x.clone(), before, weight.clone(), bias);
+        let what = format!("linear after {before:?}");
+        let all = |y: &dyn Fn(Option<Tensor<1>>) -> Tensor<3>| run!(y(Some(bias.clone())), [x, weight, bias]);
+        assert_same(all(&kernels), all(&plain), &what);
+        let unbiased = |y: &dyn Fn(Option<Tensor<1>>) -> Tensor<3>| run!(y(None), [x, weight]);
+        assert_same(unbiased(&kernels), unbiased(&plain), &format!("{what}, without offsets"));
     }
 }
 

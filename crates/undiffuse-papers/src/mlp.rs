@@ -68,7 +68,7 @@ impl Mlp {
         let last = self.layers.len() - 1;
         self.layers.iter().enumerate().fold((x, v), |(x, v), (i, layer)| {
             let z = layer.forward(x);
-            let dz = ops::linear(v, None, layer.weight(), layer.bias().zeros_like());
+            let dz = ops::linear(v, None, layer.weight(), None);
             if i == last { (z, dz) } else { (self.activation.apply(z.clone()), self.activation.slope(z) * dz) }
         })
     }

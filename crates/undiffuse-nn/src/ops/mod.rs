@@ -76,8 +76,8 @@ pub struct Norm {
 pub struct Conv {
     /// `[O, C, kh, kw]`.
     pub weight: Tensor<4>,
-    /// `[O]`.
-    pub bias: Tensor<1>,
+    /// `[O]`; zeros for `None`.
+    pub bias: Option<Tensor<1>>,
     /// Step of the filter.
     pub stride: usize,
     /// Zeros around the image: top, left, bottom, right.
@@ -169,7 +169,7 @@ pub fn linear<const D: usize>(
     x: Tensor<D>,
     before: Option<Activation>,
     weight: Tensor<2>,
-    bias: Tensor<1>,
+    bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     let mut dims = x.dims();
     let of_picture = dims[1..D - 1].iter().product::<usize>();

@@ -15,7 +15,7 @@ pub fn conv2d(x: Tensor<4>, norm: Option<Norm>, conv: Conv, added: Added) -> Ten
     let [top, left, bottom, right] = conv.padding;
     let (x, padding) = if top == bottom && left == right { (x, [top, left]) } else { (pad(x, conv.padding), [0, 0]) };
     let options = ConvOptions::new([conv.stride; 2], padding, [1, 1], 1);
-    let y = module::conv2d(x, conv.weight, Some(conv.bias), options);
+    let y = module::conv2d(x, conv.weight, conv.bias, options);
     let y = match added.shift {
         Some(shift) => {
             let [b, c] = shift.dims();
@@ -45,12 +45,16 @@ pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
 }
 
 /// See [`super::linear`].
-pub fn linear(x: Tensor<2>, before: Option<Activation>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+pub fn linear(x: Tensor<2>, before: Option<Activation>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let x = match before {
         Some(activation) => activation.apply(x),
         None => x,
     };
-    x.matmul(weight.transpose()) + bias.unsqueeze()
+    let y = x.matmul(weight.transpose());
+    match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    }
 }
 
 /// See [`super::Activation::GeluTanh`].

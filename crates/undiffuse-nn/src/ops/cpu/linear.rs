@@ -10,6 +10,7 @@ use super::node::{
     self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
     Tracked, kept, register,
 };
+use super::present;
 
 fn shape(x: &FlexTensor, w: &FlexTensor) -> Linear {
     let ([rows, c_in], [c_out, _]) = (x.shape().dims(), w.shape().dims());
@@ -29,7 +30,7 @@ pub fn forward(operands: [FlexTensor; 3], spec: LinearSpec) -> FlexTensor {
     let [x, w, b] = operands.map(|t| t.to_contiguous());
     let s = shape(&x, &w);
     let input = Input { x: values(&x), activation: spec.before };
-    new([s.rows, s.c_out], |y| linear::forward(&s, input, values(&w), Some(values(&b)), y))
+    new([s.rows, s.c_out], |y| linear::forward(&s, input, values(&w), present(&b), y))
 }
 
 pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; 3], spec: LinearSpec) -> Tracked<C> {

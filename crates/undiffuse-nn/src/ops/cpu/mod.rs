@@ -148,7 +148,7 @@ pub fn conv2d(
         optional(beta, &device),
         optional(modulation, &device),
         dispatch(conv.weight),
-        dispatch(conv.bias),
+        optional(conv.bias, &device),
         optional(shift, &device),
         optional(residual, &device),
         spec,
@@ -175,9 +175,16 @@ pub fn token_attention(qkv: [Tensor<3>; 3], heads: usize) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::k_attention(q, k, v, spec))
 }
 
-pub fn linear(x: Tensor<2>, of_picture: usize, before: Option<Activation>, w: Tensor<2>, b: Tensor<1>) -> Tensor<2> {
+pub fn linear(
+    x: Tensor<2>,
+    of_picture: usize,
+    before: Option<Activation>,
+    w: Tensor<2>,
+    b: Option<Tensor<1>>,
+) -> Tensor<2> {
     let spec = LinearSpec { of_picture, before: kernel_activation(before) };
-    Tensor::from_dispatch(Dispatch::k_linear(dispatch(x), dispatch(w), dispatch(b), spec))
+    let b = optional(b, &w.device());
+    Tensor::from_dispatch(Dispatch::k_linear(dispatch(x), dispatch(w), b, spec))
 }
 
 pub fn layer_norm(x: Tensor<3>, norm: LayerNorm) -> Tensor<3> {
