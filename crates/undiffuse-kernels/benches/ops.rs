@@ -9,7 +9,7 @@ mod peak;
 use criterion::Criterion;
 use std::time::{Duration, SystemTime};
 use undiffuse_kernels::activation::{self, Activation};
-use undiffuse_kernels::attention::{self, Attention, Layout};
+use undiffuse_kernels::attention::{self, Attention, Layout, Mask};
 use undiffuse_kernels::conv2d::{self, Add, Conv2d, Input};
 use undiffuse_kernels::linear::{self, Linear};
 use undiffuse_kernels::norm::{self, Norm};
@@ -122,9 +122,9 @@ fn attentions(ops: &mut Ops) {
         let [mut o, mut dq, mut dk, mut dv] = [0; 4].map(|_| vec![0.0; n]);
         let flops = 4.0 * (batch * 4 * length * length * 32) as f64;
         let name = |what: &str| format!("attention 4x{length}x32 batch {batch} {what}");
-        ops.run(&name("forward"), flops, || attention::forward(&s, [&q, &k, &v], &mut o));
+        ops.run(&name("forward"), flops, || attention::forward(&s, [&q, &k, &v], Mask::default(), &mut o));
         let qkv = [&q[..], &k, &v];
-        ops.run(&name("backward"), 2.5 * flops, || attention::backward(&s, qkv, &d, [&mut dq, &mut dk, &mut dv]));
+        ops.run(&name("backward"), 2.5 * flops, || attention::backward(&s, qkv, Mask::default(), &d, [&mut dq, &mut dk, &mut dv]));
     }
 }
 

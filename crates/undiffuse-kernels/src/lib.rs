@@ -51,6 +51,7 @@
 //! | Howard17 | Howard et al., MobileNets, arXiv:1704.04861 |
 //! | Lavin16 | Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308 |
 //! | Loshchilov19 | Loshchilov and Hutter, Decoupled weight decay regularization, arXiv:1711.05101 |
+//! | Milakov18 | Milakov and Gimelshein, Online normalizer calculation for softmax, arXiv:1805.02867 |
 //! | Misra19 | Misra, Mish, arXiv:1908.08681 |
 //! | Peebles22 | Peebles and Xie, Scalable diffusion models with transformers, arXiv:2212.09748 |
 //! | Sandler18 | Sandler et al., MobileNetV2, arXiv:1801.04381 |

@@ -7,7 +7,7 @@ mod common;
 use common::conv::{Case, Operands};
 use common::*;
 use undiffuse_kernels::activation::Activation;
-use undiffuse_kernels::attention::{self, Attention, Layout};
+use undiffuse_kernels::attention::{self, Attention, Layout, Mask};
 use undiffuse_kernels::conv2d::{self, Add, Conv2d};
 use undiffuse_kernels::gate::{self, Gate};
 use undiffuse_kernels::layer_norm::{self, Gradients, LayerNorm, Line};
@@ -167,8 +167,8 @@ fn attentions() {
                 Attention { batch, heads, queries: length, keys: length, dim, scale: 0.3, layout: Layout::Maps };
             let [q, k, v, d_o] = maps.each_ref().map(|t| images(t, first, batch));
             let [mut o, mut dq, mut dk, mut dv] = [0; 4].map(|_| unset(q.len()));
-            attention::forward(&shape, [q, k, v], &mut o);
-            attention::backward(&shape, [q, k, v], d_o, [&mut dq, &mut dk, &mut dv]);
+            attention::forward(&shape, [q, k, v], Mask::default(), &mut o);
+            attention::backward(&shape, [q, k, v], Mask::default(), d_o, [&mut dq, &mut dk, &mut dv]);
             (vec![o, dq, dk, dv], vec![])
         });
     }
@@ -222,17 +222,19 @@ fn layer_norms_and_gates() {
 
 #[test]
 fn attentions_of_tokens() {
-    for (heads, queries, keys, dim) in [(1, 7, 7, 16), (4, 49, 20, 24), (6, 64, 64, 64), (3, 100, 257, 8)] {
+    for (heads, queries, keys, dim) in [(1, 7, 7, 16), (4, 49, 20, 24), (6, 64, 64, 64), (3, 100, 257, 8), (1, 20, 1100, 8)] {
         let tensor = |seed, positions| numbers(seed, BATCH * positions * heads * dim);
         let [q, d_o] = [1, 2].map(|seed| tensor(seed, queries));
         let [k, v] = [3, 4].map(|seed| tensor(seed, keys));
+        let bias = numbers(5, BATCH * keys);
         check(&format!("attention of {heads} heads, {queries} queries, {keys} keys"), |first, batch| {
             let shape = Attention { batch, heads, queries, keys, dim, scale: 0.3, layout: Layout::Tokens };
             let [q, k, v, d_o] = [&q, &k, &v, &d_o].map(|t| images(t, first, batch));
             let [mut o, mut dq] = [0; 2].map(|_| unset(q.len()));
             let [mut dk, mut dv] = [0; 2].map(|_| unset(k.len()));
-            attention::forward(&shape, [q, k, v], &mut o);
-            attention::backward(&shape, [q, k, v], d_o, [&mut dq, &mut dk, &mut dv]);
+            let mask = Mask { causal: queries == keys, bias: Some(images(&bias, first, batch)) };
+            attention::forward(&shape, [q, k, v], mask, &mut o);
+            attention::backward(&shape, [q, k, v], mask, d_o, [&mut dq, &mut dk, &mut dv]);
             (vec![o, dq, dk, dv], vec![])
         });
     }

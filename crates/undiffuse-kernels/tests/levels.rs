@@ -5,7 +5,7 @@ mod common;
 use common::conv::{Case, Operands};
 use common::*;
 use std::process::Command;
-use undiffuse_kernels::attention::{self, Attention};
+use undiffuse_kernels::attention::{self, Attention, Mask};
 use undiffuse_kernels::clamp::Clamp;
 use undiffuse_kernels::conv2d::Conv2d;
 use undiffuse_kernels::depthwise::{self, Window};
@@ -82,8 +82,8 @@ fn child() {
         let shape = Attention { batch: 3, heads, queries, keys, dim, scale: 0.2, layout: attention::Layout::Maps };
         let [q, k, v] = [1, 2, 3].map(|seed| to_map(&numbers(seed, 3 * heads * dim * length), heads * dim, length));
         let [mut o, mut dq, mut dk, mut dv] = [0; 4].map(|_| unset(q.len()));
-        attention::forward(&shape, [&q, &k, &v], &mut o);
-        attention::backward(&shape, [&q, &k, &v], &q, [&mut dq, &mut dk, &mut dv]);
+        attention::forward(&shape, [&q, &k, &v], Mask::default(), &mut o);
+        attention::backward(&shape, [&q, &k, &v], Mask::default(), &q, [&mut dq, &mut dk, &mut dv]);
         print(&format!("{shape:?}"), &[o, dq, dk, dv].concat());
     }
     let map = Linear { rows: 120, c_in: 24, c_out: 24 };

@@ -6,7 +6,7 @@ use common::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use undiffuse_kernels::activation::Activation;
-use undiffuse_kernels::attention::{self, Attention};
+use undiffuse_kernels::attention::{self, Attention, Mask};
 use undiffuse_kernels::conv2d::{self, Add, Conv2d, Input};
 use undiffuse_kernels::linear::{self, Linear};
 use undiffuse_kernels::norm::{self, Gradients, Norm};
@@ -78,8 +78,8 @@ fn step() -> impl FnMut() {
         for (heads, dim) in [(2, 32), (8, 8)] {
             let (queries, keys, layout) = (256, 256, attention::Layout::Maps);
             let attention = Attention { batch: BATCH * 4, heads, queries, keys, dim, scale: 0.2, layout };
-            attention::forward(&attention, [&x, &x, &x], &mut y[..n]);
-            attention::backward(&attention, [&x, &x, &x], &dy[..n], [&mut y[..n], &mut dx, &mut dz]);
+            attention::forward(&attention, [&x, &x, &x], Mask::default(), &mut y[..n]);
+            attention::backward(&attention, [&x, &x, &x], Mask::default(), &dy[..n], [&mut y[..n], &mut dx, &mut dz]);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::noise;
-use undiffuse_nn::ops::{self, Activation, LayerNorm, reference};
+use undiffuse_nn::ops::{self, Activation, LayerNorm, Mask, reference};
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -80,11 +80,17 @@ fn gate() {
 fn attention() {
     for (n, m, heads, dim) in [(1, 1, 1, 4), (7, 20, 3, 5), (64, 64, 6, 64), (33, 77, 2, 16)] {
         let (q, k, v) = (leaf(1, [3, n, heads * dim]), leaf(2, [3, m, heads * dim]), leaf(3, [3, m, heads * dim]));
-        let run = |attention: fn(Tensor<3>, Tensor<3>, Tensor<3>, usize) -> Tensor<3>| {
-            run!(attention(q.clone(), k.clone(), v.clone(), heads), [q, k, v])
-        };
-        let what = format!("{heads} heads of {dim}, {n} queries, {m} keys");
-        assert_same(run(ops::token_attention), run(reference::token_attention), &what);
+        let counts = |j: usize| if j % 5 == 4 { f32::NEG_INFINITY } else { 0.1 * (j % 3) as f32 };
+        let bias = Tensor::from_data(TensorData::new((0..3 * m).map(counts).collect(), [3, m]), &device());
+        for (causal, bias) in [(false, None), (true, None), (false, Some(bias.clone())), (true, Some(bias))] {
+            let what =
+                format!("{heads} heads of {dim}, {n} queries, {m} keys, causal {causal}, bias {}", bias.is_some());
+            let run = |attention: fn(Tensor<3>, Tensor<3>, Tensor<3>, usize, Mask) -> Tensor<3>| {
+                let mask = Mask { causal, bias: bias.clone() };
+                run!(attention(q.clone(), k.clone(), v.clone(), heads, mask), [q, k, v])
+            };
+            assert_same(run(ops::token_attention), run(reference::token_attention), &what);
+        }
     }
 }
 

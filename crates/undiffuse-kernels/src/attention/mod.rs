@@ -1,7 +1,8 @@
 //! Scaled dot-product attention [Vaswani17, Eq. 1] between the pixels of maps, or between tokens, forward and backward.
 //!
-//! `o = softmax(scale · q kᵀ) v` for every head, without keeping the `queries × keys` matrix: a block of queries at a
-//! time, so a thread needs `O(keys · (dim + block))` memory.
+//! `o = softmax(scale · q kᵀ + mask) v` for every head, without keeping the `queries × keys` matrix: a block of queries
+//! meets a block of keys at a time, and what was summed over earlier ones shrinks when a larger score is found
+//! [Milakov18, Algorithm 3]. So a thread needs `O(keys · dim)` memory.
 //!
 //! A head works on whole vectors, `[channels / 16][position][16]`. Tokens, and heads that begin within a vector, are
 //! brought into that form image by image.
@@ -15,8 +16,8 @@ use crate::panel::{fill, padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use rows::{
-    BLOCK, Rows, exponentials, exponentials_and_products, hide, inverses, largest, multiply, multiply_rows,
-    score_gradients,
+    BLOCK, Rows, exponentials, exponentials_and_products, hide, hide_later, inverses, larger, largest, lift, multiply,
+    multiply_rows, score_gradients, shrink,
 };
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
@@ -28,6 +29,48 @@ pub enum Layout {
     Maps,
     /// `[image][position][heads · dim]`.
     Tokens,
+}
+
+/// Keys that a block of queries meets at a time: a multiple of sixteen. Few enough for the second-level cache.
+const KEYS: usize = 1024;
+
+/// What is below it is out of sight, whatever the scores are; as far down as a bias can go and stay finite.
+const LEAST: f32 = -1e30;
+
+/// What queries do not look at. The default is nothing: every query sees every key.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mask<'a> {
+    /// Whether query `i` sees the keys `0..=i` alone.
+    pub causal: bool,
+    /// Added to all scores of a key, `[image][key]`. What is below -1e30 counts as that: out of sight, unless it is all
+    /// that there is.
+    pub bias: Option<&'a [f32]>,
+}
+
+impl Mask<'_> {
+    fn check(&self, shape: &Attention) {
+        if let Some(bias) = self.bias {
+            assert_eq!(bias.len(), shape.batch * shape.keys, "attention: length of the mask's bias for {shape:?}");
+        }
+    }
+
+    /// The mask of one image, which may be that of all heads.
+    fn of_image(self, image: usize, keys: usize) -> Self {
+        let several = self.bias.filter(|bias| bias.len() > keys);
+        Self { bias: several.map(|bias| &bias[image * keys..][..keys]).or(self.bias), ..self }
+    }
+
+    /// Applies it to the scores of rows of queries and a range of keys, and hides what is beyond the last key.
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, scores: &mut [Lanes], rows: usize, first_query: usize, keys: Range<usize>) {
+        match self.bias {
+            Some(bias) => lift(s, scores, rows, &bias[keys.clone()], LEAST),
+            None => hide(s, scores, rows, keys.len()),
+        }
+        if self.causal {
+            hide_later(scores, rows, first_query, keys.start);
+        }
+    }
 }
 
 /// The size of an attention.
@@ -138,12 +181,13 @@ fn regroup(from: &[f32], [from_channels, to_channels]: [usize; 2], pixels: usize
     from_planes(planes, to_channels, pixels, to);
 }
 
-/// Does `work`, which writes `outputs` from `inputs`, on heads apart. With every tensor comes its number of positions.
+/// Does `work`, which writes `outputs` from `inputs`, on the heads of every image apart. With every tensor comes its number
+/// of positions.
 fn on_heads_apart<const I: usize, const O: usize>(
     shape: &Attention,
     inputs: [(&[f32], usize); I],
     outputs: [(&mut [f32], usize); O],
-    work: impl Fn(&Attention, [&[Lanes]; I], [&mut [Lanes]; O]) + Sync,
+    work: impl Fn(&Attention, usize, [&[Lanes]; I], [&mut [Lanes]; O]) + Sync,
 ) {
     let image = Attention { batch: 1, ..*shape };
     let apart = Attention { batch: shape.heads, heads: 1, layout: Layout::Maps, ..*shape };
@@ -160,40 +204,43 @@ fn on_heads_apart<const I: usize, const O: usize>(
             to
         });
         let mut results = outputs.each_ref().map(|(_, positions)| scratch(*positions));
-        work(&apart, inputs.each_ref().map(|t| &**t), results.each_mut().map(|t| &mut **t));
+        work(&apart, i, inputs.each_ref().map(|t| &**t), results.each_mut().map(|t| &mut **t));
         for ((to, positions), from) in outputs.into_iter().zip(&results) {
             bring_together(shape, from, positions, to);
         }
     });
 }
 
-/// Writes `o = softmax(scale · q kᵀ) v`. `qkv` is `[q, k, v]`.
+/// Writes `o = softmax(scale · q kᵀ + mask) v`. `qkv` is `[q, k, v]`.
 ///
 /// # Panics
 /// If a length does not fit `shape`.
-pub fn forward(shape: &Attention, qkv: [&[f32]; 3], o: &mut [f32]) {
+pub fn forward(shape: &Attention, qkv: [&[f32]; 3], mask: Mask, o: &mut [f32]) {
     let Attention { queries, keys, .. } = *shape;
     for ((name, t), positions) in ["q", "k", "v"].into_iter().zip(qkv).zip([queries, keys, keys]) {
         shape.check(name, t.len(), positions);
     }
     shape.check("o", o.len(), queries);
+    mask.check(shape);
     if o.is_empty() || keys == 0 {
         o.fill(0.0);
     } else if shape.is_whole() {
-        of_vectors(shape, qkv.map(vectors), [vectors_mut(o)]);
+        of_vectors(shape, qkv.map(vectors), mask, vectors_mut(o));
     } else {
         let [q, k, v] = qkv;
-        on_heads_apart(shape, [(q, queries), (k, keys), (v, keys)], [(o, queries)], of_vectors);
+        on_heads_apart(shape, [(q, queries), (k, keys), (v, keys)], [(o, queries)], |apart, image, qkv, [o]| {
+            of_vectors(apart, qkv, mask.of_image(image, keys), o);
+        });
     }
 }
 
 /// [`forward`] of heads that are whole vectors.
-fn of_vectors(shape: &Attention, [q, k, v]: [&[Lanes]; 3], [o]: [&mut [Lanes]; 1]) {
+fn of_vectors(shape: &Attention, [q, k, v]: [&[Lanes]; 3], mask: Mask, o: &mut [Lanes]) {
     let span = shape.span(shape.queries);
     for_each(shape.split(o, shape.queries, span).into_iter(), shape.work(2), |o| {
         let of_head = |t, positions| shape.of_head(t, positions, o.images.start, o.panels.start);
         let qkv = [of_head(q, shape.queries), of_head(k, shape.keys), of_head(v, shape.keys)];
-        dispatch(Forward { shape, qkv, o });
+        dispatch(Forward { shape, qkv, mask: mask.of_image(o.images.start, shape.keys), o });
     });
 }
 
@@ -201,28 +248,38 @@ fn of_vectors(shape: &Attention, [q, k, v]: [&[Lanes]; 3], [o]: [&mut [Lanes]; 1
 ///
 /// # Panics
 /// If a length does not fit `shape`.
-pub fn backward(shape: &Attention, qkv: [&[f32]; 3], d_o: &[f32], d_qkv: [&mut [f32]; 3]) {
+pub fn backward(shape: &Attention, qkv: [&[f32]; 3], mask: Mask, d_o: &[f32], d_qkv: [&mut [f32]; 3]) {
     let Attention { queries, keys, .. } = *shape;
     let positions = [queries, keys, keys, queries, queries, keys, keys];
     let lengths = [qkv[0], qkv[1], qkv[2], d_o].map(<[f32]>::len).into_iter().chain(d_qkv.iter().map(|d| d.len()));
     for ((name, len), positions) in ["q", "k", "v", "do", "dq", "dk", "dv"].into_iter().zip(lengths).zip(positions) {
         shape.check(name, len, positions);
     }
+    mask.check(shape);
     let [q, k, v] = qkv;
     let [dq, dk, dv] = d_qkv;
     if d_o.is_empty() || k.is_empty() {
         [dq, dk, dv].into_iter().for_each(|d| d.fill(0.0));
     } else if shape.is_whole() {
-        gradients_of_vectors(shape, [q, k, v, d_o].map(vectors), [dq, dk, dv].map(vectors_mut));
+        gradients_of_vectors(shape, [q, k, v, d_o].map(vectors), mask, [dq, dk, dv].map(vectors_mut));
     } else {
         let inputs = [(q, queries), (k, keys), (v, keys), (d_o, queries)];
-        on_heads_apart(shape, inputs, [(dq, queries), (dk, keys), (dv, keys)], gradients_of_vectors);
+        let outputs = [(dq, queries), (dk, keys), (dv, keys)];
+        on_heads_apart(shape, inputs, outputs, |apart, image, inputs, outputs| {
+            gradients_of_vectors(apart, inputs, mask.of_image(image, keys), outputs);
+        });
     }
 }
 
 /// [`backward`] of heads that are whole vectors.
-fn gradients_of_vectors(shape: &Attention, [q, k, v, d_o]: [&[Lanes]; 4], [dq, dk, dv]: [&mut [Lanes]; 3]) {
+fn gradients_of_vectors(
+    shape: &Attention,
+    [q, k, v, d_o]: [&[Lanes]; 4],
+    mask: Mask,
+    [dq, dk, dv]: [&mut [Lanes]; 3],
+) {
     let Attention { queries, keys, .. } = *shape;
+    let mask = |of: &Block| mask.of_image(of.images.start, keys);
     let inputs = |of: &Block| {
         let of_head = |t, positions| shape.of_head(t, positions, of.images.start, of.panels.start);
         [of_head(q, queries), of_head(k, keys), of_head(v, keys), of_head(d_o, queries)]
@@ -231,10 +288,11 @@ fn gradients_of_vectors(shape: &Attention, [q, k, v, d_o]: [&[Lanes]; 4], [dq, d
         let [dk, dv] = [dk, dv].map(|d| shape.split(d, keys, keys).into_iter());
         let dq = shape.split(dq, queries, queries).into_iter();
         for_each(dq.zip(dk.zip(dv)), shape.work(5), |(dq, (dk, dv))| {
-            let (inputs, known) = (inputs(&dq), Statistics::Unknown);
+            let (inputs, mask, known) = (inputs(&dq), mask(&dq), Statistics::Unknown);
             dispatch(Backward {
                 shape,
                 inputs,
+                mask,
                 queries: 0..queries,
                 keys: 0..keys,
                 known,
@@ -249,16 +307,16 @@ fn gradients_of_vectors(shape: &Attention, [q, k, v, d_o]: [&[Lanes]; 4], [dq, d
     let mut rows = vec![[[[0.0; LANES]; BLOCK / LANES]; 3]; shape.batch * shape.heads * blocks];
     let of_span = rows.chunks_mut(blocks).flat_map(|of_head| of_head.chunks_mut(span / BLOCK));
     for_each(shape.split(dq, queries, span).into_iter().zip(of_span), shape.work(3), |(dq, found)| {
-        let (inputs, queries) = (inputs(&dq), dq.pixels.clone());
+        let (inputs, mask, queries) = (inputs(&dq), mask(&dq), dq.pixels.clone());
         let known = Statistics::Wanted(found);
-        dispatch(Backward { shape, inputs, queries, keys: 0..keys, known, dq: Some(dq), dk_dv: None });
+        dispatch(Backward { shape, inputs, mask, queries, keys: 0..keys, known, dq: Some(dq), dk_dv: None });
     });
     let [dk, dv] = [dk, dv].map(|d| shape.split(d, keys, shape.span(keys)).into_iter());
     for_each(dk.zip(dv), shape.work(4), |(dk, dv)| {
-        let (inputs, keys) = (inputs(&dk), dk.pixels.clone());
+        let (inputs, mask, keys) = (inputs(&dk), mask(&dk), dk.pixels.clone());
         let head = dk.images.start * shape.heads + dk.panels.start / panels(shape.dim);
         let known = Statistics::Known(&rows[head * blocks..][..blocks]);
-        dispatch(Backward { shape, inputs, queries: 0..queries, keys, known, dq: None, dk_dv: Some([dk, dv]) });
+        dispatch(Backward { shape, inputs, mask, queries: 0..queries, keys, known, dq: None, dk_dv: Some([dk, dv]) });
     });
 }
 
@@ -266,6 +324,7 @@ fn gradients_of_vectors(shape: &Attention, [q, k, v, d_o]: [&[Lanes]; 4], [dq, d
 struct Forward<'a> {
     shape: &'a Attention,
     qkv: [&'a [Lanes]; 3],
+    mask: Mask<'a>,
     o: Block<'a>,
 }
 
@@ -273,26 +332,39 @@ impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape: &Attention { queries, keys, dim, scale, .. }, qkv: [q, k, v], mut o } = self;
-        let (depth, all_keys, dims) = (padded(dim), padded(keys), panels(dim));
+        let Self { shape: &Attention { queries, keys, dim, scale, .. }, qkv: [q, k, v], mask, mut o } = self;
+        let (depth, dims) = (padded(dim), panels(dim));
         let mut k_t = Scratch::new(panels(keys) * depth);
-        let mut v_p = Scratch::new(dims * all_keys);
+        let mut v_p = Scratch::new(dims * padded(keys));
         let mut q_p = Scratch::new(dims * BLOCK);
-        let mut scores = Scratch::new(panels(keys) * BLOCK);
+        let mut scores = Scratch::new(panels(keys.min(KEYS)) * BLOCK);
         let mut o_p = Scratch::new(dims * BLOCK);
         transpose(s, k, keys, 0..keys, 1.0, &mut k_t);
-        copy(s, v, keys, 0..keys, 1.0, &mut v_p);
-        let first = o.pixels.start;
+        for met in steps(keys, KEYS) {
+            let v_p = &mut v_p[dims * met.start..][..dims * padded(met.len())];
+            copy(s, v, keys, met, 1.0, v_p);
+        }
         for block in steps(o.pixels.len(), BLOCK) {
+            let asking = o.pixels.start + block.start..o.pixels.start + block.end;
             let rows = block.len().next_multiple_of(4);
             let (q_p, o_p) = (&mut q_p[..dims * rows], &mut o_p[..dims * rows]);
-            let scores = &mut scores[..panels(keys) * rows];
-            copy(s, q, queries, first + block.start..first + block.end, scale * LOG2_E, q_p);
-            gemm::nn(s, q_p, &k_t, scores, rows, depth, false);
-            hide(s, scores, rows, keys);
-            let largest = largest(s, scores, rows);
-            let sums = exponentials(s, scores, rows, &largest);
-            gemm::nn(s, scores, &v_p, o_p, rows, all_keys, false);
+            copy(s, q, queries, asking.clone(), scale * LOG2_E, q_p);
+            let [mut top, mut sums] = [Rows::default(); 2];
+            let seen = if mask.causal { keys.min(asking.end) } else { keys };
+            for met in steps(keys, KEYS).take_while(|met| met.start < seen) {
+                let later = met.start > 0;
+                let scores = &mut scores[..panels(met.len()) * rows];
+                let k_t = &k_t[met.start / LANES * depth..][..panels(met.len()) * depth];
+                let v_p = &v_p[dims * met.start..][..dims * padded(met.len())];
+                gemm::nn(s, q_p, k_t, scores, rows, depth, false);
+                mask.apply(s, scores, rows, asking.start, met.clone());
+                let of_block = largest(s, scores, rows);
+                let largest = if later { larger(s, &of_block, &top) } else { of_block };
+                let of_block = exponentials(s, scores, rows, &largest);
+                sums = if later { shrink(s, [&top, &largest], o_p, rows, &sums, &of_block) } else { of_block };
+                gemm::nn(s, scores, v_p, o_p, rows, padded(met.len()), later);
+                top = largest;
+            }
             let inverse = inverses(s, &sums);
             store(s, o_p, rows, Factor::Rows(&inverse), &mut o.parts, block);
         }
@@ -313,6 +385,7 @@ enum Statistics<'a> {
 struct Backward<'a> {
     shape: &'a Attention,
     inputs: [&'a [Lanes]; 4],
+    mask: Mask<'a>,
     queries: Range<usize>,
     keys: Range<usize>,
     known: Statistics<'a>,
@@ -323,13 +396,13 @@ struct Backward<'a> {
 impl Kernel for Backward<'_> {
     type Output = ();
 
-    /// With `P = softmax(scale · q kᵀ)`: `dv = Pᵀ do`, `dP = do vᵀ`, `dS = P ∘ (dP − Σ P ∘ dP)` (the sum over each
+    /// With `P = softmax(scale · q kᵀ + mask)`: `dv = Pᵀ do`, `dP = do vᵀ`, `dS = P ∘ (dP − Σ P ∘ dP)` (the sum over each
     /// row), `dq = scale · dS k`, `dk = scale · dSᵀ q` [Dao22, Appendix B.2].
     ///
     /// Scores are in units of `ln 2`, so `q` holds a factor `log₂ e`, and `dP` takes its inverse.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape, inputs, queries, keys, mut known, mut dq, dk_dv } = self;
+        let Self { shape, inputs, mask, queries, keys, mut known, mut dq, dk_dv } = self;
         let Attention { dim, scale, .. } = *shape;
         let [q, k, v, d_o] = inputs;
         let (depth, dims) = (padded(dim), panels(dim));
@@ -355,10 +428,10 @@ impl Kernel for Backward<'_> {
             let (scores, d_scores) = (&mut scores[..key_panels * rows], &mut d_scores[..key_panels * rows]);
             let pixels = queries.start + block.start..queries.start + block.end;
             copy(s, q, shape.queries, pixels.clone(), scale * LOG2_E, q_p);
-            copy(s, d_o, shape.queries, pixels, 1.0, do_p);
+            copy(s, d_o, shape.queries, pixels.clone(), 1.0, do_p);
             gemm::nn(s, q_p, &k_t, scores, rows, depth, false);
             gemm::nn(s, do_p, &v_t, d_scores, rows, depth, false);
-            hide(s, scores, rows, keys.len());
+            mask.apply(s, scores, rows, pixels.start, keys.clone());
             let statistics = if let Statistics::Known(known) = known {
                 exponentials(s, scores, rows, &known[i][0]);
                 known[i]

@@ -2,6 +2,8 @@
 //!
 //! Scores are in units of `ln 2`: a probability is `2^(score − largest)`, divided by the sum of its row.
 
+use std::f32::consts::LOG2_E;
+
 use crate::simd::{LANES, Lanes, POW2, Simd};
 
 /// Queries at a time. The order of sums over queries does not depend on it.
@@ -33,6 +35,34 @@ pub(super) fn hide<S: Simd>(s: S, scores: &mut [Lanes], rows: usize, keys: usize
     }
 }
 
+/// Adds a number to the scores of every key, at least `least`; the scores beyond the last key become the least of all.
+#[inline(always)]
+pub(super) fn lift<S: Simd>(s: S, scores: &mut [Lanes], rows: usize, bias: &[f32], least: f32) {
+    for (panel, bias) in scores.chunks_exact_mut(rows).zip(bias.chunks(LANES)) {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        for (lane, &bias) in lanes.iter_mut().zip(bias) {
+            *lane = if bias < least { least } else { bias } * LOG2_E;
+        }
+        let lanes = s.load(&lanes);
+        for row in panel {
+            s.store(s.add(s.load(row), lanes), row);
+        }
+    }
+}
+
+/// Makes the scores of keys after their query the least of all.
+#[inline(always)]
+pub(super) fn hide_later(scores: &mut [Lanes], rows: usize, first_query: usize, first_key: usize) {
+    for (p, panel) in scores.chunks_exact_mut(rows).enumerate() {
+        for (r, row) in panel.iter_mut().enumerate() {
+            let seen = (first_query + r + 1).saturating_sub(first_key + p * LANES);
+            if let Some(later) = row.get_mut(seen..) {
+                later.fill(f32::NEG_INFINITY);
+            }
+        }
+    }
+}
+
 /// Rows that are worked on side by side.
 const TILE: usize = 4;
 
@@ -51,6 +81,38 @@ pub(super) fn largest<S: Simd>(s: S, scores: &[Lanes], rows: usize) -> Rows {
         for i in 0..TILE {
             out.as_flattened_mut()[r + i] = s.largest(largest[i]);
         }
+    }
+    out
+}
+
+/// The larger of two, elementwise.
+#[inline(always)]
+pub(super) fn larger<S: Simd>(s: S, a: &Rows, b: &Rows) -> Rows {
+    let mut out = *a;
+    for (out, b) in out.iter_mut().zip(b) {
+        s.store(s.max(s.load(out), s.load(b)), out);
+    }
+    out
+}
+
+/// The largest score of rows has risen `from` one number `to` another: shrinks what was summed, the rows of `x` and
+/// `sums`, and returns those with `more` added.
+#[inline(always)]
+pub(super) fn shrink<S: Simd>(
+    s: S,
+    [from, to]: [&Rows; 2],
+    x: &mut [Lanes],
+    rows: usize,
+    sums: &Rows,
+    more: &Rows,
+) -> Rows {
+    let (mut factors, mut out) = (*from, *more);
+    for (factor, to) in factors.iter_mut().zip(to) {
+        s.store(power_of_two(s, s.sub(s.load(factor), s.load(to))), factor);
+    }
+    multiply_rows(s, x, rows, &factors);
+    for ((out, sums), factor) in out.iter_mut().zip(sums).zip(&factors) {
+        s.store(s.mul_add(s.load(sums), s.load(factor), s.load(out)), out);
     }
     out
 }

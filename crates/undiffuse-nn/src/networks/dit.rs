@@ -10,7 +10,7 @@ use super::read::{COUNT, fail, within};
 use super::{Architecture, Condition, ConfigError, Forward, Io, NetworkConfig, Reads, Spec};
 use crate::init::Init;
 use crate::layers::{Conv2d, Embedding, Linear};
-use crate::ops::{self, Activation, LayerNorm, Map};
+use crate::ops::{self, Activation, LayerNorm, Map, Mask};
 
 /// Sinusoids of a timestep.
 const TIME_FEATURES: usize = 256;
@@ -456,7 +456,7 @@ impl TimestepLabelEmbeddings {
 impl Attention {
     fn forward(&self, x: Tensor<3>, signal: &Signal) -> Tensor<3> {
         let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v].map(|linear| linear.forward(x.clone()));
-        let y = self.to_out[0].forward(ops::token_attention(q, k, v, self.heads));
+        let y = self.to_out[0].forward(ops::token_attention(q, k, v, self.heads, Mask::default()));
         signal.dropout.drop(y, self.dropout)
     }
 }

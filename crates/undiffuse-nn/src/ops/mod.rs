@@ -155,11 +155,24 @@ pub fn gate(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
     if cpu::runs(&x) { cpu::gate(x, gate, y) } else { reference::gate(x, gate, y) }
 }
 
-/// Scaled dot-product attention `softmax(q kᵀ / √d) v` of tokens.
+/// What tokens do not attend to. The default is nothing: every query sees every key.
+#[derive(Clone, Debug, Default)]
+pub struct Mask {
+    /// Whether query `i` sees the keys `0..=i` alone.
+    pub causal: bool,
+    /// Added to the scores of a key, `[B, M]`: a large negative number for one that does not count. Below -1e30 counts as
+    /// that. It gets no gradient.
+    pub bias: Option<Tensor<2>>,
+}
+
+/// Scaled dot-product attention `softmax(q kᵀ / √d + mask) v` of tokens.
 ///
 /// `q [B, N, heads · d]`, `k` and `v [B, M, heads · d]`, the `d` channels of a head side by side → the shape of `q`.
-pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
-    if cpu::runs(&q) { cpu::token_attention([q, k, v], heads) } else { reference::token_attention(q, k, v, heads) }
+pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, mask: Mask) -> Tensor<3> {
+    match cpu::runs(&q) {
+        true => cpu::token_attention([q, k, v], heads, mask),
+        false => reference::token_attention(q, k, v, heads, mask),
+    }
 }
 
 /// Affine map of the last dimension, `y = activation(x) · weightᵀ + bias`; without an activation, of `x` itself.

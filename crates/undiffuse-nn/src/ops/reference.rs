@@ -3,7 +3,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData, module, ops::ConvOptions};
 
-use super::{Activation, Added, Conv, LayerNorm, Norm};
+use super::{Activation, Added, Conv, LayerNorm, Mask, Norm};
 
 /// See [`super::conv2d`].
 pub fn conv2d(x: Tensor<4>, norm: Option<Norm>, conv: Conv, added: Added) -> Tensor<4> {
@@ -89,14 +89,25 @@ pub fn gate(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
 }
 
 /// See [`super::token_attention`].
-pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
-    let dims @ [_, _, c] = q.dims();
+pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, mask: Mask) -> Tensor<3> {
+    let (dims @ [b, n, c], [_, m, _]) = (q.dims(), k.dims());
     let apart = |x: Tensor<3>| {
         let [b, n, _] = x.dims();
         x.reshape([b, n, heads, c / heads]).swap_dims(1, 2)
     };
     let [q, k, v] = [q, k, v].map(apart);
     let scores = q.matmul(k.transpose()) / ((c / heads) as f64).sqrt();
+    let scores = match mask.bias {
+        Some(bias) => scores + bias.detach().clamp_min(-1e30).reshape([b, 1, 1, m]),
+        None => scores,
+    };
+    let scores = match mask.causal {
+        true => {
+            let later: Vec<f32> = (0..n).flat_map(|i| (0..m).map(move |j| if j > i { f32::MIN } else { 0.0 })).collect();
+            scores.clone() + Tensor::from_data(TensorData::new(later, [1, 1, n, m]), &scores.device())
+        }
+        false => scores,
+    };
     burn::tensor::activation::softmax(scores, 3).matmul(v).swap_dims(1, 2).reshape(dims)
 }
 

@@ -1,13 +1,13 @@
 //! The attention node.
 
-use undiffuse_kernels::attention::{self, Attention, Layout};
+use undiffuse_kernels::attention::{self, Attention, Layout, Mask};
 
-use super::map_dims;
 use super::memory::{new_like, values};
 use super::node::{
     self, Backward, CheckpointStrategy, Checkpointer, Flex, FlexTensor, Gradients, NodeId, Ops, TensorMetadata,
     Tracked, kept, register,
 };
+use super::{map_dims, present};
 
 /// What an attention is told beside its tensors.
 #[derive(Clone, Copy, Debug)]
@@ -15,10 +15,14 @@ pub struct AttentionSpec {
     pub heads: usize,
     pub head_dim: usize,
     pub layout: Layout,
+    pub causal: bool,
 }
 
-fn shape(qkv: &[FlexTensor; 3], spec: AttentionSpec) -> Attention {
-    let AttentionSpec { heads, head_dim: dim, layout } = spec;
+/// `q, k, v`, and what is added to the scores of keys.
+const OPERANDS: usize = 4;
+
+fn shape(qkv: [&FlexTensor; 3], spec: AttentionSpec) -> Attention {
+    let AttentionSpec { heads, head_dim: dim, layout, .. } = spec;
     let of = |x: &FlexTensor| match layout {
         Layout::Maps => {
             let [batch, h, w] = map_dims(x);
@@ -29,38 +33,39 @@ fn shape(qkv: &[FlexTensor; 3], spec: AttentionSpec) -> Attention {
             [batch, tokens]
         }
     };
-    let ([batch, queries], [_, keys]) = (of(&qkv[0]), of(&qkv[1]));
+    let ([batch, queries], [_, keys]) = (of(qkv[0]), of(qkv[1]));
     let scale = (1.0 / (dim as f64).sqrt()) as f32;
     Attention { batch, heads, queries, keys, dim, scale, layout }
 }
 
-pub fn forward(qkv: [FlexTensor; 3], spec: AttentionSpec) -> FlexTensor {
-    let qkv = qkv.map(|t| t.to_contiguous());
-    let s = shape(&qkv, spec);
-    new_like(&qkv[0], |o| attention::forward(&s, qkv.each_ref().map(values), o))
+pub fn forward(operands: [FlexTensor; OPERANDS], spec: AttentionSpec) -> FlexTensor {
+    let [q, k, v, bias] = operands.map(|t| t.to_contiguous());
+    let (s, mask) = (shape([&q, &k, &v], spec), Mask { causal: spec.causal, bias: present(&bias) });
+    new_like(&q, |o| attention::forward(&s, [&q, &k, &v].map(values), mask, o))
 }
 
-pub fn record<C: CheckpointStrategy>(qkv: [Tracked<C>; 3], spec: AttentionSpec) -> Tracked<C> {
-    node::record::<C, _, _, _, _>(AttentionBackward, qkv, [0, 1, 2], |qkv| (forward(qkv, spec), spec))
+pub fn record<C: CheckpointStrategy>(operands: [Tracked<C>; OPERANDS], spec: AttentionSpec) -> Tracked<C> {
+    node::record::<C, _, _, _, _>(AttentionBackward, operands, [0, 1, 2, 3], |operands| (forward(operands, spec), spec))
 }
 
 #[derive(Debug)]
 struct AttentionBackward;
 
-impl Backward<Flex, 3> for AttentionBackward {
-    type State = ([NodeId; 3], AttentionSpec);
+impl Backward<Flex, OPERANDS> for AttentionBackward {
+    type State = ([NodeId; OPERANDS], AttentionSpec);
 
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    /// What is added to the scores is no parameter: it gets no gradient.
+    fn backward(self, ops: Ops<Self::State, OPERANDS>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let (ids, spec) = ops.state;
         let nodes = ops.parents.map(|p| p.map(|node| node.id));
         let d_o = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let qkv = kept(checkpointer, ids);
-        let s = shape(&qkv, spec);
+        let [q, k, v, bias] = kept(checkpointer, ids);
+        let (s, mask) = (shape([&q, &k, &v], spec), Mask { causal: spec.causal, bias: present(&bias) });
         let (mut dk, mut dv) = (None, None);
-        let dq = new_like(&qkv[0], |dq| {
-            dk = Some(new_like(&qkv[1], |dk| {
-                dv = Some(new_like(&qkv[2], |dv| {
-                    attention::backward(&s, qkv.each_ref().map(values), values(&d_o), [dq, dk, dv]);
+        let dq = new_like(&q, |dq| {
+            dk = Some(new_like(&k, |dk| {
+                dv = Some(new_like(&v, |dv| {
+                    attention::backward(&s, [&q, &k, &v].map(values), mask, values(&d_o), [dq, dk, dv]);
                 }));
             }));
         });

@@ -23,7 +23,7 @@ use burn::backend::{
 use burn::tensor::{Device, Tensor};
 use undiffuse_kernels::{activation::Activation as KernelActivation, attention::Layout};
 
-use super::{Activation, Conv, LayerNorm, Norm};
+use super::{Activation, Conv, LayerNorm, Mask, Norm};
 use attention::AttentionSpec;
 use conv::ConvSpec;
 use linear::LinearSpec;
@@ -72,6 +72,7 @@ pub trait Kernels: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         spec: AttentionSpec,
     ) -> FloatTensor<Self>;
     /// `y = activation(x) wᵀ + b`.
@@ -163,16 +164,18 @@ pub fn normalize(x: Tensor<5>, channels: usize, norm: Norm) -> Tensor<5> {
 }
 
 pub fn attention(qkv: [Tensor<5>; 3], heads: usize, head_dim: usize) -> Tensor<5> {
+    let bias = optional::<1>(None, &qkv[0].device());
     let [q, k, v] = qkv.map(dispatch);
-    let spec = AttentionSpec { heads, head_dim, layout: Layout::Maps };
-    Tensor::from_dispatch(Dispatch::k_attention(q, k, v, spec))
+    let spec = AttentionSpec { heads, head_dim, layout: Layout::Maps, causal: false };
+    Tensor::from_dispatch(Dispatch::k_attention(q, k, v, bias, spec))
 }
 
-pub fn token_attention(qkv: [Tensor<3>; 3], heads: usize) -> Tensor<3> {
+pub fn token_attention(qkv: [Tensor<3>; 3], heads: usize, mask: Mask) -> Tensor<3> {
     let head_dim = qkv[0].dims()[2] / heads;
+    let bias = optional(mask.bias, &qkv[0].device());
     let [q, k, v] = qkv.map(dispatch);
-    let spec = AttentionSpec { heads, head_dim, layout: Layout::Tokens };
-    Tensor::from_dispatch(Dispatch::k_attention(q, k, v, spec))
+    let spec = AttentionSpec { heads, head_dim, layout: Layout::Tokens, causal: mask.causal };
+    Tensor::from_dispatch(Dispatch::k_attention(q, k, v, bias, spec))
 }
 
 pub fn linear(
@@ -241,8 +244,8 @@ impl Kernels for Flex {
         norm::forward([x, gamma, beta, modulation], spec).0
     }
 
-    fn k_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, spec: AttentionSpec) -> FlexTensor {
-        attention::forward([q, k, v], spec)
+    fn k_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, bias: FlexTensor, spec: AttentionSpec) -> FlexTensor {
+        attention::forward([q, k, v, bias], spec)
     }
 
     fn k_linear(x: FlexTensor, w: FlexTensor, b: FlexTensor, spec: LinearSpec) -> FlexTensor {
@@ -307,9 +310,10 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         spec: AttentionSpec,
     ) -> FloatTensor<Self> {
-        attention::record::<C>([q, k, v], spec)
+        attention::record::<C>([q, k, v, bias], spec)
     }
 
     fn k_linear(
