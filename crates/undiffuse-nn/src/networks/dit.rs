@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, rows, sinusoids};
 use super::read::{COUNT, fail, within};
-use super::{Architecture, Condition, ConfigError, Forward, Io, NetworkConfig, Reads, Spec};
+use super::{Architecture, ClassConfig, Condition, ConfigError, Forward, Io, NetworkConfig, Reads, Spec};
 use crate::init::Init;
 use crate::layers::{Conv2d, Embedding, Linear};
 use crate::ops::{self, Activation, LayerNorm, Map, Mask};
@@ -75,7 +75,7 @@ pub struct DiTConfig {
     pub norm_elementwise_affine: bool,
     /// ε of the normalisation before a feed-forward layer.
     pub norm_eps: f64,
-    /// See [`Spec::notes`].
+    /// See [`ClassConfig::notes`].
     #[serde(skip)]
     pub notes: Vec<String>,
 }
@@ -116,19 +116,7 @@ impl DiTConfig {
     }
 }
 
-impl Spec for DiTConfig {
-    fn io(&self) -> Io {
-        Io {
-            channels_in: self.in_channels,
-            channels_out: self.channels_out(),
-            sample_size: Some([self.sample_size; 2]),
-            reads: match self.num_embeds_ada_norm {
-                0 => Reads::Nothing,
-                classes => Reads::Labels(classes + 1),
-            },
-        }
-    }
-
+impl ClassConfig for DiTConfig {
     fn check(&self) -> Result<(), ConfigError> {
         within("num_attention_heads", self.num_attention_heads, COUNT)?;
         within("attention_head_dim", self.attention_head_dim, COUNT)?;
@@ -156,24 +144,6 @@ impl Spec for DiTConfig {
         Ok(())
     }
 
-    fn stride(&self) -> usize {
-        self.patch_size
-    }
-
-    /// What every block keeps of its tokens, and the widest of them in work.
-    fn features(&self, [_, height, width]: [usize; 3]) -> u64 {
-        let side = |side: usize| (side / self.patch_size).max(1) as u64;
-        let tokens = side(height).saturating_mul(side(width)).saturating_mul(self.width() as u64);
-        tokens.saturating_mul(7 * self.num_layers as u64 + 12).saturating_mul(4)
-    }
-
-    /// In the blocks' products and attention.
-    fn multiplications(&self, [height, width]: [usize; 2]) -> f64 {
-        let side = |side: usize| (side / self.patch_size).max(1) as f64;
-        let (tokens, c, layers) = (side(height) * side(width), self.width() as f64, self.num_layers as f64);
-        layers * (12.0 * c * c * tokens + 2.0 * c * tokens * tokens + 8.0 * c * c)
-    }
-
     fn describe(&self) -> Vec<(&'static str, String)> {
         let Self { num_layers, num_attention_heads, attention_head_dim, patch_size, .. } = self;
         let blocks = format!(
@@ -191,6 +161,38 @@ impl Spec for DiTConfig {
 
     fn with_notes(self, notes: Vec<String>) -> Self {
         Self { notes, ..self }
+    }
+}
+
+impl Spec for DiTConfig {
+    fn io(&self) -> Io {
+        Io {
+            channels_in: self.in_channels,
+            channels_out: self.channels_out(),
+            sample_size: Some([self.sample_size; 2]),
+            reads: match self.num_embeds_ada_norm {
+                0 => Reads::Nothing,
+                classes => Reads::Labels(classes + 1),
+            },
+        }
+    }
+
+    fn stride(&self) -> usize {
+        self.patch_size
+    }
+
+    /// What every block keeps of its tokens, and the widest of them in work.
+    fn features(&self, [_, height, width]: [usize; 3]) -> u64 {
+        let side = |side: usize| (side / self.patch_size).max(1) as u64;
+        let tokens = side(height).saturating_mul(side(width)).saturating_mul(self.width() as u64);
+        tokens.saturating_mul(7 * self.num_layers as u64 + 12).saturating_mul(4)
+    }
+
+    /// In the blocks' products and attention.
+    fn multiplications(&self, [height, width]: [usize; 2]) -> f64 {
+        let side = |side: usize| (side / self.patch_size).max(1) as f64;
+        let (tokens, c, layers) = (side(height) * side(width), self.width() as f64, self.num_layers as f64);
+        layers * (12.0 * c * c * tokens + 2.0 * c * tokens * tokens + 8.0 * c * c)
     }
 }
 

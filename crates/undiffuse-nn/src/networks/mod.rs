@@ -1,8 +1,10 @@
-//! The networks, each by the name of its class in diffusers.
+//! The networks, each by the name of its class in diffusers or transformers.
 //!
-//! A class is one file and one line of the table here, which makes the two enums that everybody else goes by: a
-//! [`NetworkConfig`] is what a `config.json` says, a [`Network`] is the module. The variants' names are no part of a
-//! tensor's name, so a file's tensors are called what diffusers calls them.
+//! Networks are of kinds, by what they map: denoisers ([`Network`]) make `F(x, t, condition)`. A kind is two traits, of what
+//! its configs say and of what its modules do, and a block of the table here; a class is one file and one line in the block.
+//! The table makes two enums of each kind, for what a `config.json` says and for the module, and two over all kinds,
+//! [`ComponentConfig`] and [`Component`]. The variants' names are no part of a tensor's name, so a file's tensors are called
+//! what diffusers calls them.
 
 pub mod dit;
 mod dropout;
@@ -24,17 +26,31 @@ use undiffuse_math::{diffusers, kind};
 use crate::ops::on_threads;
 use crate::params;
 
-/// What the config of a class says of its network, before there is one.
-pub trait Spec: Debug {
-    /// What goes in and what comes out.
-    fn io(&self) -> Io;
-
+/// What the config of any class says, before there is a network.
+pub trait ClassConfig: Debug {
     /// Finds what contradicts itself or is out of all proportion. What passes is built without a panic; whether it fits
-    /// into memory, [`NetworkConfig::parameters`] and [`features`](Self::features) say.
+    /// into memory, `parameters` and [`Spec::features`] say.
     ///
     /// # Errors
     /// The field and what is wrong with it.
     fn check(&self) -> Result<(), ConfigError>;
+
+    /// The architecture in words, each part under its name.
+    fn describe(&self) -> Vec<(&'static str, String)>;
+
+    /// Fields of the file that say nothing of the network, with their values.
+    fn notes(&self) -> &[String];
+
+    /// The same config from a file with these [`notes`](Self::notes).
+    fn with_notes(self, notes: Vec<String>) -> Self
+    where
+        Self: Sized;
+}
+
+/// What the config of a denoiser says.
+pub trait Spec: ClassConfig {
+    /// What goes in and what comes out.
+    fn io(&self) -> Io;
 
     /// The sides of images are multiples of it.
     fn stride(&self) -> usize;
@@ -61,17 +77,6 @@ pub trait Spec: Debug {
     fn timesteps(&self) -> Option<usize> {
         None
     }
-
-    /// The architecture in words, each part under its name.
-    fn describe(&self) -> Vec<(&'static str, String)>;
-
-    /// Fields of the file that say nothing of the network, with their values.
-    fn notes(&self) -> &[String];
-
-    /// The same config from a file with these [`notes`](Self::notes).
-    fn with_notes(self, notes: Vec<String>) -> Self
-    where
-        Self: Sized;
 
     /// The class of diffusers' pipeline that this network and a scheduler make; `None` where its pipelines need more.
     fn pipeline(&self) -> Option<&'static str> {
@@ -108,108 +113,209 @@ pub trait Architecture: Debug + Send + Sync {
     }
 }
 
-/// Makes [`Network`], [`NetworkConfig`] and [`ArchitectureKind`]. A line reads
-/// `Class(Config) in "folder" => module, "kind" => Architecture, "documentation";`.
+/// Makes the enums of every kind, those over all kinds, and [`ArchitectureKind`]. A kind reads
+/// `Modules, Configs: what a config says, what a module does, "file" { classes }`, the weights of its classes lying in
+/// `file.safetensors`, and a class `Class(Config) in "folder" => module, "documentation";` with, before the semicolon,
+/// `, "kind" => Architecture` where `[network]` of a training makes it.
 macro_rules! networks {
-    ($($class:ident($config:ident) in $folder:literal => $module:ident, $kind:literal => $few:ident, $doc:literal;)+) => {
+    ($(
+        $(#[$about_network:meta])*
+        $network:ident,
+        $(#[$about_config:meta])*
+        $config:ident: $spec:ident, $forward:ident, $stem:literal {
+            $($class:ident($of_class:ident) in $folder:literal => $module:ident, $doc:literal $(, $kind:literal => $few:ident)?;)+
+        }
+    )+) => {
         kind! {
             /// Every architecture by name.
             pub enum ArchitectureKind: Architecture, "network" {
-                $($kind => $class($module::$few), $doc;)+
+                $($($($kind => $class($module::$few), $doc;)?)+)+
             }
         }
 
-        /// A network of any class.
+        $(
+            $(#[$about_network])*
+            #[derive(Module, Debug)]
+            #[allow(clippy::large_enum_variant)] // there is one of it in a model
+            pub enum $network {
+                $(#[doc = $doc] $class($module::$class),)+
+            }
+
+            $(#[$about_config])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub enum $config {
+                $(#[doc = $doc] $class($module::$of_class),)+
+            }
+
+            impl $config {
+                /// Every class.
+                pub const CLASSES: &[&str] = &[$(stringify!($class)),+];
+
+                /// The folders of a pipeline that such a network may be in, by class.
+                pub const FOLDERS: &[&str] = &[$($folder),+];
+
+                /// Parses and checks a `config.json`. Without a class it is a `UNet2DModel`'s.
+                ///
+                /// # Errors
+                /// Text that describes no network of these classes, by the field that is wrong.
+                pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+                    Self::read(read::file(text)?)
+                }
+
+                fn read(file: read::File) -> Result<Self, ConfigError> {
+                    match file.class.as_str() {
+                        $(stringify!($class) => file.config().map(Self::$class),)+
+                        _ => Err(ConfigError::class(file.class, Self::CLASSES)),
+                    }
+                }
+
+                /// The name of its class.
+                pub fn class(&self) -> &'static str {
+                    match self { $(Self::$class(_) => stringify!($class),)+ }
+                }
+
+                /// The folder of a pipeline that the network is in.
+                pub fn folder(&self) -> &'static str {
+                    match self { $(Self::$class(_) => $folder,)+ }
+                }
+
+                /// The network, its parameters blank: fill them with [`crate::init::initialize`] or
+                /// [`crate::weights::load`].
+                ///
+                /// # Errors
+                /// A configuration that describes no network.
+                pub fn network(&self, device: &Device) -> Result<$network, ConfigError> {
+                    self.check()?;
+                    Ok(match self { $(Self::$class(config) => $network::$class($module::$class::new(config, device)),)+ })
+                }
+
+                /// How many numbers the network's parameters are; `u64::MAX` stands for more. No memory is taken for them.
+                ///
+                /// # Errors
+                /// A configuration that describes no network.
+                pub fn parameters(&self) -> Result<u64, ConfigError> {
+                    Ok(params::count(&self.network(&Device::flex())?) as u64)
+                }
+            }
+
+            impl std::ops::Deref for $config {
+                type Target = dyn $spec;
+                fn deref(&self) -> &(dyn $spec + 'static) {
+                    match self { $(Self::$class(config) => config,)+ }
+                }
+            }
+
+            impl $network {
+                /// The architecture.
+                pub fn config(&self) -> $config {
+                    match self { $(Self::$class(network) => $config::$class(network.config().clone()),)+ }
+                }
+
+                fn inner(&self) -> &dyn $forward {
+                    match self { $(Self::$class(network) => network,)+ }
+                }
+            }
+
+            $(
+                impl From<$module::$class> for $network {
+                    fn from(network: $module::$class) -> Self {
+                        Self::$class(network)
+                    }
+                }
+
+                impl From<$module::$of_class> for $config {
+                    fn from(config: $module::$of_class) -> Self {
+                        Self::$class(config)
+                    }
+                }
+            )+
+
+            impl From<$config> for ComponentConfig {
+                fn from(config: $config) -> Self {
+                    Self::$network(config)
+                }
+            }
+        )+
+
+        /// A network of any kind.
         #[derive(Module, Debug)]
-        #[allow(clippy::large_enum_variant)] // there is one of it in a model
-        pub enum Network {
-            $(#[doc = $doc] $class($module::$class),)+
+        #[allow(clippy::large_enum_variant)] // there are few of it
+        pub enum Component {
+            $($(#[$about_network])* $network($network),)+
         }
 
-        /// The config of a network of any class: diffusers' `config.json`.
-        #[derive(Clone, Debug, PartialEq, Serialize)]
-        #[serde(tag = "_class_name")]
-        pub enum NetworkConfig {
-            $(#[doc = $doc] $class($module::$config),)+
+        /// The config of a network of any kind.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum ComponentConfig {
+            $(#[doc = concat!("Of a [`", stringify!($network), "`].")] $network($config),)+
         }
 
-        /// The folders of a pipeline that a network may be in, by class.
-        pub const FOLDERS: &[&str] = &[$($folder),+];
+        impl ComponentConfig {
+            /// Every class of every kind.
+            pub const CLASSES: &[&str] = &[$($(stringify!($class)),+),+];
 
-        impl NetworkConfig {
-            /// Every class.
-            pub const CLASSES: &[&str] = &[$(stringify!($class)),+];
-
-            /// Parses and checks a `config.json`. Without a `_class_name` it is a `UNet2DModel`'s.
+            /// Parses and checks a `config.json`. Without a class it is a `UNet2DModel`'s.
             ///
             /// # Errors
-            /// Text that describes no network of these classes, by the field that is wrong.
+            /// Text that describes no network, by the field that is wrong.
             pub fn from_json(text: &str) -> Result<Self, ConfigError> {
                 let file = read::file(text)?;
-                $(if file.class == stringify!($class) {
-                    return file.config().map(Self::$class);
+                $(if $config::CLASSES.contains(&file.class.as_str()) {
+                    return $config::read(file).map(Self::$network);
                 })+
                 Err(ConfigError::class(file.class, Self::CLASSES))
             }
 
             /// The name of its class.
             pub fn class(&self) -> &'static str {
-                match self { $(Self::$class(_) => stringify!($class),)+ }
+                match self { $(Self::$network(config) => config.class(),)+ }
             }
 
-            /// The folder of a pipeline that the network is in.
-            pub fn folder(&self) -> &'static str {
-                match self { $(Self::$class(_) => $folder,)+ }
+            /// How the names of the files of its weights begin.
+            pub fn stem(&self) -> &'static str {
+                match self { $(Self::$network(_) => $stem,)+ }
             }
 
-            /// The network, its parameters blank: fill them with [`crate::init::initialize`] or [`crate::weights::load`].
+            /// The network, its parameters blank.
             ///
             /// # Errors
             /// A configuration that describes no network.
-            pub fn network(&self, device: &Device) -> Result<Network, ConfigError> {
-                self.check()?;
-                Ok(match self { $(Self::$class(config) => Network::$class($module::$class::new(config, device)),)+ })
+            pub fn network(&self, device: &Device) -> Result<Component, ConfigError> {
+                Ok(match self { $(Self::$network(config) => Component::$network(config.network(device)?),)+ })
             }
         }
 
-        impl std::ops::Deref for NetworkConfig {
-            type Target = dyn Spec;
-            fn deref(&self) -> &(dyn Spec + 'static) {
-                match self { $(Self::$class(config) => config,)+ }
-            }
-        }
-
-        impl Network {
+        impl Component {
             /// The architecture.
-            pub fn config(&self) -> NetworkConfig {
-                match self { $(Self::$class(network) => NetworkConfig::$class(network.config().clone()),)+ }
-            }
-
-            fn inner(&self) -> &dyn Forward {
-                match self { $(Self::$class(network) => network,)+ }
+            pub fn config(&self) -> ComponentConfig {
+                match self { $(Self::$network(network) => network.config().into(),)+ }
             }
         }
 
-        $(
-            impl From<$module::$class> for Network {
-                fn from(network: $module::$class) -> Self {
-                    Self::$class(network)
-                }
+        impl std::ops::Deref for ComponentConfig {
+            type Target = dyn ClassConfig;
+            fn deref(&self) -> &(dyn ClassConfig + 'static) {
+                match self { $(Self::$network(config) => &**config,)+ }
             }
-
-            impl From<$module::$config> for NetworkConfig {
-                fn from(config: $module::$config) -> Self {
-                    Self::$class(config)
-                }
-            }
-        )+
+        }
     };
 }
 
 networks! {
-    UNet2DModel(UNet2DConfig) in "unet" => unet2d, "unet" => UNet, "The U-shaped network of \\[Ho20\\] and its descendants.";
-    DiTTransformer2DModel(DiTConfig) in "transformer" => dit, "dit" => DiT, "The class-conditional diffusion transformer of \\[Peebles22\\].";
+    /// A denoiser of any class.
+    Network,
+    /// The config of a denoiser of any class: diffusers' `config.json`.
+    #[derive(Serialize)]
+    #[serde(tag = "_class_name")]
+    NetworkConfig: Spec, Forward, "diffusion_pytorch_model" {
+        UNet2DModel(UNet2DConfig) in "unet" => unet2d, "The U-shaped network of \\[Ho20\\] and its descendants.", "unet" => UNet;
+        DiTTransformer2DModel(DiTConfig) in "transformer" => dit,
+            "The class-conditional diffusion transformer of \\[Peebles22\\].", "dit" => DiT;
+    }
 }
+
+/// The folders of a pipeline that a denoiser may be in, by class.
+pub const FOLDERS: &[&str] = NetworkConfig::FOLDERS;
 
 impl NetworkConfig {
     /// The `config.json` text, as of the diffusers release whose formats are written.
@@ -217,14 +323,6 @@ impl NetworkConfig {
         let mut config = serde_json::to_value(self).expect("a config of numbers and names serialises");
         config["_diffusers_version"] = diffusers::VERSION.into();
         format!("{config:#}\n")
-    }
-
-    /// How many numbers the network's parameters are; `u64::MAX` stands for more. No memory is taken for them.
-    ///
-    /// # Errors
-    /// A configuration that describes no network.
-    pub fn parameters(&self) -> Result<u64, ConfigError> {
-        Ok(params::count(&self.network(&Device::flex())?) as u64)
     }
 
     /// Finds what [`Network::forward`] would panic on.

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use undiffuse_math::registry::nearest;
 
-use super::Spec;
+use super::ClassConfig;
 
 /// What diffusers' `EMAModel` notes in the config of the weights that it averaged: how, and how far it had come. No part of
 /// the network.
@@ -89,8 +89,8 @@ impl File {
     /// The config of a class, checked.
     ///
     /// # Errors
-    /// A field of the wrong type, missing or unknown, and what [`Spec::check`] refuses.
-    pub fn config<C: DeserializeOwned + Spec>(self) -> Result<C, ConfigError> {
+    /// A field of the wrong type, missing or unknown, and what [`ClassConfig::check`] refuses.
+    pub fn config<C: DeserializeOwned + ClassConfig>(self) -> Result<C, ConfigError> {
         let config: C = serde_path_to_error::deserialize(Value::Object(self.fields)).map_err(|e| {
             let field = e.path().to_string();
             let field = if field == "." { String::new() } else { format!("`{field}`: ") };

@@ -10,7 +10,7 @@ const STAGES: usize = 16;
 const LAYERS: usize = 256;
 
 impl UNet2DConfig {
-    /// See [`Spec::check`](crate::networks::Spec::check).
+    /// See [`ClassConfig::check`](crate::networks::ClassConfig::check).
     pub(super) fn check_fields(&self) -> Result<(), ConfigError> {
         self.check_stages().and_then(|()| self.check_counts()).and_then(|()| self.check_groups()).and_then(|()| {
             if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {

@@ -162,7 +162,7 @@ pub struct UNet2DConfig {
     pub num_class_embeds: Option<usize>,
     /// Rows of the learned time embedding.
     pub num_train_timesteps: Option<usize>,
-    /// See [`Spec::notes`](crate::networks::Spec::notes).
+    /// See [`ClassConfig::notes`](crate::networks::ClassConfig::notes).
     #[serde(skip)]
     pub notes: Vec<String>,
 }

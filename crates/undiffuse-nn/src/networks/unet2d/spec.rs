@@ -3,7 +3,31 @@
 use super::config::{
     ClassEmbed, DownBlockType, MidBlockType, TimeEmbedding, TimeScaleShift, UNet2DConfig, UpBlockType,
 };
-use crate::networks::{ConfigError, Io, Reads, Spec};
+use crate::networks::{ClassConfig, ConfigError, Io, Reads, Spec};
+
+impl ClassConfig for UNet2DConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        self.check_fields()
+    }
+
+    fn describe(&self) -> Vec<(&'static str, String)> {
+        let kind = format!("{:?}", self.time_embedding_type).to_lowercase();
+        let enters = match self.resnet_time_scale_shift {
+            TimeScaleShift::Default => "added to the features",
+            TimeScaleShift::ScaleShift => "scales and shifts the features",
+        };
+        let time = format!("{kind} embedding {} wide, {enters}", self.time_embed_dim());
+        vec![("stages", self.stages()), ("time", time)]
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
+    }
+}
 
 impl Spec for UNet2DConfig {
     fn io(&self) -> Io {
@@ -17,10 +41,6 @@ impl Spec for UNet2DConfig {
                 (_, classes) => Reads::Labels(classes.unwrap_or(0)),
             },
         }
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        self.check_fields()
     }
 
     /// The sides are halved between stages.
@@ -76,24 +96,6 @@ impl Spec for UNet2DConfig {
 
     fn timesteps(&self) -> Option<usize> {
         self.num_train_timesteps.filter(|_| self.time_embedding_type == TimeEmbedding::Learned)
-    }
-
-    fn describe(&self) -> Vec<(&'static str, String)> {
-        let kind = format!("{:?}", self.time_embedding_type).to_lowercase();
-        let enters = match self.resnet_time_scale_shift {
-            TimeScaleShift::Default => "added to the features",
-            TimeScaleShift::ScaleShift => "scales and shifts the features",
-        };
-        let time = format!("{kind} embedding {} wide, {enters}", self.time_embed_dim());
-        vec![("stages", self.stages()), ("time", time)]
-    }
-
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
     }
 
     fn pipeline(&self) -> Option<&'static str> {
