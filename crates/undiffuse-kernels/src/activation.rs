@@ -22,6 +22,8 @@ pub enum Activation {
     /// [`Gelu`](Self::Gelu) with Φ by a hyperbolic tangent: `z · σ(2u)`, `u = √(2/π) (z + 0.044715 z³)`
     /// \[Hendrycks16\].
     GeluTanh,
+    /// `z · σ(1.702 z)`, near [`Gelu`](Self::Gelu) \[Hendrycks16, section 2\].
+    QuickGelu,
 }
 
 /// Elements given to a thread at a time; without influence on the result.
@@ -98,6 +100,7 @@ pub(crate) fn value<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
             s.mul(z, s.div(n, s.add(n, s.splat(2.0))))
         }
         Activation::GeluTanh => s.div(z, one_plus_exp_neg(s, gelu_tanh_inner(s, z))),
+        Activation::QuickGelu => s.div(z, one_plus_exp_neg(s, s.mul(z, s.splat(QUICK)))),
     }
 }
 
@@ -107,12 +110,9 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
     let one = s.splat(1.0);
     match activation {
         Activation::Identity => one,
-        Activation::Silu => {
-            // 1 − σ as e⁻ᶻ σ, which keeps its digits where σ is nearly 1.
-            let e = exp_neg(s, z);
-            let sigma = s.div(one, s.add(one, e));
-            s.mul(sigma, s.mul_add(z, s.mul(e, sigma), one))
-        }
+        Activation::Silu => silu_slope(s, z),
+        // Of silu(1.702 z) / 1.702.
+        Activation::QuickGelu => silu_slope(s, s.mul(z, s.splat(QUICK))),
         Activation::Gelu => {
             // Φ(z) + z φ(z), with Φ = ½ + sign (½ − tail).
             let half = s.splat(0.5);
@@ -140,6 +140,18 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
         }
     }
 }
+
+/// `σ(z) (1 + z (1 − σ(z)))`, with 1 − σ as e⁻ᶻ σ, which keeps its digits where σ is nearly 1.
+#[inline(always)]
+fn silu_slope<S: Simd>(s: S, z: S::V) -> S::V {
+    let one = s.splat(1.0);
+    let e = exp_neg(s, z);
+    let sigma = s.div(one, s.add(one, e));
+    s.mul(sigma, s.mul_add(z, s.mul(e, sigma), one))
+}
+
+/// The slope inside [`Activation::QuickGelu`].
+const QUICK: f32 = 1.702;
 
 /// `2 √(2/π)`, and the same times 0.044715.
 const GELU_TANH: [f32; 2] = [1.595_769, 0.071_354_814];

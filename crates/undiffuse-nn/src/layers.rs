@@ -181,6 +181,31 @@ impl GroupNorm {
     }
 }
 
+/// Layer normalisation of tokens, with a gain and an offset per channel.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// Gain `[C]`.
+    pub weight: Param<Tensor<1>>,
+    /// Offset `[C]`.
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Of tokens `width` wide.
+    pub fn new(width: usize, eps: f64, device: &Device) -> Self {
+        let bias = blank([width], Init::Constant(0.0), device);
+        Self { weight: blank([width], Init::Constant(1.0), device), bias, eps }
+    }
+
+    /// `[B, N, C]` → the same shape.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let affine = Some([self.weight.val(), self.bias.val()]);
+        ops::layer_norm(x, ops::LayerNorm { affine, eps: self.eps, modulation: None })
+    }
+}
+
 /// A table of vectors, one row an index.
 #[derive(Module, Debug)]
 pub struct Embedding {

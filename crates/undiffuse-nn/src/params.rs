@@ -13,7 +13,8 @@ struct Path(Vec<String>);
 impl Path {
     fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum") {
-            self.0.push(name.to_owned());
+            // `self` cannot be a field's name, and is a module's in transformers.
+            self.0.push(name.strip_suffix('_').unwrap_or(name).to_owned());
         }
     }
     fn exit(&mut self, container: &str) {

@@ -96,7 +96,7 @@ fn attention() {
 
 #[test]
 fn linear() {
-    for before in [None, Some(Activation::Silu), Some(Activation::GeluTanh)] {
+    for before in [None, Some(Activation::Silu), Some(Activation::GeluTanh), Some(Activation::QuickGelu)] {
         let (x, weight, bias) = (leaf(1, [9, 20, 33]), leaf(2, [50, 33]), leaf(3, [50]));
         let plain = |bias: Option<Tensor<1>>| {
             let y = reference::linear(x.clone().reshape([180, 33]), before, weight.clone(), bias);

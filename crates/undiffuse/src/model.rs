@@ -29,7 +29,7 @@ use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
 
 pub use crate::card::{Card, Process, Provenance, SampleDefaults};
 pub use folder::ModelFolder;
-pub use outline::{Outline, load_network};
+pub use outline::{Outline, load_component};
 
 /// Values that a walk keeps for each of a picture's: itself, noise, and what its solver remembers of the steps before.
 const KEPT: u64 = 16;

@@ -147,13 +147,14 @@ fn erf(x: f64) -> f64 {
 }
 
 /// All activations.
-pub const ACTIVATIONS: [Activation; 6] = [
+pub const ACTIVATIONS: [Activation; 7] = [
     Activation::Identity,
     Activation::Silu,
     Activation::Gelu,
     Activation::Relu,
     Activation::Mish,
     Activation::GeluTanh,
+    Activation::QuickGelu,
 ];
 
 /// An activation by its formula.
@@ -163,6 +164,7 @@ pub fn activated(activation: Activation, z: f64) -> f64 {
         Activation::Silu => z / (1.0 + (-z).exp()),
         Activation::Gelu => z * 0.5 * (1.0 + erf(z / std::f64::consts::SQRT_2)),
         Activation::Relu => z.max(0.0),
+        Activation::QuickGelu => z / (1.0 + (-1.702 * z).exp()),
         Activation::Mish => z * z.exp().ln_1p().tanh(),
         Activation::GeluTanh => {
             z * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh())

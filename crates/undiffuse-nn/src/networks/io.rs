@@ -109,4 +109,14 @@ pub enum InputError {
     Numbers,
     #[error("this network takes class labels that are vectors [batch, {0}]")]
     Vector(usize),
+    #[error("the input is {}×{} pixels; this network takes {}×{}", got[1], got[0], expected[1], expected[0])]
+    Sides { got: [usize; 2], expected: [usize; 2] },
+    #[error("the texts have {got} tokens; this network takes 1 to {longest}")]
+    Length { got: usize, longest: usize },
+    #[error("token {id} is not one of 0..{vocabulary}: the tokens are of another vocabulary than the network")]
+    Token { id: usize, vocabulary: usize },
+    #[error("{skip} layers are to be skipped; this network has {layers}")]
+    Skip { skip: usize, layers: usize },
+    #[error("`attention_mask` hides every token of text {text}")]
+    Masked { text: usize },
 }

@@ -6,15 +6,25 @@
 //! [`ComponentConfig`] and [`Component`]. The variants' names are no part of a tensor's name, so a file's tensors are called
 //! what diffusers calls them.
 
+pub mod bert;
+mod clip;
+pub mod clip_text;
+pub mod clip_vision;
 pub mod dit;
 mod dropout;
 mod embedding;
+mod image;
 mod io;
 mod read;
+mod text;
+mod transformers;
 pub mod unet2d;
 
+pub use image::{Embed, ImageEmbedding, ImageIo, ImageSpec};
 pub use io::{Condition, InputError, Io, Reads};
 pub use read::ConfigError;
+pub use text::{Encode, Encoded, TextIo, TextSpec, Tokens};
+pub use transformers::HiddenAct;
 
 use std::fmt::Debug;
 
@@ -38,13 +48,19 @@ pub trait ClassConfig: Debug {
     /// The architecture in words, each part under its name.
     fn describe(&self) -> Vec<(&'static str, String)>;
 
-    /// Fields of the file that say nothing of the network, with their values.
-    fn notes(&self) -> &[String];
+    /// Fields of the file that say nothing of the network, with their values; none of transformers' files, which are full of
+    /// them.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
 
     /// The same config from a file with these [`notes`](Self::notes).
-    fn with_notes(self, notes: Vec<String>) -> Self
+    fn with_notes(self, _notes: Vec<String>) -> Self
     where
-        Self: Sized;
+        Self: Sized,
+    {
+        self
+    }
 }
 
 /// What the config of a denoiser says.
@@ -142,7 +158,8 @@ macro_rules! networks {
             }
 
             $(#[$about_config])*
-            #[derive(Clone, Debug, PartialEq)]
+            #[derive(Clone, Debug, PartialEq, Serialize)]
+            #[serde(tag = "_class_name")]
             pub enum $config {
                 $(#[doc = $doc] $class($module::$of_class),)+
             }
@@ -245,7 +262,8 @@ macro_rules! networks {
         }
 
         /// The config of a network of any kind.
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(untagged)]
         pub enum ComponentConfig {
             $(#[doc = concat!("Of a [`", stringify!($network), "`].")] $network($config),)+
         }
@@ -305,12 +323,28 @@ networks! {
     /// A denoiser of any class.
     Network,
     /// The config of a denoiser of any class: diffusers' `config.json`.
-    #[derive(Serialize)]
-    #[serde(tag = "_class_name")]
     NetworkConfig: Spec, Forward, "diffusion_pytorch_model" {
         UNet2DModel(UNet2DConfig) in "unet" => unet2d, "The U-shaped network of \\[Ho20\\] and its descendants.", "unet" => UNet;
         DiTTransformer2DModel(DiTConfig) in "transformer" => dit,
             "The class-conditional diffusion transformer of \\[Peebles22\\].", "dit" => DiT;
+    }
+
+    /// A text encoder of any class.
+    TextEncoder,
+    /// The config of a text encoder of any class: transformers' `config.json`.
+    TextEncoderConfig: TextSpec, Encode, "model" {
+        CLIPTextModel(CLIPTextConfig) in "text_encoder" => clip_text, "CLIP's reader of words \\[Radford21\\].";
+        CLIPTextModelWithProjection(CLIPTextProjectionConfig) in "text_encoder" => clip_text,
+            "The same, whose end of a text is projected to where pictures are, too.";
+        BertModel(BertConfig) in "text_encoder" => bert, "Words that look both ways \\[Devlin19\\], MiniLM among them.";
+    }
+
+    /// An image encoder of any class.
+    ImageEncoder,
+    /// The config of an image encoder of any class: transformers' `config.json`.
+    ImageEncoderConfig: ImageSpec, Embed, "model" {
+        CLIPVisionModelWithProjection(CLIPVisionConfig) in "image_encoder" => clip_vision,
+            "CLIP's reader of pictures \\[Radford21\\].";
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn file(text: &str) -> Result<File, ConfigError> {
     let Value::Object(mut fields) = serde_json::from_str(text).map_err(ConfigError::Text)? else {
         return Err(wrong("", "a JSON object is expected"));
     };
-    let class = match fields.get(COMMON[0]) {
+    let class = match fields.get(COMMON[0]).or_else(|| fields.get("architectures").and_then(|classes| classes.get(0))) {
         None => "UNet2DModel".to_owned(),
         Some(Value::String(class)) => class.clone(),
         Some(_) => return Err(wrong(COMMON[0], "the name of a class is expected")),

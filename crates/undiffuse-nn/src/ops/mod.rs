@@ -39,6 +39,9 @@ pub enum Activation {
     /// \[Hendrycks16\]: diffusers' feed-forward `gelu-approximate`, which no `act_fn` names.
     #[serde(skip)]
     GeluTanh,
+    /// `x · sigmoid(1.702 x)` \[Hendrycks16, section 2\]: CLIP's `quick_gelu`, which no `act_fn` names.
+    #[serde(skip)]
+    QuickGelu,
 }
 
 impl Activation {
@@ -50,6 +53,7 @@ impl Activation {
             Activation::Relu => activation::relu(x),
             Activation::Mish => activation::mish(x),
             Activation::GeluTanh => reference::gelu_tanh(x),
+            Activation::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
         }
     }
 }

@@ -82,12 +82,12 @@ impl<R: Read + Seek> Stored<R> {
     pub fn check<M: Module>(&self, module: &M) -> Result<(), WeightsError> {
         let mut left: BTreeMap<String, &Entry> = BTreeMap::new();
         let mut problems = Vec::new();
-        for (name, entry) in &self.tensors {
+        for (name, entry) in self.tensors.iter().filter(|(name, _)| !is_counting(name)) {
             if left.insert(modern(name), entry).is_some() {
                 problems.push(format!("`{name}` is there under an older name, too"));
             }
         }
-        params::shapes(module, |name, shape| match left.remove(name) {
+        params::shapes(module, |name, shape| match take(&mut left, name) {
             None => problems.push(format!("`{name}` {shape:?} is missing")),
             // 1×1 convolutions of old attention blocks are stored as matrices and the other way round.
             Some(t) if without_ones(&t.shape) == without_ones(shape) => {}
@@ -114,7 +114,7 @@ impl<R: Read + Seek> Stored<R> {
             entries.into_iter().map(|(name, entry)| (modern(&name), (name, entry))).collect();
         let mut failed = None;
         let filled = params::map(module, |name, old| {
-            let Some((stored, entry)) = entries.remove(name).filter(|_| failed.is_none()) else { return old };
+            let Some((stored, entry)) = take(&mut entries, name).filter(|_| failed.is_none()) else { return old };
             let values = self.values(&stored, &entry).and_then(|values| {
                 check_finite(&stored, &values, &self.parts[entry.part].shown)?;
                 Ok(values)
@@ -196,6 +196,20 @@ const LEGACY: [(&str, &str); 4] =
 
 fn modern(name: &str) -> String {
     LEGACY.iter().fold(name.to_owned(), |name, (old, new)| name.replace(old, new))
+}
+
+/// What all of a network is in, in its files; transformers 5 leaves it out where it is not saving one.
+const WHOLE: &str = "text_model.";
+
+/// What is stored of a parameter, by its modern name.
+fn take<T>(stored: &mut BTreeMap<String, T>, parameter: &str) -> Option<T> {
+    let name = modern(parameter);
+    stored.remove(&name).or_else(|| stored.remove(name.strip_prefix(WHOLE)?))
+}
+
+/// Whether a tensor is 0, 1, 2, …, which transformers before 4.31 saved as if it could be otherwise.
+fn is_counting(name: &str) -> bool {
+    name.ends_with("embeddings.position_ids")
 }
 
 fn without_ones(shape: &[usize]) -> Vec<usize> {

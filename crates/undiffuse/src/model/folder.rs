@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use undiffuse_math::recipe::Recipe;
-use undiffuse_nn::networks::{ConfigError, FOLDERS, NetworkConfig};
+use undiffuse_nn::networks::{ComponentConfig, ConfigError, FOLDERS, NetworkConfig};
 
 use super::weights::{self, Weights};
 use super::{Card, ModelError, pipeline};
@@ -72,7 +72,7 @@ impl ModelFolder {
         let mut all = [INDEX, CARD, CONFIG].map(|file| folder.0.join(file)).to_vec();
         all.push(folder.0.join(SCHEDULER).join(SCHEDULER_FILE));
         all.extend(FOLDERS.iter().map(|name| folder.0.join(name).join(CONFIG)));
-        all.extend(weights::files_of(&folder.network(), variant));
+        all.extend(weights::files_of(&folder.network(), weights::STEM, variant));
         all
     }
 
@@ -119,6 +119,14 @@ impl ModelFolder {
         NetworkConfig::from_json(&text).map_err(|source| self.misconfigured(source))
     }
 
+    /// The same of a network of any kind, and where its weights are.
+    pub(super) fn component(&self, variant: Option<&str>) -> Result<(ComponentConfig, Weights), ModelError> {
+        let text = read_text(&self.network().join(CONFIG))?;
+        let config = ComponentConfig::from_json(&text).map_err(|source| self.misconfigured(source))?;
+        let weights = Weights::find(&self.network(), config.stem(), variant)?;
+        Ok((config, weights))
+    }
+
     pub(super) fn card(&self) -> Result<Card, ModelError> {
         let path = self.0.join(CARD);
         if !path.is_file() {
@@ -139,7 +147,7 @@ impl ModelFolder {
     }
 
     pub(super) fn weights(&self, variant: Option<&str>) -> Result<Weights, ModelError> {
-        Weights::find(&self.network(), variant)
+        Weights::find(&self.network(), weights::STEM, variant)
     }
 
     /// Whether a model may be written at `path`: there is nothing there, or a model and nothing else.

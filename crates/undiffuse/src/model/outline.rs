@@ -7,7 +7,7 @@ use undiffuse_math::draw::c_noise;
 use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
-use undiffuse_nn::networks::{Network, NetworkConfig};
+use undiffuse_nn::networks::{Component, Network, NetworkConfig};
 
 use super::weights::Weights;
 use super::{Card, ModelError, ModelFolder, Process, SampleDefaults};
@@ -86,12 +86,16 @@ impl Outline {
     }
 }
 
-/// The bare network of a pipeline folder, or of a folder that holds nothing but a network.
+/// The network of a folder that holds nothing but a network, of any kind; the denoiser of a pipeline folder.
 ///
 /// # Errors
 /// Whatever [`ModelError`] names.
-pub fn load_network(path: &Path, variant: Option<&str>, device: &Device) -> Result<Network, ModelError> {
-    ModelFolder::read(path, |folder| fill(&folder.config()?, folder, &folder.weights(variant)?, device))
+pub fn load_component(path: &Path, variant: Option<&str>, device: &Device) -> Result<Component, ModelError> {
+    ModelFolder::read(path, |folder| {
+        let (config, weights) = folder.component(variant)?;
+        let blank = config.network(device).map_err(|source| folder.misconfigured(source))?;
+        Ok(weights.open()?.fill(blank)?)
+    })
 }
 
 fn blank(config: &NetworkConfig, folder: &ModelFolder, device: &Device) -> Result<Network, ModelError> {

@@ -1,4 +1,5 @@
-//! Which files a network's weights are in: diffusers' names, in the order in which it looks for them.
+//! Which files a network's weights are in: the names of diffusers, in the order in which it looks for them, and those of
+//! transformers, which begin with `model` instead.
 //!
 //! | variant | an index of several files | one file |
 //! |---|---|---|
@@ -17,10 +18,10 @@ use undiffuse_nn::weights::Stored;
 use super::ModelError;
 use crate::files;
 
-/// The usual file.
+/// The usual file of a denoiser.
 pub(super) const NAME: &str = "diffusion_pytorch_model.safetensors";
-const STEM: &str = "diffusion_pytorch_model.";
-const INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
+/// How its name begins.
+pub(super) const STEM: &str = "diffusion_pytorch_model";
 const ENDING: &str = ".safetensors";
 
 /// Where weights are.
@@ -40,28 +41,29 @@ struct Index {
 }
 
 /// The name of the single file of a variant, and the names that an index of several may have.
-fn names(variant: Option<&str>) -> (String, Vec<String>) {
+fn names(stem: &str, variant: Option<&str>) -> (String, Vec<String>) {
+    let usual = format!("{stem}{ENDING}");
     match variant {
-        None => (NAME.into(), vec![INDEX.into()]),
+        None => (usual.clone(), vec![format!("{usual}.index.json")]),
         Some(variant) => (
-            format!("{STEM}{variant}{ENDING}"),
-            vec![format!("{NAME}.index.{variant}.json"), format!("{NAME}.{variant}.index.json")],
+            format!("{stem}.{variant}{ENDING}"),
+            vec![format!("{usual}.index.{variant}.json"), format!("{usual}.{variant}.index.json")],
         ),
     }
 }
 
 impl Weights {
-    /// Finds the weights in a network's folder.
+    /// Finds the weights in a network's folder, in files whose names begin with `stem`.
     ///
     /// # Errors
     /// None of the variant that was asked for; a broken index.
-    pub fn find(folder: &Path, variant: Option<&str>) -> Result<Self, ModelError> {
+    pub fn find(folder: &Path, stem: &str, variant: Option<&str>) -> Result<Self, ModelError> {
         if let Some(wrong) =
             variant.filter(|v| v.is_empty() || !v.chars().all(|c| c.is_alphanumeric() || "-_".contains(c)))
         {
             return Err(ModelError::Variant(wrong.into()));
         }
-        let (single, indices) = names(variant);
+        let (single, indices) = names(stem, variant);
         if let Some(path) = indices.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
             let index = Index::read(path)?;
             let parts: BTreeSet<&String> = index.map.values().collect();
@@ -69,7 +71,7 @@ impl Weights {
         }
         match folder.join(&single) {
             path if path.is_file() => Ok(Self { index: None, parts: vec![path] }),
-            path => Err(missing(folder, &path)),
+            path => Err(missing(folder, stem, &path)),
         }
     }
 
@@ -131,13 +133,13 @@ fn is_part(name: &str) -> bool {
 }
 
 /// The files that decide which weights are read: candidates up to the first one there, and the parts of an index.
-pub(super) fn files_of(folder: &Path, variant: Option<&str>) -> Vec<PathBuf> {
-    let (single, indices) = names(variant);
+pub(super) fn files_of(folder: &Path, stem: &str, variant: Option<&str>) -> Vec<PathBuf> {
+    let (single, indices) = names(stem, variant);
     let mut all = Vec::new();
     for path in indices.iter().map(|name| folder.join(name)) {
         all.push(path.clone());
         if path.is_file() {
-            all.extend(Weights::find(folder, variant).into_iter().flat_map(|weights| weights.parts));
+            all.extend(Weights::find(folder, stem, variant).into_iter().flat_map(|weights| weights.parts));
             return all;
         }
     }
@@ -146,11 +148,11 @@ pub(super) fn files_of(folder: &Path, variant: Option<&str>) -> Vec<PathBuf> {
 }
 
 /// Why there are no weights at `wanted`, by what is there instead.
-fn missing(folder: &Path, wanted: &Path) -> ModelError {
+fn missing(folder: &Path, stem: &str, wanted: &Path) -> ModelError {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
-    let mut variants: Vec<String> = names.iter().filter_map(|name| variant_of(name)).map(str::to_owned).collect();
+    let mut variants: Vec<String> = names.iter().filter_map(|name| variant_of(name, stem)).map(str::to_owned).collect();
     variants.dedup();
     let others: Vec<String> = names.iter().filter(|name| name.ends_with(ENDING)).cloned().collect();
     let pickle = names.iter().find(|name| name.ends_with(".bin"));
@@ -170,15 +172,17 @@ fn missing(folder: &Path, wanted: &Path) -> ModelError {
 }
 
 /// The variant that a file of weights, or an index, belongs to; the empty word for none.
-fn variant_of(name: &str) -> Option<&str> {
-    if [NAME, INDEX].contains(&name) {
+fn variant_of<'a>(name: &'a str, stem: &str) -> Option<&'a str> {
+    let rest = name.strip_prefix(stem)?;
+    let usual = rest.strip_prefix(ENDING);
+    if let Some("" | ".index.json") = usual {
         return Some("");
     }
-    let index = name.strip_prefix(NAME).and_then(|rest| {
+    let index = usual.and_then(|rest| {
         let new = rest.strip_prefix(".index.").and_then(|rest| rest.strip_suffix(".json"));
         new.or_else(|| rest.strip_prefix('.').and_then(|rest| rest.strip_suffix(".index.json")))
     });
-    let single = || name.strip_prefix(STEM).and_then(|rest| rest.strip_suffix(ENDING));
+    let single = || rest.strip_prefix('.').and_then(|rest| rest.strip_suffix(ENDING));
     // The parts of an index are called `….VARIANT-00001-of-00002.safetensors`.
     index.or_else(single).filter(|variant| !variant.contains("-of-") && !variant.is_empty())
 }

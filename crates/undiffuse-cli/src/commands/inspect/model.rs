@@ -8,7 +8,8 @@ use undiffuse::codec::CodecKind;
 use undiffuse::condition::Conditioner;
 use undiffuse::math::recipe::{Clip, Recipe};
 use undiffuse::model::{self, Model, ModelFolder, Provenance, SampleDefaults};
-use undiffuse::nn::{Network, NetworkConfig, params};
+use undiffuse::nn::networks::{Component, ComponentConfig};
+use undiffuse::nn::{NetworkConfig, params};
 
 use super::Findings;
 use crate::output::{facts, millions};
@@ -19,7 +20,7 @@ type Facts = Vec<(&'static str, String)>;
 pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
     let (device, folder) = (Device::flex(), ModelFolder::find(path)?);
     if folder.is_bare() {
-        return Ok(bare(folder.path(), &model::load_network(folder.path(), variant, &device)?));
+        return Ok(bare(folder.path(), &model::load_component(folder.path(), variant, &device)?));
     }
     let model = Model::load_variant(folder.path(), variant, &device)?;
     let (parameters, config) = (params::count(&model.network), model.network.config());
@@ -86,15 +87,25 @@ fn codec(model: &Model) -> Option<String> {
     ))
 }
 
-/// A network without a scheduler.
-fn bare(folder: &Path, bare: &Network) -> Findings {
+/// A network of any kind, by itself.
+fn bare(folder: &Path, bare: &Component) -> Findings {
     let (parameters, config) = (params::count(bare), bare.config());
-    let mut found = network(folder, &config, parameters);
-    found.push((
-        "process",
-        "unknown: there is no scheduler/ beside the network, so it can predict but not sample".into(),
-    ));
-    found.extend(notes(&config).into_iter().map(|note| ("note", note)));
+    let found = match &config {
+        ComponentConfig::Network(config) => {
+            let mut found = network(folder, config, parameters);
+            found.push((
+                "process",
+                "unknown: there is no scheduler/ beside the network, so it can predict but not sample".into(),
+            ));
+            found.extend(notes(config).into_iter().map(|note| ("note", note)));
+            found
+        }
+        config => {
+            let class = format!("{}, {} parameters ({parameters})", config.class(), millions(parameters));
+            let known = [("model", folder.display().to_string()), ("network", class)];
+            known.into_iter().chain(config.describe()).collect()
+        }
+    };
     let json = json!({
         "kind": "network",
         "path": folder.display().to_string(),

@@ -215,6 +215,7 @@ fn kernel_activation(activation: Option<Activation>) -> KernelActivation {
         Some(Activation::Relu) => KernelActivation::Relu,
         Some(Activation::Mish) => KernelActivation::Mish,
         Some(Activation::GeluTanh) => KernelActivation::GeluTanh,
+        Some(Activation::QuickGelu) => KernelActivation::QuickGelu,
     }
 }
 
