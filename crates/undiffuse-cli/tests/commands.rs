@@ -349,6 +349,46 @@ fn predict_equals_diffusers() {
     assert!(ran > 10);
 }
 
+/// Outputs of transformers in double precision; see `xtask/golden/encoders.py`.
+#[test]
+fn predict_equals_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (name, outputs) in [
+        ("clip_text/mask", ["last_hidden_state", "pooler_output"]),
+        ("clip_text/projection-published", ["last_hidden_state", "text_embeds"]),
+        ("bert/mask", ["last_hidden_state", "pooler_output"]),
+        ("clip_vision/plain", ["last_hidden_state", "image_embeds"]),
+    ] {
+        let dir = fixtures().join("..").join(name);
+        let (model, io) = (dir.to_str().unwrap(), dir.join("io.safetensors"));
+        ok(folder, &["predict", model, "--input", io.to_str().unwrap(), "--output", "out.safetensors"]);
+        let (got, expected) = (weights::read(&folder.join("out.safetensors")).unwrap(), weights::read(&io).unwrap());
+        assert_eq!(got.len(), outputs.len());
+        for output in outputs {
+            let (got, expected) = (&got[output], &expected[output]);
+            assert_eq!(got.shape, expected.shape, "{name}");
+            let error = got.values.iter().zip(&expected.values).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(error < 1e-4, "{name}: {output}: {error}");
+        }
+        assert!(ok(folder, &["inspect", model]).contains("of tokens 16 wide"));
+    }
+    // Pictures for words, and words of another vocabulary.
+    let dir = fixtures().join("../clip_text/plain");
+    let refuse = |tensors: &[Named], words: &[&str]| {
+        std::fs::write(folder.join("in.safetensors"), weights::to_bytes(tensors, None)).unwrap();
+        let args = ["predict", dir.to_str().unwrap(), "--input", "in.safetensors", "--output", "o"];
+        refused(folder, 1, &args, words);
+    };
+    refuse(&[tensor("sample", &[1, 3, 8, 8], 0.5)], &["no tensor `input_ids`", "`sample`", "attention_mask"]);
+    refuse(&[tensor("input_ids", &[8], 1.0)], &["`input_ids` has shape [8]", "[texts, tokens]"]);
+    refuse(&[tensor("input_ids", &[1, 8], 0.5)], &["`input_ids`", "whole numbers"]);
+    refuse(&[tensor("input_ids", &[1, 8], 40.0)], &["token 40", "another vocabulary"]);
+    refuse(&[tensor("input_ids", &[1, 10], 1.0)], &["10 tokens", "1 to 9"]);
+    let short = tensor("attention_mask", &[1, 7], 1.0);
+    refuse(&[tensor("input_ids", &[1, 8], 1.0), short], &["`attention_mask` has shape [1, 7]", "[1, 8]"]);
+}
+
 #[test]
 fn predict_refuses_what_does_not_fit() {
     let folder = tempfile::tempdir().unwrap();

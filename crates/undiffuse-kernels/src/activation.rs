@@ -111,8 +111,8 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, z: S::V) -> S::V {
     match activation {
         Activation::Identity => one,
         Activation::Silu => silu_slope(s, z),
-        // Of silu(1.702 z) / 1.702.
-        Activation::QuickGelu => silu_slope(s, s.mul(z, s.splat(QUICK))),
+        // Of silu(1.702 z) / 1.702. Beyond 88 the slope is 0 or 1.
+        Activation::QuickGelu => silu_slope(s, s.min(s.splat(88.0), s.max(s.splat(-88.0), s.mul(z, s.splat(QUICK))))),
         Activation::Gelu => {
             // Φ(z) + z φ(z), with Φ = ½ + sign (½ − tail).
             let half = s.splat(0.5);

@@ -167,5 +167,8 @@ fn what_does_not_fit_is_refused() {
     // Weights of another class, by the tensor.
     let bert = case(&root().join("bert/plain"), &Device::flex());
     let other = weights::load(bert.network, &root().join("clip_text/plain/model.safetensors")).unwrap_err();
-    assert!(matches!(&other, WeightsError::Mismatch { problems, .. } if problems.contains("word_embeddings")), "{other}");
+    assert!(
+        matches!(&other, WeightsError::Mismatch { problems, .. } if problems.contains("word_embeddings")),
+        "{other}"
+    );
 }

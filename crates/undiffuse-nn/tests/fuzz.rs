@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor};
 use undiffuse_fuzz::{Counted, check_message, fuzz};
 use undiffuse_nn::networks::unet2d::UNet2DConfig;
-use undiffuse_nn::networks::{ClassConfig, InputError, Reads, Spec};
+use undiffuse_nn::networks::{InputError, Reads, Spec};
 use undiffuse_nn::{Condition, NetworkConfig, init, weights};
 
 #[global_allocator]

@@ -14,7 +14,8 @@ fn fixtures() -> Vec<PathBuf> {
     let folders = |root: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect()
     };
-    let mut all: Vec<PathBuf> = folders(&root).iter().flat_map(|class| folders(class)).filter(|p| is_denoiser(p)).collect();
+    let mut all: Vec<PathBuf> =
+        folders(&root).iter().flat_map(|class| folders(class)).filter(|p| is_denoiser(p)).collect();
     all.sort();
     assert!(all.len() > 10, "the fixtures are in {}", root.display());
     all
@@ -24,7 +25,8 @@ fn fixtures() -> Vec<PathBuf> {
 fn is_denoiser(folder: &Path) -> bool {
     let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    config["_class_name"].as_str().is_none_or(|class| NetworkConfig::CLASSES.contains(&class)) && config["architectures"].is_null()
+    config["_class_name"].as_str().is_none_or(|class| NetworkConfig::CLASSES.contains(&class))
+        && config["architectures"].is_null()
 }
 
 fn tensor4(t: &Named, device: &Device) -> Tensor<4> {

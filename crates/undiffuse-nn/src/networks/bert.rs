@@ -1,5 +1,7 @@
 //! transformers' `BertModel` \[Devlin19\], which sentence encoders such as MiniLM are.
 
+#![allow(non_snake_case)] // tensors' names
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
@@ -82,13 +84,16 @@ impl ClassConfig for BertConfig {
         within("max_position_embeddings", self.max_position_embeddings, COUNT)?;
         within("type_vocab_size", self.type_vocab_size, COUNT)?;
         if self.position_embedding_type != "absolute" || self.is_decoder || self.add_cross_attention {
-            return fail("only position_embedding_type = \"absolute\" without is_decoder and add_cross_attention is read");
+            return fail(
+                "only position_embedding_type = \"absolute\" without is_decoder and add_cross_attention is read",
+            );
         }
         Ok(())
     }
 
     fn describe(&self) -> Vec<(&'static str, String)> {
-        let texts = format!("of {} tokens at most, from a vocabulary of {}", self.max_position_embeddings, self.vocab_size);
+        let texts =
+            format!("of {} tokens at most, from a vocabulary of {}", self.max_position_embeddings, self.vocab_size);
         vec![("layers", self.size().describe()), ("texts", texts)]
     }
 }
@@ -116,7 +121,6 @@ pub struct BertModel {
 }
 
 #[derive(Module, Debug)]
-#[allow(non_snake_case)]
 struct Embeddings {
     word_embeddings: Embedding,
     position_embeddings: Embedding,
@@ -161,7 +165,6 @@ struct Dense {
 
 /// A map whose outcome is added to what came in and normalised.
 #[derive(Module, Debug)]
-#[allow(non_snake_case)]
 struct Residual {
     dense: Linear,
     LayerNorm: LayerNorm,
@@ -198,7 +201,8 @@ impl Encode for BertModel {
     fn encode(&self, tokens: &Tokens, skip: usize) -> Encoded {
         let (n, width) = (tokens.length, self.config.hidden_size);
         let texts = tokens.texts();
-        let Embeddings { word_embeddings, position_embeddings, token_type_embeddings, LayerNorm: norm } = &self.embeddings;
+        let Embeddings { word_embeddings, position_embeddings, token_type_embeddings, LayerNorm: norm } =
+            &self.embeddings;
         let words = word_embeddings.forward(&tokens.ids).reshape([texts, n, width]);
         let places = position_embeddings.weight.val().narrow(0, 0, n).unsqueeze();
         let kind = token_type_embeddings.weight.val().narrow(0, 0, 1).unsqueeze();
@@ -250,7 +254,8 @@ mod tests {
     /// all-MiniLM-L6-v2 has 22,713,216 parameters.
     #[test]
     fn published_networks_are_counted() {
-        let mini = BertConfig { hidden_size: 384, num_hidden_layers: 6, intermediate_size: 1536, ..BertConfig::default() };
+        let mini =
+            BertConfig { hidden_size: 384, num_hidden_layers: 6, intermediate_size: 1536, ..BertConfig::default() };
         assert_eq!(TextEncoderConfig::from(mini).parameters().unwrap(), 22_713_216);
     }
 }

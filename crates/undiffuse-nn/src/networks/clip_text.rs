@@ -96,7 +96,8 @@ impl ClassConfig for CLIPTextConfig {
     }
 
     fn describe(&self) -> Vec<(&'static str, String)> {
-        let texts = format!("of {} tokens at most, from a vocabulary of {}", self.max_position_embeddings, self.vocab_size);
+        let texts =
+            format!("of {} tokens at most, from a vocabulary of {}", self.max_position_embeddings, self.vocab_size);
         vec![("layers", self.size().describe()), ("texts", texts)]
     }
 }
@@ -222,7 +223,8 @@ impl Encode for CLIPTextModelWithProjection {
 
 impl TextTransformer {
     fn new(config: &CLIPTextConfig, device: &Device) -> Self {
-        let (size, table) = (config.size(), |rows| Embedding::begun(rows, config.hidden_size, Init::Normal(0.02), device));
+        let (size, table) =
+            (config.size(), |rows| Embedding::begun(rows, config.hidden_size, Init::Normal(0.02), device));
         Self {
             embeddings: Embeddings {
                 token_embedding: table(config.vocab_size),
