@@ -27,9 +27,11 @@ fn fixtures() -> PathBuf {
 
 #[test]
 fn configs() {
-    let folders =
-        read_dir(fixtures()).unwrap().filter_map(|entry| std::fs::read(entry.unwrap().path().join("config.json")).ok());
-    let mut corpus: Vec<Vec<u8>> = folders.collect();
+    let configs = |class: &str| {
+        let folders = read_dir(fixtures().with_file_name(class)).unwrap();
+        folders.filter_map(|entry| std::fs::read(entry.unwrap().path().join("config.json")).ok())
+    };
+    let mut corpus: Vec<Vec<u8>> = configs("unet").chain(configs("unet_condition")).collect();
     corpus.sort();
     fuzz("unet-config", &corpus, |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -54,6 +56,8 @@ fn run(config: &NetworkConfig) {
         Reads::Labels(_) => Condition::labels(vec![0.0]),
         Reads::Vector(width) => Condition::vector(Tensor::ones([1, width], &device)),
     };
+    let tokens = io.tokens.map(|width| Tensor::ones([1, 3, width], &device));
+    let condition = Condition { tokens, ..condition };
     let [c, h, w] = shape;
     config.check_input([1, c, h, w], 1, &condition).unwrap();
     let y = network.forward(Tensor::ones([1, c, h, w], &device), &[3.0], &condition);

@@ -1,6 +1,8 @@
 //! Every class of denoiser against diffusers: outputs in double precision and gradients, for tiny networks that cover every
 //! option between them. Made by `xtask/golden/unet.py` and its like, a folder of fixtures a class.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -44,7 +46,7 @@ fn relative_error(got: &[f32], expected: &[f32]) -> f32 {
 struct Case {
     name: String,
     model: Network,
-    io: std::collections::BTreeMap<String, Named>,
+    io: BTreeMap<String, Named>,
 }
 
 /// Loads a fixture, or says that its blocks are refused by name.
@@ -64,11 +66,56 @@ fn case(dir: &Path, device: &Device) -> Option<Case> {
     Some(Case { name, model, io: weights::read(&dir.join("io.safetensors")).unwrap() })
 }
 
-fn condition(io: &std::collections::BTreeMap<String, Named>, device: &Device) -> Condition {
-    let Some(t) = io.get("class_labels") else { return Condition::default() };
-    match t.shape.len() {
-        1 => Condition::labels(t.values.clone()),
-        _ => Condition::vector(Tensor::from_data(TensorData::new(t.values.clone(), t.shape.clone()), device)),
+/// What a network reads besides pictures and times, of those `pictures`.
+fn condition(io: &BTreeMap<String, Named>, pictures: Range<usize>, device: &Device) -> Condition {
+    fn tensor<const D: usize>(
+        io: &BTreeMap<String, Named>,
+        name: &str,
+        pictures: &Range<usize>,
+        device: &Device,
+    ) -> Option<Tensor<D>> {
+        let t = io.get(name)?;
+        let whole = Tensor::<D>::from_data(TensorData::new(t.values.clone(), t.shape.clone()), device);
+        Some(whole.narrow(0, pictures.start, pictures.len()))
+    }
+    let labels = io.get("class_labels");
+    Condition {
+        labels: labels.filter(|t| t.shape.len() == 1).map(|t| t.values[pictures.clone()].to_vec()),
+        vector: labels
+            .filter(|t| t.shape.len() == 2)
+            .and_then(|_| tensor(io, "class_labels", &pictures, device)),
+        tokens: tensor(io, "encoder_hidden_states", &pictures, device),
+        mask: tensor(io, "encoder_attention_mask", &pictures, device),
+        timestep_cond: tensor(io, "timestep_cond", &pictures, device),
+    }
+}
+
+/// A network's answer to the pictures `pictures` of a fixture.
+fn answer(case: &Case, pictures: Range<usize>) -> Vec<f32> {
+    let device = Device::flex();
+    let condition = condition(&case.io, pictures.clone(), &device);
+    let x = tensor4(&case.io["sample"], &device).narrow(0, pictures.start, pictures.len());
+    let y = case.model.forward(x, &case.io["timestep"].values[pictures], &condition);
+    y.into_data().try_into_vec::<f32>().unwrap()
+}
+
+/// A picture's answer depends on the picture alone.
+#[test]
+fn batch_and_threads_change_no_bit() {
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for dir in fixtures() {
+        let Some(case) = case(&dir, &Device::flex()) else { continue };
+        let batch = case.io["sample"].shape[0];
+        let whole = answer(&case, 0..batch);
+        let of_picture = whole.len() / batch;
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for pictures in [0..1, 1..batch, batch - 1..batch] {
+                let part = pool.install(|| answer(&case, pictures.clone()));
+                let expected = &whole[pictures.start * of_picture..pictures.end * of_picture];
+                assert!(bits(&part) == bits(expected), "{}: {pictures:?} on {threads} threads", case.name);
+            }
+        }
     }
 }
 
@@ -78,8 +125,8 @@ fn outputs_equal_diffusers() {
     let mut ran = 0;
     for dir in fixtures() {
         let Some(Case { name, model, io }) = case(&dir, &device) else { continue };
-        let condition = condition(&io, &device);
         let x = tensor4(&io["sample"], &device);
+        let condition = condition(&io, 0..x.dims()[0], &device);
         model.config().check_input(x.dims(), io["timestep"].values.len(), &condition).unwrap();
         let y = model.forward(x, &io["timestep"].values, &condition);
         assert_eq!(y.dims().to_vec(), io["output"].shape, "{name}");
@@ -99,7 +146,8 @@ fn gradients_equal_pytorch() {
         let Some(Case { name, model, io }) = case(&dir, &device) else { continue };
         let Some(target) = io.get("target") else { continue };
         let x = tensor4(&io["sample"], &device).require_grad();
-        let y = model.forward(x.clone(), &io["timestep"].values, &condition(&io, &device));
+        let condition = condition(&io, 0..x.dims()[0], &device);
+        let y = model.forward(x.clone(), &io["timestep"].values, &condition);
         let error = y - tensor4(target, &device);
         let mut gradients = error.powi_scalar(2).mean().backward();
         let dx = x.grad(&gradients).unwrap().into_data().try_into_vec::<f32>().unwrap();
@@ -139,11 +187,10 @@ fn gradients_of(case: &Case, from: usize, to: usize) -> Vec<(String, Vec<f32>)> 
     let mut x = repeated("sample");
     let of_picture = x.values.len() / count;
     x.values.iter_mut().enumerate().for_each(|(i, x)| *x *= 1.0 + (from + i / of_picture) as f32 * 0.07);
-    let mut labels_only = std::collections::BTreeMap::new();
-    if io.contains_key("class_labels") {
-        labels_only.insert("class_labels".to_owned(), repeated("class_labels"));
-    }
-    let condition = condition(&labels_only, &device);
+    let names = ["class_labels", "encoder_hidden_states", "encoder_attention_mask", "timestep_cond"];
+    let told = names.into_iter().filter(|name| io.contains_key(*name));
+    let told = told.map(|name| (name.to_owned(), repeated(name))).collect();
+    let condition = condition(&told, 0..count, &device);
     let y = case.model.forward(tensor4(&x, &device), &repeated("timestep").values, &condition);
     let mut gradients = (y.clone() * y).sum().backward();
     let mut all = Vec::new();

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use super::blocks::transformer::{Attention, FeedForward};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, rows, sinusoids};
 use super::read::{COUNT, fail, within};
@@ -11,6 +12,8 @@ use super::{Architecture, ClassConfig, Condition, ConfigError, Forward, Io, Netw
 use crate::init::Init;
 use crate::layers::{Conv2d, Embedding, Linear};
 use crate::ops::{self, Activation, LayerNorm, Map, Mask};
+
+pub use super::blocks::transformer::FeedForwardActivation;
 
 /// Sinusoids of a timestep.
 const TIME_FEATURES: usize = 256;
@@ -20,16 +23,6 @@ const EPS: f64 = 1e-6;
 const LAYERS: usize = 1000;
 /// The largest side of a patch.
 const PATCH: usize = 1024;
-
-/// What follows the first half of a feed-forward layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FeedForwardActivation {
-    /// [`Activation::GeluTanh`].
-    GeluApproximate,
-    /// [`Activation::Gelu`].
-    Gelu,
-}
 
 /// How the time and the class enter a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +167,8 @@ impl Spec for DiTConfig {
                 0 => Reads::Nothing,
                 classes => Reads::Labels(classes + 1),
             },
+            tokens: None,
+            timestep_cond: None,
         }
     }
 
@@ -315,34 +310,6 @@ struct LabelEmbedding {
     embedding_table: Embedding,
 }
 
-#[derive(Module, Debug)]
-struct Attention {
-    to_q: Linear,
-    to_k: Linear,
-    to_v: Linear,
-    /// diffusers keeps a list here (projection, dropout); only the projection has weights.
-    to_out: Vec<Linear>,
-    #[module(skip)]
-    heads: usize,
-    #[module(skip)]
-    dropout: f64,
-}
-
-#[derive(Module, Debug)]
-struct FeedForward {
-    /// diffusers keeps a list here, in whose middle is the dropout.
-    net: (Projection, Option<Linear>, Linear),
-    #[module(skip)]
-    activation: Activation,
-    #[module(skip)]
-    dropout: f64,
-}
-
-#[derive(Module, Debug)]
-struct Projection {
-    proj: Linear,
-}
-
 /// What a batch's blocks listen to.
 struct Signal {
     /// Sinusoids of the timesteps, `[B, 256]`.
@@ -415,22 +382,8 @@ impl Block {
         };
         Self {
             norm1: AdaLayerNormZero { emb, linear: linear(width, 6 * width).zeroed() },
-            attn1: Attention {
-                to_q: linear(width, width),
-                to_k: linear(width, width),
-                to_v: linear(width, width),
-                to_out: vec![linear(width, width)],
-                heads: config.num_attention_heads,
-                dropout: config.dropout,
-            },
-            ff: FeedForward {
-                net: (Projection { proj: linear(width, 4 * width) }, None, linear(4 * width, width)),
-                activation: match config.activation_fn {
-                    FeedForwardActivation::GeluApproximate => Activation::GeluTanh,
-                    FeedForwardActivation::Gelu => Activation::Gelu,
-                },
-                dropout: config.dropout,
-            },
+            attn1: Attention::new(width, width, config.num_attention_heads, device).dropping(config.dropout),
+            ff: FeedForward::new(width, config.activation_fn, config.dropout, device),
             norm_eps: config.norm_eps,
         }
     }
@@ -440,9 +393,10 @@ impl Block {
         let modulation = self.norm1.linear.activated(Activation::Silu, embedding);
         let [shift1, scale1, gate1, shift2, scale2, gate2] = chunks(modulation);
         let norm = |eps, scale, shift| LayerNorm { affine: None, eps, modulation: Some([scale, shift]) };
-        let attended = self.attn1.forward(ops::layer_norm(x.clone(), norm(EPS, scale1, shift1)), signal);
+        let normal = ops::layer_norm(x.clone(), norm(EPS, scale1, shift1));
+        let attended = self.attn1.forward(normal.clone(), normal, Mask::default(), &signal.dropout);
         let x = ops::gate(x, gate1, attended);
-        let fed = self.ff.forward(ops::layer_norm(x.clone(), norm(self.norm_eps, scale2, shift2)), signal);
+        let fed = self.ff.forward(ops::layer_norm(x.clone(), norm(self.norm_eps, scale2, shift2)), &signal.dropout);
         ops::gate(x, gate2, fed)
     }
 }
@@ -452,25 +406,6 @@ impl TimestepLabelEmbeddings {
     fn forward(&self, signal: &Signal) -> Tensor<2> {
         let class = self.class_embedder.embedding_table.forward(&signal.labels);
         self.timestep_embedder.forward(signal.time.clone()) + class
-    }
-}
-
-impl Attention {
-    fn forward(&self, x: Tensor<3>, signal: &Signal) -> Tensor<3> {
-        let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v].map(|linear| linear.forward(x.clone()));
-        let y = self.to_out[0].forward(ops::token_attention(q, k, v, self.heads, Mask::default()));
-        signal.dropout.drop(y, self.dropout)
-    }
-}
-
-impl FeedForward {
-    fn forward(&self, x: Tensor<3>, signal: &Signal) -> Tensor<3> {
-        let (first, _, second) = &self.net;
-        let hidden = first.proj.forward(x);
-        if signal.dropout.drops(self.dropout) {
-            return second.forward(signal.dropout.drop(self.activation.apply(hidden), self.dropout));
-        }
-        second.activated(self.activation, hidden)
     }
 }
 

@@ -39,17 +39,48 @@ pub fn rows(values: &[f32]) -> Vec<usize> {
 #[derive(Module, Debug)]
 pub struct TimestepEmbedding {
     linear_1: Linear,
+    cond_proj: Option<Linear>,
     linear_2: Linear,
+    #[module(skip)]
+    activation: Activation,
+    #[module(skip)]
+    after: Option<Activation>,
 }
 
 impl TimestepEmbedding {
     /// From `c_in` features to `c_out`.
     pub fn new(c_in: usize, c_out: usize, device: &Device) -> Self {
-        Self { linear_1: Linear::new(c_in, c_out, device), linear_2: Linear::new(c_out, c_out, device) }
+        Self {
+            linear_1: Linear::new(c_in, c_out, device),
+            cond_proj: None,
+            linear_2: Linear::new(c_out, c_out, device),
+            activation: Activation::Silu,
+            after: None,
+        }
+    }
+
+    /// The same with another activation between the maps than SiLU, and one after them.
+    pub fn activated(self, activation: Activation, after: Option<Activation>) -> Self {
+        Self { activation, after, ..self }
+    }
+
+    /// The same of features that a projected vector of `width` numbers may be added to.
+    pub fn conditioned(self, width: usize, c_in: usize, device: &Device) -> Self {
+        Self { cond_proj: Some(Linear::new(width, c_in, device).unbiased()), ..self }
     }
 
     /// `[B, c_in]` → `[B, c_out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.linear_2.forward(Activation::Silu.apply(self.linear_1.forward(x)))
+        self.forward_with(x, None)
+    }
+
+    /// The same with a vector `[B, width]` for [`conditioned`](Self::conditioned) features.
+    pub fn forward_with(&self, x: Tensor<2>, cond: Option<Tensor<2>>) -> Tensor<2> {
+        let x = match self.cond_proj.as_ref().zip(cond) {
+            Some((linear, cond)) => x + linear.forward(cond),
+            None => x,
+        };
+        let y = self.linear_2.forward(self.activation.apply(self.linear_1.forward(x)));
+        self.after.map_or(y.clone(), |after| after.apply(y))
     }
 }

@@ -11,11 +11,55 @@ pub struct Io {
     pub channels_out: usize,
     /// Height and width of the images that it was made for; `None` where that is not said.
     pub sample_size: Option<[usize; 2]>,
-    /// What it reads besides images and times.
+    /// What it reads besides images and times, once a picture.
     pub reads: Reads,
+    /// Width of the tokens that it attends to; `None` where it attends to nothing beside its pixels.
+    pub tokens: Option<usize>,
+    /// Width of a vector that is added to the features of the time, where one is given \[Meng23, section 3.1\].
+    pub timestep_cond: Option<usize>,
 }
 
-/// What a network reads besides images and times: the field of [`Condition`] that it takes.
+impl Io {
+    /// Whether a condition is what the network reads.
+    ///
+    /// # Errors
+    /// It is not, or has not one entry for each of `batch` pictures.
+    pub fn check(&self, condition: &Condition, batch: usize) -> Result<(), InputError> {
+        self.reads.check(condition, batch)?;
+        let told = condition.tokens.as_ref().map(Tensor::dims);
+        match (self.tokens, told) {
+            (None, None) => {}
+            (None, Some(_)) => return Err(InputError::NoTokens),
+            (Some(expected), None) => return Err(InputError::TokensMissing(expected)),
+            (Some(expected), Some(got @ [tokens, length, width])) => {
+                entries("encoder_hidden_states", tokens, batch)?;
+                if width != expected || length == 0 {
+                    return Err(InputError::Tokens { got, expected });
+                }
+            }
+        }
+        if let Some(mask) = condition.mask.as_ref().map(Tensor::dims) {
+            match told {
+                Some([b, length, _]) if mask == [b, length] => {}
+                Some([b, length, _]) => return Err(InputError::Mask { got: mask, expected: [b, length] }),
+                None => return Err(InputError::NoTokens),
+            }
+        }
+        match (self.timestep_cond, condition.timestep_cond.as_ref().map(Tensor::dims)) {
+            (_, None) => Ok(()),
+            (None, Some(_)) => Err(InputError::NoTimestepCond),
+            (Some(expected), Some([_, width])) if width != expected => Err(InputError::TimestepCond(expected)),
+            (Some(_), Some([vectors, _])) => entries("timestep_cond", vectors, batch),
+        }
+    }
+}
+
+/// Whether there is an entry for each picture.
+fn entries(what: &'static str, got: usize, expected: usize) -> Result<(), InputError> {
+    if got == expected { Ok(()) } else { Err(InputError::Batch { what, got, expected }) }
+}
+
+/// What a network reads of a picture besides the image and its time: the field of [`Condition`] that it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
     /// Nothing.
@@ -33,17 +77,23 @@ pub struct Condition {
     pub labels: Option<Vec<f32>>,
     /// A vector a picture `[B, width]`.
     pub vector: Option<Tensor<2>>,
+    /// Tokens to attend to `[B, L, width]`.
+    pub tokens: Option<Tensor<3>>,
+    /// Which of them count, `[B, L]`: 1, and 0 for those that do not. All count where there is none.
+    pub mask: Option<Tensor<2>>,
+    /// What is added to the features of the time `[B, width]`: how strong the guidance is to look, of a distilled network.
+    pub timestep_cond: Option<Tensor<2>>,
 }
 
 impl Condition {
     /// A label for each picture.
     pub fn labels(labels: Vec<f32>) -> Self {
-        Self { labels: Some(labels), vector: None }
+        Self { labels: Some(labels), ..Self::default() }
     }
 
     /// A vector for each picture, `[B, width]`.
     pub fn vector(vector: Tensor<2>) -> Self {
-        Self { labels: None, vector: Some(vector) }
+        Self { vector: Some(vector), ..Self::default() }
     }
 }
 
@@ -60,17 +110,13 @@ impl Reads {
     ///
     /// # Errors
     /// It is not, or has not one entry for each of `batch` pictures.
-    pub fn check(self, condition: &Condition, batch: usize) -> Result<(), InputError> {
-        let given = |what, got| match got == batch {
-            true => Ok(()),
-            false => Err(InputError::Batch { what, got, expected: batch }),
-        };
+    fn check(self, condition: &Condition, batch: usize) -> Result<(), InputError> {
         match (self, &condition.labels, &condition.vector) {
             (Self::Nothing, None, None) => Ok(()),
             (Self::Nothing, ..) => Err(InputError::NoClasses),
             (_, None, None) => Err(InputError::LabelsMissing),
             (Self::Labels(classes), Some(labels), None) => {
-                given("class_labels", labels.len())?;
+                entries("class_labels", labels.len(), batch)?;
                 let known =
                     |&&label: &&f32| classes == 0 || (0.0..classes as f32).contains(&label) && label.fract() == 0.0;
                 match labels.iter().find(|label| !known(label)) {
@@ -81,7 +127,7 @@ impl Reads {
             (Self::Labels(_), ..) => Err(InputError::Numbers),
             (Self::Vector(expected), None, Some(vector)) => {
                 let [vectors, width] = vector.dims();
-                given("class_labels", vectors)?;
+                entries("class_labels", vectors, batch)?;
                 if width == expected { Ok(()) } else { Err(InputError::Vector(expected)) }
             }
             (Self::Vector(expected), ..) => Err(InputError::Vector(expected)),
@@ -119,4 +165,16 @@ pub enum InputError {
     Skip { skip: usize, layers: usize },
     #[error("`attention_mask` hides every token of text {text}")]
     Masked { text: usize },
+    #[error("the network attends to no tokens, so it takes no encoder_hidden_states and no mask of them")]
+    NoTokens,
+    #[error("the network attends to tokens: give encoder_hidden_states [batch, tokens, {0}]")]
+    TokensMissing(usize),
+    #[error("`encoder_hidden_states` has shape {got:?}; this network takes [batch, tokens, {expected}]")]
+    Tokens { got: [usize; 3], expected: usize },
+    #[error("`encoder_attention_mask` has shape {got:?}; a number for each token is expected, {expected:?}")]
+    Mask { got: [usize; 2], expected: [usize; 2] },
+    #[error("this network takes no timestep_cond: its config has no time_cond_proj_dim")]
+    NoTimestepCond,
+    #[error("this network takes a timestep_cond [batch, {0}]")]
+    TimestepCond(usize),
 }

@@ -7,6 +7,7 @@
 //! what diffusers calls them.
 
 pub mod bert;
+mod blocks;
 mod clip;
 pub mod clip_text;
 pub mod clip_vision;
@@ -19,6 +20,7 @@ mod read;
 mod text;
 mod transformers;
 pub mod unet2d;
+pub mod unet2d_condition;
 
 pub use image::{Embed, ImageEmbedding, ImageIo, ImageSpec};
 pub use io::{Condition, InputError, Io, Reads};
@@ -27,6 +29,7 @@ pub use text::{Encode, Encoded, TextIo, TextSpec, Tokens};
 pub use transformers::HiddenAct;
 
 use std::fmt::Debug;
+use std::sync::LazyLock;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -325,6 +328,8 @@ networks! {
     /// The config of a denoiser of any class: diffusers' `config.json`.
     NetworkConfig: Spec, Forward, "diffusion_pytorch_model" {
         UNet2DModel(UNet2DConfig) in "unet" => unet2d, "The U-shaped network of \\[Ho20\\] and its descendants.", "unet" => UNet;
+        UNet2DConditionModel(UNet2DConditionConfig) in "unet" => unet2d_condition,
+            "The U-Net of Stable Diffusion \\[Rombach22\\], which attends to words.";
         DiTTransformer2DModel(DiTConfig) in "transformer" => dit,
             "The class-conditional diffusion transformer of \\[Peebles22\\].", "dit" => DiT;
     }
@@ -348,8 +353,16 @@ networks! {
     }
 }
 
-/// The folders of a pipeline that a denoiser may be in, by class.
-pub const FOLDERS: &[&str] = NetworkConfig::FOLDERS;
+/// The folders of a pipeline that a denoiser may be in, each once.
+pub static FOLDERS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut folders = Vec::new();
+    for &folder in NetworkConfig::FOLDERS {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders
+});
 
 impl NetworkConfig {
     /// The `config.json` text, as of the diffusers release whose formats are written.
@@ -365,15 +378,15 @@ impl NetworkConfig {
     /// What does not fit the network, or the batch.
     pub fn check_input(&self, shape: [usize; 4], timesteps: usize, condition: &Condition) -> Result<(), InputError> {
         let [batch, channels, height, width] = shape;
-        let Io { channels_in, reads, .. } = self.io();
-        if channels != channels_in {
-            return Err(InputError::Channels { got: channels, expected: channels_in });
+        let io = self.io();
+        if channels != io.channels_in {
+            return Err(InputError::Channels { got: channels, expected: io.channels_in });
         }
         self.check_size(height, width)?;
         if timesteps != batch {
             return Err(InputError::Batch { what: "timestep", got: timesteps, expected: batch });
         }
-        reads.check(condition, batch)
+        io.check(condition, batch)
     }
 }
 

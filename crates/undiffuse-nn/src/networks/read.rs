@@ -41,6 +41,9 @@ pub enum ConfigError {
         /// Every class that is known.
         known: String,
     },
+    /// Fields that ask for what no part here does.
+    #[error("the network's config asks for what this program does not have: {0}")]
+    Lacking(String),
     /// Fields that contradict each other.
     #[error("the network's config contradicts itself: {0}")]
     Contradiction(String),
@@ -103,6 +106,10 @@ impl File {
 
 pub(super) fn fail(message: impl Into<String>) -> Result<(), ConfigError> {
     Err(ConfigError::Contradiction(message.into()))
+}
+
+pub(super) fn lacking(message: impl Into<String>) -> Result<(), ConfigError> {
+    Err(ConfigError::Lacking(message.into()))
 }
 
 /// Whether a count is at least 1 and at most `most`.

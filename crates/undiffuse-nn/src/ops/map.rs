@@ -67,6 +67,36 @@ impl Map {
         }
     }
 
+    /// A token a pixel, row by row: `[B, H · W, C]`.
+    pub fn into_tokens(self) -> Tensor<3> {
+        let [b, c, h, w] = self.dims;
+        match self.values {
+            Values::Planes(x) => x.reshape([b, c, h * w]).swap_dims(1, 2),
+            Values::Panels(x) => {
+                let tokens = x.permute([0, 2, 3, 1, 4]).reshape([b, h * w, c.next_multiple_of(cpu::LANES)]);
+                if c.is_multiple_of(cpu::LANES) { tokens } else { tokens.narrow(2, 0, c) }
+            }
+        }
+    }
+
+    /// The inverse of [`into_tokens`](Self::into_tokens), for pictures of these sides.
+    pub fn from_tokens(x: Tensor<3>, [h, w]: [usize; 2]) -> Self {
+        let [b, _, c] = x.dims();
+        if !cpu::runs(&x) {
+            let planes = x.swap_dims(1, 2).reshape([b, c, h, w]);
+            return Self { values: Values::Planes(planes), dims: [b, c, h, w] };
+        }
+        let whole = c.next_multiple_of(cpu::LANES);
+        let x = match whole - c {
+            0 => x,
+            lacking => {
+                let beyond = Tensor::zeros([b, h * w, lacking], &x.device());
+                Tensor::cat(vec![x, beyond], 2)
+            }
+        };
+        Self::of_panels(x.reshape([b, h, w, whole / cpu::LANES, cpu::LANES]).permute([0, 3, 1, 2, 4]), c)
+    }
+
     /// Every number divided by `factor`: for free when that is one.
     pub fn divided(self, factor: f64) -> Self {
         if factor == 1.0 {

@@ -190,7 +190,7 @@ impl ModelFolder {
 
 /// What lies in a model folder, and is replaced with it.
 fn parts() -> Vec<&'static str> {
-    [&[INDEX, SCHEDULER, CARD][..], FOLDERS].concat()
+    [&[INDEX, SCHEDULER, CARD], &FOLDERS[..]].concat()
 }
 
 /// The model folder that a path means, by the name under which it is replaced.

@@ -1,64 +1,14 @@
-//! The stages of the U: down, middle and up.
+//! The stages of the U: down and up.
 
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::attention::Attention;
-use super::config::{DownBlockType, Resample, TimeScaleShift, UNet2DConfig, UpBlockType};
-use super::resnet::{Resize, ResnetBlock2D};
-use super::signal::Signal;
-use crate::layers::Conv2d;
+use super::config::{DownBlockType, Resample, UNet2DConfig, UpBlockType};
+use crate::networks::blocks::attention::Attention;
+use crate::networks::blocks::resnet::{Resize, ResnetBlock2D};
+use crate::networks::blocks::sampler::Sampler;
+use crate::networks::blocks::signal::Signal;
 use crate::ops::{Joined, Map};
-
-/// The end of a stage: a change of resolution. The variant is no part of a tensor's name.
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)]
-pub enum Sampler {
-    /// A strided convolution, or enlargement and a convolution.
-    Conv(ConvSampler),
-    /// A residual block that resizes.
-    Resnet(ResnetBlock2D),
-}
-
-/// The convolutional [`Sampler`].
-#[derive(Module, Debug)]
-pub struct ConvSampler {
-    conv: Conv2d,
-}
-
-impl Sampler {
-    fn down(channels: usize, kind: Resample, config: &UNet2DConfig, device: &Device) -> Self {
-        match kind {
-            Resample::Conv => {
-                // Without padding, diffusers adds one row below and one column to the right.
-                let padding = match config.downsample_padding {
-                    0 => [0, 0, 1, 1],
-                    n => [n; 4],
-                };
-                Self::Conv(ConvSampler { conv: Conv2d::new(channels, channels, 3, device).strided(2, padding) })
-            }
-            Resample::Resnet => {
-                Self::Resnet(ResnetBlock2D::new(channels, channels, config, device).resizing(Resize::Down))
-            }
-        }
-    }
-
-    fn up(channels: usize, kind: Resample, config: &UNet2DConfig, device: &Device) -> Self {
-        match kind {
-            Resample::Conv => Self::Conv(ConvSampler { conv: Conv2d::new(channels, channels, 3, device).upsampling() }),
-            Resample::Resnet => {
-                Self::Resnet(ResnetBlock2D::new(channels, channels, config, device).resizing(Resize::Up))
-            }
-        }
-    }
-
-    fn forward(&self, x: Map, signal: &Signal) -> Map {
-        match self {
-            Self::Resnet(block) => block.forward(x, signal),
-            Self::Conv(sampler) => sampler.conv.forward(x),
-        }
-    }
-}
 
 /// A downward stage of any [`DownBlockType`]; without attention the list is empty.
 #[derive(Module, Debug)]
@@ -85,14 +35,18 @@ impl DownBlock {
             DownBlockType::ResnetDownsampleBlock2D => Resample::Resnet,
         };
         let inputs = |i| if i == 0 { c_in } else { c_out };
-        let layers = 0..config.layers_per_block;
+        let (layers, common) = (0..config.layers_per_block, config.residual());
+        let sampler = || match resample {
+            Resample::Conv => Sampler::down(c_out, config.downsample_padding, device),
+            Resample::Resnet => Sampler::resnet(c_out, Resize::Down, &common, device),
+        };
         Self {
-            resnets: layers.clone().map(|i| ResnetBlock2D::new(inputs(i), c_out, config, device)).collect(),
+            resnets: layers.clone().map(|i| ResnetBlock2D::new(inputs(i), c_out, &common, device)).collect(),
             attentions: layers
                 .filter(|_| attends)
-                .map(|_| Attention::new(c_out, Some(config.norm_num_groups), config, device))
+                .map(|_| config.attention(c_out, Some(config.norm_num_groups), device))
                 .collect(),
-            downsamplers: (!last).then(|| Sampler::down(c_out, resample, config, device)).into_iter().collect(),
+            downsamplers: (!last).then(sampler).into_iter().collect(),
         }
     }
 
@@ -110,41 +64,6 @@ impl DownBlock {
             skips.push(x.clone());
         }
         x
-    }
-}
-
-/// The middle stage.
-#[derive(Module, Debug)]
-pub struct MidBlock {
-    attentions: Vec<Attention>,
-    resnets: Vec<ResnetBlock2D>,
-}
-
-impl MidBlock {
-    /// On the channels of the innermost stage.
-    pub fn new(config: &UNet2DConfig, device: &Device) -> Self {
-        let channels = config.block_out_channels[config.block_out_channels.len() - 1];
-        let factor = config.mid_block_scale_factor;
-        let groups = config.attn_norm_num_groups.or(match config.resnet_time_scale_shift {
-            TimeScaleShift::Default => Some(config.norm_num_groups),
-            TimeScaleShift::ScaleShift => None,
-        });
-        let resnet = || ResnetBlock2D::new(channels, channels, config, device).scaled(factor);
-        Self {
-            attentions: config
-                .add_attention
-                .then(|| Attention::new(channels, groups, config, device).scaled(factor))
-                .into_iter()
-                .collect(),
-            resnets: vec![resnet(), resnet()],
-        }
-    }
-
-    /// `[B, C, H, W]` → the same shape.
-    pub fn forward(&self, x: Map, signal: &Signal) -> Map {
-        let x = self.resnets[0].forward(x, signal);
-        let x = self.attentions.iter().fold(x, |x, attention| attention.forward(x));
-        self.resnets[1].forward(x, signal)
     }
 }
 
@@ -173,19 +92,23 @@ impl UpBlock {
             UpBlockType::AttnUpBlock2D => config.upsample_type.unwrap_or(Resample::Conv),
             UpBlockType::ResnetUpsampleBlock2D => Resample::Resnet,
         };
-        let layers = config.layers_per_block + 1;
+        let (layers, common) = (config.layers_per_block + 1, config.residual());
+        let sampler = || match resample {
+            Resample::Conv => Sampler::up(c_out, device),
+            Resample::Resnet => Sampler::resnet(c_out, Resize::Up, &common, device),
+        };
         let inputs = |i| {
             let from_below = if i == 0 { previous } else { c_out };
             let from_aside = if i == layers - 1 { skip } else { c_out };
             from_below + from_aside
         };
         Self {
-            resnets: (0..layers).map(|i| ResnetBlock2D::new(inputs(i), c_out, config, device)).collect(),
+            resnets: (0..layers).map(|i| ResnetBlock2D::new(inputs(i), c_out, &common, device)).collect(),
             attentions: (0..layers)
                 .filter(|_| attends)
-                .map(|_| Attention::new(c_out, Some(config.norm_num_groups), config, device))
+                .map(|_| config.attention(c_out, Some(config.norm_num_groups), device))
                 .collect(),
-            upsamplers: (!last).then(|| Sampler::up(c_out, resample, config, device)).into_iter().collect(),
+            upsamplers: (!last).then(sampler).into_iter().collect(),
         }
     }
 

@@ -1,8 +1,13 @@
 //! The architecture of a `UNet2DModel`, field for field as diffusers writes `unet/config.json`.
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::networks::blocks::attention::Attention;
+use crate::networks::blocks::resnet::Residual;
 use crate::ops::Activation;
+
+pub use crate::networks::blocks::resnet::TimeScaleShift;
 
 /// `sample_size`: one side or `(height, width)`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,16 +39,6 @@ pub enum TimeEmbedding {
     Fourier,
     /// A table with one learned row per timestep.
     Learned,
-}
-
-/// How the time embedding enters a residual block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TimeScaleShift {
-    /// Added before the second normalisation.
-    Default,
-    /// Scale and shift after the second normalisation (FiLM).
-    ScaleShift,
 }
 
 /// How a block with attention changes the resolution.
@@ -209,5 +204,22 @@ impl UNet2DConfig {
     /// Width of the time embedding.
     pub fn time_embed_dim(&self) -> usize {
         self.time_embedding_dim.unwrap_or(4 * self.block_out_channels[0])
+    }
+
+    /// What its residual blocks have in common.
+    pub(super) fn residual(&self) -> Residual {
+        Residual {
+            groups: self.norm_num_groups,
+            eps: self.norm_eps,
+            activation: self.act_fn,
+            time: Some(self.time_embed_dim()),
+            time_scale_shift: self.resnet_time_scale_shift,
+            dropout: self.dropout,
+        }
+    }
+
+    /// Its attention over `channels`, normalised in `groups` groups (not at all for `None`).
+    pub(super) fn attention(&self, channels: usize, groups: Option<usize>, device: &Device) -> Attention {
+        Attention::new(channels, groups, self.norm_eps, self.attention_head_dim, device)
     }
 }

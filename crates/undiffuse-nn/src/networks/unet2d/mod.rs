@@ -1,13 +1,10 @@
 //! diffusers' `UNet2DModel`: the U-shaped network of \[Ho20\] and its descendants.
 
 mod architecture;
-mod attention;
 mod blocks;
 mod check;
 mod config;
 mod embedding;
-mod resnet;
-mod signal;
 mod spec;
 
 pub use architecture::UNet;
@@ -19,9 +16,10 @@ pub use config::{
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use self::blocks::{DownBlock, MidBlock, UpBlock};
+use self::blocks::{DownBlock, UpBlock};
 use self::embedding::{ClassEmbedding, TimeProj, time_features};
-use self::signal::Signal;
+use super::blocks::middle::MidBlock;
+use super::blocks::signal::Signal;
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, rows};
 use super::{Condition, Forward};
@@ -77,7 +75,7 @@ impl UNet2DModel {
             time_embedding: TimestepEmbedding::new(features, time_width, device),
             class_embedding,
             down_blocks: config.down_block_types.iter().enumerate().map(down).collect(),
-            mid_block: config.mid_block_type.map(|MidBlockType::UNetMidBlock2D| MidBlock::new(config, device)),
+            mid_block: config.mid_block_type.map(|MidBlockType::UNetMidBlock2D| middle(config, device)),
             up_blocks: config.up_block_types.iter().enumerate().map(up).collect(),
             conv_norm_out: GroupNorm::new(config.norm_num_groups, channels[0], config.norm_eps, device),
             conv_out: Conv2d::new(channels[0], config.out_channels, 3, device).zeroed(),
@@ -88,6 +86,17 @@ impl UNet2DModel {
     pub(super) fn config(&self) -> &UNet2DConfig {
         &self.config
     }
+}
+
+/// The middle stage, on the channels of the innermost one.
+fn middle(config: &UNet2DConfig, device: &Device) -> MidBlock {
+    let channels = config.block_out_channels[config.block_out_channels.len() - 1];
+    let groups = config.attn_norm_num_groups.or(match config.resnet_time_scale_shift {
+        TimeScaleShift::Default => Some(config.norm_num_groups),
+        TimeScaleShift::ScaleShift => None,
+    });
+    let attention = config.add_attention.then(|| config.attention(channels, groups, device));
+    MidBlock::new(channels, &config.residual(), attention, config.mid_block_scale_factor, device)
 }
 
 impl Forward for UNet2DModel {
@@ -109,7 +118,8 @@ impl Forward for UNet2DModel {
             _ => {}
         }
 
-        let signal = Signal { activated: self.config.act_fn.apply(temb), dropout: Dropout::new(dropout) };
+        let activated = Some(self.config.act_fn.apply(temb));
+        let signal = Signal { activated, dropout: Dropout::new(dropout), ..Signal::silence() };
         let mut x = self.conv_in.forward(Map::from(x));
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {

@@ -40,6 +40,8 @@ impl Spec for UNet2DConfig {
                 (Some(ClassEmbed::Identity), _) => Reads::Vector(self.time_embed_dim()),
                 (_, classes) => Reads::Labels(classes.unwrap_or(0)),
             },
+            tokens: None,
+            timestep_cond: None,
         }
     }
 

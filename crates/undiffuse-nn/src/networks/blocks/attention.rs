@@ -3,11 +3,10 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::config::UNet2DConfig;
 use crate::layers::{GroupNorm, Linear};
 use crate::ops::{self, Added, Map};
 
-/// diffusers' `Attention` as the U-Net uses it: normalise, attend, project, add.
+/// diffusers' `Attention` as `UNet2DModel` uses it: normalise, attend, project, add.
 #[derive(Module, Debug)]
 pub struct Attention {
     group_norm: Option<GroupNorm>,
@@ -23,15 +22,15 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Over `channels`, normalised in `groups` groups (not at all for `None`).
-    pub fn new(channels: usize, groups: Option<usize>, config: &UNet2DConfig, device: &Device) -> Self {
-        let head_dim = config.attention_head_dim.unwrap_or(channels);
+    /// Over `channels`, normalised in `groups` groups (not at all for `None`), with heads so wide (one for `None`).
+    pub fn new(channels: usize, groups: Option<usize>, eps: f64, head_dim: Option<usize>, device: &Device) -> Self {
+        let head_dim = head_dim.unwrap_or(channels);
         // diffusers makes `channels / head_dim` heads; a head wider than the image's channels
         // would give none, which it refuses to run, so one head is the only reading.
         let inner = (channels / head_dim).max(1) * head_dim;
         let linear = || Linear::new(channels, inner, device);
         Self {
-            group_norm: groups.map(|g| GroupNorm::new(g, channels, config.norm_eps, device)),
+            group_norm: groups.map(|g| GroupNorm::new(g, channels, eps, device)),
             to_q: linear(),
             to_k: linear(),
             to_v: linear(),

@@ -2,11 +2,38 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
-use super::config::{TimeScaleShift, UNet2DConfig};
 use super::signal::Signal;
 use crate::layers::{Conv2d, GroupNorm, Linear};
 use crate::ops::{self, Activation, Added, Joined, Map};
+
+/// How the time embedding enters a residual block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeScaleShift {
+    /// Added before the second normalisation.
+    Default,
+    /// Scale and shift after the second normalisation (FiLM).
+    ScaleShift,
+}
+
+/// What the residual blocks of a network have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Residual {
+    /// Groups of the normalisations.
+    pub groups: usize,
+    /// ε of the normalisations.
+    pub eps: f64,
+    /// The non-linearity.
+    pub activation: Activation,
+    /// Width of the time embedding; `None` where blocks listen to none.
+    pub time: Option<usize>,
+    /// How it enters.
+    pub time_scale_shift: TimeScaleShift,
+    /// Dropout probability.
+    pub dropout: f64,
+}
 
 /// What a residual block does to the resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +68,7 @@ fn average_2x2(x: Tensor<4>) -> Tensor<4> {
 pub struct ResnetBlock2D {
     norm1: GroupNorm,
     conv1: Conv2d,
-    time_emb_proj: Linear,
+    time_emb_proj: Option<Linear>,
     norm2: GroupNorm,
     conv2: Conv2d,
     conv_shortcut: Option<Conv2d>,
@@ -59,23 +86,23 @@ pub struct ResnetBlock2D {
 
 impl ResnetBlock2D {
     /// A block from `c_in` to `c_out` channels.
-    pub fn new(c_in: usize, c_out: usize, config: &UNet2DConfig, device: &Device) -> Self {
-        let norm = |c| GroupNorm::new(config.norm_num_groups, c, config.norm_eps, device);
-        let time_width = match config.resnet_time_scale_shift {
+    pub fn new(c_in: usize, c_out: usize, common: &Residual, device: &Device) -> Self {
+        let norm = |c| GroupNorm::new(common.groups, c, common.eps, device);
+        let time_width = match common.time_scale_shift {
             TimeScaleShift::Default => c_out,
             TimeScaleShift::ScaleShift => 2 * c_out,
         };
         Self {
             norm1: norm(c_in),
             conv1: Conv2d::new(c_in, c_out, 3, device),
-            time_emb_proj: Linear::new(config.time_embed_dim(), time_width, device),
+            time_emb_proj: common.time.map(|width| Linear::new(width, time_width, device)),
             norm2: norm(c_out),
             conv2: Conv2d::new(c_out, c_out, 3, device).zeroed(),
             conv_shortcut: (c_in != c_out).then(|| Conv2d::new(c_in, c_out, 1, device)),
-            activation: config.act_fn,
-            time_scale_shift: config.resnet_time_scale_shift,
+            activation: common.activation,
+            time_scale_shift: common.time_scale_shift,
             resize: Resize::Keep,
-            dropout: config.dropout,
+            dropout: common.dropout,
             output_scale_factor: 1.0,
         }
     }
@@ -95,7 +122,8 @@ impl ResnetBlock2D {
     /// `x [B, C, H, W]` → `[B, C', H', W']`.
     pub fn forward(&self, x: impl Into<Joined>, signal: &Signal) -> Map {
         let x: Joined = x.into();
-        let time = Some(self.time_emb_proj.forward(signal.activated.clone()));
+        let time = self.time_emb_proj.as_ref().zip(signal.activated.clone());
+        let time = time.map(|(linear, activated)| linear.forward(activated));
         let (shift, modulation) = match self.time_scale_shift {
             TimeScaleShift::Default => (time, None),
             TimeScaleShift::ScaleShift => (None, time),
