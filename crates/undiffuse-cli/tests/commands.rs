@@ -329,8 +329,8 @@ fn predict_equals_diffusers() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut ran = 0;
-    for entry in std::fs::read_dir(fixtures()).unwrap() {
-        let dir = entry.unwrap().path();
+    let classes = ["unet", "unet_condition", "dit", "prior"].map(|class| fixtures().with_file_name(class));
+    for dir in classes.iter().flat_map(|class| std::fs::read_dir(class).unwrap().map(|entry| entry.unwrap().path())) {
         // Skip blocks are refused by name, which the parity test of the network covers.
         let config = std::fs::read_to_string(dir.join("config.json")).unwrap_or_else(|_| "Skip".into());
         if config.contains("Skip") {
@@ -346,7 +346,71 @@ fn predict_equals_diffusers() {
         assert!(error < 1e-4, "{}: {error}", dir.display());
         ran += 1;
     }
-    assert!(ran > 10);
+    assert!(ran > 40);
+}
+
+/// Outputs of diffusers in double precision; see `xtask/golden/autoencoders.py`.
+#[test]
+fn predict_encodes_and_decodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (name, ways) in [
+        ("plain", [("sample", "moments", "moments"), ("latents", "sample", "decoded")]),
+        ("tiny", [("sample", "latents", "encoded"), ("latents", "sample", "decoded")]),
+    ] {
+        let network = fixtures().with_file_name("autoencoder").join(name);
+        let io = weights::read(&network.join("io.safetensors")).unwrap();
+        let write = |tensors: &[Named]| {
+            std::fs::write(folder.join("in.safetensors"), weights::to_bytes(tensors, None)).unwrap();
+        };
+        let network = network.to_str().unwrap();
+        let args = ["predict", network, "--input", "in.safetensors", "--output", "out.safetensors"];
+        for (given, made, stored) in ways {
+            write(&[io[given].clone()]);
+            ok(folder, &args);
+            let got = &weights::read(&folder.join("out.safetensors")).unwrap()[made];
+            let expected = &io[stored];
+            assert_eq!(got.shape, expected.shape);
+            let worst = got.values.iter().zip(&expected.values).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(worst < 1e-3, "{name}: {made}: {worst}");
+        }
+        write(&[io["sample"].clone(), io["latents"].clone()]);
+        refused(folder, 1, &args, &["both `sample`", "`latents`"]);
+        write(&[tensor("latents", &[1, 9, 4, 4], 0.5)]);
+        refused(folder, 1, &args, &["9 channels"]);
+        write(&[tensor("sample", &[1, 3, 8, 7], 0.5)]);
+        refused(folder, 1, &args, &["7×8", "multiples of 2"]);
+        write(&[tensor("picture", &[1], 0.5)]);
+        refused(folder, 1, &args, &["no tensor `sample`"]);
+    }
+}
+
+/// Tokens that are missing, too many, of another width, or a mask of other tokens.
+#[test]
+fn predict_knows_what_a_network_attends_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let class = |class: &str, name: &str| fixtures().with_file_name(class).join(name).to_str().unwrap().to_owned();
+    let check = |network: &str, tensors: &[Named], words: &[&str]| {
+        std::fs::write(folder.join("in.safetensors"), weights::to_bytes(tensors, None)).unwrap();
+        refused(folder, 1, &["predict", network, "--input", "in.safetensors", "--output", "o"], words);
+    };
+    let given = [tensor("sample", &[2, 2, 8, 8], 0.5), tensor("timestep", &[2], 3.0)];
+    let with = |more: &[Named]| [&given, more].concat();
+    let tokens = |shape: &[usize]| tensor("encoder_hidden_states", shape, 0.5);
+    let words = class("unet_condition", "sd1");
+    check(&words, &with(&[]), &["attends to tokens", "encoder_hidden_states [batch, tokens, 6]"]);
+    check(&words, &with(&[tokens(&[2, 7, 5])]), &["[2, 7, 5]", "[batch, tokens, 6]"]);
+    check(&words, &with(&[tokens(&[2, 42])]), &["[2, 42]", "[batch, tokens, width]"]);
+    check(&words, &with(&[tokens(&[3, 7, 6])]), &["`encoder_hidden_states` has 3", "batch has 2"]);
+    let mask = tensor("encoder_attention_mask", &[2, 6], 1.0);
+    check(&words, &with(&[tokens(&[2, 7, 6]), mask]), &["[2, 6]", "[2, 7]"]);
+    let strength = tensor("timestep_cond", &[2, 5], 1.0);
+    check(&words, &with(&[tokens(&[2, 7, 6]), strength]), &["no timestep_cond"]);
+    let pixels = [tensor("sample", &[2, 1, 8, 8], 0.5), given[1].clone(), tokens(&[2, 7, 6])];
+    check(&network("plain"), &pixels, &["attends to no tokens"]);
+    let embedding = [tensor("sample", &[2, 6, 1, 1], 0.5), given[1].clone(), tensor("class_labels", &[2, 6], 0.5)];
+    check(&class("prior", "plain"), &[&embedding[..], &[tokens(&[2, 4, 6])]].concat(), &["4 tokens", "takes 5"]);
 }
 
 /// Outputs of transformers in double precision; see `xtask/golden/encoders.py`.

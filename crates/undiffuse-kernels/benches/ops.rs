@@ -124,7 +124,9 @@ fn attentions(ops: &mut Ops) {
         let name = |what: &str| format!("attention 4x{length}x32 batch {batch} {what}");
         ops.run(&name("forward"), flops, || attention::forward(&s, [&q, &k, &v], Mask::default(), &mut o));
         let qkv = [&q[..], &k, &v];
-        ops.run(&name("backward"), 2.5 * flops, || attention::backward(&s, qkv, Mask::default(), &d, [&mut dq, &mut dk, &mut dv]));
+        ops.run(&name("backward"), 2.5 * flops, || {
+            attention::backward(&s, qkv, Mask::default(), &d, [&mut dq, &mut dk, &mut dv])
+        });
     }
 }
 

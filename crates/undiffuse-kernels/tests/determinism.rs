@@ -222,7 +222,9 @@ fn layer_norms_and_gates() {
 
 #[test]
 fn attentions_of_tokens() {
-    for (heads, queries, keys, dim) in [(1, 7, 7, 16), (4, 49, 20, 24), (6, 64, 64, 64), (3, 100, 257, 8), (1, 20, 1100, 8)] {
+    for (heads, queries, keys, dim) in
+        [(1, 7, 7, 16), (4, 49, 20, 24), (6, 64, 64, 64), (3, 100, 257, 8), (1, 20, 1100, 8)]
+    {
         let tensor = |seed, positions| numbers(seed, BATCH * positions * heads * dim);
         let [q, d_o] = [1, 2].map(|seed| tensor(seed, queries));
         let [k, v] = [3, 4].map(|seed| tensor(seed, keys));

@@ -12,10 +12,12 @@
 //! | Hendrycks16 | Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415 |
 //! | Devlin19 | Devlin et al., BERT: pre-training of deep bidirectional transformers for language understanding, arXiv:1810.04805 |
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Kingma14 | Kingma and Welling, Auto-encoding variational Bayes, arXiv:1312.6114 |
 //! | Loshchilov19 | Loshchilov and Hutter, Decoupled weight decay regularization, arXiv:1711.05101 |
 //! | Meng23 | Meng et al., On distillation of guided diffusion models, arXiv:2210.03142 |
 //! | Peebles22 | Peebles and Xie, Scalable diffusion models with transformers, arXiv:2212.09748 |
 //! | Radford21 | Radford et al., Learning transferable visual models from natural language supervision, arXiv:2103.00020 |
+//! | Ramesh22 | Ramesh et al., Hierarchical text-conditional image generation with CLIP latents, arXiv:2204.06125 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Shazeer20 | Shazeer, GLU variants improve transformer, arXiv:2002.05202 |
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |

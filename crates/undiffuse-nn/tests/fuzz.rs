@@ -56,7 +56,7 @@ fn run(config: &NetworkConfig) {
         Reads::Labels(_) => Condition::labels(vec![0.0]),
         Reads::Vector(width) => Condition::vector(Tensor::ones([1, width], &device)),
     };
-    let tokens = io.tokens.map(|width| Tensor::ones([1, 3, width], &device));
+    let tokens = io.tokens.map(|told| Tensor::ones([1, told.length.unwrap_or(3), told.width], &device));
     let condition = Condition { tokens, ..condition };
     let [c, h, w] = shape;
     config.check_input([1, c, h, w], 1, &condition).unwrap();

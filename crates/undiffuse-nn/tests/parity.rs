@@ -81,9 +81,7 @@ fn condition(io: &BTreeMap<String, Named>, pictures: Range<usize>, device: &Devi
     let labels = io.get("class_labels");
     Condition {
         labels: labels.filter(|t| t.shape.len() == 1).map(|t| t.values[pictures.clone()].to_vec()),
-        vector: labels
-            .filter(|t| t.shape.len() == 2)
-            .and_then(|_| tensor(io, "class_labels", &pictures, device)),
+        vector: labels.filter(|t| t.shape.len() == 2).and_then(|_| tensor(io, "class_labels", &pictures, device)),
         tokens: tensor(io, "encoder_hidden_states", &pictures, device),
         mask: tensor(io, "encoder_attention_mask", &pictures, device),
         timestep_cond: tensor(io, "timestep_cond", &pictures, device),

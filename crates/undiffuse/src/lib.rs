@@ -85,6 +85,7 @@
 //! | Mallat89 | Mallat, A theory for multiresolution signal decomposition: the wavelet representation, IEEE TPAMI 11 |
 //! | Meng22 | Meng et al., SDEdit, arXiv:2108.01073 |
 //! | Nichol21 | Nichol and Dhariwal, Improved denoising diffusion probabilistic models, arXiv:2102.09672 |
+//! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
 //! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
 //! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |

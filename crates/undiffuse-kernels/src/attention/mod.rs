@@ -272,12 +272,7 @@ pub fn backward(shape: &Attention, qkv: [&[f32]; 3], mask: Mask, d_o: &[f32], d_
 }
 
 /// [`backward`] of heads that are whole vectors.
-fn gradients_of_vectors(
-    shape: &Attention,
-    [q, k, v, d_o]: [&[Lanes]; 4],
-    mask: Mask,
-    [dq, dk, dv]: [&mut [Lanes]; 3],
-) {
+fn gradients_of_vectors(shape: &Attention, [q, k, v, d_o]: [&[Lanes]; 4], mask: Mask, [dq, dk, dv]: [&mut [Lanes]; 3]) {
     let Attention { queries, keys, .. } = *shape;
     let mask = |of: &Block| mask.of_image(of.images.start, keys);
     let inputs = |of: &Block| {

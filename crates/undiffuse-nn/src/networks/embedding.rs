@@ -50,10 +50,15 @@ pub struct TimestepEmbedding {
 impl TimestepEmbedding {
     /// From `c_in` features to `c_out`.
     pub fn new(c_in: usize, c_out: usize, device: &Device) -> Self {
+        Self::between([c_in, c_out, c_out], device)
+    }
+
+    /// From so many features through so many to so many.
+    pub fn between([c_in, inner, c_out]: [usize; 3], device: &Device) -> Self {
         Self {
-            linear_1: Linear::new(c_in, c_out, device),
+            linear_1: Linear::new(c_in, inner, device),
             cond_proj: None,
-            linear_2: Linear::new(c_out, c_out, device),
+            linear_2: Linear::new(inner, c_out, device),
             activation: Activation::Silu,
             after: None,
         }

@@ -13,10 +13,19 @@ pub struct Io {
     pub sample_size: Option<[usize; 2]>,
     /// What it reads besides images and times, once a picture.
     pub reads: Reads,
-    /// Width of the tokens that it attends to; `None` where it attends to nothing beside its pixels.
-    pub tokens: Option<usize>,
+    /// The tokens that it attends to; `None` where it attends to nothing beside its pixels.
+    pub tokens: Option<Attends>,
     /// Width of a vector that is added to the features of the time, where one is given \[Meng23, section 3.1\].
     pub timestep_cond: Option<usize>,
+}
+
+/// The tokens that a network attends to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attends {
+    /// Numbers of a token.
+    pub width: usize,
+    /// How many there are; `None` where that is free.
+    pub length: Option<usize>,
 }
 
 impl Io {
@@ -30,11 +39,14 @@ impl Io {
         match (self.tokens, told) {
             (None, None) => {}
             (None, Some(_)) => return Err(InputError::NoTokens),
-            (Some(expected), None) => return Err(InputError::TokensMissing(expected)),
+            (Some(expected), None) => return Err(InputError::TokensMissing(expected.width)),
             (Some(expected), Some(got @ [tokens, length, width])) => {
                 entries("encoder_hidden_states", tokens, batch)?;
-                if width != expected || length == 0 {
-                    return Err(InputError::Tokens { got, expected });
+                if width != expected.width || length == 0 {
+                    return Err(InputError::Tokens { got, expected: expected.width });
+                }
+                if let Some(expected) = expected.length.filter(|&expected| expected != length) {
+                    return Err(InputError::TokenCount { got: length, expected });
                 }
             }
         }
@@ -171,6 +183,8 @@ pub enum InputError {
     TokensMissing(usize),
     #[error("`encoder_hidden_states` has shape {got:?}; this network takes [batch, tokens, {expected}]")]
     Tokens { got: [usize; 3], expected: usize },
+    #[error("`encoder_hidden_states` has {got} tokens; this network takes {expected}")]
+    TokenCount { got: usize, expected: usize },
     #[error("`encoder_attention_mask` has shape {got:?}; a number for each token is expected, {expected:?}")]
     Mask { got: [usize; 2], expected: [usize; 2] },
     #[error("this network takes no timestep_cond: its config has no time_cond_proj_dim")]

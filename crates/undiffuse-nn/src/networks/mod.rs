@@ -6,6 +6,9 @@
 //! [`ComponentConfig`] and [`Component`]. The variants' names are no part of a tensor's name, so a file's tensors are called
 //! what diffusers calls them.
 
+pub mod autoencoder;
+pub mod autoencoder_kl;
+pub mod autoencoder_tiny;
 pub mod bert;
 mod blocks;
 mod clip;
@@ -16,14 +19,16 @@ mod dropout;
 mod embedding;
 mod image;
 mod io;
+pub mod prior;
 mod read;
 mod text;
 mod transformers;
 pub mod unet2d;
 pub mod unet2d_condition;
 
+pub use autoencoder::{Autoencode, AutoencoderIo, AutoencoderSpec, Code};
 pub use image::{Embed, ImageEmbedding, ImageIo, ImageSpec};
-pub use io::{Condition, InputError, Io, Reads};
+pub use io::{Attends, Condition, InputError, Io, Reads};
 pub use read::ConfigError;
 pub use text::{Encode, Encoded, TextIo, TextSpec, Tokens};
 pub use transformers::HiddenAct;
@@ -332,6 +337,17 @@ networks! {
             "The U-Net of Stable Diffusion \\[Rombach22\\], which attends to words.";
         DiTTransformer2DModel(DiTConfig) in "transformer" => dit,
             "The class-conditional diffusion transformer of \\[Peebles22\\].", "dit" => DiT;
+        PriorTransformer(PriorTransformerConfig) in "prior" => prior,
+            "From words to the embedding of a picture \\[Ramesh22\\].";
+    }
+
+    /// An autoencoder of any class.
+    Autoencoder,
+    /// The config of an autoencoder of any class: diffusers' `config.json`.
+    AutoencoderConfig: AutoencoderSpec, Autoencode, "diffusion_pytorch_model" {
+        AutoencoderKL(AutoencoderKLConfig) in "vae" => autoencoder_kl, "The latents of Stable Diffusion \\[Rombach22\\].";
+        AutoencoderTiny(AutoencoderTinyConfig) in "vae" => autoencoder_tiny,
+            "The same, by a small network that was taught to.";
     }
 
     /// A text encoder of any class.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::cpu;
+use super::{Activation, cpu};
 
 /// Images of features `[B, C, H, W]`.
 ///
@@ -95,6 +95,15 @@ impl Map {
             }
         };
         Self::of_panels(x.reshape([b, h, w, whole / cpu::LANES, cpu::LANES]).permute([0, 3, 1, 2, 4]), c)
+    }
+
+    /// Every number under a non-linearity, each of which keeps zero.
+    pub fn activated(self, activation: Activation) -> Self {
+        let values = match self.values {
+            Values::Planes(x) => Values::Planes(activation.apply(x)),
+            Values::Panels(x) => Values::Panels(activation.apply(x)),
+        };
+        Self { values, ..self }
     }
 
     /// Every number divided by `factor`: for free when that is one.

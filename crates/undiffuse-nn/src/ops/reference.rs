@@ -103,7 +103,8 @@ pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, m
     };
     let scores = match mask.causal {
         true => {
-            let later: Vec<f32> = (0..n).flat_map(|i| (0..m).map(move |j| if j > i { f32::MIN } else { 0.0 })).collect();
+            let later: Vec<f32> =
+                (0..n).flat_map(|i| (0..m).map(move |j| if j > i { f32::MIN } else { 0.0 })).collect();
             scores.clone() + Tensor::from_data(TensorData::new(later, [1, 1, n, m]), &scores.device())
         }
         false => scores,

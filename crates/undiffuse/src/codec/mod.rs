@@ -4,8 +4,13 @@
 //! only. What is said of pictures (their size, a mask, what is known of one, the range that they are clipped to, their
 //! probability) goes through the codec, and so does everything that is shown.
 //!
-//! A codec is a file here and a line in the table. Pictures are `[B, C, H, W]` in the model's pixel range, see
+//! A codec is a file here and a line in the table; [`Latents`], which is made of a network, is no word of a configuration and so
+//! in no table. Pictures are `[B, C, H, W]` in the model's pixel range, see
 //! [`Recipe::pixels`](undiffuse_math::recipe::Recipe::pixels).
+
+mod autoencoder;
+
+pub use autoencoder::Latents;
 
 use std::fmt::Debug;
 

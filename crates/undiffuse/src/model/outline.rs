@@ -136,7 +136,10 @@ fn check(config: &NetworkConfig, recipe: &Recipe) -> Result<(), String> {
         ));
     }
     if config.io().tokens.is_some() {
-        return Err("it attends to tokens, which nothing in this folder makes: `undiffuse predict` runs it on given ones".into());
+        return Err(
+            "it attends to tokens, which nothing in this folder makes: `undiffuse predict` runs it on given ones"
+                .into(),
+        );
     }
     // Channels times height times width fits 72 bits: no count is above 2^24.
     let numbers = channels as u128 * height as u128 * width as u128;

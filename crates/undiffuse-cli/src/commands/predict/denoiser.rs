@@ -7,7 +7,8 @@ use undiffuse::nn::{Condition, Network};
 
 use super::{Given, named};
 
-const INPUTS: [&str; 3] = ["sample", "timestep", "class_labels"];
+const INPUTS: [&str; 6] =
+    ["sample", "timestep", "class_labels", "encoder_hidden_states", "encoder_attention_mask", "timestep_cond"];
 
 /// The network's answer to the tensors of a file.
 pub fn predict(network: &Network, given: &Given) -> anyhow::Result<Vec<Named>> {
@@ -21,7 +22,12 @@ pub fn predict(network: &Network, given: &Given) -> anyhow::Result<Vec<Named>> {
         }
     };
     let labels = given.tensors.get("class_labels");
-    let condition = labels.map(|t| condition(t, &given.device)).transpose()?.unwrap_or_default();
+    let condition = Condition {
+        tokens: given.optional("encoder_hidden_states", ["batch", "tokens", "width"])?,
+        mask: given.optional("encoder_attention_mask", ["batch", "tokens"])?,
+        timestep_cond: given.optional("timestep_cond", ["batch", "width"])?,
+        ..labels.map(|t| condition(t, &given.device)).transpose()?.unwrap_or_default()
+    };
     let config = network.config();
     config.check_input(shape, times.len(), &condition)?;
     check_times(config.timesteps(), &times)?;

@@ -1,5 +1,6 @@
 //! `undiffuse predict`.
 
+mod autoencoder;
 mod denoiser;
 mod image;
 mod text;
@@ -21,8 +22,12 @@ use crate::output::{keep, show, write};
 #[derive(clap::Args)]
 #[command(after_help = "\
 What goes into a network, and what comes out:
-  denoiser       sample [B, C, H, W], timestep [B] or one number, class_labels [B] or [B, D] where it has them
+  denoiser       sample [B, C, H, W], timestep [B] or one number, class_labels [B] or [B, D] where it has them,
+                 encoder_hidden_states [B, N, D] where it attends to tokens, encoder_attention_mask [B, N] where not
+                 all count, timestep_cond [B, D] of a network distilled for guidance
                  -> sample [B, C, H, W]
+  autoencoder    sample [B, C, H, W] in [-1, 1] -> moments [B, 2C, H, W] (latents of an AutoencoderTiny);
+                 latents [B, C, H, W] -> sample [B, C, H, W]
   text encoder   input_ids [B, N], attention_mask [B, N] where not all count
                  -> last_hidden_state [B, N, C], and text_embeds or pooler_output [B, D]
   image encoder  pixel_values [B, C, H, W] -> last_hidden_state [B, N, C], image_embeds [B, D]")]
@@ -49,6 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let given = Given { tensors: weights::read(&args.input)?, device };
     let answer = match &component {
         Component::Network(network) => denoiser::predict(network, &given),
+        Component::Autoencoder(network) => autoencoder::predict(network, &given),
         Component::TextEncoder(network) => text::predict(network, &given),
         Component::ImageEncoder(network) => image::predict(network, &given),
     };
@@ -72,6 +78,15 @@ impl Given {
             let found = self.tensors.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             format!("there is no tensor `{name}` (there are: {found}); name the inputs {known:?}")
         })
+    }
+
+    /// A tensor that may be missing, of as many dimensions as `shape` names.
+    fn optional<const D: usize>(&self, name: &str, shape: [&str; D]) -> anyhow::Result<Option<Tensor<D>>> {
+        let Some(tensor) = self.tensors.get(name) else { return Ok(None) };
+        let Ok(dims) = <[usize; D]>::try_from(tensor.shape.as_slice()) else {
+            bail!("`{name}` has shape {:?}; [{}] is expected", tensor.shape, shape.join(", "));
+        };
+        Ok(Some(Tensor::from_data(TensorData::new(tensor.values.clone(), dims), &self.device)))
     }
 
     /// The same of four dimensions, none of them empty.

@@ -17,13 +17,7 @@ pub struct MidBlock {
 
 impl MidBlock {
     /// On `channels`, with an attention or none between the residual blocks, all divided by `factor`.
-    pub fn new(
-        channels: usize,
-        common: &Residual,
-        attention: Option<Attention>,
-        factor: f64,
-        device: &Device,
-    ) -> Self {
+    pub fn new(channels: usize, common: &Residual, attention: Option<Attention>, factor: f64, device: &Device) -> Self {
         let resnet = || ResnetBlock2D::new(channels, channels, common, device).scaled(factor);
         let attentions = attention.map(|attention| attention.scaled(factor)).into_iter().collect();
         Self { attentions, resnets: vec![resnet(), resnet()] }

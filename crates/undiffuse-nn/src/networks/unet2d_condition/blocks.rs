@@ -34,10 +34,7 @@ impl DownBlock {
         Self {
             attentions: layers.clone().filter(|_| attends).map(transformer).collect(),
             resnets: layers.map(|i| ResnetBlock2D::new(inputs(i), c_out, &common, device)).collect(),
-            downsamplers: halved
-                .then(|| Sampler::down(c_out, config.downsample_padding, device))
-                .into_iter()
-                .collect(),
+            downsamplers: halved.then(|| Sampler::down(c_out, config.downsample_padding, device)).into_iter().collect(),
         }
     }
 
@@ -71,8 +68,7 @@ impl MidBlock {
         let (last, common) = (config.stages() - 1, config.residual());
         let channels = config.block_out_channels[last];
         let attends = usize::from(kind == MidBlockType::UNetMidBlock2DCrossAttn);
-        let spec =
-            TransformerSpec { only_cross: false, ..config.transformer(last, config.down_layers(last, 0)) };
+        let spec = TransformerSpec { only_cross: false, ..config.transformer(last, config.down_layers(last, 0)) };
         let resnet = |_| ResnetBlock2D::new(channels, channels, &common, device).scaled(config.mid_block_scale_factor);
         Self {
             attentions: (0..attends).map(|_| Transformer2DModel::new(channels, &spec, device)).collect(),

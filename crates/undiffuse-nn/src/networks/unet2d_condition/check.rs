@@ -9,7 +9,7 @@ const STAGES: usize = 16;
 /// Most residual blocks in a stage, and blocks of a transformer.
 const LAYERS: usize = 256;
 /// The largest side of a filter.
-const KERNEL: usize = 255;
+const KERNEL: usize = 31;
 
 impl UNet2DConditionConfig {
     /// See [`ClassConfig::check`](crate::networks::ClassConfig::check).

@@ -55,9 +55,8 @@ impl UNet2DConditionModel {
     /// The network that a checked `config` describes, its parameters blank.
     pub(super) fn new(config: &UNet2DConditionConfig, device: &Device) -> Self {
         let (features, stages) = (config.block_out_channels[0], 0..config.stages());
-        let convolution = |c_in, c_out, kernel: usize| {
-            Conv2d::new(c_in, c_out, kernel, device).strided(1, [(kernel - 1) / 2; 4])
-        };
+        let convolution =
+            |c_in, c_out, kernel: usize| Conv2d::new(c_in, c_out, kernel, device).strided(1, [(kernel - 1) / 2; 4]);
         let tokens = config.cross_attention_dim.of(0);
         Self {
             conv_in: convolution(config.in_channels, features, config.conv_in_kernel),

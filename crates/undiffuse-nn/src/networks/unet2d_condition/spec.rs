@@ -1,7 +1,7 @@
 //! What a config says of its U-Net before there is one.
 
 use super::config::{ClassEmbed, DownBlockType, MidBlockType, UNet2DConditionConfig, UpBlockType};
-use crate::networks::{ClassConfig, ConfigError, Io, Reads, Spec};
+use crate::networks::{Attends, ClassConfig, ConfigError, Io, Reads, Spec};
 
 /// Numbers of a channel and pixel that a transformer holds at a time: its input, a feed-forward layer, queries and keys.
 const IN_WORK: u64 = 20;
@@ -27,7 +27,7 @@ impl ClassConfig for UNet2DConditionConfig {
             list(self.attention_head_dim.written())
         );
         let mut facts = vec![("stages", stages)];
-        facts.extend(self.io().tokens.map(|width| ("attends to", format!("tokens {width} wide"))));
+        facts.extend(self.io().tokens.map(|told| ("attends to", format!("tokens {} wide", told.width))));
         let guided = self.time_cond_proj_dim.map_or("", |_| ", with the strength of guidance");
         facts.push(("time", format!("sinusoids, embedding {} wide{guided}", self.time_embed_dim())));
         facts
@@ -57,9 +57,10 @@ impl Spec for UNet2DConditionConfig {
                     Reads::Vector(self.projection_class_embeddings_input_dim.unwrap_or(0))
                 }
             },
-            tokens: self
-                .attends()
-                .then(|| self.encoder_hid_dim.unwrap_or_else(|| self.cross_attention_dim.of(0))),
+            tokens: self.attends().then(|| Attends {
+                width: self.encoder_hid_dim.unwrap_or_else(|| self.cross_attention_dim.of(0)),
+                length: None,
+            }),
             timestep_cond: self.time_cond_proj_dim,
         }
     }
