@@ -22,7 +22,7 @@ pub struct Sampling {
     /// The solver's eta: 0 is deterministic, 1 as noisy as the forward process
     #[arg(long)]
     pub eta: Option<f64>,
-    /// Classifier-free guidance: 1 is none, more follows the class more closely
+    /// Classifier-free guidance: 1 is none, more follows what is asked for more closely
     #[arg(long)]
     pub guidance: Option<f64>,
 }

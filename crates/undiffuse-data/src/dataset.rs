@@ -250,7 +250,7 @@ impl Dataset {
         });
         let captions = (0..n).filter(|&i| self.caption(i).is_some()).count();
         let captions = (captions > 0).then(|| {
-            format!("captions, which {captions} of {n} images have, are not trained on: a model is told classes only")
+            format!("captions, which {captions} of {n} images have, are not trained on: models learn classes or numbers, no words")
         });
         let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped).chain(captions);
         let found =

@@ -37,7 +37,7 @@ pub struct Probe {
     pub averages: Vec<(f64, Vec<f64>)>,
     /// The first average on as many pictures of the training, when the others were held out.
     pub train: Vec<f64>,
-    /// The first average, told no class, for models with classes.
+    /// The first average without its condition, for models that have one.
     pub unlabelled: Vec<f64>,
 }
 

@@ -180,8 +180,8 @@ impl Run {
             let steps = self.log.steps.last().map_or(0, |s| s.step);
             let again = match self.log.restarts {
                 0 => String::new(),
-                1 => "; begun anew once".into(),
-                n => format!("; begun anew {n} times"),
+                1 => "; restarted once".into(),
+                n => format!("; restarted {n} times"),
             };
             let now = if self.running { "; a program is training in it now" } else { "" };
             facts.push(("training", format!("{}{until} images in {steps} steps{passes}{again}{now}", self.nimg())));
@@ -189,7 +189,7 @@ impl Run {
             facts.push((
                 "process",
                 format!(
-                    "{} schedule, {} parameterisation, {} weighting, {} timing",
+                    "{} schedule, {} parameterisation, {} weighting, times drawn by {}",
                     noise.schedule.tag(),
                     noise.parameterization.tag(),
                     noise.weighting.tag(),
@@ -207,7 +207,7 @@ impl Run {
             let show = |name: &str, losses: &[f64]| (!losses.is_empty()).then(|| format!("{name} {:.4}", mean(losses)));
             let averages = probe.averages.iter().map(|(width, losses)| show(&format!("average {width}"), losses));
             let own = [show("raw", &probe.raw)].into_iter().chain(averages);
-            let more = [show("on training pictures", &probe.train), show("told no class", &probe.unlabelled)];
+            let more = [show("on training pictures", &probe.train), show("without its condition", &probe.unlabelled)];
             let all: Vec<String> = own.chain(more).flatten().collect();
             let on = if probe.held_out { "held-out" } else { "training" };
             let (_, error) = spread(&probe.raw);

@@ -53,6 +53,6 @@ pub enum EvalError {
     #[error("{0}")]
     Shapes(String),
     /// Asked to stop; what was computed is kept.
-    #[error("interrupted: the same command goes on from here")]
+    #[error("interrupted: the same command continues from here")]
     Interrupted,
 }

@@ -23,12 +23,12 @@ pub struct Draw {
     pub c_noise: f64,
     /// Weight on `‖D - x0‖²`, without the correction.
     pub weight: f64,
-    /// The factor that makes up for the timing's preference.
+    /// The factor that makes up for the times that are drawn more often.
     pub correction: f64,
 }
 
 impl Draw {
-    /// The draw at quantile `u` of the timing, `u` in (0, 1).
+    /// The draw at quantile `u` of the training times' distribution, `u` in (0, 1).
     pub fn new(
         schedule: &dyn Schedule,
         parameterization: &dyn Parameterization,

@@ -20,7 +20,7 @@ impl NoiseLevel {
     /// No noise at all: `x_t = x0`.
     pub const CLEAN: Self = Self { alpha: 1.0, sigma: 0.0 };
 
-    /// Largest `|log_snr|` that the spacings and timings use where a schedule reaches pure noise or pure signal,
+    /// Largest `|log_snr|` that spacings and distributions of training times use where a schedule reaches pure noise or pure signal,
     /// whose log-SNR is infinite. A choice of this crate.
     pub const LOG_SNR_LIMIT: f64 = 20.0;
 

@@ -31,7 +31,7 @@
 //! ## Learning is regression
 //!
 //! `D` minimises `‖D(x_t) - x0‖²` at every level, so the loss is that error, with a
-//! [`Weighting`](weighting::Weighting) that says how much each level counts and a [`Timing`](timing::Timing) that says
+//! [`Weighting`](weighting::Weighting) that says how much each level counts and a distribution of training times, [`Timing`](timing::Timing), that says
 //! how often it is visited. A [`Draw`](draw::Draw) puts the three together for one training example.
 //!
 //! ## Sampling is a walk

@@ -105,7 +105,7 @@ impl Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let (Some(run), Some((option, why))) = (&args.resume, args.decided()) {
         let run = run.display();
-        return Err(usage(format!("{option} cannot be used with --resume: the run `{run}` goes on, and {why}")));
+        return Err(usage(format!("{option} cannot be used with --resume: the run `{run}` is resumed, and {why}")));
     }
     if let (Some(run), Some((option, why))) = (&args.replay, args.decided()) {
         let run = run.display();

@@ -149,7 +149,7 @@ impl Run {
 
     fn start(&mut self, started: &Started) {
         if started.nimg > 0 {
-            self.note(format!("goes on from {} images", count(started.nimg)));
+            self.note(format!("resumes at {} images", count(started.nimg)));
             let run = RunFolder::new(&started.run);
             self.replay(&run, started.nimg);
             self.last_samples(&run, started.size);

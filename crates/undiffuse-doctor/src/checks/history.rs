@@ -15,7 +15,7 @@ pub fn damaged(run: &Run) -> Option<Finding> {
     let mut why = run.damaged.iter().cloned().chain(short);
     let finding = problem(
         "Files of this run are damaged or missing.",
-        "put them back from a copy; without one, an older checkpoint goes on with undiffuse train --resume, or train again",
+        "put them back from a copy; without one, resume from an older checkpoint with undiffuse train --resume, or train again",
     )
     .because(why.next()?);
     Some(why.fold(finding, Finding::because))
@@ -27,7 +27,7 @@ pub fn diverged(run: &Run) -> Option<Finding> {
     let (lr, again) = (config.train.lr, config.train.lr * LOWER);
     let path = run.folder.path().display();
     let change = format!(
-        "lower the learning rate, from {lr:.1e} to {again:.1e}: begin again with --set train.lr={again:.1e}, or set train.lr in {path}/{} and go on from the last good checkpoint with undiffuse train --resume {path}",
+        "lower the learning rate, from {lr:.1e} to {again:.1e}: begin again with --set train.lr={again:.1e}, or set train.lr in {path}/{} and resume from the last good checkpoint with undiffuse train --resume {path}",
         undiffuse::run::CONFIG_FILE
     );
     let over = run.nimg() > failure.nimg + config.train.batch as u64;

@@ -58,8 +58,8 @@ from the training set, all later columns have all of them.
 How to read it:
 
 - **Noise and blur** move the Fréchet distance, KID and CMMD by a network's features; principal components of pixels hardly see noise.
-- **Missing classes** move recall and coverage and leave precision alone; by a network's features, too, the distances see one of ten
-  late. The class shares name what is gone.
+- **Missing classes** move recall and coverage and leave precision alone; even by a network's features the distances are late to see
+  one of ten gone. The class shares name what is gone.
 - **Copies** move nothing for the worse but the audit: by every other measure a model that gives back its training pictures is better than
   new real ones. The statistic z is not enough by itself, since blurred pictures are near to everything.
 - **Copies in disguise**: noise hides none. Blur, a shift by a pixel, or mirroring hides most from a test that takes hardly a real

@@ -149,7 +149,7 @@ pub fn verdict(audit: &Audit) -> String {
         if audit.left_out { "training pictures, each left out in turn," } else { "real pictures that it has not seen" };
     let near: Vec<String> = audit.tests.iter().map(|test| format!("{:.1} by {}", test.z, test.space.name())).collect();
     let near = format!(
-        "nearness to training pictures beside the real ones', z: {} (below −3: nearer than real ones; blur does that, too)",
+        "nearness to training pictures beside the real ones', z: {} (below −3: nearer than real ones; blur does that as well)",
         near.join(", ")
     );
     format!(

@@ -11,8 +11,8 @@ pub trait Weighting: Debug + Send + Sync {
     /// The weight at a noise level.
     ///
     /// `scaling` is that of the network's parameterization. `rate` is `|d log_snr / du|`, the inverse of the density
-    /// with which the [timing](crate::timing) draws log-SNRs: weightings that are integrals over log-SNR multiply by
-    /// it and so mean the same loss under every timing; the others ignore it.
+    /// with which [training times](crate::timing) draw log-SNRs: weightings that are integrals over log-SNR multiply by
+    /// it and so mean the same loss whatever times are drawn; the others ignore it.
     fn weight(&self, at: NoiseLevel, scaling: &Scaling, rate: f64) -> f64;
 
     /// Whether the options make sense together.

@@ -84,7 +84,7 @@ impl<R: Read + Seek> Stored<R> {
         let mut problems = Vec::new();
         for (name, entry) in self.tensors.iter().filter(|(name, _)| !is_counting(name)) {
             if left.insert(modern(name), entry).is_some() {
-                problems.push(format!("`{name}` is there under an older name, too"));
+                problems.push(format!("`{name}` is also there under an older name"));
             }
         }
         params::shapes(module, |name, shape| match take(&mut left, name) {

@@ -5,8 +5,7 @@ use serde_json::Value;
 use undiffuse_data::Dataset;
 use undiffuse_nn::networks::{Condition, Reads};
 
-use super::RequestError;
-use super::{Ask, Conditioning, Field};
+use super::{Ask, Conditioning, Field, RequestError};
 use crate::card::Card;
 
 /// The conditioner of a model without conditions.

@@ -138,7 +138,7 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Relative widths of the weights' averages; the first is the model's.
     pub ema: Vec<f64>,
-    /// Share of labels replaced by "no class", which guidance needs.
+    /// Share of the pictures whose condition is dropped, which guidance needs.
     pub label_dropout: f64,
     /// Seconds between checkpoints.
     pub checkpoint_seconds: u64,

@@ -45,7 +45,7 @@ pub struct Draws {
     pub each: Vec<Draw>,
     /// What the network is asked for `[B]`.
     pub ask: Cond,
-    /// The timing's quantile of each picture `[B]`.
+    /// The quantile of each picture's training time `[B]`.
     pub quantiles: Vec<f64>,
 }
 

@@ -162,6 +162,6 @@ pub(super) fn full_path(path: &Path) -> Result<String, TrainError> {
 pub(super) fn warnings(data: &Dataset) -> Vec<String> {
     let captions = (0..data.len()).filter(|&i| data.caption(i).is_some()).count();
     let said =
-        || format!("{captions} of the pictures have captions, which training does not read: models know classes only");
+        || format!("{captions} of the pictures have captions, which training does not read: models learn classes or numbers, no words");
     data.warnings().into_iter().chain((captions > 0).then(said)).collect()
 }

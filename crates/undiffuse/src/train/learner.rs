@@ -26,7 +26,7 @@ use crate::run::RunFolder;
 /// A network that learns from its data.
 pub(super) struct Learner {
     pub config: Config,
-    /// The configuration's process; its timing learns.
+    /// The configuration's process; its distribution of training times may learn.
     noise: NoiseConfig,
     pub data: Dataset,
     pub split: Split,
@@ -145,7 +145,7 @@ impl Learner {
         Model::new(network, recipe, card).expect("the network was made for what the codec makes")
     }
 
-    /// Draws by the timing as it is (`noise`), or as it was at the start (the configuration's).
+    /// Draws times by their distribution as it is now (`noise`), or as it was at the start (the configuration's).
     fn drawer<'a>(&'a self, noise: &'a NoiseConfig, examples: &'a Encoded<'a>) -> Drawer<'a> {
         Drawer {
             examples,

@@ -151,7 +151,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     shown.finish();
     let mut evaluation = match evaluation {
         Err(EvalError::Interrupted) => {
-            remark("interrupted: the same command goes on from here");
+            remark("interrupted: the same command continues from here");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         Err(e @ (EvalError::Plan(_) | EvalError::Shapes(_) | EvalError::TooFew { .. })) => {

@@ -7,7 +7,7 @@ use undiffuse_math::draw::Draw;
 use super::{Context, Loss, Moments, Trivial, of_pictures};
 use crate::train::config::NoiseConfig;
 
-/// Quantiles of the timing that an expectation is a mean over.
+/// Quantiles of the training times that an expectation is a mean over.
 const QUANTILES: usize = 1000;
 
 /// `w ‖F - target‖²`, where `target = c x0 + d eps` is what the parameterization has the network answer: with `w out⁻²` the
