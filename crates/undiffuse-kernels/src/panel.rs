@@ -29,6 +29,18 @@ pub(crate) fn fill(to: &mut Lanes, from: &[f32]) {
     }
 }
 
+/// The sum of every lane, in an order that the length alone decides.
+#[inline(always)]
+pub(crate) fn sum<S: Simd>(s: S, x: &[Lanes]) -> S::V {
+    let mut acc = [s.zero(); 4];
+    for block in x.chunks(4) {
+        for (acc, x) in acc.iter_mut().zip(block) {
+            *acc = s.add(*acc, s.load(x));
+        }
+    }
+    s.add(s.add(acc[0], acc[1]), s.add(acc[2], acc[3]))
+}
+
 /// Packs a row-major matrix: row `r` is `src[r * stride..][..columns]`. `to` has `to_rows ≥ rows` rows a panel.
 #[inline(always)]
 pub(crate) fn pack(src: &[f32], stride: usize, rows: usize, columns: usize, to: &mut [Lanes], to_rows: usize) {

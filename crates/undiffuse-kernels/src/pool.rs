@@ -2,7 +2,7 @@
 
 use crate::blocks::{ELEMENTWISE, for_each};
 use crate::map::{len, vectors, vectors_mut};
-use crate::panel::panels;
+use crate::panel::{self, panels};
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 pub use crate::window::Window;
 use crate::window::{Fold, slide};
@@ -117,13 +117,6 @@ impl Kernel for Mean<'_> {
     type Output = Lanes;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Lanes {
-        let mut acc = [s.zero(); 4];
-        for block in self.0.chunks(4) {
-            for (acc, x) in acc.iter_mut().zip(block) {
-                *acc = s.add(*acc, s.load(x));
-            }
-        }
-        let sum = s.add(s.add(acc[0], acc[1]), s.add(acc[2], acc[3]));
-        s.lanes(s.div(sum, s.splat(self.0.len() as f32)))
+        s.lanes(s.div(panel::sum(s, self.0), s.splat(self.0.len() as f32)))
     }
 }

@@ -17,7 +17,7 @@ use crate::activation::Activation;
 use crate::blocks::{ELEMENTWISE, for_each};
 use crate::clamp::Clamp;
 use crate::map::{len, vectors, vectors_mut};
-use crate::panel::panels;
+use crate::panel::{self, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use source::Source;
@@ -320,12 +320,6 @@ impl Kernel for Sum<'_> {
     type Output = Lanes;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Lanes {
-        let mut acc = [s.zero(); 4];
-        for block in self.0.chunks(4) {
-            for (acc, x) in acc.iter_mut().zip(block) {
-                *acc = s.add(*acc, s.load(x));
-            }
-        }
-        s.lanes(s.add(s.add(acc[0], acc[1]), s.add(acc[2], acc[3])))
+        s.lanes(panel::sum(s, self.0))
     }
 }
