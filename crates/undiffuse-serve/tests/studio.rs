@@ -2,6 +2,8 @@
 
 #[path = "studio/chrome.rs"]
 mod chrome;
+#[path = "studio/fitting.rs"]
+mod fitting;
 #[path = "studio/fixtures.rs"]
 mod fixtures;
 mod service;

@@ -1,4 +1,5 @@
-// A picture at the size that a model works at, made as the service makes it: what is shown is what is sent.
+// A picture at the size that a model works at, made as the service makes it (tests/studio/fitting.rs compares the two): what is
+// shown is what is sent.
 
 import { h } from "../../lib/dom.js";
 
