@@ -118,7 +118,7 @@ pub fn catch_interrupt() -> anyhow::Result<()> {
 /// Asks the program to stop; the second time it ends at once.
 pub fn interrupt() {
     if STOP.swap(true, Ordering::SeqCst) {
-        crate::ui::terminal::leave();
+        crate::terminal::leave();
         std::process::exit(i32::from(INTERRUPTED));
     }
 }

@@ -19,6 +19,7 @@ mod commands;
 mod common;
 mod output;
 mod sampling;
+mod terminal;
 mod ui;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use undiffuse::Model;
 use undiffuse::math::prelude::{SolverKind, SpacingKind};
 use undiffuse::model::SampleDefaults;
-use undiffuse::request::{RequestError, Settings};
+use undiffuse::request::{RequestError, SampleSettings};
 
 use crate::common::usage;
 
@@ -40,7 +40,7 @@ impl Sampling {
     /// Settings that the solver or the model does not have.
     pub fn settings(&self, model: &Model) -> anyhow::Result<SampleDefaults> {
         let Self { steps, solver, spacing, eta, guidance } = self.clone();
-        Settings { solver, spacing, steps, eta, guidance }.over(model).map_err(refused)
+        SampleSettings { solver, spacing, steps, eta, guidance }.over(model).map_err(refused)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use undiffuse_data::{Dataset, Options, Report, contact_sheet, encode_png};
+use undiffuse_data::{DataReport, Dataset, Options, contact_sheet, encode_png};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dataset = Dataset::open(path, &Options { size, ..Options::default() }).map_err(|e| e.to_string())?;
     let how = if dataset.is_from_cache() { "from the cache" } else { "decoded" };
     eprintln!("opened in {:.3} s, {how}", start.elapsed().as_secs_f64());
-    print!("{}", Report::new(&dataset));
+    print!("{}", DataReport::new(&dataset));
     eprintln!("reported after {:.3} s", start.elapsed().as_secs_f64());
     if let Some(sheet) = args.get(2) {
         std::fs::write(sheet, encode_png(&contact_sheet(&dataset), &[])?)?;

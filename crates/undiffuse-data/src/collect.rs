@@ -9,7 +9,27 @@ use crate::cache::{Meta, Spool};
 use crate::decode::{self, DecodeError, FORMATS};
 use crate::maker::{self, Made, is_sheet};
 use crate::source::{Entry, Payload, Source};
-use crate::{DataError, Image, Opening, Options, Skipped, Stage, files, transform};
+use crate::{DataError, Image, Options, Skipped, files, transform};
+
+/// How far the opening of a dataset has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// What is being done.
+    pub stage: OpeningStage,
+    /// Pictures done.
+    pub done: usize,
+    /// Pictures in all, where that is known.
+    pub total: Option<usize>,
+}
+
+/// The stages of opening a dataset that is not cached yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpeningStage {
+    /// Reading sizes, to find the default for `size`.
+    Measuring,
+    /// Decoding, cropping and resizing.
+    Decoding,
+}
 
 /// Entries that are decoded together.
 const ENTRIES: usize = 256;
@@ -64,7 +84,7 @@ pub(crate) fn decide_size(
         };
         done += 1;
         if done % ENTRIES == 0 {
-            progress(Opening { stage: Stage::Measuring, done, total });
+            progress(Opening { stage: OpeningStage::Measuring, done, total });
         }
         // Pictures that cannot be used have no say; they are reported when they are decoded.
         let Ok((width, height)) = measured else { return ControlFlow::Continue(()) };
@@ -110,7 +130,7 @@ pub(crate) fn collect(
             trouble = Some(e);
             return ControlFlow::Break(());
         }
-        progress(Opening { stage: Stage::Decoding, done: collector.done(), total });
+        progress(Opening { stage: OpeningStage::Decoding, done: collector.done(), total });
         ControlFlow::Continue(())
     })?;
     if let Some(e) = trouble {
@@ -120,7 +140,7 @@ pub(crate) fn collect(
         return Ok(Err(e));
     }
     let done = collector.done();
-    progress(Opening { stage: Stage::Decoding, done, total: Some(done) });
+    progress(Opening { stage: OpeningStage::Decoding, done, total: Some(done) });
     Ok(Ok(collector.finish(source)))
 }
 

@@ -1,6 +1,6 @@
 //! A sheet of sample pictures: the first look at a dataset.
 
-use crate::text::{GLYPH, draw_text, fit};
+use crate::label::{GLYPH, draw_text, fit};
 use crate::{Dataset, Image, grid};
 
 /// Pictures side by side.

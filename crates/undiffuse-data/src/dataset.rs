@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{self, Meta, Pixels, Spool};
-use crate::collect::{Outcome, collect, decide_size};
+use crate::collect::{Opening, Outcome, collect, decide_size};
 use crate::error::images;
 use crate::memory::{self, human};
 use crate::source::{self, Source};
@@ -14,26 +14,6 @@ use crate::{DataError, Image, Options, Skipped, names};
 
 /// Fewer pictures than this are likely to be memorised rather than learned from.
 pub(crate) const FEW: usize = 500;
-
-/// How far the opening of a dataset has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
-    /// What is being done.
-    pub stage: Stage,
-    /// Pictures done.
-    pub done: usize,
-    /// Pictures in all, where that is known.
-    pub total: Option<usize>,
-}
-
-/// The stages of opening a dataset that is not cached yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Reading sizes, to find the default for `size`.
-    Measuring,
-    /// Decoding, cropping and resizing.
-    Decoding,
-}
 
 /// Square pictures of one size, with labels and captions. Immutable, and cheap to share by reference between threads.
 #[derive(Debug)]
@@ -237,7 +217,7 @@ impl Dataset {
         self.meta.ignored
     }
 
-    /// What the owner of the data should know before training, one sentence each. [`Report`](crate::Report) finds more.
+    /// What the owner of the data should know before training, one sentence each. [`DataReport`](crate::DataReport) finds more.
     pub fn warnings(&self) -> Vec<String> {
         let n = self.len();
         let few = (n < FEW).then(|| {
@@ -250,7 +230,7 @@ impl Dataset {
         });
         let captions = (0..n).filter(|&i| self.caption(i).is_some()).count();
         let captions = (captions > 0).then(|| {
-            format!("captions, which {captions} of {n} images have, are not trained on: models learn classes or numbers, no words")
+            format!("captions, which {captions} of {n} images have, are not trained on: a model is told classes only")
         });
         let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped).chain(captions);
         let found =

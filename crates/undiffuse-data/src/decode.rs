@@ -3,10 +3,11 @@
 //! What is *not* applied: embedded colour profiles (pixels are taken as sRGB, as the field's other loaders do).
 
 use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
-use crate::{Image, Options};
+use crate::{DataError, Image, Options, files};
 
 /// A picture format that is read.
 #[derive(Debug)]
@@ -133,6 +134,19 @@ fn seek_dimensions(input: impl BufRead + Seek, options: &Options) -> Result<(usi
     let turned = sound && decoder.orientation().is_ok_and(|o| o.to_exif() >= 5);
     let (width, height) = if turned { (height, width) } else { (width, height) };
     Ok((width as usize, height as usize))
+}
+
+impl Image {
+    /// Reads and decodes one picture file: oriented, flattened, 8-bit; 1 channel when every pixel is grey.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or holds no picture: see [`decode`].
+    pub fn open(path: &Path, options: &Options) -> Result<Image, DataError> {
+        let bytes = files::read(path, options.limits.file).map_err(|e| DataError::io(path, e.source))?;
+        let decoded = decode(&bytes, options)
+            .map_err(|e| DataError::Image { path: path.to_path_buf(), reason: e.to_string() })?;
+        Ok(decoded.image)
+    }
 }
 
 /// Decodes one picture.

@@ -1,8 +1,8 @@
 //! Histograms of pixel values with a curve over them.
 
 use crate::Image;
+use crate::label::{GLYPH, draw_centered};
 use crate::strip::{ACCENT, FAINT, TROUGH};
-use crate::text::{GLYPH, draw_centered};
 
 const CURVE: [u8; 3] = [214, 72, 42];
 const BARS: [u8; 3] = [150, 190, 235];

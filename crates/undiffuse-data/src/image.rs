@@ -1,9 +1,5 @@
 //! The picture type that the whole project passes around, and simple arrangements of pictures.
 
-use std::path::Path;
-
-use crate::{DataError, Options, decode, files};
-
 /// An 8-bit picture: rows from the top, pixels from the left, channels innermost (HWC).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -47,17 +43,6 @@ impl Image {
         let byte = |x: f32| ((x + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
         let pixels = (0..plane).flat_map(|i| (0..channels).map(move |c| byte(chw[c * plane + i]))).collect();
         Image { width, height, channels, pixels }
-    }
-
-    /// Reads and decodes one picture file: oriented, flattened, 8-bit; 1 channel when every pixel is grey.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or holds no picture: see [`decode`](decode::decode).
-    pub fn open(path: &Path, options: &Options) -> Result<Image, DataError> {
-        let bytes = files::read(path, options.limits.file).map_err(|e| DataError::io(path, e.source))?;
-        let decoded = decode::decode(&bytes, options)
-            .map_err(|e| DataError::Image { path: path.to_path_buf(), reason: e.to_string() })?;
-        Ok(decoded.image)
     }
 
     /// The channel values of one pixel.

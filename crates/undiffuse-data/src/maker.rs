@@ -23,7 +23,7 @@ pub fn sheet_mark(what: &str) -> (String, String) {
     (SHEET.into(), what.into())
 }
 
-/// Whether the file at `path` is a sheet of ours ([`sheet_mark`]), which nobody minds being drawn anew.
+/// Whether the file at `path` is a sheet of ours ([`sheet_mark`]), which nobody minds being redrawn.
 pub fn is_sheet(path: &std::path::Path) -> bool {
     use std::io::Read;
     let mut head = Vec::new();

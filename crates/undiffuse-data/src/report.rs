@@ -25,7 +25,7 @@ const MANY_DUPLICATES: f64 = 0.01;
 
 /// What is in a dataset. Serializes to JSON; displays as text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct DataReport {
     /// The path it was opened from.
     pub path: String,
     /// The kind of source.
@@ -102,9 +102,9 @@ pub struct ChannelStats {
     pub std: f64,
 }
 
-impl Report {
+impl DataReport {
     /// Examines a dataset; reads every pixel once or twice.
-    pub fn new(dataset: &Dataset) -> Report {
+    pub fn new(dataset: &Dataset) -> DataReport {
         let n = dataset.len();
         let originals: Vec<_> = (0..n).map(|i| dataset.original_size(i)).collect();
         let mut formats = BTreeMap::new();
@@ -120,7 +120,7 @@ impl Report {
         let captioned: Vec<usize> = (0..n).filter(|&i| dataset.caption(i).is_some()).collect();
         let name = |&i: &usize| dataset.name(i).to_string();
         let groups = duplicates::exact(dataset);
-        let mut report = Report {
+        let mut report = DataReport {
             path: dataset.path().display().to_string(),
             source: dataset.source().to_string(),
             images: n,
@@ -215,7 +215,7 @@ fn statistics(dataset: &Dataset) -> Vec<ChannelStats> {
     sums.into_iter().map(moments).collect()
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DataReport {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         // Names and captions are foreign text, and each belongs on its line.
         let mut line = |name: &str, text: String| writeln!(f, "{name:<12} {}", escaped(&text));

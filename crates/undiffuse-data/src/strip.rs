@@ -1,7 +1,7 @@
 //! Film strips: rows of pictures that belong together column by column, with words beside them.
 
 use crate::Image;
-use crate::text::{GLYPH, draw_centered, draw_text, fit};
+use crate::label::{GLYPH, draw_centered, draw_text, fit};
 
 /// Almost black, for words.
 pub(crate) const INK: [u8; 3] = [38, 42, 51];

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use undiffuse_data::source::{Entry, Memory, Payload};
-use undiffuse_data::{Cache, DataError, Dataset, HeldOut, Image, Options, Report, Stage, contact_sheet, encode_png};
+use undiffuse_data::{
+    Cache, DataError, DataReport, Dataset, HeldOut, Image, OpeningStage, Options, contact_sheet, encode_png,
+};
 
 fn colour(width: usize, height: usize, seed: usize) -> Image {
     let pixels = (0..width * height * 3).map(|i| ((i + 1) * (2 * seed + 3) * 7 % 251) as u8).collect();
@@ -154,9 +156,9 @@ fn progress_is_told_while_decoding_only() {
     let (data, cache) = (folder_of(&images), tempfile::tempdir().unwrap());
     let mut seen = Vec::new();
     Dataset::open_with(data.path(), &cached(cache.path()), &mut |p| seen.push(p)).unwrap();
-    assert_eq!(seen.first().unwrap().stage, Stage::Measuring);
+    assert_eq!(seen.first().unwrap().stage, OpeningStage::Measuring);
     let last = seen.last().unwrap();
-    assert_eq!((last.stage, last.done, last.total), (Stage::Decoding, 600, Some(600)));
+    assert_eq!((last.stage, last.done, last.total), (OpeningStage::Decoding, 600, Some(600)));
     seen.clear();
     Dataset::open_with(data.path(), &cached(cache.path()), &mut |p| seen.push(p)).unwrap();
     assert!(seen.is_empty());
@@ -243,7 +245,7 @@ fn the_report_finds_what_is_wrong() {
     let mut source = Memory::from_images(images, &labels);
     let options = Options { size: Some(24), ..Options::default() };
     let dataset = Dataset::from_source("mine", &mut source, &options).unwrap();
-    let report = Report::new(&dataset);
+    let report = DataReport::new(&dataset);
     assert_eq!((report.widths.min, report.widths.median, report.widths.max), (16, 16, 60));
     assert_eq!(report.duplicates, [["00003", "00007"]]);
     let text = report.to_string();

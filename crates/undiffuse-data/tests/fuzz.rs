@@ -7,7 +7,9 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use undiffuse_data::{Cache, DataError, Dataset, Image, Limits, Options, Report, decode, encode_png, read_png_text};
+use undiffuse_data::{
+    Cache, DataError, DataReport, Dataset, Image, Limits, Options, decode, encode_png, read_png_text,
+};
 use undiffuse_fuzz::{check_message, fuzz};
 use zip::write::SimpleFileOptions;
 
@@ -25,7 +27,7 @@ fn open(path: &Path) {
         Ok(data) => {
             data.skipped().iter().for_each(|skipped| check_message(&skipped.reason));
             data.warnings().iter().for_each(|warning| check_message(warning));
-            check_message(&Report::new(&data).to_string());
+            check_message(&DataReport::new(&data).to_string());
         }
         Err(e) => check_message(&e.to_string()),
     }

@@ -49,7 +49,7 @@ fn fashion_mnist_is_what_its_authors_published() {
     assert_eq!(labels[..10], [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]);
     assert!((0..10).all(|class| labels.iter().filter(|&&l| l == class).count() == 1000));
     // The test set's mean, 0.2868 of white, and standard deviation, 0.3524.
-    let report = undiffuse_data::Report::new(&dataset);
+    let report = undiffuse_data::DataReport::new(&dataset);
     assert!((report.statistics[0].mean / 255.0 - 0.2868).abs() < 1e-4, "{:?}", report.statistics);
     assert!((report.statistics[0].std / 255.0 - 0.3524).abs() < 1e-4, "{:?}", report.statistics);
 }

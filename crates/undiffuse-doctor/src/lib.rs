@@ -13,6 +13,7 @@
 //! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
 
 mod checks;
+mod facts;
 mod log;
 mod pictures;
 mod probe;
@@ -29,11 +30,11 @@ use undiffuse::{FileError, device};
 
 pub use checks::CHECKS;
 pub use log::{Failure, Log};
-pub use pictures::Pictures;
+pub use pictures::DataFacts;
 pub use probe::{Probe, Reading, SIGMAS};
 pub use run::Run;
 pub use samples::Samples;
-pub use state::{State, TensorFacts};
+pub use state::{Checkpoint, TensorFacts};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -1,6 +1,6 @@
 //! `metrics.jsonl`, and the statistics of noisy curves.
 
-use undiffuse::run::{Line, RunFolder, Step};
+use undiffuse::run::{LogLine, RunFolder, Step};
 
 /// A divergence that stopped the program.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Log {
     pub validations: Vec<(u64, f64)>,
     /// Divergences.
     pub failures: Vec<Failure>,
-    /// How often the program began anew.
+    /// How often the program restarted.
     pub restarts: usize,
 }
 
@@ -33,9 +33,9 @@ impl Log {
         let mut seconds = 0.0;
         for line in run.log() {
             match line {
-                Line::Validation { nimg, loss } => log.validations.push((nimg, loss)),
-                Line::Diverged { step, nimg, what } => log.failures.push(Failure { step, nimg, what }),
-                Line::Step(step) => {
+                LogLine::Validation { nimg, loss } => log.validations.push((nimg, loss)),
+                LogLine::Diverged { step, nimg, what } => log.failures.push(Failure { step, nimg, what }),
+                LogLine::Step(step) => {
                     log.restarts += usize::from(step.seconds < seconds);
                     seconds = step.seconds;
                     log.steps.push(step);

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use rayon::prelude::*;
-use undiffuse::train::loss::Moments;
+use undiffuse::train::loss::PixelMoments;
 use undiffuse_data::source::{self, Payload};
-use undiffuse_data::{Dataset, HeldOut, Image, Options, Report, Split, decode};
+use undiffuse_data::{DataReport, Dataset, HeldOut, Image, Options, Split, decode};
 
 /// Pictures that statistics of pixels are taken from, at most.
 const SAMPLED: usize = 8192;
@@ -18,7 +18,7 @@ const GROUPS: usize = 64;
 const OPENED: usize = 48;
 
 /// A dataset and what its pixels look like.
-pub struct Pictures {
+pub struct DataFacts {
     /// The pictures.
     pub dataset: Dataset,
     /// Which are trained on and which held out; a bare model has seen none of them as far as anyone knows.
@@ -34,20 +34,20 @@ pub struct Pictures {
     /// How many pictures the statistics come from.
     pub sampled: usize,
     /// Duplicates, classes and more, where the data are not too many.
-    pub report: Option<Report>,
+    pub report: Option<DataReport>,
     /// Of the first source files, how many are coloured, and how many were opened.
     pub coloured: Option<(usize, usize)>,
 }
 
-impl Pictures {
+impl DataFacts {
     /// What a loss that needs no learning is computed from.
-    pub fn moments(&self) -> Moments {
+    pub fn moments(&self) -> PixelMoments {
         let squares = self.mean.iter().zip(&self.variance).map(|(m, v)| m * m + v);
         let mut variances = self.variance.clone();
         variances.sort_by(f64::total_cmp);
         let share = |group: &[f64]| group.len() as f64 / variances.len() as f64;
         let groups = variances.chunks(variances.len().div_ceil(GROUPS));
-        Moments {
+        PixelMoments {
             square: squares.sum::<f64>() / self.mean.len() as f64,
             variances: groups.map(|g| (g.iter().sum::<f64>() / g.len() as f64, share(g))).collect(),
         }
@@ -69,7 +69,7 @@ impl Pictures {
             (unit(sum), (square - sum * sum).max(0.0) / 127.5f64.powi(2))
         });
         let (mean, variance) = moments.unzip();
-        let report = (dataset.len() * channels * plane <= REPORTED).then(|| Report::new(&dataset));
+        let report = (dataset.len() * channels * plane <= REPORTED).then(|| DataReport::new(&dataset));
         let coloured = coloured(dataset.path());
         let (histogram, grey, sampled) = (sums.histogram, sums.grey as f64 / n, chosen.len());
         Self { dataset, split, mean, variance, histogram, grey, sampled, report, coloured }

@@ -3,7 +3,7 @@
 use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor, TensorData};
 use undiffuse::condition::Conditioner;
-use undiffuse::denoise::{At, Denoise, Network};
+use undiffuse::denoise::{At, Denoise, Denoiser};
 use undiffuse::examples::Encoded;
 use undiffuse::likelihood::measure;
 use undiffuse::math::prelude::ParameterizationKind;
@@ -14,7 +14,7 @@ use undiffuse::train::validation;
 use undiffuse_math::noise;
 
 use super::pictures::spaced;
-use super::{Pictures, State};
+use super::{Checkpoint, DataFacts};
 
 /// Numbers of a network times pixels that may be evaluated for each set of weights.
 const WORK: usize = 600_000_000_000;
@@ -37,7 +37,7 @@ pub struct Probe {
     pub averages: Vec<(f64, Vec<f64>)>,
     /// The first average on as many pictures of the training, when the others were held out.
     pub train: Vec<f64>,
-    /// The first average without its condition, for models that have one.
+    /// The first average, told no class, for models with classes.
     pub unlabelled: Vec<f64>,
 }
 
@@ -64,9 +64,9 @@ impl Probe {
     /// Asks the weights of a checkpoint.
     pub fn of(
         network: &nn::Network,
-        state: &State,
+        state: &Checkpoint,
         config: &Config,
-        pictures: &Pictures,
+        pictures: &DataFacts,
         device: &Device,
     ) -> Option<Self> {
         let split = &pictures.split;
@@ -114,7 +114,7 @@ impl Probe {
 }
 
 /// Errors of a model under its own reading, first, and every other.
-pub fn readings(model: &Model, pictures: &Pictures) -> Vec<Reading> {
+pub fn readings(model: &Model, pictures: &DataFacts) -> Vec<Reading> {
     let recipe = &model.recipe;
     let chosen =
         spaced(if pictures.split.held_out.len() >= 2 { &pictures.split.held_out } else { &pictures.split.train }, READ);
@@ -132,7 +132,7 @@ pub fn readings(model: &Model, pictures: &Pictures) -> Vec<Reading> {
 
 fn read(
     model: &Model,
-    pictures: &Pictures,
+    pictures: &DataFacts,
     chosen: &[usize],
     parameterization: &ParameterizationKind,
     range: (f64, f64),
@@ -143,7 +143,7 @@ fn read(
     pictures.dataset.batch(chosen, &vec![false; chosen.len()], &mut x0);
     let half = (range.1 - range.0) / 2.0;
     let scaled = x0.iter().map(|x| ((f64::from(*x) + 1.0) * half + range.0) as f32).collect::<Vec<_>>();
-    let denoiser = Network { parameterization, ..model.reader() };
+    let denoiser = Denoiser { parameterization, ..model.reader() };
     let shape = [chosen.len(), pictures.dataset.channels(), pictures.dataset.height(), pictures.dataset.width()];
     let z = model.codec.encode(Tensor::from_data(TensorData::new(scaled, shape), &Device::flex()));
     let shape = z.dims();

@@ -14,8 +14,7 @@ use undiffuse::train::loss::Trivial;
 use undiffuse::train::{Config, TrainError};
 use undiffuse_data::{Dataset, Options};
 
-use super::log::{mean, spread};
-use super::{Data, DoctorError, Log, Pictures, Probe, Reading, Samples, State, TensorFacts, probe};
+use super::{Checkpoint, Data, DataFacts, DoctorError, Log, Probe, Reading, Samples, TensorFacts, probe};
 
 /// What a training left behind, or a bare model.
 pub struct Run {
@@ -28,7 +27,7 @@ pub struct Run {
     /// The log.
     pub log: Log,
     /// The newest checkpoint.
-    pub state: Option<State>,
+    pub state: Option<Checkpoint>,
     /// The model.
     pub model: Option<Model>,
     /// Numbers in the network.
@@ -36,7 +35,7 @@ pub struct Run {
     /// What the model's weights look like.
     pub weights: TensorFacts,
     /// The pictures.
-    pub pictures: Option<Pictures>,
+    pub pictures: Option<DataFacts>,
     /// Losses that need no learning.
     pub trivial: Option<Trivial>,
     /// What every set of weights scores.
@@ -77,7 +76,7 @@ impl Run {
         }
         let (mut damaged, mut lost, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
         let length = folder.length().unwrap_or_default();
-        let state = config.is_some().then(|| State::newest(&folder, &mut damaged, &mut lost)).flatten();
+        let state = config.is_some().then(|| Checkpoint::newest(&folder, &mut damaged, &mut lost)).flatten();
         let model = match Model::load(path, device) {
             Ok(model) => Some(model),
             Err(ModelError::Unfinished(_)) => None,
@@ -170,95 +169,6 @@ impl Run {
     pub fn final_loss(&self) -> Option<f64> {
         self.log.validations.last().map(|(_, loss)| *loss).filter(|l| l.is_finite()).or_else(|| self.log.late_loss())
     }
-
-    /// What was looked at, for a person.
-    pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let mut facts = vec![("looked at", self.folder.path().display().to_string())];
-        if let Some(config) = &self.config {
-            let until = self.length.until().map(|until| format!(" of {until}")).unwrap_or_default();
-            let passes = self.passes().map(|p| format!(", {p:.1} passes over the data")).unwrap_or_default();
-            let steps = self.log.steps.last().map_or(0, |s| s.step);
-            let again = match self.log.restarts {
-                0 => String::new(),
-                1 => "; restarted once".into(),
-                n => format!("; restarted {n} times"),
-            };
-            let now = if self.running { "; a program is training in it now" } else { "" };
-            facts.push(("training", format!("{}{until} images in {steps} steps{passes}{again}{now}", self.nimg())));
-            let noise = &config.noise;
-            facts.push((
-                "process",
-                format!(
-                    "{} schedule, {} parameterisation, {} weighting, times drawn by {}",
-                    noise.schedule.tag(),
-                    noise.parameterization.tag(),
-                    noise.weighting.tag(),
-                    noise.timing.tag()
-                ),
-            ));
-        }
-        if let Some(loss) = self.log.late_loss() {
-            let trivial = self
-                .trivial
-                .map(|t| format!("; answering zero gives {:.4}, each pixel by itself {:.4}", t.zero, t.pixelwise));
-            facts.push(("loss", format!("{loss:.4} at the end{}", trivial.unwrap_or_default())));
-        }
-        if let Some(probe) = &self.probe {
-            let show = |name: &str, losses: &[f64]| (!losses.is_empty()).then(|| format!("{name} {:.4}", mean(losses)));
-            let averages = probe.averages.iter().map(|(width, losses)| show(&format!("average {width}"), losses));
-            let own = [show("raw", &probe.raw)].into_iter().chain(averages);
-            let more = [show("on training pictures", &probe.train), show("without its condition", &probe.unlabelled)];
-            let all: Vec<String> = own.chain(more).flatten().collect();
-            let on = if probe.held_out { "held-out" } else { "training" };
-            let (_, error) = spread(&probe.raw);
-            facts.push((
-                "weights",
-                format!("loss on {} {on} pictures (± {error:.4}): {}", probe.raw.len(), all.join(", ")),
-            ));
-        }
-        if let Some(p) = &self.pictures {
-            let (mean, std) = p.overall();
-            let data = &p.dataset;
-            facts.push((
-                "data",
-                format!(
-                    "{} pictures for training, {} held out, {}×{}×{}, {} classes, mean {mean:.3}, std {std:.3} in [-1, 1]",
-                    p.split.train.len(),
-                    p.split.held_out.len(),
-                    data.width(),
-                    data.height(),
-                    data.channels(),
-                    data.classes().len()
-                ),
-            ));
-        }
-        if let Some(own) = self.readings.first() {
-            let errors: Vec<String> = own.errors.iter().map(|e| format!("{e:.3}")).collect();
-            let text = format!(
-                "{} read as {}: RMSE {} at noise 0.2, 0.5, 1, 2",
-                "model",
-                own.parameterization,
-                errors.join(", ")
-            );
-            facts.push(("denoising", text));
-        }
-        if let Some(s) = &self.samples {
-            let near =
-                s.nearest.map(|(a, b)| format!(", nearest training picture at {a:.1} (other real ones {b:.1}) of 255"));
-            facts.push((
-                "samples",
-                format!(
-                    "{} in {}: mean {:.3}, std {:.3}{}",
-                    s.count,
-                    s.path.display(),
-                    s.mean,
-                    s.std,
-                    near.unwrap_or_default()
-                ),
-            ));
-        }
-        facts
-    }
 }
 
 fn not_a_run(path: &Path) -> DoctorError {
@@ -277,7 +187,7 @@ fn open(
     model: Option<&Model>,
     data: Data,
     unseen: &mut Vec<String>,
-) -> Option<Pictures> {
+) -> Option<DataFacts> {
     let data = match data {
         Data::Own => None,
         Data::At(path) => Some(path),
@@ -320,5 +230,5 @@ fn open(
         return None;
     }
     let (held_out, seed) = config.map_or((0.0, 0), |c| (c.data.held_out, c.train.seed));
-    Some(Pictures::new(dataset, held_out, seed))
+    Some(DataFacts::new(dataset, held_out, seed))
 }

@@ -9,7 +9,7 @@ use undiffuse::run::RunFolder;
 use undiffuse::train::checkpoint::Counters;
 
 /// A checkpoint in memory.
-pub struct State {
+pub struct Checkpoint {
     /// Steps and pictures.
     pub counters: Counters,
     /// Every tensor by name: `raw.…`, `average.0.…`, `adam.m.…`, `adam.v.…`.
@@ -25,7 +25,7 @@ pub struct TensorFacts {
     pub rms: f64,
 }
 
-impl State {
+impl Checkpoint {
     /// The newest checkpoint that can be read, if anything was learned until then; what is wrong with newer ones goes to
     /// `damaged`, or to `lost` where their numbers are none.
     pub fn newest(run: &RunFolder, damaged: &mut Vec<String>, lost: &mut Vec<String>) -> Option<Self> {

@@ -5,19 +5,19 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use undiffuse::burn::tensor::Device;
 use undiffuse::likelihood::Estimate;
-use undiffuse::likelihood::measure::{self, MeasureError, Measured, measure};
+use undiffuse::likelihood::measure::{LikelihoodSettings, LikelihoodStage, MeasureError, Measured, measure};
 use undiffuse_data::{Dataset, names};
 use undiffuse_features::Features;
 use undiffuse_math::noise;
 use undiffuse_metrics::{Better, Figure, METRICS, MetricOptions, Over, Rows, Sets};
 
-use crate::audit::{self, Audit, AuditError, Side, Sides};
+use crate::audit::{self, Audit, AuditError, AuditSettings, Side, Sides};
 use crate::generate::{Generated, Generator, hex};
-use crate::pictures::Pictures;
+use crate::pictures::PictureSet;
 use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
 use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts};
 use crate::vectors::{Gathered, Vectors, gather, pixel_rows, vectors};
-use crate::{EvalError, Progress, Stage, classes, illustrate};
+use crate::{EvalError, EvalProgress, EvalStage, classes, illustrate};
 
 /// The stream of noise that draws subsets.
 const SUBSETS: u64 = u64::MAX - 1;
@@ -28,7 +28,7 @@ pub enum Subject<'a> {
     /// A model, which makes its pictures here.
     Model(Generator<'a>),
     /// Pictures from anywhere.
-    Pictures(&'a dyn Pictures),
+    Pictures(&'a dyn PictureSet),
 }
 
 /// Some of a dataset's pictures.
@@ -58,13 +58,13 @@ pub struct Likelihood<'a> {
     /// Pictures that it has not seen; those that its run held out when not given.
     pub data: Option<&'a Path>,
     /// How.
-    pub settings: measure::Settings,
+    pub settings: LikelihoodSettings,
     /// Where.
     pub device: &'a Device,
 }
 
 /// What an evaluation is asked to do.
-pub struct Request<'a> {
+pub struct EvalRequest<'a> {
     /// What is judged.
     pub subject: Subject<'a>,
     /// Its name, for the reader.
@@ -98,17 +98,17 @@ pub struct Evaluation {
 }
 
 /// Hears of every step, and stops everything by answering `false`.
-pub type Listener<'a> = dyn FnMut(Progress) -> bool + 'a;
+pub type Listener<'a> = dyn FnMut(EvalProgress) -> bool + 'a;
 
 /// Judges pictures.
 ///
 /// # Errors
 /// Sets that cannot be compared, files that cannot be written, an interruption. What was computed is kept in
-/// [`Request::cache`], and the same request goes on from there.
-pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation, EvalError> {
-    let Request { data, features, settings, cache, .. } = request;
+/// [`EvalRequest::cache`], and the same request goes on from there.
+pub fn evaluate(request: &EvalRequest, progress: &mut Listener) -> Result<Evaluation, EvalError> {
+    let EvalRequest { data, features, settings, cache, .. } = request;
     let made: Generated;
-    let (pictures, generator): (&dyn Pictures, _) = match &request.subject {
+    let (pictures, generator): (&dyn PictureSet, _) = match &request.subject {
         Subject::Pictures(pictures) => (*pictures, None),
         Subject::Model(generator) => {
             check(data, generator.model.picture_shape(), request.n)?;
@@ -118,12 +118,12 @@ pub fn evaluate(request: &Request, progress: &mut Listener) -> Result<Evaluation
     };
     let n = request.n.min(pictures.len());
     check(data, pictures.shape(), n)?;
-    let real = vectors(*data, data.len(), *features, cache, Stage::RealVectors, progress)?;
-    let all = vectors(pictures, pictures.len(), *features, cache, Stage::GeneratedVectors, progress)?;
+    let real = vectors(*data, data.len(), *features, cache, EvalStage::RealVectors, progress)?;
+    let all = vectors(pictures, pictures.len(), *features, cache, EvalStage::GeneratedVectors, progress)?;
     let compared = Compared::new((*data, &real), (pictures, &all), n, settings.seed);
 
     let mut figures = compared.figures(settings, progress)?;
-    hear(progress, Stage::Measuring("classes"))?;
+    hear(progress, EvalStage::Measuring("classes"))?;
     let label = |generator: &Generator| compared.judged.iter().map(|&i| generator.data_label(i as u64)).collect();
     let wanted = generator.and_then(|(generator, _)| label(generator));
     let classes = classes::judge(data, real.rows(), compared.vectors.rows(), wanted, settings)?;
@@ -197,7 +197,7 @@ impl<'a> Compared<'a> {
     /// `n` pictures of those that are judged, and as many real ones where pairs are looked at.
     fn new(
         (data, real): (&Dataset, &'a Vectors),
-        (pictures, all): (&dyn Pictures, &'a Vectors),
+        (pictures, all): (&dyn PictureSet, &'a Vectors),
         n: usize,
         seed: u64,
     ) -> Self {
@@ -217,7 +217,7 @@ impl<'a> Compared<'a> {
     fn figures(&self, settings: &MetricOptions, progress: &mut Listener) -> Result<Vec<Figure>, EvalError> {
         let mut figures = Vec::new();
         for metric in METRICS {
-            hear(progress, Stage::Measuring(metric.tag))?;
+            hear(progress, EvalStage::Measuring(metric.tag))?;
             let sets = match metric.over {
                 Over::Features if metric.pairs => Sets { real: self.real_some.rows(), generated: self.vectors.rows() },
                 Over::Features => Sets { real: self.real, generated: self.vectors.rows() },
@@ -229,7 +229,7 @@ impl<'a> Compared<'a> {
     }
 
     /// Both sides beside each other, and on one map.
-    fn illustrations(&self, data: &Dataset, pictures: &dyn Pictures) -> Vec<Illustration> {
+    fn illustrations(&self, data: &Dataset, pictures: &dyn PictureSet) -> Vec<Illustration> {
         vec![
             illustrate::side_by_side((pictures, &self.judged), (data, &self.chosen)),
             illustrate::map(self.real_some.rows(), self.vectors.rows()),
@@ -239,13 +239,13 @@ impl<'a> Compared<'a> {
 
 /// All that the figures depend on.
 fn protocol(
-    request: &Request,
+    request: &EvalRequest,
     generator: Option<&Generator>,
     n: usize,
     likelihood: Option<&Measured>,
     audited: bool,
 ) -> Protocol {
-    let Request { data, features, settings, .. } = request;
+    let EvalRequest { data, features, settings, .. } = request;
     let pictures = || GeneratedFacts { images: n, original: request.original.clone(), ..GeneratedFacts::default() };
     let likelihood = likelihood.map(|measured| LikelihoodFacts {
         data: Some(measured.data_fingerprint.clone()),
@@ -306,8 +306,8 @@ fn remarks(figures: &[Figure]) -> Vec<String> {
 }
 
 /// Says that a stage begins.
-fn hear(progress: &mut Listener, stage: Stage) -> Result<(), EvalError> {
-    match progress(Progress { stage, done: 0, total: 1 }) {
+fn hear(progress: &mut Listener, stage: EvalStage) -> Result<(), EvalError> {
+    match progress(EvalProgress { stage, done: 0, total: 1 }) {
         true => Ok(()),
         false => Err(EvalError::Interrupted),
     }
@@ -320,7 +320,7 @@ fn check(data: &Dataset, judged: [usize; 3], n: usize) -> Result<(), EvalError> 
             return Err(EvalError::TooFew { what, n });
         }
     }
-    let real = Pictures::shape(data);
+    let real = PictureSet::shape(data);
     if judged != real {
         let shown = |[channels, height, width]: [usize; 3]| {
             format!("{width}×{height} {}", if channels == 1 { "grey" } else { "colour" })
@@ -357,16 +357,16 @@ fn subset(n: usize, count: usize, seed: u64) -> Vec<usize> {
 }
 
 /// The likelihood, or why there is none.
-fn likelihood(request: &Request, progress: &mut Listener) -> Result<(Option<Measured>, Option<String>), EvalError> {
+fn likelihood(request: &EvalRequest, progress: &mut Listener) -> Result<(Option<Measured>, Option<String>), EvalError> {
     let Some(Likelihood { model, variant, data, settings, device }) = &request.likelihood else {
         return Ok((None, None));
     };
     let measured = measure(model, *variant, *data, settings, device, &mut |step| {
         // Bound and ODE are a half each.
         let half = step.done as f64 / step.total.max(1) as f64 / 2.0;
-        let done = if step.stage == measure::Stage::Ode { 0.5 + half } else { half };
+        let done = if step.stage == LikelihoodStage::Ode { 0.5 + half } else { half };
         let (done, total) = ((done * settings.images as f64) as usize, settings.images);
-        progress(Progress { stage: Stage::Likelihood, done, total })
+        progress(EvalProgress { stage: EvalStage::Likelihood, done, total })
     });
     match measured {
         Ok(measured) => Ok((Some(measured), None)),
@@ -391,9 +391,9 @@ fn bits(measured: &Measured) -> Vec<Figure> {
 }
 
 /// Vectors of the whole dataset that some known pictures are of.
-fn known(known: &Known, request: &Request, progress: &mut Listener) -> Result<Vectors, EvalError> {
+fn known(known: &Known, request: &EvalRequest, progress: &mut Listener) -> Result<Vectors, EvalError> {
     let data = known.data;
-    vectors(data, data.len(), request.features, request.cache, Stage::TrainingVectors, progress)
+    vectors(data, data.len(), request.features, request.cache, EvalStage::TrainingVectors, progress)
 }
 
 /// Vectors and pixels of pictures that are known, in their order.
@@ -402,13 +402,13 @@ fn some<'a>(known: &Known, all: &'a Vectors) -> (Gathered<'a>, Gathered<'static>
 }
 
 /// The audit, if it is known what there is to copy. Places in it are those of seeds, and of pictures in the training data.
-fn copies(request: &Request, compared: &Compared, progress: &mut Listener) -> Result<Option<Audit>, EvalError> {
+fn copies(request: &EvalRequest, compared: &Compared, progress: &mut Listener) -> Result<Option<Audit>, EvalError> {
     let Some(training) = &request.training else { return Ok(None) };
     let training_all = known(training, request, progress)?;
     let held_out_all = request.held_out.as_ref().map(|held_out| known(held_out, request, progress)).transpose()?;
     let (training_vectors, training_pixels) = some(training, &training_all);
     let held_out = request.held_out.as_ref().zip(held_out_all.as_ref()).map(|(known, all)| some(known, all));
-    hear(progress, Stage::Audit)?;
+    hear(progress, EvalStage::Audit)?;
     let sides = Sides {
         pixels: Side {
             training: training_pixels.rows(),
@@ -421,7 +421,7 @@ fn copies(request: &Request, compared: &Compared, progress: &mut Listener) -> Re
             generated: compared.vectors.rows(),
         }),
     };
-    let settings = audit::Settings { seed: request.settings.seed, ..audit::Settings::default() };
+    let settings = AuditSettings { seed: request.settings.seed, ..AuditSettings::default() };
     let mut audit = audit::audit(&sides, &settings)?;
     for offender in &mut audit.worst {
         offender.index = compared.judged[offender.index];

@@ -12,9 +12,9 @@ use undiffuse::sample::Noise;
 use undiffuse_data::Dataset;
 use undiffuse_math::noise;
 
-use crate::pictures::Pictures;
+use crate::pictures::PictureSet;
 use crate::shelf::Shelf;
-use crate::{EvalError, Progress, Stage};
+use crate::{EvalError, EvalProgress, EvalStage};
 
 /// The stream of noise that draws classes.
 const CLASSES: u64 = u64::MAX;
@@ -106,7 +106,7 @@ impl Generator<'_> {
         &self,
         n: usize,
         folder: &Path,
-        progress: &mut dyn FnMut(Progress) -> bool,
+        progress: &mut dyn FnMut(EvalProgress) -> bool,
     ) -> Result<Generated, EvalError> {
         let model = self.model;
         let [channels, height, width] = model.picture_shape();
@@ -123,7 +123,7 @@ impl Generator<'_> {
             for step in walk.by_ref() {
                 let done = (from as usize - began) * plan.rows.len() + step.row * (to - from) as usize;
                 let total = (n - began) * plan.rows.len();
-                if !progress(Progress { stage: Stage::Generating { rows: plan.rows.len() }, done, total }) {
+                if !progress(EvalProgress { stage: EvalStage::Generating { rows: plan.rows.len() }, done, total }) {
                     return Err(EvalError::Interrupted);
                 }
             }
@@ -150,7 +150,7 @@ pub struct Generated {
     pub made: usize,
 }
 
-impl Pictures for Generated {
+impl PictureSet for Generated {
     fn len(&self) -> usize {
         self.n
     }

@@ -6,7 +6,7 @@ use undiffuse_math::noise;
 use undiffuse_metrics::Rows;
 
 use crate::audit::{self, Audit};
-use crate::pictures::Pictures;
+use crate::pictures::PictureSet;
 use crate::report::Illustration;
 
 /// Pictures of each side in the grids.
@@ -17,8 +17,8 @@ const COLUMNS: usize = 8;
 const DOTS: usize = 1500;
 
 /// Judged pictures on the left, real ones on the right, the first of each.
-pub fn side_by_side(judged: (&dyn Pictures, &[usize]), real: (&dyn Pictures, &[usize])) -> Illustration {
-    let some = |(pictures, indices): (&dyn Pictures, &[usize])| {
+pub fn side_by_side(judged: (&dyn PictureSet, &[usize]), real: (&dyn PictureSet, &[usize])) -> Illustration {
+    let some = |(pictures, indices): (&dyn PictureSet, &[usize])| {
         // Spread over the set: folders are often sorted by class.
         let step = (indices.len() / SHOWN).max(1);
         let images: Vec<Image> = indices.iter().step_by(step).take(SHOWN).map(|&i| pictures.image(i)).collect();

@@ -35,17 +35,17 @@ mod vectors;
 
 pub use classes::Class;
 pub use error::EvalError;
-pub use evaluate::{Evaluation, Known, Likelihood, Listener, Request, Subject, evaluate};
+pub use evaluate::{EvalRequest, Evaluation, Known, Likelihood, Listener, Subject, evaluate};
 pub use generate::{Generated, Generator, identity};
-pub use pictures::Pictures;
+pub use pictures::PictureSet;
 pub use report::Report;
 pub use vectors::{Vectors, vectors};
 
 /// How far an evaluation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct EvalProgress {
     /// What is being done.
-    pub stage: Stage,
+    pub stage: EvalStage,
     /// How much of it is done.
     pub done: usize,
     /// Of how much.
@@ -54,7 +54,7 @@ pub struct Progress {
 
 /// What an evaluation does, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum EvalStage {
     /// Vectors of the data.
     RealVectors,
     /// Making pictures: counted in evaluations of the network, `rows` to a picture.

@@ -3,7 +3,7 @@
 use undiffuse_data::{Dataset, Image};
 
 /// Pictures of one size that can be read one by one, any number of times.
-pub trait Pictures: Sync {
+pub trait PictureSet: Sync {
     /// How many.
     fn len(&self) -> usize;
 
@@ -28,7 +28,7 @@ pub trait Pictures: Sync {
     }
 }
 
-impl Pictures for Dataset {
+impl PictureSet for Dataset {
     fn len(&self) -> usize {
         self.len()
     }

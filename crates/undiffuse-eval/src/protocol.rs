@@ -42,7 +42,7 @@ pub struct LikelihoodFacts {
     pub images: Option<usize>,
     /// Steps of the bound's chain.
     pub steps: Option<usize>,
-    /// All other settings, as [`Settings`](undiffuse::likelihood::measure::Settings) has them.
+    /// All other settings, as [`LikelihoodSettings`](undiffuse::likelihood::measure::LikelihoodSettings) has them.
     pub settings: Option<String>,
 }
 

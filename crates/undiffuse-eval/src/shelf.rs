@@ -1,7 +1,7 @@
 //! Files of equal records that only grow, so that work that was interrupted goes on where it stopped.
 //!
 //! Beside each lies `NAME.crc`: how many records are whole, and their checksum. A shelf whose bytes are no longer those
-//! that were put there is filled anew, in another file: whoever has mapped the old one keeps it as it was.
+//! that were put there is refilled, in another file: whoever has mapped the old one keeps it as it was.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};

@@ -8,9 +8,9 @@ use rayon::prelude::*;
 use undiffuse_data::{Image, transform};
 use undiffuse_metrics::Rows;
 
-use crate::pictures::Pictures;
+use crate::pictures::PictureSet;
 use crate::shelf::Shelf;
-use crate::{EvalError, Progress, Stage};
+use crate::{EvalError, EvalProgress, EvalStage};
 use undiffuse_features::Features;
 
 /// Pictures that go through a network at a time.
@@ -36,12 +36,12 @@ impl Vectors {
 /// # Errors
 /// Files that cannot be written, or an interruption: what was computed is kept.
 pub fn vectors(
-    pictures: &dyn Pictures,
+    pictures: &dyn PictureSet,
     n: usize,
     network: &dyn Features,
     folder: &Path,
-    stage: Stage,
-    progress: &mut dyn FnMut(Progress) -> bool,
+    stage: EvalStage,
+    progress: &mut dyn FnMut(EvalProgress) -> bool,
 ) -> Result<Vectors, EvalError> {
     let dims = network.dims();
     let name = format!("{}-{}.f32", &pictures.fingerprint()[..24], &network.fingerprint()[..16]);
@@ -54,7 +54,7 @@ pub fn vectors(
         out.clear();
         network.extract(&images, &mut out);
         shelf.push(bytemuck::cast_slice(&out))?;
-        if !progress(Progress { stage, done: to - began, total: n - began }) {
+        if !progress(EvalProgress { stage, done: to - began, total: n - began }) {
             return Err(EvalError::Interrupted);
         }
     }
@@ -89,7 +89,7 @@ pub(crate) fn gather<'a>(rows: Rows<'a>, indices: &[usize]) -> Gathered<'a> {
 const PIXEL_DIMS: usize = 1024;
 
 /// Pixels in [−1, 1] of some pictures.
-pub(crate) fn pixel_rows(pictures: &dyn Pictures, indices: &[usize]) -> Gathered<'static> {
+pub(crate) fn pixel_rows(pictures: &dyn PictureSet, indices: &[usize]) -> Gathered<'static> {
     let [channels, height, width] = pictures.shape();
     let scale = (PIXEL_DIMS as f64 / (channels * height * width) as f64).sqrt().min(1.0);
     let side = |n: usize| ((n as f64 * scale) as usize).max(1);

@@ -9,7 +9,7 @@ use undiffuse::math::schedule::Cosine;
 use undiffuse::math::solver::Dpmpp2m;
 use undiffuse::math::spacing::LogSnr;
 use undiffuse::sample::{Noise, sample};
-use undiffuse_eval::audit::{Audit, AuditError, Settings, Side, Sides, Space, audit, figure, pairs};
+use undiffuse_eval::audit::{Audit, AuditError, AuditSettings, Side, Sides, Space, audit, figure, pairs};
 use undiffuse_metrics::Rows;
 
 const DIMS: usize = 28 * 28;
@@ -53,7 +53,7 @@ fn noisy(values: &[f32], strength: f32, seed: u64) -> Vec<f32> {
 fn by_pixels(training: &[f32], held_out: Option<&[f32]>, generated: &[f32]) -> Audit {
     let rows = |values| Rows::new(values, DIMS);
     let pixels = Side { training: rows(training), held_out: held_out.map(rows), generated: rows(generated) };
-    audit(&Sides { pixels, features: None }, &Settings::default()).unwrap()
+    audit(&Sides { pixels, features: None }, &AuditSettings::default()).unwrap()
 }
 
 #[test]
@@ -134,8 +134,8 @@ fn either_test_may_find_a_copy() {
     let pixels = side(&training, &held_out, &drawn, DIMS);
     let [a, b, c] = [&training, &held_out, &drawn].map(|of| features(of));
     let sides = Sides { pixels, features: Some(side(&a, &b, &c, DIMS / 2)) };
-    let alone = audit(&Sides { features: None, ..sides }, &Settings::default()).unwrap();
-    let both = audit(&sides, &Settings::default()).unwrap();
+    let alone = audit(&Sides { features: None, ..sides }, &AuditSettings::default()).unwrap();
+    let both = audit(&sides, &AuditSettings::default()).unwrap();
     assert!(alone.copies.share < 0.5 && both.copies.share >= 0.99, "{:?} {:?}", alone.copies, both.copies);
     assert!(both.false_alarms.share <= 0.01, "{:?}", both.false_alarms);
     assert_eq!(both.tests.iter().map(|test| test.space).collect::<Vec<_>>(), [Space::Pixels, Space::Features]);
@@ -160,10 +160,10 @@ fn what_cannot_be_audited_is_refused_by_name() {
     let values = pictures(0, 10);
     let rows = |n: usize| Rows::new(&values[..n * DIMS], DIMS);
     let side = Side { training: rows(10), held_out: None, generated: rows(2) };
-    let refused = |pixels: Side, features: Option<Side>, settings: Settings| {
+    let refused = |pixels: Side, features: Option<Side>, settings: AuditSettings| {
         audit(&Sides { pixels, features }, &settings).unwrap_err().to_string()
     };
-    let plain = Settings::default;
+    let plain = AuditSettings::default;
     let twice = [&values[..DIMS], &values[..DIMS], &values[..DIMS], &values[DIMS..2 * DIMS]].concat();
     let broken = [&values[..DIMS], &[f32::NAN][..], &values[1..DIMS]].concat();
     for (message, expected) in [
@@ -182,8 +182,8 @@ fn what_cannot_be_audited_is_refused_by_name() {
             "generated image 1 are not finite",
         ),
         (refused(side, Some(Side { training: rows(9), ..side }), plain()), "9 feature vectors for 10 training images"),
-        (refused(side, None, Settings { bound: 0.0, ..plain() }), "`bound` is 0"),
-        (refused(side, None, Settings { allowed: 1.0, ..plain() }), "`allowed` is 1"),
+        (refused(side, None, AuditSettings { bound: 0.0, ..plain() }), "`bound` is 0"),
+        (refused(side, None, AuditSettings { allowed: 1.0, ..plain() }), "`allowed` is 1"),
     ] {
         assert!(message.contains(expected), "{message}");
     }

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use undiffuse_data::{Image, Options};
-use undiffuse_features::{Features, Network, Weights, built_in};
+use undiffuse_features::{FeatureNetwork, Features, Weights, built_in};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,11 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let graph = built_in(network);
     let network = match weights.as_str() {
-        "-" => Network::from_fn(&graph.ok_or("no such network")?, numbers)?,
+        "-" => FeatureNetwork::from_fn(&graph.ok_or("no such network")?, numbers)?,
         path => {
             let file = Weights::open(path.as_ref())?;
             let own = file.graph.as_deref().map(serde_json::from_str).transpose()?;
-            Network::new(&own.or(graph).ok_or("no such network")?, &file.tensors)?
+            FeatureNetwork::new(&own.or(graph).ok_or("no such network")?, &file.tensors)?
         }
     };
     let open = |file: &String| Image::open(file.as_ref(), &Options::default());

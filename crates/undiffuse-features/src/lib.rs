@@ -31,7 +31,7 @@ use std::path::Path;
 use undiffuse_data::{Dataset, Image};
 
 pub use error::FeatureError;
-pub use network::Network;
+pub use network::FeatureNetwork;
 pub use pixels::Pixels;
 pub use tensors::{Tensor, Tensors, Weights};
 pub use weights::{built_in, folders, install, installed};
@@ -118,5 +118,5 @@ pub fn open(spec: &str, weights: Option<&Path>, real: &Dataset) -> Result<Box<dy
     let graph = serde_json::from_str(graph).map_err(|e| {
         FeatureError::weights(path, format!("its description of the layers cannot be read: {e}. See docs/features.md"))
     })?;
-    Network::boxed(&graph, &file.tensors, path)
+    FeatureNetwork::boxed(&graph, &file.tensors, path)
 }

@@ -16,7 +16,7 @@ use super::tensors::{Tensor, Tensors};
 use super::{FeatureError, Features};
 
 /// A feature network that can run.
-pub struct Network {
+pub struct FeatureNetwork {
     name: String,
     input: Input,
     program: Program,
@@ -25,13 +25,13 @@ pub struct Network {
     buffers: Mutex<Buffers>,
 }
 
-impl Network {
+impl FeatureNetwork {
     /// A network from its layers and weights.
     ///
     /// # Errors
     /// A text that says which layer or tensor does not fit.
-    pub fn new(graph: &Graph, tensors: &Tensors) -> Result<Network, String> {
-        Network::from_source(graph, &mut |name, _| {
+    pub fn new(graph: &Graph, tensors: &Tensors) -> Result<FeatureNetwork, String> {
+        FeatureNetwork::from_source(graph, &mut |name, _| {
             let some = || tensors.keys().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
             let tensor = tensors.get(name).map(Cow::Borrowed);
             tensor.ok_or_else(|| {
@@ -44,17 +44,20 @@ impl Network {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn from_fn(graph: &Graph, mut values: impl FnMut(&str, &[usize]) -> Vec<f32>) -> Result<Network, String> {
-        Network::from_source(graph, &mut |name, shape| {
+    pub fn from_fn(
+        graph: &Graph,
+        mut values: impl FnMut(&str, &[usize]) -> Vec<f32>,
+    ) -> Result<FeatureNetwork, String> {
+        FeatureNetwork::from_source(graph, &mut |name, shape| {
             Ok(Cow::Owned(Tensor { shape: shape.to_vec(), values: values(name, shape) }))
         })
     }
 
-    fn from_source<'a>(graph: &Graph, source: &mut Source<'a>) -> Result<Network, String> {
+    fn from_source<'a>(graph: &Graph, source: &mut Source<'a>) -> Result<FeatureNetwork, String> {
         let program = build(graph, source)?;
         let fingerprint = hex(&program.fingerprint);
         let (name, input) = (graph.name.clone(), graph.input.clone());
-        Ok(Network { name, input, program, fingerprint, buffers: Mutex::default() })
+        Ok(FeatureNetwork { name, input, program, fingerprint, buffers: Mutex::default() })
     }
 
     /// The same with an error that names the file of the weights.
@@ -63,7 +66,7 @@ impl Network {
         tensors: &Tensors,
         path: &std::path::Path,
     ) -> Result<Box<dyn Features>, FeatureError> {
-        match Network::new(graph, tensors) {
+        match FeatureNetwork::new(graph, tensors) {
             Ok(network) => Ok(Box::new(network)),
             Err(problem) => {
                 Err(FeatureError::Mismatch { path: path.to_path_buf(), network: graph.name.clone(), problem })
@@ -115,7 +118,7 @@ impl Network {
 /// Input pixels that run together, about.
 const PIXELS: usize = 12 * 224 * 224;
 
-impl Features for Network {
+impl Features for FeatureNetwork {
     fn name(&self) -> &str {
         &self.name
     }

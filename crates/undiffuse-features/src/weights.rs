@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 use super::graph::Graph;
-use super::network::Network;
+use super::network::FeatureNetwork;
 use super::resize::Resize;
 use super::tensors::{LARGEST, Weights};
 use super::{FeatureError, Features, inception, mobilenet};
@@ -50,7 +50,7 @@ pub(super) fn open(tag: &str, weights: Option<&Path>) -> Result<Box<dyn Features
         None => find(known, &folders())?,
     };
     let file = Weights::open(&path)?;
-    Network::boxed(&(known.graph)(tag), &file.tensors, &path)
+    FeatureNetwork::boxed(&(known.graph)(tag), &file.tensors, &path)
 }
 
 /// Where the weights of a network lie; `None` for one that needs none.
@@ -112,7 +112,7 @@ pub fn install(path: &Path, into: Option<&Path>) -> Result<PathBuf, FeatureError
     let mut why = vec![];
     for known in KNOWN {
         let graph = (known.graph)(known.tags[0]);
-        match Network::new(&graph, &file.tensors) {
+        match FeatureNetwork::new(&graph, &file.tensors) {
             Ok(network) => {
                 std::fs::create_dir_all(&folder).map_err(|e| FeatureError::io(&folder, e))?;
                 let to = folder.join(format!("{}.safetensors", known.stem));

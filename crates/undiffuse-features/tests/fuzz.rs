@@ -4,7 +4,7 @@ use std::path::Path;
 
 use undiffuse_data::Image;
 use undiffuse_features::graph::{Graph, METADATA_KEY};
-use undiffuse_features::{Features as _, Network, Weights};
+use undiffuse_features::{FeatureNetwork, Features as _, Weights};
 use undiffuse_fuzz::{Counted, check_message, fuzz};
 
 #[global_allocator]
@@ -38,7 +38,7 @@ fn networks_of_ones_own() {
             Ok(graph) => graph,
             Err(e) => return told(&e),
         };
-        match Network::new(&graph, &file.tensors) {
+        match FeatureNetwork::new(&graph, &file.tensors) {
             Ok(network) => {
                 let (height, width) = graph.input.size.get();
                 if height * width > 1 << 14 {

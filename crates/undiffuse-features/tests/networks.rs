@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use undiffuse_features::graph::Graph;
 use undiffuse_features::resize::Resize;
-use undiffuse_features::{FEATURES, Features, Network, Weights, built_in, folders};
+use undiffuse_features::{FEATURES, FeatureNetwork, Features, Weights, built_in, folders};
 
 #[test]
 fn resize_filters_equal_those_of_the_python_tools() {
@@ -66,14 +66,14 @@ fn mobilenet_with_imagenet_weights_equals_torchvision() {
         return;
     };
     let weights = Weights::open(&path).unwrap();
-    let network = Network::new(&built_in("mobilenet-v2").unwrap(), &weights.tensors).unwrap();
+    let network = FeatureNetwork::new(&built_in("mobilenet-v2").unwrap(), &weights.tensors).unwrap();
     check(&network, "mobilenet-real", &Golden::open());
 }
 
-fn user_network() -> Network {
+fn user_network() -> FeatureNetwork {
     let weights = Weights::open(&fixture("user-network.safetensors")).unwrap();
     let graph: Graph = serde_json::from_str(&weights.graph.unwrap()).unwrap();
-    Network::new(&graph, &weights.tensors).unwrap()
+    FeatureNetwork::new(&graph, &weights.tensors).unwrap()
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_network_of_ones_own_equals_pytorch() {
 fn vectors_depend_on_neither_batch_nor_threads() {
     let golden = Golden::open();
     let pictures: Vec<_> = (0..7).map(|i| golden.picture(i % 4)).collect();
-    let bits = |network: &Network, threads: usize, batch: usize| {
+    let bits = |network: &FeatureNetwork, threads: usize, batch: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut out = vec![];
         pool.install(|| pictures.chunks(batch).for_each(|pictures| network.extract(pictures, &mut out)));
@@ -113,7 +113,7 @@ fn vectors_depend_on_neither_batch_nor_threads() {
 #[test]
 fn fingerprints_tell_weights_layers_and_filters_apart() {
     let graph = |tag| built_in(tag).unwrap();
-    let of = |graph: &Graph| Network::from_fn(graph, formula).unwrap().fingerprint().to_owned();
+    let of = |graph: &Graph| FeatureNetwork::from_fn(graph, formula).unwrap().fingerprint().to_owned();
     let plain = of(&graph("mobilenet-v2"));
     assert_eq!(plain, of(&graph("mobilenet-v2")));
     let mut resized = graph("mobilenet-v2");
@@ -124,7 +124,7 @@ fn fingerprints_tell_weights_layers_and_filters_apart() {
         values[0] += f32::from(u8::from(name == "features.18.1.bias")) * 1e-3;
         values
     };
-    assert_ne!(plain, Network::from_fn(&graph("mobilenet-v2"), moved).unwrap().fingerprint());
+    assert_ne!(plain, FeatureNetwork::from_fn(&graph("mobilenet-v2"), moved).unwrap().fingerprint());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn networks_that_cannot_be_say_why() {
             r#"{{"name":"bad","input":{{"size":8,"channels":3,"resize":"clean-bicubic","mean":[0,0,0],"std":[1,1,1]}},"layers":[{layers}]}}"#
         );
         let graph: Graph = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-        Network::from_fn(&graph, formula).map(|network| network.dims())
+        FeatureNetwork::from_fn(&graph, formula).map(|network| network.dims())
     };
     assert_eq!(build(r#"{"layer":"global-pool"}"#), Ok(3));
     for (layers, message) in [
@@ -169,17 +169,17 @@ fn networks_that_cannot_be_say_why() {
 #[test]
 fn tensors_that_do_not_fit_are_named() {
     let graph = built_in("mobilenet-v2").unwrap();
-    let missing = Network::new(&graph, &Default::default()).err().unwrap();
+    let missing = FeatureNetwork::new(&graph, &Default::default()).err().unwrap();
     assert!(missing.contains("tensor `features.0.0.weight` is missing"), "{missing}");
     let wrong = |name: &str, shape: &[usize]| formula(name, &shape[1..]);
-    let wrong = Network::from_fn(&graph, wrong).err().unwrap();
+    let wrong = FeatureNetwork::from_fn(&graph, wrong).err().unwrap();
     assert!(wrong.contains("features.0.0.weight"), "{wrong}");
     let nan = |name: &str, shape: &[usize]| {
         let mut values = formula(name, shape);
         values[0] = f32::NAN;
         values
     };
-    let nan = Network::from_fn(&graph, nan).err().unwrap();
+    let nan = FeatureNetwork::from_fn(&graph, nan).err().unwrap();
     assert!(nan.contains("NaN"), "{nan}");
 }
 

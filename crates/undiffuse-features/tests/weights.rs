@@ -148,7 +148,7 @@ fn damaged_files_never_panic() {
 fn mobilenet(folder: &Path) -> PathBuf {
     let mut tensors = vec![("classifier.1.bias".to_owned(), vec![1000], vec![0.0; 1000])];
     let graph = undiffuse_features::built_in("mobilenet-v2").unwrap();
-    undiffuse_features::Network::from_fn(&graph, |name, shape| {
+    undiffuse_features::FeatureNetwork::from_fn(&graph, |name, shape| {
         let values = formula(name, shape);
         tensors.push((name.to_owned(), shape.to_vec(), values.clone()));
         values

@@ -35,7 +35,7 @@ pub struct Line<'a> {
     pub modulation: Option<[&'a [f32]; 2]>,
 }
 
-/// The gradients that [`backward`] writes; those of what [`Line`] lacks must lack, too.
+/// The gradients that [`backward`] writes; those of what [`Line`] lacks must lack as well.
 pub struct Gradients<'a> {
     /// Of `x`.
     pub x: &'a mut [f32],

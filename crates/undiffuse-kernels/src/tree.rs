@@ -7,7 +7,7 @@
 //! Hence a run of `2ᵏ` groups that begins at a multiple of `2ᵏ` is a subtree. Whoever has the pictures of a subtree alone
 //! (a part of a batch, another process) adds them alone, and the sum of such sums, along the same tree, has the bits of
 //! the sum over the whole batch. A batch of 64 pictures may so be cut into parts of 8, 16 or 32; parts of 24 are added in
-//! a fixed order, too, but in another one than the whole batch.
+//! a fixed order as well, but in another one than the whole batch.
 
 use crate::blocks::{ELEMENTWISE, for_each, steps};
 use crate::scratch::Scratch;

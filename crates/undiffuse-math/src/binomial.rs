@@ -1,6 +1,6 @@
 //! Binomial diffusion: bits that are slowly replaced by coin tosses [Sohl15, section 2.1 and Table App.1].
 //!
-//! At step `t` a bit is kept with probability `1 - beta_t` and tossed anew otherwise:
+//! At step `t` a bit is kept with probability `1 - beta_t` and tossed again otherwise:
 //! `q(x^t = 1 | x^(t-1)) = x^(t-1) (1 - beta_t) + beta_t / 2`. What is left of the first bit after `t` steps is the
 //! *survival* `a_t = Π_(s ≤ t) (1 - beta_s)`, the binomial twin of a noise level's `alpha`.
 //!

@@ -55,7 +55,7 @@
 //! // Every row keeps the promise of the one equation: signal of the old level becomes signal of the new one.
 //! let row = &plan.rows[0];
 //! let signal = row.x[0] * row.level.alpha + row.denoised[0];
-//! assert!((signal - row.to.alpha).abs() < 1e-12);
+//! assert!((signal - row.next.alpha).abs() < 1e-12);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

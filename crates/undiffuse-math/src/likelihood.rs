@@ -99,10 +99,10 @@ pub fn with_optimal_variance(mut plan: Plan, errors: &[(f64, f64)], last: f64) -
             e0 + (e1 - e0) * (log_snr - l0) / (l1 - l0)
         }
     };
-    for row in plan.rows.iter_mut().filter(|row| row.to.sigma > 0.0) {
-        row.noise = optimal_std(row.level, row.to, error(row.level.bounded_log_snr()));
+    for row in plan.rows.iter_mut().filter(|row| row.next.sigma > 0.0) {
+        row.noise = optimal_std(row.level, row.next, error(row.level.bounded_log_snr()));
     }
-    if let Some(row) = plan.rows.iter_mut().rev().find(|row| row.to.sigma > 0.0) {
+    if let Some(row) = plan.rows.iter_mut().rev().find(|row| row.next.sigma > 0.0) {
         row.noise = row.noise.min(last);
     }
     plan
@@ -188,7 +188,7 @@ mod tests {
             let start = (first.alpha * std).powi(2) + first.sigma.powi(2);
             let step =
                 |v: f64, row: &Row| (row.x[0] + row.denoised[0] * gain(row.level)).powi(2) * v + row.noise.powi(2);
-            let last = plan.rows[plan.rows.len() - 1].to;
+            let last = plan.rows[plan.rows.len() - 1].next;
             plan.rows.iter().fold(start, step) / ((last.alpha * std).powi(2) + last.sigma.powi(2))
         };
         let optimal = with_optimal_variance(plan.clone(), &errors, f64::INFINITY);

@@ -24,7 +24,7 @@ impl Default for DormandPrince {
 
 /// What a problem wants to know: its rate `dy/dt` at a time.
 #[derive(Copy, Clone, Debug)]
-pub struct Ask<'a> {
+pub struct Query<'a> {
     /// Which problem.
     pub problem: usize,
     /// When.
@@ -125,13 +125,13 @@ impl DormandPrince {
         starts: Vec<Vec<f64>>,
         (from, to): (f64, f64),
         tail: usize,
-        mut rate: impl FnMut(&[Ask<'_>]) -> Vec<Vec<f64>>,
+        mut rate: impl FnMut(&[Query<'_>]) -> Vec<Vec<f64>>,
     ) -> Result<Vec<Solution>, OdeError> {
         let span = to - from;
         let new = |y| Path { t: from, step: 0.0, y, rates: Vec::new(), evaluations: 1, rejected: 0 };
         let mut paths: Vec<Path> = starts.into_iter().map(new).collect();
-        let asks: Vec<Ask<'_>> =
-            paths.iter().enumerate().map(|(problem, p)| Ask { problem, t: from, y: &p.y }).collect();
+        let asks: Vec<Query<'_>> =
+            paths.iter().enumerate().map(|(problem, p)| Query { problem, t: from, y: &p.y }).collect();
         let first = rate(&asks);
         for (problem, (path, k)) in paths.iter_mut().zip(first).enumerate() {
             finite(problem, from, &k)?;
@@ -146,8 +146,8 @@ impl DormandPrince {
         while !active.is_empty() {
             for stage in 1..STAGES {
                 let ys: Vec<Vec<f64>> = active.iter().map(|&i| paths[i].along(A[stage])).collect();
-                let ask = |(&i, y): (&usize, _)| Ask { problem: i, t: paths[i].t + NODES[stage] * paths[i].step, y };
-                let asks: Vec<Ask<'_>> = active.iter().zip(&ys).map(|(i, y)| ask((i, y.as_slice()))).collect();
+                let ask = |(&i, y): (&usize, _)| Query { problem: i, t: paths[i].t + NODES[stage] * paths[i].step, y };
+                let asks: Vec<Query<'_>> = active.iter().zip(&ys).map(|(i, y)| ask((i, y.as_slice()))).collect();
                 let rates = rate(&asks);
                 for (&i, k) in active.iter().zip(rates) {
                     finite(i, paths[i].t, &k)?;
@@ -282,14 +282,14 @@ mod tests {
         assert!(solver.solve(vec![vec![1.0]], (1.0, 1.0), 0, |_| vec![vec![0.0]]).is_ok_and(|s| s[0].y == [1.0]));
     }
 
-    /// The integral of a rate beside a picture of a thousand still pixels is held to the tolerance, too.
+    /// The integral of a rate beside a picture of a thousand still pixels is also held to the tolerance.
     #[test]
     fn the_tail_is_measured_by_itself() {
         let solver = DormandPrince { rtol: 1e-8, atol: 1e-8, ..DormandPrince::default() };
         let end = |tail| {
             let start = vec![0.0; 1001];
-            let rate = |asks: &[Ask<'_>]| {
-                let one = |a: &Ask<'_>| [vec![0.0; 1000], vec![(30.0 * a.t).sin().powi(2)]].concat();
+            let rate = |asks: &[Query<'_>]| {
+                let one = |a: &Query<'_>| [vec![0.0; 1000], vec![(30.0 * a.t).sin().powi(2)]].concat();
                 asks.iter().map(one).collect()
             };
             solver.solve(vec![start], (0.0, 1.0), tail, rate).unwrap()[0].y[1000]

@@ -15,7 +15,7 @@ pub struct Row {
     /// otherwise [`Schedule::time`](crate::schedule::Schedule::time) of the log-SNR is meant.
     pub time: Option<f64>,
     /// The level of the new `x`.
-    pub to: NoiseLevel,
+    pub next: NoiseLevel,
     /// Coefficients of past `x`, by lag.
     pub x: Vec<f64>,
     /// Coefficients of past denoised images, by lag.
@@ -27,8 +27,8 @@ pub struct Row {
 /// A whole sampler.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Plan {
-    /// Standard deviation of the noise that the walk starts from.
-    pub start: f64,
+    /// Standard deviation of the noise that the walk starts from, as diffusers has it; 0 where it starts from a picture.
+    pub init_noise_sigma: f64,
     /// The steps, in order; one network evaluation each.
     pub rows: Vec<Row>,
 }
@@ -46,10 +46,10 @@ impl Plan {
         let level = NoiseLevel { alpha: alpha * factor, sigma: sigma * factor };
         if let Some(before) = k.checked_sub(1) {
             let made = &mut self.rows[before];
-            made.to = level;
+            made.next = level;
             made.x.iter_mut().chain(&mut made.denoised).chain([&mut made.noise]).for_each(|c| *c *= factor);
         } else {
-            self.start *= factor;
+            self.init_noise_sigma *= factor;
         }
         for (lag, row) in self.rows[k..].iter_mut().take(lags).enumerate() {
             if let Some(c) = row.x.get_mut(lag) {
@@ -124,7 +124,7 @@ impl<X> History<X> {
 }
 
 impl<'p, X> Walk<'p, X> {
-    /// Starts at `x`: pure noise times [`Plan::start`], or a noised image.
+    /// Starts at `x`: pure noise times [`Plan::init_noise_sigma`], or a noised image.
     pub fn new(plan: &'p Plan, x: X) -> Self {
         let history = |last_uses| History { values: VecDeque::new(), last_uses };
         let mut xs = history(plan.last_uses(|row| &row.x));

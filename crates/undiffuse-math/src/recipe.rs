@@ -42,7 +42,7 @@ pub struct Recipe {
     /// What is done to denoised images.
     pub clip: Clip,
     /// DDIM keeps the network's own eps when it clips the denoised image (`use_clipped_model_output = false`); the
-    /// others derive it anew.
+    /// others derive it again.
     pub keep_eps: bool,
     /// DDIM steps from timestep `t` to `t - ⌊T / steps⌋`, which is not the next timestep it visits unless the spacing
     /// divides evenly.
@@ -205,10 +205,10 @@ impl Recipe {
         if let SolverKind::Dpm2Ancestral(_) = self.solver {
             // The middle of a step falls on the next level. The network reads the time of that level, which on tables
             // is not quite that of the point, be it rounded or interpolated.
-            plan.rows.iter_mut().filter(|row| row.level == row.to).for_each(|row| row.time = None);
+            plan.rows.iter_mut().filter(|row| row.level == row.next).for_each(|row| row.time = None);
         }
         if let (Start::Noise, Some(first), false) = (self.start, grid.points.first(), self.solver.rises()) {
-            plan.start = first.level.sigma;
+            plan.init_noise_sigma = first.level.sigma;
         }
         Ok(plan)
     }
@@ -270,7 +270,7 @@ impl Recipe {
         // eps = (F - target_x0 x) / target_eps, x being the clean image.
         let weight = to.sigma / meant.target_eps;
         let x = to.alpha / from.alpha - weight * (asked.skip / asked.out + meant.target_x0 / from.alpha);
-        Row { level: to, time: None, to, x: vec![x], denoised: vec![weight / asked.out], noise: 0.0 }
+        Row { level: to, time: None, next: to, x: vec![x], denoised: vec![weight / asked.out], noise: 0.0 }
     }
 }
 
@@ -288,8 +288,8 @@ mod tests {
         let marginal = recipe().plan(10).unwrap();
         let noise = Recipe { start: Start::Noise, ..recipe() }.plan(10).unwrap();
         let first = marginal.rows[0].level;
-        assert_eq!(marginal.start, first.scale());
-        assert_eq!(noise.start, first.sigma);
+        assert_eq!(marginal.init_noise_sigma, first.scale());
+        assert_eq!(noise.init_noise_sigma, first.sigma);
         assert_eq!(marginal.rows, noise.rows);
     }
 
@@ -298,7 +298,7 @@ mod tests {
     fn strides_go_down_by_whole_timesteps() {
         let plan = Recipe { stride: true, ..recipe() }.plan(3).unwrap();
         let times: Vec<_> = plan.rows.iter().filter_map(|row| row.time).collect();
-        let ends: Vec<_> = plan.rows.iter().map(|row| row.to).collect();
+        let ends: Vec<_> = plan.rows.iter().map(|row| row.next).collect();
         assert_eq!(times, [999.0, 666.0, 332.0]);
         assert_eq!(ends, [recipe().schedule.level(666.0), recipe().schedule.level(333.0), NoiseLevel::CLEAN]);
     }

@@ -36,7 +36,7 @@ pub fn log_range_after(before: Option<(NoiseLevel, NoiseLevel)>, from: NoiseLeve
 
 /// The same for a row of a plan of ancestral sampling.
 pub fn log_range_of(plan: &Plan, row: usize) -> (f64, f64) {
-    let at = |row: usize| (plan.rows[row].level, plan.rows[row].to);
+    let at = |row: usize| (plan.rows[row].level, plan.rows[row].next);
     log_range_after(row.checked_sub(1).map(at), at(row).0, at(row).1)
 }
 

@@ -84,9 +84,13 @@ fn every_walk_follows_diffusers() {
         let share = |alpha: f64| if over_alpha(class) { alpha } else { 1.0 };
         let theirs = case["init_noise_sigma"].as_f64().unwrap() * share(first.alpha);
         if recipe.solver.rises() {
-            assert_eq!(plan.start, 0.0, "{what}: inversion starts from a picture");
+            assert_eq!(plan.init_noise_sigma, 0.0, "{what}: inversion starts from a picture");
         } else {
-            assert!((plan.start / theirs - 1.0).abs() < 1e-9, "{what}: starts at {}, not {theirs}", plan.start);
+            assert!(
+                (plan.init_noise_sigma / theirs - 1.0).abs() < 1e-9,
+                "{what}: starts at {}, not {theirs}",
+                plan.init_noise_sigma
+            );
         }
         let x = start.iter().map(|x| x * theirs).collect();
 
@@ -123,7 +127,7 @@ fn every_walk_follows_diffusers() {
         for (i, (ours, theirs)) in made.iter().zip(case["rows"].as_array().unwrap()).enumerate() {
             let theirs = numbers(theirs);
             let size = theirs.iter().fold(0.0, |size: f64, x| size.max(x.abs()));
-            let to = share(plan.rows[i].to.alpha);
+            let to = share(plan.rows[i].next.alpha);
             for (a, b) in ours.iter().zip(&theirs) {
                 let off = (a / to - b).abs() / size;
                 assert!(off < SAME, "{what}: after row {i}: {} is not {b}", a / to);

@@ -100,7 +100,7 @@ fn mixtures_are_sampled() {
         let plan = grid.plan(&*solver).unwrap();
         // A start without chance of its own, then noise from the generator.
         let quantile = |k: usize| normal_quantile((k as f64 + 0.5) / WALKS as f64);
-        let start = (0..WALKS).map(|k| plan.start * quantile((k * 1027) % WALKS)).collect::<Vec<f64>>();
+        let start = (0..WALKS).map(|k| plan.init_noise_sigma * quantile((k * 1027) % WALKS)).collect::<Vec<f64>>();
         let mut walk = Walk::new(&plan, start);
         while let Some(row) = walk.row() {
             let denoised = walk.x().iter().map(|x| data.denoise(*x, row.level)).collect();
@@ -131,11 +131,11 @@ fn churn_begins_before_the_first_row() {
     let plan = |text: &str| text.parse::<SolverKind>().unwrap().plan(&levels).unwrap();
     let churned = plan("heun:churn=0.2");
     let level = churned.rows[0].level;
-    assert!((level.sigma_edm() - 11.0).abs() < 1e-12 && (churned.start - level.scale()).abs() < 1e-12);
-    let louder = plan("heun:churn=0.2,s_noise=2").start;
+    assert!((level.sigma_edm() - 11.0).abs() < 1e-12 && (churned.init_noise_sigma - level.scale()).abs() < 1e-12);
+    let louder = plan("heun:churn=0.2,s_noise=2").init_noise_sigma;
     let added = level.sigma.powi(2) - levels[0].sigma.powi(2);
     assert!((louder.powi(2) - levels[0].scale().powi(2) - 4.0 * added).abs() < 1e-12);
-    assert_eq!(plan("heun:churn=0.2,s_max=5").start, levels[0].scale());
+    assert_eq!(plan("heun:churn=0.2,s_max=5").init_noise_sigma, levels[0].scale());
     assert!((plan("heun:churn=100").rows[0].level.sigma_edm() - 200f64.sqrt()).abs() < 1e-12);
 }
 

@@ -171,7 +171,7 @@ fn run(recipe: &Recipe, kind: Loop, steps: usize, from: usize) -> Vec<f64> {
     let mut torch = Torch::seeded(0);
     let (plan, x) = if from == 0 {
         let plan = recipe.plan(steps).unwrap();
-        let start = if [Loop::Plain, Loop::OldSigmas].contains(&kind) { 1.0 } else { plan.start };
+        let start = if [Loop::Plain, Loop::OldSigmas].contains(&kind) { 1.0 } else { plan.init_noise_sigma };
         let x = images(|k| start * k as f64 / SIZE as f64);
         (plan, x)
     } else {
@@ -213,7 +213,7 @@ fn replaced(recipe: &Recipe, plan: &Plan, x: Vec<f64>, mut torch: Torch) -> Vec<
         let input = walk.x().clone();
         let scaled: Vec<f64> = input.iter().map(|x| x * row.level.alpha).collect();
         let denoised = scaled.iter().zip(toy(&input, told)).map(|(x, f)| scaling.skip * x + scaling.out * f).collect();
-        let second = row.level == row.to || row.time.is_none();
+        let second = row.level == row.next || row.time.is_none();
         let mut moved = vec![0.0; SIZE];
         if second {
             // The evaluation sees the scaled image, through the eps of which `D` is the other half.

@@ -7,8 +7,8 @@ use undiffuse_math::prelude::*;
 
 /// `begin` is the level of the first image.
 fn check(plan: &Plan, begin: NoiseLevel, solver: &SolverKind, what: impl std::fmt::Display) {
-    let levels: Vec<_> = [begin].into_iter().chain(plan.rows.iter().map(|row| row.to)).collect();
-    assert!(plan.start.is_finite() && (plan.start > 0.0) != solver.rises(), "{what}");
+    let levels: Vec<_> = [begin].into_iter().chain(plan.rows.iter().map(|row| row.next)).collect();
+    assert!(plan.init_noise_sigma.is_finite() && (plan.init_noise_sigma > 0.0) != solver.rises(), "{what}");
     // How far each x is from `alpha x0` when every D is x0: its coefficients of the noises, the initial one first.
     let mut noises = vec![vec![levels[0].sigma]];
     let mut size = levels[0].sigma.max(1.0);
@@ -33,20 +33,20 @@ fn check(plan: &Plan, begin: NoiseLevel, solver: &SolverKind, what: impl std::fm
         }
         let mean = x.iter().enumerate().map(|(lag, c)| c * levels[i - lag].alpha).sum::<f64>() + denoised;
         assert!(
-            !solver.exact_mean() || (mean - row.to.alpha).abs() < 1e-12 * size,
+            !solver.exact_mean() || (mean - row.next.alpha).abs() < 1e-12 * size,
             "{what}: row {i}: signal {mean}, not {}: {row:?}",
-            row.to.alpha
+            row.next.alpha
         );
         for (lag, c) in x.iter().enumerate() {
             noises[i - lag].iter().zip(&mut made).for_each(|(n, sum)| *sum += c * n);
         }
         made[i + 1] = row.noise;
         let variance: f64 = made.iter().map(|n| n * n).sum();
-        let wrong = (variance - row.to.sigma.powi(2)).abs();
+        let wrong = (variance - row.next.sigma.powi(2)).abs();
         assert!(
             !solver.exact_variance() || wrong < 1e-12 * size * size,
             "{what}: row {i}: noise² {variance}, not {}²: {row:?}",
-            row.to.sigma
+            row.next.sigma
         );
         noises.push(made);
     }
@@ -99,7 +99,7 @@ fn rows_are_consistent() {
                         // Churn puts its first noise into the start.
                         let begin = plan.rows[0].level;
                         let (begin, end) = if solver.rises() { (clean, noisy) } else { (begin, clean) };
-                        assert_eq!(plan.rows.last().unwrap().to, end);
+                        assert_eq!(plan.rows.last().unwrap().next, end);
                         let what = std::fmt::from_fn(|f| write!(f, "{schedule} {spacing} {solver} {steps} {last:?}"));
                         check(&plan, begin, &solver, what);
                         plans += 1;

@@ -31,7 +31,7 @@ fn follow(walk: &Value, start: Vec<f64>, share: fn(NoiseLevel) -> f64, denoise: 
         });
         let size = theirs.iter().fold(1e-300f64, |size, x| size.max(x.abs()));
         for (a, b) in ours.x().iter().zip(&theirs) {
-            let a = a * share(row.to);
+            let a = a * share(row.next);
             assert!((a - b).abs() < 1e-9 * size, "{what}: row {i} makes {a}, not {b}");
         }
     }

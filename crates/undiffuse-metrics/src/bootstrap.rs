@@ -10,10 +10,10 @@ const STREAM: u32 = 0x0B00_7571;
 
 /// The interval of an estimate that moves, to first order, by the means of some values, one an image.
 ///
-/// Each group of `values` (the images of one side, say) is drawn anew with replacement, and the interval is `estimate` plus
+/// Each group of `values` (the images of one side, say) is resampled with replacement, and the interval is `estimate` plus
 /// the percentiles of `Σ_groups (resampled mean − mean)` \[Efron79\]. For a mean these are the values themselves, for other
 /// statistics their influence function, the derivative of the estimate by an image's weight \[Hampel74\]: what moves
-/// the estimate when images are drawn anew, without computing it anew, and without the bias that computing it from
+/// the estimate when images are resampled, without computing it again, and without the bias that computing it from
 /// resamples (which repeat images) would add.
 pub fn interval(estimate: f64, values: &[&[f64]], settings: &MetricOptions) -> [f64; 2] {
     let means: Vec<f64> = values.iter().map(|group| mean(group)).collect();

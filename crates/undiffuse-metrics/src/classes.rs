@@ -19,7 +19,7 @@ pub struct Context<'a> {
 
 /// How many images show a class.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ClassCount {
+pub struct ClassShare {
     /// Images whose most probable class it is.
     pub count: usize,
     /// Their share.
@@ -29,11 +29,11 @@ pub struct ClassCount {
 }
 
 /// The images of each class: `probabilities` are `[images, classes]`.
-pub fn counts(probabilities: &[f64], classes: usize, confidence: f64) -> Vec<ClassCount> {
+pub fn counts(probabilities: &[f64], classes: usize, confidence: f64) -> Vec<ClassShare> {
     let mut counts = vec![0; classes];
     probabilities.chunks(classes.max(1)).for_each(|p| counts[most_probable(p) as usize] += 1);
     let n: usize = counts.iter().sum();
-    let of = |count: usize| ClassCount {
+    let of = |count: usize| ClassShare {
         count,
         share: count as f64 / n.max(1) as f64,
         interval: bootstrap::wilson(count, n, confidence),
@@ -60,71 +60,74 @@ pub fn figures(
     settings: &MetricOptions,
 ) -> Result<Vec<Figure>, MetricError> {
     check(probabilities, classes, context)?;
-    let rows = || probabilities.chunks(classes);
     let note = context.held_out.filter(|[_, of]| *of > 0).map(|[right, of]| {
         format!(
             "judged by a classifier that is right on {:.1} % of {of} held-out real images",
             100.0 * right as f64 / of as f64
         )
     });
-    let figure = |tag: &str, name: &str, value: f64, interval: [f64; 2], better: Better| Figure {
-        tag: tag.into(),
-        name: name.into(),
+    let figure = |(tag, name, value, interval, better): Finding| Figure {
+        tag: tag.to_owned(),
+        name: name.to_owned(),
         value,
         interval: Some(interval),
         better,
         note: note.clone(),
     };
-    let mut out = Vec::new();
-    if let Some(wanted) = context.wanted {
-        let right = rows().zip(wanted).filter(|(p, wanted)| most_probable(p) == **wanted).count();
-        let interval = bootstrap::wilson(right, wanted.len(), settings.confidence);
-        out.push(figure(
-            "class_accuracy",
-            "Class accuracy",
-            right as f64 / wanted.len() as f64,
-            interval,
-            Better::Higher,
-        ));
-    }
+    let accuracy = context.wanted.map(|wanted| accuracy(probabilities, classes, wanted, settings));
+    let divergence = context.data_counts.map(|data| divergence(probabilities, classes, data, settings));
+    let entropies = entropies(probabilities, classes, settings);
+    Ok(accuracy.into_iter().chain(entropies).chain(divergence).map(figure).collect())
+}
 
+/// Tag, name, value, interval and the good way of a figure.
+type Finding = (&'static str, &'static str, f64, [f64; 2], Better);
+
+fn accuracy(probabilities: &[f64], classes: usize, wanted: &[u32], settings: &MetricOptions) -> Finding {
+    let right = probabilities.chunks(classes).zip(wanted).filter(|(p, wanted)| most_probable(p) == **wanted).count();
+    let interval = bootstrap::wilson(right, wanted.len(), settings.confidence);
+    ("class_accuracy", "Class accuracy", right as f64 / wanted.len() as f64, interval, Better::Higher)
+}
+
+/// How undecided single images are, how varied all are together, and the score that both make.
+fn entropies(probabilities: &[f64], classes: usize, settings: &MetricOptions) -> [Finding; 3] {
+    let rows = || probabilities.chunks(classes);
     let single: Vec<f64> = rows().map(entropy).collect();
     let undecided = bootstrap::mean(&single);
-    let interval = bootstrap::interval(undecided, &[&single], settings).map(|end| end.max(0.0));
-    out.push(figure("class_entropy", "Class entropy of an image", undecided, interval, Better::Lower));
-
     let mean: Vec<f64> =
         (0..classes).map(|class| rows().map(|p| p[class]).sum::<f64>() / single.len() as f64).collect();
     let variety = entropy(&mean);
     // d H(E p) by an image's weight: its cross-entropy.
-    let log = |x: f64| x.max(f64::MIN_POSITIVE).ln();
     let cross: Vec<f64> = rows().map(|p| -p.iter().zip(&mean).map(|(p, mean)| p * log(*mean)).sum::<f64>()).collect();
-    let interval = bootstrap::interval(variety, &[&cross], settings).map(|end| end.clamp(0.0, (classes as f64).ln()));
-    out.push(figure("class_variety", "Class entropy of all", variety, interval, Better::Higher));
-
     let gap: Vec<f64> = cross.iter().zip(&single).map(|(cross, single)| cross - single).collect();
-    let interval = bootstrap::interval(variety - undecided, &[&gap], settings).map(|end| end.max(0.0).exp());
     let score = (variety - undecided).exp();
-    out.push(figure("class_score", "Inception-like score of the classes", score, interval, Better::Higher));
 
-    if let Some(data) = context.data_counts {
-        let total = data.iter().sum::<usize>().max(1) as f64;
-        let expected = |class: usize| (data[class] as f64).max(0.5) / total;
-        let counts = counts(probabilities, classes, settings.confidence);
-        let ratio: Vec<f64> = counts.iter().enumerate().map(|(class, it)| log(it.share / expected(class))).collect();
-        let divergence: f64 =
-            counts.iter().zip(&ratio).filter(|(it, _)| it.count > 0).map(|(it, ratio)| it.share * ratio).sum();
-        let single: Vec<f64> = rows().map(|p| ratio[most_probable(p) as usize]).collect();
-        let interval = bootstrap::interval(divergence, &[&single], settings).map(|end| end.max(0.0));
-        out.push(figure(
-            "class_divergence",
-            "Class shares, KL to the data's",
-            divergence.max(0.0),
-            interval,
-            Better::Lower,
-        ));
-    }
-    Ok(out)
+    let of = |value, influence: &Vec<f64>| bootstrap::interval(value, &[influence], settings);
+    let of_single = of(undecided, &single).map(|end| end.max(0.0));
+    let of_all = of(variety, &cross).map(|end| end.clamp(0.0, (classes as f64).ln()));
+    let of_score = of(variety - undecided, &gap).map(|end| end.max(0.0).exp());
+    [
+        ("class_entropy", "Class entropy of an image", undecided, of_single, Better::Lower),
+        ("class_variety", "Class entropy of all", variety, of_all, Better::Higher),
+        ("class_score", "Inception-like score of the classes", score, of_score, Better::Higher),
+    ]
+}
+
+fn divergence(probabilities: &[f64], classes: usize, data: &[usize], settings: &MetricOptions) -> Finding {
+    let total = data.iter().sum::<usize>().max(1) as f64;
+    let expected = |class: usize| (data[class] as f64).max(0.5) / total;
+    let counts = counts(probabilities, classes, settings.confidence);
+    let ratio: Vec<f64> = counts.iter().enumerate().map(|(class, it)| log(it.share / expected(class))).collect();
+    let divergence: f64 =
+        counts.iter().zip(&ratio).filter(|(it, _)| it.count > 0).map(|(it, ratio)| it.share * ratio).sum();
+    let single: Vec<f64> = probabilities.chunks(classes).map(|p| ratio[most_probable(p) as usize]).collect();
+    let interval = bootstrap::interval(divergence, &[&single], settings).map(|end| end.max(0.0));
+    ("class_divergence", "Class shares, KL to the data's", divergence.max(0.0), interval, Better::Lower)
+}
+
+/// The logarithm, finite at 0.
+fn log(x: f64) -> f64 {
+    x.max(f64::MIN_POSITIVE).ln()
 }
 
 /// In nats.

@@ -42,7 +42,7 @@ pub fn cmmd(real: Rows, generated: Rows) -> Discrepancy {
 fn measure(sets: &Sets, settings: &MetricOptions) -> Result<Vec<Figure>, MetricError> {
     sets.check("CMMD's kernel distance", 2)?;
     let mut figure = figure("cmmd", "CMMD's kernel on these features", &cmmd(sets.real, sets.generated), settings);
-    // All pairs, each image with itself, too: the estimate is never below 0.
+    // All pairs, each image with itself included: the estimate is never below 0.
     figure.value = figure.value.max(0.0);
     figure.interval = figure.interval.map(|ends| ends.map(|end| end.max(0.0)));
     Ok(vec![figure])

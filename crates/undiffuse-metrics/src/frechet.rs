@@ -9,7 +9,7 @@
 //! `2(μ₁ − μ₂)·(x − μ₁) + (x − μ₁)ᵀ(I − T)(x − μ₁)`, less the mean of that, where `T = L (LᵀΣ₁L)^{−½} Lᵀ` carries the first
 //! normal distribution to the second (the distance is the squared Wasserstein distance between them, and this its
 //! Kantorovich potential); an image of the second set likewise with the inverse map. The influences are what
-//! [`bootstrap`] draws anew. They tell the spread, not the bias of few images, about `1/n`: that is what
+//! [`bootstrap`] resamples. They tell the spread, not the bias of few images, about `1/n`: that is what
 //! [`extrapolate`] is for.
 
 use faer::{Mat, MatRef};

@@ -5,7 +5,7 @@
 //!
 //! **Interval.** The derivative of `W₂²` by an image's weight is its Kantorovich potential, whose slope at `x` is
 //! `2 (x − T x)` with `T` the coupling; averaged over directions it is the image's influence. Images of either side *and*
-//! directions are drawn anew ([`bootstrap`]), since both are samples.
+//! directions are resampled ([`bootstrap`]), since both are samples.
 
 use rayon::prelude::*;
 use undiffuse_kernels::linear::{self, Linear};

@@ -1,10 +1,43 @@
 //! A module's parameters by name, as flat vectors: what weights files, optimisers and averages
 //! work on.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::init::Init;
+/// How a parameter begins; its layer says it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Every number the same.
+    Constant(f32),
+    /// Uniform in ±gain/√fan_in, the fan being that of the layer's weight. A gain of 1 is PyTorch's default.
+    Uniform(f32),
+    /// Normal with this deviation.
+    Normal(f32),
+}
+
+impl Init {
+    /// An id to give a parameter that begins like this. Burn carries a parameter's id wherever its module goes, and nothing
+    /// else that a layer could write on: the number is the upper half, the kind the last two bits, chance the rest.
+    pub(crate) fn id(self) -> ParamId {
+        let (kind, number) = match self {
+            Self::Constant(value) => (0, value),
+            Self::Uniform(gain) => (1, gain),
+            Self::Normal(deviation) => (2, deviation),
+        };
+        let chance = ParamId::new().val() & 0xffff_fffc;
+        ParamId::from(u64::from(number.to_bits()) << 32 | chance | kind)
+    }
+
+    /// What the layer of a parameter with this id says.
+    pub(crate) fn of(id: ParamId) -> Self {
+        let number = f32::from_bits((id.val() >> 32) as u32);
+        match id.val() & 3 {
+            0 => Self::Constant(number),
+            1 => Self::Uniform(number),
+            _ => Self::Normal(number),
+        }
+    }
+}
 
 /// The dotted path of the module that is being walked. Enum variants are no part of a name.
 #[derive(Default)]

@@ -1,9 +1,9 @@
 //! The papers' own experiments: trained from scratch in minutes, their tables beside ours, their figures drawn.
 //!
 //! ```no_run
-//! use undiffuse_papers::{Options, find};
+//! use undiffuse_papers::{ExperimentOptions, find};
 //! # fn main() -> Result<(), undiffuse_papers::Error> {
-//! let report = find("heartbeat")?.run(&Options::new("figures"), &mut |event| println!("{}", event.text))?;
+//! let report = find("heartbeat")?.run(&ExperimentOptions::new("figures"), &mut |event| println!("{}", event.text))?;
 //! for row in &report.rows {
 //!     println!("{}: {:.3} {} (paper: {:?})", row.what, row.ours, row.unit, row.paper);
 //! }
@@ -48,13 +48,13 @@ pub mod score;
 use std::path::PathBuf;
 
 pub use experiments::EXPERIMENTS;
-pub use report::{Goal, Report, Row};
+pub use report::{ExperimentReport, Goal, Row};
 use undiffuse::burn::tensor::Device;
 use undiffuse_math::registry::did_you_mean;
 
 /// What a run may be told.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ExperimentOptions {
     /// Folder for figures; made when it is not there.
     pub out: PathBuf,
     /// Every random number of the run follows from it.
@@ -65,7 +65,7 @@ pub struct Options {
     pub quick: bool,
 }
 
-impl Options {
+impl ExperimentOptions {
     /// A full run on the CPU with seed 0.
     pub fn new(out: impl Into<PathBuf>) -> Self {
         Self { out: out.into(), seed: 0, device: Device::flex(), quick: false }
@@ -79,7 +79,7 @@ impl Options {
 
 /// News of a running experiment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Event {
+pub struct ExperimentEvent {
     /// How much is done, 0 to 1.
     pub progress: f64,
     /// One line on what was seen.
@@ -87,7 +87,7 @@ pub struct Event {
 }
 
 /// Hears the news of a running experiment.
-pub type Listener<'a> = &'a mut dyn FnMut(Event);
+pub type Listener<'a> = &'a mut dyn FnMut(ExperimentEvent);
 
 /// Why an experiment gave no report.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +125,7 @@ pub enum Error {
 }
 
 /// What an experiment's file exports.
-pub type Run = fn(&Options, Listener) -> Result<Report, Error>;
+pub type Run = fn(&ExperimentOptions, Listener) -> Result<ExperimentReport, Error>;
 
 /// One line of the registry.
 pub struct Experiment {
@@ -144,7 +144,7 @@ impl Experiment {
     ///
     /// # Errors
     /// A folder that cannot be made, and whatever the experiment itself meets.
-    pub fn run(&self, options: &Options, hear: Listener) -> Result<Report, Error> {
+    pub fn run(&self, options: &ExperimentOptions, hear: Listener) -> Result<ExperimentReport, Error> {
         std::fs::create_dir_all(&options.out).map_err(undiffuse::files::at("create", &options.out))?;
         (self.run)(options, hear)
     }

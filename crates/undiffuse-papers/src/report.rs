@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use undiffuse_data::{Image, encode_png};
 
-use crate::{Error, Options};
+use crate::{Error, ExperimentOptions};
 
 /// The bounds that a number should lie in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -90,7 +90,7 @@ impl Row {
 
 /// What an experiment found.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
+pub struct ExperimentReport {
     /// The table.
     pub rows: Vec<Row>,
     /// Pictures that were written.
@@ -99,12 +99,12 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-impl Report {
+impl ExperimentReport {
     /// Writes a picture into the folder for figures, with the seed in its text.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn figure(&mut self, options: &Options, file: &str, image: &Image) -> Result<(), Error> {
+    pub fn figure(&mut self, options: &ExperimentOptions, file: &str, image: &Image) -> Result<(), Error> {
         let path = options.out.join(file);
         let text = [("seed".to_owned(), options.seed.to_string())];
         undiffuse::files::write(&path, &encode_png(image, &text)?)?;

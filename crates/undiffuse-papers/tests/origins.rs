@@ -1,12 +1,12 @@
 //! What is promised of the 2015 experiments beside their numbers.
 
-use undiffuse_papers::{Options, Report, find};
+use undiffuse_papers::{ExperimentOptions, ExperimentReport, find};
 
-fn quick(name: &str, seed: u64) -> Report {
+fn quick(name: &str, seed: u64) -> ExperimentReport {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { quick: true, seed, ..Options::new(folder.path()) };
+    let options = ExperimentOptions { quick: true, seed, ..ExperimentOptions::new(folder.path()) };
     let report = find(name).unwrap().run(&options, &mut |_| ()).unwrap();
-    Report { figures: Vec::new(), ..report }
+    ExperimentReport { figures: Vec::new(), ..report }
 }
 
 /// Training, measuring and sampling depend on the seed and on nothing else.

@@ -1,12 +1,12 @@
 //! Every experiment of the registry, in seconds.
 
-use undiffuse_papers::{EXPERIMENTS, Options, find};
+use undiffuse_papers::{EXPERIMENTS, ExperimentOptions, find};
 
 #[test]
 fn quick_runs_of_all_go_through() {
     for experiment in EXPERIMENTS {
         let folder = tempfile::tempdir().unwrap();
-        let options = Options { quick: true, ..Options::new(folder.path()) };
+        let options = ExperimentOptions { quick: true, ..ExperimentOptions::new(folder.path()) };
         let mut heard = 0.0f64;
         let report = experiment.run(&options, &mut |event| heard = heard.max(event.progress)).unwrap();
         assert!(report.rows.iter().all(|row| row.ours.is_finite()), "{}: {:#?}", experiment.name, report.rows);

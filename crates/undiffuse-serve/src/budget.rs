@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::engine::Client;
 use crate::problem::Problem;
+
+/// Who asks: whose turn it is, and whose share.
+pub type Client = String;
 
 /// The purse. A clone is another handle.
 #[derive(Clone, Debug)]
@@ -120,6 +122,28 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.shrink_to(0);
+    }
+}
+
+/// What a request holds of a [`Budget`] for its body: from its first byte to the handler's
+/// end, as pictures in it stay in memory so long. The guard puts it into the request's extensions and drops it last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Share(Arc<Mutex<Option<Permit>>>);
+
+impl Share {
+    /// Takes more of the budget.
+    ///
+    /// # Errors
+    /// As [`Budget::take`].
+    pub(crate) fn grow(&self, budget: &Budget, client: &str, bytes: usize) -> Result<(), Problem> {
+        let mut permit = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *permit {
+            Some(permit) => permit.grow(bytes as u64),
+            none => {
+                *none = Some(budget.take(client, bytes as u64)?);
+                Ok(())
+            }
+        }
     }
 }
 

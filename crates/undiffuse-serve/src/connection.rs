@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use crate::api::extract::Peer;
 use crate::options::Waits;
+use crate::peer::Peer;
 use crate::problem::Problem;
 use crate::slots::{Busy, Slot, Slots};
 use crate::stall::Stall;

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::api::extract::{Peer, single};
+use crate::peer::{Peer, single};
 use crate::problem::Problem;
 
 /// So many wrong tokens in a row are answered at once; after them one a second.

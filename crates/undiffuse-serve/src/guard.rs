@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -11,9 +12,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
-use crate::api::App;
-use crate::api::extract::{Peer, Share, most, single, too_large};
+use crate::budget::Share;
+use crate::gate::Gate;
+use crate::options::ServeOptions;
+use crate::peer::{Peer, single};
 use crate::problem::Problem;
+
+/// Bytes of a body that is read from whoever comes, before it is known who that is.
+const PUBLIC: usize = 4 << 10;
 
 /// Headers of every answer; a handler's own go before.
 const HEADERS: [(HeaderName, &str); 6] = [
@@ -37,11 +43,25 @@ pub(crate) fn is_public(path: &str) -> bool {
     matches!(path, "/" | "/favicon.ico" | "/healthz" | "/readyz" | "/api/session") || path.starts_with("/studio/")
 }
 
+/// What the guard goes by. A clone is another handle.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    gate: Arc<Gate>,
+    options: Arc<ServeOptions>,
+}
+
+impl Guard {
+    /// Who may come in by `gate`, by these options' names and limits.
+    pub fn new(gate: Arc<Gate>, options: Arc<ServeOptions>) -> Self {
+        Self { gate, options }
+    }
+}
+
 /// The layer: refuses, or lets the handler answer; a handler that panics has answered 500.
-pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let share = Share::default();
     request.extensions_mut().insert(share.clone());
-    let mut response = match admit(&app, &request) {
+    let mut response = match admit(&guard, &request) {
         Err(problem) => problem.into_response(),
         Ok(()) => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
             let detail = "the service made a mistake and has noted it on its error output; other requests go on";
@@ -60,18 +80,18 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     response
 }
 
-fn admit(app: &App, request: &Request) -> Result<(), Problem> {
+fn admit(guard: &Guard, request: &Request) -> Result<(), Problem> {
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
     let host = match request.uri().authority() {
         Some(authority) => Some(authority.clone()),
         None => single(headers, &header::HOST).and_then(|host| host.parse().ok()),
     };
-    let host = known_host(host, &app.options.hosts)?;
+    let host = known_host(host, &guard.options.hosts)?;
     same_origin(method, path, headers, &host)?;
     if !is_public(path) {
-        app.gate.check(headers, Peer::of(request.extensions()))?;
+        guard.gate.check(headers, Peer::of(request.extensions()))?;
     }
-    body_is_json(headers, most(path, app.options.limits.body))
+    body_is_json(headers, most(path, guard.options.limits.body))
 }
 
 /// DNS rebinding makes a stranger's name point here; the browser then sends that name, which nobody has told us.
@@ -137,6 +157,20 @@ fn body_is_json(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
     }
     if length > limit as u64 { Err(too_large(limit)) } else { Ok(()) }
+}
+
+/// Bytes of a body at this address, of which `known` clients may send so many.
+pub(crate) fn most(path: &str, known: usize) -> usize {
+    if is_public(path) { PUBLIC.min(known) } else { known }
+}
+
+/// 413.
+pub(crate) fn too_large(limit: usize) -> Problem {
+    let detail = format!(
+        "the request's body is larger than the {limit} bytes that this service reads here; `--max-body` sets this for \
+         requests with pictures"
+    );
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
 }
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ mod asked {
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum JobState {
     /// It waits.
     Queued,
     /// Pictures of it are being made.
@@ -151,10 +151,10 @@ pub enum State {
     Cancelled,
 }
 
-impl State {
+impl JobState {
     /// Whether nothing will change any more.
     pub fn is_final(self) -> bool {
-        matches!(self, State::Done | State::Failed | State::Cancelled)
+        matches!(self, JobState::Done | JobState::Failed | JobState::Cancelled)
     }
 }
 
@@ -164,7 +164,7 @@ pub struct Job {
     /// Its id.
     pub id: String,
     /// Where it stands.
-    pub state: State,
+    pub state: JobState,
     /// The model's id.
     pub model: String,
     /// What was asked for, pictures left out.
@@ -212,7 +212,7 @@ pub struct Made {
 
 /// How far a running job has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Progress {
+pub struct JobProgress {
     /// Pictures finished.
     pub done: usize,
     /// Pictures asked for.
@@ -250,7 +250,7 @@ pub enum Update {
     /// `state`: the job in its new state. The last one is final.
     State(Box<Job>),
     /// `progress`.
-    Progress(Progress),
+    Progress(JobProgress),
     /// `frame`.
     Frame(Arc<Frame>),
     /// `image`: a picture is finished.

@@ -22,6 +22,7 @@
 //! | `connection`, `slots` | one connection from its first byte to its last; places for them |
 //! | [`guard`] | what stands before every handler |
 //! | [`gate`] | who may come in |
+//! | [`peer`] | who is at the other end |
 //! | [`stall`] | a socket that gives up on a peer that does not read |
 //! | [`studio`] | the studio's files |
 //! | [`metrics`] | figures for monitoring |
@@ -50,10 +51,12 @@ pub mod job;
 pub mod metrics;
 pub mod options;
 pub mod parameters;
+pub mod peer;
 pub mod problem;
 pub mod prompt;
 pub mod reports;
 pub mod runs;
+mod samplers;
 pub mod server;
 mod slots;
 pub mod stall;
@@ -61,7 +64,7 @@ pub mod studio;
 pub mod toy;
 pub mod words;
 
-pub use options::Options;
+pub use options::ServeOptions;
 pub use server::{ServeError, Server, serve};
 
 /// Writes a line to the error output. That nobody reads it is no error.

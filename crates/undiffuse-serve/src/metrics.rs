@@ -1,6 +1,7 @@
 //! Figures for monitoring: requests as they are answered, the engine and the process at the moment of asking.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -18,7 +19,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::api::App;
 use crate::engine::{Engine, Gauges};
 
 /// Seconds: from a static file to a long job.
@@ -81,7 +81,7 @@ impl Metrics {
 }
 
 /// The layer that counts requests and their time.
-pub async fn measure(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn measure(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = match *request.method() {
         Method::GET => "GET",
@@ -92,12 +92,12 @@ pub async fn measure(State(app): State<App>, request: Request, next: Next) -> Re
         _ => "other",
     };
     let begun = Instant::now();
-    let open = Open::new(app.metrics.open.clone());
+    let open = Open::new(metrics.open.clone());
     let response = next.run(request).await;
     drop(open);
     let answer = Answer { route: route.clone(), method, status: response.status().as_u16() };
-    app.metrics.answers.get_or_create(&answer).inc();
-    app.metrics.seconds.get_or_create(&Route { route, method }).observe(begun.elapsed().as_secs_f64());
+    metrics.answers.get_or_create(&answer).inc();
+    metrics.seconds.get_or_create(&Route { route, method }).observe(begun.elapsed().as_secs_f64());
     response
 }
 

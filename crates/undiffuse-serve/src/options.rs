@@ -9,7 +9,7 @@ use undiffuse::burn::tensor::Device;
 
 /// Everything that `undiffuse serve` can be told.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ServeOptions {
     /// Model folders, run folders, and folders of either.
     pub paths: Vec<PathBuf>,
     /// Folders of evaluation reports.
@@ -31,7 +31,7 @@ pub struct Options {
     /// The device by name.
     pub device_name: String,
     /// What one request may ask.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// Bytes that loaded models and their work may take together; what the machine has to spare when `None`.
     pub memory: Option<u64>,
     /// Which of the models' weights are read; the usual ones when `None`.
@@ -44,7 +44,7 @@ pub struct Options {
     pub waits: Waits,
 }
 
-impl Options {
+impl ServeOptions {
     /// A service of these models for this machine alone, on a free port, that computes on the CPU `device` and keeps what it
     /// makes in `folder`: jobs in `serve`, for a week and up to 1 GB. Reports are read from `eval` there.
     pub fn new(paths: Vec<PathBuf>, folder: &Path, device: Device) -> Self {
@@ -59,7 +59,7 @@ impl Options {
             training: None,
             device,
             device_name: "cpu".into(),
-            limits: Limits::default(),
+            limits: RequestLimits::default(),
             memory: None,
             variant: None,
             keep: Duration::from_secs(7 * 24 * 3600),
@@ -87,7 +87,7 @@ pub struct Training {
 
 /// What one request may ask, and how much of everything there is at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Jobs that wait.
     pub queue: usize,
     /// Pictures in one evaluation of a network.
@@ -110,7 +110,7 @@ pub struct Limits {
     pub connections_each: usize,
 }
 
-impl Default for Limits {
+impl Default for RequestLimits {
     fn default() -> Self {
         Self {
             queue: 256,

@@ -9,9 +9,9 @@
 
 use serde::Serialize;
 
-use crate::api::automatic1111::ours;
 use crate::job::{Generate, ModelInfo};
 use crate::prompt::{self, Asked};
+use crate::samplers::ours;
 use crate::words;
 
 /// More is not read of a text, in bytes: such texts are a few hundred.

@@ -51,7 +51,7 @@ impl Hit {
 /// Reads a prompt: a class as any request names it, a sentence in which exactly one class is named, or nothing.
 ///
 /// A name with slashes, such as `T-shirt/top`, may be called by any part of it; a plural is as good as the singular unless it is
-/// itself a class; and a name within a longer one that is there, too, is not meant: an ankle boot is no boot.
+/// itself a class; and a name within a longer one that is also there is not meant: an ankle boot is no boot.
 ///
 /// # Errors
 /// No class or several, in a sentence that lists those there are.

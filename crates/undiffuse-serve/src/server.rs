@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::api::extract::Peer;
 use crate::api::{self, App};
 use crate::connection::Door;
 use crate::engine::Engine;
 use crate::gate::Gate;
-use crate::options::Options;
+use crate::options::ServeOptions;
+use crate::peer::Peer;
 use crate::slots::Slots;
 
 /// Bytes that the system keeps of an answer: what a peer has not taken yet is known to be so, and no more memory waits.
@@ -66,7 +66,7 @@ impl Server {
     ///
     /// # Errors
     /// An address beyond this machine without a token, an address that cannot be had, a store or models that cannot be used.
-    pub fn bind(options: Options) -> Result<Self, ServeError> {
+    pub fn bind(options: ServeOptions) -> Result<Self, ServeError> {
         Self::bind_with(options, Engine::open)
     }
 
@@ -75,8 +75,8 @@ impl Server {
     /// # Errors
     /// As there.
     pub fn bind_with(
-        options: Options,
-        open: impl FnOnce(&Options) -> Result<Engine, String>,
+        options: ServeOptions,
+        open: impl FnOnce(&ServeOptions) -> Result<Engine, String>,
     ) -> Result<Self, ServeError> {
         let addr = options.addr;
         if !addr.ip().to_canonical().is_loopback() && options.token.is_none() && !options.insecure {
@@ -125,7 +125,7 @@ impl Server {
     }
 
     /// Answers until `shutdown` is ready. Then no more jobs are taken, pictures that are being made are finished within seconds or
-    /// handed back to the store, answers under way are written, and streams of events end. All of that has an end, too, whatever
+    /// handed back to the store, answers under way are written, and streams of events end. All of that also ends, whatever
     /// hangs ([`Waits::end`](crate::options::Waits::end)).
     ///
     /// # Errors
@@ -173,7 +173,7 @@ impl Server {
 /// # Errors
 /// Those of [`Server::bind`] and [`Server::run`].
 pub fn serve(
-    options: Options,
+    options: ServeOptions,
     ready: impl FnOnce(&Server),
     stopped: impl Fn() -> bool + Send + 'static,
 ) -> Result<(), ServeError> {

@@ -315,7 +315,7 @@ async fn a_handler_that_panics_answers_500() {
             panic!("this panic is part of the test")
         }
     };
-    let router: Router = Router::new().route("/boom", get(boom)).layer(from_fn_with_state(app, guard::guard));
+    let router: Router = Router::new().route("/boom", get(boom)).layer(from_fn_with_state(app.guard(), guard::guard));
     let request = Request::get("/boom").header("host", "localhost").body(Body::empty()).unwrap();
     let response = router.oneshot(request).await.unwrap();
     assert_eq!(response.status(), 500);
@@ -327,7 +327,7 @@ fn a_service_that_would_be_open_to_all_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let with = |addr: &str, token: Option<&str>, insecure| {
         let (addr, token) = (addr.parse().unwrap(), token.map(String::from));
-        Server::bind(undiffuse_serve::Options { addr, token, insecure, ..options(folder.path()) })
+        Server::bind(undiffuse_serve::ServeOptions { addr, token, insecure, ..options(folder.path()) })
     };
     for addr in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         assert!(matches!(with(addr, None, false), Err(ServeError::Open(_))), "{addr}");

@@ -18,12 +18,12 @@ use undiffuse::math::recipe::{Clip, Learned, Recipe};
 use undiffuse::model::Card;
 use undiffuse::nn::networks::unet2d::{DownBlockType, SampleSize, UNet2DConfig, UpBlockType};
 use undiffuse::nn::{NetworkConfig, params};
-use undiffuse::request::{self, Asks, Settings};
+use undiffuse::request::{self, Asks, SampleSettings};
 use undiffuse::sample::Noise;
 use undiffuse::{burn::tensor::Device, device};
-use undiffuse_serve::engine::{Engine, Query};
-use undiffuse_serve::job::{Generate, Job, State, Update};
-use undiffuse_serve::options::{Limits, Options};
+use undiffuse_serve::engine::{Engine, JobQuery};
+use undiffuse_serve::job::{Generate, Job, JobState, Update};
+use undiffuse_serve::options::{RequestLimits, ServeOptions};
 
 fn cpu() -> Device {
     device::open("cpu").unwrap()
@@ -75,16 +75,16 @@ fn model(channels: usize, seed: u64) -> Model {
 }
 
 /// A folder of two models, and options for a service of it.
-fn options(folder: &Path) -> Options {
+fn options(folder: &Path) -> ServeOptions {
     let models = folder.join("models");
     if !models.exists() {
         model(1, 1).save(models.join("grey")).unwrap();
         model(3, 2).save(models.join("colour")).unwrap();
     }
-    Options {
-        limits: Limits { batch: 8, ..Limits::default() },
+    ServeOptions {
+        limits: RequestLimits { batch: 8, ..RequestLimits::default() },
         memory: Some(1 << 30),
-        ..Options::new(vec![models], folder, cpu())
+        ..ServeOptions::new(vec![models], folder, cpu())
     }
 }
 
@@ -97,7 +97,7 @@ fn me() -> String {
 }
 
 /// An engine whose evaluations take time, and are counted.
-fn slow(options: &Options, millis: u64) -> (Engine, Arc<AtomicU64>) {
+fn slow(options: &ServeOptions, millis: u64) -> (Engine, Arc<AtomicU64>) {
     let pictures = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&pictures);
     let evaluate = move |model: &Model, x: undiffuse::burn::tensor::Tensor<4>, at: &[_], cond: &Cond| {
@@ -130,7 +130,7 @@ fn pixels(png: &[u8]) -> Image {
 
 /// What the library makes of a request, one picture at a time.
 fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Image>) -> Vec<Image> {
-    let settings = Settings {
+    let settings = SampleSettings {
         solver: asked.solver.as_ref().map(|s| s.parse().unwrap()),
         spacing: asked.spacing.as_ref().map(|s| s.parse().unwrap()),
         steps: asked.steps,
@@ -214,7 +214,7 @@ async fn pictures_do_not_depend_on_what_shares_their_batch() {
     }
     for (k, (job, (asked, from_image, masked))) in jobs.iter().zip(&asked).enumerate() {
         let done = ended(&engine, &job.id).await;
-        assert_eq!((done.state, done.done, done.error), (State::Done, asked.n.unwrap(), None));
+        assert_eq!((done.state, done.done, done.error), (JobState::Done, asked.n.unwrap(), None));
         let model = Model::load(options.paths[0].join(asked.model.as_ref().unwrap()), &cpu()).unwrap();
         let grey_photo = photo(9, 9, 1);
         let init = from_image.then_some(if k == 8 { &grey_photo } else { &init });
@@ -247,11 +247,13 @@ async fn a_small_job_of_another_client_overtakes() {
     assert_eq!(later.position, Some(0), "only jobs that wait are counted");
     ended(&engine, &small.id).await;
     let large = engine.job(&large.id).await.unwrap();
-    assert!(large.state == State::Running && large.done < 100, "{} of the large one are done", large.done);
-    assert_eq!(engine.job(&later.id).await.unwrap().state, State::Queued);
-    let running = engine.jobs(Query { state: Some(State::Running), limit: 9, ..Query::default() }).await.unwrap();
+    assert!(large.state == JobState::Running && large.done < 100, "{} of the large one are done", large.done);
+    assert_eq!(engine.job(&later.id).await.unwrap().state, JobState::Queued);
+    let running =
+        engine.jobs(JobQuery { state: Some(JobState::Running), limit: 9, ..JobQuery::default() }).await.unwrap();
     assert_eq!(running.iter().map(|job| &job.id).collect::<Vec<_>>(), [&large.id]);
-    let older = engine.jobs(Query { before: Some(small.id.clone()), limit: 1, ..Query::default() }).await.unwrap();
+    let older =
+        engine.jobs(JobQuery { before: Some(small.id.clone()), limit: 1, ..JobQuery::default() }).await.unwrap();
     assert_eq!(older[0].id, later.id);
     engine.cancel(&large.id).await.unwrap();
 }
@@ -286,8 +288,8 @@ async fn a_cancelled_job_stops_computing_and_a_deleted_one_is_gone() {
     let mut watcher = engine.watch(&job.id).await.unwrap();
     while !matches!(watcher.recv().await.unwrap(), Update::Progress(_)) {}
     let cancelled = engine.cancel(&job.id).await.unwrap();
-    assert_eq!((cancelled.state, cancelled.done), (State::Cancelled, 0));
-    assert!(matches!(all(watcher).await.last(), Some(Update::State(job)) if job.state == State::Cancelled));
+    assert_eq!((cancelled.state, cancelled.done), (JobState::Cancelled, 0));
+    assert!(matches!(all(watcher).await.last(), Some(Update::State(job)) if job.state == JobState::Cancelled));
     let before = pictures.load(Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(60)).await;
     assert!(pictures.load(Ordering::Relaxed) <= before + 8, "at most the evaluation that ran went on");
@@ -326,7 +328,7 @@ async fn the_same_key_gets_the_same_job() {
 async fn an_abandoned_submission_is_cancelled() {
     let folder = tempfile::tempdir().unwrap();
     let (engine, _) = slow(&options(folder.path()), 5);
-    for (key, state) in [(None, State::Cancelled), (Some("key".to_string()), State::Running)] {
+    for (key, state) in [(None, JobState::Cancelled), (Some("key".to_string()), JobState::Running)] {
         // Begun, and never asked again; a machine that was faster than that gets another.
         let submit = loop {
             let (own, key) = (engine.clone(), key.clone());
@@ -336,7 +338,7 @@ async fn an_abandoned_submission_is_cancelled() {
                 Poll::Ready(job) => drop(engine.delete(&job.unwrap().id).await),
             }
         };
-        let newest = || async { engine.jobs(Query { limit: 1, ..Query::default() }).await.unwrap().pop() };
+        let newest = || async { engine.jobs(JobQuery { limit: 1, ..JobQuery::default() }).await.unwrap().pop() };
         let old = newest().await.map(|job| job.id);
         drop(submit);
         let found = tokio::time::timeout(Duration::from_secs(20), async {
@@ -366,10 +368,10 @@ async fn a_panic_fails_the_guilty_job_alone() {
     let also = engine.submit(class("bee"), "c".into(), None).await.unwrap();
     let bad = ended(&engine, &bad.id).await;
     let error = bad.error.unwrap();
-    assert_eq!((bad.state, error.code.as_str()), (State::Failed, "internal"));
+    assert_eq!((bad.state, error.code.as_str()), (JobState::Failed, "internal"));
     assert!(error.detail.contains("no dogs"), "{}", error.detail);
-    assert_eq!(ended(&engine, &good.id).await.state, State::Done);
-    assert_eq!(ended(&engine, &also.id).await.state, State::Done);
+    assert_eq!(ended(&engine, &good.id).await.state, JobState::Done);
+    assert_eq!(ended(&engine, &also.id).await.state, JobState::Done);
     assert_eq!(engine.gauges().failed, 1);
 }
 
@@ -381,7 +383,7 @@ async fn a_job_may_not_compute_for_ever() {
     let engine = Engine::open(&options).unwrap();
     let job = engine.submit(grey(1, 5), me(), None).await.unwrap();
     let job = ended(&engine, &job.id).await;
-    assert_eq!((job.state, job.error.unwrap().code.as_str()), (State::Failed, "too_long"));
+    assert_eq!((job.state, job.error.unwrap().code.as_str()), (JobState::Failed, "too_long"));
 }
 
 /// Closed in the middle and opened again: finished pictures stay, the others are made, no evaluation is wasted on the former.
@@ -403,9 +405,9 @@ async fn a_restart_goes_on_where_it_was() {
     let now = engine.job(&job.id).await.unwrap();
     assert_eq!((now.done, now.images.len()), (8, 8));
     let done = ended(&engine, &job.id).await;
-    assert_eq!((done.state, done.done), (State::Done, 20));
+    assert_eq!((done.state, done.done), (JobState::Done, 20));
     assert_eq!(done.images.iter().map(|made| made.index).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
-    assert_eq!(ended(&engine, &waits.id).await.state, State::Done);
+    assert_eq!(ended(&engine, &waits.id).await.state, JobState::Done);
     assert_eq!(pictures.load(Ordering::Relaxed), (12 + 2) * 5);
     let model = Model::load(options.paths[0].join("grey"), &cpu()).unwrap();
     for (index, expected) in alone(&model, &asked, None, None).into_iter().enumerate() {
@@ -421,7 +423,7 @@ async fn closing_lets_running_pictures_end() {
     let job = engine.submit(grey(8, 10), me(), None).await.unwrap();
     engine.close(Duration::from_secs(30)).await;
     let engine = Engine::open(&options).unwrap();
-    assert_eq!(engine.job(&job.id).await.unwrap().state, State::Done);
+    assert_eq!(engine.job(&job.id).await.unwrap().state, JobState::Done);
     let second = Engine::open(&options).err().unwrap();
     assert!(second.contains("in use by another service"), "{second}");
 }
@@ -445,7 +447,7 @@ async fn old_and_large_results_are_pruned_at_start() {
     engine.close(Duration::ZERO).await;
     options.keep = Duration::ZERO;
     let engine = Engine::open(&options).unwrap();
-    assert!(engine.jobs(Query { limit: 10, ..Query::default() }).await.unwrap().is_empty());
+    assert!(engine.jobs(JobQuery { limit: 10, ..JobQuery::default() }).await.unwrap().is_empty());
     assert_eq!(engine.gauges().stored_bytes, 0);
 }
 
@@ -531,7 +533,7 @@ async fn requests_that_cannot_be_are_refused_by_field() {
     assert_eq!(engine.gauges().queued, 0);
     // Refusals leave no place taken.
     let job = engine.submit(grey(1, 1), me(), None).await.unwrap();
-    assert_eq!(ended(&engine, &job.id).await.state, State::Done);
+    assert_eq!(ended(&engine, &job.id).await.state, JobState::Done);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use std::io::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use undiffuse_serve::options::{Limits, Training};
+use undiffuse_serve::options::{RequestLimits, Training};
 
 use service::{Answer, JSON, Service, save_model};
 
@@ -145,7 +145,8 @@ fn runs_are_started_by_plain_names_only() {
 
 #[test]
 fn numbers_beyond_the_limits_are_named() {
-    let service = Service::start(|options| options.limits = Limits { n: 16, steps: 50, ..Limits::default() });
+    let service =
+        Service::start(|options| options.limits = RequestLimits { n: 16, steps: 50, ..RequestLimits::default() });
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let deep_object = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
     for (body, status, field) in [

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use undiffuse::train::Config;
-use undiffuse_serve::options::{Limits, Options, Training, Waits};
-use undiffuse_serve::runs::{Extend, RunInfo, Runs, Start, State};
+use undiffuse_serve::options::{RequestLimits, ServeOptions, Training, Waits};
+use undiffuse_serve::runs::{Extend, RunInfo, RunState, Runs, Start};
 
 /// A trainer that takes a step, then waits for its standard input to end; its run is where `--run` or `--resume` says.
 const TRAINER: &str = r#"#!/bin/sh
@@ -45,7 +45,7 @@ impl Bench {
             fs::set_permissions(at("trainer"), fs::Permissions::from_mode(0o755)).unwrap();
         }
         let training = Training { program: at("trainer"), datasets: at("data"), runs: at("runs") };
-        let options = Options {
+        let options = ServeOptions {
             paths: vec![at("runs")],
             reports: at("reports"),
             store: at("store"),
@@ -56,7 +56,7 @@ impl Bench {
             training: allowed.then_some(training),
             device: undiffuse::device::open("cpu").unwrap(),
             device_name: "cpu".into(),
-            limits: Limits::default(),
+            limits: RequestLimits::default(),
             memory: None,
             variant: None,
             keep: Duration::from_secs(60),
@@ -92,7 +92,7 @@ impl Bench {
 async fn a_training_is_started_watched_stopped_and_resumed() {
     let bench = Bench::new(true);
     let info = bench.runs.start(Bench::start("cats")).await.unwrap();
-    assert_eq!((info.id.as_str(), info.state, info.ours), ("cats", State::Training, true));
+    assert_eq!((info.id.as_str(), info.state, info.ours), ("cats", RunState::Training, true));
     bench.until("cats", |info| info.images == 64).await;
     // One at a time, and neither twice nor elsewhere.
     assert_eq!(bench.runs.start(Bench::start("dogs")).await.unwrap_err().code, "busy");
@@ -104,7 +104,7 @@ async fn a_training_is_started_watched_stopped_and_resumed() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let info = bench.until("cats", |info| !info.ours).await;
-    assert_eq!((info.state, info.images), (State::Stopped, 64));
+    assert_eq!((info.state, info.images), (RunState::Stopped, 64));
     let log = bench.runs.log("cats", 100).unwrap();
     assert!(log.ends_with("saved\n"), "{log}");
     assert!(log.starts_with("trainer: train --tied --plain --device cpu --data "), "{log}");
@@ -112,7 +112,7 @@ async fn a_training_is_started_watched_stopped_and_resumed() {
     assert_eq!(bench.runs.start(Bench::start("cats")).await.unwrap_err().code, "exists");
     // Resumed with a longer end; closing the service stops it, too.
     let more = Extend { images: Some(1000), ..Extend::default() };
-    assert_eq!(bench.runs.resume("cats", more).await.unwrap().state, State::Training);
+    assert_eq!(bench.runs.resume("cats", more).await.unwrap().state, RunState::Training);
     bench.until("cats", |info| info.updated > 0.0 && bench.runs.curves("cats", 10).unwrap().steps.len() == 2).await;
     bench.runs.close(Duration::from_secs(30)).await;
     assert!(!bench.runs.info("cats").unwrap().ours);
@@ -132,7 +132,7 @@ async fn a_finished_run_needs_more_to_go_on() {
     {
         fs::write(run.join(file), text).unwrap();
     }
-    assert_eq!(bench.runs.info("done").unwrap().state, State::Finished);
+    assert_eq!(bench.runs.info("done").unwrap().state, RunState::Finished);
     assert_eq!(bench.runs.resume("done", Extend::default()).await.unwrap_err().code, "finished");
 }
 
@@ -183,7 +183,7 @@ fn ids_are_looked_up_and_never_joined() {
         assert_eq!(bench.runs.examine(id, |_| Ok(())).unwrap_err().status, 404);
     }
     let info = bench.runs.info("old").unwrap();
-    assert_eq!((info.state, info.samples), (State::Empty, vec![64]));
+    assert_eq!((info.state, info.samples), (RunState::Empty, vec![64]));
     assert_eq!(bench.runs.sample("old", 64).unwrap(), b"png");
     assert_eq!(bench.runs.sample("old", 65).unwrap_err().status, 404);
 }
@@ -196,24 +196,24 @@ fn states_follow_from_what_is_there() {
     let write = |file: &str, text: &str| fs::write(run.join(file), text).unwrap();
     let state = || bench.runs.info("r").unwrap().state;
     write("config.toml", "");
-    assert_eq!(state(), State::Empty);
+    assert_eq!(state(), RunState::Empty);
     let step = "{\"event\":\"step\",\"step\":1,\"nimg\":64,\"loss\":0.5,\"seconds\":1}\n";
     write("metrics.jsonl", step);
-    assert_eq!(state(), State::Stopped);
+    assert_eq!(state(), RunState::Stopped);
     write("length.json", r#"{"segments":[{"from":0,"until":64}],"images_per_second":1}"#);
     // The end is reached, the model not written.
-    assert_eq!(state(), State::Stopped);
+    assert_eq!(state(), RunState::Stopped);
     write("model/unet/config.json", "{}");
-    assert_eq!(state(), State::Finished);
+    assert_eq!(state(), RunState::Finished);
     assert_eq!(bench.runs.info("r").unwrap().model.as_deref(), Some("r"));
     let diverged = "{\"event\":\"diverged\",\"step\":2,\"nimg\":64,\"what\":\"the loss is NaN\"}\n";
     write("metrics.jsonl", &format!("{step}{diverged}"));
-    assert_eq!(state(), State::Diverged);
+    assert_eq!(state(), RunState::Diverged);
     // Another program has it.
     let lock = fs::File::create(run.join("lock")).unwrap();
     lock.try_lock().unwrap();
     lock.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
-    assert_eq!(state(), State::Training);
+    assert_eq!(state(), RunState::Training);
     drop(lock);
-    assert_eq!(state(), State::Diverged);
+    assert_eq!(state(), RunState::Diverged);
 }

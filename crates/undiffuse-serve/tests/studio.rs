@@ -17,10 +17,10 @@ use chrome::{Chrome, Look, Page};
 use serde_json::{Value, json};
 use service::Service;
 use undiffuse::data::decode::decode;
-use undiffuse_serve::Options;
+use undiffuse_serve::ServeOptions;
 
 /// A service and a tab of a browser; `None` where there is no browser and none is required.
-fn open(change: impl FnOnce(&mut Options)) -> Option<(Chrome, Service, Page)> {
+fn open(change: impl FnOnce(&mut ServeOptions)) -> Option<(Chrome, Service, Page)> {
     let mut chrome = Chrome::start()?;
     let page = chrome.page();
     Some((chrome, Service::start(change), page))
@@ -338,9 +338,9 @@ fn a_part_is_painted_anew() {
     page.until("document.querySelector('dialog[open] img').complete");
     content(&mut page, "a picture");
     page.click("Paint into it");
-    says(&mut page, "Paint over what is to be made anew, then press Generate.");
+    says(&mut page, "Paint over what is to be repainted, then press Generate.");
     page.stroke(".easel", &[(0.1, 0.2), (0.5, 0.2), (0.9, 0.2)]);
-    says(&mut page, "is painted and will be made anew");
+    says(&mut page, "is painted and will be repainted");
     content(&mut page, "the easel");
     page.write("Seed", "5");
     page.click("Generate");
@@ -366,7 +366,7 @@ fn a_part_is_painted_anew() {
 
 #[test]
 fn colours_stay_colours() {
-    let colour = |options: &mut Options| service::save_model_of(&options.paths[0].join("hues"), 3, 3);
+    let colour = |options: &mut ServeOptions| service::save_model_of(&options.paths[0].join("hues"), 3, 3);
     let Some((_chrome, service, mut page)) = open(colour) else { return };
     page.go(&service.url("/#/generate/hues"));
     page.write("Pictures", "1");
@@ -462,7 +462,7 @@ fn a_token_is_asked_for() {
 }
 
 /// Reports: two of the same protocol, one of another, and one that cannot be read.
-fn reports(options: &mut Options) {
+fn reports(options: &mut ServeOptions) {
     let at = |name: &str| options.reports.join(name);
     fixtures::report(&at("one"), 3.0, 25);
     fixtures::report(&at("two"), 2.0, 25);
@@ -515,7 +515,7 @@ const LOOKS: [(&str, Look); 3] = [
 
 #[test]
 fn every_page_is_whole() {
-    let change = |options: &mut Options| {
+    let change = |options: &mut ServeOptions| {
         fixtures::run(&options.paths[0].join("flowers"));
         reports(options);
     };

@@ -16,26 +16,26 @@ use undiffuse::data::{Image, encode_png};
 use undiffuse::denoise::{Ask, At, Cond, Denoise};
 use undiffuse::request::Asks;
 use undiffuse::{Model, device};
-use undiffuse_serve::Options;
-use undiffuse_serve::engine::{Engine, Query};
-use undiffuse_serve::job::{Generate, Job, State, Update};
-use undiffuse_serve::options::Limits;
+use undiffuse_serve::ServeOptions;
+use undiffuse_serve::engine::{Engine, JobQuery};
+use undiffuse_serve::job::{Generate, Job, JobState, Update};
+use undiffuse_serve::options::RequestLimits;
 
 /// A folder with a model of 8x8 pixels, and options for a service of it.
-fn options(folder: &Path) -> Options {
+fn options(folder: &Path) -> ServeOptions {
     let models = folder.join("models");
     if !models.exists() {
         service::save_model(&models.join("grey"), 1);
     }
-    Options {
-        limits: Limits { batch: 8, ..Limits::default() },
+    ServeOptions {
+        limits: RequestLimits { batch: 8, ..RequestLimits::default() },
         memory: Some(1 << 30),
-        ..Options::new(vec![models], folder, device::open("cpu").unwrap())
+        ..ServeOptions::new(vec![models], folder, device::open("cpu").unwrap())
     }
 }
 
 /// An engine that does this before each evaluation of so many pictures of these classes.
-fn engine(options: &Options, before: impl Fn(usize, &[Ask]) + Send + Sync + 'static) -> Engine {
+fn engine(options: &ServeOptions, before: impl Fn(usize, &[Ask]) + Send + Sync + 'static) -> Engine {
     let evaluate = move |model: &Model, x: Tensor<4>, at: &[At], cond: &Cond| {
         before(at.len(), &cond.0);
         model.reader().denoise(x, at, cond)
@@ -44,7 +44,7 @@ fn engine(options: &Options, before: impl Fn(usize, &[Ask]) + Send + Sync + 'sta
 }
 
 /// One whose evaluations take so long for each picture.
-fn slow(options: &Options, millis: u64) -> Engine {
+fn slow(options: &ServeOptions, millis: u64) -> Engine {
     engine(options, move |pictures, _| std::thread::sleep(Duration::from_millis(millis * pictures as u64)))
 }
 
@@ -83,7 +83,7 @@ async fn life(folder: &Path) {
         }
         std::thread::sleep(Duration::from_millis(2));
     });
-    let all = || async { engine.jobs(Query { limit: 9, ..Query::default() }).await.unwrap() };
+    let all = || async { engine.jobs(JobQuery { limit: 9, ..JobQuery::default() }).await.unwrap() };
     if all().await.is_empty() {
         for class in ["ant", "bee", "dog"] {
             let asked = Generate { asked: Asks::of("class", [class]), ..grey(4, 20) };
@@ -110,12 +110,12 @@ fn a_job_that_kills_the_service_is_begun_twice_and_others_live() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let engine = Engine::open(&options).unwrap();
-        let jobs = engine.jobs(Query { limit: 9, ..Query::default() }).await.unwrap();
+        let jobs = engine.jobs(JobQuery { limit: 9, ..JobQuery::default() }).await.unwrap();
         let dog = &jobs[0];
         let error = dog.error.as_ref().unwrap();
-        assert_eq!((dog.state, error.code.as_str(), error.status), (State::Failed, "deadly", 500));
+        assert_eq!((dog.state, error.code.as_str(), error.status), (JobState::Failed, "deadly", 500));
         assert!(error.detail.contains("died each time"), "{}", error.detail);
-        assert!(jobs[1..].iter().all(|job| job.state == State::Done && job.done == 4), "{jobs:?}");
+        assert!(jobs[1..].iter().all(|job| job.state == JobState::Done && job.done == 4), "{jobs:?}");
     });
 }
 
@@ -132,7 +132,7 @@ async fn the_time_that_a_job_has_had_outlives_the_service() {
     first.close(Duration::ZERO).await;
     let second = slow(&options, 60);
     let job = ended(&second, &job.id).await;
-    assert_eq!((job.state, job.error.unwrap().code.as_str()), (State::Failed, "too_long"));
+    assert_eq!((job.state, job.error.unwrap().code.as_str()), (JobState::Failed, "too_long"));
 }
 
 /// Whoever leaves stops the work at the next picture, not at the end of the batch.
@@ -150,7 +150,7 @@ async fn a_long_evaluation_is_left_between_two_pictures() {
     engine.cancel(&job.id).await.unwrap();
     let left = Instant::now();
     let next = engine.submit(grey(1, 1), "next".into(), None).await.unwrap();
-    assert_eq!(ended(&engine, &next.id).await.state, State::Done);
+    assert_eq!(ended(&engine, &next.id).await.state, JobState::Done);
     assert!(evaluated.load(Ordering::SeqCst) <= 3, "{} pictures were evaluated", evaluated.load(Ordering::SeqCst));
     println!("the next request waited {:?}", left.elapsed());
 }
@@ -171,12 +171,12 @@ async fn what_a_picture_may_cost_is_a_matter_of_the_model() {
         assert!(refused.detail.contains("largest square is 32x32"), "{}", refused.detail);
     }
     let job = engine.submit(square(max), me(), None).await.unwrap();
-    assert_eq!(ended(&engine, &job.id).await.state, State::Done);
+    assert_eq!(ended(&engine, &job.id).await.state, JobState::Done);
     options.limits.cost = 1;
     options.store = folder.path().join("other");
     let strict = Engine::open(&options).unwrap();
     let own = strict.submit(square(8), me(), None).await.unwrap();
-    assert_eq!(ended(&strict, &own.id).await.state, State::Done, "a model's own size is always allowed");
+    assert_eq!(ended(&strict, &own.id).await.state, JobState::Done, "a model's own size is always allowed");
 }
 
 /// The answer to a request got lost; what would refuse it by now does not matter to who asks again.
@@ -199,10 +199,10 @@ async fn a_retry_gets_its_job_whatever_has_changed() {
     assert_eq!(again().await.unwrap().id, job.id);
     first.cancel(&job.id).await.unwrap();
     first.close(Duration::ZERO).await;
-    options.limits = Limits { n: 1, steps: 1, queue: 1, ..options.limits };
+    options.limits = RequestLimits { n: 1, steps: 1, queue: 1, ..options.limits };
     let engine = Engine::open(&options).unwrap();
     let known = engine.submit(grey(8, 200), me(), Some("once".into())).await.unwrap();
-    assert_eq!((known.id, known.state), (job.id, State::Cancelled));
+    assert_eq!((known.id, known.state), (job.id, JobState::Cancelled));
     assert_eq!(engine.submit(grey(8, 201), me(), Some("once".into())).await.unwrap_err().code, "key_reused");
 }
 
@@ -295,7 +295,7 @@ async fn a_full_disk_is_survived() {
     for id in accepted.iter().chain([&long.id]) {
         until("a job's end", async || engine.job(id).await.is_ok_and(|job| job.state.is_final())).await;
         let job = engine.job(id).await.unwrap();
-        assert_eq!((job.state, job.done), (State::Done, job.n), "{:?}", job.error);
+        assert_eq!((job.state, job.done), (JobState::Done, job.n), "{:?}", job.error);
         engine.image(id, job.n - 1).await.unwrap();
     }
     engine.close(Duration::ZERO).await;

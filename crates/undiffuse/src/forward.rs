@@ -9,7 +9,7 @@ use undiffuse_math::prelude::{NoiseLevel, Schedule};
 
 /// A picture and the noise that it will dissolve into.
 #[derive(Clone, Debug)]
-pub struct Forward {
+pub struct ForwardProcess {
     width: usize,
     height: usize,
     channels: usize,
@@ -28,7 +28,7 @@ pub struct Noised {
     pub x_t: Vec<f32>,
 }
 
-impl Forward {
+impl ForwardProcess {
     /// The picture with unit-normal noise from `seed`, the same that a sampler starts from with that seed.
     ///
     /// # Panics
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_terms_add_up_and_the_noise_is_normal() {
-        let forward = Forward::new(&picture(), 5);
+        let forward = ForwardProcess::new(&picture(), 5);
         let level = NoiseLevel { alpha: 0.6, sigma: 0.8 };
         let Noised { signal, noise, x_t } = forward.at(level);
         // Channel 1 of the pixel at (2, 0) is byte 7 of the picture.
@@ -120,10 +120,10 @@ mod tests {
 
     #[test]
     fn a_clean_picture_comes_back_and_seeds_differ() {
-        let forward = Forward::new(&picture(), 5);
+        let forward = ForwardProcess::new(&picture(), 5);
         assert_eq!(forward.image(&forward.at(NoiseLevel::CLEAN).x_t, 1.0), picture());
-        assert_ne!(forward.eps, Forward::new(&picture(), 6).eps);
-        assert_eq!(forward.eps, Forward::new(&picture(), 5).eps);
+        assert_ne!(forward.eps, ForwardProcess::new(&picture(), 6).eps);
+        assert_eq!(forward.eps, ForwardProcess::new(&picture(), 5).eps);
     }
 
     /// `alphas_cumprod[999]` of diffusers' DDPMScheduler with its defaults is 4.0358e-5.

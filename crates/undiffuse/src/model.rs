@@ -21,7 +21,7 @@ use undiffuse_nn::weights::{WeightsError, export, to_bytes};
 
 use crate::codec::{CodecError, CodecKind};
 use crate::condition::{Ask, Classes, Conditioner, RequestError};
-use crate::denoise::{Clipped, Clipping, Cond, Denoise, Guided, Network};
+use crate::denoise::{Clipped, Clipping, Cond, Denoise, Denoiser, Guided};
 use crate::files::FileError;
 use crate::image::to_images;
 use crate::memory::{self, TooLarge};
@@ -247,8 +247,8 @@ impl Model {
     }
 
     /// The network through its parameterisation and nothing else.
-    pub fn reader(&self) -> Network<'_> {
-        Network {
+    pub fn reader(&self) -> Denoiser<'_> {
+        Denoiser {
             network: &self.network,
             conditioner: &self.conditioner,
             schedule: &self.recipe.schedule,

@@ -15,7 +15,7 @@ use crate::model::SampleDefaults;
 
 /// How a model is to be sampled; whatever is `None` is the model's own.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settings {
+pub struct SampleSettings {
     /// How to step.
     pub solver: Option<SolverKind>,
     /// Which times.
@@ -28,7 +28,7 @@ pub struct Settings {
     pub guidance: Option<f64>,
 }
 
-impl Settings {
+impl SampleSettings {
     /// The model's settings with what was asked for in their place.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Settings {
         }
         let guidance = self.guidance.unwrap_or(own.guidance);
         if self.guidance.is_some_and(|g| g != 1.0) && !model.conditioner.guides() {
-            let problem = "it needs a model that was trained with a condition and label dropout; this one was not";
+            let problem = "it needs a model that was trained with classes and label dropout; this one was not";
             return Err(RequestError::new("guidance", problem));
         }
         // Beyond this, pictures are noise of 32-bit numbers that overflow.

@@ -87,7 +87,7 @@ fn normal(seeds: &[u64], stream: u64, shape: [usize; 3], device: &Device) -> Ten
 
 /// The state after one row of the plan.
 #[derive(Clone, Debug)]
-pub struct Progress {
+pub struct SampleStep {
     /// Rows done.
     pub row: usize,
     /// Rows in the plan.
@@ -140,7 +140,7 @@ pub fn sample<'a>(
     cond: &'a Cond,
 ) -> Sampler<'a> {
     let mut noise = Source { noise, taken: 0 };
-    let x = noise.draw(Use::Initial, shape, &denoiser.device()) * plan.start;
+    let x = noise.draw(Use::Initial, shape, &denoiser.device()) * plan.init_noise_sigma;
     Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None, traces: Vec::new() }
 }
 
@@ -156,7 +156,7 @@ pub fn sample_from<'a>(
     let mut noise = Source { noise, taken: 0 };
     let [_, c, h, w] = x0.dims();
     let level = plan.rows.first().map_or(NoiseLevel::CLEAN, |row| row.level);
-    let x = if plan.start == 0.0 {
+    let x = if plan.init_noise_sigma == 0.0 {
         x0
     } else {
         let eps = noise.draw(Use::Initial, [c, h, w], &denoiser.device());
@@ -231,9 +231,9 @@ impl Sampler<'_> {
 }
 
 impl Iterator for Sampler<'_> {
-    type Item = Progress;
+    type Item = SampleStep;
 
-    fn next(&mut self) -> Option<Progress> {
+    fn next(&mut self) -> Option<SampleStep> {
         let row = self.walk.row()?;
         let Guess { x0: mut denoised, variance } = self.guess(row);
         if let Some(clipping) = &self.keep_eps {
@@ -246,10 +246,10 @@ impl Iterator for Sampler<'_> {
         let fresh = self.fresh(row, [c, h, w], variance);
         self.walk.step(denoised.clone(), fresh, weighted_sum);
         self.traces.push(trace(self.walk.x()));
-        Some(Progress {
+        Some(SampleStep {
             row: self.walk.done(),
             rows: self.plan.rows.len(),
-            level: row.to,
+            level: row.next,
             x: self.walk.x().clone(),
             denoised,
         })
@@ -288,9 +288,9 @@ impl Corrected<'_> {
 }
 
 impl Iterator for Corrected<'_> {
-    type Item = Progress;
+    type Item = SampleStep;
 
-    fn next(&mut self) -> Option<Progress> {
+    fn next(&mut self) -> Option<SampleStep> {
         let row = self.sampler.walk.row()?;
         for _ in 0..self.corrector.steps {
             let x = self.sampler.walk.x().clone();
@@ -331,9 +331,9 @@ impl Walker<'_> {
 }
 
 impl Iterator for Walker<'_> {
-    type Item = Progress;
+    type Item = SampleStep;
 
-    fn next(&mut self) -> Option<Progress> {
+    fn next(&mut self) -> Option<SampleStep> {
         match self {
             Walker::Plain(walk) => walk.next(),
             Walker::Corrected(walk) => walk.next(),

@@ -3,9 +3,9 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse::codec::CodecKind;
 use undiffuse::denoise::{At, Clipped, Clipping, Cond, Denoise, Guess, Inpaint, Mixture, Posterior};
-use undiffuse::likelihood::bound::{self, StepVariance};
-use undiffuse::likelihood::flow::{self, Trace};
-use undiffuse::likelihood::{self, Dequantize, Estimate, Pictures};
+use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
+use undiffuse::likelihood::flow::{self, FlowSettings, Trace};
+use undiffuse::likelihood::{self, Dequantize, Estimate, TestPictures};
 use undiffuse::math::likelihood::bits_per_dim;
 use undiffuse::math::noise;
 use undiffuse::math::ode::DormandPrince;
@@ -129,7 +129,7 @@ fn masks_observations_and_clipping_act_on_pixels() {
 struct Case {
     codec: CodecKind,
     oracle: Mixture,
-    pictures: Pictures,
+    pictures: TestPictures,
 }
 
 const SHAPE: [usize; 3] = [1, 4, 4];
@@ -147,7 +147,7 @@ impl Case {
         let components: Vec<_> = means.chunks(dims).map(|mean| (1.0, mean.to_vec(), 0.1)).collect();
         Self {
             oracle: Mixture::new(&components, &Device::flex().autodiff()),
-            pictures: Pictures {
+            pictures: TestPictures {
                 shape: codec.latent_shape(SHAPE).unwrap(),
                 x0: values(codec.encode(x0)),
                 codec: codec.clone(),
@@ -167,7 +167,7 @@ impl Case {
     fn flow(&self, dequantize: Dequantize) -> Vec<f64> {
         let schedule: ScheduleKind = "vp".parse().unwrap();
         let settings =
-            flow::Settings { trace: Trace::Exact, integrator: DormandPrince::default(), batch: 1000, dequantize };
+            FlowSettings { trace: Trace::Exact, integrator: DormandPrince::default(), batch: 1000, dequantize };
         let (plan, level_at) = (self.plan(&schedule), |log_snr| schedule.level_at(log_snr));
         let flow = flow::flow(&self.oracle, &plan, &level_at, &self.pictures, &settings, &mut |_, _| true);
         self.bits(&flow.unwrap().nll)
@@ -175,7 +175,7 @@ impl Case {
 
     fn bound(&self, variance: StepVariance) -> Vec<f64> {
         let schedule: ScheduleKind = "vp".parse().unwrap();
-        let settings = bound::Settings { evaluations: 40, batch: 1000, dequantize: Dequantize::Gaussian, variance };
+        let settings = BoundSettings { evaluations: 40, batch: 1000, dequantize: Dequantize::Gaussian, variance };
         let bound = bound::bound(&self.oracle, &self.plan(&schedule), &self.pictures, &settings, &mut |_, _| true);
         self.bits(&bound.unwrap().total())
     }

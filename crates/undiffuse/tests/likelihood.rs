@@ -2,9 +2,9 @@
 
 use undiffuse::codec::CodecKind;
 use undiffuse::denoise::{Cond, Mixture};
-use undiffuse::likelihood::bound::{self, StepVariance};
-use undiffuse::likelihood::flow::{self, Trace};
-use undiffuse::likelihood::{self, Dequantize, Estimate, Pictures};
+use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
+use undiffuse::likelihood::flow::{self, FlowSettings, Trace};
+use undiffuse::likelihood::{self, Dequantize, Estimate, TestPictures};
 use undiffuse::math::likelihood::{bits_per_dim, log_normal};
 use undiffuse::math::noise;
 use undiffuse::math::ode::DormandPrince;
@@ -14,7 +14,7 @@ use undiffuse::math::spacing::LogSnr;
 
 struct Case {
     oracle: Mixture,
-    pictures: Pictures,
+    pictures: TestPictures,
     schedule: ScheduleKind,
 }
 
@@ -46,7 +46,7 @@ fn case(shape: [usize; 3], n: usize, schedule: &str) -> Case {
     }
     let seeds = (0..n as u64).collect();
     let pictures =
-        Pictures { shape, x0, codec: CodecKind::default(), range: (-1.0, 1.0), seeds, cond: Cond::default() };
+        TestPictures { shape, x0, codec: CodecKind::default(), range: (-1.0, 1.0), seeds, cond: Cond::default() };
     Case { oracle: Mixture::new(&components, &device), pictures, schedule: schedule.parse().unwrap() }
 }
 
@@ -57,14 +57,14 @@ impl Case {
     }
 
     fn flow(&self, trace: Trace, dequantize: Dequantize) -> Vec<f64> {
-        let settings = flow::Settings { trace, integrator: DormandPrince::default(), batch: 1000, dequantize };
+        let settings = FlowSettings { trace, integrator: DormandPrince::default(), batch: 1000, dequantize };
         let level_at = |log_snr| self.schedule.level_at(log_snr);
         let plan = self.plan(50);
         flow::flow(&self.oracle, &plan, &level_at, &self.pictures, &settings, &mut |_, _| true).unwrap().nll
     }
 
     fn bound(&self, steps: usize, variance: StepVariance) -> bound::Bound {
-        let settings = bound::Settings { evaluations: steps, batch: 1000, dequantize: Dequantize::None, variance };
+        let settings = BoundSettings { evaluations: steps, batch: 1000, dequantize: Dequantize::None, variance };
         bound::bound(&self.oracle, &self.plan(steps), &self.pictures, &settings, &mut |_, _| true).unwrap()
     }
 
@@ -161,7 +161,7 @@ fn a_part_of_the_steps_is_enough() {
     let all = case.bits(&case.bound(200, StepVariance::Posterior).steps);
     let plan = case.plan(200);
     let settings =
-        bound::Settings { evaluations: 10, batch: 64, dequantize: Dequantize::None, variance: StepVariance::Posterior };
+        BoundSettings { evaluations: 10, batch: 64, dequantize: Dequantize::None, variance: StepVariance::Posterior };
     let part = bound::bound(&case.oracle, &plan, &case.pictures, &settings, &mut |_, _| true).unwrap();
     let part = case.bits(&part.steps);
     let error = all.standard_error.hypot(part.standard_error);
@@ -176,7 +176,7 @@ fn a_picture_is_alone() {
     let bounds = case.bound(20, StepVariance::Posterior);
     let dims = case.pictures.dims();
     for k in [0, 4, 8] {
-        let one = Pictures {
+        let one = TestPictures {
             x0: case.pictures.x0[k * dims..(k + 1) * dims].to_vec(),
             seeds: vec![case.pictures.seeds[k]],
             ..case.pictures.clone()

@@ -6,7 +6,7 @@ mod process;
 mod tally;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     result
 }
 
-fn measure(args: &Args, folder: &std::path::Path) -> anyhow::Result<()> {
+fn measure(args: &Args, folder: &Path) -> anyhow::Result<()> {
     let offline = || match (&args.program, &args.model) {
         (Some(program), Some(model)) => process::offline(program, model, folder, args.steps, 256).map(Some),
         _ => Ok(None),
@@ -74,52 +74,24 @@ fn measure(args: &Args, folder: &std::path::Path) -> anyhow::Result<()> {
     let model = models["models"].get(0).context("the service has no model")?;
     let classes =
         model["classes"].as_array().into_iter().flatten().filter_map(|class| Some(class.as_str()?.to_owned()));
-    let start = Instant::now();
-    let world = World::new(service.clone(), start + Duration::from_secs(args.seconds), args.steps, classes.collect());
-    let images = service.metric("undiffuse_images_total")?;
-    let (tally, memory) = thread::scope(|scope| {
-        let clients: Vec<_> = (1..=args.clients)
-            .map(|k| {
-                scope.spawn({
-                    let world = &world;
-                    move || clients::client(world, k as u64)
-                })
-            })
-            .collect();
-        // A client may have to wait for its last answer: the clock of pictures stops with the requests.
-        let mut memory = Vec::new();
-        while Instant::now() < world.end {
-            memory.push(started.as_ref().map_or_else(|| rss(&service), |started| started.memory().0));
-            thread::sleep(Duration::from_secs(1));
-        }
-        let made = service.metric("undiffuse_images_total").unwrap_or(f64::NAN) - images;
-        let pace = made / start.elapsed().as_secs_f64();
-        let mut tally = Tally::default();
-        for client in clients {
-            match client.join() {
-                Ok(done) => tally.merge(done),
-                Err(_) => drop(world.faults.lock().map(|mut faults| faults.push("a client panicked".into()))),
-            }
-        }
-        (tally, (memory, made, pace))
-    });
-    let (memory, made, pace) = memory;
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    let world = World::new(service.clone(), end, args.steps, classes.collect());
+    let seen = put(&world, args.clients, started.as_ref())?;
     let lost = lost(&world)?;
     let peak = started.as_ref().map(|started| started.memory().1);
     let ended = started.map(Started::end).transpose()?;
     let after = offline()?;
 
-    println!("{}", tally.table());
-    println!("{} requests of {} clients in {} s.\n", tally.requests(), args.clients, args.seconds);
+    println!("{}", seen.tally.table());
+    println!("{} requests of {} clients in {} s.\n", seen.tally.requests(), args.clients, args.seconds);
     let accepted = world.accepted.lock().map_or(0, |accepted| accepted.len());
     println!("- jobs accepted: {accepted}; lost: {}", lost.len());
     println!("- different pictures compared by seed: {}", world.different());
-    println!("- images: {made:.0}, {pace:.1}/s");
+    println!("- images: {:.0}, {:.1}/s", seen.images, seen.pace);
     if let (Some(before), Some(after)) = (before, after) {
         println!("- `undiffuse sample`, alone on the machine: {before:.1}/s before, {after:.1}/s after");
     }
-    let quarter = |k: usize| mean(&memory[k * memory.len() / 4..(k + 1) * memory.len() / 4]);
-    let quarters: Vec<_> = (0..4).map(|k| format!("{:.0}", quarter(k))).collect();
+    let quarters = [0, 1, 2, 3].map(|k| format!("{:.0}", seen.memory_of(k)));
     println!("- resident memory, mean of each quarter of the time: {} MiB", quarters.join(", "));
     if let Some(peak) = peak {
         println!("- peak resident memory: {peak:.0} MiB");
@@ -127,9 +99,56 @@ fn measure(args: &Args, folder: &std::path::Path) -> anyhow::Result<()> {
     if let Some(ended) = ended {
         println!("- the end, from SIGTERM: {:.1} s", ended.as_secs_f64());
     }
-    let faults = world.faults.into_inner().unwrap_or_default();
+    verdict(world.faults.into_inner().unwrap_or_default(), &lost, &seen)
+}
+
+/// What was seen of a service under load.
+struct Seen {
+    tally: Tally,
+    /// Resident memory, once a second, in MiB.
+    memory: Vec<f64>,
+    /// Images made while requests came, and how many a second.
+    images: f64,
+    pace: f64,
+}
+
+impl Seen {
+    /// The mean of a quarter of the time.
+    fn memory_of(&self, quarter: usize) -> f64 {
+        let n = self.memory.len();
+        mean(&self.memory[quarter * n / 4..(quarter + 1) * n / 4])
+    }
+}
+
+/// Lets so many clients at the service until the world ends.
+fn put(world: &World, clients: usize, started: Option<&Started>) -> anyhow::Result<Seen> {
+    let (service, start) = (&world.service, Instant::now());
+    let images = service.metric("undiffuse_images_total")?;
+    Ok(thread::scope(|scope| {
+        let clients: Vec<_> = (1..=clients).map(|k| scope.spawn(move || clients::client(world, k as u64))).collect();
+        let mut memory = Vec::new();
+        while Instant::now() < world.end {
+            memory.push(started.map_or_else(|| rss(service), |started| started.memory().0));
+            thread::sleep(Duration::from_secs(1));
+        }
+        // A client may have to wait for its last answer: the clock of pictures stops with the requests.
+        let images = service.metric("undiffuse_images_total").unwrap_or(f64::NAN) - images;
+        let pace = images / start.elapsed().as_secs_f64();
+        let mut tally = Tally::default();
+        for client in clients {
+            match client.join() {
+                Ok(done) => tally.merge(done),
+                Err(_) => drop(world.faults.lock().map(|mut faults| faults.push("a client panicked".into()))),
+            }
+        }
+        Seen { tally, memory, images, pace }
+    }))
+}
+
+/// Prints the faults, and fails where there are any or memory grows.
+fn verdict(faults: Vec<String>, lost: &[String], seen: &Seen) -> anyhow::Result<()> {
     let mut counts = BTreeMap::<&str, usize>::new();
-    for fault in faults.iter().chain(&lost) {
+    for fault in faults.iter().chain(lost) {
         *counts.entry(fault).or_default() += 1;
     }
     for (fault, count) in counts.iter().take(40) {
@@ -137,12 +156,8 @@ fn measure(args: &Args, folder: &std::path::Path) -> anyhow::Result<()> {
     }
     ensure!(faults.is_empty() && lost.is_empty(), "{} faults, {} jobs lost", faults.len(), lost.len());
     // The store's cache and the pool of buffers fill up in the beginning.
-    let grown = quarter(3) / quarter(1) - 1.0;
-    ensure!(
-        memory.len() < 40 || grown < 0.1,
-        "memory grows: {:.0} % from the second quarter to the last",
-        100.0 * grown
-    );
+    let grown = 100.0 * (seen.memory_of(3) / seen.memory_of(1) - 1.0);
+    ensure!(seen.memory.len() < 40 || grown < 10.0, "memory grows: {grown:.0} % from the second quarter to the last");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use undiffuse::data::text::escaped;
-use undiffuse::data::{DataError, Dataset, Opening, Options, Report, Stage};
+use undiffuse::data::{DataError, DataReport, Dataset, Opening, OpeningStage, Options};
 use undiffuse::data::{contact_sheet, encode_png, is_sheet, parse_color, sheet_mark, source};
 use undiffuse_eval::duplicates::{self, NearCopy};
 
@@ -29,7 +29,7 @@ pub struct Args {
     /// Refuse data with pictures that cannot be decoded, instead of skipping them
     #[arg(long)]
     strict: bool,
-    /// Look for near-copies among more than 60,000 pictures, too (minutes)
+    /// Look for near-copies even among more than 60,000 pictures (minutes)
     #[arg(long)]
     near_copies: bool,
     /// Print JSON
@@ -55,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let sheet = args.sheet.unwrap_or_else(|| format!("{}-contact.png", stem(&args.path)).into());
     keep_data(&sheet, &args.path, &options)?;
     let dataset = open(&args.path, &options)?;
-    let report = Report::new(&dataset);
+    let report = DataReport::new(&dataset);
     let searched = args.near_copies || dataset.len() <= duplicates::QUICK;
     let near_copies = searched.then(|| duplicates::near(&dataset));
     // What was found is worth reading even where no sheet can be written.
@@ -125,8 +125,8 @@ fn open(path: &Path, options: &Options) -> anyhow::Result<Dataset> {
     let opened = Dataset::open_with(path, options, &mut |Opening { stage, done, total }| {
         if terminal {
             let what = match stage {
-                Stage::Measuring => "measuring",
-                Stage::Decoding => "decoding",
+                OpeningStage::Measuring => "measuring",
+                OpeningStage::Decoding => "decoding",
             };
             let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
             // Progress that cannot be shown is no reason to stop.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use undiffuse::data::{
     Band, Caption, Image, Options, captioned, encode_png, gif, histogram, sheet_mark, strip, transform,
 };
-use undiffuse::forward::{Forward, Noised, exposure, signal_share, times};
+use undiffuse::forward::{ForwardProcess, Noised, exposure, signal_share, times};
 use undiffuse::math::prelude::{NoiseLevel, ScheduleKind};
 
 use crate::again::{Again, Kind, Setting, told};
@@ -36,7 +36,7 @@ pub struct Args {
     /// Add a row with the distribution of the pixels' values and the normal curve
     #[arg(long)]
     histogram: bool,
-    /// Write an animation beside the strip, too
+    /// Also write an animation, beside the strip
     #[arg(long)]
     gif: bool,
     /// Let the animation run back again
@@ -139,7 +139,7 @@ struct Scene {
     name: String,
     schedule: ScheduleKind,
     seed: u64,
-    forward: Forward,
+    forward: ForwardProcess,
     /// Whole factor by which frames are enlarged.
     factor: usize,
 }
@@ -154,7 +154,7 @@ impl Scene {
             name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
             schedule: args.schedule.clone(),
             seed: args.seed,
-            forward: Forward::new(&small, args.seed),
+            forward: ForwardProcess::new(&small, args.seed),
             factor: (FRAME / size).max(1),
         }
     }

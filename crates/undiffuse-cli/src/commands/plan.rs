@@ -77,8 +77,8 @@ fn to_text(args: &Args, plan: &Plan) -> String {
                 row.level.alpha,
                 row.level.sigma,
                 row.level.log_snr(),
-                row.to.alpha,
-                row.to.sigma,
+                row.next.alpha,
+                row.next.sigma,
             ];
             let mut cells = vec![(k + 1).to_string()];
             cells.extend(levels.map(number));
@@ -93,7 +93,11 @@ fn to_text(args: &Args, plan: &Plan) -> String {
          each row: x ← Σ x(t) by lag · x + Σ D by lag · D(x, level) + noise · ε\n\n{}",
         args.steps,
         plan.nfe(),
-        if solver.rises() { "a picture".into() } else { format!("noise of standard deviation {}", number(plan.start)) },
+        if solver.rises() {
+            "a picture".into()
+        } else {
+            format!("noise of standard deviation {}", number(plan.init_noise_sigma))
+        },
         table(&header, &rows),
     )
 }
@@ -133,7 +137,7 @@ fn to_json(args: &Args, plan: &Plan) -> Value {
             "time": time(&args.schedule, row),
             "level": row.level,
             "log_snr": row.level.log_snr(),
-            "to": row.to,
+            "to": row.next,
             "x": row.x,
             "denoised": row.denoised,
             "noise": row.noise,
@@ -145,7 +149,7 @@ fn to_json(args: &Args, plan: &Plan) -> Value {
         "solver": args.solver,
         "steps": args.steps,
         "nfe": plan.nfe(),
-        "start": plan.start,
+        "start": plan.init_noise_sigma,
         "rows": plan.rows.iter().map(row).collect::<Vec<_>>(),
     })
 }

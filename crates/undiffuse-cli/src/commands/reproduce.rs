@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use undiffuse_papers::{EXPERIMENTS, Error, Event, Experiment, Options, Report, Row, find};
+use undiffuse_papers::{
+    EXPERIMENTS, Error, Experiment, ExperimentEvent, ExperimentOptions, ExperimentReport, Row, find,
+};
 
 use crate::common::{Machine, usage};
 use crate::output::{show, show_json, table};
@@ -47,10 +49,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let experiment = find(name).map_err(|e| usage(e.to_string()))?;
     let device = args.machine.open()?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("reproduce").join(experiment.name));
-    let options = Options { out, seed: args.seed, device, quick: args.quick };
+    let options = ExperimentOptions { out, seed: args.seed, device, quick: args.quick };
     let began = Instant::now();
     let mut told: Option<Instant> = None;
-    let report = experiment.run(&options, &mut |Event { progress, text }| {
+    let report = experiment.run(&options, &mut |ExperimentEvent { progress, text }| {
         if told.is_none_or(|t| t.elapsed() >= EVERY) {
             told = Some(Instant::now());
             crate::output::remark(&format!("{:>3.0} %  {text}", 100.0 * progress));
@@ -74,7 +76,7 @@ fn list() -> String {
     text + "\nundiffuse reproduce NAME trains it from scratch.\n"
 }
 
-fn to_text(experiment: &Experiment, args: &Args, report: &Report, seconds: f64) -> String {
+fn to_text(experiment: &Experiment, args: &Args, report: &ExperimentReport, seconds: f64) -> String {
     let digits = |v: f64| if v.abs() < 1000.0 { format!("{v:.3}") } else { format!("{v:.0}") };
     let goal = |row: &Row| match row.goal.map(|g| (g.low, g.high)) {
         Some((Some(low), Some(high))) => format!("{} to {}", digits(low), digits(high)),
@@ -117,7 +119,7 @@ fn to_text(experiment: &Experiment, args: &Args, report: &Report, seconds: f64) 
     text + &format!("{seconds:.0} s, seed {}\n", args.seed)
 }
 
-fn to_json(experiment: &Experiment, args: &Args, report: &Report, seconds: f64) -> Value {
+fn to_json(experiment: &Experiment, args: &Args, report: &ExperimentReport, seconds: f64) -> Value {
     let row = |row: &Row| {
         json!({
             "what": row.what,

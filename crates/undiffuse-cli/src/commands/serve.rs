@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use undiffuse::run::RunFolder;
 use undiffuse::train::parse_duration;
-use undiffuse_serve::options::{Limits, Options, Training, Waits};
+use undiffuse_serve::Server;
+use undiffuse_serve::options::{RequestLimits, ServeOptions, Training, Waits};
 
 use crate::common::{self, Machine, Weights, usage};
 use crate::output::{remark, show};
@@ -64,22 +65,22 @@ pub struct Args {
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
     /// Jobs that may wait; more are told to come again
-    #[arg(long, default_value_t = Limits::default().queue, value_name = "JOBS")]
+    #[arg(long, default_value_t = RequestLimits::default().queue, value_name = "JOBS")]
     max_queue: usize,
     /// Pictures in one evaluation of a network; results do not depend on it
-    #[arg(long, default_value_t = Limits::default().batch, value_parser = parse_count)]
+    #[arg(long, default_value_t = RequestLimits::default().batch, value_parser = parse_count)]
     batch: usize,
     /// Pictures in a job
-    #[arg(long, default_value_t = Limits::default().n, value_name = "N", value_parser = parse_count)]
+    #[arg(long, default_value_t = RequestLimits::default().n, value_name = "N", value_parser = parse_count)]
     max_n: usize,
     /// Steps of a solver
-    #[arg(long, default_value_t = Limits::default().steps, value_name = "STEPS", value_parser = parse_count)]
+    #[arg(long, default_value_t = RequestLimits::default().steps, value_name = "STEPS", value_parser = parse_count)]
     max_steps: usize,
     /// Pixels of a picture
-    #[arg(long, default_value_t = Limits::default().pixels, value_name = "PIXELS", value_parser = parse_count)]
+    #[arg(long, default_value_t = RequestLimits::default().pixels, value_name = "PIXELS", value_parser = parse_count)]
     max_pixels: usize,
     /// How long a picture's evaluation may take, in evaluations of one of the model's own size
-    #[arg(long, default_value_t = Limits::default().cost, value_name = "TIMES", value_parser = parse_count)]
+    #[arg(long, default_value_t = RequestLimits::default().cost, value_name = "TIMES", value_parser = parse_count)]
     max_cost: usize,
     /// Size of a request, such as 16MB
     #[arg(long, default_value = "16MiB", value_parser = parse_size, value_name = "SIZE")]
@@ -88,11 +89,28 @@ struct LimitArgs {
     #[arg(long, default_value = "10m", value_parser = parse_duration, value_name = "TIME")]
     max_time: Duration,
     /// Connections at a time
-    #[arg(long, default_value_t = Limits::default().connections, value_name = "N", value_parser = parse_count)]
+    #[arg(long, default_value_t = RequestLimits::default().connections, value_name = "N", value_parser = parse_count)]
     max_connections: usize,
     /// Connections of one address at a time, a quarter of all when not given; from this machine always all but an eighth
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_connections_each: Option<usize>,
+}
+
+impl From<LimitArgs> for RequestLimits {
+    fn from(args: LimitArgs) -> Self {
+        Self {
+            queue: args.max_queue,
+            batch: args.batch,
+            n: args.max_n,
+            steps: args.max_steps,
+            pixels: args.max_pixels,
+            cost: args.max_cost,
+            body: args.max_body as usize,
+            seconds: args.max_time.as_secs().max(1),
+            connections: args.max_connections,
+            connections_each: args.max_connections_each.unwrap_or(args.max_connections.div_ceil(4)),
+        }
+    }
 }
 
 /// Runs the command.
@@ -116,18 +134,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         weights,
         machine,
     } = args;
-    if token.as_ref().is_some_and(|token| token.len() < 8) {
-        return Err(usage("--token: give at least eight characters; `openssl rand -hex 16` makes good ones"));
-    }
-    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
-        return Err(usage(format!(
-            "there is nothing at `{}`: name models, runs or folders of them",
-            missing.display()
-        )));
-    }
-    if let Some(file) = paths.iter().find(|path| !path.is_dir()) {
-        return Err(usage(format!("`{}` is no folder: name models, runs or folders of them", file.display())));
-    }
+    check(&paths, token.as_deref())?;
     if allow_train && !datasets.is_dir() {
         remark(&format!(
             "note: there is no folder `{}`; --datasets names the one whose entries may be trained on",
@@ -139,53 +146,58 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         true => Some(Training { program: std::env::current_exe()?, datasets, runs: runs(&paths) }),
         false => None,
     };
-    let limits = Limits {
-        queue: limits.max_queue,
-        batch: limits.batch,
-        n: limits.max_n,
-        steps: limits.max_steps,
-        pixels: limits.max_pixels,
-        cost: limits.max_cost,
-        body: limits.max_body as usize,
-        seconds: limits.max_time.as_secs().max(1),
-        connections: limits.max_connections,
-        connections_each: limits.max_connections_each.unwrap_or(limits.max_connections.div_ceil(4)),
-    };
-    let options = Options {
+    let options = ServeOptions {
         paths,
         reports,
         store,
         addr,
-        token: token.clone(),
+        token,
         insecure,
         hosts,
         training,
         device,
         device_name: machine.device,
-        limits,
+        limits: limits.into(),
         memory,
         variant: weights.variant,
         keep,
         keep_bytes: keep_size,
         waits: Waits::default(),
     };
-    let ready = |server: &undiffuse_serve::Server| {
-        let address = shown(server.local_addr());
-        let signs_in = match &token {
-            None => String::new(),
-            Some(_) => format!(" (it asks for the token; http://{address}/#token=TOKEN signs in)"),
-        };
-        let lines = [
-            format!("the studio: http://{address}/{signs_in}"),
-            format!("the API:    http://{address}/api/openapi.json"),
-            models(&server.models()),
-            "Ctrl-C ends it: pictures in the making are finished, jobs that wait go on next time\n".into(),
-        ];
-        // A service goes on serving when nobody reads this.
-        let _ = show(&lines.join("\n"));
-    };
+    let asks = options.token.is_some();
+    // A service goes on serving when nobody reads this.
+    let ready = |server: &Server| drop(show(&greeting(server, asks)));
     undiffuse_serve::serve(options, ready, common::interrupted)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What cannot be served, or guarded.
+fn check(paths: &[PathBuf], token: Option<&str>) -> anyhow::Result<()> {
+    if token.is_some_and(|token| token.len() < 8) {
+        return Err(usage("--token: give at least eight characters; `openssl rand -hex 16` makes good ones"));
+    }
+    let Some(wrong) = paths.iter().find(|path| !path.is_dir()) else { return Ok(()) };
+    let name = wrong.display();
+    Err(usage(match wrong.exists() {
+        true => format!("`{name}` is no folder: name models, runs or folders of them"),
+        false => format!("there is nothing at `{name}`: name models, runs or folders of them"),
+    }))
+}
+
+/// Where it is to be found, and what it serves.
+fn greeting(server: &Server, asks_for_token: bool) -> String {
+    let address = shown(server.local_addr());
+    let signs_in = match asks_for_token {
+        true => format!(" (it asks for the token; http://{address}/#token=TOKEN signs in)"),
+        false => String::new(),
+    };
+    let lines = [
+        format!("the studio: http://{address}/{signs_in}"),
+        format!("the API:    http://{address}/api/openapi.json"),
+        models(&server.models()),
+        "Ctrl-C ends it: pictures in the making are finished, jobs that wait go on next time\n".into(),
+    ];
+    lines.join("\n")
 }
 
 /// Which models there are, in a line.

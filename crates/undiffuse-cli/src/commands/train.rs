@@ -27,7 +27,7 @@ pub struct Args {
     /// Continue the run in this folder
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
-    /// With --resume: begin the run anew, whatever it has learned. Its model stays until there is another
+    /// With --resume: start the run over, whatever it has learned. Its model stays until there is another
     #[arg(long, requires = "resume", conflicts_with = "length")]
     restart: bool,
     /// Train the run in this folder once more, from its start, by its configuration and by what its length.json says was decided

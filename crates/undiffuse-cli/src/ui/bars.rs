@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use undiffuse::data::{Opening, Stage};
+use undiffuse::data::{Opening, OpeningStage};
 
 use super::text::{count, duration, speed};
 use crate::output::remark;
@@ -87,12 +87,12 @@ impl Bar {
 
 /// Shows the opening of a data set, a bar for each stage.
 pub fn loading() -> impl FnMut(Opening) {
-    let mut shown: Option<(Stage, Bar)> = None;
+    let mut shown: Option<(OpeningStage, Bar)> = None;
     move |progress| {
         if shown.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
             let label = match progress.stage {
-                Stage::Measuring => "reading sizes",
-                Stage::Decoding => "decoding",
+                OpeningStage::Measuring => "reading sizes",
+                OpeningStage::Decoding => "decoding",
             };
             let bar = Bar::new(progress.total.unwrap_or(0), label);
             if let Some((_, before)) = shown.replace((progress.stage, bar)) {

@@ -14,9 +14,9 @@ use undiffuse::train::Event;
 use super::gallery::Colors;
 use super::lines::Lines;
 use super::run::{Run, Setting};
-use super::terminal::{self, Screen};
 use super::{Watch, screen};
 use crate::common;
+use crate::terminal::{self, Screen};
 
 /// Keys and events are looked for this often.
 const TICK: Duration = Duration::from_millis(100);

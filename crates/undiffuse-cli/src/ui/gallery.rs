@@ -60,7 +60,7 @@ impl Colors {
     }
 }
 
-/// The pictures of a sample grid, to be laid out anew for the room that there is.
+/// The pictures of a sample grid, to be laid out again for the room that there is.
 pub struct Gallery {
     /// Pictures seen when they were made.
     pub nimg: u64,

@@ -12,12 +12,13 @@ mod screen;
 #[cfg(test)]
 mod screen_tests;
 pub mod summary;
-pub mod terminal;
 pub mod text;
 
 use undiffuse::train::Event;
 
 pub use run::Setting;
+
+use crate::terminal;
 
 /// Someone who is told what happens in a training run.
 pub trait Watch {

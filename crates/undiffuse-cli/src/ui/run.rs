@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use undiffuse::data::{Image, Options};
-use undiffuse::run::{Line, RunFolder};
+use undiffuse::run::{LogLine, RunFolder};
 use undiffuse::train::{Event, Started, Step};
 
 use super::curve::Curve;
@@ -178,8 +178,8 @@ impl Run {
     fn replay(&mut self, run: &RunFolder, until: u64) {
         for line in run.log() {
             match line {
-                Line::Step(step) if step.nimg <= until => self.draw(&step),
-                Line::Validation { nimg, loss } if nimg <= until => self.validation.push(nimg as f64, loss),
+                LogLine::Step(step) if step.nimg <= until => self.draw(&step),
+                LogLine::Validation { nimg, loss } if nimg <= until => self.validation.push(nimg as f64, loss),
                 _ => {}
             }
         }

@@ -6,7 +6,7 @@ use plotters_backend::text_anchor::{HPos, VPos};
 use plotters_backend::{BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingBackend, DrawingErrorKind};
 
 use crate::Image;
-use crate::text::{GLYPH, draw_text, text_width};
+use crate::label::{GLYPH, draw_text, text_width};
 
 /// The font's size in `plotters` that is one pixel of the bitmap font for each of its pixels.
 pub const UNIT: f64 = GLYPH as f64;

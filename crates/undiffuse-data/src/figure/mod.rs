@@ -22,14 +22,14 @@ use plotters::series::LineSeries;
 use plotters::style::{Color, RGBColor, TextStyle};
 
 use crate::Image;
+use crate::label::{GLYPH, draw_text, fit, text_width};
 use crate::strip::{FAINT, INK, TROUGH};
-use crate::text::{GLYPH, draw_text, fit, text_width};
 use canvas::{Canvas, UNIT};
 
 /// A point of a panel.
 pub type Point = (f64, f64);
 
-/// Colours that are told apart, by colour-blind eyes, too \[Okabe08\]; a panel's unnamed colours are taken from here in
+/// Colours that are told apart, even by colour-blind eyes \[Okabe08\]; a panel's unnamed colours are taken from here in
 /// turn.
 pub const COLORS: [[u8; 3]; 7] =
     [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233], [60, 60, 60]];
@@ -246,7 +246,7 @@ where
                     let (column, row) = (i % columns, i / columns);
                     let corner = |c, r| (left + edge(c, *columns, width), top + edge(r, rows, height));
                     let fill = rgb(*color).mix(value.clamp(0.0, 1.0)).filled();
-                    // The far edge of a rectangle is drawn, too.
+                    // The far edge of a rectangle is also drawn.
                     let (far_x, far_y) = corner(column + 1, row + 1);
                     area.draw(&Rectangle::new([corner(column, row), (far_x - 1, far_y - 1)], fill))?;
                 }

@@ -1,7 +1,7 @@
 //! Files that must survive an interruption, and files that others may have touched.
 //!
 //! **Writing**: to a temporary name, flushed, renamed, the folder flushed. Whoever is killed in between leaves what was
-//! there before or what was to be there, whole; for folders, too ([`write_folder`]).
+//! there before or what was to be there, whole; folders as well ([`write_folder`]).
 //!
 //! **Reading**: what is opened is a regular file ([`open`]), so no pipe or device holds the program up; no more is read
 //! than the caller's limit ([`read`]); and what strangers' folders hold is opened without following links that lead out

@@ -119,7 +119,7 @@ fn replace(new: &Path, path: &Path, old: &Path) -> io::Result<()> {
         disk::rename(path, old)?;
     }
     if let Err(e) = disk::rename(new, path) {
-        // Back, if there was one. Where that fails, too, `current` finds it.
+        // Back, if there was one. Where that fails as well, `current` finds it.
         let _ = disk::rename(old, path);
         return Err(e);
     }

@@ -72,7 +72,7 @@ pub trait Source {
         None
     }
 
-    /// Things about the source that its owner should know. Those that are told before the first visit are told anew whenever the
+    /// Things about the source that its owner should know. Those that are told before the first visit are told again whenever the
     /// source is opened; the others are kept with the decoded pictures.
     fn notes(&self) -> Vec<String> {
         Vec::new()

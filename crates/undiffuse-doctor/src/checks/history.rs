@@ -1,7 +1,7 @@
 //! What happened.
 
 use super::{Finding, Run, note, problem, warning};
-use crate::State;
+use crate::Checkpoint;
 
 /// A rate to try after a divergence, as a share of the one that diverged.
 const LOWER: f64 = 1.0 / 3.0;
@@ -72,7 +72,7 @@ pub fn weights(run: &Run) -> Option<Finding> {
         let shown = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
         if names.len() > 3 { format!("{shown} and {} more", names.len() - 3) } else { shown }
     };
-    let checkpoint = |state: &State, prefix: &str| state.facts(prefix);
+    let checkpoint = |state: &Checkpoint, prefix: &str| state.facts(prefix);
     let own = (run.model.is_some()).then(|| ("the model", run.weights.clone()));
     let raw = run.state.as_ref().map(|s| ("the checkpoint's raw weights", checkpoint(s, "raw.")));
     let average = run.state.as_ref().map(|s| ("the checkpoint's average", checkpoint(s, "average.0.")));

@@ -29,14 +29,14 @@ pub fn guidance(run: &Run) -> Option<Finding> {
     let config = run.config.as_ref().filter(|c| c.condition.kind != "none")?;
     let (scale, dropout) = (config.sample.guidance, config.train.label_dropout);
     if scale != 1.0 && dropout == 0.0 {
-        let what = "Sampling uses guidance, but the network was never trained without its condition: the guided direction means nothing.";
+        let what = "Sampling uses guidance, but the network was never trained without labels: the guided direction means nothing.";
         let change = "--set train.label_dropout=0.1 and train again, or sample with --guidance 1";
         return Some(
             super::problem(what, change).because(format!("sample.guidance = {scale}, train.label_dropout = 0")),
         );
     }
     if scale != 1.0 && dropout > 0.5 {
-        let what = "Most conditions are dropped in training: the network rarely sees one.";
+        let what = "Most labels are dropped in training: the network sees its classes rarely.";
         return Some(
             warning(what, "--set train.label_dropout=0.1").because(format!("train.label_dropout = {dropout}")),
         );
@@ -55,17 +55,17 @@ pub fn labels_unused(run: &Run) -> Option<Finding> {
     let (_, told) = probe.averages.first()?;
     let steps = run.log.steps.last()?.step;
     let (gap, error) = paired(&probe.unlabelled, told);
-    // A condition that is worth something shows within a few hundred steps.
+    // A class that is worth something shows within a few hundred steps.
     if steps < 500 || gap > GAIN * mean(told) || gap > 2.0 * error {
         return None;
     }
     Some(
         note(
-            "The network ignores its condition: knowing it does not lower the loss.",
-            "see that the classes or numbers mean something visible, lower train.label_dropout, or train longer",
+            "The network pays no heed to its classes: knowing them does not lower its loss.",
+            "see that the classes mean something visible, lower train.label_dropout, or train longer",
         )
         .because(format!(
-            "loss {:.4} with the condition, {:.4} without ({} ± {})",
+            "loss {:.4} when told the class, {:.4} when told none ({} ± {})",
             mean(told),
             mean(&probe.unlabelled),
             percent(gap / mean(told)),

@@ -1,7 +1,7 @@
 //! Real pictures, changed in known ways, and what every measure says of them.
 
 use undiffuse_data::{Dataset, Image};
-use undiffuse_eval::audit::{Settings as Audit, Side, Sides, audit};
+use undiffuse_eval::audit::{AuditSettings as Audit, Side, Sides, audit};
 use undiffuse_features::Features;
 use undiffuse_math::noise;
 use undiffuse_metrics::classes::{self, Context};

@@ -57,7 +57,7 @@ pub struct Sides<'a> {
 
 /// What the audit may be told.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct AuditSettings {
     /// `k`: neighbours after the nearest whose median distance is the measure; in small training sets a tenth of these at most.
     pub neighbours: usize,
     /// Share of unseen real pictures that may be taken for copies.
@@ -76,7 +76,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-impl Default for Settings {
+impl Default for AuditSettings {
     fn default() -> Self {
         Self {
             neighbours: 20,
@@ -245,7 +245,7 @@ pub enum AuditError {
 /// # Errors
 /// If sides do not fit one another, there are fewer than 3 different training pictures or no generated ones, numbers are not
 /// finite, or a setting is out of range.
-pub fn audit(sides: &Sides, settings: &Settings) -> Result<Audit, AuditError> {
+pub fn audit(sides: &Sides, settings: &AuditSettings) -> Result<Audit, AuditError> {
     check(sides, settings)?;
     let training = Training::new(sides.pixels.training);
     let distinct = training.distinct();
@@ -352,7 +352,7 @@ struct Real {
 }
 
 impl Real {
-    fn new(pixels: &Side, training: &Training, settings: &Settings) -> Self {
+    fn new(pixels: &Side, training: &Training, settings: &AuditSettings) -> Self {
         let held_out = pixels.held_out.filter(|rows| !rows.is_empty());
         let unseen = held_out.map(|rows| (0..rows.len()).filter(|&i| !training.holds(rows.row(i))).collect::<Vec<_>>());
         let leaked = held_out.map_or(0, |rows| rows.len()) - unseen.as_ref().map_or(0, Vec::len);
@@ -378,7 +378,7 @@ impl Real {
 /// The stream of random numbers that orders real pictures.
 const SPLIT: u64 = 0x0061_7564_6974;
 
-fn notes(audit: &Audit, settings: &Settings) -> Vec<String> {
+fn notes(audit: &Audit, settings: &AuditSettings) -> Vec<String> {
     let calibrated_on = audit.tests[0].calibrated_on;
     let needed = (audit.tests.len() as f64 / settings.allowed).ceil() as usize;
     let mut notes = Vec::new();
@@ -410,7 +410,7 @@ fn notes(audit: &Audit, settings: &Settings) -> Vec<String> {
     notes
 }
 
-fn check(sides: &Sides, settings: &Settings) -> Result<(), AuditError> {
+fn check(sides: &Sides, settings: &AuditSettings) -> Result<(), AuditError> {
     let inside = [
         ("neighbours", settings.neighbours as f64, settings.neighbours > 0, "at least 1"),
         ("nearest", settings.nearest as f64, settings.nearest > 0, "at least 1"),

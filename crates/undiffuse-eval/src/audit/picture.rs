@@ -1,7 +1,7 @@
 //! What the audit found, drawn.
 
 use undiffuse_data::figure::{self, Layer, Panel};
-use undiffuse_data::text::{GLYPH, draw_text, fit};
+use undiffuse_data::label::{GLYPH, draw_text, fit};
 use undiffuse_data::{Image, grid};
 
 use super::{Audit, Offender, Test};

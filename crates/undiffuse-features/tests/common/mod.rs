@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use undiffuse_data::Image;
-use undiffuse_features::Network;
+use undiffuse_features::FeatureNetwork;
 
 /// A file beside the tests.
 pub fn fixture(name: &str) -> PathBuf {
@@ -73,8 +73,8 @@ pub fn formula(name: &str, shape: &[usize]) -> Vec<f32> {
 }
 
 /// A built-in network on those weights.
-pub fn by_formula(tag: &str) -> Network {
-    Network::from_fn(&undiffuse_features::built_in(tag).unwrap(), formula).unwrap()
+pub fn by_formula(tag: &str) -> FeatureNetwork {
+    FeatureNetwork::from_fn(&undiffuse_features::built_in(tag).unwrap(), formula).unwrap()
 }
 
 /// The largest error, divided by the largest magnitude of the truth.

@@ -87,7 +87,7 @@ pub(super) fn plan<S: Solver + ?Sized>(solver: &S, levels: &[NoiseLevel]) -> Res
     }
     if levels.len() < 2 {
         let start = levels.first().filter(|_| !solver.rises()).map_or(0.0, |level| level.scale());
-        return Ok(Plan { start, rows: Vec::new() });
+        return Ok(Plan { init_noise_sigma: start, rows: Vec::new() });
     }
     let nfe = solver.nfe(levels);
     if nfe > MOST_NFE {
@@ -99,7 +99,7 @@ pub(super) fn plan<S: Solver + ?Sized>(solver: &S, levels: &[NoiseLevel]) -> Res
     }
     match plan.rows.iter().position(|row| !is_finite(row)) {
         Some(i) => {
-            let (from, to) = (plan.rows[i].level.sigma_edm(), plan.rows[i].to.sigma_edm());
+            let (from, to) = (plan.rows[i].level.sigma_edm(), plan.rows[i].next.sigma_edm());
             Err(PlanError::NotFinite { solver: name(), number: i + 1, from, to })
         }
         None => Ok(plan),

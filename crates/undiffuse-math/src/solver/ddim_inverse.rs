@@ -45,7 +45,7 @@ impl Solver for DdimInverse {
             }
         }
         // It starts from a picture.
-        Plan { start: 0.0, ..tape.plan() }
+        Plan { init_noise_sigma: 0.0, ..tape.plan() }
     }
 
     fn nfe(&self, levels: &[NoiseLevel]) -> usize {

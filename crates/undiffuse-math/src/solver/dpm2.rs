@@ -1,6 +1,6 @@
 //! DPM-Solver-2 as k-diffusion has it.
 
-use super::{Along, Solver, ancestral::part_way, ratio, two_stage};
+use super::{Coordinate, Solver, ancestral::part_way, ratio, two_stage};
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub struct Dpm2 {}
 
 impl Solver for Dpm2 {
     fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
-        two_stage::midpoint(levels, Along::Sigma, middle)
+        two_stage::midpoint(levels, Coordinate::Sigma, middle)
     }
 
     fn nfe(&self, levels: &[NoiseLevel]) -> usize {

@@ -65,7 +65,7 @@ pub(super) fn two_stage(levels: &[NoiseLevel], eta: f64, weights: impl Fn(f64) -
         let middle = part_way(from, to, q);
         let denoised = weights(q).map(|w| to.alpha * w).to_vec();
         let x = vec![to.alpha / middle.alpha * q];
-        vec![one_step(from, middle, 0.0), Row { level: middle, time: None, to, x, denoised, noise: step.noise }]
+        vec![one_step(from, middle, 0.0), Row { level: middle, time: None, next: to, x, denoised, noise: step.noise }]
     });
     plan_of(levels, rows.collect())
 }

@@ -68,7 +68,7 @@ pub(super) fn multistep(levels: &[NoiseLevel], options: Dpmpp2m, eta: f64) -> Pl
         let x = if from.sigma > 0.0 { to.sigma / from.sigma * r.powf(eta) } else { to.alpha / from.alpha };
         let denoised = if slope == 0.0 { vec![weight] } else { vec![weight + slope, -slope] };
         let noise = to.sigma * (1.0 - r.powf(2.0 * eta)).max(0.0).sqrt();
-        Row { level: from, time: None, to, x: vec![x], denoised, noise }
+        Row { level: from, time: None, next: to, x: vec![x], denoised, noise }
     });
     plan_of(levels, rows.collect())
 }

@@ -50,7 +50,7 @@ impl Solver for DpmppSde {
             let older = kept - carried * half.x[0];
             let x = if older.abs() < 1e-14 * kept { vec![carried] } else { vec![carried, older] };
             let denoised = vec![to.alpha * (1.0 - whole.down), -carried * half.denoised[0]];
-            vec![half, Row { level: middle, time: None, to, x, denoised, noise: fresh }]
+            vec![half, Row { level: middle, time: None, next: to, x, denoised, noise: fresh }]
         });
         plan_of(levels, rows.collect())
     }

@@ -46,7 +46,7 @@ impl Solver for ErSde {
             Row {
                 level: from,
                 time: None,
-                to,
+                next: to,
                 x: vec![to.sigma / from.sigma * kept],
                 denoised: denoised.into_iter().map(|w| to.alpha * w).collect(),
                 noise: to.sigma * ((1.0 - kept) * (1.0 + kept)).sqrt(),

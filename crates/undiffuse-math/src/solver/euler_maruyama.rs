@@ -28,7 +28,7 @@ impl Solver for EulerMaruyama {
             let h = -r.ln().min(0.0);
             let x = 1.0 + (to.alpha / from.alpha).ln() - 2.0 * h;
             let noise = from.sigma * (2.0 * h).sqrt();
-            Row { level: from, time: None, to, x: vec![x], denoised: vec![2.0 * h * from.alpha], noise }
+            Row { level: from, time: None, next: to, x: vec![x], denoised: vec![2.0 * h * from.alpha], noise }
         })
     }
 

@@ -1,7 +1,7 @@
 //! Heun's method.
 
 use super::{
-    Along, Solver, one_step, plan_of,
+    Coordinate, Solver, one_step, plan_of,
     raise::{missing, raise},
 };
 use crate::{
@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 /// `churn`, each step first takes the noise up to `(1 + gamma) s`, `gamma = min(churn / steps, sqrt(2) - 1)` [Karras22, Algorithm 2].
 ///
 /// With `x_e` the Euler step's end and `D_e` the denoised image there, the corrected point is `x_e + c' (1 - rho) /
-/// (2 rho) · (D_e - D)`, `rho` being the ratio of the coordinates of [`Along`] and `c` its scale (`r` and `alpha` along
+/// (2 rho) · (D_e - D)`, `rho` being the ratio of the coordinates of [`Coordinate`] and `c` its scale (`r` and `alpha` along
 /// sigma): the correction needs no older `x`. Where `rho = 0`, to the clean end and along sigma from pure noise, the
 /// Euler step stands alone. The noise of the churn belongs to the row before; that of the first step to the start.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Heun {
-    /// The line along which the rule is applied.
-    pub along: Along,
+    /// The coordinate in which the rule is applied.
+    pub along: Coordinate,
     /// How much noise is put back in all, `S_churn`; 0 is the deterministic sampler.
     pub churn: f64,
     /// Least `sigma / alpha` at which noise is put back, `S_tmin`.
@@ -35,7 +35,7 @@ pub struct Heun {
 
 impl Default for Heun {
     fn default() -> Self {
-        Self { along: Along::Sigma, churn: 0.0, s_min: 0.0, s_max: None, s_noise: 1.0 }
+        Self { along: Coordinate::Sigma, churn: 0.0, s_min: 0.0, s_max: None, s_noise: 1.0 }
     }
 }
 
@@ -48,7 +48,9 @@ impl Solver for Heun {
             match plan.rows.last_mut() {
                 _ if from == pair[0] => {}
                 Some(before) => raise(before, from, self.s_noise),
-                None if i == 0 => plan.start = plan.start.hypot(self.s_noise * missing(pair[0], from)),
+                None if i == 0 => {
+                    plan.init_noise_sigma = plan.init_noise_sigma.hypot(self.s_noise * missing(pair[0], from))
+                }
                 None => {}
             }
             plan.rows.push(one_step(from, to, 0.0));
@@ -56,7 +58,7 @@ impl Solver for Heun {
             if r > 0.0 {
                 let weight = self.along.scale(to) * (1.0 - r) / (2.0 * r);
                 let denoised = vec![weight, -weight];
-                plan.rows.push(Row { level: to, time: None, to, x: vec![1.0], denoised, noise: 0.0 });
+                plan.rows.push(Row { level: to, time: None, next: to, x: vec![1.0], denoised, noise: 0.0 });
             }
         }
         plan

@@ -89,13 +89,13 @@ impl Langevin {
     fn row(&self, level: NoiseLevel) -> Row {
         let blend = self.step / 2.0;
         let noise = self.step.sqrt() * level.sigma;
-        Row { level, time: None, to: level, x: vec![1.0 - blend], denoised: vec![blend * level.alpha], noise }
+        Row { level, time: None, next: level, x: vec![1.0 - blend], denoised: vec![blend * level.alpha], noise }
     }
 }
 
 /// The same image at the scale of another level.
 fn rescale(row: &mut Row, to: NoiseLevel) {
-    let signal = to.alpha / row.to.alpha;
+    let signal = to.alpha / row.next.alpha;
     row.x.iter_mut().chain(&mut row.denoised).chain([&mut row.noise]).for_each(|c| *c *= signal);
-    row.to = to;
+    row.next = to;
 }

@@ -4,7 +4,7 @@ use super::{Solver, one_step, plan_by_step};
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
-/// `x' = alpha' D + sigma' z` [Luo23, Algorithm 3]: jump to the clean image, noise it anew.
+/// `x' = alpha' D + sigma' z` [Luo23, Algorithm 3]: jump to the clean image, add fresh noise.
 ///
 /// It differs from [Song23, Algorithm 1], which adds less noise: `sqrt(tau² - epsilon²) z` for a cleanest trained level
 /// `epsilon`.

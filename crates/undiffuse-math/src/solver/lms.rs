@@ -1,7 +1,7 @@
 //! Linear multistep.
 
 use super::{
-    Along, Solver,
+    Coordinate, Solver,
     basis::{Moments, history},
     check_order,
     terms::{Tape, Terms},
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Adams-Bashforth of variable step in `sigma / alpha` [k-diffusion, `sample_lms`; diffusers, `LMSDiscreteScheduler`]
 /// or in flow time.
 ///
-/// With `s` the coordinate of [`Along`], `y` the image over its scale and `d` the slope there, `y' = y + Σ_j c_j d_j`,
+/// With `s` the coordinate of [`Coordinate`], `y` the image over its scale and `d` the slope there, `y' = y + Σ_j c_j d_j`,
 /// `c_j = ∫_s^s' l_j(u) du`, `l_j` the polynomials of Lagrange through the last `order` levels, integrated exactly.
 ///
 /// It begins with steps of lower order, and the very first one leaves an error of second order whatever follows.
@@ -21,13 +21,13 @@ use serde::{Deserialize, Serialize};
 pub struct Lms {
     /// How many evaluations are combined, 1 to 4.
     pub order: usize,
-    /// The line along which they are.
-    pub along: Along,
+    /// The coordinate in which they are.
+    pub along: Coordinate,
 }
 
 impl Default for Lms {
     fn default() -> Self {
-        Self { order: 4, along: Along::Sigma }
+        Self { order: 4, along: Coordinate::Sigma }
     }
 }
 
@@ -53,7 +53,7 @@ impl Solver for Lms {
 impl Lms {
     /// What the polynomial adds to the Euler step from `levels[i]`.
     fn continued(&self, tape: &Tape, levels: &[NoiseLevel], i: usize) -> Terms {
-        let coordinate = |level| self.along.coordinate(level);
+        let coordinate = |level| self.along.at(level);
         let known = history(levels, i, self.order, coordinate);
         let step = coordinate(levels[i + 1]) - coordinate(levels[i]);
         if known.len() < 2 || step == 0.0 {

@@ -1,6 +1,6 @@
 //! The midpoint method.
 
-use super::{Along, Solver, two_stage};
+use super::{Coordinate, Solver, two_stage};
 use crate::{level::NoiseLevel, plan::Plan};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Midpoint {
     /// The line that is halved.
-    pub along: Along,
+    pub along: Coordinate,
 }
 
 impl Solver for Midpoint {

@@ -8,17 +8,17 @@
 //!
 #![doc = include_str!("rows.md")]
 
-mod along;
 mod ancestral;
 mod basis;
 mod checked;
+mod coordinate;
 mod exponential;
 mod raise;
 mod terms;
 mod two_stage;
 
-pub use along::Along;
 pub use checked::{MOST_NFE, PlanError};
+pub use coordinate::Coordinate;
 pub use ddpm::AncestralVariance;
 pub use dpmpp_2m::Correction;
 pub use exponential::Predict;
@@ -151,7 +151,7 @@ kind! {
             also ["corrector=0,predictor=3", "corrector=3,lower_order_final=false,predictor=3",
                 "corrector=1,predictor=1", "s_max=1,s_min=0.05,tau=0.7", "tau=0",
                 "corrector=3,lower_order_final=false,tau=0", "corrector=0,predictor=1,tau=0"];
-        "lcm" in lcm => Lcm, "jump to the clean image and noise it anew, for consistency models [Luo23, Algorithm 3]";
+        "lcm" in lcm => Lcm, "jump to the clean image and add fresh noise, for consistency models [Luo23, Algorithm 3]";
     }
 }
 
@@ -167,7 +167,7 @@ fn ratio(from: NoiseLevel, to: NoiseLevel) -> f64 {
 fn one_step(from: NoiseLevel, to: NoiseLevel, noise: f64) -> Row {
     let kept = (to.sigma * to.sigma - noise * noise).max(0.0).sqrt();
     let x = if from.sigma > 0.0 { kept / from.sigma } else { to.alpha / from.alpha };
-    Row { level: from, time: None, to, x: vec![x], denoised: vec![to.alpha - x * from.alpha], noise }
+    Row { level: from, time: None, next: to, x: vec![x], denoised: vec![to.alpha - x * from.alpha], noise }
 }
 
 /// Refuses an order outside `1..=most`.
@@ -182,5 +182,5 @@ fn plan_by_step(levels: &[NoiseLevel], row: impl Fn(NoiseLevel, NoiseLevel) -> R
 
 /// A plan that starts as noisy as data of unit variance are at the first level.
 fn plan_of(levels: &[NoiseLevel], rows: Vec<Row>) -> Plan {
-    Plan { start: levels.first().map_or(0.0, |level| level.scale()), rows }
+    Plan { init_noise_sigma: levels.first().map_or(0.0, |level| level.scale()), rows }
 }

@@ -26,7 +26,7 @@ impl Solver for ReverseDiffusion {
             let a = from.alpha / to.alpha;
             let lost = 1.0 - ratio(from, to).powi(2);
             let noise = if to.sigma > 0.0 { from.sigma * lost.max(0.0).sqrt() } else { 0.0 };
-            Row { level: from, time: None, to, x: vec![2.0 - a - lost], denoised: vec![lost * from.alpha], noise }
+            Row { level: from, time: None, next: to, x: vec![2.0 - a - lost], denoised: vec![lost * from.alpha], noise }
         })
     }
 

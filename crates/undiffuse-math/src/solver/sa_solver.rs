@@ -74,7 +74,7 @@ impl Solver for SaSolver {
             correction.iter().zip(&mut denoised).for_each(|(c, sum)| *sum += x * c);
             predictor.iter().zip(&mut denoised).for_each(|(b, sum)| *sum += b);
             let noise = to.sigma * ((1.0 - kept) * (1.0 + kept)).max(0.0).sqrt();
-            rows.push(Row { level: from, time: None, to, x: vec![x], denoised, noise });
+            rows.push(Row { level: from, time: None, next: to, x: vec![x], denoised, noise });
 
             correction = Vec::new();
             let order = self.corrector.min(left.saturating_add(1)).min(known + 2);

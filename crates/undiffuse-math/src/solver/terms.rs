@@ -88,7 +88,7 @@ impl Tape {
     pub fn step(&mut self, to: NoiseLevel, sum: Terms) {
         let newest = self.rows.len() - 1;
         let row = &mut self.rows[newest];
-        row.to = to;
+        row.next = to;
         for (image, c) in sum.0 {
             let (list, k) = match image {
                 Image::X(k) => (&mut row.x, k),
@@ -113,6 +113,6 @@ impl Tape {
 
     /// The plan, starting as noisy as data of unit variance are at its first level.
     pub fn plan(self) -> Plan {
-        Plan { start: self.rows.first().map_or(0.0, |row| row.level.scale()), rows: self.rows }
+        Plan { init_noise_sigma: self.rows.first().map_or(0.0, |row| row.level.scale()), rows: self.rows }
     }
 }

@@ -1,19 +1,19 @@
 //! What the solvers with one evaluation inside each step share.
 
 use super::{
-    Along,
+    Coordinate,
     terms::{Tape, Terms},
 };
 use crate::{level::NoiseLevel, plan::Plan};
 
 /// Euler steps to a level inside each step, where `D_m` is evaluated, then the whole step with the slope found there.
 ///
-/// With `rho` and `rho_m` the ratios of the coordinates of [`Along`] over the whole step and to the middle and `c` its
+/// With `rho` and `rho_m` the ratios of the coordinates of [`Coordinate`] over the whole step and to the middle and `c` its
 /// scale, `x' = x_e + c' (1 - rho) / rho_m · (D_m - D)`, `x_e` being the end of the Euler step. Where
 /// the middle lies at one of the ends, or nowhere, the Euler step stands alone.
 pub(super) fn midpoint(
     levels: &[NoiseLevel],
-    along: Along,
+    along: Coordinate,
     middle: impl Fn(NoiseLevel, NoiseLevel) -> NoiseLevel,
 ) -> Plan {
     let mut tape = Tape::default();

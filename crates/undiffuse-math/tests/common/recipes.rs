@@ -80,7 +80,7 @@ pub fn sample(
         let fresh = (row.noise != 0.0).then(|| match (recipe.learned_variance, recipe.solver.takes_variance()) {
             // The plan's standard deviation makes way for the network's.
             (Some(learned), true) => zip(&noise(i), &variance, &|z, answer| {
-                z * learned.variance(row.level, row.to, answer).sqrt() / row.noise
+                z * learned.variance(row.level, row.next, answer).sqrt() / row.noise
             }),
             _ => noise(i),
         });

@@ -26,14 +26,18 @@ fn of(entry: &Entry<SolverKind>) -> String {
     let level = |l: NoiseLevel| list(&[l.alpha, l.sigma]);
     let mut rows = vec![["at", "makes", "x by lag", "D by lag", "noise"].map(str::to_owned)];
     for row in &plan.rows {
-        rows.push([level(row.level), level(row.to), list(&row.x), list(&row.denoised), number(row.noise)]);
+        rows.push([level(row.level), level(row.next), list(&row.x), list(&row.denoised), number(row.noise)]);
     }
     let widths: Vec<_> = (0..5).map(|k| rows.iter().map(|cells| cells[k].len()).max().unwrap_or(0)).collect();
     let mut text = format!(
         "\n## {}\n{}, starting from {}:\n```text\n",
         entry.tag,
         entry.doc,
-        if plan.start == 0.0 { "a picture".to_owned() } else { format!("noise of {}", number(plan.start)) },
+        if plan.init_noise_sigma == 0.0 {
+            "a picture".to_owned()
+        } else {
+            format!("noise of {}", number(plan.init_noise_sigma))
+        },
     );
     for cells in rows {
         let line: String = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}   ")).collect();

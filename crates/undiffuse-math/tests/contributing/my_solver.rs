@@ -15,12 +15,12 @@ pub struct MySolver {}
 impl Solver for MySolver {
     fn unchecked_plan(&self, levels: &[NoiseLevel]) -> Plan {
         let rows = levels.windows(2).map(|pair| {
-            let (level, to) = (pair[0], pair[1]);
+            let (level, next) = (pair[0], pair[1]);
             // A clean image has no noise to keep a share of.
-            let keep = if level.sigma > 0.0 { to.sigma / level.sigma } else { to.alpha / level.alpha };
-            Row { level, to, x: vec![keep], denoised: vec![to.alpha - keep * level.alpha], ..Row::default() }
+            let keep = if level.sigma > 0.0 { next.sigma / level.sigma } else { next.alpha / level.alpha };
+            Row { level, next, x: vec![keep], denoised: vec![next.alpha - keep * level.alpha], ..Row::default() }
         });
-        Plan { start: levels[0].scale(), rows: rows.collect() }
+        Plan { init_noise_sigma: levels[0].scale(), rows: rows.collect() }
     }
 
     fn order(&self) -> Option<f64> {

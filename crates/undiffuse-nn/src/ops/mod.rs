@@ -6,7 +6,7 @@
 //! a picture depend on its seed and nothing else. Gradients that sum over pictures do so along a fixed [`tree`], which
 //! is what makes a step depend on its pictures and nothing else. A caller never sees which body ran.
 //!
-//! The environment variable `UNDIFFUSE_OPS=reference`, read once, runs the standard operations on the CPU, too.
+//! The environment variable `UNDIFFUSE_OPS=reference`, read once, runs the standard operations on the CPU as well.
 
 mod cpu;
 mod map;

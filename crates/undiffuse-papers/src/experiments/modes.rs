@@ -16,7 +16,7 @@ use crate::gan::Gan;
 use crate::mixture::{Mixture, pairs};
 use crate::mlp::{Activation, Mlp, Net, host, rows};
 use crate::score::{Process, walk};
-use crate::{Error, Event, Goal, Listener, Options, Report, Row};
+use crate::{Error, ExperimentEvent, ExperimentOptions, ExperimentReport, Goal, Listener, Row};
 
 /// Samples that are counted, as in the literature.
 const SAMPLES: usize = 2500;
@@ -50,14 +50,14 @@ struct Trained {
 ///
 /// # Errors
 /// A figure that cannot be written.
-pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
+pub fn run(options: &ExperimentOptions, hear: Listener) -> Result<ExperimentReport, Error> {
     let grid = Mixture::grid();
     let seconds = options.choose(60.0, 0.5);
     let diffusion = diffusion(&grid, seconds, options, &mut part(hear, 0.0))?;
     let gan = gan(&grid, seconds, options, &mut part(hear, 0.5));
     let data = grid.sample(SAMPLES, 0.0, options.seed, Use::Data.stream(1 << 47));
 
-    let mut report = Report::default();
+    let mut report = ExperimentReport::default();
     let mut panels = Vec::new();
     let mut shares = Vec::new();
     // The paper's numbers are of its own GAN, ten runs on GPUs.
@@ -111,7 +111,7 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
 
 /// Reports progress within one half of the run.
 fn part(hear: Listener<'_>, from: f64) -> impl FnMut(f64, String) + '_ {
-    move |share, text| hear(Event { progress: from + 0.5 * share, text })
+    move |share, text| hear(ExperimentEvent { progress: from + 0.5 * share, text })
 }
 
 fn percent(shares: &[f64]) -> String {
@@ -136,7 +136,7 @@ pub(super) fn for_seconds(seconds: f64, mut step: impl FnMut(f64, u64)) -> u64 {
 fn diffusion(
     grid: &Mixture,
     seconds: f64,
-    options: &Options,
+    options: &ExperimentOptions,
     hear: &mut dyn FnMut(f64, String),
 ) -> Result<Trained, Error> {
     let seed = options.seed;
@@ -156,12 +156,12 @@ fn diffusion(
     let plan =
         Grid::new(&schedule, &Karras::default(), 40, Last::Clean).map_err(PlanError::from)?.plan(&Heun::default())?;
     let mut begin = normals(SAMPLES, 2, seed, Use::Begin.stream(0));
-    begin.iter_mut().for_each(|x| *x *= plan.start as f32);
+    begin.iter_mut().for_each(|x| *x *= plan.init_noise_sigma as f32);
     let points = walk(&plan, begin, seed, |x, sigma| process.denoised(&network, x, sigma), |_, _| {});
     Ok(Trained { points, steps, parameters: undiffuse::nn::params::count(&network) })
 }
 
-fn gan(grid: &Mixture, seconds: f64, options: &Options, hear: &mut dyn FnMut(f64, String)) -> Trained {
+fn gan(grid: &Mixture, seconds: f64, options: &ExperimentOptions, hear: &mut dyn FnMut(f64, String)) -> Trained {
     let (seed, device) = (options.seed, &options.device);
     let generator = Mlp::new(&[LATENT, WIDTH, WIDTH, WIDTH, 2], Activation::Relu, seed, device);
     let discriminator = Mlp::new(&[2, WIDTH, WIDTH, WIDTH, 1], Activation::LeakyRelu, seed + 1, device);

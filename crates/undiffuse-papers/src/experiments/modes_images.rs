@@ -8,9 +8,9 @@ use undiffuse::denoise::Cond;
 use undiffuse::nn::ops::on_threads;
 use undiffuse::nn::params;
 use undiffuse::sample::Noise;
-use undiffuse::train::{Config, Event as Training, Trainer};
+use undiffuse::train::{Config, Event, Trainer};
 use undiffuse_data::figure::{COLORS, Layer, Panel, figure};
-use undiffuse_data::{Dataset, Options as DataOptions};
+use undiffuse_data::{Dataset, Options};
 use undiffuse_math::noise;
 
 use super::modes::{for_seconds, normals};
@@ -19,7 +19,7 @@ use crate::cnn::{Critic, Generator, LATENT, SIDE, cross_entropy};
 use crate::coverage::Coverage;
 use crate::gan::Gan;
 use crate::mlp::{Net, host, rows};
-use crate::{Error, Event, Goal, Listener, Options, Report, Row};
+use crate::{Error, ExperimentEvent, ExperimentOptions, ExperimentReport, Goal, Listener, Row};
 
 const PIXELS: usize = SIDE * SIDE;
 const BATCH: usize = 64;
@@ -54,11 +54,11 @@ struct Made {
 ///
 /// # Errors
 /// No data, a run that diverges, a figure that cannot be written.
-pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
+pub fn run(options: &ExperimentOptions, hear: Listener) -> Result<ExperimentReport, Error> {
     let path = data_folder()?;
-    let data = Dataset::open(&path, &DataOptions { size: Some(SIDE), channels: Some(1), ..DataOptions::default() })?;
+    let data = Dataset::open(&path, &Options { size: Some(SIDE), channels: Some(1), ..Options::default() })?;
     let samples = options.choose(1000, 20);
-    let mut report = Report::default();
+    let mut report = ExperimentReport::default();
 
     // A fifth of the pictures is the classifier's test; the models learn from all.
     let order = noise::shuffled(options.seed, Use::Split.stream(0), data.len() as u32);
@@ -141,7 +141,7 @@ fn draw(indices: &[u32], seed: u64, stream: u64) -> Vec<u32> {
     (0..BATCH as u64).map(|i| indices[noise::below(seed, stream, i, indices.len() as u64) as usize]).collect()
 }
 
-fn classifier(data: &Dataset, train: &[u32], options: &Options, hear: Listener) -> Critic {
+fn classifier(data: &Dataset, train: &[u32], options: &ExperimentOptions, hear: Listener) -> Critic {
     let steps = options.choose(2000, 20);
     let network = Critic::new(32, data.classes().len(), options.seed, &options.device);
     let mut adam = Adam::new(network, [0.9, 0.99]);
@@ -154,7 +154,10 @@ fn classifier(data: &Dataset, train: &[u32], options: &Options, hear: Listener) 
             adam.descend(loss, 2e-3 * (1.0 - step as f64 / steps as f64));
         });
         if step % 200 == 0 {
-            hear(Event { progress: 0.1 * step as f64 / steps as f64, text: format!("classifier: step {step}") });
+            hear(ExperimentEvent {
+                progress: 0.1 * step as f64 / steps as f64,
+                text: format!("classifier: step {step}"),
+            });
         }
     }
     adam.averaged()
@@ -181,7 +184,7 @@ fn coverage(answers: &[(usize, f32)], classes: usize, least: f32) -> Coverage {
     Coverage { counts, samples: answers.len() }
 }
 
-fn diffusion(path: &Path, samples: usize, options: &Options, hear: Listener) -> Result<Made, Error> {
+fn diffusion(path: &Path, samples: usize, options: &ExperimentOptions, hear: Listener) -> Result<Made, Error> {
     let other = |e: &dyn std::fmt::Display| Error::Other(format!("diffusion on pictures: {e}"));
     let mut settings = vec![
         format!("data.path={path:?}"),
@@ -204,12 +207,12 @@ fn diffusion(path: &Path, samples: usize, options: &Options, hear: Listener) -> 
     let (mut steps, mut parameters) = (0, 0);
     for event in trainer.by_ref() {
         match event.map_err(|e| other(&e))? {
-            Training::Started(started) => parameters = started.parameters,
-            Training::Step(step) => {
+            Event::Started(started) => parameters = started.parameters,
+            Event::Step(step) => {
                 steps = step.step;
                 if let (Some(until), true) = (step.until, step.step.is_multiple_of(100)) {
                     let share = step.nimg as f64 / until as f64;
-                    hear(Event {
+                    hear(ExperimentEvent {
                         progress: 0.1 + 0.4 * share,
                         text: format!("diffusion: step {steps}, loss {:.4}", step.loss),
                     });
@@ -237,7 +240,7 @@ fn diffusion(path: &Path, samples: usize, options: &Options, hear: Listener) -> 
             model.sample(&*denoiser, &plan, Noise::Seeds(seeds), &Cond::default()).finish().map_err(|e| other(&e))?;
         pictures.extend(host(x.reshape([n, PIXELS])));
         let progress = 0.5 + 0.1 * from as f64 / samples as f64;
-        hear(Event { progress, text: format!("diffusion: {} pictures", from as usize + n) });
+        hear(ExperimentEvent { progress, text: format!("diffusion: {} pictures", from as usize + n) });
     }
     let text = format!(
         "preset quick without classes, {steps} steps of {}, {seconds:.0} s, {parameters} parameters, {} steps of {}",
@@ -248,7 +251,7 @@ fn diffusion(path: &Path, samples: usize, options: &Options, hear: Listener) -> 
     Ok(Made { pictures, seconds, text })
 }
 
-fn gan(data: &Dataset, samples: usize, seconds: f64, options: &Options, hear: Listener) -> Made {
+fn gan(data: &Dataset, samples: usize, seconds: f64, options: &ExperimentOptions, hear: Listener) -> Made {
     let width = options.choose(32, 8);
     let generator = Generator::new(width, options.seed, &options.device);
     let discriminator = Critic::new(width, 1, options.seed + 1, &options.device);
@@ -262,7 +265,7 @@ fn gan(data: &Dataset, samples: usize, seconds: f64, options: &Options, hear: Li
         let latents = latents(BATCH, Use::Latent.stream(step));
         on_threads(|| gan.round(real, latents));
         if step.is_multiple_of(100) {
-            hear(Event { progress: 0.6 + 0.4 * share, text: format!("GAN: step {step}") });
+            hear(ExperimentEvent { progress: 0.6 + 0.4 * share, text: format!("GAN: step {step}") });
         }
     });
     let pictures = host(gan.generator.module().forward(latents(samples, Use::Latent.stream(1 << 47))));

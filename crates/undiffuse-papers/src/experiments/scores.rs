@@ -13,7 +13,7 @@ use crate::coverage::Coverage;
 use crate::mixture::{Mixture, pairs};
 use crate::mlp::{Activation, Mlp, Net, WaveMlp, host, rows};
 use crate::score::{Process, exact, geometric, levels, relative_error, sliced_loss, walk};
-use crate::{Error, Event, Goal, Listener, Options, Report, Row};
+use crate::{Error, ExperimentEvent, ExperimentOptions, ExperimentReport, Goal, Listener, Row};
 
 /// Points that are shown of a cloud, as in [Song19, Figure 3].
 const SHOWN: usize = 1280;
@@ -44,8 +44,8 @@ impl Use {
 ///
 /// # Errors
 /// A figure that cannot be written.
-pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
-    let mut report = Report::default();
+pub fn run(options: &ExperimentOptions, hear: Listener) -> Result<ExperimentReport, Error> {
+    let mut report = ExperimentReport::default();
     sliced(options, hear, &mut report)?;
     ladder(options, hear, &mut report)?;
     modes(options, hear, &mut report)?;
@@ -54,7 +54,7 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
 }
 
 /// Sliced score matching of the two modes without noise, and where it must fail [Song19, Figure 2].
-fn sliced(options: &Options, hear: Listener, report: &mut Report) -> Result<(), Error> {
+fn sliced(options: &ExperimentOptions, hear: Listener, report: &mut ExperimentReport) -> Result<(), Error> {
     let mixture = Mixture::two_modes();
     let steps = options.choose(10_000, 50);
     let network = Mlp::new(&[2, 128, 128, 2], Activation::Softplus, options.seed, &options.device);
@@ -94,7 +94,7 @@ fn sliced(options: &Options, hear: Listener, report: &mut Report) -> Result<(), 
 }
 
 /// Denoising score matching of the roll over a ladder of noise, and annealed Langevin dynamics down it.
-fn ladder(options: &Options, hear: Listener, report: &mut Report) -> Result<(), Error> {
+fn ladder(options: &ExperimentOptions, hear: Listener, report: &mut ExperimentReport) -> Result<(), Error> {
     const LEVELS: [usize; 4] = [4, 7, 9, 12];
     const HALF: f64 = 1.35;
     let roll = Mixture::roll();
@@ -113,7 +113,7 @@ fn ladder(options: &Options, hear: Listener, report: &mut Report) -> Result<(), 
         }
     };
     let x = walk(&plan, begin, options.seed, |x, sigma| process.denoised(&network, x, sigma), seen);
-    hear(Event { progress: 0.7, text: "annealed Langevin dynamics on the roll".into() });
+    hear(ExperimentEvent { progress: 0.7, text: "annealed Langevin dynamics on the roll".into() });
 
     let mut panels: [Vec<Panel>; 3] = Default::default();
     for (k, &sigma) in sigmas.iter().enumerate() {
@@ -146,7 +146,7 @@ fn ladder(options: &Options, hear: Listener, report: &mut Report) -> Result<(), 
 }
 
 /// Plain and annealed Langevin dynamics on two modes of unequal weight [Song19, Figure 3].
-fn modes(options: &Options, hear: Listener, report: &mut Report) -> Result<(), Error> {
+fn modes(options: &ExperimentOptions, hear: Listener, report: &mut ExperimentReport) -> Result<(), Error> {
     // The ladder ends at the data, whose modes have deviation 1: underneath are two points.
     let points = Mixture { std: 0.0, ..Mixture::two_modes() };
     let sigmas = geometric(20.0, 1.0, 10);
@@ -184,14 +184,14 @@ fn modes(options: &Options, hear: Listener, report: &mut Report) -> Result<(), E
          equal ones (its Figure 3) and gives no number. 5120 points, begun uniform in [-8, 8]^2; plain: 1000 steps of 0.1; annealed: \
          100 steps at each of 10 sigmas from 20 to 1 [the authors' toy_runner.py].",
     );
-    hear(Event { progress: 1.0, text: "Langevin dynamics on two modes".into() });
+    hear(ExperimentEvent { progress: 1.0, text: "Langevin dynamics on two modes".into() });
     let title = "The share of the small mode is 1/5 [Song19, Figure 3]";
     report.figure(options, "scores-langevin.png", &figure(title, 4, (480, 500), &panels))
 }
 
 /// A network that denoises a mixture at the levels of a ladder; `part` is its share of the run: where it begins, how long.
 fn denoiser(
-    options: &Options,
+    options: &ExperimentOptions,
     mixture: &Mixture,
     sigmas: &[f64],
     hear: Listener,
@@ -222,7 +222,7 @@ fn cosine(step: u64, steps: u64) -> f64 {
 fn tell(hear: Listener, from: f64, part: f64, step: u64, steps: u64, what: &str) {
     if (step + 1).is_multiple_of((steps / 10).max(1)) {
         let progress = from + part * (step + 1) as f64 / steps as f64;
-        hear(Event { progress, text: format!("{what}: step {} of {steps}", step + 1) });
+        hear(ExperimentEvent { progress, text: format!("{what}: step {} of {steps}", step + 1) });
     }
 }
 

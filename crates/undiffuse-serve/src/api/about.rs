@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::extract::Json;
 use super::{App, document};
-use crate::options::Limits;
+use crate::options::RequestLimits;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<App> {
@@ -31,7 +31,7 @@ pub struct About {
     /// Whether runs may be started, stopped and resumed.
     pub allow_train: bool,
     /// What one request may ask.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// What may be trained on, by name; empty unless runs may be started.
     pub datasets: Vec<String>,
     /// Ready-made settings of training, by name.

@@ -12,9 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::App;
-use super::extract::{Peer, client_of};
+use super::extract::client_of;
 use crate::budget::Permit;
 use crate::guard::is_public;
+use crate::peer::Peer;
 use crate::problem::Problem;
 
 /// Answers below this are not counted: there is one a connection, and the connections are counted.

@@ -2,14 +2,12 @@
 //! axum's own.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde::Serialize;
@@ -17,17 +15,15 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::App;
-use crate::budget::{Budget, Permit};
-use crate::engine::Client;
+use crate::budget::{Client, Share};
 use crate::gate::Gate;
-use crate::guard::is_public;
+use crate::guard::{most, too_large};
 use crate::options::Waits;
+use crate::peer::Peer;
 use crate::problem::Problem;
 
 /// Bytes of a body that holds some words.
 const SMALL: usize = 64 << 10;
-/// Bytes of a body that is read from whoever comes, before it is known who that is.
-const PUBLIC: usize = 4 << 10;
 
 /// Bytes of a body that are not within texts.
 const STRUCTURE: usize = 3 << 20;
@@ -36,10 +32,10 @@ const GROWS: usize = 32;
 
 /// A JSON body, in or out.
 ///
-/// In: 400 for text that is no JSON, 408 for a body that does not arrive, 413 for one above [`Limits::body`], 422 for values of
+/// In: 400 for text that is no JSON, 408 for a body that does not arrive, 413 for one above [`RequestLimits::body`], 422 for values of
 /// the wrong kind.
 ///
-/// [`Limits::body`]: crate::options::Limits::body
+/// [`RequestLimits::body`]: crate::options::RequestLimits::body
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T);
 
@@ -80,25 +76,7 @@ impl<T: DeserializeOwned> OptionalFromRequest<App> for Small<T> {
     }
 }
 
-/// What a request holds of [`Engine::budget`](crate::engine::Engine::budget) for its body: from its first byte to the handler's
-/// end, as pictures in it stay in memory so long. The guard puts it into the request's extensions and drops it last.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Share(Arc<Mutex<Option<Permit>>>);
-
-impl Share {
-    fn grow(&self, budget: &Budget, client: &str, bytes: usize) -> Result<(), Problem> {
-        let mut permit = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *permit {
-            Some(permit) => permit.grow(bytes as u64),
-            none => {
-                *none = Some(budget.take(client, bytes as u64)?);
-                Ok(())
-            }
-        }
-    }
-}
-
-/// The whole of a body up to [`Limits::body`](crate::options::Limits::body), counted as it grows.
+/// The whole of a body up to [`RequestLimits::body`](crate::options::RequestLimits::body), counted as it grows.
 async fn large(request: Request, app: &App) -> Result<Bytes, Problem> {
     let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
     let client = client_of(&app.gate, request.headers(), Peer::of(request.extensions()));
@@ -136,11 +114,6 @@ async fn small(request: Request, app: &App) -> Result<Bytes, Problem> {
     body(request, limit, app.options.waits.pause, app.options.waits, |_| Ok(())).await
 }
 
-/// Bytes of a body at this address, of which `known` clients may send so many.
-pub(crate) fn most(path: &str, known: usize) -> usize {
-    if is_public(path) { PUBLIC.min(known) } else { known }
-}
-
 /// The whole body; `counted` is told of every piece before it is kept.
 async fn body(
     request: Request,
@@ -171,15 +144,6 @@ async fn body(
             bytes.extend_from_slice(&data);
         }
     }
-}
-
-/// 413.
-pub(crate) fn too_large(limit: usize) -> Problem {
-    let detail = format!(
-        "the request's body is larger than the {limit} bytes that this service reads here; `--max-body` sets this for \
-         requests with pictures"
-    );
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -244,39 +208,6 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// The address of whoever asks. Headers of proxies are not believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Peer(pub IpAddr);
-
-impl Peer {
-    /// The address as [`Engine::submit`](crate::engine::Engine::submit) wants it.
-    pub fn client(self) -> Client {
-        self.0.to_string()
-    }
-
-    /// The network that it belongs to: whoever has one address of IPv6 has 2⁶⁴ of them.
-    pub fn network(self) -> IpAddr {
-        match self.0 {
-            ip if ip.is_loopback() => ip,
-            IpAddr::V4(ip) => ip.into(),
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        }
-    }
-
-    /// The server puts it there; where it did not, in a test of a router alone, the peer is this machine.
-    pub(crate) fn of(extensions: &axum::http::Extensions) -> Self {
-        extensions.get().copied().unwrap_or(Self(Ipv4Addr::LOCALHOST.into()))
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Peer {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.extensions))
-    }
-}
-
 /// Who asks: whose turn it is, whose keys, progress and interruptions these are. The session of a browser that signed in, so that
 /// people behind one proxy are several; otherwise the address, as one token may be everybody's.
 pub fn client_of(gate: &Gate, headers: &HeaderMap, peer: Peer) -> Client {
@@ -295,17 +226,10 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// A header as text, if it is there once.
-pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
-    let mut all = headers.get_all(name).iter();
-    match (all.next(), all.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
+
     use super::*;
     use crate::job::Generate;
 

@@ -17,9 +17,9 @@ use utoipa_axum::routes;
 use super::App;
 use super::answers::{around, streamed};
 use super::extract::{Caller, Json};
-use crate::budget::Permit;
-use crate::engine::{Client, Engine};
-use crate::job::{Generate, Job, Made, State as JobState, Update};
+use crate::budget::{Client, Permit};
+use crate::engine::Engine;
+use crate::job::{Generate, Job, JobState, Made, Update};
 use crate::problem::Problem;
 
 /// The routes.

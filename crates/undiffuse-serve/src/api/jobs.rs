@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use super::extract::{Caller, Json, Path, Query};
 use super::{App, events};
-use crate::engine;
-use crate::job::{Frame, Generate, Job, State as JobState, Update};
+use crate::engine::JobQuery;
+use crate::job::{Frame, Generate, Job, JobState, Update};
 use crate::problem::Problem;
 
 /// The routes.
@@ -84,7 +84,7 @@ async fn list_jobs(State(app): State<App>, Query(which): Query<Which>) -> Result
     if !(1..=200).contains(&limit) {
         return Err(Problem::invalid("limit", "must be 1 to 200; `before` gets the next page"));
     }
-    let query = engine::Query { state: which.state, before: which.before, limit };
+    let query = JobQuery { state: which.state, before: which.before, limit };
     let _alone = app.every_turn().await?;
     Ok(Json(Jobs { jobs: app.engine.jobs(query).await? }))
 }
@@ -97,7 +97,7 @@ async fn get_job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<
     app.engine.job(&id).await.map(Json)
 }
 
-/// Cancel a job and forget it, its pictures, too.
+/// Cancel a job and forget it and its pictures.
 #[utoipa::path(delete, path = "/api/v1/jobs/{id}", tag = "jobs", responses((status = 204, description = "It is gone.")), params(
     ("id" = String, Path, description = "The job's id."),
 ))]
@@ -113,7 +113,7 @@ async fn cancel_job(State(app): State<App>, Path(id): Path<String>) -> Result<Js
     app.engine.cancel(&id).await.map(Json)
 }
 
-/// Watch a job: events `state` (a Job), `progress` (a Progress), `frame` (a Frame) and `image` (a Made). What has happened before
+/// Watch a job: events `state` (a Job), `progress` (a JobProgress), `frame` (a Frame) and `image` (a Made). What has happened before
 /// comes first, so a stream that broke off is simply opened again. The stream ends after a final state.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs", responses(
     (status = 200, description = "Server-sent events.", body = super::events::Sent, content_type = "text/event-stream"),

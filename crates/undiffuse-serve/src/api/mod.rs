@@ -18,8 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::engine::Engine;
 use crate::gate::Gate;
-use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::guard::{self, Guard};
+use crate::metrics::{self, Metrics};
+use crate::options::ServeOptions;
 use crate::problem::Problem;
 use crate::runs::Runs;
 
@@ -29,7 +30,7 @@ pub struct App {
     /// Jobs.
     pub engine: Engine,
     /// What the service was told when it started.
-    pub options: Arc<Options>,
+    pub options: Arc<ServeOptions>,
     /// Who may come in.
     pub gate: Arc<Gate>,
     /// Figures for monitoring.
@@ -46,7 +47,7 @@ pub struct App {
 
 impl App {
     /// For this engine; `closed` becomes true when the service has ended its work.
-    pub fn new(engine: Engine, options: Options, gate: Gate, closed: watch::Receiver<bool>) -> Self {
+    pub fn new(engine: Engine, options: ServeOptions, gate: Gate, closed: watch::Receiver<bool>) -> Self {
         let metrics = Arc::new(Metrics::new(engine.clone()));
         let runs = Arc::new(Runs::new(&options));
         Self {
@@ -62,7 +63,12 @@ impl App {
         }
     }
 
-    /// Ready when the service has ended its work, and streams are to end, too.
+    /// What stands before every handler.
+    pub fn guard(&self) -> Guard {
+        Guard::new(Arc::clone(&self.gate), Arc::clone(&self.options))
+    }
+
+    /// Ready when the service has ended its work, and streams are to end as well.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut closed = self.closed.clone();
         async move {
@@ -129,8 +135,8 @@ pub fn router(app: App, studio: Option<PathBuf>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), answers::count))
         .layer(CompressionLayer::new().compress_when(worth_it))
-        .layer(from_fn_with_state(app.clone(), crate::guard::guard))
-        .layer(from_fn_with_state(app.clone(), crate::metrics::measure))
+        .layer(from_fn_with_state(app.guard(), guard::guard))
+        .layer(from_fn_with_state(Arc::clone(&app.metrics), metrics::measure))
         .with_state(app)
 }
 

@@ -17,15 +17,15 @@ pub fn routes() -> OpenApiRouter<App> {
 
 /// Models that pictures can be asked of.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Models {
+pub struct ModelList {
     /// One entry a model.
     pub models: Vec<ModelInfo>,
 }
 
 /// Models that pictures can be asked of.
-#[utoipa::path(get, path = "/api/v1/models", tag = "models", responses((status = 200, body = Models)))]
-async fn list_models(State(app): State<App>) -> Result<Json<Models>, Problem> {
-    Ok(Json(Models { models: models(&app).await? }))
+#[utoipa::path(get, path = "/api/v1/models", tag = "models", responses((status = 200, body = ModelList)))]
+async fn list_models(State(app): State<App>) -> Result<Json<ModelList>, Problem> {
+    Ok(Json(ModelList { models: models(&app).await? }))
 }
 
 /// One model.

@@ -137,7 +137,7 @@ fn bounded(field: &str, value: usize, most: usize) -> Result<usize, Problem> {
 ))]
 async fn run_sample(State(app): State<App>, Path((id, nimg)): Path<(String, u64)>) -> Result<Response, Problem> {
     let png = of(&app, move |runs| runs.sample(&id, nimg)).await?;
-    // A run of the same name may be made anew, so not for ever.
+    // A run of the same name may be made again, so not for ever.
     let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, max-age=60")];
     Ok((headers, png).into_response())
 }

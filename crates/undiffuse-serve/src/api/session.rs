@@ -8,7 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Peer, Small, single};
+use super::extract::Small;
+use crate::peer::{Peer, single};
 use crate::problem::{PROBLEM_JSON, Problem};
 
 /// The routes.

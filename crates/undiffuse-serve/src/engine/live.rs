@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::Client;
 use super::lock;
 use super::models::Loaded;
 use super::order::Order;
-use super::store::{Record, Stage};
-use crate::budget::Permit;
-use crate::job::{Frame, Job, Made, Progress, State, Update};
+use super::store::{JobStart, Record};
+use crate::budget::{Client, Permit};
+use crate::job::{Frame, Job, JobProgress, JobState, Made, Update};
 
 /// Least time between two previews of a job.
 const PREVIEW: Duration = Duration::from_millis(125);
@@ -22,7 +21,7 @@ const ADVANCE: Duration = Duration::from_secs(1);
 
 /// Something that no watcher misses.
 #[derive(Clone)]
-pub enum Event {
+pub enum LiveEvent {
     /// A new state.
     State(Box<Job>),
     /// A step.
@@ -56,9 +55,9 @@ pub struct Live {
 struct Shown {
     record: Record,
     /// Everything so far; watchers read along at their own pace.
-    log: Vec<Event>,
+    log: Vec<LiveEvent>,
     /// The latest, and how many there were; the preview apart, so that a step without one does not hide it.
-    progress: Option<(u64, Progress)>,
+    progress: Option<(u64, JobProgress)>,
     preview: Option<(u64, String)>,
     previewed: Option<Instant>,
     /// Whether the service has let the job go for now.
@@ -68,7 +67,7 @@ struct Shown {
 impl Live {
     /// A job as the store has it.
     pub fn new(record: Record, loaded: Option<Arc<Loaded>>, permit: Option<Permit>) -> Self {
-        let log = record.job.images.iter().cloned().map(Event::Image).collect();
+        let log = record.job.images.iter().cloned().map(LiveEvent::Image).collect();
         Self {
             id: record.job.id.clone(),
             client: record.client.clone(),
@@ -94,7 +93,7 @@ impl Live {
     }
 
     /// How far this start of it has come.
-    pub fn start(&self) -> Stage {
+    pub fn start(&self) -> JobStart {
         lock(&self.shown).record.start
     }
 
@@ -104,7 +103,7 @@ impl Live {
     }
 
     /// Shows a change: the new record and what happened.
-    pub fn show(&self, record: Record, events: impl IntoIterator<Item = Event>) {
+    pub fn show(&self, record: Record, events: impl IntoIterator<Item = LiveEvent>) {
         let mut shown = lock(&self.shown);
         shown.record = record;
         shown.log.extend(events);
@@ -114,14 +113,14 @@ impl Live {
 
     /// Shows a step.
     pub fn frame(&self, frame: Frame) {
-        lock(&self.shown).log.push(Event::Frame(Arc::new(frame)));
+        lock(&self.shown).log.push(LiveEvent::Frame(Arc::new(frame)));
         self.signal.send_modify(|version| *version += 1);
     }
 
     /// The steps so far.
     pub fn frames(&self) -> Vec<Arc<Frame>> {
-        let frame = |event: &Event| match event {
-            Event::Frame(frame) => Some(Arc::clone(frame)),
+        let frame = |event: &LiveEvent| match event {
+            LiveEvent::Frame(frame) => Some(Arc::clone(frame)),
             _ => None,
         };
         lock(&self.shown).log.iter().filter_map(frame).collect()
@@ -143,7 +142,7 @@ impl Live {
         let mut shown = lock(&self.shown);
         let count = shown.progress.as_ref().map_or(0, |(count, _)| *count) + 1;
         let (done, n) = (shown.record.job.done, shown.record.job.n);
-        shown.progress = Some((count, Progress { done, n, row, rows, preview: None }));
+        shown.progress = Some((count, JobProgress { done, n, row, rows, preview: None }));
         if let Some(preview) = preview {
             shown.preview = Some((count, preview));
         }
@@ -175,16 +174,16 @@ impl Live {
                 let shown = lock(&self.shown);
                 let fresh = shown.progress.as_ref().filter(|(count, _)| *count > counted);
                 let preview = || shown.preview.as_ref().filter(|(count, _)| *count > counted).map(|(_, p)| p.clone());
-                let progress = fresh.map(|(count, p)| (*count, Progress { preview: preview(), ..p.clone() }));
+                let progress = fresh.map(|(count, p)| (*count, JobProgress { preview: preview(), ..p.clone() }));
                 (shown.log[seen..].to_vec(), progress, shown.left)
             };
             for event in events {
                 seen += 1;
                 let update = match event {
-                    Event::State(job) if seen <= past && !job.state.is_final() => continue,
-                    Event::State(job) => Update::State(job),
-                    Event::Frame(frame) => Update::Frame(frame),
-                    Event::Image(made) => Update::Image(made),
+                    LiveEvent::State(job) if seen <= past && !job.state.is_final() => continue,
+                    LiveEvent::State(job) => Update::State(job),
+                    LiveEvent::Frame(frame) => Update::Frame(frame),
+                    LiveEvent::Image(made) => Update::Image(made),
                 };
                 let last = matches!(&update, Update::State(job) if job.state.is_final());
                 if to.send(update).await.is_err() || last {
@@ -206,7 +205,7 @@ impl Live {
                     let now = place();
                     if now != position && now.is_some() {
                         let job = Job { position: now, ..self.job() };
-                        if job.state == State::Queued && to.send(Update::State(Box::new(job))).await.is_err() {
+                        if job.state == JobState::Queued && to.send(Update::State(Box::new(job))).await.is_err() {
                             return;
                         }
                     }

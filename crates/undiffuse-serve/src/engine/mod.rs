@@ -2,6 +2,7 @@
 
 mod clock;
 mod cost;
+mod gauges;
 mod id;
 mod live;
 mod models;
@@ -18,13 +19,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 use undiffuse::Model;
 use undiffuse::burn::tensor::Tensor;
 use undiffuse::denoise::{At, Cond, Denoise, Guess};
 
 use self::clock::Clock;
+pub use self::gauges::Gauges;
 use self::id::Ids;
 use self::live::Live;
 use self::models::Models;
@@ -32,15 +33,12 @@ pub use self::models::model_in;
 pub(crate) use self::order::from_base64;
 use self::pool::{Evaluate, Pool};
 use self::queue::{Chunk, Queue, Waiting};
-use self::store::{Change, Keep, Record, Results, Stage, Store, checked};
+use self::store::{Change, JobStart, Keep, Record, Results, Store, checked};
 use self::submit::Ticket;
-use crate::budget::Budget;
-use crate::job::{Frame, Generate, Job, ModelInfo, State, Update};
-use crate::options::{Limits, Options};
+use crate::budget::{Budget, Client};
+use crate::job::{Frame, Generate, Job, JobState, ModelInfo, Update};
+use crate::options::{RequestLimits, ServeOptions};
 use crate::problem::Problem;
-
-/// Who asks: jobs of different clients take turns.
-pub type Client = String;
 
 /// Updates that a watcher may be behind before it misses progress.
 const BEHIND: usize = 16;
@@ -60,7 +58,7 @@ pub struct Engine {
 }
 
 struct Inner {
-    limits: Limits,
+    limits: RequestLimits,
     models: Models,
     store: Store,
     pool: Pool,
@@ -106,42 +104,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Figures of the moment, for `/metrics` and `/readyz`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Gauges {
-    /// Jobs that wait.
-    pub queued: usize,
-    /// Jobs of which pictures are being made.
-    pub running: usize,
-    /// Pictures being made.
-    pub pictures: usize,
-    /// Models in memory, and what they take in bytes.
-    pub models: usize,
-    /// Bytes of the models in memory.
-    pub model_bytes: u64,
-    /// Bytes of results in the store.
-    pub stored_bytes: u64,
-    /// Pictures finished since the start.
-    pub images: u64,
-    /// Evaluations of a network since the start, and pictures in them.
-    pub batches: u64,
-    /// Pictures in those evaluations.
-    pub batched: u64,
-    /// Jobs that ended since the start: done, failed, cancelled.
-    pub done: u64,
-    /// Jobs that failed.
-    pub failed: u64,
-    /// Jobs that were cancelled.
-    pub cancelled: u64,
-    /// Whether new jobs are taken.
-    pub open: bool,
-}
-
 /// Which jobs to list.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub struct JobQuery {
     /// Only those in this state.
-    pub state: Option<crate::job::State>,
+    pub state: Option<JobState>,
     /// Only those older than the job with this id.
     pub before: Option<String>,
     /// At most so many, the newest first.
@@ -153,7 +120,7 @@ impl Engine {
     ///
     /// # Errors
     /// A store or folders that cannot be used, in words for whoever starts the service.
-    pub fn open(options: &Options) -> Result<Self, String> {
+    pub fn open(options: &ServeOptions) -> Result<Self, String> {
         Self::open_with(options, Box::new(evaluate))
     }
 
@@ -163,13 +130,13 @@ impl Engine {
     /// # Errors
     /// A store that cannot be opened, or models that cannot be listed.
     #[doc(hidden)]
-    pub fn open_with(options: &Options, evaluate: Box<Evaluate>) -> Result<Self, String> {
+    pub fn open_with(options: &ServeOptions, evaluate: Box<Evaluate>) -> Result<Self, String> {
         let store = Store::open(&options.store, Keep { age: options.keep, bytes: options.keep_bytes })?;
         Self::on(store, options, evaluate)
     }
 
     /// The engine on this store.
-    fn on(store: Store, options: &Options, evaluate: Box<Evaluate>) -> Result<Self, String> {
+    fn on(store: Store, options: &ServeOptions, evaluate: Box<Evaluate>) -> Result<Self, String> {
         let limits = options.limits;
         let revived = revive::revive(&store)?;
         let pool = Pool::start(evaluate).map_err(|e| format!("cannot start a thread: {e}"))?;
@@ -214,7 +181,7 @@ impl Engine {
         work()
     }
 
-    /// Models there are; the folders are looked through anew, so a run that has just finished is there.
+    /// Models there are; the folders are searched again, so a run that has just finished is there.
     pub fn models(&self) -> Vec<ModelInfo> {
         self.inner.models.list()
     }
@@ -253,7 +220,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`job`](Self::job).
-    pub async fn jobs(&self, query: Query) -> Result<Vec<Job>, Problem> {
+    pub async fn jobs(&self, query: JobQuery) -> Result<Vec<Job>, Problem> {
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.jobs(&query)).await?
     }
@@ -341,7 +308,7 @@ impl Engine {
         // At once: the disk may have its time.
         live.stop.store(true, Ordering::Relaxed);
         blocking(move || {
-            let job = inner.end(&live, State::Cancelled, None);
+            let job = inner.end(&live, JobState::Cancelled, None);
             inner.dispatch();
             job
         })
@@ -372,40 +339,6 @@ impl Engine {
     /// Whether the service goes on: it has not been asked to end.
     pub fn is_open(&self) -> bool {
         lock(&self.inner.desk).open
-    }
-
-    /// Figures of the moment.
-    pub fn gauges(&self) -> Gauges {
-        let inner = &*self.inner;
-        let (models, model_bytes) = inner.models.in_memory();
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let desk = lock(&inner.desk);
-        let queued = desk.queue.waiting();
-        Gauges {
-            queued,
-            running: desk.live.len().saturating_sub(queued),
-            pictures: desk.queue.in_work(),
-            models,
-            model_bytes,
-            stored_bytes: inner.store.bytes(),
-            images: count(&inner.images),
-            batches: count(&inner.pool.tally().batches),
-            batched: count(&inner.pool.tally().pictures),
-            done: count(&inner.done) + count(&inner.failed) + count(&inner.cancelled),
-            failed: count(&inner.failed),
-            cancelled: count(&inner.cancelled),
-            open: desk.open && inner.store.sound().is_ok(),
-        }
-    }
-
-    /// Figures of everything since the start, by size: name, what it is, and the histogram.
-    pub fn histograms(&self) -> [(&'static str, &'static str, Histogram); 3] {
-        let (clock, sizes) = (&self.inner.clock, &self.inner.pool.tally().sizes);
-        [
-            ("job_wait_seconds", "From a job's request to the begin of its first picture", clock.waits.clone()),
-            ("job_work_seconds", "From there to the job's end", clock.works.clone()),
-            ("batch_pictures", "Pictures in an evaluation of a network", sizes.clone()),
-        ]
     }
 
     /// Takes no more jobs, finishes what is being made if `patience` allows it, and hands the rest back to the queue in the store.
@@ -462,7 +395,7 @@ impl Inner {
         Some((live, position))
     }
 
-    fn jobs(&self, query: &Query) -> Result<Vec<Job>, Problem> {
+    fn jobs(&self, query: &JobQuery) -> Result<Vec<Job>, Problem> {
         let live: HashMap<String, Arc<Live>> = lock(&self.desk).live.clone();
         let state = |id: &str| live.get(id).map(|live| live.job().state);
         let records = self.store.list(query.before.as_deref(), query.limit, query.state, state).map_err(trouble)?;
@@ -490,7 +423,7 @@ impl Inner {
         for live in rest {
             let mut record = live.record();
             if !record.job.state.is_final() {
-                (record.job.state, record.start) = (State::Queued, Stage::Waiting);
+                (record.job.state, record.start) = (JobState::Queued, JobStart::Waiting);
                 record.spent = *lock(&live.spent);
                 // One that cannot be written is taken up from what the store knew of it.
                 let _ = self.store.write(Change::Save(Box::new(record), Results::none()));

@@ -16,7 +16,7 @@ use undiffuse::{Model, memory};
 use super::{cost, lock};
 use crate::folders;
 use crate::job::{AskInfo, Defaults, ModelInfo};
-use crate::options::{Limits, Options};
+use crate::options::{RequestLimits, ServeOptions};
 use crate::problem::Problem;
 
 /// A model in memory. It stays there as long as somebody holds it.
@@ -54,7 +54,7 @@ impl Loaded {
     }
 }
 
-/// What changes when a model is written anew: time and length of its files.
+/// What changes when a model is rewritten: time and length of its files.
 type Stamp = Vec<Option<(SystemTime, u64)>>;
 
 /// A model folder.
@@ -88,7 +88,7 @@ pub struct Models {
     device: Device,
     /// Bytes that models and one evaluation may take together.
     budget: u64,
-    limits: Limits,
+    limits: RequestLimits,
     known: Mutex<HashMap<PathBuf, Known>>,
     loaded: Mutex<BTreeMap<String, Arc<Loaded>>>,
     /// Held while a model is read from disk, so that two do not take the same memory.
@@ -98,7 +98,7 @@ pub struct Models {
 
 impl Models {
     /// The models that the options name.
-    pub fn new(options: &Options) -> Self {
+    pub fn new(options: &ServeOptions) -> Self {
         Self {
             paths: options.folders(),
             variant: options.variant.clone(),
@@ -138,7 +138,7 @@ impl Models {
         places
     }
 
-    /// What can be read of a model without its weights, anew when its files have changed.
+    /// What can be read of a model without its weights, read again when its files have changed.
     fn describe(&self, place: &Place) -> Result<Arc<Described>, String> {
         let stamp = self.stamp(place);
         if let Some(known) = lock(&self.known).get(place.folder.path()).filter(|known| known.stamp == stamp) {
@@ -147,7 +147,7 @@ impl Models {
         let read = || -> Result<Arc<Described>, String> {
             let outline = Outline::read(place.folder.path(), self.variant.as_deref()).map_err(|e| e.to_string())?;
             let parameters = outline.config.parameters().map_err(|e| e.to_string())?;
-            let Limits { cost, pixels, .. } = self.limits;
+            let RequestLimits { cost, pixels, .. } = self.limits;
             let max_side =
                 cost::largest_square(&outline.config, &outline.card.codec, outline.latent_shape(), cost, pixels);
             Ok(Arc::new(Described { outline, parameters, max_side }))
@@ -175,7 +175,7 @@ impl Models {
         places.into_iter().filter_map(info).collect()
     }
 
-    /// The model asked for, or the only one there is; loaded if it is not in memory or has been written anew.
+    /// The model asked for, or the only one there is; loaded if it is not in memory or has been rewritten.
     ///
     /// # Errors
     /// 404 no such model, 422 a model that cannot be read, or one of several must be named; 503 too little memory at this
@@ -215,7 +215,7 @@ impl Models {
     /// Lets models go that nobody holds, the longest unused first, until there is room.
     fn make_room(&self, id: &str, needed: u64) -> Result<(), Problem> {
         let mut loaded = lock(&self.loaded);
-        // One that is loaded anew is held by its jobs alone from now on.
+        // One that is reloaded is held by its jobs alone from now on.
         loaded.retain(|other, model| other != id || Arc::strong_count(model) > 1);
         loop {
             let taken: u64 = loaded.values().map(|model| model.bytes).sum();

@@ -14,12 +14,12 @@ use undiffuse::denoise::{Cond, is_guided};
 use undiffuse::math::prelude::Plan;
 use undiffuse::math::spacing::GridError;
 use undiffuse::model::SampleDefaults;
-use undiffuse::request::{self, Settings, facts, mask_options};
+use undiffuse::request::{self, SampleSettings, facts, mask_options};
 
 use super::cost;
 use super::models::{Loaded, Models};
 use crate::job::Generate;
-use crate::options::Limits;
+use crate::options::RequestLimits;
 use crate::problem::Problem;
 
 /// Most pictures of a job with frames.
@@ -36,19 +36,19 @@ const HANDED: u64 = 1 << 24;
 
 /// The pictures of a request, at the size and with the channels that the model makes of them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pictures {
+pub struct RequestPictures {
     /// What to start from.
     pub init: Option<Image>,
     /// Where to paint.
     pub mask: Option<Image>,
 }
 
-impl Pictures {
+impl RequestPictures {
     /// Takes the pictures out of a request, for pictures `[C, H, W]`.
     ///
     /// # Errors
     /// 422: no base64, no picture, too large, a mask that fits nothing.
-    pub fn take(request: &mut Generate, [c, h, w]: [usize; 3], limits: &Limits) -> Result<Self, Problem> {
+    pub fn take(request: &mut Generate, [c, h, w]: [usize; 3], limits: &RequestLimits) -> Result<Self, Problem> {
         let plain = data::Options::default();
         let init = request.init_image.take().map(|text| from_base64("init_image", &text, plain, limits)).transpose()?;
         let mask = request.mask.take().map(|text| from_base64("mask", &text, mask_options(), limits)).transpose()?;
@@ -95,7 +95,7 @@ pub(crate) fn from_base64(
     field: &'static str,
     text: &str,
     options: data::Options,
-    limits: &Limits,
+    limits: &RequestLimits,
 ) -> Result<Image, Problem> {
     let text = match text.trim_start().strip_prefix("data:") {
         Some(rest) => rest.split_once(";base64,").map(|(_, data)| data).unwrap_or_default(),
@@ -149,15 +149,15 @@ impl Order {
     /// 422 what the model or the limits do not allow; 503 a picture for which there is no memory.
     pub fn new(
         request: &Generate,
-        pictures: &Pictures,
+        pictures: &RequestPictures,
         loaded: Arc<Loaded>,
         models: &Models,
-        limits: &Limits,
+        limits: &RequestLimits,
     ) -> Result<Self, Problem> {
         let own = &loaded.model;
         short(request, own, limits)?;
         let seeds = seeds(request, limits)?;
-        let settings = Settings {
+        let settings = SampleSettings {
             solver: parse("solver", request.solver.as_deref())?,
             spacing: parse("spacing", request.spacing.as_deref())?,
             steps: request.steps,
@@ -224,7 +224,7 @@ impl Order {
     }
 
     /// Places in a batch that a picture takes: more when it is large, twice as many when it is guided.
-    pub fn weight(&self, limits: &Limits) -> usize {
+    pub fn weight(&self, limits: &RequestLimits) -> usize {
         let guided = self.model.conditioner.guides() && is_guided(self.settings.guidance, &self.cond);
         limits.batch.div_ceil(self.batch.max(1)) * if guided { 2 } else { 1 }
     }
@@ -253,7 +253,7 @@ impl Order {
     }
 }
 
-fn seeds(request: &Generate, limits: &Limits) -> Result<Vec<u64>, Problem> {
+fn seeds(request: &Generate, limits: &RequestLimits) -> Result<Vec<u64>, Problem> {
     let n = request.n.or(request.seeds.as_ref().map(Vec::len)).unwrap_or(1);
     within(if request.n.is_some() { "n" } else { "seeds" }, n, limits.n)?;
     match &request.seeds {
@@ -268,7 +268,7 @@ fn seeds(request: &Generate, limits: &Limits) -> Result<Vec<u64>, Problem> {
 }
 
 /// Refuses words so long that handling them would be work.
-fn short(request: &Generate, model: &Model, limits: &Limits) -> Result<(), Problem> {
+fn short(request: &Generate, model: &Model, limits: &RequestLimits) -> Result<(), Problem> {
     let words = [("solver", &request.solver), ("spacing", &request.spacing)];
     let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?, LONGEST)));
     let longest = LONGEST.max(model.conditioner.longest());
@@ -286,13 +286,13 @@ fn short(request: &Generate, model: &Model, limits: &Limits) -> Result<(), Probl
 ///
 /// # Errors
 /// 422: more pixels than are allowed, sides that the network cannot make.
-pub fn shape(request: &Generate, model: &Model, limits: &Limits) -> Result<[usize; 3], Problem> {
+pub fn shape(request: &Generate, model: &Model, limits: &RequestLimits) -> Result<[usize; 3], Problem> {
     let mut model = model.clone();
     size(request, &mut model, limits)?;
     Ok(model.picture_shape())
 }
 
-fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option<(usize, usize)>, Problem> {
+fn size(request: &Generate, model: &mut Model, limits: &RequestLimits) -> Result<Option<(usize, usize)>, Problem> {
     let [channels, own_height, own_width] = model.picture_shape();
     let (width, height) = (request.width.unwrap_or(own_width), request.height.unwrap_or(own_height));
     let field = if request.width.is_some() { "width" } else { "height" };
@@ -321,7 +321,7 @@ fn size(request: &Generate, model: &mut Model, limits: &Limits) -> Result<Option
 }
 
 /// Refuses walks of more evaluations than 16 for each step that is allowed, before anything is made of them.
-fn short_walk(model: &Model, limits: &Limits) -> Result<(), Problem> {
+fn short_walk(model: &Model, limits: &RequestLimits) -> Result<(), Problem> {
     let SampleDefaults { solver, steps, .. } = model.sample_defaults();
     let nfe = model.recipe.nfe(steps).map_err(|e| match e {
         GridError::Options { what, problem } => Problem::invalid(what, problem),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::Client;
+use crate::budget::Client;
 
 /// A job with pictures that nobody makes yet.
 #[derive(Clone, Debug)]

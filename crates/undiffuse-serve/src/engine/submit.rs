@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 
 use super::id::now;
 use super::live::Live;
-use super::order::{self, Order, Pictures};
-use super::store::{Change, Record, Stage, Written};
-use super::{Client, Inner, lock, trouble, waiting};
-use crate::budget::Permit;
-use crate::job::{Generate, Job, State};
+use super::order::{self, Order, RequestPictures};
+use super::store::{Change, JobStart, Record, Written};
+use super::{Inner, lock, trouble, waiting};
+use crate::budget::{Client, Permit};
+use crate::job::{Generate, Job, JobState};
 use crate::problem::Problem;
 
 /// Bytes that a finished picture takes in the list of a job that has not ended, and in what its watchers are told.
@@ -37,7 +37,7 @@ impl Drop for Ticket {
         if let Some((live, _)) = self.unnamed.then(|| self.inner.live(&self.job.id)).flatten() {
             let inner = Arc::clone(&self.inner);
             // Not here: this may be a thread that must not wait for a disk.
-            let _ = std::thread::Builder::new().spawn(move || inner.end(&live, State::Cancelled, None));
+            let _ = std::thread::Builder::new().spawn(move || inner.end(&live, JobState::Cancelled, None));
         }
     }
 }
@@ -109,11 +109,11 @@ impl Inner {
         // What is large on the way is large only one at a time.
         let _one_at_a_time = lock(&self.checking);
         let shape = order::shape(&request, &loaded.model, &self.limits)?;
-        let pictures = Pictures::take(&mut request, shape, &self.limits)?;
+        let pictures = RequestPictures::take(&mut request, shape, &self.limits)?;
         let order = Order::new(&request, &pictures, Arc::clone(&loaded), &self.models, &self.limits)?;
         let job = Job {
             id: self.ids.next().map_err(Problem::internal)?,
-            state: State::Queued,
+            state: JobState::Queued,
             model: loaded.id.clone(),
             n: order.seeds.len(),
             done: 0,
@@ -128,7 +128,7 @@ impl Inner {
             request,
         };
         let weight = order.weight(&self.limits);
-        let record = Record { job, client, key, weight, spent: 0.0, start: Stage::Waiting, deaths: 0 };
+        let record = Record { job, client, key, weight, spent: 0.0, start: JobStart::Waiting, deaths: 0 };
         let permit = self.hold(&record, order.frame_bytes())?;
         let live = Live::new(record.clone(), Some(loaded), Some(permit));
         Ok(Draft { record, hash, inputs: pictures.to_png(), live })

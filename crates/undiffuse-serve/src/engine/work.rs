@@ -15,16 +15,16 @@ use undiffuse::data::{encode_png, grid};
 use undiffuse::denoise::{At, Cond, Denoise, Guess, Inpaint};
 use undiffuse::forward::exposure;
 use undiffuse::math::prelude::NoiseLevel;
-use undiffuse::sample::{Noise, Progress};
+use undiffuse::sample::{Noise, SampleStep};
 
 use super::id::now;
-use super::live::{Event, Live};
-use super::order::{Order, Pictures};
+use super::live::{Live, LiveEvent};
+use super::order::{Order, RequestPictures};
 use super::pool::{Fault, message};
 use super::queue::Chunk;
-use super::store::{Change, Record, Results, Stage};
+use super::store::{Change, JobStart, Record, Results};
 use super::{Inner, lock, trouble};
-use crate::job::{Frame, Job, Made, State};
+use crate::job::{Frame, Job, JobState, Made};
 use crate::problem::Problem;
 
 /// Most pixels in a preview.
@@ -77,9 +77,9 @@ impl Inner {
         let mut later = false;
         match end {
             Ok(()) | Err(End::Stopped) => {}
-            Err(End::Failed(problem)) => drop(self.end(live, State::Failed, Some(problem))),
+            Err(End::Failed(problem)) => drop(self.end(live, JobState::Failed, Some(problem))),
             Err(End::Later(problem)) if problem.code == "no_memory" && self.is_alone(live) => {
-                drop(self.end(live, State::Failed, Some(problem)))
+                drop(self.end(live, JobState::Failed, Some(problem)))
             }
             Err(End::Later(_)) => later = true,
         }
@@ -110,7 +110,7 @@ impl Inner {
     /// Walks the pictures of a chunk and keeps them.
     fn walk(self: &Arc<Self>, live: &Arc<Live>, chunk: &Chunk) -> Result<(), End> {
         self.begin(live)?;
-        let order = self.order(live).inspect_err(|_| self.set_start(live, Stage::Waiting))?;
+        let order = self.order(live).inspect_err(|_| self.set_start(live, JobStart::Waiting))?;
         self.show_running(live, order.plan.rows.len());
         let pictures = &chunk.pictures;
         let seat = self.pool.join(&order.loaded, order.model.latent_shape(), order.batch, Arc::clone(&live.stop));
@@ -135,7 +135,7 @@ impl Inner {
                 Some(Fault::Panic(what)) => return Err(End::Failed(internal(&what))),
                 None => self.charge(live, seat.take_spent())?,
             }
-            self.set_start(live, Stage::Evaluated);
+            self.set_start(live, JobStart::Evaluated);
             if order.frames {
                 let x = start.x.take().flatten();
                 x.into_iter().for_each(|x| live.frame(first(&order, x)));
@@ -181,7 +181,7 @@ impl Inner {
             let loaded = held.map_or_else(|| self.models.acquire(Some(&job.model)), Ok)?;
             lock(&live.loaded).get_or_insert_with(|| Arc::clone(&loaded));
             let inputs = self.store.inputs(&live.id).map_err(trouble)?;
-            let pictures = Pictures::from_png(inputs).map_err(Problem::internal)?;
+            let pictures = RequestPictures::from_png(inputs).map_err(Problem::internal)?;
             Order::new(&job.request, &pictures, loaded, &self.models, &self.limits)
         };
         match make() {
@@ -197,11 +197,11 @@ impl Inner {
 
     /// Notes in the store that a job is begun, before it is: if the service dies of it, the next life knows.
     fn begin(&self, live: &Live) -> Result<(), End> {
-        if live.start() != Stage::Waiting {
+        if live.start() != JobStart::Waiting {
             return Ok(());
         }
         let begun = self.change_patiently(live, &Results::none(), &|record| {
-            record.start = Stage::Begun;
+            record.start = JobStart::Begun;
             Vec::new()
         });
         match begun? {
@@ -211,7 +211,7 @@ impl Inner {
     }
 
     /// Notes how far this start of a job has come, in the store some time soon.
-    fn set_start(self: &Arc<Self>, live: &Live, start: Stage) {
+    fn set_start(self: &Arc<Self>, live: &Live, start: JobStart) {
         if live.start() == start {
             return;
         }
@@ -227,7 +227,7 @@ impl Inner {
             self.store.write_later(Change::Save(Box::new(record), Results::none()));
         }
         // It can be worked at, so others may be beside it.
-        if start == Stage::Evaluated && lock(&self.desk).queue.clear(&live.client, &live.id) {
+        if start == JobStart::Evaluated && lock(&self.desk).queue.clear(&live.client, &live.id) {
             self.dispatch();
         }
     }
@@ -236,13 +236,13 @@ impl Inner {
     fn show_running(&self, live: &Live, rows: usize) {
         let _change = lock(&live.change);
         let mut record = live.record();
-        if record.job.state != State::Queued {
+        if record.job.state != JobState::Queued {
             return;
         }
-        record.job.state = State::Running;
+        record.job.state = JobState::Running;
         record.job.rows = rows;
         record.job.started.get_or_insert_with(now);
-        let event = Event::State(Box::new(record.job.clone()));
+        let event = LiveEvent::State(Box::new(record.job.clone()));
         live.show(record, [event]);
     }
 
@@ -269,15 +269,15 @@ impl Inner {
             job.images.sort_by_key(|made| made.index);
             job.done = job.images.len();
             if job.done == job.n {
-                (job.state, job.finished) = (State::Done, Some(now()));
+                (job.state, job.finished) = (JobState::Done, Some(now()));
             }
             record.deaths = 0;
-            made.iter().cloned().map(Event::Image).collect()
+            made.iter().cloned().map(LiveEvent::Image).collect()
         });
         let Some(job) = kept? else { return Err(End::Stopped) };
         self.images.fetch_add(made.len() as u64, Ordering::Relaxed);
-        if job.state == State::Done {
-            self.forget(live, State::Done);
+        if job.state == JobState::Done {
+            self.forget(live, JobState::Done);
         }
         Ok(())
     }
@@ -287,7 +287,7 @@ impl Inner {
         &self,
         live: &Live,
         results: &Arc<Results>,
-        edit: &dyn Fn(&mut Record) -> Vec<Event>,
+        edit: &dyn Fn(&mut Record) -> Vec<LiveEvent>,
     ) -> Result<Option<Job>, End> {
         let end = Instant::now() + DISK;
         let mut pause = Duration::from_millis(50);
@@ -314,7 +314,7 @@ impl Inner {
         &self,
         live: &Live,
         results: &Arc<Results>,
-        edit: &dyn Fn(&mut Record) -> Vec<Event>,
+        edit: &dyn Fn(&mut Record) -> Vec<LiveEvent>,
     ) -> Result<Option<Job>, Problem> {
         let _change = lock(&live.change);
         let mut record = live.record();
@@ -326,12 +326,12 @@ impl Inner {
         let job = record.job.clone();
         let ended = job.state.is_final();
         if ended {
-            events.push(Event::State(Box::new(job.clone())));
+            events.push(LiveEvent::State(Box::new(job.clone())));
         }
         let written = self.store.write(Change::Save(Box::new(record.clone()), Arc::clone(results)));
         if let Err(e) = written {
             // That it has failed or was cancelled can be said at once; the store writes it when it can.
-            if !ended || job.state == State::Done {
+            if !ended || job.state == JobState::Done {
                 return Err(trouble(e));
             }
         }
@@ -343,7 +343,7 @@ impl Inner {
     }
 
     /// Ends a job in this state, unless it has ended before.
-    pub fn end(&self, live: &Live, state: State, error: Option<Problem>) -> Job {
+    pub fn end(&self, live: &Live, state: JobState, error: Option<Problem>) -> Job {
         live.stop.store(true, Ordering::Relaxed);
         let results = Arc::new(Results { images: Vec::new(), frames: live.frames() });
         let changed = self.change(live, &results, &|record| {
@@ -361,10 +361,10 @@ impl Inner {
     }
 
     /// Lets a job go that has ended.
-    fn forget(&self, live: &Live, state: State) {
+    fn forget(&self, live: &Live, state: JobState) {
         let counter = match state {
-            State::Failed => &self.failed,
-            State::Cancelled => &self.cancelled,
+            JobState::Failed => &self.failed,
+            JobState::Cancelled => &self.cancelled,
             _ => &self.done,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -408,7 +408,7 @@ fn first(order: &Order, x: Tensor<4>) -> Frame {
     Frame { row: 0, rows: order.plan.rows.len(), alpha, sigma, x, denoised: None }
 }
 
-fn frame(model: &Model, step: &Progress) -> Frame {
+fn frame(model: &Model, step: &SampleStep) -> Frame {
     let NoiseLevel { alpha, sigma } = step.level;
     let x = side_by_side(model, step.x.clone() * exposure(step.level));
     let denoised = Some(side_by_side(model, step.denoised.clone()));

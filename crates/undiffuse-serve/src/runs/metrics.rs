@@ -1,7 +1,7 @@
 //! `metrics.jsonl` of a run, read as it grows, and curves of as many points as a screen can show.
 
 use serde::{Deserialize, Serialize};
-use undiffuse::run::{Entry, Line, LogReader, RunFolder, Step};
+use undiffuse::run::{LogEntry, LogLine, LogReader, RunFolder, Step};
 
 /// The most that is read at once; the rest is read the next time.
 const AT_ONCE: u64 = 64 << 20;
@@ -16,7 +16,7 @@ const RECENT: usize = 50;
 
 /// The log of a run as far as it has been read.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub struct RunMetrics {
     steps: Vec<Point>,
     validation: Vec<Validation>,
     diverged: Vec<Diverged>,
@@ -114,26 +114,26 @@ pub struct Standing {
     pub diverged: bool,
 }
 
-impl Metrics {
-    /// Reads what was appended to the log since the last time, [`AT_ONCE`] bytes at most. One that was written anew, as resuming
+impl RunMetrics {
+    /// Reads what was appended to the log since the last time, [`AT_ONCE`] bytes at most. One that was rewritten, as resuming
     /// a run may do, is read from its beginning; one that is not there is empty.
     pub fn update(&mut self, run: &RunFolder) {
         let mut reader = std::mem::take(&mut self.reader);
         reader.read(run, AT_ONCE, |entry| match entry {
-            Entry::Restart => *self = Self::default(),
-            Entry::Line(line) => self.see(line),
+            LogEntry::Restart => *self = Self::default(),
+            LogEntry::Line(line) => self.see(line),
         });
         self.reader = reader;
     }
 
-    fn see(&mut self, line: Line) {
+    fn see(&mut self, line: LogLine) {
         match line {
-            Line::Step(step) => self.step(&step),
-            Line::Validation { nimg, loss } => {
+            LogLine::Step(step) => self.step(&step),
+            LogLine::Validation { nimg, loss } => {
                 self.validation.push(Validation { nimg, loss: Some(loss).filter(|loss| loss.is_finite()) });
                 halve(&mut self.validation);
             }
-            Line::Diverged { nimg, step, what } => {
+            LogLine::Diverged { nimg, step, what } => {
                 self.ends_diverged = true;
                 self.diverged.push(Diverged { nimg, step, what: what.chars().take(SAID).collect() });
                 halve(&mut self.diverged);
@@ -145,7 +145,7 @@ impl Metrics {
         self.ends_diverged = false;
         let last = self.next.last().or(self.steps.last()).map_or(0.0, |point| f64::from(point.seconds));
         let seconds = if step.seconds.is_finite() { step.seconds } else { 0.0 };
-        // The clock begins anew when a run is resumed.
+        // The clock starts again when a run is resumed.
         if self.before + seconds < last {
             self.before = last;
         }
@@ -282,7 +282,7 @@ mod tests {
         let (run, path) = (RunFolder::new(folder.path()), folder.path().join("metrics.jsonl"));
         let loss = |k: u64| ((k * 2_654_435_761) % 1000) as f64 / 1000.0;
         append(&path, &(1..=1003).map(|k| step(k, loss(k), k as f64)).collect::<String>());
-        let mut metrics = Metrics::default();
+        let mut metrics = RunMetrics::default();
         metrics.update(&run);
         let curves = metrics.curves(100);
         assert_eq!(curves.steps.len(), 100);
@@ -301,19 +301,19 @@ mod tests {
         assert_eq!(from, 1003);
         assert_eq!(metrics.curves(5000).steps.len(), 1003);
         assert_eq!(metrics.curves(0).steps.len(), 1);
-        assert_eq!(Metrics::default().curves(10), Curves::default());
+        assert_eq!(RunMetrics::default().curves(10), Curves::default());
     }
 
     #[test]
     fn only_what_was_appended_is_read_and_a_new_file_begins_anew() {
         let folder = tempfile::tempdir().unwrap();
         let (run, path) = (RunFolder::new(folder.path()), folder.path().join("metrics.jsonl"));
-        let mut metrics = Metrics::default();
+        let mut metrics = RunMetrics::default();
         metrics.update(&run);
         append(&path, &(step(1, 0.9, 1.0) + &step(2, 0.8, 2.0) + r#"{"event":"step","st"#));
         metrics.update(&run);
         assert_eq!((metrics.steps.len(), metrics.standing().images), (2, 128));
-        // The half line is completed; the clock begins anew: the run was resumed.
+        // The half line is completed; the clock starts again: the run was resumed.
         append(&path, r#"ep":3,"nimg":192,"loss":null,"seconds":0.5}"#);
         metrics.update(&run);
         assert_eq!(metrics.steps.len(), 2);
@@ -326,7 +326,7 @@ mod tests {
         append(&path, "{\"event\":\"diverged\",\"step\":4,\"nimg\":192,\"what\":\"the loss is NaN\"}\n");
         metrics.update(&run);
         assert!(metrics.standing().diverged);
-        // Resuming writes the file anew under the same name.
+        // Resuming rewrites the file under the same name.
         let new = folder.path().join("new");
         append(&new, &(step(1, 0.7, 1.0).repeat(2) + &" ".repeat(2000) + "\n"));
         std::fs::rename(new, &path).unwrap();
@@ -337,11 +337,11 @@ mod tests {
     /// 2¹⁸ steps are kept as they are; beyond that pairs are, and the mean of all stays what it is.
     #[test]
     fn long_logs_take_no_more_memory() {
-        let mut metrics = Metrics::default();
+        let mut metrics = RunMetrics::default();
         let n = 3 * KEPT as u64;
         for k in 1..=n {
             let number = (k % 2) as f64;
-            metrics.see(Line::Step(Step {
+            metrics.see(LogLine::Step(Step {
                 step: k,
                 nimg: 64 * k,
                 loss: number,
@@ -363,7 +363,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (run, path) = (RunFolder::new(folder.path()), folder.path().join("metrics.jsonl"));
         append(&path, &(step(1, 0.9, 1.0) + &"x".repeat(10 * (64 << 10))));
-        let mut metrics = Metrics::default();
+        let mut metrics = RunMetrics::default();
         metrics.update(&run);
         append(&path, &("\n".to_owned() + &step(2, 0.8, 2.0)));
         metrics.update(&run);

@@ -20,16 +20,16 @@ pub use examine::{Examined, Finding};
 pub use metrics::{Bucket, Curves, Diverged, Validation};
 pub use supervise::{Extend, Start};
 
-use crate::options::{Options, Training};
+use crate::options::{ServeOptions, Training};
 use crate::problem::Problem;
-use metrics::{Metrics, Standing};
+use metrics::{RunMetrics, Standing};
 use supervise::Supervisor;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = RunState)]
-pub enum State {
+pub enum RunState {
     /// A program is at it.
     Training,
     /// Its planned length is reached and its model written.
@@ -48,7 +48,7 @@ pub struct RunInfo {
     /// Its id: the name of its folder, made unique.
     pub id: String,
     /// Where it stands.
-    pub state: State,
+    pub state: RunState,
     /// The preset that it started from.
     pub preset: String,
     /// Name of what it trains on.
@@ -90,7 +90,7 @@ pub struct Runs {
     training: Option<Training>,
     supervisor: Supervisor,
     doctor: examine::Doctor,
-    metrics: Mutex<HashMap<PathBuf, Metrics>>,
+    metrics: Mutex<HashMap<PathBuf, RunMetrics>>,
     /// The last look at all runs.
     seen: Mutex<Option<(Instant, Arc<Seen>)>>,
     /// Held while they are looked at.
@@ -102,7 +102,7 @@ pub type Seen = BTreeMap<String, RunInfo>;
 
 impl Runs {
     /// The runs under the paths of these options.
-    pub fn new(options: &Options) -> Self {
+    pub fn new(options: &ServeOptions) -> Self {
         let device = options.device_name.clone();
         Self {
             paths: options.folders(),
@@ -173,19 +173,19 @@ impl Runs {
 
     fn describe(&self, id: &str, path: &Path) -> RunInfo {
         let run = RunFolder::new(path);
-        let standing = self.metrics_of(&run, Metrics::standing);
+        let standing = self.metrics_of(&run, RunMetrics::standing);
         let config = run.config().ok();
         let length = run.length().unwrap_or_default();
         let has_model = ModelFolder::find(path).is_ok();
         let ours = self.supervisor.is_alive(path);
         let state = match standing {
-            _ if ours || run.is_training() => State::Training,
-            Standing { diverged: true, .. } => State::Diverged,
+            _ if ours || run.is_training() => RunState::Training,
+            Standing { diverged: true, .. } => RunState::Diverged,
             Standing { images, .. } if has_model && length.until().is_some_and(|until| images >= until) => {
-                State::Finished
+                RunState::Finished
             }
-            Standing { images: 0, .. } => State::Empty,
-            _ => State::Stopped,
+            Standing { images: 0, .. } => RunState::Empty,
+            _ => RunState::Stopped,
         };
         RunInfo {
             id: id.to_owned(),
@@ -206,11 +206,11 @@ impl Runs {
         }
     }
 
-    fn logs(&self) -> MutexGuard<'_, HashMap<PathBuf, Metrics>> {
+    fn logs(&self) -> MutexGuard<'_, HashMap<PathBuf, RunMetrics>> {
         lock(&self.metrics)
     }
 
-    fn metrics_of<T>(&self, run: &RunFolder, of: impl FnOnce(&Metrics) -> T) -> T {
+    fn metrics_of<T>(&self, run: &RunFolder, of: impl FnOnce(&RunMetrics) -> T) -> T {
         let mut logs = self.logs();
         let metrics = logs.entry(run.path().to_owned()).or_default();
         metrics.update(run);
@@ -279,14 +279,14 @@ impl Runs {
     pub async fn resume(&self, id: &str, extension: Extend) -> Result<RunInfo, Problem> {
         let training = self.training()?;
         let (run, info) = (self.run(id)?, self.info(id)?);
-        if info.state == State::Training {
+        if info.state == RunState::Training {
             return Err(Problem::new(
                 axum::http::StatusCode::CONFLICT,
                 "already_training",
                 format!("run `{id}` is being trained already"),
             ));
         }
-        if info.state == State::Finished && extension == Extend::default() {
+        if info.state == RunState::Finished && extension == Extend::default() {
             let detail = format!("run `{id}` has reached its length: give a budget, images or epochs more");
             return Err(Problem::new(axum::http::StatusCode::CONFLICT, "finished", detail));
         }
@@ -305,7 +305,7 @@ impl Runs {
         let conflict = |code, detail| Err(Problem::new(axum::http::StatusCode::CONFLICT, code, detail));
         match (self.supervisor.stop(&path), info.state) {
             (true, _) => Ok(info),
-            (false, State::Training) => {
+            (false, RunState::Training) => {
                 conflict("not_ours", format!("run `{id}` was started elsewhere: stop it there with Ctrl-C"))
             }
             _ => conflict("not_training", format!("run `{id}` is not being trained")),
@@ -334,7 +334,7 @@ impl Runs {
     }
 }
 
-/// Locks; what a panic left behind is at worst read anew.
+/// Locks; what a panic left behind is at worst read again.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -333,7 +333,7 @@ fn setting(key: &str, value: &Value) -> Result<String, Problem> {
     }
     let plain = |value: &Value| matches!(value, Value::Number(_) | Value::Bool(_) | Value::String(_));
     match value {
-        // JSON's numbers, words and lists of them are TOML's, too.
+        // JSON's numbers, words and lists of them are also TOML's.
         Value::Array(items) if items.iter().all(plain) => Ok(value.to_string()),
         value if plain(value) => Ok(value.to_string()),
         _ => invalid(format!("`{key}` takes a number, true, false, a text, or a list of these")),

@@ -41,7 +41,7 @@ const FORWARD: u64 = 1 << 33;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = ToyRequest)]
-pub struct Request {
+pub struct ToyRequest {
     /// A shape by name: `two-moons` unless there are `points`.
     pub shape: Option<String>,
     /// Points of one's own, instead of a shape: at most 500, at most 10 away from 0.
@@ -127,7 +127,7 @@ pub struct Field {
 ///
 /// # Errors
 /// 422: words that the registries do not know, sizes out of bounds.
-pub fn toy(request: &Request) -> Result<Toy, Problem> {
+pub fn toy(request: &ToyRequest) -> Result<Toy, Problem> {
     let within = |field: &str, value: Option<usize>, default: usize, least: usize, most: usize| {
         let value = value.unwrap_or(default);
         let problem = || Problem::invalid(field, format!("{value} is out of bounds: give {least} to {most}"));
@@ -211,7 +211,7 @@ fn own(points: &[Point]) -> Result<Vec<Point>, Problem> {
 
 /// The level that each row starts from, and the last one.
 fn levels(plan: &Plan) -> Vec<Level> {
-    let last = plan.rows.last().map(|row| row.to);
+    let last = plan.rows.last().map(|row| row.next);
     let all = plan.rows.iter().map(|row| row.level).chain(last);
     all.map(|level| Level { alpha: level.alpha, sigma: level.sigma, exposure: forward::exposure(level) }).collect()
 }
@@ -225,7 +225,7 @@ fn normal(seed: u64, stream: u64, n: usize) -> Vec<Point> {
 
 /// Where `n` walkers are at each level, and what they were taken for.
 fn walk(mixture: &Mixture, plan: &Plan, seed: u64, n: usize) -> (Vec<Vec<Point>>, Vec<Vec<Point>>) {
-    let start = normal(seed, 0, n).into_iter().map(|p| p.map(|v| v * plan.start)).collect();
+    let start = normal(seed, 0, n).into_iter().map(|p| p.map(|v| v * plan.init_noise_sigma)).collect();
     let mut walk: Walk<Vec<Point>> = Walk::new(plan, start);
     let (mut walkers, mut guesses) = (vec![walk.x().clone()], Vec::new());
     while let Some(row) = walk.row() {
@@ -270,15 +270,15 @@ mod tests {
     use super::*;
     use undiffuse::math::prelude::{ScheduleKind, SolverKind, SpacingKind};
 
-    fn request() -> Request {
-        Request { steps: Some(40), n: Some(50), grid: Some(4), ..Request::default() }
+    fn request() -> ToyRequest {
+        ToyRequest { steps: Some(40), n: Some(50), grid: Some(4), ..ToyRequest::default() }
     }
 
     /// The walk ends where the data are: nearly every walker within a few spreads of a point.
     #[test]
     fn walkers_arrive() {
         for shape in SHAPES {
-            let toy = toy(&Request { shape: Some(shape.tag.into()), ..request() }).unwrap();
+            let toy = toy(&ToyRequest { shape: Some(shape.tag.into()), ..request() }).unwrap();
             assert_eq!((toy.walkers.len(), toy.guesses.len(), toy.levels.len()), (41, 40, 41));
             assert_eq!((toy.field.xy.len(), toy.field.score.len(), toy.field.score[0].len()), (16, 41, 16));
             let near = |w: &&Point| toy.points.iter().any(|p| (p[0] - w[0]).hypot(p[1] - w[1]) < 0.25);
@@ -291,7 +291,7 @@ mod tests {
     /// sigma²) at the start and s at the end [Karras22, Eq. 1 with Gaussian data].
     #[test]
     fn one_gaussian_is_walked_as_its_closed_form() {
-        let request = Request {
+        let request = ToyRequest {
             points: Some(vec![[0.0, 0.0]]),
             spread: Some(0.5),
             solver: Some("heun".into()),
@@ -300,7 +300,7 @@ mod tests {
             steps: Some(200),
             n: Some(5),
             grid: Some(0),
-            ..Request::default()
+            ..ToyRequest::default()
         };
         let toy = toy(&request).unwrap();
         let first = toy.levels[0];
@@ -316,7 +316,7 @@ mod tests {
     fn a_walker_is_the_same_in_any_company_and_seeds_differ() {
         let of = |n, seed| {
             let solver = Some("euler-ancestral".into());
-            toy(&Request { n: Some(n), seed: Some(seed), solver, ..request() }).unwrap().walkers
+            toy(&ToyRequest { n: Some(n), seed: Some(seed), solver, ..request() }).unwrap().walkers
         };
         let (few, many) = (of(3, 1), of(50, 1));
         assert!(few.iter().zip(&many).all(|(few, many)| few[..] == many[..3]));
@@ -325,29 +325,29 @@ mod tests {
 
     #[test]
     fn every_part_walks_and_hostile_sizes_are_refused() {
-        let small = Request { steps: Some(6), n: Some(2), grid: Some(2), count: Some(9), ..Request::default() };
+        let small = ToyRequest { steps: Some(6), n: Some(2), grid: Some(2), count: Some(9), ..ToyRequest::default() };
         for e in ScheduleKind::ALL {
-            toy(&Request { schedule: Some(e.tag.into()), ..small.clone() })
+            toy(&ToyRequest { schedule: Some(e.tag.into()), ..small.clone() })
                 .unwrap_or_else(|p| panic!("{}: {p:?}", e.tag));
         }
         for e in SpacingKind::ALL {
-            toy(&Request { spacing: Some(e.tag.into()), ..small.clone() })
+            toy(&ToyRequest { spacing: Some(e.tag.into()), ..small.clone() })
                 .unwrap_or_else(|p| panic!("{}: {p:?}", e.tag));
         }
         for e in SolverKind::ALL {
-            let walked = toy(&Request { solver: Some(e.tag.into()), ..small.clone() });
+            let walked = toy(&ToyRequest { solver: Some(e.tag.into()), ..small.clone() });
             assert_eq!(walked.is_ok(), e.tag != "ddim-inverse", "{}", e.tag);
         }
-        let fields = |request: Request| toy(&request).unwrap_err().field.unwrap();
-        assert_eq!(fields(Request { steps: Some(0), ..small.clone() }), "steps");
-        assert_eq!(fields(Request { n: Some(501), ..small.clone() }), "n");
-        assert_eq!(fields(Request { grid: Some(33), ..small.clone() }), "grid");
-        assert_eq!(fields(Request { spread: Some(f64::NAN), ..small.clone() }), "spread");
-        assert_eq!(fields(Request { points: Some(vec![[0.0, 1e300]]), ..small.clone() }), "points");
-        assert_eq!(fields(Request { points: Some(vec![]), ..small.clone() }), "points");
-        assert_eq!(fields(Request { shape: Some("../etc".into()), ..small.clone() }), "shape");
+        let fields = |request: ToyRequest| toy(&request).unwrap_err().field.unwrap();
+        assert_eq!(fields(ToyRequest { steps: Some(0), ..small.clone() }), "steps");
+        assert_eq!(fields(ToyRequest { n: Some(501), ..small.clone() }), "n");
+        assert_eq!(fields(ToyRequest { grid: Some(33), ..small.clone() }), "grid");
+        assert_eq!(fields(ToyRequest { spread: Some(f64::NAN), ..small.clone() }), "spread");
+        assert_eq!(fields(ToyRequest { points: Some(vec![[0.0, 1e300]]), ..small.clone() }), "points");
+        assert_eq!(fields(ToyRequest { points: Some(vec![]), ..small.clone() }), "points");
+        assert_eq!(fields(ToyRequest { shape: Some("../etc".into()), ..small.clone() }), "shape");
         let (solver, steps) = (Some("langevin:per_level=100".into()), Some(500));
-        assert_eq!(fields(Request { solver, steps, ..small.clone() }), "steps");
-        assert_eq!(fields(Request { schedule: Some("edm:sigma_max=1e308".into()), ..small }), "schedule");
+        assert_eq!(fields(ToyRequest { solver, steps, ..small.clone() }), "steps");
+        assert_eq!(fields(ToyRequest { schedule: Some("edm:sigma_max=1e308".into()), ..small }), "schedule");
     }
 }

@@ -21,8 +21,8 @@ use undiffuse::model::Card;
 use undiffuse::nn::networks::unet2d::{DownBlockType, SampleSize, UNet2DConfig, UpBlockType};
 use undiffuse::nn::{NetworkConfig, params};
 use undiffuse_serve::engine::Engine;
-use undiffuse_serve::options::Limits;
-use undiffuse_serve::{Options, ServeError, Server};
+use undiffuse_serve::options::RequestLimits;
+use undiffuse_serve::{ServeError, ServeOptions, Server};
 
 fn cpu() -> Device {
     undiffuse::device::open("cpu").unwrap()
@@ -64,15 +64,15 @@ pub fn model() -> Model {
 }
 
 /// Options for a service of the model `grey` that keeps everything in this folder.
-pub fn options(folder: &Path) -> Options {
+pub fn options(folder: &Path) -> ServeOptions {
     let models = folder.join("models");
     if !models.exists() {
         model().save(models.join("grey")).unwrap();
     }
-    Options {
-        limits: Limits { body: 100_000, ..Limits::default() },
+    ServeOptions {
+        limits: RequestLimits { body: 100_000, ..RequestLimits::default() },
         memory: Some(1 << 30),
-        ..Options::new(vec![models], folder, cpu())
+        ..ServeOptions::new(vec![models], folder, cpu())
     }
 }
 
@@ -86,7 +86,7 @@ pub struct Service {
 
 impl Service {
     /// With these changes to the options.
-    pub fn start(change: impl FnOnce(&mut Options)) -> Self {
+    pub fn start(change: impl FnOnce(&mut ServeOptions)) -> Self {
         Self::open(change, Engine::open)
     }
 
@@ -96,7 +96,7 @@ impl Service {
     }
 
     /// One whose evaluations take time, with these changes to the options.
-    pub fn slow_with(millis: u64, change: impl FnOnce(&mut Options)) -> Self {
+    pub fn slow_with(millis: u64, change: impl FnOnce(&mut ServeOptions)) -> Self {
         let evaluate = move |model: &Model, x: Tensor<4>, at: &[_], cond: &Cond| {
             std::thread::sleep(Duration::from_millis(millis));
             model.reader().denoise(x, at, cond)
@@ -104,7 +104,10 @@ impl Service {
         Self::open(change, |options| Engine::open_with(options, Box::new(evaluate)))
     }
 
-    fn open(change: impl FnOnce(&mut Options), open: impl FnOnce(&Options) -> Result<Engine, String>) -> Self {
+    fn open(
+        change: impl FnOnce(&mut ServeOptions),
+        open: impl FnOnce(&ServeOptions) -> Result<Engine, String>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = options(folder.path());
         change(&mut options);

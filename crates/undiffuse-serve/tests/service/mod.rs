@@ -17,8 +17,8 @@ use undiffuse::model::Card;
 use undiffuse::nn::networks::unet2d::{DownBlockType, SampleSize, UNet2DConfig, UpBlockType};
 use undiffuse::nn::{NetworkConfig, params};
 use undiffuse::{Model, device};
-use undiffuse_serve::options::Limits;
-use undiffuse_serve::{Options, Server};
+use undiffuse_serve::options::RequestLimits;
+use undiffuse_serve::{ServeOptions, Server};
 
 /// The header of a JSON body.
 pub const JSON: (&str, &str) = ("content-type", "application/json");
@@ -75,18 +75,18 @@ pub struct Service {
 
 impl Service {
     /// Starts with one model, `grey`; `change` may set other options.
-    pub fn start(change: impl FnOnce(&mut Options)) -> Self {
+    pub fn start(change: impl FnOnce(&mut ServeOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         save_model(&folder.path().join("models/grey"), 1);
         Self::open(folder, change)
     }
 
     /// Starts on a folder that is there.
-    pub fn open(folder: TempDir, change: impl FnOnce(&mut Options)) -> Self {
-        let mut options = Options {
-            limits: Limits { batch: 8, ..Limits::default() },
+    pub fn open(folder: TempDir, change: impl FnOnce(&mut ServeOptions)) -> Self {
+        let mut options = ServeOptions {
+            limits: RequestLimits { batch: 8, ..RequestLimits::default() },
             memory: Some(1 << 30),
-            ..Options::new(vec![folder.path().join("models")], folder.path(), device::open("cpu").unwrap())
+            ..ServeOptions::new(vec![folder.path().join("models")], folder.path(), device::open("cpu").unwrap())
         };
         change(&mut options);
         let server = Server::bind(options).unwrap();

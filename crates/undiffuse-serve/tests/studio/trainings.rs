@@ -1,7 +1,7 @@
 //! Runs in the studio: looked at, laid over each other, started and stopped.
 
 use serde_json::Value;
-use undiffuse_serve::Options;
+use undiffuse_serve::ServeOptions;
 
 use crate::{content, fixtures, focus, open, says};
 
@@ -84,7 +84,7 @@ fn a_run_is_started_and_stopped() {
 
 #[test]
 fn runs_are_laid_over_each_other() {
-    let two = |options: &mut Options| {
+    let two = |options: &mut ServeOptions| {
         fixtures::run(&options.paths[0].join("flowers"));
         fixtures::run(&options.paths[0].join("roses"));
         let config = options.paths[0].join("roses/config.toml");

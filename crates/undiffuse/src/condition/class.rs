@@ -4,7 +4,7 @@
 //!    either, without regard to case and to blanks around it, if only one class fits.
 //! 2. `#3` is the class of label 3, and `none` is no class, where the model can do without. A class that is called so goes
 //!    first; then `##3` is the label.
-//! 3. A bare number is a label, too, where no class's name is a number.
+//! 3. A bare number is also a label, where no class's name is a number.
 //!
 //! What [`Classes::print`] prints, [`Classes::parse`] reads as the same label, whatever the classes are called.
 

@@ -1,6 +1,6 @@
 //! Denoisers: anything that guesses the clean picture from a noisy one, `D(x_t, level) → x0`.
 //!
-//! A network becomes a denoiser through its parameterisation ([`Network`]); guidance, clipping,
+//! A network becomes a denoiser through its parameterisation ([`Denoiser`]); guidance, clipping,
 //! inpainting and observations wrap a denoiser and are denoisers themselves, so that samplers know only this trait.
 
 mod clip;
@@ -14,7 +14,7 @@ pub use clip::{Clipped, Clipping};
 pub use guidance::{Guided, is_guided};
 pub use inpaint::Inpaint;
 pub use mixture::Mixture;
-pub use network::Network;
+pub use network::Denoiser;
 pub use posterior::Posterior;
 
 use burn::tensor::{Device, Tensor, TensorData};

@@ -10,7 +10,7 @@ use crate::condition::Conditioner;
 
 /// `D(x, level) = skip · x + out · F(input · x, c_noise)` \[Karras22, Eq. 7\].
 #[derive(Debug)]
-pub struct Network<'a> {
+pub struct Denoiser<'a> {
     /// The network `F`.
     pub network: &'a undiffuse_nn::Network,
     /// What it reads of what is asked.
@@ -23,7 +23,7 @@ pub struct Network<'a> {
     pub learned_variance: bool,
 }
 
-impl Denoise for Network<'_> {
+impl Denoise for Denoiser<'_> {
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         let device = x.device();
         let [_, c, _, _] = x.dims();

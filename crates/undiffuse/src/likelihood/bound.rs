@@ -5,12 +5,12 @@ use undiffuse_math::noise;
 use undiffuse_math::prelude::{NoiseLevel, Plan};
 use undiffuse_math::variance::{interpolated, log_range_of};
 
-use super::{Dequantize, HALF_BIN, Pictures, Use, to_host};
+use super::{Dequantize, HALF_BIN, TestPictures, Use, to_host};
 use crate::denoise::{At, Denoise};
 
 /// How the bound is computed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct BoundSettings {
     /// Steps evaluated for each picture, at most: the way is cut into as many strata, and one step is drawn from each.
     /// All steps when there are no more.
     pub evaluations: usize,
@@ -46,12 +46,12 @@ pub struct Bound {
     /// `-ln P(x0 | x1)` of each picture; 0 for continuous data.
     pub reconstruction: Vec<f64>,
     /// One entry for each row of the plan, from the noisiest.
-    pub curve: Vec<Step>,
+    pub curve: Vec<BoundStep>,
 }
 
 /// What was seen of one row over all pictures.
 #[derive(Copy, Clone, Debug, PartialEq, Default, serde::Serialize)]
-pub struct Step {
+pub struct BoundStep {
     /// The level it starts from.
     pub level: NoiseLevel,
     /// The schedule's time of it, where the plan knows.
@@ -99,8 +99,8 @@ struct Sample {
 pub fn bound(
     denoiser: &dyn Denoise,
     plan: &Plan,
-    pictures: &Pictures,
-    settings: &Settings,
+    pictures: &TestPictures,
+    settings: &BoundSettings,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Option<Bound> {
     let (dims, n) = (pictures.dims(), pictures.len());
@@ -109,10 +109,14 @@ pub fn bound(
     let first = plan.rows[0].level;
     let square = |k: usize| pictures.picture(k).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
     let mut bound = Bound {
-        prior: (0..n).map(|k| terms::prior_kl(square(k), dims, first, plan.start)).collect(),
+        prior: (0..n).map(|k| terms::prior_kl(square(k), dims, first, plan.init_noise_sigma)).collect(),
         steps: vec![0.0; n],
         reconstruction: vec![0.0; n],
-        curve: plan.rows.iter().map(|row| Step { level: row.level, time: row.time, ..Step::default() }).collect(),
+        curve: plan
+            .rows
+            .iter()
+            .map(|row| BoundStep { level: row.level, time: row.time, ..BoundStep::default() })
+            .collect(),
     };
     let device = denoiser.device();
     let mut done = 0;
@@ -155,14 +159,14 @@ pub fn bound(
 ///
 /// Strata are of equal log-SNR, in which the terms are about evenly spread: `KL = ∫ SNR ‖D - x0‖² / 2 dlog-SNR`
 /// [Kingma21, Eq. 15]. Rows drawn more often count less.
-fn draw(pictures: &Pictures, k: usize, plan: &Plan, evaluations: usize) -> Vec<Sample> {
+fn draw(pictures: &TestPictures, k: usize, plan: &Plan, evaluations: usize) -> Vec<Sample> {
     let last = plan.rows.len() - 1;
     let recon = Sample { picture: k, row: last, weight: 1.0 };
     if evaluations >= last {
         return (0..last).map(|row| Sample { picture: k, row, weight: 1.0 }).chain([recon]).collect();
     }
     let gains: Vec<f64> =
-        plan.rows[..last].iter().map(|r| r.to.bounded_log_snr() - r.level.bounded_log_snr()).collect();
+        plan.rows[..last].iter().map(|r| r.next.bounded_log_snr() - r.level.bounded_log_snr()).collect();
     // Equal levels, where log-SNRs are bounded, still have their share.
     let floor = 1e-3 * gains.iter().sum::<f64>() / last as f64;
     let shares: Vec<f64> = gains.iter().map(|g| g.max(floor)).collect();
@@ -192,7 +196,7 @@ fn step(
     v: Option<&[f32]>,
     variance: &StepVariance,
 ) -> f64 {
-    let (from, to) = (plan.rows[row].level, plan.rows[row].to);
+    let (from, to) = (plan.rows[row].level, plan.rows[row].next);
     let (weight, posterior) = terms::posterior(from, to);
     let std = match (variance, v) {
         (StepVariance::Learned, Some(v)) => {
@@ -213,10 +217,10 @@ fn step(
 /// `-ln P(x0 | x1)`.
 fn reconstruction(
     plan: &Plan,
-    pictures: &Pictures,
+    pictures: &TestPictures,
     (x0, d): (&[f32], &[f32]),
     v: Option<&[f32]>,
-    settings: &Settings,
+    settings: &BoundSettings,
 ) -> f64 {
     if settings.dequantize == Dequantize::None {
         return 0.0;

@@ -29,7 +29,7 @@ impl Ends {
         if last.level.sigma == 0.0 {
             return Err(Meaningless::NoNoise);
         }
-        Ok(Self { clean: last.level, noisy: first.level, start: plan.start })
+        Ok(Self { clean: last.level, noisy: first.level, start: plan.init_noise_sigma })
     }
 
     /// The ends of a schedule: what a sampler goes between whatever its steps.

@@ -2,10 +2,10 @@
 
 use undiffuse_math::likelihood as terms;
 use undiffuse_math::noise;
-use undiffuse_math::ode::{Ask, DormandPrince, OdeError};
+use undiffuse_math::ode::{DormandPrince, OdeError, Query};
 use undiffuse_math::prelude::{NoiseLevel, Plan};
 
-use super::{Dequantize, Ends, HALF_BIN, Meaningless, Pictures, Use, ends, to_host};
+use super::{Dequantize, Ends, HALF_BIN, Meaningless, TestPictures, Use, ends, to_host};
 use crate::denoise::{At, Denoise};
 
 /// How the divergence of the flow is found.
@@ -22,7 +22,7 @@ pub enum Trace {
 
 /// How the ODE is solved.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct FlowSettings {
     /// How the divergence is found.
     pub trace: Trace,
     /// The integrator.
@@ -71,8 +71,8 @@ pub fn flow(
     denoiser: &dyn Denoise,
     plan: &Plan,
     level_at: &dyn Fn(f64) -> NoiseLevel,
-    pictures: &Pictures,
-    settings: &Settings,
+    pictures: &TestPictures,
+    settings: &FlowSettings,
     progress: &mut dyn FnMut(usize, f64) -> bool,
 ) -> Result<Flow, FlowError> {
     let ends = Ends::new(plan)?;
@@ -87,7 +87,7 @@ pub fn flow(
         let zs = starts.iter().map(|(y, _)| y.iter().map(|y| to_z * y).chain([0.0]).collect()).collect();
         let (low, high) = ends.span();
         let mut stopped = false;
-        let rate = |asks: &[Ask<'_>]| {
+        let rate = |asks: &[Query<'_>]| {
             if stopped {
                 // Standing still ends the work soon.
                 return asks.iter().map(|a| vec![0.0; a.y.len()]).collect();
@@ -117,7 +117,7 @@ pub fn flow(
 }
 
 /// Where picture `k` starts, `y = x / alpha`, and the nats that its nll has beside `-ln p(y)`.
-fn start(pictures: &Pictures, k: usize, clean: NoiseLevel, dequantize: Dequantize) -> (Vec<f64>, f64) {
+fn start(pictures: &TestPictures, k: usize, clean: NoiseLevel, dequantize: Dequantize) -> (Vec<f64>, f64) {
     let dims = pictures.dims() as f64;
     let x0 = pictures.picture(k).iter().map(|x| f64::from(*x));
     match dequantize {
@@ -144,7 +144,7 @@ fn start(pictures: &Pictures, k: usize, clean: NoiseLevel, dequantize: Dequantiz
 }
 
 /// The probes of picture `k`: fixed along its path, so that the integrand is smooth.
-fn probes(pictures: &Pictures, k: usize, trace: Trace) -> Vec<Vec<f32>> {
+fn probes(pictures: &TestPictures, k: usize, trace: Trace) -> Vec<Vec<f32>> {
     let dims = pictures.dims();
     match trace {
         Trace::Exact => (0..dims).map(|i| (0..dims).map(|j| f32::from(u8::from(i == j))).collect()).collect(),
@@ -160,10 +160,10 @@ fn probes(pictures: &Pictures, k: usize, trace: Trace) -> Vec<Vec<f32>> {
 fn rates(
     denoiser: &dyn Denoise,
     level_at: &dyn Fn(f64) -> NoiseLevel,
-    pictures: &Pictures,
+    pictures: &TestPictures,
     members: &[usize],
     (probes, trace): (&[Vec<Vec<f32>>], Trace),
-    asks: &[Ask<'_>],
+    asks: &[Query<'_>],
 ) -> Vec<Vec<f64>> {
     let dims = pictures.dims();
     let device = denoiser.device();
@@ -193,7 +193,7 @@ fn rates(
         }
     }
     let mean = |sum: f64| if trace == Trace::Exact { sum } else { sum / count as f64 };
-    let one = |(k, a): (usize, &Ask<'_>)| {
+    let one = |(k, a): (usize, &Query<'_>)| {
         let d = &guess[k * dims..(k + 1) * dims];
         let cos = at[k].level.alpha / at[k].level.scale();
         let flow = a.y[..dims].iter().zip(d).map(|(z, d)| cos * z - f64::from(*d));

@@ -30,7 +30,7 @@ const HALF_BIN: f64 = 0.5 / 127.5;
 
 /// Pictures whose likelihood is asked for, and what is random about it.
 #[derive(Clone, Debug)]
-pub struct Pictures {
+pub struct TestPictures {
     /// `[C, H, W]` of what the model diffuses.
     pub shape: [usize; 3],
     /// What the model diffuses of the pictures, one after the other.
@@ -73,7 +73,7 @@ impl Use {
     }
 }
 
-impl Pictures {
+impl TestPictures {
     /// How many pictures.
     pub fn len(&self) -> usize {
         self.seeds.len()
@@ -144,7 +144,7 @@ pub enum Dequantize {
     #[default]
     Gaussian,
     /// The picture plus noise that is uniform in the interval of each value \[Uria13; Song21, section 4.3\], put where the
-    /// cleanest level is: the number most papers give. A bound, too: the model would have to spread each value evenly over
+    /// cleanest level is: the number most papers give. Also a bound: the model would have to spread each value evenly over
     /// its interval, and networks that have only seen the values do not. Pixels that are always the same cost most: with
     /// `sigma / alpha = 0.01` at the cleanest level a pixel that never changes costs 1.7 bits instead of 0.
     Uniform,
@@ -225,7 +225,7 @@ pub fn plan(grid: &Grid, parameterization: &dyn Parameterization) -> Result<Plan
     let kept = first.level.alpha / first.level.sigma;
     if kept > 0.5 {
         let kept = 100.0 * crate::forward::signal_share(first.level).sqrt();
-        return Err(Meaningless::Prior { start: plan.start, kept });
+        return Err(Meaningless::Prior { start: plan.init_noise_sigma, kept });
     }
     Ok(plan)
 }

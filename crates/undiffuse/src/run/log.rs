@@ -18,7 +18,7 @@ const MOST: u64 = 1 << 30;
 /// A line of the log. What is no number, which JSON cannot say, is NaN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-pub enum Line {
+pub enum LogLine {
     /// A step.
     Step(Step),
     /// The loss on held-out pictures.
@@ -83,11 +83,11 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 
 /// What a reader of a log meets.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Entry {
-    /// The log was written anew, as resuming a run may do, or is gone: what was read of it no longer counts.
+pub enum LogEntry {
+    /// The log was rewritten, as resuming a run may do, or is gone: what was read of it no longer counts.
     Restart,
     /// A line. What is no line of the program's, such as the half one of a killed program, is passed over.
-    Line(Line),
+    Line(LogLine),
 }
 
 /// Reads a log as it grows.
@@ -103,14 +103,14 @@ pub struct LogReader {
 impl LogReader {
     /// Reads what was appended since the last time, `most` bytes at most. A line without its end is still being written, and
     /// comes when it is whole.
-    pub fn read(&mut self, run: &RunFolder, most: u64, mut see: impl FnMut(Entry)) {
+    pub fn read(&mut self, run: &RunFolder, most: u64, mut see: impl FnMut(LogEntry)) {
         let file = run.open(LOG_FILE).ok();
         let facts = file.as_ref().and_then(|file| file.metadata().ok());
         let id = facts.as_ref().and_then(identity);
         let length = facts.map_or(0, |facts| facts.len());
         if self.file != id || length < self.read {
             *self = Self { file: id, ..Self::default() };
-            see(Entry::Restart);
+            see(LogEntry::Restart);
         }
         let Some(mut file) = file.filter(|_| length > self.read) else { return };
         if file.seek(SeekFrom::Start(self.read)).is_err() {
@@ -128,7 +128,7 @@ impl LogReader {
                 && !self.within
                 && let Ok(line) = serde_json::from_slice(&line)
             {
-                see(Entry::Line(line));
+                see(LogEntry::Line(line));
             }
             self.within = !whole;
             line.clear();
@@ -150,10 +150,10 @@ fn identity(facts: &std::fs::Metadata) -> Option<u64> {
 
 impl RunFolder {
     /// The lines of the log, oldest first; none where there is no log.
-    pub fn log(&self) -> Vec<Line> {
+    pub fn log(&self) -> Vec<LogLine> {
         let mut lines = Vec::new();
         LogReader::default().read(self, MOST, |entry| {
-            if let Entry::Line(line) = entry {
+            if let LogEntry::Line(line) = entry {
                 lines.push(line);
             }
         });
@@ -190,7 +190,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// A log that cannot be written.
-    pub fn write(&mut self, line: &Line) -> Result<(), FileError> {
+    pub fn write(&mut self, line: &LogLine) -> Result<(), FileError> {
         let mut text = serde_json::to_string(line).expect("numbers and words serialise");
         text.push('\n');
         self.file.write_all(text.as_bytes()).map_err(at("write", &self.path))

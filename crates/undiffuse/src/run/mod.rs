@@ -32,7 +32,7 @@ use undiffuse_nn::networks::FOLDERS;
 use crate::files::{self, FileError, at};
 
 pub(crate) use log::LogWriter;
-pub use log::{Entry, Line, LogReader, Step};
+pub use log::{LogEntry, LogLine, LogReader, Step};
 
 /// The file whose presence makes a folder a run.
 pub const CONFIG_FILE: &str = "config.toml";

@@ -83,7 +83,7 @@ pub struct Drawer<'a> {
 impl Drawer<'_> {
     /// The batch of pictures number `from..from + count` of a run, part of an optimiser step that
     /// begins at `step_from` and has `batch` pictures, over whose times a stratified sample is spread.
-    pub fn train(&self, order: &mut Order, from: u64, count: usize, step_from: u64, batch: usize) -> Draws {
+    pub fn train(&self, order: &mut Shuffled, from: u64, count: usize, step_from: u64, batch: usize) -> Draws {
         let numbers: Vec<u64> = (from..from + count as u64).collect();
         let indices: Vec<usize> = numbers.iter().map(|&n| self.indices[order.place(self, n)]).collect();
         let flips = numbers.iter().map(|&n| self.flip && self.uniform(Use::Flip, n) < 0.5).collect::<Vec<_>>();
@@ -141,12 +141,12 @@ impl Drawer<'_> {
 
 /// The order of the pictures in the current pass over the data.
 #[derive(Default)]
-pub struct Order {
+pub struct Shuffled {
     epoch: Option<u64>,
     order: Vec<u32>,
 }
 
-impl Order {
+impl Shuffled {
     /// Where picture number `n` of a run stands among the training pictures.
     fn place(&mut self, drawer: &Drawer, n: u64) -> usize {
         let pictures = drawer.indices.len() as u64;

@@ -138,7 +138,7 @@ impl RunFolder {
         Ok(inner.starts_with(&outer).then(said))
     }
 
-    /// Removes what the run has learned, so that it begins anew.
+    /// Removes what the run has learned, so that it starts over.
     pub(super) fn clear(&self) -> Result<(), TrainError> {
         for path in checkpoint::all(&self.checkpoints()) {
             files::remove(&path)?;
@@ -162,6 +162,6 @@ pub(super) fn full_path(path: &Path) -> Result<String, TrainError> {
 pub(super) fn warnings(data: &Dataset) -> Vec<String> {
     let captions = (0..data.len()).filter(|&i| data.caption(i).is_some()).count();
     let said =
-        || format!("{captions} of the pictures have captions, which training does not read: models learn classes or numbers, no words");
+        || format!("{captions} of the pictures have captions, which training does not read: models know classes only");
     data.warnings().into_iter().chain((captions > 0).then(said)).collect()
 }

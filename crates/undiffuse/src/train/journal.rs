@@ -9,7 +9,7 @@ use undiffuse_data::encode_png;
 use super::learner::Learner;
 use super::length::Length;
 use super::{Event, Preview, TrainError, checkpoint, preview};
-use crate::run::{Line, LogWriter, RunFolder};
+use crate::run::{LogLine, LogWriter, RunFolder};
 
 /// A run's folder, open for writing.
 pub(super) struct Journal {
@@ -33,7 +33,7 @@ impl Journal {
     }
 
     /// Adds a line to the log.
-    pub(super) fn note(&mut self, line: &Line) -> Result<(), TrainError> {
+    pub(super) fn note(&mut self, line: &LogLine) -> Result<(), TrainError> {
         Ok(self.log.write(line)?)
     }
 

@@ -12,9 +12,9 @@ use undiffuse_nn::{Network, NetworkConfig, init};
 use super::checkpoint::Counters;
 use super::collective::{Alone, CollectiveKind};
 use super::config::{Config, NoiseConfig};
-use super::draws::{self, Drawer, Order};
+use super::draws::{self, Drawer, Shuffled};
 use super::loss::Context;
-use super::state::{Accumulated, State};
+use super::state::{Accumulated, TrainState};
 use super::watchdog::Losses;
 use super::{TrainError, validation};
 use crate::condition::Conditioner;
@@ -31,9 +31,9 @@ pub(super) struct Learner {
     pub data: Dataset,
     pub split: Split,
     pub conditioner: Conditioner,
-    pub state: State,
+    pub state: TrainState,
     pub counters: Counters,
-    order: Order,
+    order: Shuffled,
     losses: Losses,
     pub collective: CollectiveKind,
 }
@@ -65,7 +65,7 @@ impl Learner {
         let blank = network.network(&device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
         let optimizer =
             AdamW { betas: config.train.betas, eps: config.train.eps, weight_decay: config.train.weight_decay };
-        let state = State::new(init::initialize(blank, seed), optimizer.into(), &config.train.ema);
+        let state = TrainState::new(init::initialize(blank, seed), optimizer.into(), &config.train.ema);
         Ok(Self {
             noise: config.noise.clone(),
             config,
@@ -74,7 +74,7 @@ impl Learner {
             conditioner,
             state,
             counters: Counters::default(),
-            order: Order::default(),
+            order: Shuffled::default(),
             losses: Losses::default(),
             collective: Alone::default().into(),
         })

@@ -102,7 +102,7 @@ impl Pace {
         (self.recent.1 + self.since.1 as f64) / seconds.max(1e-9)
     }
 
-    /// Seconds between checkpoints, where `most` are asked for: a kill is to cost little of the budget, and saving, too.
+    /// Seconds between checkpoints, where `most` are asked for: a kill is to cost little of the budget, and so is saving.
     pub(super) fn save_every(&self, budget: f64, most: f64) -> f64 {
         (budget * LOST).max(self.save / SAVING).min(most)
     }

@@ -12,7 +12,7 @@ use super::average::Average;
 use super::loss;
 
 /// The changing part of a run, and nothing else.
-pub struct State {
+pub struct TrainState {
     /// The network, on an autodiff device; away only while it is updated.
     network: Option<Network>,
     optimizer: OptimizerKind,
@@ -33,7 +33,7 @@ type Gradient = Vec<(String, Tensor<1>)>;
 /// The gradient of a step: the sum of its pictures'.
 pub struct Summed(Gradient);
 
-impl State {
+impl TrainState {
     /// The state before the first step.
     pub fn new(network: Network, optimizer: OptimizerKind, widths: &[f64]) -> Self {
         let mut kept = Vec::new();

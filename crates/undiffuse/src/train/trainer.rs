@@ -16,7 +16,7 @@ use super::pace::Pace;
 use super::{Event, Started, Step, TrainError, folder, preview};
 use crate::files;
 use crate::model::{Model, ModelFolder};
-use crate::run::{CONFIG_FILE, LENGTH_FILE, Line, RunFolder};
+use crate::run::{CONFIG_FILE, LENGTH_FILE, LogLine, RunFolder};
 
 /// How a run goes on; without any of it, from its newest good checkpoint to its planned end. Of the three lengths at most
 /// one is given, in the units of the configuration.
@@ -30,7 +30,7 @@ pub struct Resume {
     pub epochs: Option<f64>,
     /// Where the pictures are now.
     pub data: Option<PathBuf>,
-    /// Begin anew, with none of the lengths above, whatever the run has learned; its model stays until there is another.
+    /// Start over, with none of the lengths above, whatever the run has learned; its model stays until there is another.
     pub restart: bool,
 }
 
@@ -64,7 +64,7 @@ impl Trainer {
         Self::begin(config, run, None, device, progress)
     }
 
-    /// Trains anew in the folder `run` what was trained in `of`, by what was decided there on its length and with the clock off:
+    /// Trains again in the folder `run` what was trained in `of`, by what was decided there on its length and with the clock off:
     /// it ends with the same weights, averages and optimiser state to the bit, however often either was interrupted.
     ///
     /// # Errors
@@ -316,7 +316,7 @@ impl Trainer {
             Ok(outcome) => outcome,
             Err(what) => {
                 let (step, advice) = (self.learner.counters.step + 1, peak / 3.0);
-                self.journal.note(&Line::Diverged { step, nimg, what: what.clone() })?;
+                self.journal.note(&LogLine::Diverged { step, nimg, what: what.clone() })?;
                 return Err(TrainError::Diverged { step, nimg, what, advice });
             }
         };
@@ -334,7 +334,7 @@ impl Trainer {
         if let Some(pace) = &mut self.pace {
             pace.stepped(batch);
         }
-        self.journal.note(&Line::Step(step))?;
+        self.journal.note(&LogLine::Step(step))?;
         self.pending.push_back(Event::Step(step));
         Ok(())
     }
@@ -356,7 +356,7 @@ impl Trainer {
         let nimg = self.learner.counters.nimg;
         if let Some(loss) = self.learner.validate() {
             self.learner.counters.validation_loss = Some(loss);
-            self.journal.note(&Line::Validation { nimg, loss })?;
+            self.journal.note(&LogLine::Validation { nimg, loss })?;
             self.pending.push_back(Event::Validated { nimg, loss });
         }
         self.pending.extend(self.journal.preview(&self.learner)?.map(Event::Preview));

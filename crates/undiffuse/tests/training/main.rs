@@ -11,8 +11,8 @@ use undiffuse::Model;
 use undiffuse::codec::CodecKind;
 use undiffuse::data::{Dataset, Image, Options, encode_png};
 use undiffuse::denoise::Ask;
-use undiffuse::likelihood::bound::{self, StepVariance};
-use undiffuse::likelihood::{self, Dequantize, Pictures};
+use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
+use undiffuse::likelihood::{self, Dequantize, TestPictures};
 use undiffuse::model::Outline;
 use undiffuse::train::{Config, Event, Resume, TrainError, Trainer, checkpoint};
 
@@ -303,11 +303,11 @@ fn learned_variances_and_importance_sampled_times() {
     let mut x0 = Vec::new();
     dataset.batch(&(0..64).collect::<Vec<_>>(), &[false; 64], &mut x0);
     let (codec, cond) = (CodecKind::default(), (0..64).map(|i| Ask::Class(dataset.label(i).unwrap())).collect());
-    let pictures = Pictures { shape: [1, 8, 8], x0, codec, range: (-1.0, 1.0), seeds: (0..64).collect(), cond };
+    let pictures = TestPictures { shape: [1, 8, 8], x0, codec, range: (-1.0, 1.0), seeds: (0..64).collect(), cond };
     let plan = likelihood::plan(&recipe.grid(20).unwrap(), &*recipe.parameterization).unwrap();
     let bound = |variance| {
         let dequantize = Dequantize::Gaussian;
-        let settings = bound::Settings { evaluations: 20, batch: 64, dequantize, variance };
+        let settings = BoundSettings { evaluations: 20, batch: 64, dequantize, variance };
         let bound = bound::bound(&denoiser, &plan, &pictures, &settings, &mut |_, _| true).unwrap();
         bound.total().iter().sum::<f64>()
     };

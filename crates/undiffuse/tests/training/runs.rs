@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use undiffuse::data::{Image, encode_png};
-use undiffuse::run::{Line, RunFolder};
+use undiffuse::run::{LogLine, RunFolder};
 use undiffuse::train::{Config, Event, IMAGES_MAX, Resume, TrainError, Trainer, checkpoint};
 use undiffuse::{Model, files};
 
@@ -212,7 +212,7 @@ fn no_line_of_the_log_stops_anything() {
     ] {
         fs::write(run.join("metrics.jsonl"), [&good, tail].concat()).unwrap();
         let log = || RunFolder::new(&run).log();
-        assert_eq!(log().iter().filter(|line| matches!(line, Line::Step(_))).count(), 2);
+        assert_eq!(log().iter().filter(|line| matches!(line, LogLine::Step(_))).count(), 2);
         finish(resume(&run, &Resume::default()).unwrap());
         assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), good);
         assert_eq!(log().len(), lines);

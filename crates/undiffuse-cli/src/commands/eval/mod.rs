@@ -10,12 +10,13 @@ use anyhow::Context;
 use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
 use undiffuse::data::{Cache, Dataset, Options, names};
-use undiffuse::likelihood::measure;
+use undiffuse::likelihood::measure::LikelihoodSettings;
 use undiffuse::model::{ModelError, ModelFolder};
 use undiffuse::run::RunFolder;
 use undiffuse_eval::report::{Report, html, shown, verdict};
 use undiffuse_eval::{
-    EvalError, Evaluation, Generator, Known, Likelihood, Request, Stage, Subject, evaluate, identity,
+    EvalError, EvalProgress, EvalRequest, EvalStage, Evaluation, Generator, Known, Likelihood, Subject, evaluate,
+    identity,
 };
 use undiffuse_features::{self as features, FEATURES, FeatureError, Features};
 
@@ -125,7 +126,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
     let cache = Cache::Default.dir().map_or_else(|| out.join("cache"), |dir| dir.join("eval"));
     let (training, held_out) = known(data, own.as_ref(), &named);
-    let request = Request {
+    let request = EvalRequest {
         subject: judged.subject(&args, data)?,
         name: names::of(run_or_model(path).path()),
         n: judged.number(&args, path),
@@ -215,7 +216,7 @@ fn likelihood<'a>(
             model: path,
             variant: args.variant.variant.as_deref(),
             data: args.held_out.as_deref(),
-            settings: measure::Settings { images, ..measure::Settings::default() },
+            settings: LikelihoodSettings { images, ..LikelihoodSettings::default() },
             device,
         }),
     }
@@ -469,20 +470,20 @@ fn name(path: &Path) -> String {
 /// A bar for each stage.
 #[derive(Default)]
 struct Shown {
-    stage: Option<(Stage, usize, Bar)>,
+    stage: Option<(EvalStage, usize, Bar)>,
 }
 
 impl Shown {
-    fn show(&mut self, progress: undiffuse_eval::Progress) {
+    fn show(&mut self, progress: EvalProgress) {
         if self.stage.as_ref().is_none_or(|(stage, ..)| *stage != progress.stage) {
             let (label, rows) = match progress.stage {
-                Stage::RealVectors => ("vectors of the data".to_owned(), 1),
-                Stage::Generating { rows } => ("sampling".to_owned(), rows),
-                Stage::GeneratedVectors => ("vectors of the judged".to_owned(), 1),
-                Stage::TrainingVectors => ("vectors of the training set".to_owned(), 1),
-                Stage::Measuring(tag) => (format!("measuring {tag}"), 1),
-                Stage::Likelihood => ("likelihood".to_owned(), 1),
-                Stage::Audit => ("looking for copies".to_owned(), 1),
+                EvalStage::RealVectors => ("vectors of the data".to_owned(), 1),
+                EvalStage::Generating { rows } => ("sampling".to_owned(), rows),
+                EvalStage::GeneratedVectors => ("vectors of the judged".to_owned(), 1),
+                EvalStage::TrainingVectors => ("vectors of the training set".to_owned(), 1),
+                EvalStage::Measuring(tag) => (format!("measuring {tag}"), 1),
+                EvalStage::Likelihood => ("likelihood".to_owned(), 1),
+                EvalStage::Audit => ("looking for copies".to_owned(), 1),
             };
             self.finish();
             self.stage = Some((progress.stage, 0, Bar::new(progress.total, label).rows_per_image(rows)));

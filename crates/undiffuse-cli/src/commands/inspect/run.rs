@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::json;
-use undiffuse::run::{Line, RunFolder};
+use undiffuse::run::{LogLine, RunFolder};
 use undiffuse::train::Config;
 use undiffuse::train::checkpoint::Counters;
 use undiffuse::train::length::Length;
@@ -171,8 +171,8 @@ impl Log {
         let mut log = Log::default();
         for line in run.log() {
             match line {
-                Line::Validation { nimg, loss } if loss.is_finite() => log.validations.push((nimg, loss)),
-                Line::Step(step) if step.loss.is_finite() => {
+                LogLine::Validation { nimg, loss } if loss.is_finite() => log.validations.push((nimg, loss)),
+                LogLine::Step(step) if step.loss.is_finite() => {
                     log.losses.push(step.loss);
                     log.speed = Some(step.images_per_second).filter(|speed| speed.is_finite());
                 }

@@ -9,7 +9,9 @@ use undiffuse::data::{encode_png, sheet_mark};
 use undiffuse::likelihood::Dequantize;
 use undiffuse::likelihood::Meaningless;
 use undiffuse::likelihood::flow::Trace;
-use undiffuse::likelihood::measure::{self, EXACT_LIMIT, Job, MeasureError, Progress, Settings, Source, Stage};
+use undiffuse::likelihood::measure::{
+    self, EXACT_LIMIT, LikelihoodProgress, LikelihoodSettings, LikelihoodStage, MeasureError, Measurement, TestSet,
+};
 use undiffuse::math::prelude::SpacingKind;
 
 use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
@@ -118,10 +120,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
     let model = measure::load(&args.model, args.weights.variant.as_deref(), &device)?;
-    let settings = Settings { batch: model.at_once(args.batch)?, ..args.settings() };
+    let settings = LikelihoodSettings { batch: model.at_once(args.batch)?, ..args.settings() };
     let said = |e| explain(e, &args.model);
-    let source = Source::open(&args.model, args.data.as_deref(), model.picture_shape()).map_err(said)?;
-    let job = Job::new(&model, &source, &settings).map_err(said)?;
+    let source = TestSet::open(&args.model, args.data.as_deref(), model.picture_shape()).map_err(said)?;
+    let job = Measurement::new(&model, &source, &settings).map_err(said)?;
     if job.resized > 0 {
         let [_, height, width] = model.picture_shape();
         let (resized, all) = (job.resized, job.pictures.len());
@@ -159,8 +161,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> LikelihoodSettings {
+        LikelihoodSettings {
             which: match self.only {
                 None => measure::Which::Both,
                 Some(Which::Bound) => measure::Which::Bound,
@@ -221,14 +223,14 @@ fn explain(e: MeasureError, model: &Path) -> anyhow::Error {
 }
 
 /// A bar for each stage, one after the other; stops when the program is interrupted.
-fn bars() -> impl FnMut(Progress) -> bool {
-    let mut shown: Option<(Stage, usize, Bar)> = None;
-    move |Progress { stage, done, total, per_image }| {
+fn bars() -> impl FnMut(LikelihoodProgress) -> bool {
+    let mut shown: Option<(LikelihoodStage, usize, Bar)> = None;
+    move |LikelihoodProgress { stage, done, total, per_image }| {
         if shown.as_ref().is_none_or(|(at, ..)| *at != stage) {
             let label = match stage {
-                Stage::Errors => "measuring errors",
-                Stage::Bound => "bound",
-                Stage::Ode => "ode",
+                LikelihoodStage::Errors => "measuring errors",
+                LikelihoodStage::Bound => "bound",
+                LikelihoodStage::Ode => "ode",
             };
             shown = Some((stage, 0, Bar::new(total, label).rows_per_image(per_image)));
         }

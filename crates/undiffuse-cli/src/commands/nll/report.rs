@@ -5,8 +5,8 @@ use undiffuse::condition::Ask;
 use undiffuse::data::Image;
 use undiffuse::data::figure::{Layer, Panel, figure};
 use undiffuse::likelihood::Estimate;
-use undiffuse::likelihood::bound::{self, Bound};
-use undiffuse::likelihood::measure::{Job, Outcome};
+use undiffuse::likelihood::bound::{Bound, BoundStep};
+use undiffuse::likelihood::measure::{BoundBits, Measured, Measurement, OdeBits, Outcome};
 use undiffuse::math::likelihood::bits_per_dim;
 
 use super::{Args, Dequantization, TraceKind, model_name};
@@ -20,79 +20,18 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(args: &Args, job: &Job<'_>, outcome: &Outcome) -> Self {
-        let Job { model, plan, pictures, .. } = job;
+    pub fn new(args: &Args, job: &Measurement<'_>, outcome: &Outcome) -> Self {
         let measured = job.measured(outcome);
-        let shown = |e: Estimate| format!("{:.4} ± {:.4} bits/dim", e.mean, e.standard_error);
-        let (first, last) = (plan.rows[0].level, plan.rows[plan.rows.len() - 1].level);
-        let evaluations = job.evaluations();
-        let protocol = json!({
-            "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
-            "model": model_name(&args.model),
-            "trained": model.card.provenance,
-            "data": measured.data,
-            "data_fingerprint": measured.data_fingerprint,
-            "pictures": measured.images,
-            "seed": args.seed,
-            "dims": measured.dims,
-            "schedule": model.recipe.schedule,
-            "parameterization": model.recipe.parameterization,
-            "steps": measured.steps,
-            "evaluations_per_picture": evaluations + 1,
-            "variance": format!("{:?}", args.variance).to_lowercase(),
-            "dequantization": format!("{:?}", args.dequantize).to_lowercase(),
-            "trace": format!("{:?}", args.trace).to_lowercase(),
-            "probes": args.probes,
-            "tolerance": args.tolerance,
-            "cleanest_sigma": last.sigma_edm(),
-            "noisiest_sigma": first.sigma_edm(),
-        });
-        let mut json = json!({ "protocol": protocol });
-        let told = pictures.cond.0.iter().filter(|ask| **ask != Ask::None).count();
-        let labels = match told {
-            _ if model.conditioner.all().is_empty() => "none".to_owned(),
-            n if n == pictures.len() => "told".to_owned(),
-            n => format!("told for {n}"),
-        };
-        let mut lines = vec![(
-            "protocol",
-            format!(
-                "{} pictures of {} (seed {}), {} numbers each, labels {}\nlevels sigma/alpha {:.4} to {:.4}",
-                measured.images,
-                measured.data,
-                args.seed,
-                measured.dims,
-                labels,
-                last.sigma_edm(),
-                first.sigma_edm(),
-            ),
-        )];
+        let mut json = json!({ "protocol": protocol(args, job, &measured) });
+        let mut lines = vec![("protocol", of_what(args, job, &measured))];
         if let (Some(bits), Some(bound)) = (&measured.bound, &outcome.bound) {
             json["bound"] = json!(bits);
             json["bound"]["curve"] = curve(job, bound);
-            let all = plan.rows.len() - 1;
-            let parts = format!(
-                "prior {:.4}, {all} steps {:.4}, reconstruction {:.4}",
-                bits.prior.mean, bits.steps.mean, bits.reconstruction.mean
-            );
-            let drawn = if evaluations == all { "all".into() } else { format!("{evaluations} of the") };
-            let variance = format!("{:?}", args.variance).to_lowercase();
-            let how = format!("{variance} variance, {drawn} steps evaluated for each picture");
-            lines.push(("bound", format!("{}\n{parts}\n{how}", shown(bits.bits_per_dim))));
+            lines.push(("bound", bound_in_words(args, job, bits)));
         }
         if let Some(ode) = &measured.ode {
             json["ode"] = json!(ode);
-            let (trace, probes) = (format!("{:?}", args.trace).to_lowercase(), args.probes);
-            let trace = if args.trace == TraceKind::Exact { trace } else { format!("{trace}, probes {probes}") };
-            let evaluations = ode.mean_evaluations;
-            let how = format!("tolerance {:e}, trace {trace}; {evaluations:.0} evaluations a picture", args.tolerance);
-            let what = match args.dequantize {
-                Dequantization::Gaussian => "pixels rounded from the cleanest level, as in the bound",
-                Dequantization::Uniform => {
-                    "uniform dequantisation: an upper bound; pixels that never change are counted too dear"
-                }
-            };
-            lines.push(("ode", format!("{}\n{how}\n{what}", shown(ode.bits_per_dim))));
+            lines.push(("ode", ode_in_words(args, ode)));
         }
         if let Some(gap) = measured.bound_minus_ode {
             json["bound_minus_ode"] = json!(gap);
@@ -102,8 +41,91 @@ impl Report {
     }
 }
 
+/// The cleanest and the noisiest level.
+fn ends(job: &Measurement<'_>) -> [f64; 2] {
+    let rows = &job.plan.rows;
+    [rows[rows.len() - 1].level.sigma_edm(), rows[0].level.sigma_edm()]
+}
+
+fn protocol(args: &Args, job: &Measurement<'_>, measured: &Measured) -> Value {
+    let (model, [cleanest, noisiest]) = (job.model, ends(job));
+    json!({
+        "program": concat!("undiffuse ", env!("CARGO_PKG_VERSION")),
+        "model": model_name(&args.model),
+        "trained": model.card.provenance,
+        "data": measured.data,
+        "data_fingerprint": measured.data_fingerprint,
+        "pictures": measured.images,
+        "seed": args.seed,
+        "dims": measured.dims,
+        "schedule": model.recipe.schedule,
+        "parameterization": model.recipe.parameterization,
+        "steps": measured.steps,
+        "evaluations_per_picture": job.evaluations() + 1,
+        "variance": word(args.variance),
+        "dequantization": word(args.dequantize),
+        "trace": word(args.trace),
+        "probes": args.probes,
+        "tolerance": args.tolerance,
+        "cleanest_sigma": cleanest,
+        "noisiest_sigma": noisiest,
+    })
+}
+
+/// What was measured on, and between which levels.
+fn of_what(args: &Args, job: &Measurement<'_>, measured: &Measured) -> String {
+    let told = job.pictures.cond.0.iter().filter(|ask| **ask != Ask::None).count();
+    let labels = match told {
+        _ if job.model.conditioner.all().is_empty() => "none".to_owned(),
+        n if n == job.pictures.len() => "told".to_owned(),
+        n => format!("told for {n}"),
+    };
+    let Measured { data, images, dims, .. } = measured;
+    let (seed, [cleanest, noisiest]) = (args.seed, ends(job));
+    format!(
+        "{images} pictures of {data} (seed {seed}), {dims} numbers each, labels {labels}\n\
+         levels sigma/alpha {cleanest:.4} to {noisiest:.4}"
+    )
+}
+
+fn bound_in_words(args: &Args, job: &Measurement<'_>, bits: &BoundBits) -> String {
+    let (all, evaluations) = (job.plan.rows.len() - 1, job.evaluations());
+    let parts = format!(
+        "prior {:.4}, {all} steps {:.4}, reconstruction {:.4}",
+        bits.prior.mean, bits.steps.mean, bits.reconstruction.mean
+    );
+    let drawn = if evaluations == all { "all".into() } else { format!("{evaluations} of the") };
+    let how = format!("{} variance, {drawn} steps evaluated for each picture", word(args.variance));
+    format!("{}\n{parts}\n{how}", shown(bits.bits_per_dim))
+}
+
+fn ode_in_words(args: &Args, ode: &OdeBits) -> String {
+    let trace = match args.trace {
+        TraceKind::Exact => word(args.trace),
+        _ => format!("{}, probes {}", word(args.trace), args.probes),
+    };
+    let evaluations = ode.mean_evaluations;
+    let how = format!("tolerance {:e}, trace {trace}; {evaluations:.0} evaluations a picture", args.tolerance);
+    let what = match args.dequantize {
+        Dequantization::Gaussian => "pixels rounded from the cleanest level, as in the bound",
+        Dequantization::Uniform => {
+            "uniform dequantisation: an upper bound; pixels that never change are counted too dear"
+        }
+    };
+    format!("{}\n{how}\n{what}", shown(ode.bits_per_dim))
+}
+
+fn shown(e: Estimate) -> String {
+    format!("{:.4} ± {:.4} bits/dim", e.mean, e.standard_error)
+}
+
+/// An option's value as it is given.
+fn word(value: impl std::fmt::Debug) -> String {
+    format!("{value:?}").to_lowercase()
+}
+
 /// The course of the bound as JSON: rate and distortion of a code that stops at each row [Ho20, section 4.3].
-fn curve(job: &Job<'_>, bound: &Bound) -> Value {
+fn curve(job: &Measurement<'_>, bound: &Bound) -> Value {
     let dims = job.pictures.dims();
     rate_distortion(job, bound)
         .into_iter()
@@ -124,7 +146,7 @@ fn curve(job: &Job<'_>, bound: &Bound) -> Value {
 }
 
 /// For each row: bits/dim sent before it, and the root mean square error of the guess then, in units of a pixel value.
-fn rate_distortion(job: &Job<'_>, bound: &Bound) -> Vec<(f64, f64)> {
+fn rate_distortion(job: &Measurement<'_>, bound: &Bound) -> Vec<(f64, f64)> {
     let prior = bits_per_dim(Estimate::of(&bound.prior).mean, job.pictures.dims());
     let errors = bound.errors();
     let unit = 255.0 / (job.pictures.range.1 - job.pictures.range.0);
@@ -149,7 +171,7 @@ const POINTS: usize = 60;
 
 /// The mean of `of` over neighbouring rows, as many as give about [`POINTS`] points of equally many evaluations, by the
 /// geometric mean of their levels.
-fn smooth(bound: &Bound, of: impl Fn(usize, &bound::Step) -> f64) -> Vec<(f64, f64)> {
+fn smooth(bound: &Bound, of: impl Fn(usize, &BoundStep) -> f64) -> Vec<(f64, f64)> {
     let total: usize = bound.curve.iter().map(|s| s.count).sum();
     let (mut points, mut sums, mut count) = (Vec::new(), (0.0, 0.0), 0);
     for (row, step) in bound.curve.iter().enumerate() {
@@ -169,7 +191,7 @@ fn smooth(bound: &Bound, of: impl Fn(usize, &bound::Step) -> f64) -> Vec<(f64, f
 }
 
 /// The bound along the way, and progressive coding.
-pub fn curves(args: &Args, job: &Job<'_>, bound: &Bound) -> Image {
+pub fn curves(args: &Args, job: &Measurement<'_>, bound: &Bound) -> Image {
     let dims = job.pictures.dims();
     let curve = rate_distortion(job, bound);
     let sigma = "sigma / alpha";

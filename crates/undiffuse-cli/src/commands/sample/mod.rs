@@ -216,14 +216,14 @@ impl Job {
     /// Whether the walk leads from pictures to noise.
     fn rises(&self) -> bool {
         let ends = self.plan.rows.first().zip(self.plan.rows.last());
-        ends.is_some_and(|(first, last)| last.to.log_snr() < first.level.log_snr())
+        ends.is_some_and(|(first, last)| last.next.log_snr() < first.level.log_snr())
     }
 
     fn write_raw(&self, path: &Path, mut raw: Vec<f32>) -> anyhow::Result<()> {
         // A walk up to noise ends in what --init-noise starts from: over the standard deviation there.
         let ([c, h, w], name) = match self.plan.rows.last().filter(|_| self.rises()) {
             Some(last) => {
-                raw.iter_mut().for_each(|x| *x = (f64::from(*x) / last.to.scale()) as f32);
+                raw.iter_mut().for_each(|x| *x = (f64::from(*x) / last.next.scale()) as f32);
                 (self.model.latent_shape(), "init_noise")
             }
             None => (self.model.picture_shape(), "sample"),

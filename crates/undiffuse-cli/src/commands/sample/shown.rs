@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use undiffuse::sample::Progress;
+use undiffuse::sample::SampleStep;
 
 use super::Job;
 use crate::output::show;
@@ -28,7 +28,7 @@ impl Shown {
         Self { live, bar, rows, n: job.n, evaluations: Vec::new() }
     }
 
-    pub fn step(&mut self, job: &Job, pictures: &Range<usize>, progress: Progress) {
+    pub fn step(&mut self, job: &Job, pictures: &Range<usize>, progress: SampleStep) {
         if let Some(bar) = &mut self.bar {
             bar.step(pictures.len());
         }

@@ -16,7 +16,7 @@ use undiffuse_math::binomial::{Binomial, entropy, kl};
 use undiffuse_math::noise;
 
 use crate::learn::{Learner, Step, cosine, mean_and_error};
-use crate::{Error, Event, Goal, Listener, Options, Report, Row};
+use crate::{Error, ExperimentEvent, ExperimentOptions, ExperimentReport, Goal, Listener, Row};
 
 /// Streams of random numbers, one for each use; training takes one for each update from `TRAIN` on.
 mod stream {
@@ -35,13 +35,13 @@ type Chances = [f64; LENGTH];
 ///
 /// # Errors
 /// A figure that cannot be written, and training that diverges.
-pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
+pub fn run(options: &ExperimentOptions, hear: Listener) -> Result<ExperimentReport, Error> {
     let chain = Binomial::linear(options.choose(2000, 2 * KNOTS));
     let network = train(options, &chain, &options.choose(DIET, QUICK), hear)?;
-    let mut report = Report::default();
-    hear(Event { progress: 0.85, text: "measuring the bound on all steps".into() });
+    let mut report = ExperimentReport::default();
+    hear(ExperimentEvent { progress: 0.85, text: "measuring the bound on all steps".into() });
     bound(options, &chain, &network, &mut report);
-    hear(Event { progress: 0.92, text: "sampling".into() });
+    hear(ExperimentEvent { progress: 0.92, text: "sampling".into() });
     samples(options, &chain, &network, &mut report)?;
     Ok(report)
 }
@@ -58,7 +58,7 @@ struct Diet {
 const DIET: Diet = Diet { updates: 4000, stride: 5, sequences: 1 };
 const QUICK: Diet = Diet { updates: 20, stride: 1, sequences: 1 };
 
-fn train(options: &Options, chain: &Binomial, diet: &Diet, hear: Listener) -> Result<Network, Error> {
+fn train(options: &ExperimentOptions, chain: &Binomial, diet: &Diet, hear: Listener) -> Result<Network, Error> {
     let Diet { updates, stride, sequences } = *diet;
     let mut learner = Learner::new(network::initial(options.seed, stream::INITIAL), &options.device);
     let processes: Vec<Process> =
@@ -74,14 +74,14 @@ fn train(options: &Options, chain: &Binomial, diet: &Diet, hear: Listener) -> Re
         if k % 100 == 0 || k + 1 == updates {
             let excess = stride as f64 * batch.excess(loss);
             let text = format!("update {k} of {updates}: {excess:.4} bits above the least possible cost");
-            hear(Event { progress: 0.85 * k as f64 / updates as f64, text });
+            hear(ExperimentEvent { progress: 0.85 * k as f64 / updates as f64, text });
         }
     }
     Ok(Network::new(learner.averaged(), chain.steps()))
 }
 
 /// The bound in bits per sequence, measured twice.
-fn bound(options: &Options, chain: &Binomial, network: &Network, report: &mut Report) {
+fn bound(options: &ExperimentOptions, chain: &Binomial, network: &Network, report: &mut ExperimentReport) {
     let truth = -(PERIOD as f64).log2();
     let [null, tosses] = [MEAN, 0.5].map(|mean| -(LENGTH as f64) * entropy(mean));
     let n = options.choose(50, 2);
@@ -177,7 +177,12 @@ fn phases<'a>(sequences: impl Iterator<Item = &'a Sequence>) -> [usize; PERIOD] 
     found
 }
 
-fn samples(options: &Options, chain: &Binomial, network: &Network, report: &mut Report) -> Result<(), Error> {
+fn samples(
+    options: &ExperimentOptions,
+    chain: &Binomial,
+    network: &Network,
+    report: &mut ExperimentReport,
+) -> Result<(), Error> {
     let n = options.choose(100, 3);
     let times = [0, chain.steps() / 2, chain.steps()];
     let backward: Vec<Vec<Sequence>> =
@@ -216,7 +221,7 @@ mod tests {
     #[test]
     fn samples_are_even() {
         let chain = Binomial::linear(KNOTS);
-        let options = Options { seed: 3, ..Options::new("") };
+        let options = ExperimentOptions { seed: 3, ..ExperimentOptions::new("") };
         let network = train(&options, &chain, &Diet { updates: 300, stride: 1, sequences: 8 }, &mut |_| ()).unwrap();
         let sequences: Vec<Sequence> = std::thread::scope(|scope| {
             let share = |from: u64| {

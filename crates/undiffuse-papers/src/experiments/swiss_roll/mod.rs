@@ -16,7 +16,7 @@ use undiffuse_data::figure::{COLORS, Layer, Panel, figure};
 use undiffuse_math::likelihood::prior_kl;
 
 use crate::learn::{Learner, Step, cosine, mean_and_error, normals};
-use crate::{Error, Event, Goal, Listener, Options, Report, Row};
+use crate::{Error, ExperimentEvent, ExperimentOptions, ExperimentReport, Goal, Listener, Row};
 
 /// Streams of random numbers, one for each use; training takes one for each update from `TRAIN` on.
 mod stream {
@@ -36,13 +36,13 @@ mod stream {
 ///
 /// # Errors
 /// A figure that cannot be written, and training that diverges.
-pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
+pub fn run(options: &ExperimentOptions, hear: Listener) -> Result<ExperimentReport, Error> {
     let roll = Roll::new();
-    let model = train(options, &roll, &mut |event| hear(Event { progress: 0.9 * event.progress, ..event }))?;
-    let mut report = Report::default();
-    hear(Event { progress: 0.92, text: "measuring the bound and the entropy".into() });
+    let model = train(options, &roll, &mut |event| hear(ExperimentEvent { progress: 0.9 * event.progress, ..event }))?;
+    let mut report = ExperimentReport::default();
+    hear(ExperimentEvent { progress: 0.92, text: "measuring the bound and the entropy".into() });
     bound(options, &roll, &model, &mut report)?;
-    hear(Event { progress: 0.96, text: "sampling".into() });
+    hear(ExperimentEvent { progress: 0.96, text: "sampling".into() });
     draw(options, &roll, &model, &mut report)?;
     Ok(report)
 }
@@ -51,7 +51,7 @@ pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
 ///
 /// # Errors
 /// Training that diverges.
-pub fn train(options: &Options, roll: &Roll, hear: Listener) -> Result<Model, Error> {
+pub fn train(options: &ExperimentOptions, roll: &Roll, hear: Listener) -> Result<Model, Error> {
     let shape = Shape { steps: 40, units: options.choose(96, 16), beta_1: NOISE * NOISE };
     let (updates, n) = options.choose((8000, 64), (20, 8));
     let mut learner = Learner::new(model::initial(shape, roll, options.seed, stream::INITIAL), &options.device);
@@ -67,7 +67,7 @@ pub fn train(options: &Options, roll: &Roll, hear: Listener) -> Result<Model, Er
         if k % 100 == 0 || k + 1 == updates {
             let bits = (first_entropy(shape.beta_1) + loss) / -LN_2;
             let text = format!("update {k} of {updates}: K {bits:.3} bits on a batch");
-            hear(Event { progress: k as f64 / updates as f64, text });
+            hear(ExperimentEvent { progress: k as f64 / updates as f64, text });
         }
     }
     Ok(Model::new(shape, &learner.averaged()))
@@ -96,7 +96,7 @@ fn noised(model: &Model, x0: Point, t: usize, eps: &[f32]) -> Point {
     [0, 1].map(|i| at.alpha * x0[i] + at.sigma * f64::from(eps[i]))
 }
 
-fn bound(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> Result<(), Error> {
+fn bound(options: &ExperimentOptions, roll: &Roll, model: &Model, report: &mut ExperimentReport) -> Result<(), Error> {
     let n = options.choose(20_000, 100);
     let mut by_step = vec![0.0; model.steps() - 1];
     let bounds: Vec<f64> = (0..n)
@@ -169,7 +169,7 @@ pub fn walk(
 }
 
 /// The paper's figure: data that dissolve, samples that form, and the drift that forms them.
-fn draw(options: &Options, roll: &Roll, model: &Model, report: &mut Report) -> Result<(), Error> {
+fn draw(options: &ExperimentOptions, roll: &Roll, model: &Model, report: &mut ExperimentReport) -> Result<(), Error> {
     let n = options.choose(1500, 50);
     let steps = model.steps();
     let times = [0, steps / 2, 3 * steps / 4, steps];

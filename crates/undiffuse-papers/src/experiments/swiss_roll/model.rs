@@ -5,7 +5,7 @@
 //! own read-out of every unit, which is linear in the distance to the unit's centre. It answers `D`, a guess at `x^0`,
 //! and the Cholesky factor of the inverse covariance, both relative to the forward posterior that would know `x^0`.
 //!
-//! Rates are parameters, too: `log_snr_t = log_snr_1 - Σ softplus(theta_s)`, which is every choice of `beta_2 … beta_T`
+//! Rates are parameters as well: `log_snr_t = log_snr_1 - Σ softplus(theta_s)`, which is every choice of `beta_2 … beta_T`
 //! in (0, 1) with `beta_1` fixed.
 
 use undiffuse::burn::tensor::{Device, Tensor, TensorData, activation};

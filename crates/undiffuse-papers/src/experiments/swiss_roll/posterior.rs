@@ -8,7 +8,7 @@ use super::model::{Kernel, Model};
 use super::roll::{NOISE, Point, Roll};
 use super::{stream, train, walk};
 use crate::learn::normals;
-use crate::{Error, Event, Listener, Options, Report, Row};
+use crate::{Error, ExperimentEvent, ExperimentOptions, ExperimentReport, Listener, Row};
 use undiffuse_data::figure::{COLORS, Layer, Panel, figure};
 use undiffuse_math::noise;
 
@@ -57,17 +57,17 @@ impl Second {
 ///
 /// # Errors
 /// A figure that cannot be written, and training that diverges.
-pub fn run(options: &Options, hear: Listener) -> Result<Report, Error> {
+pub fn run(options: &ExperimentOptions, hear: Listener) -> Result<ExperimentReport, Error> {
     let roll = Roll::new();
-    let model = train(options, &roll, &mut |event| hear(Event { progress: 0.9 * event.progress, ..event }))?;
-    hear(Event { progress: 0.92, text: "sampling posteriors".into() });
+    let model = train(options, &roll, &mut |event| hear(ExperimentEvent { progress: 0.9 * event.progress, ..event }))?;
+    hear(ExperimentEvent { progress: 0.92, text: "sampling posteriors".into() });
     let tasks = [
         ("denoise", Seen { at: [0.3, 0.9], std: [0.4, 0.4] }),
         ("inpaint", Seen { at: [0.2, 0.0], std: [NOISE, f64::INFINITY] }),
     ];
     let choices = [("constant", Second::Constant), ("annealed", Second::Annealed), ("dissolved", Second::Dissolved)];
     let n = options.choose(1000, 20);
-    let mut report = Report::default();
+    let mut report = ExperimentReport::default();
     let mut panels = Vec::new();
     for (task, seen) in tasks {
         let weights = weights(&roll, seen);

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::engine::Client;
-use crate::job::Progress;
+use crate::budget::Client;
+use crate::job::JobProgress;
 
 /// Clients that are remembered.
 const MANY: usize = 1024;
@@ -34,7 +34,7 @@ pub struct Work {
     /// Steps, as the client counts them.
     pub steps: usize,
     /// The last that was heard.
-    pub progress: Option<Progress>,
+    pub progress: Option<JobProgress>,
     /// Whether the client has interrupted it.
     pub interrupted: bool,
 }
@@ -101,13 +101,13 @@ pub struct Busy<'a> {
 
 impl Busy<'_> {
     /// Notes how far it is.
-    pub fn at(&self, progress: &Progress) {
+    pub fn at(&self, progress: &JobProgress) {
         let mut seats = self.desk.seats();
         let work = seats.get_mut(self.client).and_then(|seat| seat.work.iter_mut().find(|work| work.job == self.job));
         if let Some(work) = work {
             // Progress comes more often than pictures of it.
             let preview = progress.preview.clone().or_else(|| work.progress.take()?.preview);
-            work.progress = Some(Progress { preview, ..progress.clone() });
+            work.progress = Some(JobProgress { preview, ..progress.clone() });
         }
     }
 }
@@ -145,8 +145,8 @@ mod tests {
         let (a, b) = (Client::from("a"), Client::from("b"));
         desk.choose(&a, "m".into());
         let busy = desk.begin(&a, work("1"));
-        busy.at(&Progress { done: 2, n: 4, row: 5, rows: 10, preview: Some("p".into()) });
-        busy.at(&Progress { done: 3, n: 4, row: 0, rows: 10, preview: None });
+        busy.at(&JobProgress { done: 2, n: 4, row: 5, rows: 10, preview: Some("p".into()) });
+        busy.at(&JobProgress { done: 3, n: 4, row: 0, rows: 10, preview: None });
         let now = desk.current(&a).unwrap();
         assert_eq!((now.share(), now.progress.unwrap().preview.as_deref()), (0.75, Some("p")));
         assert!(desk.current(&b).is_none() && desk.checkpoint(&b).is_none() && desk.interrupt(&b).is_empty());

@@ -2,7 +2,6 @@
 
 mod desk;
 mod request;
-mod samplers;
 
 use std::time::Instant;
 
@@ -15,16 +14,16 @@ use utoipa_axum::routes;
 
 pub use desk::Desk;
 pub use request::Request;
-pub(crate) use samplers::ours;
 
 use super::answers::around;
 use super::extract::{Caller, Json, Query, Small};
 use super::generate::{Pngs, follow, pngs};
 use super::models::models;
 use super::{App, working};
-use crate::engine::Client;
-use crate::job::{Generate, Job, ModelInfo, State as JobState, Update};
+use crate::budget::Client;
+use crate::job::{Generate, Job, JobState, ModelInfo, Update};
 use crate::problem::{PROBLEM_JSON, Problem};
+use crate::samplers;
 use desk::Work;
 
 /// The routes.

@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use undiffuse::data::encode_png;
 use undiffuse::request::mask_options;
 
-use super::samplers::ours;
 use crate::engine::from_base64;
 use crate::job::{Generate, ModelInfo};
-use crate::options::Limits;
+use crate::options::RequestLimits;
 use crate::problem::Problem;
 use crate::prompt;
+use crate::samplers::ours;
 
 /// Width and height that clients send when nobody has chosen any: the model's own is meant.
 const UNCHOSEN: usize = 512;
@@ -138,7 +138,12 @@ impl Request {
     ///
     /// # Errors
     /// 422: what is not here, a prompt that names no class, pictures that cannot be read.
-    pub fn order(&self, model: &ModelInfo, limits: &Limits, any_seed: impl Fn() -> u64) -> Result<Generate, Problem> {
+    pub fn order(
+        &self,
+        model: &ModelInfo,
+        limits: &RequestLimits,
+        any_seed: impl Fn() -> u64,
+    ) -> Result<Generate, Problem> {
         self.refuse()?;
         let asked = prompt::read(self.prompt.as_deref().unwrap_or_default(), model);
         let asked = asked.map_err(|problem| Problem::invalid("prompt", problem))?;
@@ -194,7 +199,7 @@ impl Request {
     }
 
     /// The mask with white where to paint.
-    fn mask(&self, limits: &Limits) -> Result<Option<String>, Problem> {
+    fn mask(&self, limits: &RequestLimits) -> Result<Option<String>, Problem> {
         let inverted = self.inpainting_mask_invert.is_some_and(Flag::is_set);
         let Some(mask) = self.mask.as_ref().filter(|mask| !mask.is_empty()) else { return Ok(None) };
         if !inverted {
@@ -254,7 +259,7 @@ mod tests {
     }
 
     fn order(text: &str, model: &ModelInfo) -> Result<Generate, Problem> {
-        read(text).order(model, &Limits::default(), || 77)
+        read(text).order(model, &RequestLimits::default(), || 77)
     }
 
     #[test]
@@ -302,7 +307,7 @@ mod tests {
             let text = format!(r#"{{"init_images": ["x"], "mask": "{encoded}", "inpainting_mask_invert": {invert}}}"#);
             let made = order(&text, &model(&[], 0)).unwrap();
             assert_eq!((made.init_image.as_deref(), made.strength), (Some("x"), Some(0.75)));
-            from_base64("mask", &made.mask.unwrap(), mask_options(), &Limits::default()).unwrap().pixels
+            from_base64("mask", &made.mask.unwrap(), mask_options(), &RequestLimits::default()).unwrap().pixels
         };
         assert_eq!((turned("0"), turned("1"), turned("true")), (vec![0, 200], vec![255, 55], vec![255, 55]));
     }

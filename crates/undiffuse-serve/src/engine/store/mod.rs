@@ -26,7 +26,7 @@ use self::rows::{FRAMES, IMAGES, INDEX, INPUTS, JOBS, KEYS, Surplus, is_final, p
 use self::writer::Writer;
 use super::id::is_id;
 use super::lock;
-use crate::job::{Frame, Job, State};
+use crate::job::{Frame, Job, JobState};
 use crate::remark;
 
 /// A job with what only the service knows of it.
@@ -46,7 +46,7 @@ pub struct Record {
     pub spent: f64,
     /// How far this start of it has come.
     #[serde(default)]
-    pub start: Stage,
+    pub start: JobStart,
     /// What starts that ended with the service's death count, since its last picture.
     #[serde(default)]
     pub deaths: u32,
@@ -55,7 +55,7 @@ pub struct Record {
 /// How far a start of a job has come, so that another life knows what it was at when the service died.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stage {
+pub enum JobStart {
     /// Nothing of it is being made.
     #[default]
     Waiting,
@@ -319,8 +319,8 @@ impl Store {
         &self,
         before: Option<&str>,
         limit: usize,
-        wanted: Option<State>,
-        state: impl Fn(&str) -> Option<State>,
+        wanted: Option<JobState>,
+        state: impl Fn(&str) -> Option<JobState>,
     ) -> Result<Vec<Record>, String> {
         self.read(|tx| {
             let (index, jobs) = (tx.open_table(INDEX)?, tx.open_table(JOBS)?);

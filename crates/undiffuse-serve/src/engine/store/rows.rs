@@ -6,7 +6,7 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::age::Clocks;
 use super::{Change, Record, Written};
-use crate::job::State;
+use crate::job::JobState;
 
 /// Id → [`Record`] as JSON.
 pub const JOBS: TableDefinition<&str, &[u8]> = TableDefinition::new("jobs");
@@ -25,7 +25,7 @@ const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 
 /// Whether a state in the index is one in which nothing changes any more.
 pub fn is_final(state: u8) -> bool {
-    [State::Done, State::Failed, State::Cancelled].iter().any(|s| *s as u8 == state)
+    [JobState::Done, JobState::Failed, JobState::Cancelled].iter().any(|s| *s as u8 == state)
 }
 
 /// Makes the tables that reading wants to find; bytes of all jobs, and what the clocks showed last.

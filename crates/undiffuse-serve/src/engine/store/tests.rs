@@ -96,7 +96,7 @@ fn store(folder: &Path, keep_bytes: u64) -> (Store, Arc<AtomicU8>) {
 fn record(client: &str) -> Record {
     let job = Job {
         id: Ids::default().next().unwrap(),
-        state: State::Queued,
+        state: JobState::Queued,
         model: "m".into(),
         request: Generate::default(),
         from_image: false,
@@ -110,7 +110,7 @@ fn record(client: &str) -> Record {
         error: None,
         images: Vec::new(),
     };
-    Record { job, client: client.into(), key: None, weight: 1, spent: 0.0, start: Stage::Waiting, deaths: 0 }
+    Record { job, client: client.into(), key: None, weight: 1, spent: 0.0, start: JobStart::Waiting, deaths: 0 }
 }
 
 fn submit(store: &Store, record: &Record) -> Result<Written, String> {
@@ -141,7 +141,7 @@ fn one_that_lost_its_disk_comes_back_without_a_restart() {
         assert!(why.contains("cannot be used") && store.sound().is_err(), "{why}");
         // What is there is not called absent because it cannot be read.
         assert!(store.record(&kept.job.id).is_err() && store.unfinished().is_err() && store.keyed("a", "k").is_err());
-        let ended = Record { job: Job { state: State::Cancelled, ..cancelled.job.clone() }, ..cancelled.clone() };
+        let ended = Record { job: Job { state: JobState::Cancelled, ..cancelled.job.clone() }, ..cancelled.clone() };
         save(&store, &ended, Vec::new()).unwrap_err();
         disk.store(FINE, Ordering::SeqCst);
         recover(&store);
@@ -151,7 +151,7 @@ fn one_that_lost_its_disk_comes_back_without_a_restart() {
         assert_eq!(store.record(&cancelled.job.id).unwrap().unwrap(), ended, "its client was told that it has ended");
         drop(store);
         let (store, _) = super::tests::store(folder.path(), 1 << 30);
-        let there = store.list(None, 9, Some(State::Queued), |_| None).unwrap();
+        let there = store.list(None, 9, Some(JobState::Queued), |_| None).unwrap();
         assert!(there.contains(&kept) && there.contains(&later));
     }
 }
@@ -164,7 +164,7 @@ fn a_picture_that_cannot_be_read_is_not_absent() {
     {
         let (store, _) = store(folder.path(), 1 << 30);
         submit(&store, &job).unwrap();
-        job.job.state = State::Done;
+        job.job.state = JobState::Done;
         save(&store, &job, vec![(0, png.clone())]).unwrap();
     }
     let (store, disk) = store(folder.path(), 1 << 30);
@@ -186,7 +186,7 @@ fn what_was_just_made_is_kept_whatever_its_size() {
     let make = |client: &str, bytes: usize| {
         let mut made = record(client);
         submit(&store, &made).unwrap();
-        made.job.state = State::Done;
+        made.job.state = JobState::Done;
         save(&store, &made, vec![(0, vec![7; bytes])]).unwrap();
         made.job.id
     };
@@ -214,27 +214,27 @@ fn a_job_that_the_service_dies_of_is_begun_twice() {
     {
         let (store, _) = store(folder.path(), 1 << 30);
         [&poison, &innocent, &waits].iter().for_each(|record| drop(submit(&store, record).unwrap()));
-        begin(&store, &poison, Stage::Begun);
-        begin(&store, &innocent, Stage::Evaluated);
+        begin(&store, &poison, JobStart::Begun);
+        begin(&store, &innocent, JobStart::Evaluated);
     }
     {
         let (store, _) = store(folder.path(), 1 << 30);
         let revived = revive(&store).unwrap();
         assert_eq!(
             revived.iter().map(|r| (is_suspect(r), r.start)).collect::<Vec<_>>(),
-            [(true, Stage::Waiting), (false, Stage::Waiting), (false, Stage::Waiting)]
+            [(true, JobStart::Waiting), (false, JobStart::Waiting), (false, JobStart::Waiting)]
         );
         // A life in which nothing was begun is nobody's fault.
         drop(store);
         let (store, _) = super::tests::store(folder.path(), 1 << 30);
         assert_eq!(revive(&store).unwrap(), revived);
-        begin(&store, &poison, Stage::Begun);
+        begin(&store, &poison, JobStart::Begun);
     }
     let (store, _) = store(folder.path(), 1 << 30);
     let revived = revive(&store).unwrap();
     assert_eq!(revived.iter().map(|r| &r.job.id).collect::<Vec<_>>(), [&innocent.job.id, &waits.job.id]);
     let failed = store.record(&poison.job.id).unwrap().unwrap().job;
     let error = failed.error.unwrap();
-    assert_eq!((failed.state, error.code.as_str()), (State::Failed, "deadly"));
+    assert_eq!((failed.state, error.code.as_str()), (JobState::Failed, "deadly"));
     assert!(error.detail.contains("died each time"), "{}", error.detail);
 }

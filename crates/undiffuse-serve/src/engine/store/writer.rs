@@ -1,8 +1,8 @@
 //! The thread that writes. It takes whatever waits, writes it in one durable transaction, and only then says so.
 //!
-//! A file that failed is let go and opened anew, at once and then ever more rarely, until something can be written again.
+//! A file that failed is closed and reopened, at once and then ever more rarely, until something can be written again.
 //! What was refused is seen to then: jobs that nobody was told of are taken out should they have got in after all, and jobs
-//! that ended in the meantime end in the store, too.
+//! that ended in the meantime also end in the store.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +18,8 @@ use super::age::Age;
 use super::file::{Opener, with};
 use super::rows::{Surplus, apply, note, prepare, prune};
 use super::{Change, Keep, Message, Results, Shared, Written};
-use crate::engine::Client;
-use crate::job::State;
+use crate::budget::Client;
+use crate::job::JobState;
 
 /// Most changes in one transaction.
 const TOGETHER: usize = 256;
@@ -139,7 +139,7 @@ impl Writer {
         Ok(written)
     }
 
-    /// Closes a file that failed: after an error of the disk nothing more can be had of it until it is opened anew.
+    /// Closes a file that failed: after an error of the disk nothing more can be had of it until it is reopened.
     fn let_go(&mut self, why: &str) {
         if self.due.is_none() {
             crate::remark(&format!("the store cannot be used: {why}; it is tried again until it can be"));
@@ -183,7 +183,7 @@ fn owed(change: Change) -> Option<Change> {
         // Its client was told that it is not there.
         Change::Submit(record, ..) => Some(Change::Delete(record.job.id)),
         // Its client was told that it has ended; its pictures are not missed.
-        Change::Save(record, _) if matches!(record.job.state, State::Failed | State::Cancelled) => {
+        Change::Save(record, _) if matches!(record.job.state, JobState::Failed | JobState::Cancelled) => {
             Some(Change::Save(record, Results::none()))
         }
         Change::Save(..) | Change::Delete(_) | Change::Prune => None,

@@ -37,7 +37,7 @@ export const bytes = async (path, signal) => (await ask("GET", path, undefined, 
 
 /**
  * Listens to server-sent events: `handlers` by event name, each given the parsed data. Returns what stops listening. A lost
- * connection is taken up again by the browser; the service then tells the state so far anew.
+ * connection is taken up again by the browser; the service then tells the state so far again.
  */
 export function listen(path, handlers) {
   const source = new EventSource(path);
@@ -122,7 +122,7 @@ export async function tokenFromAddress() {
   }
 }
 
-/** Ends the session and begins anew, with the question for the token. */
+/** Ends the session and starts over, with the question for the token. */
 export async function signOut() {
   await remove("/api/session");
   location.reload();

@@ -186,7 +186,7 @@ function studio(body, { models, parts, about, asked }) {
 
   async function startFrom(blob, mode) {
     if (await form.start.take(blob, mode)) {
-      answered(mode === "paint" ? "Paint over what is to be made anew, then press Generate." : "The walk starts from this picture: set how far back it goes with Strength.");
+      answered(mode === "paint" ? "Paint over what is to be repainted, then press Generate." : "The walk starts from this picture: set how far back it goes with Strength.");
       form.start.control.focus();
     }
   }

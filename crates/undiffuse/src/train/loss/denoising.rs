@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use undiffuse_math::draw::Draw;
 
-use super::{Context, Loss, Moments, Trivial, of_pictures};
+use super::{Context, Loss, PixelMoments, Trivial, of_pictures};
 use crate::train::config::NoiseConfig;
 
 /// Quantiles of the training times that an expectation is a mean over.
@@ -28,7 +28,7 @@ impl Loss for Denoising {
 
     /// A network that answers zero scores `E[w (c² E[x0²] + d²)]`; the best guess of each number from itself alone
     /// `E[weight · mean v σ² / (α² v + σ²)]`, the error of a Wiener filter.
-    fn trivial(&self, noise: &NoiseConfig, moments: &Moments) -> Trivial {
+    fn trivial(&self, noise: &NoiseConfig, moments: &PixelMoments) -> Trivial {
         let NoiseConfig { schedule, parameterization, weighting, timing } = noise;
         let (mut zero, mut pixelwise) = (0.0, 0.0);
         for k in 0..QUANTILES {

@@ -8,7 +8,7 @@ use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::Learned;
 
 use super::denoising::{Denoising, square_errors};
-use super::{Context, Loss, Moments, Trivial, of_pictures};
+use super::{Context, Loss, PixelMoments, Trivial, of_pictures};
 use crate::train::config::NoiseConfig;
 
 /// The standard deviation of a uniform number in a pixel value's interval.
@@ -60,7 +60,7 @@ impl Loss for Hybrid {
         of_pictures(square * context.each(Draw::target_weight) + nats * scale)
     }
 
-    fn trivial(&self, noise: &NoiseConfig, moments: &Moments) -> Trivial {
+    fn trivial(&self, noise: &NoiseConfig, moments: &PixelMoments) -> Trivial {
         Denoising::default().trivial(noise, moments)
     }
 }

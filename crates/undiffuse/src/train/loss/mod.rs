@@ -43,7 +43,7 @@ pub trait Loss: Debug + Send + Sync {
     fn losses(&self, context: &Context) -> Tensor<1>;
 
     /// What needs no learning scores, in closed form.
-    fn trivial(&self, noise: &NoiseConfig, moments: &Moments) -> Trivial;
+    fn trivial(&self, noise: &NoiseConfig, moments: &PixelMoments) -> Trivial;
 
     /// Whether the options make sense together.
     ///
@@ -125,7 +125,7 @@ fn of_pictures(numbers: Tensor<4>) -> Tensor<1> {
 
 /// Moments of the pictures' numbers, in [-1, 1].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moments {
+pub struct PixelMoments {
     /// Mean of `x0²` over all numbers.
     pub square: f64,
     /// Variance of each number over the pictures, those of about the same together: `(variance, share)`.

@@ -1,4 +1,4 @@
-// A brush over a small picture: where the model is to paint anew. Pointer and keyboard do the same.
+// A brush over a small picture: where the model is to repaint. Pointer and keyboard do the same.
 
 import { h } from "../../lib/dom.js";
 import { sliderField } from "../../lib/field.js";
@@ -53,7 +53,7 @@ export function brush({ onchange } = {}) {
   const painted = () => mask.reduce((a, b) => a + b, 0);
   const tell = () => {
     const part = painted() / mask.length;
-    share.textContent = part === 0 ? "Paint over what the model is to make anew." : `${part < 0.01 ? "Under 1" : Math.round(part * 100)} % is painted and will be made anew; the rest stays.`;
+    share.textContent = part === 0 ? "Paint over what the model is to repaint." : `${part < 0.01 ? "Under 1" : Math.round(part * 100)} % is painted and will be repainted; the rest stays.`;
     canvas.setAttribute("aria-label", `The picture, ${width} by ${height} pixels, ${Math.round(part * 100)} per cent painted`);
     undo.disabled = before.length === 0;
     clear.disabled = part === 0;

@@ -25,23 +25,21 @@ function taps(from, to) {
   });
 }
 
-/** A plane of `width * height` values to another size, along one axis after the other, whole values from 0 to 255 in between as in the service. */
+/** A plane of `width * height` values to another size: down, then across, whole values from 0 to 255 in between as in the service. */
 function resized(plane, width, height, toWidth, toHeight) {
-  const across = taps(width, toWidth);
-  const middle = new Uint8ClampedArray(toWidth * height);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < toWidth; x++) {
-      const { first, weights } = across[x];
-      let sum = 0;
-      for (let i = 0; i < weights.length; i++) sum += weights[i] * plane[y * width + first + i];
-      middle[y * toWidth + x] = sum;
-    }
-  }
-  const out = new Uint8ClampedArray(toWidth * toHeight);
+  const middle = new Uint8ClampedArray(width * toHeight);
   taps(height, toHeight).forEach(({ first, weights }, y) => {
-    for (let x = 0; x < toWidth; x++) {
+    for (let x = 0; x < width; x++) {
       let sum = 0;
-      for (let i = 0; i < weights.length; i++) sum += weights[i] * middle[(first + i) * toWidth + x];
+      for (let i = 0; i < weights.length; i++) sum += weights[i] * plane[(first + i) * width + x];
+      middle[y * width + x] = sum;
+    }
+  });
+  const out = new Uint8ClampedArray(toWidth * toHeight);
+  taps(width, toWidth).forEach(({ first, weights }, x) => {
+    for (let y = 0; y < toHeight; y++) {
+      let sum = 0;
+      for (let i = 0; i < weights.length; i++) sum += weights[i] * middle[y * width + first + i];
       out[y * toWidth + x] = sum;
     }
   });

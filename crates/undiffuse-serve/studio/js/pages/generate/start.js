@@ -1,4 +1,4 @@
-// What the walk starts from: noise, a picture, or a picture with a part painted anew.
+// What the walk starts from: noise, a picture, or a picture with a part repainted.
 
 import { h, notice, show } from "../../lib/dom.js";
 import { sliderField } from "../../lib/field.js";
@@ -22,7 +22,7 @@ const WORDS = [
 const words = (strength) => `${strength.toFixed(2)}: ${WORDS.find(([below]) => strength <= below)[1]}`;
 
 /**
- * The panel. `.mode`, `.strength`; `.shape = [channels, height, width]` fits the picture anew; `.take(file or canvas, mode)`; `.request()` is its part
+ * The panel. `.mode`, `.strength`; `.shape = [channels, height, width]` fits the picture again; `.take(file or canvas, mode)`; `.request()` is its part
  * of a request, `.problem()` what is missing, `.kept` and `.keep(…)` the whole of it for later.
  */
 export function startField({ onchange } = {}) {
@@ -104,7 +104,7 @@ export function startField({ onchange } = {}) {
   box.problem = () => {
     if (mode === "noise") return null;
     if (!small) return "Drop a picture to start from, or start from noise.";
-    if (mode === "paint" && easel.empty()) return "Paint over what is to be made anew, or start from the whole picture.";
+    if (mode === "paint" && easel.empty()) return "Paint over what is to be repainted, or start from the whole picture.";
     return null;
   };
   box.request = () => ({

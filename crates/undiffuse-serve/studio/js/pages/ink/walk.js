@@ -23,7 +23,7 @@ export function walk(request, changed, signal) {
   let chain = Promise.resolve();
   let began = performance.now();
   const add = async (frame) => {
-    // The service tells what was before anew when a connection was lost.
+    // The service tells what was before again when a connection was lost.
     if (frame.row <= (walk.frames.at(-1)?.row ?? -1)) return;
     const [x, denoised] = await Promise.all([drawn(frame.x), drawn(frame.denoised)]);
     const way = Math.max(along(frame), walk.frames.at(-1)?.way ?? -Infinity);

@@ -34,7 +34,7 @@ const empty = () => h("div", { class: "empty" },
 const illegible = (reports) => h("section", { class: "notice warn" },
   h("h2", {}, `${some(reports.length, "report")} cannot be read`),
   h("ul", {}, reports.map(({ id, detail }) => h("li", {}, h("b", {}, id), h("span", { class: "faint" }, `: ${detail}`)))),
-  h("p", {}, h("code", {}, "undiffuse eval"), " makes them anew."));
+  h("p", {}, h("code", {}, "undiffuse eval"), " makes new ones."));
 
 function table(reports) {
   let chosen = [];

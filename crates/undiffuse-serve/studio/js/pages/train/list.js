@@ -31,7 +31,7 @@ export function list(root) {
       h("p", {}, "Train one with ", h("code", {}, "undiffuse train --data PICTURES"), " (without a flag: on the pictures that come with it, in five minutes), or start the service on the folder of your runs: ", h("code", {}, "undiffuse serve runs/"), ".")));
     const there = new Set(runs.map((run) => run.id));
     for (const [id, { item }] of known) if (!there.has(id)) { item.remove(); known.delete(id); }
-    // Cards are kept and only filled anew, so that nobody loses the place that they had reached.
+    // Cards are kept and only refilled, so that nobody loses the place that they had reached.
     runs.forEach((run, k) => {
       const card = known.get(run.id) ?? known.set(run.id, makeCard(run)).get(run.id);
       card.fill(run);

@@ -1,4 +1,4 @@
-//! The lines along which a step takes the path of `x` to be smooth.
+//! The coordinates in which a step takes the path of `x` to be smooth.
 
 use super::{
     ancestral::part_way,
@@ -7,10 +7,10 @@ use super::{
 use crate::level::NoiseLevel;
 use serde::{Deserialize, Serialize};
 
-/// The line along which a step takes the path of `x` to be smooth.
+/// The coordinate in which a step takes the path of `x` to be smooth.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Along {
+pub enum Coordinate {
     /// `x / alpha` in `s = sigma / alpha`, whose slope is `eps` [Karras22, Eq. 4].
     #[default]
     Sigma,
@@ -19,17 +19,17 @@ pub enum Along {
     Flow,
 }
 
-impl Along {
+impl Coordinate {
     /// What `x` is divided by.
     pub(super) fn scale(self, level: NoiseLevel) -> f64 {
         match self {
-            Along::Sigma => level.alpha,
-            Along::Flow => level.alpha + level.sigma,
+            Coordinate::Sigma => level.alpha,
+            Coordinate::Flow => level.alpha + level.sigma,
         }
     }
 
     /// The coordinate, infinite for pure noise along sigma.
-    pub(super) fn coordinate(self, level: NoiseLevel) -> f64 {
+    pub(super) fn at(self, level: NoiseLevel) -> f64 {
         level.sigma / self.scale(level)
     }
 
@@ -42,17 +42,17 @@ impl Along {
     /// The slope that row `k` sees.
     pub(super) fn slope(self, tape: &Tape, k: usize) -> Terms {
         match self {
-            Along::Sigma => tape.eps(k),
-            Along::Flow => tape.eps(k) - Terms::denoised(k),
+            Coordinate::Sigma => tape.eps(k),
+            Coordinate::Flow => tape.eps(k) - Terms::denoised(k),
         }
     }
 
     /// The level halfway between two.
     pub(super) fn halfway(self, from: NoiseLevel, to: NoiseLevel) -> NoiseLevel {
         match self {
-            Along::Sigma => part_way(from, to, (1.0 + self.ratio(from, to)) / 2.0),
-            Along::Flow => {
-                let middle = (self.coordinate(from) + self.coordinate(to)) / 2.0;
+            Coordinate::Sigma => part_way(from, to, (1.0 + self.ratio(from, to)) / 2.0),
+            Coordinate::Flow => {
+                let middle = (self.at(from) + self.at(to)) / 2.0;
                 NoiseLevel { alpha: 1.0 - middle, sigma: middle }
             }
         }

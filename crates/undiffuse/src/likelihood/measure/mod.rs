@@ -1,111 +1,35 @@
 //! A model's likelihood on pictures of a dataset: which pictures, which levels, both numbers.
 //!
 //! [`bound`](mod@super::bound) and [`flow`](mod@super::flow) work on tensors and plans. Here is what any program needs around
-//! them: [`Source`] finds the pictures, [`Job`] readies them for a model, [`measure`] does all of it in one call.
+//! them: [`TestSet`] finds the pictures, [`Measurement`] readies them for a model, [`measure`] does all of it in one call.
+
+mod settings;
+mod test_set;
 
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use serde::Serialize;
-use undiffuse_data::{DataError, Dataset, Options, names};
+use undiffuse_data::DataError;
 use undiffuse_math::likelihood::bits_per_dim;
-use undiffuse_math::noise;
 use undiffuse_math::ode::DormandPrince;
 use undiffuse_math::prelude::{Grid, Last, Plan, SpacingKind};
 use undiffuse_math::spacing::{GridError, LogSnr, Trailing};
 
-use super::bound::{self, Bound, StepVariance};
-use super::flow::{self, Flow, FlowError, Trace};
-use super::{Dequantize, Estimate, Meaningless, Pictures, to_host};
+pub use settings::{LikelihoodSettings, Variance, Which};
+pub use test_set::{TestSet, pictures};
+
+use super::bound::{self, Bound, BoundSettings, StepVariance};
+use super::flow::{self, Flow, FlowError, FlowSettings, Trace};
+use super::{Dequantize, Estimate, Meaningless, TestPictures};
 use crate::Model;
-use crate::denoise::Network;
+use crate::denoise::Denoiser;
 use crate::model::ModelError;
-use crate::run::RunFolder;
 use crate::train::TrainError;
 
 /// Numbers in a picture for which exact traces are still a matter of seconds.
 pub const EXACT_LIMIT: usize = 256;
-
-/// Which of the two numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Which {
-    /// Both, and their difference.
-    #[default]
-    Both,
-    /// The variational bound.
-    Bound,
-    /// The ODE's likelihood.
-    Ode,
-}
-
-/// Variance of the chain's steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Variance {
-    /// The posterior's, DDPM's fixed_small.
-    #[default]
-    Posterior,
-    /// The forward process's, DDPM's fixed_large.
-    Forward,
-    /// Analytic-DPM's, from the model's errors on other pictures of the data.
-    Optimal,
-    /// The network's own, for models that were trained with it.
-    Learned,
-}
-
-/// What is measured, and how.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Settings {
-    /// Which of the two numbers.
-    pub which: Which,
-    /// Pictures, drawn by `seed`; all when there are fewer.
-    pub images: usize,
-    /// Seed of the choice of pictures and of all noise.
-    pub seed: u64,
-    /// Steps of the chain; the schedule's timesteps, or 1000, when not given.
-    pub steps: Option<usize>,
-    /// Which levels the chain visits; every timestep, or equal intervals of log-SNR, when not given.
-    pub spacing: Option<SpacingKind>,
-    /// Steps evaluated for each picture; 0 is all of them.
-    pub evaluations: usize,
-    /// Variance of the chain's steps.
-    pub variance: Variance,
-    /// What stands for a pixel value in the ODE.
-    pub dequantize: Dequantize,
-    /// How the ODE's divergence is found.
-    pub trace: Trace,
-    /// Error that the ODE's integrator allows in a step, relative and absolute.
-    pub tolerance: f64,
-    /// Pictures computed at a time; results do not depend on it beyond rounding.
-    pub batch: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            which: Which::Both,
-            images: 128,
-            seed: 0,
-            steps: None,
-            spacing: None,
-            evaluations: 50,
-            variance: Variance::Posterior,
-            dequantize: Dequantize::Gaussian,
-            trace: Trace::Rademacher(1),
-            tolerance: 1e-4,
-            batch: 64,
-        }
-    }
-}
-
-impl Settings {
-    /// Whether a bound is computed: for itself, or for the rounding that the ODE shares with it.
-    fn needs_bound(&self) -> bool {
-        self.which != Which::Ode || self.dequantize == Dequantize::Gaussian
-    }
-}
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
@@ -146,72 +70,6 @@ pub enum MeasureError {
     Interrupted,
 }
 
-/// Where the pictures come from.
-#[derive(Debug)]
-pub struct Source {
-    /// The dataset.
-    pub data: Dataset,
-    /// What they are called, in messages and reports.
-    pub name: String,
-    /// Which of its pictures may be drawn.
-    pub candidates: Vec<usize>,
-}
-
-impl Source {
-    /// The pictures at `data`, or those that the run around `model` kept out of its training, for pictures of
-    /// `shape [C, H, W]`.
-    ///
-    /// # Errors
-    /// Shapes that are not square, data that cannot be read, a model outside a run without data.
-    pub fn open(model: &Path, data: Option<&Path>, shape: [usize; 3]) -> Result<Self, MeasureError> {
-        let [channels, height, width] = shape;
-        if height != width {
-            return Err(MeasureError::NotSquare { width, height });
-        }
-        if let Some(path) = data {
-            let options = Options { size: Some(height), channels: Some(channels), ..Options::default() };
-            let data = Dataset::open(path, &options)?;
-            let candidates = (0..data.len()).collect();
-            return Ok(Self { data, name: names::of(path), candidates });
-        }
-        let run = RunFolder::find(model).ok_or_else(|| MeasureError::NoPictures(model.to_owned()))?;
-        let (data, candidates) = run.held_out(&mut |_| {}).map_err(MeasureError::HeldOut)?;
-        let name = format!("the held-out part of {}", names::of(data.path()));
-        Ok(Self { data, name, candidates })
-    }
-
-    /// `n` of the pictures, or as many as there are, and the others, both in an order drawn by `seed`.
-    ///
-    /// # Errors
-    /// Fewer than 2 pictures: a mean needs an error.
-    pub fn choose(&self, n: usize, seed: u64) -> Result<(Vec<usize>, Vec<usize>), MeasureError> {
-        let wanted = n.min(self.candidates.len());
-        if wanted < 2 {
-            return Err(MeasureError::TooFew { name: self.name.clone(), count: wanted });
-        }
-        let order = noise::shuffled(seed, u64::from(u32::MAX), self.candidates.len() as u32);
-        let mut chosen: Vec<usize> = order.iter().map(|&i| self.candidates[i as usize]).collect();
-        let others = chosen.split_off(wanted);
-        Ok((chosen, others))
-    }
-}
-
-/// Pictures of a dataset in the model's pixel range, and what they show in the model's terms.
-pub fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> Pictures {
-    let mut x0 = Vec::new();
-    data.batch(indices, &vec![false; indices.len()], &mut x0);
-    let range = model.recipe.pixels;
-    if range != (-1.0, 1.0) {
-        x0.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * (range.1 - range.0) + range.0) as f32);
-    }
-    let cond = indices.iter().map(|&i| model.conditioner.ask(data, i)).collect();
-    let seeds = indices.iter().map(|&i| noise::bits(seed, i as u64, 0)).collect();
-    let [channels, height, width] = model.picture_shape();
-    let x0 = Tensor::from_data(TensorData::new(x0, [indices.len(), channels, height, width]), &Device::flex());
-    let (shape, codec) = (model.latent_shape(), model.codec.clone());
-    Pictures { shape, x0: to_host(codec.encode(x0)), codec, range, seeds, cond }
-}
-
 /// The levels of the chain: `steps` of `spacing`, or every timestep of the model's schedule, or else 1000 equal
 /// intervals of log-SNR.
 ///
@@ -230,7 +88,7 @@ pub fn grid<'a>(model: &'a Model, steps: Option<usize>, spacing: Option<&Spacing
 
 /// The part of a measurement that is at work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum LikelihoodStage {
     /// The model's errors on other pictures, for optimal variances.
     Errors,
     /// The variational bound.
@@ -241,9 +99,9 @@ pub enum Stage {
 
 /// How far a stage is, in units of which each picture has `per_image`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct LikelihoodProgress {
     /// What is at work.
-    pub stage: Stage,
+    pub stage: LikelihoodStage,
     /// Units done.
     pub done: usize,
     /// Units in all.
@@ -254,19 +112,19 @@ pub struct Progress {
 
 /// A measurement that is ready to run: everything that can be wrong has been checked.
 #[derive(Debug)]
-pub struct Job<'a> {
+pub struct Measurement<'a> {
     /// The model; the ODE needs it on an autodiff device, see [`load`].
     pub model: &'a Model,
     /// How.
-    pub settings: &'a Settings,
+    pub settings: &'a LikelihoodSettings,
     /// The chain of the bound; the ODE runs between its ends.
     pub plan: Plan,
     /// The pictures.
-    pub pictures: Pictures,
+    pub pictures: TestPictures,
     /// Those of them that had to be resized.
     pub resized: usize,
     /// Other pictures, where variances come from errors.
-    spare: Pictures,
+    spare: TestPictures,
     /// Name and fingerprint of the data.
     data: (String, String),
 }
@@ -292,13 +150,13 @@ pub fn measure(
     path: &Path,
     variant: Option<&str>,
     data: Option<&Path>,
-    settings: &Settings,
+    settings: &LikelihoodSettings,
     device: &Device,
-    progress: &mut dyn FnMut(Progress) -> bool,
+    progress: &mut dyn FnMut(LikelihoodProgress) -> bool,
 ) -> Result<Measured, MeasureError> {
     let model = load(path, variant, device)?;
-    let source = Source::open(path, data, model.picture_shape())?;
-    let job = Job::new(&model, &source, settings)?;
+    let source = TestSet::open(path, data, model.picture_shape())?;
+    let job = Measurement::new(&model, &source, settings)?;
     let outcome = job.run(progress)?;
     Ok(job.measured(&outcome))
 }
@@ -313,12 +171,12 @@ pub struct Outcome {
     pub flow: Option<Flow>,
 }
 
-impl<'a> Job<'a> {
+impl<'a> Measurement<'a> {
     /// Draws the pictures and lays the plan.
     ///
     /// # Errors
     /// Whatever [`MeasureError`] names.
-    pub fn new(model: &'a Model, source: &Source, settings: &'a Settings) -> Result<Self, MeasureError> {
+    pub fn new(model: &'a Model, source: &TestSet, settings: &'a LikelihoodSettings) -> Result<Self, MeasureError> {
         let [_, height, width] = model.picture_shape();
         if !model.codec.is_orthonormal() {
             return Err(Meaningless::Codec(model.codec.tag()).into());
@@ -363,7 +221,7 @@ impl<'a> Job<'a> {
     ///
     /// # Errors
     /// An ODE that cannot be solved, an interruption.
-    pub fn run(&self, progress: &mut dyn FnMut(Progress) -> bool) -> Result<Outcome, MeasureError> {
+    pub fn run(&self, progress: &mut dyn FnMut(LikelihoodProgress) -> bool) -> Result<Outcome, MeasureError> {
         let bound = match self.settings.needs_bound() {
             true => Some(self.bound(progress)?),
             false => None,
@@ -387,49 +245,49 @@ impl<'a> Job<'a> {
     }
 
     /// The network as it is: clipping would make the ODE's flow kinked.
-    fn denoiser(&self) -> Network<'_> {
+    fn denoiser(&self) -> Denoiser<'_> {
         self.model.reader()
     }
 
-    fn bound(&self, progress: &mut dyn FnMut(Progress) -> bool) -> Result<Bound, MeasureError> {
+    fn bound(&self, progress: &mut dyn FnMut(LikelihoodProgress) -> bool) -> Result<Bound, MeasureError> {
         let variance = match self.settings.variance {
             Variance::Posterior => StepVariance::Posterior,
             Variance::Forward => StepVariance::Forward,
             Variance::Learned => StepVariance::Learned,
             Variance::Optimal => {
-                let errors = self.chain(&self.spare, StepVariance::Posterior, Stage::Errors, progress)?;
+                let errors = self.chain(&self.spare, StepVariance::Posterior, LikelihoodStage::Errors, progress)?;
                 StepVariance::Optimal(errors.errors())
             }
         };
-        self.chain(&self.pictures, variance, Stage::Bound, progress)
+        self.chain(&self.pictures, variance, LikelihoodStage::Bound, progress)
     }
 
     fn chain(
         &self,
-        pictures: &Pictures,
+        pictures: &TestPictures,
         variance: StepVariance,
-        stage: Stage,
-        progress: &mut dyn FnMut(Progress) -> bool,
+        stage: LikelihoodStage,
+        progress: &mut dyn FnMut(LikelihoodProgress) -> bool,
     ) -> Result<Bound, MeasureError> {
         let (batch, dequantize) = (self.settings.batch, Dequantize::Gaussian);
-        let settings = bound::Settings { evaluations: self.evaluations(), batch, dequantize, variance };
+        let settings = BoundSettings { evaluations: self.evaluations(), batch, dequantize, variance };
         bound::bound(&self.denoiser(), &self.plan, pictures, &settings, &mut |done, total| {
-            progress(Progress { stage, done, total, per_image: total / pictures.len().max(1) })
+            progress(LikelihoodProgress { stage, done, total, per_image: total / pictures.len().max(1) })
         })
         .ok_or(MeasureError::Interrupted)
     }
 
-    fn flow(&self, progress: &mut dyn FnMut(Progress) -> bool) -> Result<Flow, MeasureError> {
-        let Settings { trace, tolerance, batch, dequantize, .. } = *self.settings;
+    fn flow(&self, progress: &mut dyn FnMut(LikelihoodProgress) -> bool) -> Result<Flow, MeasureError> {
+        let LikelihoodSettings { trace, tolerance, batch, dequantize, .. } = *self.settings;
         let integrator = DormandPrince { rtol: tolerance, atol: tolerance, ..DormandPrince::default() };
-        let settings = flow::Settings { trace, integrator, batch, dequantize };
+        let settings = FlowSettings { trace, integrator, batch, dequantize };
         let schedule = &self.model.recipe.schedule;
         let level_at = |log_snr| schedule.level_at(log_snr);
         // A hundredth of a batch at a time; steps that are tried again do not turn it back.
         let (n, mut furthest) = (self.pictures.len(), 0);
         let progress = &mut |done: usize, share: f64| {
             furthest = furthest.max(done * 100 + (share * 100.0 * batch.min(n - done) as f64) as usize);
-            progress(Progress { stage: Stage::Ode, done: furthest, total: n * 100, per_image: 100 })
+            progress(LikelihoodProgress { stage: LikelihoodStage::Ode, done: furthest, total: n * 100, per_image: 100 })
         };
         flow::flow(&self.denoiser(), &self.plan, &level_at, &self.pictures, &settings, progress).map_err(|e| match e {
             FlowError::Interrupted => MeasureError::Interrupted,
@@ -439,7 +297,7 @@ impl<'a> Job<'a> {
 
     /// The result in bits per dimension.
     pub fn measured(&self, outcome: &Outcome) -> Measured {
-        let Settings { which, dequantize, .. } = *self.settings;
+        let LikelihoodSettings { which, dequantize, .. } = *self.settings;
         let bits = |nats: &[f64]| nats.iter().map(|n| bits_per_dim(*n, self.pictures.dims())).collect::<Vec<f64>>();
         let estimate = |nats: &[f64]| Estimate::of(&bits(nats));
         let shown = outcome.bound.as_ref().filter(|_| which != Which::Ode);
@@ -502,7 +360,7 @@ pub struct Measured {
     /// Steps of the chain.
     pub steps: usize,
     /// The settings.
-    pub settings: Settings,
+    pub settings: LikelihoodSettings,
     /// The variational bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound: Option<BoundBits>,
