@@ -34,6 +34,8 @@ ROWS = [
     ("nested", "layers by stage, transformer blocks by layer, another way up, a divided middle, another epsilon",
      dict(layers_per_block=(2, 1), transformer_layers_per_block=([1, 2], 1), reverse_transformer_layers_per_block=([1, 1], [2, 1, 1]),
           mid_block_scale_factor=1.7, norm_eps=0.01), (8, 8), False, False),
+    ("odd-sides", "sides that are halved with a rest, three stages",
+     dict(block_out_channels=(4, 4, 8), down_block_types=(CROSS_DOWN, DOWN, DOWN), up_block_types=(UP, UP, CROSS_UP)), (7, 5), False, False),
     ("classes", "a table of classes that stands beside the time", dict(num_class_embeds=5, class_embeddings_concat=True), (8, 8), False, True),
     ("class-timestep", "labels like timesteps, scale and shift, a middle without attention, another activation",
      dict(class_embed_type="timestep", resnet_time_scale_shift="scale_shift", mid_block_type="UNetMidBlock2D", act_fn="gelu"), (8, 8),

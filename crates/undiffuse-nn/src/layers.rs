@@ -73,6 +73,17 @@ impl Conv2d {
         self
     }
 
+    /// The same convolution as it is of an image that was enlarged already.
+    pub fn of_enlarged(&self, x: impl Into<Joined>) -> Map {
+        let conv = Conv { upsample: false, ..self.conv() };
+        ops::conv2d(x.into(), None, conv, Added::default())
+    }
+
+    fn conv(&self) -> Conv {
+        let (weight, bias) = (self.weight(), self.bias.as_ref().map(Param::val));
+        Conv { weight, bias, stride: self.stride, padding: self.padding, upsample: self.upsample }
+    }
+
     /// The filters as they are used, `[O, I, k, k]`: whatever adapts them does so here.
     pub fn weight(&self) -> Tensor<4> {
         self.weight.val()
@@ -85,14 +96,7 @@ impl Conv2d {
 
     /// Normalises before and adds after, in the same pass over memory.
     pub fn fused(&self, x: impl Into<Joined>, norm: Option<Norm>, added: Added) -> Map {
-        let conv = Conv {
-            weight: self.weight(),
-            bias: self.bias.as_ref().map(Param::val),
-            stride: self.stride,
-            padding: self.padding,
-            upsample: self.upsample,
-        };
-        ops::conv2d(x.into(), norm, conv, added)
+        ops::conv2d(x.into(), norm, self.conv(), added)
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor};
 use undiffuse_fuzz::{Counted, check_message, fuzz};
 use undiffuse_nn::networks::unet2d::UNet2DConfig;
-use undiffuse_nn::networks::{InputError, Reads, Spec};
+use undiffuse_nn::networks::{AutoencoderConfig, InputError, Reads, Spec};
 use undiffuse_nn::{Condition, NetworkConfig, init, weights};
 
 #[global_allocator]
@@ -25,20 +25,47 @@ fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/unet")
 }
 
+/// The `config.json` of every fixture of these folders.
+fn corpus(classes: &[&str]) -> Vec<Vec<u8>> {
+    let folders = classes.iter().flat_map(|class| read_dir(fixtures().with_file_name(class)).unwrap());
+    let mut all: Vec<Vec<u8>> =
+        folders.filter_map(|entry| std::fs::read(entry.unwrap().path().join("config.json")).ok()).collect();
+    all.sort();
+    all
+}
+
 #[test]
 fn configs() {
-    let configs = |class: &str| {
-        let folders = read_dir(fixtures().with_file_name(class)).unwrap();
-        folders.filter_map(|entry| std::fs::read(entry.unwrap().path().join("config.json")).ok())
-    };
-    let mut corpus: Vec<Vec<u8>> = configs("unet").chain(configs("unet_condition")).collect();
-    corpus.sort();
-    fuzz("unet-config", &corpus, |bytes| {
+    fuzz("unet-config", &corpus(&["unet", "unet_condition", "dit", "prior"]), |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         match NetworkConfig::from_json(text) {
             Ok(config) => run(&config),
             Err(e) => told(&e),
         }
+    });
+}
+
+#[test]
+fn configs_of_autoencoders() {
+    let device = Device::flex();
+    fuzz("autoencoder-config", &corpus(&["autoencoder"]), |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let config = match AutoencoderConfig::from_json(text) {
+            Ok(config) => config,
+            Err(e) => return told(&e),
+        };
+        let (numbers, io) = (config.parameters().unwrap(), config.io());
+        if numbers > 100_000 || config.features([io.channels_in, io.scale, io.scale]) > 1 << 20 {
+            return;
+        }
+        let network = init::initialize(config.network(&device).unwrap(), 1);
+        let (picture, latents) = ([1, io.channels_in, io.scale, io.scale], [1, io.latent_channels, 1, 1]);
+        config.check_picture(picture).unwrap();
+        config.check_latents(latents).unwrap();
+        let code = network.encode(Tensor::ones(picture, &device)).dims();
+        assert_eq!([code[0], code[2], code[3]], [1, 1, 1]);
+        let decoded = network.decode(Tensor::ones(latents, &device)).dims();
+        assert_eq!(decoded, [1, io.channels_out, io.scale, io.scale]);
     });
 }
 

@@ -27,14 +27,14 @@ const IN_WORK: u64 = 6;
 
 /// A stage of the encoder: residual blocks, then a strided convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DownBlockType {
+pub enum EncoderBlockType {
     /// The only one.
     DownEncoderBlock2D,
 }
 
 /// A stage of the decoder: residual blocks, then enlargement and a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum UpBlockType {
+pub enum DecoderBlockType {
     /// The only one.
     UpDecoderBlock2D,
 }
@@ -48,9 +48,9 @@ pub struct AutoencoderKLConfig {
     /// Channels of decoded pictures.
     pub out_channels: usize,
     /// Stages of the encoder, outermost first.
-    pub down_block_types: Vec<DownBlockType>,
+    pub down_block_types: Vec<EncoderBlockType>,
     /// Stages of the decoder, innermost first.
-    pub up_block_types: Vec<UpBlockType>,
+    pub up_block_types: Vec<DecoderBlockType>,
     /// Channels of each stage.
     pub block_out_channels: Vec<usize>,
     /// Residual blocks in a stage of the encoder; the decoder has one more.
@@ -90,8 +90,8 @@ impl Default for AutoencoderKLConfig {
         Self {
             in_channels: 3,
             out_channels: 3,
-            down_block_types: vec![DownBlockType::DownEncoderBlock2D],
-            up_block_types: vec![UpBlockType::UpDecoderBlock2D],
+            down_block_types: vec![EncoderBlockType::DownEncoderBlock2D],
+            up_block_types: vec![DecoderBlockType::UpDecoderBlock2D],
             block_out_channels: vec![64],
             layers_per_block: 1,
             act_fn: Activation::Silu,
@@ -375,8 +375,8 @@ mod tests {
     #[test]
     fn that_of_stable_diffusion_is_counted() {
         let config = AutoencoderKLConfig {
-            down_block_types: vec![DownBlockType::DownEncoderBlock2D; 4],
-            up_block_types: vec![UpBlockType::UpDecoderBlock2D; 4],
+            down_block_types: vec![EncoderBlockType::DownEncoderBlock2D; 4],
+            up_block_types: vec![DecoderBlockType::UpDecoderBlock2D; 4],
             block_out_channels: vec![128, 256, 512, 512],
             layers_per_block: 2,
             sample_size: SampleSize::Square(512),

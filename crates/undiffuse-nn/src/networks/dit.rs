@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::blocks::transformer::{Attention, FeedForward};
+use super::blocks::transformer::{FeedForward, TokenAttention};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, rows, sinusoids};
 use super::read::{COUNT, fail, within};
@@ -286,7 +286,7 @@ struct PatchEmbed {
 #[derive(Module, Debug)]
 struct Block {
     norm1: AdaLayerNormZero,
-    attn1: Attention,
+    attn1: TokenAttention,
     ff: FeedForward,
     #[module(skip)]
     norm_eps: f64,
@@ -382,7 +382,7 @@ impl Block {
         };
         Self {
             norm1: AdaLayerNormZero { emb, linear: linear(width, 6 * width).zeroed() },
-            attn1: Attention::new(width, width, config.num_attention_heads, device).dropping(config.dropout),
+            attn1: TokenAttention::new(width, width, config.num_attention_heads, device).dropping(config.dropout),
             ff: FeedForward::new(width, config.activation_fn, config.dropout, device),
             norm_eps: config.norm_eps,
         }

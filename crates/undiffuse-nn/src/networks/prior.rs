@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::blocks::transformer::{Attention, FeedForward, FeedForwardActivation};
+use super::blocks::transformer::{FeedForward, FeedForwardActivation, TokenAttention};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, sinusoids};
 use super::read::{COUNT, fail, lacking, within};
@@ -23,7 +23,7 @@ const UNSEEN: f64 = -10_000.0;
 /// A normalisation, where there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum NormType {
+pub enum PriorNormType {
     /// Of each token by itself.
     Layer,
 }
@@ -65,9 +65,9 @@ pub struct PriorTransformerConfig {
     /// Non-linearity of the time embedding.
     pub time_embed_act_fn: Activation,
     /// Normalisation before the blocks.
-    pub norm_in_type: Option<NormType>,
+    pub norm_in_type: Option<PriorNormType>,
     /// Normalisation of the text's vector.
-    pub embedding_proj_norm_type: Option<NormType>,
+    pub embedding_proj_norm_type: Option<PriorNormType>,
     /// What becomes of the words' tokens first; nothing when null.
     pub encoder_hid_proj_type: Option<ProjectionType>,
     /// A token of the network's own at the end.
@@ -245,7 +245,7 @@ pub struct PriorTransformer {
 #[derive(Module, Debug)]
 struct Block {
     norm1: LayerNorm,
-    attn1: Attention,
+    attn1: TokenAttention,
     norm3: LayerNorm,
     ff: FeedForward,
 }
@@ -256,7 +256,7 @@ impl Block {
         let norm = || LayerNorm::new(width, EPS, device);
         Self {
             norm1: norm(),
-            attn1: Attention::new(width, width, config.num_attention_heads, device).dropping(dropout),
+            attn1: TokenAttention::new(width, width, config.num_attention_heads, device).dropping(dropout),
             norm3: norm(),
             ff: FeedForward::new(width, FeedForwardActivation::Gelu, dropout, device),
         }
@@ -279,7 +279,7 @@ impl PriorTransformer {
             time_embedding: TimestepEmbedding::between([width, inner, width], device)
                 .activated(config.time_embed_act_fn, None),
             proj_in: Linear::new(embedding, width, device),
-            embedding_proj_norm: config.embedding_proj_norm_type.map(|NormType::Layer| norm(config.told())),
+            embedding_proj_norm: config.embedding_proj_norm_type.map(|PriorNormType::Layer| norm(config.told())),
             embedding_proj: Linear::new(config.told(), width, device),
             encoder_hidden_states_proj: config
                 .encoder_hid_proj_type
@@ -289,7 +289,7 @@ impl PriorTransformer {
                 .added_emb_type
                 .map(|AddedType::Prd| blank([1, 1, width], Init::Constant(0.0), device)),
             transformer_blocks: (0..config.num_layers).map(|_| Block::new(config, device)).collect(),
-            norm_in: config.norm_in_type.map(|NormType::Layer| norm(width)),
+            norm_in: config.norm_in_type.map(|PriorNormType::Layer| norm(width)),
             norm_out: norm(width),
             proj_to_clip_embeddings: Linear::new(width, config.answers(), device),
             clip_mean: blank([1, config.answers()], Init::Constant(0.0), device),

@@ -1,12 +1,12 @@
 //! The end of a stage: a change of resolution.
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use super::resnet::{Residual, Resize, ResnetBlock2D};
 use super::signal::Signal;
 use crate::layers::Conv2d;
-use crate::ops::Map;
+use crate::ops::{Map, reference};
 
 /// What ends a stage. The variant is no part of a tensor's name.
 #[derive(Module, Debug)]
@@ -43,6 +43,17 @@ impl Sampler {
     /// A residual block that resizes.
     pub fn resnet(channels: usize, resize: Resize, common: &Residual, device: &Device) -> Self {
         Self::Resnet(ResnetBlock2D::new(channels, channels, common, device).resizing(resize))
+    }
+
+    /// As [`forward`](Self::forward), to pictures of these sides: doubled, or doubled and cut by a row or a column.
+    pub fn forward_to(&self, x: Map, [h, w]: [usize; 2], signal: &Signal) -> Map {
+        match self {
+            Self::Conv(sampler) if h % 2 + w % 2 > 0 => {
+                let cut = |x: Tensor<4>| reference::upsample_nearest(x).narrow(2, 0, h).narrow(3, 0, w);
+                sampler.conv.of_enlarged(x.with(cut))
+            }
+            _ => self.forward(x, signal),
+        }
     }
 
     /// `[B, C, H, W]` → the same with sides halved or doubled.

@@ -11,7 +11,7 @@ use crate::ops::{self, Activation, Added, Map, Mask, Norm};
 
 /// diffusers' `Attention` between tokens.
 #[derive(Module, Debug)]
-pub struct Attention {
+pub struct TokenAttention {
     to_q: Linear,
     to_k: Linear,
     to_v: Linear,
@@ -23,7 +23,7 @@ pub struct Attention {
     dropout: f64,
 }
 
-impl Attention {
+impl TokenAttention {
     /// Of tokens `width` wide, with so many heads, to tokens `memory` wide.
     pub fn new(width: usize, memory: usize, heads: usize, device: &Device) -> Self {
         Self {
@@ -120,9 +120,9 @@ impl FeedForward {
 #[derive(Module, Debug)]
 struct Block {
     norm1: LayerNorm,
-    attn1: Attention,
+    attn1: TokenAttention,
     norm2: LayerNorm,
-    attn2: Attention,
+    attn2: TokenAttention,
     norm3: LayerNorm,
     ff: FeedForward,
     #[module(skip)]
@@ -132,7 +132,7 @@ struct Block {
 impl Block {
     fn new(width: usize, spec: &TransformerSpec, device: &Device) -> Self {
         let norm = || LayerNorm::new(width, 1e-5, device);
-        let attention = |memory| Attention::new(width, memory, spec.heads, device).unbiased();
+        let attention = |memory| TokenAttention::new(width, memory, spec.heads, device).unbiased();
         Self {
             norm1: norm(),
             attn1: attention(if spec.only_cross { spec.memory } else { width }),

@@ -3,14 +3,14 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::config::{DownBlockType, MidBlockType, UNet2DConditionConfig, UpBlockType};
+use super::config::{ConditionDownBlockType, ConditionMidBlockType, ConditionUpBlockType, UNet2DConditionConfig};
 use crate::networks::blocks::resnet::ResnetBlock2D;
 use crate::networks::blocks::sampler::Sampler;
 use crate::networks::blocks::signal::Signal;
 use crate::networks::blocks::transformer::{Transformer2DModel, TransformerSpec};
 use crate::ops::{Joined, Map};
 
-/// A downward stage of any [`DownBlockType`]; without attention the list is empty.
+/// A downward stage of any [`ConditionDownBlockType`]; without attention the list is empty.
 #[derive(Module, Debug)]
 pub struct DownBlock {
     attentions: Vec<Transformer2DModel>,
@@ -25,7 +25,7 @@ impl DownBlock {
         let (c_in, c_out) = (channels[stage.saturating_sub(1)], channels[stage]);
         let inputs = |i| if i == 0 { c_in } else { c_out };
         let layers = 0..config.layers_per_block.of(stage);
-        let attends = config.down_block_types[stage] == DownBlockType::CrossAttnDownBlock2D;
+        let attends = config.down_block_types[stage] == ConditionDownBlockType::CrossAttnDownBlock2D;
         let transformer = |i| {
             let spec = config.transformer(stage, config.down_layers(stage, i));
             Transformer2DModel::new(c_out, &spec, device)
@@ -64,10 +64,10 @@ pub struct MidBlock {
 
 impl MidBlock {
     /// On the channels of the innermost stage of a checked config.
-    pub fn new(kind: MidBlockType, config: &UNet2DConditionConfig, device: &Device) -> Self {
+    pub fn new(kind: ConditionMidBlockType, config: &UNet2DConditionConfig, device: &Device) -> Self {
         let (last, common) = (config.stages() - 1, config.residual());
         let channels = config.block_out_channels[last];
-        let attends = usize::from(kind == MidBlockType::UNetMidBlock2DCrossAttn);
+        let attends = usize::from(kind == ConditionMidBlockType::UNetMidBlock2DCrossAttn);
         let spec = TransformerSpec { only_cross: false, ..config.transformer(last, config.down_layers(last, 0)) };
         let resnet = |_| ResnetBlock2D::new(channels, channels, &common, device).scaled(config.mid_block_scale_factor);
         Self {
@@ -84,7 +84,7 @@ impl MidBlock {
     }
 }
 
-/// An upward stage of any [`UpBlockType`].
+/// An upward stage of any [`ConditionUpBlockType`].
 #[derive(Module, Debug)]
 pub struct UpBlock {
     attentions: Vec<Transformer2DModel>,
@@ -105,7 +105,7 @@ impl UpBlock {
             let from_aside = if i == layers - 1 { aside } else { c_out };
             from_below + from_aside
         };
-        let attends = config.up_block_types[step] == UpBlockType::CrossAttnUpBlock2D;
+        let attends = config.up_block_types[step] == ConditionUpBlockType::CrossAttnUpBlock2D;
         let transformer = |i| {
             let spec = config.transformer(stage, config.up_layers(step, i));
             Transformer2DModel::new(c_out, &spec, device)
@@ -126,6 +126,8 @@ impl UpBlock {
                 x = attention.forward(x, signal);
             }
         }
-        self.upsamplers.iter().fold(x, |x, sampler| sampler.forward(x, signal))
+        // A side that was odd was halved to the next whole number.
+        let sides = skips.last().map(|skip| [skip.dims()[2], skip.dims()[3]]);
+        self.upsamplers.iter().zip(sides).fold(x, |x, (sampler, sides)| sampler.forward_to(x, sides, signal))
     }
 }

@@ -1,6 +1,6 @@
 //! Which configurations describe a network: found out before a tensor library would stumble, or memory be taken.
 
-use super::config::{ClassEmbed, Each, TransformerLayers, UNet2DConditionConfig};
+use super::config::{ConditionClassEmbed, Each, TransformerLayers, UNet2DConditionConfig};
 use crate::networks::ConfigError;
 use crate::networks::read::{COUNT, fail, lacking, within};
 
@@ -8,6 +8,8 @@ use crate::networks::read::{COUNT, fail, lacking, within};
 const STAGES: usize = 16;
 /// Most residual blocks in a stage, and blocks of a transformer.
 const LAYERS: usize = 256;
+/// Most blocks of all transformers together.
+const BLOCKS: usize = 4096;
 /// The largest side of a filter.
 const KERNEL: usize = 31;
 
@@ -24,7 +26,10 @@ impl UNet2DConditionConfig {
         if !(0.0..1.0).contains(&self.dropout) {
             return fail(format!("dropout must be in [0, 1), not {}", self.dropout));
         }
-        let projected = matches!(self.class_embed_type, Some(ClassEmbed::Projection | ClassEmbed::SimpleProjection));
+        let projected = matches!(
+            self.class_embed_type,
+            Some(ConditionClassEmbed::Projection | ConditionClassEmbed::SimpleProjection)
+        );
         if projected && self.projection_class_embeddings_input_dim.is_none() {
             return fail("class_embed_type needs projection_class_embeddings_input_dim");
         }
@@ -117,10 +122,18 @@ impl UNet2DConditionConfig {
             }
         }
         let up = "reverse_transformer_layers_per_block";
-        let Some(list) = &self.reverse_transformer_layers_per_block else { return Ok(()) };
-        same(up, list.len())?;
-        let steps = list.iter().zip((0..stages).rev());
-        steps.into_iter().try_for_each(|(each, stage)| count(up, each, self.layers_per_block.of(stage) + 1))
+        if let Some(list) = &self.reverse_transformer_layers_per_block {
+            same(up, list.len())?;
+            for (each, stage) in list.iter().zip((0..stages).rev()) {
+                count(up, each, self.layers_per_block.of(stage) + 1)?;
+            }
+        }
+        let of_stage = |stage: usize| {
+            let layers = self.layers_per_block.of(stage);
+            let down: usize = (0..layers).map(|layer| self.down_layers(stage, layer)).sum();
+            down + (0..=layers).map(|layer| self.up_layers(stages - 1 - stage, layer)).sum::<usize>()
+        };
+        within("the number of all blocks in transformer_layers_per_block", (0..stages).map(of_stage).sum(), BLOCKS)
     }
 
     /// Every count is at least 1 and of a size that networks have.

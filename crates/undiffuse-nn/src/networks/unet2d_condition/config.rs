@@ -48,7 +48,7 @@ pub enum TransformerLayers {
 /// How class labels enter the network, when not as a table of [`UNet2DConditionConfig::num_class_embeds`] rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ClassEmbed {
+pub enum ConditionClassEmbed {
     /// The label is embedded like a timestep.
     Timestep,
     /// The label is already a vector of the width of the time embedding.
@@ -61,7 +61,7 @@ pub enum ClassEmbed {
 
 /// A downward stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DownBlockType {
+pub enum ConditionDownBlockType {
     /// Residual blocks, then a strided convolution.
     #[serde(alias = "UNetResDownBlock2D")]
     DownBlock2D,
@@ -72,7 +72,7 @@ pub enum DownBlockType {
 
 /// An upward stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum UpBlockType {
+pub enum ConditionUpBlockType {
     /// Residual blocks, then nearest-neighbour enlargement and a convolution.
     #[serde(alias = "UNetResUpBlock2D")]
     UpBlock2D,
@@ -83,7 +83,7 @@ pub enum UpBlockType {
 
 /// The middle stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MidBlockType {
+pub enum ConditionMidBlockType {
     /// Residual block, transformer, residual block.
     UNetMidBlock2DCrossAttn,
     /// A residual block.
@@ -108,11 +108,11 @@ pub struct UNet2DConditionConfig {
     /// Shift of the lowest frequency of the time's features.
     pub freq_shift: f64,
     /// Downward stages, outermost first.
-    pub down_block_types: Vec<DownBlockType>,
+    pub down_block_types: Vec<ConditionDownBlockType>,
     /// Middle stage, or none.
-    pub mid_block_type: Option<MidBlockType>,
+    pub mid_block_type: Option<ConditionMidBlockType>,
     /// Upward stages, innermost first.
-    pub up_block_types: Vec<UpBlockType>,
+    pub up_block_types: Vec<ConditionUpBlockType>,
     /// Whether both attentions of a transformer look at the tokens; the middle stage's do not.
     pub only_cross_attention: Each<bool>,
     /// Channels of each stage.
@@ -150,7 +150,7 @@ pub struct UNet2DConditionConfig {
     /// Whether pixels become tokens by a linear map, not by a convolution.
     pub use_linear_projection: bool,
     /// Class embedding other than a table.
-    pub class_embed_type: Option<ClassEmbed>,
+    pub class_embed_type: Option<ConditionClassEmbed>,
     /// SDXL's and others' further conditions; here there are none.
     pub addition_embed_type: Option<String>,
     /// Of such a condition.
@@ -199,8 +199,8 @@ pub struct UNet2DConditionConfig {
 /// As in diffusers: the U-Net of Stable Diffusion 1 but for the width of its tokens.
 impl Default for UNet2DConditionConfig {
     fn default() -> Self {
-        use DownBlockType::*;
-        use UpBlockType::*;
+        use ConditionDownBlockType::*;
+        use ConditionUpBlockType::*;
         Self {
             sample_size: None,
             in_channels: 4,
@@ -209,7 +209,7 @@ impl Default for UNet2DConditionConfig {
             flip_sin_to_cos: true,
             freq_shift: 0.0,
             down_block_types: vec![CrossAttnDownBlock2D, CrossAttnDownBlock2D, CrossAttnDownBlock2D, DownBlock2D],
-            mid_block_type: Some(MidBlockType::UNetMidBlock2DCrossAttn),
+            mid_block_type: Some(ConditionMidBlockType::UNetMidBlock2DCrossAttn),
             up_block_types: vec![UpBlock2D, CrossAttnUpBlock2D, CrossAttnUpBlock2D, CrossAttnUpBlock2D],
             only_cross_attention: Each::All(false),
             block_out_channels: vec![320, 640, 1280, 1280],
@@ -309,8 +309,8 @@ impl UNet2DConditionConfig {
 
     /// Whether any stage attends.
     pub(super) fn attends(&self) -> bool {
-        self.down_block_types.contains(&DownBlockType::CrossAttnDownBlock2D)
-            || self.up_block_types.contains(&UpBlockType::CrossAttnUpBlock2D)
-            || self.mid_block_type == Some(MidBlockType::UNetMidBlock2DCrossAttn)
+        self.down_block_types.contains(&ConditionDownBlockType::CrossAttnDownBlock2D)
+            || self.up_block_types.contains(&ConditionUpBlockType::CrossAttnUpBlock2D)
+            || self.mid_block_type == Some(ConditionMidBlockType::UNetMidBlock2DCrossAttn)
     }
 }

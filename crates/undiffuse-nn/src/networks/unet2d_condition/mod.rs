@@ -6,7 +6,8 @@ mod config;
 mod spec;
 
 pub use config::{
-    ClassEmbed, DownBlockType, Each, MidBlockType, TransformerLayers, UNet2DConditionConfig, UpBlockType,
+    ConditionClassEmbed, ConditionDownBlockType, ConditionMidBlockType, ConditionUpBlockType, Each, TransformerLayers,
+    UNet2DConditionConfig,
 };
 
 use burn::module::Module;
@@ -112,13 +113,15 @@ impl ClassEmbedding {
         let vector = config.projection_class_embeddings_input_dim.unwrap_or(0);
         Some(match (config.class_embed_type, config.num_class_embeds) {
             (None, Some(classes)) => Self::Table(Embedding::new(classes, width, device)),
-            (Some(ClassEmbed::Timestep), _) => {
+            (Some(ConditionClassEmbed::Timestep), _) => {
                 let maps = TimestepEmbedding::new(config.block_out_channels[0], width, device);
                 Self::Projection(maps.activated(config.act_fn, None))
             }
-            (Some(ClassEmbed::Projection), _) => Self::Projection(TimestepEmbedding::new(vector, width, device)),
-            (Some(ClassEmbed::SimpleProjection), _) => Self::Linear(Linear::new(vector, width, device)),
-            (Some(ClassEmbed::Identity), _) | (None, None) => return None,
+            (Some(ConditionClassEmbed::Projection), _) => {
+                Self::Projection(TimestepEmbedding::new(vector, width, device))
+            }
+            (Some(ConditionClassEmbed::SimpleProjection), _) => Self::Linear(Linear::new(vector, width, device)),
+            (Some(ConditionClassEmbed::Identity), _) | (None, None) => return None,
         })
     }
 }

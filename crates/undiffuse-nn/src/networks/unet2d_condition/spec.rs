@@ -1,7 +1,9 @@
 //! What a config says of its U-Net before there is one.
 
-use super::config::{ClassEmbed, DownBlockType, MidBlockType, UNet2DConditionConfig, UpBlockType};
-use crate::networks::{Attends, ClassConfig, ConfigError, Io, Reads, Spec};
+use super::config::{
+    ConditionClassEmbed, ConditionDownBlockType, ConditionMidBlockType, ConditionUpBlockType, UNet2DConditionConfig,
+};
+use crate::networks::{Attends, ClassConfig, ConfigError, InputError, Io, Reads, Spec};
 
 /// Numbers of a channel and pixel that a transformer holds at a time: its input, a feed-forward layer, queries and keys.
 const IN_WORK: u64 = 20;
@@ -51,9 +53,9 @@ impl Spec for UNet2DConditionConfig {
             reads: match (self.class_embed_type, self.num_class_embeds) {
                 (None, None) => Reads::Nothing,
                 (None, Some(classes)) => Reads::Labels(classes),
-                (Some(ClassEmbed::Timestep), _) => Reads::Labels(0),
-                (Some(ClassEmbed::Identity), _) => Reads::Vector(self.time_embed_dim()),
-                (Some(ClassEmbed::Projection | ClassEmbed::SimpleProjection), _) => {
+                (Some(ConditionClassEmbed::Timestep), _) => Reads::Labels(0),
+                (Some(ConditionClassEmbed::Identity), _) => Reads::Vector(self.time_embed_dim()),
+                (Some(ConditionClassEmbed::Projection | ConditionClassEmbed::SimpleProjection), _) => {
                     Reads::Vector(self.projection_class_embeddings_input_dim.unwrap_or(0))
                 }
             },
@@ -68,6 +70,13 @@ impl Spec for UNet2DConditionConfig {
     /// The sides are halved between stages.
     fn stride(&self) -> usize {
         1 << (self.stages() - 1)
+    }
+
+    /// Odd sides are halved to the next whole number, and lose what was doubled too much on the way back.
+    fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
+        let stride = if self.downsample_padding == 1 { 1 } else { self.stride() };
+        let fits = height > 0 && width > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
+        if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
     }
 
     /// What the skips keep, and the largest maps in work.
@@ -101,22 +110,22 @@ impl Spec for UNet2DConditionConfig {
             for layer in 0..=layers {
                 if layer < layers {
                     sum += residual(if layer == 0 { channels(stage.saturating_sub(1)) } else { c }, c, n);
-                    if self.down_block_types[stage] == DownBlockType::CrossAttnDownBlock2D {
+                    if self.down_block_types[stage] == ConditionDownBlockType::CrossAttnDownBlock2D {
                         sum += transformer(c, n, self.down_layers(stage, layer));
                     }
                 }
                 sum += residual(2.0 * c, c, n);
-                if self.up_block_types[last - stage] == UpBlockType::CrossAttnUpBlock2D {
+                if self.up_block_types[last - stage] == ConditionUpBlockType::CrossAttnUpBlock2D {
                     sum += transformer(c, n, self.up_layers(last - stage, layer));
                 }
             }
         }
         let (c, n) = (self.block_out_channels[last] as f64, pixels(last));
         sum + match self.mid_block_type {
-            Some(MidBlockType::UNetMidBlock2DCrossAttn) => {
+            Some(ConditionMidBlockType::UNetMidBlock2DCrossAttn) => {
                 2.0 * residual(c, c, n) + transformer(c, n, self.down_layers(last, 0))
             }
-            Some(MidBlockType::UNetMidBlock2D) => residual(c, c, n),
+            Some(ConditionMidBlockType::UNetMidBlock2D) => residual(c, c, n),
             None => 0.0,
         }
     }
@@ -142,7 +151,7 @@ mod tests {
         assert_eq!(NetworkConfig::from(second).parameters().unwrap(), 865_910_724);
     }
 
-    /// "860 M" and, at 512², about 340 billion multiplications without those to tokens.
+    /// At 512², about 350 billion multiplications without those to tokens.
     #[test]
     fn work_is_counted() {
         let config = UNet2DConditionConfig { cross_attention_dim: Each::All(768), ..UNet2DConditionConfig::default() };
