@@ -56,6 +56,9 @@ pub(super) struct Size {
 
 impl Size {
     /// Finds what is out of proportion, by transformers' names of the fields.
+    ///
+    /// # Errors
+    /// The field and what is wrong with it.
     pub fn check(self) -> Result<(), ConfigError> {
         within("hidden_size", self.width, COUNT)?;
         within("intermediate_size", self.inner, COUNT)?;
