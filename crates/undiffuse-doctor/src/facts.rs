@@ -3,7 +3,7 @@
 use undiffuse::train::config::NoiseConfig;
 
 use super::log::{mean, spread};
-use super::{DataFacts, Probe, Reading, Run, Samples};
+use super::{DataStatistics, Probe, Reading, Run, Samples};
 
 impl Run {
     /// What was looked at, for a person: names and values.
@@ -63,7 +63,7 @@ fn weights(probe: &Probe) -> String {
     format!("loss on {} {on} pictures (± {error:.4}): {}", probe.raw.len(), all.join(", "))
 }
 
-fn data(pictures: &DataFacts) -> String {
+fn data(pictures: &DataStatistics) -> String {
     let (mean, std) = pictures.overall();
     let data = &pictures.dataset;
     format!(

@@ -30,7 +30,7 @@ use undiffuse::{FileError, device};
 
 pub use checks::CHECKS;
 pub use log::{Failure, Log};
-pub use pictures::DataFacts;
+pub use pictures::DataStatistics;
 pub use probe::{Probe, Reading, SIGMAS};
 pub use run::Run;
 pub use samples::Samples;

@@ -18,7 +18,7 @@ const GROUPS: usize = 64;
 const OPENED: usize = 48;
 
 /// A dataset and what its pixels look like.
-pub struct DataFacts {
+pub struct DataStatistics {
     /// The pictures.
     pub dataset: Dataset,
     /// Which are trained on and which held out; a bare model has seen none of them as far as anyone knows.
@@ -39,7 +39,7 @@ pub struct DataFacts {
     pub coloured: Option<(usize, usize)>,
 }
 
-impl DataFacts {
+impl DataStatistics {
     /// What a loss that needs no learning is computed from.
     pub fn moments(&self) -> PixelMoments {
         let squares = self.mean.iter().zip(&self.variance).map(|(m, v)| m * m + v);

@@ -14,7 +14,7 @@ use undiffuse::train::validation;
 use undiffuse_math::noise;
 
 use super::pictures::spaced;
-use super::{Checkpoint, DataFacts};
+use super::{Checkpoint, DataStatistics};
 
 /// Numbers of a network times pixels that may be evaluated for each set of weights.
 const WORK: usize = 600_000_000_000;
@@ -66,7 +66,7 @@ impl Probe {
         network: &nn::Network,
         state: &Checkpoint,
         config: &Config,
-        pictures: &DataFacts,
+        pictures: &DataStatistics,
         device: &Device,
     ) -> Option<Self> {
         let split = &pictures.split;
@@ -114,7 +114,7 @@ impl Probe {
 }
 
 /// Errors of a model under its own reading, first, and every other.
-pub fn readings(model: &Model, pictures: &DataFacts) -> Vec<Reading> {
+pub fn readings(model: &Model, pictures: &DataStatistics) -> Vec<Reading> {
     let recipe = &model.recipe;
     let chosen =
         spaced(if pictures.split.held_out.len() >= 2 { &pictures.split.held_out } else { &pictures.split.train }, READ);
@@ -132,7 +132,7 @@ pub fn readings(model: &Model, pictures: &DataFacts) -> Vec<Reading> {
 
 fn read(
     model: &Model,
-    pictures: &DataFacts,
+    pictures: &DataStatistics,
     chosen: &[usize],
     parameterization: &ParameterizationKind,
     range: (f64, f64),

@@ -14,7 +14,7 @@ use undiffuse::train::loss::Trivial;
 use undiffuse::train::{Config, TrainError};
 use undiffuse_data::{Dataset, Options};
 
-use super::{Checkpoint, Data, DataFacts, DoctorError, Log, Probe, Reading, Samples, TensorFacts, probe};
+use super::{Checkpoint, Data, DataStatistics, DoctorError, Log, Probe, Reading, Samples, TensorFacts, probe};
 
 /// What a training left behind, or a bare model.
 pub struct Run {
@@ -35,7 +35,7 @@ pub struct Run {
     /// What the model's weights look like.
     pub weights: TensorFacts,
     /// The pictures.
-    pub pictures: Option<DataFacts>,
+    pub pictures: Option<DataStatistics>,
     /// Losses that need no learning.
     pub trivial: Option<Trivial>,
     /// What every set of weights scores.
@@ -187,7 +187,7 @@ fn open(
     model: Option<&Model>,
     data: Data,
     unseen: &mut Vec<String>,
-) -> Option<DataFacts> {
+) -> Option<DataStatistics> {
     let data = match data {
         Data::Own => None,
         Data::At(path) => Some(path),
@@ -230,5 +230,5 @@ fn open(
         return None;
     }
     let (held_out, seed) = config.map_or((0.0, 0), |c| (c.data.held_out, c.train.seed));
-    Some(DataFacts::new(dataset, held_out, seed))
+    Some(DataStatistics::new(dataset, held_out, seed))
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use undiffuse::run::RunFolder;
 use undiffuse_data::{Image, Options};
 
-use super::DataFacts;
+use super::DataStatistics;
 use super::log::median;
 use super::pictures::spaced;
 
@@ -45,14 +45,14 @@ pub struct Samples {
 
 impl Samples {
     /// Reads the newest grid of a run; nothing where there is none that fits the data.
-    pub fn newest(run: &RunFolder, pictures: &DataFacts) -> Option<Self> {
+    pub fn newest(run: &RunFolder, pictures: &DataStatistics) -> Option<Self> {
         let (_, path) = run.samples().pop_last()?;
         let sheet = Image::open(&path, &Options::default()).ok()?;
         let cells = cells(&sheet, pictures);
         (cells.len() >= 2).then(|| Self::of(path, &cells, pictures))
     }
 
-    fn of(path: PathBuf, cells: &[Vec<u8>], pictures: &DataFacts) -> Self {
+    fn of(path: PathBuf, cells: &[Vec<u8>], pictures: &DataStatistics) -> Self {
         let data = &pictures.dataset;
         let (channels, dims) = (data.channels(), pictures.dims());
         let count = (cells.len() * dims) as f64;
@@ -91,7 +91,7 @@ impl Samples {
 }
 
 /// The pictures of a grid, as bytes of pixels side by side.
-fn cells(sheet: &Image, pictures: &DataFacts) -> Vec<Vec<u8>> {
+fn cells(sheet: &Image, pictures: &DataStatistics) -> Vec<Vec<u8>> {
     let data = &pictures.dataset;
     let (w, h) = (data.width(), data.height());
     let whole = |side: usize, cell: usize| {
@@ -129,7 +129,7 @@ fn between(pictures: &[&[u8]]) -> f64 {
     median(pairs.map(|(i, j)| (distance(pictures[i], pictures[j]) as f64).sqrt()))
 }
 
-fn nearest(shown: &[&[u8]], pictures: &DataFacts) -> Option<(f64, f64)> {
+fn nearest(shown: &[&[u8]], pictures: &DataStatistics) -> Option<(f64, f64)> {
     let (data, train) = (&pictures.dataset, &pictures.split.train);
     if 2 * shown.len() * train.len() * pictures.dims() > COMPARISONS {
         return None;

@@ -8,7 +8,7 @@ use undiffuse::nn::params;
 use undiffuse::train::{Config, Event, Trainer};
 use undiffuse::{Model, device};
 use undiffuse_data::{Dataset, Image, encode_png, grid};
-use undiffuse_doctor::{CHECKS, DataFacts, Diagnosis, DoctorError, Severity, diagnose, examine};
+use undiffuse_doctor::{CHECKS, DataStatistics, Diagnosis, DoctorError, Severity, diagnose, examine};
 use undiffuse_math::noise;
 
 /// 8×8 pictures, squares and crosses of random place, size and brightness in two class folders; `paint` gives the byte of a
@@ -348,7 +348,7 @@ fn damage_is_told() {
 #[test]
 fn trivial_losses_are_those_of_the_formulas() {
     let data = Dataset::open(&healthy().1, &Default::default()).unwrap();
-    let facts = DataFacts::new(data, 0.1, 0);
+    let facts = DataStatistics::new(data, 0.1, 0);
     let settings = ["schedule=\"linear\"", "parameterization=\"eps\"", "weighting=\"simple\"", "timing=\"uniform\""]
         .map(|s| format!("noise.{s}"));
     let mut settings = settings.to_vec();

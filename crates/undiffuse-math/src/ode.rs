@@ -24,7 +24,7 @@ impl Default for DormandPrince {
 
 /// What a problem wants to know: its rate `dy/dt` at a time.
 #[derive(Copy, Clone, Debug)]
-pub struct Query<'a> {
+pub struct RateQuery<'a> {
     /// Which problem.
     pub problem: usize,
     /// When.
@@ -125,13 +125,13 @@ impl DormandPrince {
         starts: Vec<Vec<f64>>,
         (from, to): (f64, f64),
         tail: usize,
-        mut rate: impl FnMut(&[Query<'_>]) -> Vec<Vec<f64>>,
+        mut rate: impl FnMut(&[RateQuery<'_>]) -> Vec<Vec<f64>>,
     ) -> Result<Vec<Solution>, OdeError> {
         let span = to - from;
         let new = |y| Path { t: from, step: 0.0, y, rates: Vec::new(), evaluations: 1, rejected: 0 };
         let mut paths: Vec<Path> = starts.into_iter().map(new).collect();
-        let asks: Vec<Query<'_>> =
-            paths.iter().enumerate().map(|(problem, p)| Query { problem, t: from, y: &p.y }).collect();
+        let asks: Vec<RateQuery<'_>> =
+            paths.iter().enumerate().map(|(problem, p)| RateQuery { problem, t: from, y: &p.y }).collect();
         let first = rate(&asks);
         for (problem, (path, k)) in paths.iter_mut().zip(first).enumerate() {
             finite(problem, from, &k)?;
@@ -146,8 +146,9 @@ impl DormandPrince {
         while !active.is_empty() {
             for stage in 1..STAGES {
                 let ys: Vec<Vec<f64>> = active.iter().map(|&i| paths[i].along(A[stage])).collect();
-                let ask = |(&i, y): (&usize, _)| Query { problem: i, t: paths[i].t + NODES[stage] * paths[i].step, y };
-                let asks: Vec<Query<'_>> = active.iter().zip(&ys).map(|(i, y)| ask((i, y.as_slice()))).collect();
+                let ask =
+                    |(&i, y): (&usize, _)| RateQuery { problem: i, t: paths[i].t + NODES[stage] * paths[i].step, y };
+                let asks: Vec<RateQuery<'_>> = active.iter().zip(&ys).map(|(i, y)| ask((i, y.as_slice()))).collect();
                 let rates = rate(&asks);
                 for (&i, k) in active.iter().zip(rates) {
                     finite(i, paths[i].t, &k)?;
@@ -288,8 +289,8 @@ mod tests {
         let solver = DormandPrince { rtol: 1e-8, atol: 1e-8, ..DormandPrince::default() };
         let end = |tail| {
             let start = vec![0.0; 1001];
-            let rate = |asks: &[Query<'_>]| {
-                let one = |a: &Query<'_>| [vec![0.0; 1000], vec![(30.0 * a.t).sin().powi(2)]].concat();
+            let rate = |asks: &[RateQuery<'_>]| {
+                let one = |a: &RateQuery<'_>| [vec![0.0; 1000], vec![(30.0 * a.t).sin().powi(2)]].concat();
                 asks.iter().map(one).collect()
             };
             solver.solve(vec![start], (0.0, 1.0), tail, rate).unwrap()[0].y[1000]

@@ -5,7 +5,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::noise;
-use undiffuse_math::ode::{DormandPrince, Query};
+use undiffuse_math::ode::{DormandPrince, RateQuery};
 use undiffuse_math::prelude::Schedule;
 
 use crate::denoise::{At, Cond, Denoise};
@@ -42,7 +42,7 @@ pub fn sample(
         z.iter().map(|z| f64::from(*z) * ends.start / ends.noisy.scale()).collect()
     });
     let mut stopped = false;
-    let rate = |asks: &[Query<'_>]| {
+    let rate = |asks: &[RateQuery<'_>]| {
         let share = asks.iter().map(|a| (noisy - a.t) / (noisy - clean)).fold(1.0, f64::min);
         stopped = stopped || !progress(share);
         if stopped {
@@ -53,7 +53,7 @@ pub fn sample(
         let guess = to_host(
             denoiser.denoise(pictures(xs, shape, &device), &at, &cond.select(asks.iter().map(|a| a.problem))).x0,
         );
-        let flow = |((a, at), d): ((&Query<'_>, &At), &[f32])| {
+        let flow = |((a, at), d): ((&RateQuery<'_>, &At), &[f32])| {
             let cos = at.level.alpha / at.level.scale();
             a.y.iter().zip(d).map(|(z, d)| cos * z - f64::from(*d)).collect()
         };

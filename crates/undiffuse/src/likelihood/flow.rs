@@ -2,7 +2,7 @@
 
 use undiffuse_math::likelihood as terms;
 use undiffuse_math::noise;
-use undiffuse_math::ode::{DormandPrince, OdeError, Query};
+use undiffuse_math::ode::{DormandPrince, OdeError, RateQuery};
 use undiffuse_math::prelude::{NoiseLevel, Plan};
 
 use super::{Dequantize, Ends, HALF_BIN, Meaningless, TestPictures, Use, ends, to_host};
@@ -87,7 +87,7 @@ pub fn flow(
         let zs = starts.iter().map(|(y, _)| y.iter().map(|y| to_z * y).chain([0.0]).collect()).collect();
         let (low, high) = ends.span();
         let mut stopped = false;
-        let rate = |asks: &[Query<'_>]| {
+        let rate = |asks: &[RateQuery<'_>]| {
             if stopped {
                 // Standing still ends the work soon.
                 return asks.iter().map(|a| vec![0.0; a.y.len()]).collect();
@@ -163,7 +163,7 @@ fn rates(
     pictures: &TestPictures,
     members: &[usize],
     (probes, trace): (&[Vec<Vec<f32>>], Trace),
-    asks: &[Query<'_>],
+    asks: &[RateQuery<'_>],
 ) -> Vec<Vec<f64>> {
     let dims = pictures.dims();
     let device = denoiser.device();
@@ -193,7 +193,7 @@ fn rates(
         }
     }
     let mean = |sum: f64| if trace == Trace::Exact { sum } else { sum / count as f64 };
-    let one = |(k, a): (usize, &Query<'_>)| {
+    let one = |(k, a): (usize, &RateQuery<'_>)| {
         let d = &guess[k * dims..(k + 1) * dims];
         let cos = at[k].level.alpha / at[k].level.scale();
         let flow = a.y[..dims].iter().zip(d).map(|(z, d)| cos * z - f64::from(*d));
