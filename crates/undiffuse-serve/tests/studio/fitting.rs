@@ -36,7 +36,8 @@ fn what_is_shown_is_what_is_read() {
             let apart = rgb.zip(&read.pixels).map(|(a, b)| a.abs_diff(*b)).max();
             let what = format!("{width}x{height} to {channels}x{to_height}x{to_width}");
             assert_eq!(shown.len(), 4 * to_width * to_height, "{what}");
-            assert!(apart <= Some(1), "{what}: {apart:?} of 255 apart");
+            // Both round after each axis, with weights of other precision.
+            assert!(apart <= Some(2), "{what}: {apart:?} of 255 apart");
         }
     }
 }
