@@ -58,10 +58,15 @@ fn bars(folder: &Path, name: &str, count: usize, size: usize, channels: usize) -
 
 fn train(folder: &Path) {
     bars(folder, "bars", 80, 8, 1);
+    train_on(folder, &[]);
+}
+
+/// A run on `bars`.
+fn train_on(folder: &Path, sets: &[&str]) {
     let settings = ["network.width=8", "network.multiply=[1,2]", "network.groups=4", "network.head_dim=8"];
     let more = ["train.batch=8", "sample.steps=5", "data.held_out=0.25"];
     let mut args = vec!["train", "--data", "bars", "--run", "run", "--images", "800"];
-    settings.iter().chain(&more).for_each(|set| args.extend(["--set", *set]));
+    settings.iter().chain(&more).chain(sets).for_each(|set| args.extend(["--set", *set]));
     run(folder, 0, &args);
 }
 
@@ -78,7 +83,7 @@ fn a_model_is_judged_and_two_protocols_are_not_compared() {
     assert!(err.contains("undiffuse features install"), "{err}");
     let first = report(&folder.join("eval/run/report.json"));
     assert_eq!(first["protocol"]["features"]["network"], "pixels");
-    assert_eq!(first["protocol"]["generated"]["classes"], "drawn with the data's shares");
+    assert_eq!(first["protocol"]["generated"]["conditions"], "drawn with the data's shares");
     assert_eq!(first["classes"].as_array().unwrap().len(), 2);
     assert_eq!(first["protocol"]["audit"]["images"], 60);
     assert_eq!(first["protocol"]["audit"]["held_out_images"], 20);
@@ -106,6 +111,52 @@ fn a_model_is_judged_and_two_protocols_are_not_compared() {
     assert!(json["allowed"].as_array().unwrap().len() >= 4, "{json:#}");
     let (_, err) = run(folder, 2, &[&compare[..], &["--allow", "generated.step"]].concat());
     assert!(err.contains("generated.steps"), "{err}");
+}
+
+/// Pictures are made for what the data say of theirs, so what the data say is a part of what is kept and of the protocol.
+#[test]
+fn what_the_data_say_of_pictures_decides_which_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let data = bars(folder, "bars", 40, 8, 1);
+    let table = |column: &str, by: f64| {
+        let row = |k: usize| {
+            let class = ["upright", "level"][k % 2];
+            format!("{{\"file_name\": \"{class}/{k:03}.png\", \"{column}\": {}}}\n", by * k as f64 / 40.0)
+        };
+        std::fs::write(data.join("metadata.jsonl"), (0..40).map(row).collect::<String>()).unwrap();
+    };
+    table("place", 1.0);
+    train_on(folder, &["condition=embedding:place"]);
+    let eval = |out: &str| {
+        let args = ["eval", "run", "--data", "bars", "-n", "8", "--likelihood", "4", "--no-audit", "--out", out];
+        let (said, err) = run(folder, 0, &args);
+        (report(&folder.join(out).join("report.json")), said + &err)
+    };
+    let (first, _) = eval("first");
+    let (again, _) = eval("again");
+    assert!(first["speed"]["images"] == 8 && again.get("speed").is_none(), "{first:#}{again:#}");
+    assert_eq!(first["protocol"]["generated"]["conditions"], "drawn with the data's shares");
+
+    // The same pictures, of which something else is said.
+    table("place", 3.0);
+    let (other, _) = eval("other");
+    assert_eq!(other["speed"]["images"], 8, "{other:#}");
+    for part in ["generated", "likelihood"] {
+        let told = |report: &Value| report["protocol"][part]["told"].as_str().unwrap().to_owned();
+        assert_eq!(told(&first), told(&again), "{part}");
+        assert_ne!(told(&first), told(&other), "{part}");
+    }
+
+    // And of which nothing is said that the model is asked by.
+    table("size", 1.0);
+    let (lacking, said) = eval("lacking");
+    assert_eq!(lacking["protocol"]["generated"]["conditions"], "in turn");
+    let problem = "no picture has numbers under `place`; the tables beside the pictures have the columns size";
+    let notes = lacking["notes"].to_string();
+    assert!(said.contains(problem) && notes.contains(problem), "{said}");
+    let (_, err) = run(folder, 0, &["nll", "run", "--data", "bars", "-n", "4", "--only", "bound", "--steps", "10"]);
+    assert!(err.contains(problem) && err.contains("unconditionally"), "{err}");
 }
 
 #[test]

@@ -131,6 +131,17 @@ impl Dataset {
         })
     }
 
+    /// The columns of the source's tables, whatever they hold, in order.
+    ///
+    /// # Errors
+    /// A source that is no longer there.
+    pub fn columns(&self) -> Result<Vec<String>, DataError> {
+        match self.source() {
+            "program" => Ok(Vec::new()),
+            _ => Ok(source::columns(&self.path)?.into_iter().collect()),
+        }
+    }
+
     /// Numbers that `read` finds somewhere else, read once and kept under a name.
     ///
     /// # Errors
@@ -230,7 +241,9 @@ impl Dataset {
         });
         let captions = (0..n).filter(|&i| self.caption(i).is_some()).count();
         let captions = (captions > 0).then(|| {
-            format!("captions, which {captions} of {n} images have, are not trained on: a model is told classes only")
+            format!(
+                "captions, which {captions} of {n} images have, are not trained on: no model here is told words yet"
+            )
         });
         let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped).chain(captions);
         let found =

@@ -169,7 +169,7 @@ fn captions_and_tables_that_are_not_used_are_told() {
     let files: Files = vec![("a.png", picture(1)), ("a.caption", b"one\ncat\x1b[2J".to_vec()), ("b.png", picture(2))];
     everywhere(&files, |data| {
         assert_eq!(data.caption(0), Some("one\ncat\u{1b}[2J"));
-        assert!(warning(data, "captions, which 1 of 2 images have, are not trained on").contains("classes only"));
+        assert!(warning(data, "captions, which 1 of 2 images have, are not trained on").contains("words yet"));
         let report = undiffuse_data::DataReport::new(data).to_string();
         assert!(report.contains(r#"captions     1, such as "one\ncat\u{1b}[2J""#), "{report}");
     });

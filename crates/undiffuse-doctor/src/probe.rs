@@ -37,7 +37,7 @@ pub struct Probe {
     pub averages: Vec<(f64, Vec<f64>)>,
     /// The first average on as many pictures of the training, when the others were held out.
     pub train: Vec<f64>,
-    /// The first average, told no class, for models with classes.
+    /// The first average, told nothing, for models that can be asked for something.
     pub unlabelled: Vec<f64>,
 }
 
@@ -66,6 +66,7 @@ impl Probe {
         network: &nn::Network,
         state: &Checkpoint,
         config: &Config,
+        conditioner: Conditioner,
         pictures: &DataStatistics,
         device: &Device,
     ) -> Option<Self> {
@@ -75,7 +76,6 @@ impl Probe {
         let held_out = split.held_out.len() >= 2;
         let chosen = if held_out { &split.held_out } else { &split.train };
         let n = chosen.len().min(most);
-        let conditioner = Conditioner::learn(&config.condition, &pictures.dataset, &split.train).ok()?;
         let conditioner = conditioner.with_network(network.config().io().reads).ok()?;
         let examples = Encoded { data: &pictures.dataset, codec: &config.codec, conditioner: &conditioner };
         let drawer = Drawer {

@@ -124,7 +124,12 @@ impl Run {
             self.trivial = Some(config.loss.trivial(&config.noise, &pictures.moments()));
             self.samples = Samples::newest(&self.folder, pictures);
             if let (Some(network), Some(state)) = (&network, &self.state) {
-                self.probe = Probe::of(network, state, config, pictures, device);
+                match conditioner(config, pictures) {
+                    Ok(conditioner) => {
+                        self.probe = Probe::of(network, state, config, conditioner, pictures, device);
+                    }
+                    Err(problem) => self.unseen.push(format!("the weights were not asked: condition: {problem}")),
+                }
             }
         }
         let data = &pictures.dataset;
@@ -144,7 +149,7 @@ impl Run {
     /// The network of a run that has no model yet, its weights at zero.
     fn blank(&self, device: &Device) -> Option<Network> {
         let (config, pictures) = (self.config.as_ref()?, self.pictures.as_ref()?);
-        let conditioner = Conditioner::learn(&config.condition, &pictures.dataset, &pictures.split.train).ok()?;
+        let conditioner = conditioner(config, pictures).ok()?;
         config.network_for(config.latent_shape().ok()?, conditioner.reads()).ok()?.network(device).ok()
     }
 
@@ -169,6 +174,11 @@ impl Run {
     pub fn final_loss(&self) -> Option<f64> {
         self.log.validations.last().map(|(_, loss)| *loss).filter(|l| l.is_finite()).or_else(|| self.log.late_loss())
     }
+}
+
+/// What the network of a run is told of its pictures.
+fn conditioner(config: &Config, pictures: &DataFacts) -> Result<Conditioner, String> {
+    Conditioner::learn(&config.condition, &pictures.dataset, &pictures.split.train)
 }
 
 fn not_a_run(path: &Path) -> DoctorError {

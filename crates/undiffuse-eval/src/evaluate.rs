@@ -134,6 +134,7 @@ pub fn evaluate(request: &EvalRequest, progress: &mut Listener) -> Result<Evalua
     let mut illustrations = compared.illustrations(data, pictures);
 
     let mut notes = data.warnings();
+    notes.extend(generator.and_then(|(generator, _)| generator.note()));
     let (likelihood, note) = likelihood(request, progress)?;
     notes.extend(note);
     figures.extend(likelihood.iter().flat_map(bits));
@@ -249,6 +250,7 @@ fn protocol(
     let pictures = || GeneratedFacts { images: n, original: request.original.clone(), ..GeneratedFacts::default() };
     let likelihood = likelihood.map(|measured| LikelihoodFacts {
         data: Some(measured.data_fingerprint.clone()),
+        told: Some(measured.told.fingerprint.clone()).filter(|told| !told.is_empty()),
         images: Some(measured.images),
         steps: Some(measured.steps),
         settings: serde_json::to_string(&measured.settings).ok(),
@@ -340,7 +342,8 @@ fn facts(generator: &Generator, n: usize) -> GeneratedFacts {
         images: n,
         original: None,
         seeds: Some([0, n as u64 - 1]),
-        classes: generator.choice().map(Into::into),
+        conditions: generator.choice().map(Into::into),
+        told: Some(generator.told().fingerprint).filter(|told| !told.is_empty()),
         solver: Some(settings.solver.to_string()),
         spacing: Some(settings.spacing.to_string()),
         steps: Some(settings.steps),
@@ -369,7 +372,11 @@ fn likelihood(request: &EvalRequest, progress: &mut Listener) -> Result<(Option<
         progress(EvalProgress { stage: EvalStage::Likelihood, done, total })
     });
     match measured {
-        Ok(measured) => Ok((Some(measured), None)),
+        Ok(measured) => {
+            let note =
+                measured.told.lacking.as_ref().map(|lacking| format!("likelihoods of {}: {lacking}", measured.data));
+            Ok((Some(measured), note))
+        }
         Err(MeasureError::Interrupted) => Err(EvalError::Interrupted),
         Err(e) => Ok((None, Some(format!("no likelihood: {e}")))),
     }

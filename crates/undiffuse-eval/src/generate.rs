@@ -5,7 +5,7 @@ use std::path::Path;
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use undiffuse::Model;
-use undiffuse::condition::Ask;
+use undiffuse::condition::{Ask, Told};
 use undiffuse::files::{at, open};
 use undiffuse::model::ModelFolder;
 use undiffuse::sample::Noise;
@@ -63,7 +63,19 @@ impl Generator<'_> {
     /// How what a picture is to show is chosen, in words; `None` for models that can't be asked for anything.
     pub fn choice(&self) -> Option<&'static str> {
         self.model.conditioner.all().first()?;
-        Some(if self.drawn(0).is_some() { "drawn with the data's shares" } else { "in turn" })
+        let drawn = (0..self.data.len()).any(|i| self.model.conditioner.ask(self.data, i) != Ask::None);
+        Some(if drawn { "drawn with the data's shares" } else { "in turn" })
+    }
+
+    /// What the data tell the model of their pictures.
+    pub fn told(&self) -> Told {
+        self.model.conditioner.told_by(self.data)
+    }
+
+    /// What there is to say of pictures for which nothing can be drawn from the data.
+    pub fn note(&self) -> Option<String> {
+        let lacking = self.told().lacking?;
+        Some(format!("{lacking}. What the model knows takes the place of what is not said, in turn"))
     }
 
     /// The picture of the data that the picture of a seed is to be like, drawn by the seed alone.
@@ -90,9 +102,10 @@ impl Generator<'_> {
     fn fingerprint(&self) -> String {
         let settings = serde_json::to_string(&self.model.sample_defaults()).unwrap_or_default();
         let data = if self.choice().is_some() { self.data.fingerprint() } else { "" };
+        let told = self.told().fingerprint;
         let shape = format!("{:?}", self.model.picture_shape());
         let program = program();
-        let parts = [self.identity, &settings, &shape, self.device, data, &program];
+        let parts = [self.identity, &settings, &shape, self.device, data, &told, &program];
         let mut hash = Sha256::new();
         parts.iter().for_each(|part| hash.update(format!("{}:{part}", part.len())));
         hex(hash)

@@ -38,6 +38,8 @@ pub struct Protocol {
 pub struct LikelihoodFacts {
     /// SHA-256 of the data that the pictures are of.
     pub data: Option<String>,
+    /// SHA-256 of what these say of their pictures that the model is told, where the data's own does not cover it.
+    pub told: Option<String>,
     /// Pictures.
     pub images: Option<usize>,
     /// Steps of the bound's chain.
@@ -96,8 +98,11 @@ pub struct GeneratedFacts {
     pub original: Option<String>,
     /// First and last seed.
     pub seeds: Option<[u64; 2]>,
-    /// How classes were chosen.
-    pub classes: Option<String>,
+    /// How it was chosen what each was to show.
+    #[serde(alias = "classes")]
+    pub conditions: Option<String>,
+    /// SHA-256 of what the data say of their pictures that the model is told, where the data's own does not cover it.
+    pub told: Option<String>,
     /// The solver, as `--solver` takes it.
     pub solver: Option<String>,
     /// The spacing, as `--spacing` takes it.

@@ -7,6 +7,7 @@ use undiffuse::Model;
 use undiffuse::condition::{Ask, Conditioner};
 use undiffuse::data::{Image, encode_png};
 use undiffuse::denoise::Cond;
+use undiffuse::nn::weights::{Named, to_bytes};
 use undiffuse::request::{Asks, facts};
 use undiffuse::sample::Noise;
 use undiffuse::train::{Config, Resume, Trainer};
@@ -91,9 +92,19 @@ fn what_cannot_be_told_is_refused_by_name() {
     let (data, run) = (pictures(folder.path(), 40), folder.path().join("run"));
     let table = std::fs::read_to_string(data.join("metadata.jsonl")).unwrap();
     std::fs::write(data.join("metadata.jsonl"), table.replace("\"level\": 0,", "\"other\": 0,")).unwrap();
+    let (rows, other) = (folder.path().join("rows.safetensors"), folder.path().join("other.safetensors"));
+    for (path, name) in [(&rows, "embedding"), (&other, "vectors")] {
+        let tensor = Named { name: name.into(), shape: vec![39, 2], values: vec![0.5; 78] };
+        std::fs::write(path, to_bytes(&[tensor], None)).unwrap();
+    }
     for (condition, problem) in [
+        (&*format!("embedding:{}", rows.display()), "has 39 rows, the data 40 pictures"),
+        (&*format!("embedding:{}", other.display()), "holds no tensor `embedding` [pictures, numbers]"),
         ("embedding:level", "1 of 40 pictures have no numbers under `level`: 000.png"),
-        ("embedding", "no picture has numbers under `embedding`"),
+        (
+            "embedding",
+            "no picture has numbers under `embedding`; the tables beside the pictures have the columns level, more, other",
+        ),
         ("captions", "choose from none, class, embedding"),
     ] {
         let said = create(&data, condition, &run).err().unwrap().to_string();

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::DataError;
 
@@ -52,19 +52,42 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
 /// The numbers in a column of the table called `path`, for each picture that has any, as the table writes its name. A value
 /// is a number or a list of them; in tables of text, numbers with blanks or semicolons between them.
 pub(crate) fn numbers(path: &Path, bytes: &[u8], column: &str) -> Result<Vec<(String, Vec<f32>)>, DataError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let delimiter = match name.rsplit_once('.') {
-        Some((_, "jsonl")) => None,
-        Some((_, "tsv")) => Some(b'\t'),
-        Some((_, "csv")) => Some(b','),
-        _ => return Ok(Vec::new()),
-    };
+    let Some(delimiter) = delimiter(path) else { return Ok(Vec::new()) };
     let text = text(bytes);
     let found = match delimiter {
         None => json_numbers(&text, column),
         Some(delimiter) => separated_numbers(&text, delimiter, column),
     };
     found.map_err(|problem| DataError::corrupt(path, problem))
+}
+
+/// What the table called `path` says of its pictures: the names of its columns, without the one that names the picture.
+pub(crate) fn columns(path: &Path, bytes: &[u8]) -> Vec<String> {
+    let text = text(bytes);
+    let mut found: Vec<String> = match delimiter(path) {
+        None => Vec::new(),
+        Some(None) => {
+            let rows = text.lines().filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
+            rows.flat_map(|row| row.into_iter().map(|(column, _)| column)).collect()
+        }
+        Some(Some(delimiter)) => {
+            let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+            reader.headers().into_iter().flatten().map(|header| header.trim().to_owned()).collect()
+        }
+    };
+    found.retain(|column| !FILE.contains(&column.as_str()));
+    found
+}
+
+/// What lies between the columns of the table called `path`; nothing in lines of JSON. `None` for files without columns.
+fn delimiter(path: &Path) -> Option<Option<u8>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    match name.rsplit_once('.')?.1 {
+        "jsonl" => Some(None),
+        "tsv" => Some(Some(b'\t')),
+        "csv" => Some(Some(b',')),
+        _ => None,
+    }
 }
 
 fn json_numbers(text: &str, column: &str) -> Result<Vec<(String, Vec<f32>)>, String> {
@@ -222,6 +245,10 @@ mod tests {
         assert_eq!(read("metadata.csv", "file_name,size\na.png,0.5 -1\nc.png,\nb.png,2").unwrap(), expected);
         assert_eq!(read("captions.txt", "a.png,2").unwrap(), []);
         assert_eq!(read("metadata.csv", "file_name,text\na.png,2").unwrap(), []);
+        let columns = |name: &str, text: &str| columns(name.as_ref(), text.as_bytes());
+        assert_eq!(columns("metadata.jsonl", json), ["size", "size"]);
+        assert_eq!(columns("metadata.csv", "file_name, size,text\na.png,2"), ["size", "text"]);
+        assert_eq!(columns("captions.txt", "a.png,2"), [""; 0]);
         for (name, text, problem) in [
             ("metadata.jsonl", "{}\n{\"size\":\"big\"}", "line 2: `size` is no number"),
             ("metadata.csv", "file_name,size\na.png,big", "line 2: `size` is `big`"),

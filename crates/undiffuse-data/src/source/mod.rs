@@ -13,7 +13,7 @@ mod probe;
 mod tar;
 mod zip;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -170,6 +170,15 @@ pub(crate) fn numbers(path: &Path, column: &str) -> Result<HashMap<String, Vec<f
         }
     }
     Ok(found)
+}
+
+/// The columns of a source's tables, each once, in order.
+///
+/// # Errors
+/// A source or a table that cannot be read.
+pub(crate) fn columns(path: &Path) -> Result<BTreeSet<String>, DataError> {
+    let tables = open(path, &Options::default())?.1.tables()?;
+    Ok(tables.iter().flat_map(|(table, bytes)| metadata::columns(table.as_ref(), bytes)).collect())
 }
 
 /// A sentence about tables that lie beside an archive, where nothing looks for them.

@@ -69,8 +69,8 @@ checks! {
     "classes", "classes with few pictures", data::classes;
     "duplicates", "pictures that occur several times", data::duplicates;
     "batch", "batches too small for a steady gradient", settings::batch;
-    "guidance", "guidance without the label dropout that it needs, or too much of it", settings::guidance;
-    "labels-unused", "a network that pays no heed to its classes", settings::labels_unused;
+    "guidance", "guidance without the dropout of the condition that it needs, or too much of it", settings::guidance;
+    "labels-unused", "a network that pays no heed to its condition", settings::labels_unused;
     "steps", "too few sampling steps for the solver", settings::steps;
     "held-out", "no pictures to notice memorising by", settings::held_out;
     "sample-tone", "samples that are grey, saturated, tinted or inverted beside the data", samples::tone;

@@ -5,7 +5,7 @@ use crate::log::{mean, paired};
 
 /// Guidance above which pictures without a text encoder burn out.
 const STRONG: f64 = 4.0;
-/// Gain of the loss by knowing the class, below which classes are unused.
+/// Gain of the loss by knowing the condition, below which it is unused.
 const GAIN: f64 = 0.002;
 
 pub fn batch(run: &Run) -> Option<Finding> {
@@ -29,14 +29,14 @@ pub fn guidance(run: &Run) -> Option<Finding> {
     let config = run.config.as_ref().filter(|c| c.condition.kind != "none")?;
     let (scale, dropout) = (config.sample.guidance, config.train.label_dropout);
     if scale != 1.0 && dropout == 0.0 {
-        let what = "Sampling uses guidance, but the network was never trained without labels: the guided direction means nothing.";
+        let what = "Sampling uses guidance, but the network was never trained without its condition: the guided direction means nothing.";
         let change = "--set train.label_dropout=0.1 and train again, or sample with --guidance 1";
         return Some(
             super::problem(what, change).because(format!("sample.guidance = {scale}, train.label_dropout = 0")),
         );
     }
     if scale != 1.0 && dropout > 0.5 {
-        let what = "Most labels are dropped in training: the network sees its classes rarely.";
+        let what = "The condition is dropped for most pictures: the network rarely sees it in training.";
         return Some(
             warning(what, "--set train.label_dropout=0.1").because(format!("train.label_dropout = {dropout}")),
         );
@@ -55,17 +55,17 @@ pub fn labels_unused(run: &Run) -> Option<Finding> {
     let (_, told) = probe.averages.first()?;
     let steps = run.log.steps.last()?.step;
     let (gap, error) = paired(&probe.unlabelled, told);
-    // A class that is worth something shows within a few hundred steps.
+    // A condition that is worth something shows within a few hundred steps.
     if steps < 500 || gap > GAIN * mean(told) || gap > 2.0 * error {
         return None;
     }
     Some(
         note(
-            "The network pays no heed to its classes: knowing them does not lower its loss.",
-            "see that the classes mean something visible, lower train.label_dropout, or train longer",
+            "The network pays no heed to its condition: knowing it does not lower its loss.",
+            "see that the condition means something visible, lower train.label_dropout, or train longer",
         )
         .because(format!(
-            "loss {:.4} when told the class, {:.4} when told none ({} ± {})",
+            "loss {:.4} when told it, {:.4} when not ({} ± {})",
             mean(told),
             mean(&probe.unlabelled),
             percent(gap / mean(told)),

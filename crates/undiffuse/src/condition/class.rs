@@ -16,11 +16,13 @@ use undiffuse_nn::networks::{Condition, Reads};
 
 use super::ConditionConfig;
 use super::RequestError;
-use super::{Ask, Conditioning, Field, Member};
+use super::{Ask, Conditioning, Field, Member, Told};
 use crate::card::Card;
 
 /// Names that a refusal lists.
 const LISTED: usize = 40;
+/// Names of the data's classes that a message shows.
+const SHOWN: usize = 5;
 /// Letters of a word that a refusal repeats.
 const REPEATED: usize = 80;
 
@@ -300,6 +302,19 @@ impl Conditioning for Classes {
     fn ask(&self, data: &Dataset, i: usize) -> Ask {
         let of = |k| if data.classes() == self.names { Some(k) } else { self.of(data.classes(), k) };
         data.label(i).and_then(of).map_or(Ask::None, |label| self.asking(label))
+    }
+
+    fn told_by(&self, data: &Dataset) -> Told {
+        let known = (0..data.classes().len()).any(|k| self.of(data.classes(), k as u32).is_some());
+        let (has, more) = (data.classes().iter().take(SHOWN), if data.classes().len() > SHOWN { ", …" } else { "" });
+        let has: Vec<String> = has.map(|name| shown(name)).collect();
+        let lacking = || match has.is_empty() {
+            true => format!("the pictures have no classes; the model's are {}", self.choices()),
+            false => {
+                format!("none of the classes is the model's: {}{more}; those are {}", has.join(", "), self.choices())
+            }
+        };
+        Told { lacking: (!known).then(lacking), ..Told::default() }
     }
 
     fn note(&self, card: &mut Card) {

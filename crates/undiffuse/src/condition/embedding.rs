@@ -26,7 +26,7 @@ use undiffuse_math::noise;
 use undiffuse_nn::networks::{Condition, Reads};
 use undiffuse_nn::weights;
 
-use super::{Ask, ConditionConfig, Conditioning, Field, Member, RequestError};
+use super::{Ask, ConditionConfig, Conditioning, Field, Member, RequestError, Told};
 use crate::card::Card;
 
 /// Standard deviation of the frequencies for one standardised number: what is half a standard deviation apart is told apart.
@@ -41,6 +41,8 @@ const EXAMPLES: usize = 10;
 const WIDEST: usize = 1 << 16;
 /// Pictures that a message names.
 const SHOWN: usize = 3;
+/// Columns, or numbers of a vector, that a message names.
+const LISTED: usize = 20;
 
 /// The embeddings of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,12 +99,43 @@ fn vectors(data: &Dataset, from: &str) -> Result<Column, String> {
             Ok(rows.into_iter().map(Some).collect())
         }
         false => {
-            let columns = from.split(',').map(|column| data.numbers(column.trim()).map_err(|e| e.to_string()));
-            let columns: Vec<Column> = columns.collect::<Result<_, _>>()?;
+            let columns: Vec<Column> =
+                from.split(',').map(|name| column(data, name.trim())).collect::<Result<_, _>>()?;
             let joined = |i: usize| columns.iter().map(|column| column[i].clone()).collect::<Option<Vec<_>>>();
             Ok((0..data.len()).map(|i| joined(i).map(|parts| parts.concat())).collect())
         }
     })
+}
+
+/// A column of the tables beside the pictures, if it has numbers.
+fn column(data: &Dataset, name: &str) -> Result<Column, String> {
+    let column = data.numbers(name).map_err(|e| e.to_string())?;
+    if column.iter().any(Option::is_some) {
+        return Ok(column);
+    }
+    let mut columns = data.columns().map_err(|e| e.to_string())?;
+    let more = if columns.len() > LISTED { ", …" } else { "" };
+    columns.truncate(LISTED);
+    Err(match columns.is_empty() {
+        true => {
+            format!("no picture has numbers under `{name}`: there is no table (metadata.jsonl) beside the pictures")
+        }
+        false => format!(
+            "no picture has numbers under `{name}`; the tables beside the pictures have the columns {}{more}",
+            columns.join(", ")
+        ),
+    })
+}
+
+/// SHA-256 (hexadecimal) of the vectors, and of which pictures have how many numbers where these are not all alike.
+fn fingerprint(vectors: &Column) -> String {
+    let mut hash = Sha256::new();
+    vectors.iter().flatten().flatten().for_each(|value| hash.update(value.to_le_bytes()));
+    let widths: Vec<Option<usize>> = vectors.iter().map(|vector| vector.as_ref().map(Vec::len)).collect();
+    if widths.iter().any(|width| *width != widths[0]) {
+        hash.update(format!("{widths:?}"));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The rows of the tensor `embedding [N, D]`.
@@ -125,10 +158,6 @@ fn named(data: &Dataset, pictures: &[usize]) -> String {
 /// Refuses vectors that nothing can be learned from: missing for some pictures, of several widths, not finite.
 fn check(data: &Dataset, from: &str, vectors: &Column) -> Result<usize, String> {
     let missing: Vec<usize> = (0..data.len()).filter(|&i| vectors[i].is_none()).collect();
-    if missing.len() == data.len() {
-        let have = "name columns of the tables beside the pictures (metadata.jsonl), or a .safetensors file";
-        return Err(format!("no picture has numbers under `{from}`: {have}"));
-    }
     if !missing.is_empty() {
         let (count, names) = (missing.len(), named(data, &missing));
         return Err(format!("{count} of {} pictures have no numbers under `{from}`: {names}", data.len()));
@@ -158,8 +187,8 @@ impl Embedding {
     }
 
     fn names(&self) -> String {
-        let names: Vec<&str> = self.stored.numbers.iter().take(20).map(|number| number.name.as_str()).collect();
-        names.join(", ") + if self.dims() > 20 { ", …" } else { "" }
+        let names: Vec<&str> = self.stored.numbers.iter().take(LISTED).map(|number| number.name.as_str()).collect();
+        names.join(", ") + if self.dims() > LISTED { ", …" } else { "" }
     }
 
     /// A vector of as many finite numbers as the model takes.
@@ -240,15 +269,13 @@ impl Member for Embedding {
             false => format!("number {}", k + 1),
         };
         let number = |k: usize| Number::of(name(k), &train.iter().map(|&i| f64::from(of(i)[k])).collect::<Vec<_>>());
-        let mut hash = Sha256::new();
-        (0..data.len()).for_each(|i| of(i).iter().for_each(|value| hash.update(value.to_le_bytes())));
         // Spread over the data, each only once.
         let places: BTreeSet<usize> = (0..EXAMPLES).map(|k| train[k * train.len() / EXAMPLES]).collect();
         let stored = Stored {
             kind: NAME.into(),
             numbers: (0..width).map(number).collect(),
             examples: places.into_iter().map(|i| of(i).to_vec()).collect(),
-            fingerprint: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            fingerprint: fingerprint(&vectors),
             from,
         };
         Ok(Some(Self { stored, width: 0, frequencies: Arc::default() }))
@@ -322,6 +349,24 @@ impl Conditioning for Embedding {
         vector.and_then(|vector| self.vector(vector).ok()).unwrap_or_default()
     }
 
+    fn told_by(&self, data: &Dataset) -> Told {
+        let from = &self.stored.from;
+        match vectors(data, from) {
+            Err(problem) => Told { lacking: Some(problem), ..Told::default() },
+            Ok(vectors) => {
+                let other = |width| {
+                    let (takes, names) = (self.dims(), self.names());
+                    format!("the pictures have {width} numbers under `{from}`, the model takes {takes}: {names}")
+                };
+                let lacking = match check(data, from, &vectors) {
+                    Ok(width) => (width != self.dims()).then(|| other(width)),
+                    Err(problem) => Some(problem),
+                };
+                Told { fingerprint: fingerprint(&vectors), lacking }
+            }
+        }
+    }
+
     fn note(&self, card: &mut Card) {
         card.condition = serde_json::to_value(&self.stored).ok();
     }
@@ -368,8 +413,8 @@ impl Conditioning for Embedding {
 
     fn describe(&self) -> Option<String> {
         let one = |n: &Number| format!("{} ({} to {}, mean {:.4})", n.name, n.range[0], n.range[1], n.mean);
-        let shown: Vec<String> = self.stored.numbers.iter().take(20).map(one).collect();
-        let more = if self.dims() > 20 { ", …" } else { "" };
+        let shown: Vec<String> = self.stored.numbers.iter().take(LISTED).map(one).collect();
+        let more = if self.dims() > LISTED { ", …" } else { "" };
         Some(format!("{} numbers: {}{more}", self.dims(), shown.join(", ")))
     }
 }
@@ -460,7 +505,7 @@ mod tests {
         let config = ConditionConfig { kind: NAME.into(), from: "x".into(), ..ConditionConfig::default() };
         let learn = |vectors: &[Option<&[f32]>]| Embedding::learn(&config, &data(vectors), &[0, 1]);
         for (vectors, problem) in [
-            (&[None, None][..], "no picture has numbers under `x`"),
+            (&[None, None][..], "2 of 2 pictures have no numbers under `x`: 0.png, 1.png"),
             (&[Some(&[1.0][..]), None, None], "2 of 3 pictures have no numbers under `x`: 1.png, 2.png"),
             (&[Some(&[1.0]), Some(&[1.0, 2.0])], "`1.png` has 2 numbers under `x`, `0.png` has 1"),
             (&[Some(&[1.0]), Some(&[f32::INFINITY])], "1 pictures have numbers that are not finite: 1.png"),
@@ -469,6 +514,18 @@ mod tests {
             assert!(said.contains(problem), "{said}");
         }
         let learned = learn(&[Some(&[1.0]), Some(&[3.0])]).unwrap().unwrap();
+        // What other data tell it, or lack.
+        let told = |vectors: &[Option<&[f32]>]| learned.told_by(&data(vectors));
+        assert_eq!(told(&[Some(&[1.0]), Some(&[3.0])]).lacking, None);
+        for (vectors, problem) in [
+            (&[Some(&[1.0][..]), None][..], "1 of 2 pictures have no numbers under `x`: 1.png"),
+            (&[Some(&[1.0, 2.0]), Some(&[3.0, 4.0])], "have 2 numbers under `x`, the model takes 1: x"),
+        ] {
+            assert!(told(vectors).lacking.unwrap().contains(problem), "{:?}", told(vectors));
+        }
+        let swapped = [&[Some(&[1.0][..]), Some(&[3.0])][..], &[Some(&[3.0]), Some(&[1.0])], &[Some(&[1.0]), None]];
+        let fingerprints: BTreeSet<String> = swapped.map(|vectors| told(vectors).fingerprint).into();
+        assert_eq!(fingerprints.len(), 3);
         assert_eq!((learned.stored.numbers[0].mean, learned.stored.numbers[0].std), (2.0, 1.0));
         assert_eq!(learned.stored.numbers[0].name, "x");
     }

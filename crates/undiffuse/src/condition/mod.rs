@@ -115,6 +115,15 @@ impl FromIterator<Ask> for Cond {
     }
 }
 
+/// What a dataset tells a model of its pictures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// SHA-256 (hexadecimal) of what it tells beside what its own fingerprint covers; empty where that is nothing.
+    pub fingerprint: String,
+    /// What is missing there for the model to be told of every picture, and what there is.
+    pub lacking: Option<String>,
+}
+
 /// How people ask for something: an option of the command line, a field of requests, and of what pictures say of themselves.
 #[derive(Debug)]
 pub struct Field {
@@ -163,6 +172,11 @@ pub trait Conditioning {
 
     /// What picture `i` of a dataset shows, in the model's terms; [`Ask::None`] where the model has no word for it.
     fn ask(&self, data: &Dataset, i: usize) -> Ask;
+
+    /// What a dataset tells the model of its pictures beside what the data's own fingerprint covers.
+    fn told_by(&self, _data: &Dataset) -> Told {
+        Told::default()
+    }
 
     /// Writes into a model's card what makes this conditioner again.
     fn note(&self, card: &mut Card);

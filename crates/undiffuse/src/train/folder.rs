@@ -157,11 +157,3 @@ pub(super) fn full_path(path: &Path) -> Result<String, TrainError> {
     };
     Ok(full.into_os_string().into_string().map_err(|_| problem())?)
 }
-
-/// What is to be said of data before it is trained on.
-pub(super) fn warnings(data: &Dataset) -> Vec<String> {
-    let captions = (0..data.len()).filter(|&i| data.caption(i).is_some()).count();
-    let said =
-        || format!("{captions} of the pictures have captions, which training does not read: models know classes only");
-    data.warnings().into_iter().chain((captions > 0).then(said)).collect()
-}

@@ -144,6 +144,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         },
         cache: &cache,
     };
+    if let Subject::Model(generator) = &request.subject {
+        generator.note().iter().for_each(|note| remark(&format!("note: {note}")));
+    }
     let mut shown = Shown::default();
     let evaluation = evaluate(&request, &mut |progress| {
         shown.show(progress);

@@ -132,6 +132,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
              resized pictures"
         ));
     }
+    if let Some(lacking) = &job.told.lacking {
+        remark(&format!("note: {lacking}. Pictures of which nothing is said are measured unconditionally"));
+    }
     let outcome = match job.run(&mut bars()) {
         Err(MeasureError::Interrupted) => {
             remark(
@@ -205,7 +208,7 @@ fn explain(e: MeasureError, model: &Path) -> anyhow::Error {
         MeasureError::HeldOut(e) => {
             anyhow::Error::new(e).context("the run's own held-out pictures cannot be read; name pictures with --data")
         }
-        MeasureError::TooFew { .. } | MeasureError::NotSquare { .. } | MeasureError::NoClass { .. } => {
+        MeasureError::TooFew { .. } | MeasureError::NotSquare { .. } | MeasureError::Untold { .. } => {
             usage(e.to_string())
         }
         MeasureError::Grid(e) => usage(format!("--steps: {e}")),

@@ -55,6 +55,7 @@ fn protocol(args: &Args, job: &Measurement<'_>, measured: &Measured) -> Value {
         "trained": model.card.provenance,
         "data": measured.data,
         "data_fingerprint": measured.data_fingerprint,
+        "told": measured.told,
         "pictures": measured.images,
         "seed": args.seed,
         "dims": measured.dims,
@@ -75,15 +76,15 @@ fn protocol(args: &Args, job: &Measurement<'_>, measured: &Measured) -> Value {
 /// What was measured on, and between which levels.
 fn of_what(args: &Args, job: &Measurement<'_>, measured: &Measured) -> String {
     let told = job.pictures.cond.0.iter().filter(|ask| **ask != Ask::None).count();
-    let labels = match told {
-        _ if job.model.conditioner.all().is_empty() => "none".to_owned(),
-        n if n == job.pictures.len() => "told".to_owned(),
-        n => format!("told for {n}"),
+    let conditions = match (job.model.conditioner.field(), told) {
+        (None, _) => "no conditions".to_owned(),
+        (Some(field), n) if n == job.pictures.len() => format!("{} told", field.plural),
+        (Some(field), n) => format!("{} told for {n}", field.plural),
     };
     let Measured { data, images, dims, .. } = measured;
     let (seed, [cleanest, noisiest]) = (args.seed, ends(job));
     format!(
-        "{images} pictures of {data} (seed {seed}), {dims} numbers each, labels {labels}\n\
+        "{images} pictures of {data} (seed {seed}), {dims} numbers each, {conditions}\n\
          levels sigma/alpha {cleanest:.4} to {noisiest:.4}"
     )
 }

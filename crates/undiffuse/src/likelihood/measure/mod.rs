@@ -24,6 +24,7 @@ use super::bound::{self, Bound, BoundSettings, StepVariance};
 use super::flow::{self, Flow, FlowError, FlowSettings, Trace};
 use super::{Dequantize, Estimate, Meaningless, TestPictures};
 use crate::Model;
+use crate::condition::{RequestError, Told};
 use crate::denoise::Denoiser;
 use crate::model::ModelError;
 use crate::train::TrainError;
@@ -45,11 +46,8 @@ pub enum MeasureError {
     HeldOut(#[source] TrainError),
     #[error("{name} holds {count} pictures: at least 2 are needed")]
     TooFew { name: String, count: usize },
-    #[error(
-        "{count} of the pictures of {name} are of no class that the model knows, and it has not learnt to go without one: \
-         name pictures of its classes"
-    )]
-    NoClass { name: String, count: usize },
+    #[error("{count} of the pictures of {name} can't be told to the model, which has not learned to go without: {why}")]
+    Untold { name: String, count: usize, why: String },
     #[error("the model's pictures are {width}×{height}; only square ones can be measured")]
     NotSquare { width: usize, height: usize },
     #[error("the levels of the chain: {0}")]
@@ -123,6 +121,8 @@ pub struct Measurement<'a> {
     pub pictures: TestPictures,
     /// Those of them that had to be resized.
     pub resized: usize,
+    /// What the data tell the model of their pictures.
+    pub told: Told,
     /// Other pictures, where variances come from errors.
     spare: TestPictures,
     /// Name and fingerprint of the data.
@@ -191,9 +191,11 @@ impl<'a> Measurement<'a> {
         if settings.variance == Variance::Learned && !learned {
             return Err(Meaningless::NoVariance { channels: latent[0] }.into());
         }
-        let lost = chosen.iter().filter(|&&i| model.accepts(&model.conditioner.ask(&source.data, i)).is_err()).count();
-        if lost > 0 {
-            return Err(MeasureError::NoClass { name: source.name.clone(), count: lost });
+        let refused = |i: &usize| model.accepts(&model.conditioner.ask(&source.data, *i)).err();
+        let refused: Vec<RequestError> = chosen.iter().filter_map(refused).collect();
+        if let Some(first) = refused.first() {
+            let (name, count) = (source.name.clone(), refused.len());
+            return Err(MeasureError::Untold { name, count, why: first.problem.clone() });
         }
         let dims = latent.iter().product();
         if settings.trace == Trace::Exact && dims > EXACT_LIMIT {
@@ -210,6 +212,7 @@ impl<'a> Measurement<'a> {
             pictures: pictures(model, &source.data, &chosen, settings.seed),
             spare: pictures(model, &source.data, spare, settings.seed + 1),
             data: (source.name.clone(), source.data.fingerprint().to_owned()),
+            told: model.conditioner.told_by(&source.data),
             model,
             settings,
             plan,
@@ -332,6 +335,7 @@ impl<'a> Measurement<'a> {
         Measured {
             data: self.data.0.clone(),
             data_fingerprint: self.data.1.clone(),
+            told: self.told.clone(),
             images: self.pictures.len(),
             seed: self.settings.seed,
             dims: self.pictures.dims(),
@@ -351,6 +355,8 @@ pub struct Measured {
     pub data: String,
     /// SHA-256 of the decoded pixels and labels.
     pub data_fingerprint: String,
+    /// What the data told the model of their pictures.
+    pub told: Told,
     /// Pictures.
     pub images: usize,
     /// Seed of their choice and of all noise.
