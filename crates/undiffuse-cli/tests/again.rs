@@ -6,8 +6,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
-use undiffuse::condition::Conditioner;
 use undiffuse::data::{Image, Options, encode_png, read_png_text};
+use undiffuse::nn::weights::{Named, to_bytes};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_undiffuse");
 
@@ -46,7 +46,8 @@ fn open(path: &Path) -> Image {
     Image::open(path, &Options::default()).unwrap()
 }
 
-/// A folder with a model of pictures of 8×8 pixels in the classes `bar` and `-dot`, in `run's end`; `photo.png`, and masks.
+/// A folder with a model of pictures of 8×8 pixels in the classes `bar` and `-dot`, in `run's end`, and one of the same pictures
+/// that is asked by two numbers, in `numbers`; `photo.png`, and masks.
 fn studio() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -56,11 +57,20 @@ fn studio() -> &'static Path {
             let class = at.join("data").join(["bar", "-dot"][k % 2]);
             std::fs::create_dir_all(&class).unwrap();
             let pixels = (0..64).map(|i| if i % 8 == k % 7 { 255 - k as u8 } else { (i * k % 50) as u8 }).collect();
-            save(&class.join(format!("{k:02}.png")), &Image::new(8, 8, 1, pixels));
+            let image = Image::new(8, 8, 1, pixels);
+            save(&class.join(format!("{k:02}.png")), &image);
+            std::fs::create_dir_all(at.join("told")).unwrap();
+            save(&at.join(format!("told/{k:02}.png")), &image);
         }
+        let told = |k: usize| format!("{{\"file_name\": \"{k:02}.png\", \"place\": {}, \"grey\": -{k}}}\n", k % 7);
+        std::fs::write(at.join("told/metadata.jsonl"), (0..16).map(told).collect::<String>()).unwrap();
         let small = "--set network.width=8 --set network.multiply=[1,2] --set network.groups=4 --set network.head_dim=8 \
                      --set train.batch=8 --set sample.steps=3";
         run(at, 0, &format!("undiffuse train --data data --run \"run's end\" --images 32 {small}"));
+        let told = "--set condition=embedding:place,grey";
+        run(at, 0, &format!("undiffuse train --data told --run numbers --images 32 {small} {told}"));
+        let rows = [Named { name: "embedding".into(), shape: vec![2, 2], values: vec![0.25, -1.0, 6.0, 1e-7] }];
+        std::fs::write(at.join("rows.safetensors"), to_bytes(&rows, None)).unwrap();
         let weights = at.join("run's end/model/unet/diffusion_pytorch_model");
         std::fs::copy(weights.with_extension("safetensors"), weights.with_extension("fp16.safetensors")).unwrap();
         save(&at.join("photo.png"), &Image::new(8, 8, 1, (0..64).map(|i| (i * 4) as u8).collect()));
@@ -95,6 +105,14 @@ const CASES: &[&str] = &[
     "--device cpu",
 ];
 
+/// The same of a model that is asked by numbers.
+const NUMBERS: &[&str] = &[
+    "--embedding 1,3",
+    "--embedding=-0.1,3 --embedding=-1.5e-7,16777216 --embedding none --guidance 2",
+    "--embedding rows.safetensors",
+    "--seed 7",
+];
+
 /// Options on which no bits depend, and one that follows from the noise.
 const NEUTRAL: &[&str] = &["number", "batch", "threads", "out", "raw", "overwrite", "plain", "help", "init-index"];
 
@@ -105,15 +123,18 @@ fn every_option_makes_the_same_bits_again() {
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     for option in lines.filter_map(|line| line.split(' ').find(|word| word.starts_with("--"))) {
         let option = option.trim_matches(|c: char| !c.is_ascii_lowercase());
-        let tried = CASES.iter().any(|case| case.split(['=', ' ']).any(|word| word.strip_prefix("--") == Some(option)));
-        // How models of another conditioner are asked, this one can't be.
-        let asked = Conditioner::FIELDS.iter().any(|field| field.name == option);
-        assert!(tried || NEUTRAL.contains(&option) || asked, "--{option} is not tried");
+        let tries = |case: &&str| case.split(['=', ' ']).any(|word| word.strip_prefix("--") == Some(option));
+        let tried = CASES.iter().chain(NUMBERS).any(tries);
+        assert!(tried || NEUTRAL.contains(&option), "--{option} is not tried");
     }
-    for (k, case) in CASES.iter().enumerate() {
+    let classes = CASES.iter().map(|case| {
         let number = if case.contains("--init-noise") { "" } else { "-n 3" };
         let class = if case.contains("--class") { "" } else { "--class bar,-dot" };
-        run(folder, 0, &format!("undiffuse sample \"run's end\" {number} {class} {case} --out first{k}"));
+        format!("\"run's end\" {number} {class} {case}")
+    });
+    let numbers = NUMBERS.iter().map(|case| format!("numbers -n 3 {case}"));
+    for (k, case) in classes.chain(numbers).enumerate() {
+        run(folder, 0, &format!("undiffuse sample {case} --out first{k}"));
         let mut files: Vec<_> =
             std::fs::read_dir(folder.join(format!("first{k}"))).unwrap().map(|e| e.unwrap()).collect();
         files.sort_by_key(std::fs::DirEntry::file_name);
