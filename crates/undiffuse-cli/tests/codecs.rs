@@ -76,6 +76,12 @@ fn every_codec_goes_the_whole_way() {
         assert!(at.join(&model).join("unet/config.json").is_file(), "{tag}");
         let told = run(at, 0, &["inspect", &model]);
         assert_eq!(told.contains("codec"), !codec.is_identity(), "{told}");
+        let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        let shapes = match codec.latent_shape([1, 16, 16]).unwrap() {
+            [1, 16, 16] => "pictures 16×16, 1 in, 2 out channels".to_owned(),
+            [c, h, w] => format!("pictures 16×16, 1 channel latents {w}×{h}, {c} in, {} out channels", 2 * c),
+        };
+        assert!(words.contains(&shapes), "`{shapes}` is missing in {told}");
 
         run(
             at,

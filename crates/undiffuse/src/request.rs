@@ -49,7 +49,8 @@ impl SampleSettings {
         }
         let guidance = self.guidance.unwrap_or(own.guidance);
         if self.guidance.is_some_and(|g| g != 1.0) && !model.conditioner.guides() {
-            let problem = "it needs a model that was trained with classes and label dropout; this one was not";
+            let problem =
+                "it needs a model that was also trained without its condition (train.label_dropout); this one was not";
             return Err(RequestError::new("guidance", problem));
         }
         // Beyond this, pictures are noise of 32-bit numbers that overflow.

@@ -25,7 +25,7 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
     let model = Model::load_variant(folder.path(), variant, &device)?;
     let (parameters, config) = (params::count(&model.network), model.network.config());
     let (recipe, card, how) = (&model.recipe, &model.card, model.sample_defaults());
-    let mut found = network(folder.path(), &config, parameters);
+    let mut found = network(folder.path(), &config, parameters, shapes(&model));
     found.extend(codec(&model).map(|codec| ("codec", codec)));
     found.extend(process(recipe, &model.conditioner, &how));
     found.extend(card.provenance.iter().map(|p| ("provenance", provenance(p))));
@@ -38,6 +38,8 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
         "parameters": parameters,
         "network": config,
         "codec": model.codec,
+        "picture_shape": model.picture_shape(),
+        "latent_shape": model.latent_shape(),
         "schedule": recipe.schedule,
         "parameterization": recipe.parameterization,
         "spacing": recipe.spacing,
@@ -76,14 +78,10 @@ fn in_diffusers(folder: &ModelFolder, model: &Model) -> Option<String> {
 
 /// What the network diffuses, where that is no pixels.
 fn codec(model: &Model) -> Option<String> {
-    let [channels, height, width] = model.picture_shape();
     let entry = CodecKind::ALL.iter().find(|entry| entry.tag == model.codec.tag() && !model.codec.is_identity())?;
     Some(format!(
-        "{}, {}\nits pictures are {width}×{height}, {channels} channel{}\n\
-         diffusers opens the network by itself, but has no pipeline that makes pictures with it",
-        model.codec,
-        entry.doc,
-        if channels == 1 { "" } else { "s" },
+        "{}, {}\ndiffusers opens the network by itself, but has no pipeline that makes pictures with it",
+        model.codec, entry.doc,
     ))
 }
 
@@ -92,7 +90,7 @@ fn bare(folder: &Path, bare: &Component) -> Findings {
     let (parameters, config) = (params::count(bare), bare.config());
     let found = match &config {
         ComponentConfig::Network(config) => {
-            let mut found = network(folder, config, parameters);
+            let mut found = network(folder, config, parameters, vec![("input", input(config))]);
             found.push((
                 "process",
                 "unknown: there is no scheduler/ beside the network, so it can predict but not sample".into(),
@@ -115,16 +113,32 @@ fn bare(folder: &Path, bare: &Component) -> Findings {
     Findings { text: facts(&found), json }
 }
 
-fn network(folder: &Path, config: &NetworkConfig, parameters: usize) -> Facts {
+/// The size and the channels of what a network takes.
+fn input(config: &NetworkConfig) -> String {
     let io = config.io();
     let (c, out) = (io.channels_in, io.channels_out);
     let channels = if c == out { format!("{c}") } else { format!("{c} in, {out} out") };
     let size = io.sample_size.map_or("of any size".into(), |[height, width]| format!("{width}×{height}"));
+    format!("{size}, {channels} channel{}", if c == 1 && c == out { "" } else { "s" })
+}
+
+/// The shapes of a model's pictures, and of what its network diffuses of them.
+fn shapes(model: &Model) -> Facts {
+    let input = input(&model.network.config());
+    if model.codec.is_identity() {
+        return vec![("pictures", input)];
+    }
+    let [channels, height, width] = model.picture_shape();
+    let pictures = format!("{width}×{height}, {channels} channel{}", if channels == 1 { "" } else { "s" });
+    vec![("pictures", pictures), ("latents", input)]
+}
+
+fn network(folder: &Path, config: &NetworkConfig, parameters: usize, shapes: Facts) -> Facts {
     let mut found = vec![
         ("model", folder.display().to_string()),
         ("network", format!("{}, {} parameters ({parameters})", config.class(), millions(parameters))),
-        ("pictures", format!("{size}, {channels} channel{}", if c == 1 && c == out { "" } else { "s" })),
     ];
+    found.extend(shapes);
     found.extend(config.describe());
     found
 }
