@@ -113,7 +113,8 @@ pub trait Forward: Send + Sync {
     /// The device of the parameters.
     fn device(&self) -> Device;
 
-    /// `x [B, C, H, W]`, `timestep [B]` → `[B, C', H, W]`; `dropout` is the seed of what drops out while training.
+    /// `x [B, C, H, W]`, `timestep [B]` → `[B, C', H, W]`; `dropout` is the seed of what drops out of the
+    /// first picture while training; those of the others count up.
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4>;
 }
 
@@ -420,7 +421,7 @@ impl Network {
         on_threads(|| self.inner().forward(x, timestep, condition, None))
     }
 
-    /// The same while training: `seed` decides what drops out.
+    /// The same while training: `seed` decides what drops out of the first picture, `seed + 1` what does of the second, and so on.
     ///
     /// # Panics
     /// As [`Network::forward`].

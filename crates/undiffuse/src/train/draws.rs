@@ -27,9 +27,9 @@ impl Use {
     }
 }
 
-/// The seed of dropout for the part of a step that begins at picture number `from`.
-pub fn dropout_seed(seed: u64, from: u64) -> u64 {
-    noise::bits(seed, Use::Dropout.stream(from), 0)
+/// The seed of dropout of picture number `n` of a run; those of the pictures after it count up.
+pub fn dropout_seed(seed: u64, n: u64) -> u64 {
+    noise::bits(seed, Use::Dropout.stream(0), 0).wrapping_add(n)
 }
 
 /// A batch of pictures, and all that is random about it.
@@ -156,5 +156,56 @@ impl Shuffled {
             self.epoch = Some(epoch);
         }
         self.order[(n % pictures) as usize] as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::condition::Classes;
+    use crate::train::Config;
+
+    /// Numbers in the place of pictures.
+    struct Numbers;
+
+    impl Examples for Numbers {
+        fn len(&self) -> usize {
+            11
+        }
+
+        fn shape(&self) -> [usize; 3] {
+            [1, 1, 2]
+        }
+
+        fn batch(&self, indices: &[usize], flips: &[bool]) -> Vec<f32> {
+            indices.iter().zip(flips).flat_map(|(&i, &flip)| [i as f32, f32::from(flip)]).collect()
+        }
+
+        fn ask(&self, index: usize) -> Ask {
+            Ask::Class(index as u32)
+        }
+    }
+
+    /// All that is random about a picture follows from its number: whatever parts a batch is drawn in, over the end of a pass over
+    /// the data, too.
+    #[test]
+    fn parts_of_a_batch_draw_what_the_batch_draws() {
+        let noise = Config::layered("quick", None, &[]).unwrap().noise;
+        let conditioner = Classes::new(&[], 12, Some(11)).into();
+        let indices: Vec<usize> = (0..11).collect();
+        let (examples, noise, indices) = (&Numbers, &noise, &indices[..]);
+        let drawer = Drawer { examples, indices, noise, seed: 3, flip: true, conditioner: &conditioner, dropout: 0.4 };
+        let whole = drawer.train(&mut Order::default(), 32, 32, 32, 32);
+        for part in [1, 8, 16] {
+            let mut order = Order::default();
+            let parts: Vec<Draws> =
+                (32..64).step_by(part).map(|from| drawer.train(&mut order, from, part, 32, 32)).collect();
+            assert_eq!(Cond::concat(parts.iter().map(|part| &part.ask)), whole.ask);
+            let all = |of: fn(&Draws) -> &[f32]| parts.iter().flat_map(of).copied().collect::<Vec<f32>>();
+            assert!(all(|draws| &draws.x0) == whole.x0 && all(|draws| &draws.eps) == whole.eps);
+            assert_eq!(parts.iter().flat_map(|part| part.quantiles.clone()).collect::<Vec<_>>(), whole.quantiles);
+        }
+        let dropped = whole.ask.0.iter().filter(|ask| **ask == Ask::None).count();
+        assert!((5..22).contains(&dropped), "{dropped} of 32 are told nothing");
     }
 }

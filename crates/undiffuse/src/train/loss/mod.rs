@@ -78,7 +78,7 @@ pub struct Context<'a> {
     pub noise: &'a NoiseConfig,
     /// Pictures and what is random about them.
     pub draws: &'a Draws,
-    /// The seed of dropout, in training.
+    /// The seed of dropout of the first picture, in training; those of the others count up.
     pub dropout: Option<u64>,
 }
 
