@@ -6,13 +6,15 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::{Table, Value};
 use undiffuse_data::Options;
 use undiffuse_math::{
     parameterization::ParameterizationKind, schedule::ScheduleKind, timing::TimingKind, weighting::WeightingKind,
 };
 use undiffuse_nn::networks::ArchitectureKind;
+use undiffuse_nn::ops::optim::OptimizerKind;
 
 use super::loss::LossKind;
 use super::{network, presets};
@@ -42,6 +44,9 @@ pub struct Config {
     /// What the network learns by.
     #[serde(default)]
     pub loss: LossKind,
+    /// How the weights move on its gradient.
+    #[serde(default, deserialize_with = "optimizer")]
+    pub optimizer: OptimizerKind,
     /// The training loop.
     pub train: TrainConfig,
     /// How the model is sampled unless asked otherwise.
@@ -128,12 +133,6 @@ pub struct TrainConfig {
     pub lr_schedule: LrSchedule,
     /// Pictures over which the learning rate rises.
     pub warmup_images: u64,
-    /// AdamW's decays.
-    pub betas: [f64; 2],
-    /// AdamW's ε.
-    pub eps: f64,
-    /// AdamW's decoupled weight decay.
-    pub weight_decay: f64,
     /// Largest norm of the gradient; 0 is no limit.
     pub clip: f64,
     /// Relative widths of the weights' averages; the first is the model's.
@@ -181,7 +180,8 @@ impl Config {
     /// # Errors
     /// Text that is no configuration, by the key that is wrong.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        resolve(modern(text.parse::<Table>().map_err(|e| ConfigError::one(e.to_string()))?))
+        let table = text.parse::<Table>().map_err(|e| ConfigError::one(e.to_string()))?;
+        resolve(modern(table).map_err(ConfigError)?)
     }
 
     /// Starts from `preset`, then lays over it a file and `key=value` settings.
@@ -189,7 +189,7 @@ impl Config {
     /// # Errors
     /// An unknown preset, a file that cannot be read, keys and values that are wrong, each by name.
     pub fn layered(preset: &str, file: Option<&Path>, settings: &[String]) -> Result<Self, ConfigError> {
-        let mut layers = Vec::new();
+        let (mut layers, mut problems) = (Vec::new(), Vec::new());
         let mut preset = preset.to_owned();
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
@@ -199,15 +199,16 @@ impl Config {
             if let Some(Value::String(name)) = table.get("preset") {
                 preset = name.clone();
             }
-            layers.push(modern(table));
+            layers.push(table);
         }
-        let mut problems = Vec::new();
         for setting in settings {
             match parse_setting(setting) {
-                Ok(table) => layers.push(modern(table)),
+                Ok(table) => layers.push(table),
                 Err(problem) => problems.push(problem),
             }
         }
+        let layers: Vec<Table> =
+            layers.into_iter().filter_map(|layer| modern(layer).map_err(|e| problems.extend(e)).ok()).collect();
         problems.extend(layers.iter().map(lengths).rfind(|given| !given.is_empty()).and_then(no_length));
         if !problems.is_empty() {
             return Err(ConfigError(problems));
@@ -253,12 +254,6 @@ impl Config {
         );
         require(t.lr > 0.0 && t.lr.is_finite(), format!("train.lr = {} must be a positive number", t.lr));
         let in_unit = |x: f64| (0.0..1.0).contains(&x);
-        require(t.betas.iter().all(|&b| in_unit(b)), format!("train.betas = {:?} must be in [0, 1)", t.betas));
-        require(t.eps > 0.0 && t.eps.is_finite(), format!("train.eps = {} must be a positive number", t.eps));
-        require(
-            t.weight_decay >= 0.0 && t.weight_decay.is_finite(),
-            format!("train.weight_decay = {} must be a number that is not negative", t.weight_decay),
-        );
         require(t.clip >= 0.0, format!("train.clip = {} must not be negative", t.clip));
         require(
             !t.ema.is_empty() && t.ema.iter().all(|&w| w > 0.0 && w < 0.28),
@@ -318,6 +313,20 @@ impl TrainConfig {
             _ => Some(format!("give the length of the training once, not {}", given.join(" and "))),
         }
     }
+}
+
+/// Reads a part of a kind, `kind` where it names none.
+pub(super) fn of_kind<'de, D: Deserializer<'de>, T: DeserializeOwned>(reader: D, kind: &str) -> Result<T, D::Error> {
+    let mut value = serde_json::Value::deserialize(reader)?;
+    if let serde_json::Value::Object(table) = &mut value {
+        table.entry("kind").or_insert(kind.into());
+    }
+    serde_json::from_value(value).map_err(de::Error::custom)
+}
+
+/// Reads `[optimizer]`, which is AdamW's where it names no `kind`: its options were keys of `[train]` once.
+fn optimizer<'de, D: Deserializer<'de>>(reader: D) -> Result<OptimizerKind, D::Error> {
+    of_kind(reader, "adamw")
 }
 
 /// Seeds beyond TOML's whole numbers as strings.
@@ -399,29 +408,45 @@ fn parse_setting(setting: &str) -> Result<Table, String> {
     }
 }
 
+/// Options of the optimizer that were keys of `[train]` once.
+const OPTIMIZER: [&str; 3] = ["betas", "eps", "weight_decay"];
+
 /// A layer as it is resolved, with the words of older programs in today's; a condition may be one word.
-fn modern(mut layer: Table) -> Table {
-    let data = layer.get_mut("data").and_then(Value::as_table_mut);
-    if let Some(Value::Boolean(classes)) = data.and_then(|data| data.remove("classes")) {
-        layer.entry("condition").or_insert_with(|| if classes { "class" } else { "none" }.into());
-    }
-    // The variance that a network learns was a matter of the noise once.
-    let noise = layer.get_mut("noise").and_then(Value::as_table_mut);
-    let loss = noise.as_ref().and_then(|noise| match noise.get("variance")?.as_str()? {
+fn modern(mut layer: Table) -> Result<Table, Vec<String>> {
+    let mut problems = Vec::new();
+    let mut both =
+        |old: &str, new: &str| problems.push(format!("{old} is {new} now, and both are given: leave {old} out"));
+    // Whether the network was told classes was a matter of the data once, the variance that it learns one of the noise.
+    let classes = |value: &Value| value.as_bool().map(|classes| if classes { "class" } else { "none" });
+    let variance = |value: &Value| match value.as_str()? {
         "learned" => Some("hybrid"),
         "fixed" => Some("denoising"),
         _ => None,
-    });
-    if let (Some(noise), Some(loss)) = (noise, loss) {
-        noise.remove("variance");
-        layer.entry("loss").or_insert_with(|| loss.into());
+    };
+    let renamed: [(_, _, _, &dyn Fn(&Value) -> Option<&'static str>); 2] =
+        [("data", "classes", "condition", &classes), ("noise", "variance", "loss", &variance)];
+    for (section, key, new, word) in renamed {
+        let Some(table) = layer.get_mut(section).and_then(Value::as_table_mut) else { continue };
+        let Some(word) = table.get(key).and_then(word) else { continue };
+        table.remove(key);
+        match layer.contains_key(new) {
+            true => both(&format!("{section}.{key}"), new),
+            false => drop(layer.insert(new.into(), word.into())),
+        }
+    }
+    for key in OPTIMIZER {
+        let Some(value) = layer.get_mut("train").and_then(|train| train.as_table_mut()?.remove(key)) else { continue };
+        match layer.entry("optimizer").or_insert_with(|| Table::new().into()) {
+            Value::Table(options) if !options.contains_key(key) => drop(options.insert(key.into(), value)),
+            _ => both(&format!("train.{key}"), &format!("optimizer.{key}")),
+        }
     }
     if let Some(Value::String(word)) = layer.get("condition") {
         let (kind, from) = word.split_once(':').unwrap_or((word, ""));
         let parts = [("kind", kind), ("from", from)].map(|(key, part)| (key.to_owned(), Value::from(part.trim())));
         layer.insert("condition".into(), Value::Table(parts.into_iter().collect()));
     }
-    layer
+    if problems.is_empty() { Ok(layer) } else { Err(problems) }
 }
 
 /// Lays `over` on `table`: tables merge, everything else replaces. Giving one length of the run
@@ -450,7 +475,7 @@ fn resolve(mut table: Table) -> Result<Config, ConfigError> {
     let mut problems = Vec::new();
     // Whole numbers are numbers: `train.lr=1` is not a type error.
     if let Some(Value::Table(train)) = table.get_mut("train") {
-        for key in ["epochs", "lr", "eps", "weight_decay", "clip", "label_dropout"] {
+        for key in ["epochs", "lr", "clip", "label_dropout"] {
             if let Some(value) = train.get_mut(key)
                 && let Value::Integer(n) = *value
             {

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use undiffuse_data::{Dataset, HeldOut, Split, names};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Recipe};
-use undiffuse_nn::ops::optim::{AdamW, Update};
+use undiffuse_nn::ops::optim::Update;
 use undiffuse_nn::ops::tree;
 use undiffuse_nn::weights::WeightsError;
 use undiffuse_nn::{Network, NetworkConfig, init};
@@ -63,9 +63,7 @@ impl Learner {
             .map_err(|problem| TrainError::wrong(format!("the network {}: {problem}", network.class())))?;
         afford(&config, &network, shape)?;
         let blank = network.network(&device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
-        let optimizer =
-            AdamW { betas: config.train.betas, eps: config.train.eps, weight_decay: config.train.weight_decay };
-        let state = TrainState::new(init::initialize(blank, seed), optimizer.into(), &config.train.ema);
+        let state = TrainState::new(init::initialize(blank, seed), config.optimizer.clone(), &config.train.ema);
         Ok(Self {
             noise: config.noise.clone(),
             config,
@@ -142,7 +140,7 @@ impl Learner {
         let mut card = Card { sample, codec, provenance: Some(provenance), ..Card::default() };
         self.conditioner.note(&mut card);
         let network = self.state.averages[0].network(self.state.network());
-        Model::new(network, recipe, card).expect("the network was made for what the codec makes")
+        Model::new(network, recipe, card).expect("the network was made for its codec and its conditioner")
     }
 
     /// Draws times by their distribution as it is now (`noise`), or as it was at the start (the configuration's).
@@ -246,12 +244,12 @@ fn told(mut config: Config, conditioner: &Conditioner) -> Result<Config, TrainEr
     Ok(config)
 }
 
-/// Whether there is memory to train this network: its parameters with their gradients, moments and averages, and the features
+/// Whether there is memory to train this network: its parameters with their gradients, what the optimizer keeps and averages, and the features
 /// of one part of a batch, which the way back needs again.
 fn afford(config: &Config, network: &NetworkConfig, shape: [usize; 3]) -> Result<(), TrainError> {
     let train = &config.train;
     let parameters = network.parameters().map_err(|e| TrainError::Network(e.to_string()))?;
-    let copies = 4 + train.ema.len() as u64;
+    let copies = (2 + config.optimizer.keeps().len() + train.ema.len()) as u64;
     let part = train.batch / train.accumulate;
     let features = network.features(shape);
     let bytes = parameters.saturating_mul(4 * copies).saturating_add(features.saturating_mul(2 * part as u64));

@@ -1,22 +1,17 @@
 //! From `[network]` to the network that fits the pictures.
 
-use serde::{Deserialize, Deserializer, de};
-use serde_json::Value;
+use serde::Deserializer;
 use undiffuse_nn::NetworkConfig;
 use undiffuse_nn::networks::{ArchitectureKind, Reads};
 
-use super::config::Config;
+use super::config::{Config, of_kind};
 
 /// What `[network]` is where it names no `kind`: configurations did not, once.
 const KIND: &str = "unet";
 
 /// Reads `[network]`.
 pub fn deserialize<'de, D: Deserializer<'de>>(reader: D) -> Result<ArchitectureKind, D::Error> {
-    let mut value = Value::deserialize(reader)?;
-    if let Value::Object(table) = &mut value {
-        table.entry("kind").or_insert(KIND.into());
-    }
-    ArchitectureKind::from_value(value).map_err(de::Error::custom)
+    of_kind(reader, KIND)
 }
 
 impl Config {

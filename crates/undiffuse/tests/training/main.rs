@@ -14,6 +14,7 @@ use undiffuse::denoise::Ask;
 use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
 use undiffuse::likelihood::{self, Dequantize, TestPictures};
 use undiffuse::model::Outline;
+use undiffuse::nn::ops::optim::OptimizerKind;
 use undiffuse::train::{Config, Event, Resume, TrainError, Trainer, checkpoint};
 
 /// Pictures of 8×8 pixels: discs and squares of random size and place, in two class folders.
@@ -139,7 +140,8 @@ fn parts_of_a_batch_do_not_change_a_bit() {
         let run = folder.path().join(format!("{batch}-by-{parts}"));
         let settings = [format!("train.images={}", 3 * batch), format!("train.batch={batch}")];
         let accumulate = format!("train.accumulate={parts}");
-        let settings = [&settings[0][..], &settings[1], &accumulate];
+        // What drops out of a picture, and whether its class is told, is its own, too.
+        let settings = [&settings[0][..], &settings[1], &accumulate, "network.dropout=0.2", "train.label_dropout=0.3"];
         finish(create(config(&data, &settings), &run));
         state(&run)
     };
@@ -261,6 +263,48 @@ fn losses_are_read_as_they_were_and_are_written() {
         let old = toml::to_string(&table).unwrap();
         assert_eq!(Config::from_toml(&old).unwrap(), config);
     }
+}
+
+/// The optimizer's options were keys of `[train]` once: these say the same, and not the opposite of what `[optimizer]` says.
+#[test]
+fn optimizers_are_read_as_they_were_and_are_written() {
+    let layered = |file: &str, settings: &[&str]| {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), file).unwrap();
+        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+        let config = Config::layered("quick", Some(path.path()), &settings);
+        config.map(|config| config.optimizer.to_string()).map_err(|e| e.to_string())
+    };
+    let preset = "adamw:betas=0.9;0.99;";
+    for (file, settings, optimizer) in [
+        ("", &[][..], preset),
+        ("[train]\nweight_decay = 0", &[], "adamw:betas=0.9;0.99;,weight_decay=0"),
+        ("[train]\nbetas = [0.5, 0.6]\n[optimizer]\neps = 1e-6", &[], "adamw:betas=0.5;0.6;,eps=0.000001"),
+        ("[train]\neps = 1e-6", &["optimizer.eps=1e-8"], preset),
+        ("[optimizer]\nkind = \"adamw\"\nweight_decay = 0.1", &[], "adamw:weight_decay=0.1"),
+        ("", &["train.eps=1e-6", "optimizer=adamw:weight_decay=0.1"], "adamw:weight_decay=0.1"),
+    ] {
+        let found = layered(file, settings).map(|text| text.parse::<OptimizerKind>().unwrap());
+        assert_eq!(found, Ok(optimizer.parse().unwrap()), "{file} {settings:?}");
+    }
+    for (file, settings, problem) in [
+        ("[train]\neps = 1e-6\n[optimizer]\neps = 1e-6", &[][..], "train.eps is optimizer.eps now, and both"),
+        ("optimizer = \"adamw\"\n[train]\nbetas = [0, 0]", &[], "train.betas is optimizer.betas now, and both"),
+        ("loss = \"hybrid\"\n[noise]\nvariance = \"fixed\"", &[], "noise.variance is loss now, and both"),
+        ("condition = \"class\"\n[data]\nclasses = false", &[], "data.classes is condition now, and both"),
+        ("", &["train.betas=[1, 2]"], "betas = [1.0, 2.0] must be in [0, 1)"),
+        ("", &["optimizer=adamv"], "did you mean `adamw`"),
+        ("", &["optimizer.beta=0.1"], "no option `beta`, did you mean `betas`"),
+    ] {
+        let said = layered(file, settings).unwrap_err();
+        assert!(said.contains(problem), "{file} {settings:?}: {said}");
+    }
+    let config = Config::layered("quick", None, &["optimizer.weight_decay=0.3".into()]).unwrap();
+    let mut table: toml::Table = config.to_toml().parse().unwrap();
+    let mut options = table.remove("optimizer").unwrap();
+    options.as_table_mut().unwrap().remove("kind");
+    table["train"].as_table_mut().unwrap().extend(options.as_table().unwrap().clone());
+    assert_eq!(Config::from_toml(&toml::to_string(&table).unwrap()).unwrap(), config);
 }
 
 #[test]

@@ -53,6 +53,12 @@ kind! {
     }
 }
 
+impl Default for OptimizerKind {
+    fn default() -> Self {
+        AdamW::default().into()
+    }
+}
+
 /// The values of a flat tensor of the CPU, alone and without gradients.
 fn primitive(t: Tensor<1>) -> FlexTensor {
     t.inner().try_into_primitive::<Flex>().expect("the caller checked the device").to_contiguous()
