@@ -125,6 +125,17 @@ pub enum ModelError {
     },
 }
 
+/// Parts that make no model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartsError {
+    /// The network's channels are none of the codec's.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The card contradicts the network.
+    #[error("the card does not fit the network: {0}")]
+    Card(String),
+}
+
 /// A size that a model's pictures cannot have.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -188,14 +199,11 @@ impl Model {
     /// A model from its parts.
     ///
     /// # Errors
-    /// A network whose channels the card's codec does not make.
-    ///
-    /// # Panics
-    /// If the card says that the model can be asked for what the network does not read.
-    pub fn new(network: impl Into<undiffuse_nn::Network>, recipe: Recipe, card: Card) -> Result<Self, CodecError> {
+    /// A network whose channels the card's codec does not make, or a card by which the model can be asked for what the network
+    /// does not read.
+    pub fn new(network: impl Into<undiffuse_nn::Network>, recipe: Recipe, card: Card) -> Result<Self, PartsError> {
         let (network, codec) = (network.into(), card.codec.clone());
-        let conditioner = Conditioner::read(&card, network.config().io().reads);
-        let conditioner = conditioner.unwrap_or_else(|problem| panic!("the card does not fit the network: {problem}"));
+        let conditioner = Conditioner::read(&card, network.config().io().reads).map_err(PartsError::Card)?;
         let latent_shape = outline::latent_shape(&network.config());
         let picture_shape = codec.picture_shape(latent_shape)?;
         Ok(Self { network, codec, conditioner, recipe, card, latent_shape, picture_shape })

@@ -8,7 +8,8 @@ use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse::denoise::{At, Cond, Denoise, Guess};
 use undiffuse::math::prelude::{ParameterizationKind, ScheduleKind, SolverKind, SpacingKind};
 use undiffuse::math::{ode::DormandPrince, recipe::Recipe};
-use undiffuse::model::{ModelFolder, Outline};
+use undiffuse::model::{Card, ModelFolder, Outline, PartsError};
+use undiffuse::nn::NetworkConfig;
 use undiffuse::nn::weights::{self, Named};
 use undiffuse::sample::{Noise, Strayed, sample};
 use undiffuse::{Model, adaptive};
@@ -206,6 +207,39 @@ fn schedulers_cards_and_sizes_out_of_all_proportion_are_refused() {
     edit(&config, |config| config["sample_size"] = 8.into());
     fs::write(model.join("undiffuse.json"), r#"{"null_class": 1000}"#).unwrap();
     refused(&model, None, &["undiffuse.json", "null_class is 1000"]);
+}
+
+#[test]
+fn parts_that_make_no_model_are_refused_with_what_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = pipeline(folder.path());
+    let (config, card) = (model.join("unet/config.json"), model.join("undiffuse.json"));
+    let whole = Model::load(&model, &Device::flex()).unwrap();
+    let channels = whole.latent_shape()[0];
+    assert_ne!(channels % 4, 0);
+
+    edit(&config, |config| config["_class_name"] = "UNet2DModle".into());
+    let nearest = "`UNet2DModle` (the nearest it has is UNet2DModel)";
+    refused(&model, None, &[&[nearest, "config.json"][..], NetworkConfig::CLASSES].concat());
+    edit(&config, |config| config["_class_name"] = "UNet2DModel".into());
+
+    fs::write(&card, r#"{"codec": {"kind": "haar"}}"#).unwrap();
+    let numbers = format!("(4 of grey, 12 of colour), and the network reads {channels}");
+    refused(&model, None, &["config.json", "codec `haar`", &numbers]);
+    let codec = "haar".parse().unwrap();
+    let new = |card: Card| Model::new(whole.network.clone(), whole.recipe.clone(), card).map(drop).unwrap_err();
+    let problem = new(Card { codec, ..Card::default() });
+    assert!(matches!(problem, PartsError::Codec(_)) && problem.to_string().contains(&numbers), "{problem}");
+
+    let rows = whole.classes().rows().unwrap();
+    let problem = new(Card { null_class: Some(1000), ..Card::default() }).to_string();
+    let expected =
+        format!("does not fit the network: null_class is 1000, and the network has num_class_embeds = {rows}");
+    assert!(problem.contains(&expected), "{problem}");
+    let number = json!({ "name": "x", "mean": 0.0, "std": 1.0, "range": [0, 1] });
+    let told = json!({ "kind": "embedding", "from": "x", "numbers": [number], "examples": [], "fingerprint": "" });
+    let problem = new(Card { condition: Some(told), ..Card::default() }).to_string();
+    assert!(problem.contains("reads no vectors"), "{problem}");
 }
 
 #[test]
