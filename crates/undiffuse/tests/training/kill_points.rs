@@ -9,8 +9,9 @@ use undiffuse::files::faults::{Fault, Then, during};
 use undiffuse::files::is_temporary;
 use undiffuse::nn::weights::Named;
 use undiffuse::train::checkpoint::{self, Counters};
+use undiffuse::train::{Event, Resume};
 
-use super::{config, create, finish, pictures};
+use super::{config, create, finish, pictures, resume};
 
 /// A folder in memory where there is such a place: thousands of flushes wait for no disk.
 fn scratch() -> tempfile::TempDir {
@@ -108,6 +109,38 @@ fn a_model_is_whole_wherever_saving_ends() {
     }
     println!("{points} points");
     assert!(points >= 200, "{points} points");
+}
+
+/// Killed at any change to the disk of its last step, in which the last grid of samples is made, or failing there, a run that
+/// goes on ends with the bits and with all that it leaves otherwise.
+#[test]
+fn a_run_that_ended_in_its_last_step_leaves_everything() {
+    let root = scratch();
+    let data = pictures(root.path(), 30);
+    let settings = ["train.images=24", "train.checkpoint_seconds=0", "data.held_out=0.2"];
+    let left = |run: &Path| {
+        let named = |folder: &str| contents(&run.join(folder));
+        (named("samples"), named("checkpoints"), named("model"), fs::read_to_string(run.join("length.json")).unwrap())
+    };
+    let whole = root.path().join("whole");
+    finish(create(config(&data, &settings), &whole));
+    let expected = left(&whole);
+    assert_eq!(expected.0.len(), 1);
+    let point = |at: usize, then: Then| {
+        let run = root.path().join("run");
+        let mut trainer = create(config(&data, &settings), &run);
+        let steps = trainer.by_ref().filter(|event| matches!(event, Ok(Event::Step(_))));
+        assert_eq!(steps.take(2).count(), 2);
+        let (ended, count) = during(Fault { at, then, exchange: true }, || trainer.try_for_each(|e| e.map(drop)));
+        assert_eq!(ended.is_err(), at < count, "{at} {then:?}");
+        finish(resume(&run, &Resume::default()).unwrap());
+        assert!(left(&run) == expected, "{at} {then:?}");
+        fs::remove_dir_all(run).unwrap();
+        count
+    };
+    let count = point(usize::MAX, Then::Die);
+    (0..count).for_each(|at| drop(point(at, Then::Die)));
+    assert!(count >= 20, "{count} points");
 }
 
 #[test]
