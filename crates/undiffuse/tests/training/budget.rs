@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use undiffuse::files::faults::{Fault, Then, during};
 use undiffuse::run::RunFolder;
 use undiffuse::train::length::{Decision, Length};
 use undiffuse::train::{Event, LrSchedule, Resume, Trainer};
@@ -90,6 +91,36 @@ fn a_budget_ends_annealed_with_all_that_a_run_leaves() {
     assert!(budget == 3.0 && (0.5..9.0).contains(&used), "{used}");
     assert!(run.join("model/unet/config.json").is_file());
     assert_eq!(folder.samples().keys().copied().collect::<Vec<_>>(), [finished.unwrap()]);
+}
+
+/// The clock goes on deciding in the life that follows, and that has a last grid, too.
+#[test]
+fn a_budget_that_is_killed_in_its_last_grid_ends_with_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 60);
+    for previews in [1, 4] {
+        let run = folder.path().join(format!("run-{previews}"));
+        let previews = format!("train.previews={previews}");
+        let mut trainer = Some(create(config(&data, &["train.budget=2s", &previews]), &run));
+        for _ in 0..2 {
+            let mut life = trainer.take().unwrap_or_else(|| resume(&run, &Resume::default()).unwrap());
+            let mut nimg = 0;
+            let until = || RunFolder::new(&run).length().unwrap().until().unwrap_or(u64::MAX);
+            while nimg + 8 < until() {
+                match life.next().unwrap().unwrap() {
+                    Event::Started(started) => nimg = started.nimg,
+                    Event::Step(step) => nimg = step.nimg,
+                    _ => {}
+                }
+            }
+            let fault = Fault { at: 0, then: Then::Die, exchange: true };
+            assert!(during(fault, || life.try_for_each(|event| event.map(drop))).0.is_err());
+        }
+        finish(resume(&run, &Resume::default()).unwrap());
+        let folder = RunFolder::new(&run);
+        let until = folder.length().unwrap().until();
+        assert_eq!(folder.samples().keys().next_back().copied(), until, "{previews}: {:?}", decisions(&run));
+    }
 }
 
 #[test]

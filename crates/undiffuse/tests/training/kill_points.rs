@@ -11,7 +11,7 @@ use undiffuse::nn::weights::Named;
 use undiffuse::train::checkpoint::{self, Counters};
 use undiffuse::train::{Event, Resume};
 
-use super::{config, create, finish, pictures, resume};
+use super::{config, create, finish, pictures, resume, state};
 
 /// A folder in memory where there is such a place: thousands of flushes wait for no disk.
 fn scratch() -> tempfile::TempDir {
@@ -119,8 +119,8 @@ fn a_run_that_ended_in_its_last_step_leaves_everything() {
     let data = pictures(root.path(), 30);
     let settings = ["train.images=24", "train.checkpoint_seconds=0", "data.held_out=0.2"];
     let left = |run: &Path| {
-        let named = |folder: &str| contents(&run.join(folder));
-        (named("samples"), named("checkpoints"), named("model"), fs::read_to_string(run.join("length.json")).unwrap())
+        let [samples, model] = ["samples", "model"].map(|folder| contents(&run.join(folder)));
+        (samples, model, state(run), fs::read(run.join("length.json")).unwrap())
     };
     let whole = root.path().join("whole");
     finish(create(config(&data, &settings), &whole));
@@ -133,13 +133,18 @@ fn a_run_that_ended_in_its_last_step_leaves_everything() {
         assert_eq!(steps.take(2).count(), 2);
         let (ended, count) = during(Fault { at, then, exchange: true }, || trainer.try_for_each(|e| e.map(drop)));
         assert_eq!(ended.is_err(), at < count, "{at} {then:?}");
+        drop(trainer);
         finish(resume(&run, &Resume::default()).unwrap());
-        assert!(left(&run) == expected, "{at} {then:?}");
+        let found = left(&run);
+        assert!(found.0 == expected.0, "the last grid: {at} {then:?}");
+        assert!(found == expected, "{at} {then:?}");
         fs::remove_dir_all(run).unwrap();
         count
     };
     let count = point(usize::MAX, Then::Die);
-    (0..count).for_each(|at| drop(point(at, Then::Die)));
+    for at in 0..count {
+        let _ = point(at, Then::Die);
+    }
     assert!(count >= 20, "{count} points");
 }
 

@@ -290,7 +290,7 @@ fn captions_are_said_not_to_be_read() {
     }
     let mut trainer = create(config(&data, &["train.images=8"]), &folder.path().join("run"));
     let said = warnings(&mut trainer).join("\n");
-    assert!(said.contains("12 of the pictures have captions"), "{said}");
+    assert!(said.contains("captions, which 12 of 12 images have, are not trained on"), "{said}");
 }
 
 /// A run from elsewhere may hold links to what is not its own.
