@@ -54,6 +54,7 @@
 //! | [`run`] | the folder of a training run: the only place that opens what is in one |
 //! | [`examples`] | what a network learns from: pictures as it diffuses them |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
+//! | [`words`] | prompts as the tokens of a text encoder |
 //! | [`forward`] | the forward process on a picture, for looking at |
 //! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
 //! | [`math`], [`data`], [`nn`] | the crates below, re-exported |
@@ -110,6 +111,7 @@ pub mod request;
 pub mod run;
 pub mod sample;
 pub mod train;
+pub mod words;
 
 pub use burn;
 pub use files::FileError;
