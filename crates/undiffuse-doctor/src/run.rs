@@ -177,7 +177,7 @@ impl Run {
 }
 
 /// What the network of a run is told of its pictures.
-fn conditioner(config: &Config, pictures: &DataFacts) -> Result<Conditioner, String> {
+fn conditioner(config: &Config, pictures: &DataStatistics) -> Result<Conditioner, String> {
     Conditioner::learn(&config.condition, &pictures.dataset, &pictures.split.train)
 }
 
