@@ -195,9 +195,9 @@ mod tests {
         let indices: Vec<usize> = (0..11).collect();
         let (examples, noise, indices) = (&Numbers, &noise, &indices[..]);
         let drawer = Drawer { examples, indices, noise, seed: 3, flip: true, conditioner: &conditioner, dropout: 0.4 };
-        let whole = drawer.train(&mut Order::default(), 32, 32, 32, 32);
+        let whole = drawer.train(&mut Shuffled::default(), 32, 32, 32, 32);
         for part in [1, 8, 16] {
-            let mut order = Order::default();
+            let mut order = Shuffled::default();
             let parts: Vec<Draws> =
                 (32..64).step_by(part).map(|from| drawer.train(&mut order, from, part, 32, 32)).collect();
             assert_eq!(Cond::concat(parts.iter().map(|part| &part.ask)), whole.ask);
