@@ -169,6 +169,7 @@ macro_rules! networks {
             $(#[$about_config])*
             #[derive(Clone, Debug, PartialEq, Serialize)]
             #[serde(tag = "_class_name")]
+            #[allow(clippy::large_enum_variant)] // there is one of it in a model
             pub enum $config {
                 $(#[doc = $doc] $class($module::$of_class),)+
             }
@@ -273,6 +274,7 @@ macro_rules! networks {
         /// The config of a network of any kind.
         #[derive(Clone, Debug, PartialEq, Serialize)]
         #[serde(untagged)]
+        #[allow(clippy::large_enum_variant)] // there are few of it
         pub enum ComponentConfig {
             $(#[doc = concat!("Of a [`", stringify!($network), "`].")] $network($config),)+
         }

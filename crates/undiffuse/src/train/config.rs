@@ -411,6 +411,9 @@ fn parse_setting(setting: &str) -> Result<Table, String> {
 /// Options of the optimizer that were keys of `[train]` once.
 const OPTIMIZER: [&str; 3] = ["betas", "eps", "weight_decay"];
 
+/// Today's word for an old value, where it has one.
+type NewWord = fn(&Value) -> Option<&'static str>;
+
 /// A layer as it is resolved, with the words of older programs in today's; a condition may be one word.
 fn modern(mut layer: Table) -> Result<Table, Vec<String>> {
     let mut problems = Vec::new();
@@ -423,8 +426,8 @@ fn modern(mut layer: Table) -> Result<Table, Vec<String>> {
         "fixed" => Some("denoising"),
         _ => None,
     };
-    let renamed: [(_, _, _, &dyn Fn(&Value) -> Option<&'static str>); 2] =
-        [("data", "classes", "condition", &classes), ("noise", "variance", "loss", &variance)];
+    let renamed: [(_, _, _, NewWord); 2] =
+        [("data", "classes", "condition", classes), ("noise", "variance", "loss", variance)];
     for (section, key, new, word) in renamed {
         let Some(table) = layer.get_mut(section).and_then(Value::as_table_mut) else { continue };
         let Some(word) = table.get(key).and_then(word) else { continue };
