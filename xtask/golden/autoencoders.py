@@ -4,15 +4,13 @@
 tiles of `sample_size` pixels: `tiled.sample` → `tiled.moments`, `tiled.latents` → `tiled.decoded`.
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
-import diffusers
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
-from common import NN_FIXTURES, VERSIONS, folder_kib, normal, randomise, relative_error, save_tensors, write_json
+from common import folder_kib, make_fixtures, normal, randomise, relative_error, save_tensors
 
 BATCH = 3
 DOWN, UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
@@ -113,17 +111,5 @@ def make(kind, name, covers, options, size, tiles, folder: Path) -> dict:
             "float32_error": float(f"{float32_error:.1e}"), "least_seen_parameter": least, "noticed": moved, "kib": round(folder_kib(folder))}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=NN_FIXTURES / "autoencoder")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    diffusers.logging.set_verbosity_error()
-    lines = [make(*row, out / row[1]) for row in ROWS]
-    for line in lines:
-        print(line)
-    write_json(out / "INDEX.json", {"versions": VERSIONS, "fixtures": lines})
-
-
 if __name__ == "__main__":
-    main()
+    make_fixtures(__doc__, "autoencoder", ROWS, make, named=1)

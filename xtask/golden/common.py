@@ -1,5 +1,6 @@
 """What the golden scripts share: paths, versions, reproducible numbers, tensors in and out."""
 
+import argparse
 import hashlib
 import json
 import platform
@@ -83,3 +84,16 @@ def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:
 def folder_kib(path: Path) -> float:
     """Size of all files below a folder."""
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1024
+
+
+def make_fixtures(about: str, kind: str, rows: list, make, named: int = 0) -> None:
+    """The program of a script: makes a fixture of each row in a folder called by column `named`, and an index of them all."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=NN_FIXTURES / kind)
+    out = parser.parse_args().out
+    torch.set_num_threads(1)
+    diffusers.logging.set_verbosity_error()
+    lines = [make(*row, out / row[named]) for row in rows]
+    for line in lines:
+        print(line)
+    write_json(out / "INDEX.json", {"versions": VERSIONS, "fixtures": lines})

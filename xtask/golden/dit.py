@@ -4,15 +4,13 @@ The network runs in eval(), where diffusers drops no labels; everything else is 
 output how far when it was changed.
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
-import diffusers
 import torch
 from diffusers import DiTTransformer2DModel
 
-from common import NN_FIXTURES, VERSIONS, folder_kib, generator, normal, randomise, relative_error, save_tensors, write_json
+from common import folder_kib, generator, make_fixtures, normal, randomise, relative_error, save_tensors
 
 SMALL = dict(num_attention_heads=2, attention_head_dim=8, num_layers=2, in_channels=3, sample_size=8, patch_size=2,
              num_embeds_ada_norm=4)
@@ -100,17 +98,5 @@ def make(name, covers, changes, size, folder: Path) -> dict:
             "option_noticed": noticed, "kib": round(folder_kib(folder))}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=NN_FIXTURES / "dit")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    diffusers.logging.set_verbosity_error()
-    lines = [make(*row, out / row[0]) for row in ROWS]
-    for line in lines:
-        print(line)
-    write_json(out / "INDEX.json", {"versions": VERSIONS, "fixtures": lines})
-
-
 if __name__ == "__main__":
-    main()
+    make_fixtures(__doc__, "dit", ROWS, make)

@@ -4,15 +4,13 @@ In `io.safetensors` an embedding is a picture of one pixel, `sample` [B, D, 1, 1
 vector of a text.
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
-import diffusers
 import torch
 from diffusers import PriorTransformer
 
-from common import NN_FIXTURES, VERSIONS, folder_kib, generator, normal, randomise, relative_error, save_tensors, write_json
+from common import folder_kib, generator, make_fixtures, normal, randomise, relative_error, save_tensors
 
 SMALL = dict(num_attention_heads=2, attention_head_dim=4, num_layers=2, embedding_dim=6, num_embeddings=5)
 BATCH = 3
@@ -94,17 +92,5 @@ def make(name, covers, changes, masked, gradients, folder: Path) -> dict:
             "float32_error": float(f"{float32_error:.1e}"), "least_seen_parameter": least, "noticed": moved, "kib": round(folder_kib(folder))}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=NN_FIXTURES / "prior")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    diffusers.logging.set_verbosity_error()
-    lines = [make(*row, out / row[0]) for row in ROWS]
-    for line in lines:
-        print(line)
-    write_json(out / "INDEX.json", {"versions": VERSIONS, "fixtures": lines})
-
-
 if __name__ == "__main__":
-    main()
+    make_fixtures(__doc__, "prior", ROWS, make)

@@ -4,15 +4,13 @@ INDEX.json says what moved the output how far when it was changed: a parameter (
 input.
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
-import diffusers
 import torch
 from diffusers import UNet2DConditionModel
 
-from common import NN_FIXTURES, VERSIONS, folder_kib, generator, normal, randomise, relative_error, save_tensors, write_json
+from common import folder_kib, generator, make_fixtures, normal, randomise, relative_error, save_tensors
 
 CROSS_DOWN, CROSS_UP, DOWN, UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D", "DownBlock2D", "UpBlock2D"
 SMALL = dict(sample_size=8, in_channels=2, out_channels=2, block_out_channels=(4, 8), norm_num_groups=2, layers_per_block=1,
@@ -160,17 +158,5 @@ def make(name, covers, changes, size, masked, gradients, folder: Path) -> dict:
             "kib": round(folder_kib(folder))}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=NN_FIXTURES / "unet_condition")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    diffusers.logging.set_verbosity_error()
-    lines = [make(*row, out / row[0]) for row in ROWS]
-    for line in lines:
-        print(line)
-    write_json(out / "INDEX.json", {"versions": VERSIONS, "fixtures": lines})
-
-
 if __name__ == "__main__":
-    main()
+    make_fixtures(__doc__, "unet_condition", ROWS, make)
