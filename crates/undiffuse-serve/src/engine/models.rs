@@ -148,8 +148,7 @@ impl Models {
             let outline = Outline::read(place.folder.path(), self.variant.as_deref()).map_err(|e| e.to_string())?;
             let parameters = outline.config.parameters().map_err(|e| e.to_string())?;
             let RequestLimits { cost, pixels, .. } = self.limits;
-            let max_side =
-                cost::largest_square(&outline.config, &*outline.codec, outline.latent_shape(), cost, pixels);
+            let max_side = cost::largest_square(&outline.config, &*outline.codec, outline.latent_shape(), cost, pixels);
             Ok(Arc::new(Described { outline, parameters, max_side }))
         };
         let outline = read();

@@ -31,8 +31,7 @@ pub enum Emphasis {
 
 impl Emphasis {
     /// All, each with its word.
-    pub const ALL: [(&str, Self); 3] =
-        [("original", Self::Original), ("no-norm", Self::NoNorm), ("none", Self::None)];
+    pub const ALL: [(&str, Self); 3] = [("original", Self::Original), ("no-norm", Self::NoNorm), ("none", Self::None)];
 
     /// Its word.
     pub fn word(self) -> &'static str {
