@@ -2,7 +2,7 @@
 //! work on.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// How a parameter begins; its layer says it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,7 +157,7 @@ pub fn to_host(value: Tensor<1>) -> Vec<f32> {
 }
 
 /// A flat tensor from host values.
-pub fn from_host(values: Vec<f32>, device: &burn::tensor::Device) -> Tensor<1> {
+pub fn from_host(values: Vec<f32>, device: &Device) -> Tensor<1> {
     let n = values.len();
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
@@ -188,4 +188,12 @@ pub fn count<M: Module>(module: &M) -> usize {
     let mut n = 0usize;
     shapes(module, |_, shape| n = n.saturating_add(shape.iter().fold(1, |n, &side| usize::saturating_mul(n, side))));
     n
+}
+
+/// The device of a module's parameters. Values that nobody has asked for yet are not made.
+///
+/// # Panics
+/// If it has none.
+pub fn device<M: Module>(module: &M) -> Device {
+    module.devices().swap_remove(0)
 }
