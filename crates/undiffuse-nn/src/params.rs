@@ -60,6 +60,19 @@ impl Path {
     }
 }
 
+/// What a walk with a [`Path`] in front does at each module.
+macro_rules! keeps_path {
+    () => {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.0.exit(container);
+        }
+    };
+}
+
 /// One parameter while a module is walked.
 pub struct Parameter {
     /// Dotted path, as in diffusers' files.
@@ -78,12 +91,7 @@ impl<F: FnMut(Parameter)> ModuleVisitor for Visit<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         (self.1)(parameter(self.0.name(), param));
     }
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.0.exit(container);
-    }
+    keeps_path!();
 }
 
 fn parameter<const D: usize>(name: String, param: &Param<Tensor<D>>) -> Parameter {
@@ -108,12 +116,7 @@ impl<F: FnMut(String, Tensor<1>)> ModuleVisitor for Gradients<'_, F> {
             (self.2)(name, gradient.reshape([elements]));
         }
     }
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.0.exit(container);
-    }
+    keeps_path!();
 }
 
 /// Takes every trained parameter's gradient out of `gradients`, flat, in the module's order.
@@ -137,12 +140,7 @@ impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Map<F> {
         let value = if track { value.autodiff().set_require_grad(trained) } else { value };
         Param::from_mapped_value(id, value, mapper)
     }
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.0.exit(container);
-    }
+    keeps_path!();
 }
 
 /// Replaces parameters: `f` sees each one's name and flat values (without gradient tracking) and
@@ -168,12 +166,7 @@ impl<F: FnMut(&str, &[usize])> ModuleVisitor for Shapes<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         (self.1)(&self.0.name(), &param.lazy_shape());
     }
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.0.exit(container);
-    }
+    keeps_path!();
 }
 
 /// Calls `f` with every parameter's name and shape, in the module's order. Values that nobody has asked for yet are not
