@@ -287,6 +287,9 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Side of the largest square picture that it may be asked for.
     pub max_side: usize,
+    /// What the sides of pictures of other sizes are multiples of; nothing where it makes its own size only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side_step: Option<usize>,
     /// Whether it is in memory.
     pub loaded: bool,
     /// The run that it comes from, by id.
@@ -302,6 +305,11 @@ impl ModelInfo {
     /// The classes that can be asked for.
     pub fn known(&self) -> &Classes {
         self.conditioner.classes()
+    }
+
+    /// Whether it can be asked for anything that can be said in words.
+    pub fn takes_words(&self) -> bool {
+        self.ask.as_ref().is_some_and(|ask| ask.schema["items"]["type"] == "string")
     }
 }
 

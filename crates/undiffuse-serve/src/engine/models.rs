@@ -78,6 +78,8 @@ struct Described {
     parameters: u64,
     /// Side of the largest square that it may be asked for.
     max_side: usize,
+    /// What sides of other sizes than its own are multiples of; nothing where there are no others.
+    side_step: Option<usize>,
 }
 
 /// All models.
@@ -150,7 +152,8 @@ impl Models {
             let RequestLimits { cost, pixels, .. } = self.limits;
             let max_side =
                 cost::largest_square(&outline.config, &outline.card.codec, outline.latent_shape(), cost, pixels);
-            Ok(Arc::new(Described { outline, parameters, max_side }))
+            let side_step = side_step(&outline);
+            Ok(Arc::new(Described { outline, parameters, max_side, side_step }))
         };
         let outline = read();
         lock(&self.known).insert(place.folder.path().to_owned(), Known { stamp, outline: outline.clone() });
@@ -286,8 +289,18 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
 pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
     let place = Place { folder: ModelFolder::find(path).ok()?, in_run: false };
     let outline = Outline::read(place.folder.path(), None).ok()?;
-    let max_side = outline.picture_shape[2];
-    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, max_side }, false))
+    let (max_side, side_step) = (outline.picture_shape[2], side_step(&outline));
+    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, max_side, side_step }, false))
+}
+
+/// By how much sides can be longer than a model's own.
+fn side_step(outline: &Outline) -> Option<usize> {
+    let [channels, height, width] = outline.picture_shape;
+    let longer = |step: usize| {
+        let latent = outline.card.codec.latent_shape([channels, height + step, width + step]).ok()?;
+        outline.config.check_size(latent[1], latent[2]).ok()
+    };
+    (1..=height.max(width)).find(|&step| longer(step).is_some())
 }
 
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
@@ -314,6 +327,7 @@ fn info(id: String, place: &Place, described: &Described, loaded: bool) -> Model
         schedule: recipe.schedule.to_string(),
         parameters: described.parameters,
         max_side: described.max_side,
+        side_step: described.side_step,
         loaded,
         provenance: card.provenance.as_ref().and_then(|p| serde_json::to_value(p).ok()),
     }

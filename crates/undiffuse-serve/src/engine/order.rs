@@ -20,6 +20,7 @@ use super::cost;
 use super::models::{Loaded, Models};
 use crate::job::Generate;
 use crate::options::RequestLimits;
+use crate::parameters::texts;
 use crate::problem::Problem;
 
 /// Most pictures of a job with frames.
@@ -236,7 +237,7 @@ impl Order {
         shown.map(|(field, ask)| (field.name.to_owned(), conditioner.print(ask))).into_iter().collect()
     }
 
-    /// The PNG of picture `k`, with what made it in its text chunk.
+    /// The PNG of picture `k`, with what made it in its texts.
     ///
     /// # Errors
     /// A picture that cannot be encoded.
@@ -249,7 +250,7 @@ impl Order {
             "mask": self.mask.as_ref().map(|_| true),
         });
         facts.extend(more.as_object().cloned().unwrap_or_default());
-        encode_png(image, &[("undiffuse".into(), json!(facts).to_string())]).map_err(|e| e.to_string())
+        encode_png(image, &texts(&facts, (image.width, image.height))).map_err(|e| e.to_string())
     }
 }
 
@@ -271,10 +272,15 @@ fn seeds(request: &Generate, limits: &RequestLimits) -> Result<Vec<u64>, Problem
 fn short(request: &Generate, model: &Model, limits: &RequestLimits) -> Result<(), Problem> {
     let words = [("solver", &request.solver), ("spacing", &request.spacing)];
     let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?, LONGEST)));
-    let longest = LONGEST.max(model.conditioner.longest());
+    let longest = LONGEST.max(model.conditioner.longest().min(limits.prompt));
     let asked = request.asked.0.iter().flat_map(|(field, words)| words.iter().map(move |word| (*field, word, longest)));
-    if let Some((field, _, most)) = words.chain(asked).find(|(_, word, most)| word.len() > *most) {
-        return Err(Problem::invalid(field, format!("longer than {most} letters")));
+    let letters = |word: &str| if word.len() > longest { word.chars().count() } else { word.len() };
+    if let Some((field, word, most)) = words.chain(asked).find(|(_, word, most)| letters(word) > *most) {
+        return Err(Problem::invalid(field, format!("{} letters, and {most} are allowed here", letters(word))));
+    }
+    let void = |(_, words): &(_, &Vec<String>)| words.iter().any(|word| word.contains('\0'));
+    if let Some((field, _)) = request.asked.0.iter().find(void) {
+        return Err(Problem::invalid(field, "it holds a letter U+0000, which no text has"));
     }
     if let Some((field, _)) = request.asked.0.iter().find(|(_, words)| words.len() > limits.n) {
         return Err(Problem::invalid(field, format!("more than the {} that are allowed here", limits.n)));

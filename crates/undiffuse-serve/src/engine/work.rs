@@ -417,7 +417,7 @@ fn frame(model: &Model, step: &SampleStep) -> Frame {
 
 /// `[B, C, H, W]` as one picture, `B` times as wide.
 fn side_by_side(model: &Model, x: Tensor<4>) -> String {
-    let images = model.images(x);
+    let images = model.previews(x);
     data_url(&encode_png(&grid(&images, images.len(), 0), &[]).unwrap_or_default())
 }
 
