@@ -151,7 +151,7 @@ impl Models {
             let parameters = outline.config.parameters().map_err(|e| e.to_string())?;
             let RequestLimits { cost, pixels, .. } = self.limits;
             let max_side =
-                cost::largest_square(&outline.config, &outline.card.codec, outline.latent_shape(), cost, pixels);
+                cost::largest_square(&outline.config, &*outline.codec, outline.latent_shape(), cost, pixels);
             let side_step = side_step(&outline);
             Ok(Arc::new(Described { outline, parameters, max_side, side_step }))
         };
@@ -203,7 +203,7 @@ impl Models {
         let bytes = described.parameters.saturating_mul(4);
         // A tensor is there three times for a moment: in the file's bytes, as numbers, and as a parameter.
         let features = described.outline.config.features(described.outline.latent_shape());
-        let codec = described.outline.card.codec.bytes(described.outline.picture_shape);
+        let codec = described.outline.codec.bytes(described.outline.picture_shape);
         self.make_room(id, bytes.saturating_mul(3).saturating_add(features).saturating_add(codec))?;
         let stamp = self.stamp(&place);
         let variant = self.variant.as_deref();
@@ -297,7 +297,7 @@ pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
 fn side_step(outline: &Outline) -> Option<usize> {
     let [channels, height, width] = outline.picture_shape;
     let longer = |step: usize| {
-        let latent = outline.card.codec.latent_shape([channels, height + step, width + step]).ok()?;
+        let latent = outline.codec.latent_shape([channels, height + step, width + step]).ok()?;
         outline.config.check_size(latent[1], latent[2]).ok()
     };
     (1..=height.max(width)).find(|&step| longer(step).is_some())
