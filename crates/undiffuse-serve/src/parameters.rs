@@ -105,7 +105,12 @@ impl Parameters {
             }
         }
         if !self.negative.is_empty() {
-            found.note("There is nothing to steer away from here: the negative prompt is left out.");
+            match named.or(chosen).is_some_and(ModelInfo::takes_words) {
+                true => {
+                    found.settings.asked = prompt::led_away(std::mem::take(&mut found.settings.asked), &self.negative)
+                }
+                false => found.note("There is nothing to steer away from here: the negative prompt is left out."),
+            }
         }
         let read = |name: &str| READ.iter().chain(&IDLE).any(|known| known.eq_ignore_ascii_case(name));
         let rest: Vec<String> =

@@ -1,5 +1,6 @@
 //! Prompts of other services' clients: the words that a model is asked for, or which class of it a sentence names.
 
+use undiffuse::condition::NEGATIVE;
 use undiffuse::data::names::composed;
 use undiffuse::request::Asks;
 
@@ -19,6 +20,14 @@ pub enum Asked {
     Class(String),
     /// These words, under the name of the model's field.
     Words(&'static str, String),
+}
+
+/// The prompt of a model that takes words, led away from others.
+pub fn led_away(mut asks: Asks, negative: &str) -> Asks {
+    if !negative.trim().is_empty() {
+        asks.0.insert(NEGATIVE, vec![negative.to_owned()]);
+    }
+    asks
 }
 
 impl Asked {

@@ -74,6 +74,8 @@ struct Request {
     spacing: Option<String>,
     /// Classifier-free guidance.
     guidance: Option<f64>,
+    /// What guidance leads away from, for models that take words.
+    negative_prompt: Option<String>,
 }
 
 /// How pictures are handed over.
@@ -248,6 +250,7 @@ fn order(request: Request, model: &ModelInfo) -> Result<(Asked, Generate), Probl
     let (width, height) = size(request.size.as_deref(), model)?.unzip();
     let asked = prompt::read(request.prompt.as_deref().unwrap_or_default(), model);
     let asked = asked.map_err(|problem| Problem::invalid("prompt", problem))?;
+    let negative = request.negative_prompt.filter(|_| model.takes_words()).unwrap_or_default();
     let generate = Generate {
         model: Some(model.id.clone()),
         n: request.n,
@@ -258,7 +261,7 @@ fn order(request: Request, model: &ModelInfo) -> Result<(Asked, Generate), Probl
         guidance: request.guidance,
         width,
         height,
-        asked: asked.asks(),
+        asked: prompt::led_away(asked.asks(), &negative),
         ..Generate::default()
     };
     Ok((asked, generate))
@@ -282,6 +285,7 @@ fn size(asked: Option<&str>, model: &ModelInfo) -> Result<Option<(usize, usize)>
 fn blamed(problem: Problem) -> Problem {
     let theirs = problem.field.as_deref().and_then(|field| match field {
         "width" | "height" => Some("size"),
+        "negative" => Some("negative_prompt"),
         field if Conditioner::FIELDS.iter().any(|known| known.name == field) => Some("prompt"),
         _ => None,
     });

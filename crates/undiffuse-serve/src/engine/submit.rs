@@ -123,6 +123,7 @@ impl Inner {
             started: None,
             finished: None,
             error: None,
+            notes: order.notes(),
             images: Vec::new(),
             from_image: pictures.init.is_some(),
             request,

@@ -8,8 +8,8 @@ use undiffuse_nn::networks::{
     AutoencoderConfig, ComponentConfig, ConfigError, FOLDERS, NetworkConfig, TextEncoderConfig,
 };
 
-use super::weights::{self, Weights};
 use super::pipeline::{self, Told};
+use super::weights::{self, Weights};
 use super::{Card, ModelError};
 use crate::codec::CodecKind;
 use crate::files::{self, FileError};
@@ -78,7 +78,9 @@ impl ModelFolder {
         all.push(folder.0.join(SCHEDULER).join(SCHEDULER_FILE));
         all.extend(FOLDERS.iter().map(|name| folder.0.join(name).join(CONFIG)));
         all.extend(weights::files_of(&folder.network(), weights::STEM, variant));
-        for (part, stem) in [(pipeline::VAE, AutoencoderConfig::STEM), (pipeline::TEXT_ENCODER, TextEncoderConfig::STEM)] {
+        for (part, stem) in
+            [(pipeline::VAE, AutoencoderConfig::STEM), (pipeline::TEXT_ENCODER, TextEncoderConfig::STEM)]
+        {
             let part = folder.0.join(part);
             if part.is_dir() {
                 all.push(part.join(CONFIG));
@@ -258,7 +260,8 @@ fn network(folder: &Path) -> PathBuf {
 /// The config of the network in a folder, of any kind, and where its weights are.
 fn component(folder: &Path, variant: Option<&str>) -> Result<(ComponentConfig, Weights), ModelError> {
     let path = folder.join(CONFIG);
-    let config = ComponentConfig::from_json(&read_text(&path)?).map_err(|source| ModelError::Config { path, source })?;
+    let config =
+        ComponentConfig::from_json(&read_text(&path)?).map_err(|source| ModelError::Config { path, source })?;
     let weights = Weights::find(folder, config.stem(), variant)?;
     Ok((config, weights))
 }

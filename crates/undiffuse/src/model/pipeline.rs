@@ -159,7 +159,13 @@ mod tests {
 
     #[test]
     fn others_are_refused_by_name() {
-        for class in ["StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline", "UnCLIPPipeline", "KandinskyV22Pipeline"] {
+        for class in [
+            "StableDiffusionXLPipeline",
+            "StableDiffusion3Pipeline",
+            "FluxPipeline",
+            "UnCLIPPipeline",
+            "KandinskyV22Pipeline",
+        ] {
             let refused = problem(&format!(r#"{{"_class_name": "{class}", {PARTS}}}"#)).unwrap();
             assert!(refused.contains(class) && refused.contains("does not have yet"), "{refused}");
         }

@@ -192,6 +192,7 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
         "denoising_strength": generate.strength,
         "sd_model_name": model.id,
         "job_id": job.id,
+        "comments": job.notes,
         "infotexts": job.images.iter().map(text).collect::<Vec<_>>(),
     })
 }

@@ -24,6 +24,7 @@ const WORDS: &[(&str, &str)] = &[
     ("model", "sd_model_checkpoint"),
     ("n", "batch_size"),
     ("class", "prompt"),
+    ("negative", "negative_prompt"),
     ("solver", "sampler_name"),
     ("spacing", "scheduler"),
     ("guidance", "cfg_scale"),
@@ -148,6 +149,8 @@ impl Request {
         self.refuse()?;
         let asked = prompt::read(self.prompt.as_deref().unwrap_or_default(), model);
         let asked = asked.map_err(|problem| Problem::invalid("prompt", problem))?;
+        let negative = self.negative_prompt.as_deref().filter(|_| model.takes_words()).unwrap_or_default();
+        let asked = prompt::led_away(asked.asks(), negative);
         let size = (self.width, self.height);
         // A model that takes words was made for those who know its sizes.
         let unchosen = size == (Some(UNCHOSEN), Some(UNCHOSEN)) && !model.takes_words();
@@ -166,7 +169,7 @@ impl Request {
             steps: self.steps,
             eta: self.eta.filter(|_| has_eta),
             guidance: self.cfg_scale.filter(|_| model.guidance),
-            asked: asked.asks(),
+            asked,
             width,
             height,
             strength: init_image.as_ref().map(|_| self.denoising_strength.unwrap_or(STRENGTH)),
