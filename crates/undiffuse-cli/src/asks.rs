@@ -91,7 +91,8 @@ fn read(path: &Path, conditioner: &Conditioner) -> anyhow::Result<Vec<(Ask, Opti
 
 /// `{"prompt": "a red heart", "negative": "blue"}`.
 fn object(line: &str, field: &Field) -> Result<(String, Option<String>), String> {
-    let mut fields: Map<String, Value> = serde_json::from_str(line).map_err(|e| format!("it is no JSON object: {e}"))?;
+    let mut fields: Map<String, Value> =
+        serde_json::from_str(line).map_err(|e| format!("it is no JSON object: {e}"))?;
     let told = fields.remove(field.name).ok_or_else(|| format!("it has no `{}`", field.name))?;
     let word = match &(field.words)(&told)?[..] {
         [word] => word.clone(),

@@ -51,7 +51,10 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &to) } else { drop(std::fs::copy(entry.path(), to).unwrap()) }
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => assert!(std::fs::copy(entry.path(), to).is_ok()),
+        }
     }
 }
 
@@ -362,18 +365,26 @@ fn words_are_asked_for_with_care() {
         ("words --size 15x16", &["--size: the codec `autoencoder` makes a pixel of 2×2"]),
         ("words --observed photo.png", &["--observed: pixels are observed", "AutoencoderKL"]),
         ("words --prompts photo.png", &["--prompts `photo.png` is not UTF-8"]),
-        ("words --prompts bad.txt", &["--prompts `bad.txt`, line 2: it has a field `seed`; known are `prompt` and `negative`"]),
+        (
+            "words --prompts bad.txt",
+            &["--prompts `bad.txt`, line 2: it has a field `seed`; known are `prompt` and `negative`"],
+        ),
     ] {
         std::fs::write(folder.join("bad.txt"), "a\n{\"prompt\": \"b\", \"seed\": 3}\n").unwrap();
         refused(folder, &format!("undiffuse sample {line}"), words);
     }
     let long = "a red heart ".repeat(200);
     let said = run(folder, 0, &format!("undiffuse sample words --steps 1 --out long --prompt '{long}'"));
-    assert!(said.contains("note: the prompt is too long") && said.contains("heart") && said.contains("1 picture"), "{said}");
+    assert!(
+        said.contains("note: the prompt is too long") && said.contains("heart") && said.contains("1 picture"),
+        "{said}"
+    );
     let said = run(folder, 1, "undiffuse nll words --data data -n 2 --out no-nll");
     assert!(said.contains("its codec `autoencoder` is no orthonormal map"), "{said}");
     let said = run(folder, 0, "undiffuse inspect words");
-    for words in ["the latents of its AutoencoderKL", "prompts", "CLIPTextModel, 10 tokens at a time", "guidance 7.5", "16×16"] {
+    for words in
+        ["the latents of its AutoencoderKL", "prompts", "CLIPTextModel, 10 tokens at a time", "guidance 7.5", "16×16"]
+    {
         assert!(said.contains(words), "`{words}` is missing in {said}");
     }
 }

@@ -152,7 +152,7 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
     let mut denoiser = model.denoiser(settings.guidance);
     if let (Some(init), Some(mask)) = (init, mask) {
         let (known, mask) = (request::picture(&model, init), request::mask(&model, mask));
-        denoiser = Box::new(Inpaint::new(denoiser, model.codec.clone(), known, mask));
+        denoiser = Box::new(Inpaint::new(denoiser, model.codec.clone(), model.codec.known(known, mask)));
     }
     let picture = |k: usize| {
         let noise = Noise::Seeds(vec![asked.seed.unwrap_or(0) + k as u64]);

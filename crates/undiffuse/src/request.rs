@@ -68,7 +68,10 @@ impl SampleSettings {
             return Err(RequestError::new(field, problem));
         }
         if let Some((field, _)) = given[1..].iter().find(|(_, given)| *given && model.is_distilled()) {
-            return Err(RequestError::new(field, "this network was taught to answer as if it were guided: nothing is added to it"));
+            return Err(RequestError::new(
+                field,
+                "this network was taught to answer as if it were guided: nothing is added to it",
+            ));
         }
         // Beyond this, pictures are noise of 32-bit numbers that overflow.
         if !(-1000.0..=1000.0).contains(&guidance) {
@@ -218,7 +221,10 @@ pub fn unusual(settings: &SampleDefaults) -> Map<String, Value> {
     let fields = |of: &SampleDefaults| {
         [
             ("guidance_rescale", json!(of.guidance_rescale)),
-            ("guidance_interval", of.guidance_interval.map_or(Value::Null, |[low, high]| json!(format!("{low}:{high}")))),
+            (
+                "guidance_interval",
+                of.guidance_interval.map_or(Value::Null, |[low, high]| json!(format!("{low}:{high}"))),
+            ),
             ("clip_skip", json!(of.clip_skip)),
             ("emphasis", json!(of.emphasis.word())),
         ]

@@ -109,7 +109,7 @@ fn masks_observations_and_clipping_act_on_pixels() {
         let mask = tensor(mask, [1, h, w]);
         let mixed = guess.clone() * mask.clone() + known.clone() * (1.0 - mask.clone());
         let any = || AnyCodec::from(codec.clone());
-        let inpaint = Inpaint::new(inner(), any(), known.clone(), mask.clone());
+        let inpaint = Inpaint::new(inner(), any(), any().known(known.clone(), mask.clone()));
         assert!(apart(pixels(&inpaint), mixed) < 2e-6, "{codec}");
 
         let precision: Tensor<4> = (1.0 - mask) * 4.0;

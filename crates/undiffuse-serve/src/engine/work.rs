@@ -118,8 +118,9 @@ impl Inner {
         let seat = self.pool.join(&order.loaded, order.model.latent_shape(), order.batch, Arc::clone(&live.stop));
         let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, &order.settings);
         if let (Some(known), Some(mask), false) = (&order.init, &order.mask, order.model.paints()) {
-            let (codec, known, mask) = (order.model.codec.clone(), known.clone(), mask.clone());
-            denoiser = Box::new(Inpaint::new(denoiser, codec, known, mask));
+            let codec = order.model.codec.clone();
+            let known = codec.known(known.clone(), mask.clone());
+            denoiser = Box::new(Inpaint::new(denoiser, codec, known));
         }
         let start = Start { inner: denoiser, x: RefCell::new(order.frames.then_some(None)) };
         let noise = Noise::Seeds(pictures.iter().map(|&k| order.seeds[k]).collect());

@@ -315,9 +315,11 @@ impl Conditioning for Embedding {
         match ask {
             Ask::None => Ok(()),
             Ask::Vector(values) => self.vector(values.to_vec()).map(drop),
-            Ask::Class(_) | Ask::Text(_) => {
-                Err(refused(format!("the model takes no classes and no words, but {} numbers: {}", self.dims(), self.names())))
-            }
+            Ask::Class(_) | Ask::Text(_) => Err(refused(format!(
+                "the model takes no classes and no words, but {} numbers: {}",
+                self.dims(),
+                self.names()
+            ))),
         }
     }
 

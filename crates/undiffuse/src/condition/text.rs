@@ -192,7 +192,8 @@ impl Conditioning for Text {
     }
 
     fn told_by(&self, _: &Dataset) -> Told {
-        let lacking = "nothing is read of what is said of the pictures in words yet, so the model is asked with an empty prompt";
+        let lacking =
+            "nothing is read of what is said of the pictures in words yet, so the model is asked with an empty prompt";
         Told { lacking: Some(lacking.into()), ..Told::default() }
     }
 

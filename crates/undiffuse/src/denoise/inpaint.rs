@@ -18,10 +18,9 @@ pub struct Inpaint<D> {
 }
 
 impl<D> Inpaint<D> {
-    /// A model of what this codec makes of pictures, with a known picture `[1, C, H, W]` in the model's pixel range; `mask
-    /// [1, 1, H, W]` is 1 where the model paints, 0 where the picture is known.
-    pub fn new(inner: D, codec: AnyCodec, known: Tensor<4>, mask: Tensor<4>) -> Self {
-        Self { inner, known: codec.known(known, mask), codec }
+    /// A model of what this codec makes of pictures, with what the codec makes of a [known](crate::codec::Codec::known) one.
+    pub fn new(inner: D, codec: AnyCodec, known: [Tensor<4>; 2]) -> Self {
+        Self { inner, codec, known }
     }
 }
 
@@ -72,7 +71,7 @@ mod tests {
         };
         // Nothing is known of the picture, so it is painted as if there were no mask.
         let (known, mask) = (Tensor::ones([1, 1, 4, 4], &device), Tensor::ones([1, 1, 4, 4], &device));
-        let painted = walk(&Inpaint::new(Noisy(device.clone()), AnyCodec::default(), known, mask));
+        let painted = walk(&Inpaint::new(Noisy(device.clone()), AnyCodec::default(), [known, mask]));
         assert_eq!(painted, walk(&Noisy(device)));
     }
 }

@@ -68,10 +68,9 @@ impl Denoiser<'_> {
         }
         let device = x.device();
         let canvas = match cond.canvases().is_empty() {
-            true => Tensor::cat(
-                vec![Tensor::ones([b, 1, h, w], &device), Tensor::zeros([b, more - 1, h, w], &device)],
-                1,
-            ),
+            true => {
+                Tensor::cat(vec![Tensor::ones([b, 1, h, w], &device), Tensor::zeros([b, more - 1, h, w], &device)], 1)
+            }
             false => Tensor::cat(cond.canvases().iter().map(|canvas| (*canvas.0).clone()).collect(), 0),
         };
         Tensor::cat(vec![x, canvas], 1)

@@ -118,6 +118,8 @@ struct Job {
     init: Option<Tensor<4>>,
     observed: Option<Tensor<4>>,
     mask: Option<Tensor<4>>,
+    /// What the walk keeps of `init`, where there is a mask.
+    known: Option<[Tensor<4>; 2]>,
 }
 
 impl Job {
@@ -157,22 +159,27 @@ impl Job {
         let cond = match (&init, &mask) {
             _ if !model.paints() => cond,
             (Some(init), Some(mask)) => cond.painted_into(model.canvas(init.clone(), mask.clone())),
-            _ => return Err(usage("this model paints into pictures: give one with --init-image, and where to paint with --mask")),
+            _ => {
+                return Err(usage(
+                    "this model paints into pictures: give one with --init-image, and where to paint with --mask",
+                ));
+            }
         };
         // Everything that was asked has been read.
         model.conditioner.release();
         let lost: BTreeSet<String> = cond.every().filter_map(|ask| model.conditioner.lost(ask)).collect();
         lost.iter().for_each(|lost| remark(&format!("note: {lost}")));
+        let known = init.clone().zip(mask.clone()).filter(|_| !model.paints());
+        let known = known.map(|(init, mask)| model.codec.known(init, mask));
         let first = args.init_index.unwrap_or(0);
-        Ok(Self { args, settings, model, plan, n, batch, cond, given, first, init, observed, mask })
+        Ok(Self { args, settings, model, plan, n, batch, cond, given, first, init, observed, mask, known })
     }
 
     /// The model, with what is known of the picture.
     fn denoiser(&self) -> Box<dyn Denoise + '_> {
         let denoiser = self.model.denoiser(&self.settings);
-        if let (Some(known), Some(mask), false) = (&self.init, &self.mask, self.model.paints()) {
-            let (codec, known, mask) = (self.model.codec.clone(), known.clone(), mask.clone());
-            return Box::new(Inpaint::new(denoiser, codec, known, mask));
+        if let Some(known) = &self.known {
+            return Box::new(Inpaint::new(denoiser, self.model.codec.clone(), known.clone()));
         }
         let Some(observed) = &self.observed else { return denoiser };
         let [_, _, h, w] = observed.dims();
@@ -287,7 +294,10 @@ impl Job {
                 return Ok(None);
             }
         }
-        Ok(Some(walk.finish()?))
+        let x = walk.finish()?;
+        // A walk may end a little above the clean end: latents are pasted there, as in diffusers.
+        let kept = self.known.as_ref().filter(|_| !self.model.codec.is_orthonormal());
+        Ok(Some(kept.map_or_else(|| x.clone(), |known| self.model.codec.keep(x.clone(), known))))
     }
 
     /// Some of the pictures by the ODE; `None` when interrupted.

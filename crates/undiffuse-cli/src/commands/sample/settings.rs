@@ -7,20 +7,16 @@ use undiffuse::condition::NEGATIVE;
 use undiffuse::request::{self, facts};
 
 use super::Job;
+use crate::again::{Again, Kind, Setting, told};
 #[cfg(test)]
 use crate::asks;
-use crate::again::{Again, Kind, Setting, told};
 
 /// Every option of `undiffuse sample` on which a picture's bits depend; the others are in [`NEUTRAL`], and a test holds the
 /// command to that.
 pub const SETTINGS: &[Setting<Job>] = &[
     Setting { option: "seed", kind: Kind::Word, value: |job, k| or_null(job.given.is_none(), json!(job.seed(k))) },
     Setting { option: "ask", kind: Kind::Ask, value: |_, _| Value::Null },
-    Setting {
-        option: NEGATIVE,
-        kind: Kind::Word,
-        value: |job, k| json!(request::negative(&job.model, &job.cond, k)),
-    },
+    Setting { option: NEGATIVE, kind: Kind::Word, value: |job, k| json!(request::negative(&job.model, &job.cond, k)) },
     Setting {
         option: "solver",
         kind: Kind::Word,
