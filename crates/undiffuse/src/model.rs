@@ -521,6 +521,11 @@ impl Model {
         self.latent_shape
     }
 
+    /// `[C, H, W]` of what is shown on the way to a picture: see [`previews`](Self::previews).
+    pub fn preview_shape(&self) -> [usize; 3] {
+        self.codec.preview_shape(self.latent_shape).unwrap_or(self.picture_shape)
+    }
+
     /// The classes that can be asked for; none of a model without.
     pub fn classes(&self) -> &Classes {
         self.conditioner.classes()

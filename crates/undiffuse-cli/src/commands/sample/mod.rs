@@ -31,6 +31,7 @@ use undiffuse::nn::weights::{self, Named};
 use undiffuse::request::{self, picture};
 use undiffuse::sample::{Noise, noises};
 use undiffuse::{Model, adaptive};
+use undiffuse_serve::parameters::texts;
 
 pub use args::Args;
 pub use settings::again;
@@ -40,9 +41,6 @@ use crate::output::{remark, show};
 use inputs::{errors, read_noise};
 use outputs::{Outputs, write_png};
 use shown::Shown;
-
-/// The text chunk in which this program writes what made a picture, as JSON.
-pub const KEY: &str = "undiffuse";
 
 /// Pictures that are made where nobody says how many.
 const MANY: usize = 16;
@@ -225,7 +223,7 @@ impl Job {
             turns @ 4..=12 if self.n > turns && self.args.asking.is_empty() => turns,
             _ => (self.n as f64).sqrt().ceil() as usize,
         };
-        write_png(&outputs.sheet, &grid(&images, columns, 2), sheet_mark("grid"))?;
+        write_png(&outputs.sheet, &grid(&images, columns, 2), &[sheet_mark("grid")])?;
         if let Some(path) = &self.args.raw {
             self.write_raw(path, raw)?;
         }
@@ -243,7 +241,7 @@ impl Job {
             _ => format!("{:06}", self.first + k),
         };
         let shows = self.cond.asks.get(k).map(|ask| self.model.conditioner.print(ask));
-        outputs.write(&number, shows.as_deref(), image, Value::from(facts).to_string())
+        outputs.write(&number, shows.as_deref(), image, &texts(&facts, (image.width, image.height)))
     }
 
     /// Whether the walk leads from pictures to noise.
