@@ -8,7 +8,7 @@ use undiffuse_math::draw::c_noise;
 use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
-use undiffuse_nn::networks::{Component, ComponentConfig, Network, NetworkConfig};
+use undiffuse_nn::networks::{Component, ComponentConfig, ConfigError, Network, NetworkConfig};
 
 use super::pipeline::{TEXT_ENCODER, Told, VAE};
 use super::weights::Weights;
@@ -96,6 +96,19 @@ impl Outline {
     /// Loads the network.
     pub(super) fn network(&self, device: &Device) -> Result<Network, ModelError> {
         fill(&self.config, &self.folder, &self.weights, device)
+    }
+
+    /// Bytes of the weights of all parts in memory; `u64::MAX` stands for more.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn bytes(&self) -> Result<u64, ConfigError> {
+        let words = self.words.as_ref().map_or(0, |words| words.bytes());
+        let codec = match &self.codec {
+            AnyCodec::Latents(latents) => latents.weights(),
+            AnyCodec::Kind(_) => 0,
+        };
+        Ok(self.config.parameters()?.saturating_mul(4).saturating_add(words).saturating_add(codec))
     }
 
     /// `[C, H, W]` of what the model diffuses.

@@ -157,6 +157,10 @@ impl Job {
                 model.codec
             )));
         }
+        let away = (0..n).any(|k| request::negative(&model, &cond, k).is_some());
+        if away && (settings.guidance == 1.0 || model.is_distilled()) {
+            remark("note: nothing is led away from --negative: the model is not guided");
+        }
         model.prepare(&cond, init.is_some())?;
         let cond = match (&init, &mask) {
             _ if !model.paints() => cond,
