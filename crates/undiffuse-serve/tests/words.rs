@@ -125,6 +125,7 @@ fn words_that_cannot_be_are_refused_by_field() {
         ("negative", json!({ "prompt": "a", "negative": "a\u{0}b" })),
         ("negative", json!({ "prompt": "a", "negative": "x".repeat(5000) })),
         ("prompt", json!({ "prompt": { "a": 1 } })),
+        ("prompt", json!({ "prompt": "a <lora:../x:0.8>" })),
         ("prompt", json!({ "prompt": vec!["a"; 2000] })),
         ("class", json!({ "class": "bee" })),
         ("prompt", json!({ "model": "grey", "prompt": "a" })),
