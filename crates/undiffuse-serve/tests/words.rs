@@ -165,7 +165,7 @@ fn words_that_are_cut_are_told() {
 #[test]
 fn jobs_keep_their_words_through_a_restart() {
     let service = start(|_| {});
-    let asked = ask(json!({ "prompt": ["a red heart", "a blue one"], "negative": "blurry", "n": 40, "steps": 200 }));
+    let asked = ask(json!({ "prompt": ["a red heart", "a blue one"], "negative": "blurry", "n": 40, "steps": 60 }));
     let answer = service.post("/api/v1/jobs", &asked);
     assert_eq!(answer.status, 202, "{answer}");
     let id = answer.json()["id"].as_str().unwrap().to_owned();
