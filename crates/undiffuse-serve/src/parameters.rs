@@ -61,7 +61,10 @@ impl Parameters {
     /// What the facts of a picture of this width and height say; `None` where it was not made of words.
     pub fn of(facts: &Map<String, Value>, (width, height): (usize, usize)) -> Option<Self> {
         let word = |name: &str| facts.get(name).and_then(Value::as_str).unwrap_or_default();
-        let number = |name: &str| facts.get(name).filter(|value| value.is_number()).map(Value::to_string);
+        let number = |name: &str| {
+            let text = facts.get(name).filter(|value| value.is_number()).map(Value::to_string);
+            text.map(|text| text.strip_suffix(".0").map_or(text.clone(), str::to_owned))
+        };
         let (sampler, scheduler) = theirs(word("solver"), word("spacing"));
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         let settings = [
@@ -327,13 +330,13 @@ mod tests {
     fn what_is_written_is_read() {
         let facts = json!({
             "program": "undiffuse 0.0.0", "model": "runs/boots/model", "seed": u64::MAX, "solver": "euler-ancestral",
-            "spacing": "karras:rho=5", "steps": 20, "guidance": 7.5, "prompt": "a boot, (red:1.2)\nof 1890",
+            "spacing": "karras:rho=5", "steps": 20, "guidance": 7.0, "prompt": "a boot, (red:1.2)\nof 1890",
             "negative": "blurry", "strength": null,
         });
         let facts = facts.as_object().unwrap();
         let written = Parameters::of(facts, (512, 768)).unwrap();
         let text = "a boot, (red:1.2)\nof 1890\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Schedule type: \
-                    \"karras:rho=5\", CFG scale: 7.5, Seed: 18446744073709551615, Size: 512x768, Model: boots, \
+                    \"karras:rho=5\", CFG scale: 7, Seed: 18446744073709551615, Size: 512x768, Model: boots, \
                     Version: undiffuse 0.0.0";
         assert_eq!(written.to_string(), text);
         assert_eq!(Parameters::parse(text), written);

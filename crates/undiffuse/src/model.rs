@@ -361,7 +361,12 @@ impl Model {
 
     /// What is diffused `[B, C, H, W]` → pictures.
     pub fn images(&self, z: Tensor<4>) -> Vec<Image> {
-        to_images(self.to_unit(self.codec.decode(z)))
+        self.pictures(self.codec.decode(z))
+    }
+
+    /// Pictures `[B, C, H, W]` in the model's own pixel range, as such.
+    pub fn pictures(&self, x: Tensor<4>) -> Vec<Image> {
+        to_images(self.to_unit(x))
     }
 
     /// The same for who watches a walk: see [`Codec::preview`](crate::codec::Codec::preview).

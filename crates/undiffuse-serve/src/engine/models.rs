@@ -79,8 +79,8 @@ struct Known {
 struct Described {
     outline: Outline,
     parameters: u64,
-    /// Numbers in the weights of all its parts.
-    numbers: u64,
+    /// Bytes of the weights of all its parts.
+    bytes: u64,
     /// Side of the largest square that it may be asked for.
     max_side: usize,
     /// What sides of other sizes than its own are multiples of; nothing where there are no others.
@@ -157,8 +157,8 @@ impl Models {
             let RequestLimits { cost, pixels, .. } = self.limits;
             let max_side = cost::largest_square(&outline.config, &*outline.codec, outline.latent_shape(), cost, pixels);
             let side_step = side_step(&outline);
-            let numbers = outline.parameters().map_err(|e| e.to_string())?;
-            Ok(Arc::new(Described { outline, parameters, numbers, max_side, side_step }))
+            let bytes = outline.bytes().map_err(|e| e.to_string())?;
+            Ok(Arc::new(Described { outline, parameters, bytes, max_side, side_step }))
         };
         let outline = read();
         lock(&self.known).insert(place.folder.path().to_owned(), Known { stamp, outline: outline.clone() });
@@ -205,7 +205,7 @@ impl Models {
         }
         let broken = |why: String| Problem::invalid("model", format!("the model `{id}` cannot be used: {why}"));
         let described = self.describe(&place).map_err(broken)?;
-        let bytes = described.numbers.saturating_mul(4);
+        let bytes = described.bytes;
         // A tensor is there three times for a moment: in the file's bytes, as numbers, and as a parameter.
         let moment = bytes.saturating_mul(2).min(TENSORS);
         let features = described.outline.config.features(described.outline.latent_shape());
@@ -296,7 +296,7 @@ pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
     let place = Place { folder: ModelFolder::find(path).ok()?, in_run: false };
     let outline = Outline::read(place.folder.path(), None).ok()?;
     let (max_side, side_step) = (outline.picture_shape[2], side_step(&outline));
-    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, numbers: 0, max_side, side_step }, false))
+    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, bytes: 0, max_side, side_step }, false))
 }
 
 /// By how much sides can be longer than a model's own.

@@ -320,6 +320,10 @@ fn short(request: &Generate, model: &Model, limits: &RequestLimits) -> Result<()
     if let Some((field, _)) = request.asked.0.iter().find(void) {
         return Err(Problem::invalid(field, "it holds a letter U+0000, which no text has"));
     }
+    let adapts = |words: &Vec<String>| words.iter().any(|word| word.contains("<lora:"));
+    if let Some((field, _)) = request.asked.0.iter().find(|(_, words)| adapts(words)) {
+        return Err(Problem::invalid(field, "`<lora:…>`: LoRA files are not served yet; leave it out"));
+    }
     if let Some((field, _)) = request.asked.0.iter().find(|(_, words)| words.len() > limits.n) {
         return Err(Problem::invalid(field, format!("more than the {} that are allowed here", limits.n)));
     }

@@ -78,9 +78,9 @@ impl Latents {
         }
     }
 
-    /// Numbers in the network's weights; `u64::MAX` stands for more.
-    pub fn parameters(&self) -> u64 {
-        self.config.parameters().unwrap_or(u64::MAX)
+    /// Bytes of the weights of both halves.
+    pub fn weights(&self) -> u64 {
+        self.encoder.bytes().saturating_add(self.decoder.bytes())
     }
 
     /// Reads what decoding needs, where that is still to be read.
@@ -271,6 +271,22 @@ mod tests {
         assert!(apart(codec.decode(io("tiled.latents") * 0.18215), io("tiled.decoded")) < 1e-4);
         assert!(codec.bytes([3, 800, 800]) == codec.bytes([3, 8, 8]));
         assert!(codec.tiled(12).unwrap_err().to_string().contains("multiple of 8 pixels, not 12"));
+    }
+
+    /// Of latents that are the same in squares, those of the small ones.
+    #[test]
+    fn previews_are_small() {
+        let (codec, _) = fixture("plain");
+        let enlarged = |x: Tensor<4>| {
+            let [b, c, h, w] = x.dims();
+            x.reshape([b, c, h, 1, w, 1]).repeat_dim(3, 2).repeat_dim(5, 2).reshape([b, c, 2 * h, 2 * w])
+        };
+        let values: Vec<f32> = (0..2 * 24 * 16).map(|i| (i as f32 * 0.37).sin()).collect();
+        let small = Tensor::from_data(TensorData::new(values, [1, 2, 24, 16]), &Device::flex());
+        let preview = codec.preview(enlarged(small.clone()));
+        assert!(apart(preview, codec.decode(small.clone())) < 1e-5);
+        assert_eq!(codec.preview_shape([2, 48, 32]), codec.preview_shape([2, 24, 16]));
+        assert!(apart(codec.preview(small.clone()), codec.decode(small)) == 0.0);
     }
 
     #[test]

@@ -98,17 +98,17 @@ impl Outline {
         fill(&self.config, &self.folder, &self.weights, device)
     }
 
-    /// Numbers in the weights of all its parts; `u64::MAX` stands for more.
+    /// Bytes of the weights of all parts in memory; `u64::MAX` stands for more.
     ///
     /// # Errors
     /// A configuration that describes no network.
-    pub fn parameters(&self) -> Result<u64, ConfigError> {
+    pub fn bytes(&self) -> Result<u64, ConfigError> {
+        let words = self.words.as_ref().map_or(0, |words| words.bytes());
         let codec = match &self.codec {
-            AnyCodec::Latents(latents) => latents.parameters(),
+            AnyCodec::Latents(latents) => latents.weights(),
             AnyCodec::Kind(_) => 0,
         };
-        let words = self.words.as_ref().map_or(0, |words| words.parameters());
-        Ok(self.config.parameters()?.saturating_add(codec).saturating_add(words))
+        Ok(self.config.parameters()?.saturating_mul(4).saturating_add(words).saturating_add(codec))
     }
 
     /// `[C, H, W]` of what the model diffuses.

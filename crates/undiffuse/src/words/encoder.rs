@@ -74,7 +74,6 @@ pub struct Words {
     encoder: Part<TextEncoder>,
     io: TextIo,
     class: &'static str,
-    parameters: u64,
     length: usize,
     remembered: Mutex<Vec<(String, Reading, Encoding)>>,
 }
@@ -99,10 +98,7 @@ impl Words {
         }
         let length = tokenizer.length().map_or(io.longest, |length| length.min(io.longest));
         match length > tokenizer.marks() {
-            true => {
-                let (class, parameters) = (config.class(), config.parameters().unwrap_or(u64::MAX));
-                Ok(Self { tokenizer, encoder, io, class, parameters, length, remembered: Mutex::default() })
-            }
+            true => Ok(Self { tokenizer, encoder, io, class: config.class(), length, remembered: Mutex::default() }),
             false => Err(format!("texts of {length} tokens have no room for words")),
         }
     }
@@ -115,11 +111,6 @@ impl Words {
     /// Layers of the encoder.
     pub fn layers(&self) -> usize {
         self.io.layers
-    }
-
-    /// Numbers in the encoder's weights; `u64::MAX` stands for more.
-    pub fn parameters(&self) -> u64 {
-        self.parameters
     }
 
     /// The encoder and how it reads, for people.
@@ -169,6 +160,11 @@ impl Words {
     /// Weights that cannot be read.
     pub fn load(&self) -> Result<(), WeightsError> {
         self.encoder.get().map(drop)
+    }
+
+    /// Bytes of the encoder's weights.
+    pub fn bytes(&self) -> u64 {
+        self.encoder.bytes()
     }
 
     /// Gives the memory of the encoder's weights back, until a prompt is new.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use undiffuse::Model;
-use undiffuse::codec::CodecKind;
+use undiffuse::codec::AnyCodec;
 use undiffuse::data::{Dataset, Image, Options, encode_png};
 use undiffuse::denoise::Ask;
 use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
@@ -376,7 +376,7 @@ fn learned_variances_and_importance_sampled_times() {
     let dataset = Dataset::open(&data, &options).unwrap();
     let mut x0 = Vec::new();
     dataset.batch(&(0..64).collect::<Vec<_>>(), &[false; 64], &mut x0);
-    let (codec, cond) = (CodecKind::default(), (0..64).map(|i| Ask::Class(dataset.label(i).unwrap())).collect());
+    let (codec, cond) = (AnyCodec::default(), (0..64).map(|i| Ask::Class(dataset.label(i).unwrap())).collect());
     let pictures = TestPictures { shape: [1, 8, 8], x0, codec, range: (-1.0, 1.0), seeds: (0..64).collect(), cond };
     let plan = likelihood::plan(&recipe.grid(20).unwrap(), &*recipe.parameterization).unwrap();
     let bound = |variance| {

@@ -155,6 +155,10 @@ impl Job {
                 model.codec
             )));
         }
+        let away = (0..n).any(|k| request::negative(&model, &cond, k).is_some());
+        if away && (settings.guidance == 1.0 || model.is_distilled()) {
+            remark("note: nothing is led away from --negative: the model is not guided");
+        }
         model.prepare(&cond, init.is_some())?;
         let cond = match (&init, &mask) {
             _ if !model.paints() => cond,
@@ -209,11 +213,12 @@ impl Job {
                 remark(&format!("interrupted: {} of {} pictures are in {folder}", images.len(), self.n));
                 return Ok(ExitCode::from(INTERRUPTED));
             };
+            let decoded = self.model.codec.decode(x.clone());
             if self.args.raw.is_some() {
-                let result = if self.rises() { x.clone() } else { self.model.codec.decode(x.clone()) };
+                let result = if self.rises() { x } else { decoded.clone() };
                 raw.extend(result.into_data().try_into_vec_as::<f32>().context("cannot read the result")?);
             }
-            for (k, image) in self.model.images(x).into_iter().enumerate() {
+            for (k, image) in self.model.pictures(decoded).into_iter().enumerate() {
                 self.write(outputs, from + k, &image)?;
                 images.push(image);
             }

@@ -51,9 +51,10 @@ export function card(job, acts) {
   const grid = h("div", { class: "pictures" });
   const rest = h("button", { type: "button", class: "small", onclick: () => { all = true; grow(); } });
   const trouble = h("div", { class: "notice bad", hidden: true });
+  const notes = h("div", { class: "notice warn", hidden: true });
   const buttons = h("div", { class: "row buttons" });
   const box = h("article", { class: "job", id: `job-${job.id}`, "aria-labelledby": title.id, dataset: { job: job.id } },
-    h("div", { class: "row head" }, title, badge, when), line, working, grid, rest, trouble, buttons);
+    h("div", { class: "row head" }, title, badge, when), line, notes, working, grid, rest, trouble, buttons);
 
   let now = job;
   let all = false;
@@ -120,6 +121,8 @@ export function card(job, acts) {
     box.tick();
     grow();
     working.hidden = ended(now);
+    notes.hidden = !now.notes?.length;
+    show(notes, now.notes?.map((note) => h("p", {}, briefly(sentence(note), 400))) ?? []);
     trouble.hidden = now.state !== "failed";
     trouble.textContent = sentence(now.error?.detail ?? "it failed, and the service did not say why");
     if (ended(now)) preview.hidden = true;
