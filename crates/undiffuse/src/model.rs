@@ -221,7 +221,10 @@ impl Model {
     fn write(&self, folder: &ModelFolder) -> Result<(), ModelError> {
         let config = self.network.config();
         let Recipe { schedule, parameterization, clip, .. } = &self.recipe;
-        let mut scheduler = diffusers::write(schedule, parameterization, None, None, *clip).ok();
+        let mut scheduler = match self.recipe.boundary {
+            Some(_) => self.recipe.to_value().ok(),
+            None => diffusers::write(schedule, parameterization, None, None, *clip).ok(),
+        };
         if let (Some(Learned::Range), Some(scheduler)) = (self.recipe.learned_variance, &mut scheduler) {
             scheduler["variance_type"] = json!("learned_range");
         }
@@ -234,7 +237,8 @@ impl Model {
         let card = Card { format: 1, process, sample, codec: self.codec.clone(), ..self.card.clone() };
         if let Some(scheduler) = scheduler {
             // diffusers' pipelines would take latents for pixels.
-            if let Some(pipeline) = config.pipeline().filter(|_| self.codec.is_identity()) {
+            let pipeline = config.pipeline().filter(|_| self.codec.is_identity());
+            if let Some(pipeline) = pipeline.map(|pipeline| diffusers::pipeline(&scheduler, pipeline)) {
                 folder.write_index(&json!({
                     "_class_name": pipeline,
                     "_diffusers_version": diffusers::VERSION,
@@ -340,7 +344,7 @@ impl Model {
         }
         let walked = ((grid.points.len() as f64 * strength).round() as usize).clamp(1, grid.points.len());
         grid.points.drain(..grid.points.len() - walked);
-        grid.plan(&*settings.solver)
+        recipe.along(&grid)
     }
 
     /// Pictures of another size; convolutional networks allow it.

@@ -121,7 +121,8 @@ pub(super) fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
     card.sample.clone().unwrap_or_else(|| SampleDefaults {
         solver: recipe.solver.clone(),
         spacing: recipe.spacing.clone(),
-        steps: 50,
+        // The steps that diffusers' pipelines of consistency models take.
+        steps: if recipe.solver.wants_consistency() { 4 } else { 50 },
         guidance: 1.0,
     })
 }
