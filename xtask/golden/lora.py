@@ -193,7 +193,8 @@ def main():
         lines.append({"name": name, "files": files, "layers": [len(found[file]) for file in files], "moved": moved})
         print(lines[-1])
     versions = VERSIONS | {"transformers": transformers.__version__, "peft": peft.__version__}
-    write_json(out / "INDEX.json", {"versions": versions, "prompts": PROMPTS, "fixtures": lines})
+    base = {"unet": "base", "pipeline": TEXT.__name__, "scheduler": dict(_class_name=DDIM[0], **DDIM[1])}
+    write_json(out / "INDEX.json", {"versions": versions, "base": base, "prompts": PROMPTS, "fixtures": lines})
     print(f"{folder_kib(out):.0f} KiB")
 
 

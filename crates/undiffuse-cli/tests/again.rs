@@ -46,8 +46,20 @@ fn open(path: &Path) -> Image {
     Image::open(path, &Options::default()).unwrap()
 }
 
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => assert!(std::fs::copy(entry.path(), to).is_ok()),
+        }
+    }
+}
+
 /// A folder with a model of pictures of 8×8 pixels in the classes `bar` and `-dot`, in `run's end`, and one of the same pictures
-/// that is asked by two numbers, in `numbers`; `photo.png`, and masks.
+/// that is asked by two numbers, in `numbers`; a pipeline of words, in `words`; `photo.png`, and masks.
 fn studio() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -71,6 +83,9 @@ fn studio() -> &'static Path {
         run(at, 0, &format!("undiffuse train --data told --run numbers --images 32 {small} {told}"));
         let rows = [Named { name: "embedding".into(), shape: vec![2, 2], values: vec![0.25, -1.0, 6.0, 1e-7] }];
         std::fs::write(at.join("rows.safetensors"), to_bytes(&rows, None)).unwrap();
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../undiffuse/tests/fixtures/stable_diffusion/base"), &at.join("words"));
+        let lines = [r#"{"prompt": "a horse", "negative": "blue"}"#, r#"{"prompt": "(a cat", "negative": "(x)"}"#];
+        std::fs::write(at.join("prompts.txt"), lines.join("\n")).unwrap();
         let weights = at.join("run's end/model/unet/diffusion_pytorch_model");
         std::fs::copy(weights.with_extension("safetensors"), weights.with_extension("fp16.safetensors")).unwrap();
         save(&at.join("photo.png"), &Image::new(8, 8, 1, (0..64).map(|i| (i * 4) as u8).collect()));
@@ -113,6 +128,16 @@ const NUMBERS: &[&str] = &[
     "--seed 7",
 ];
 
+/// The same of a pipeline of words and latents.
+const WORDS: &[&str] = &[
+    "--prompt 'a red heart' --prompt '(blue:1.3) circles' --steps 2",
+    "--prompts prompts.txt --steps 2",
+    "--prompt 'a horse' --negative=-blue --guidance 4 --guidance-rescale 0.5 --guidance-interval 0.3:5 --steps 3",
+    "--prompt 'a (red) heart' --clip-skip 1 --emphasis no-norm --steps 2",
+    "--prompt 'a horse' --init-image photo.png --strength 0.5 --mask mask.png --steps 4",
+    "--tiles 8 --steps 2",
+];
+
 /// Options on which no bits depend, and one that follows from the noise.
 const NEUTRAL: &[&str] = &["number", "batch", "threads", "out", "raw", "overwrite", "plain", "help", "init-index"];
 
@@ -124,7 +149,7 @@ fn every_option_makes_the_same_bits_again() {
     for option in lines.filter_map(|line| line.split(' ').find(|word| word.starts_with("--"))) {
         let option = option.trim_matches(|c: char| !c.is_ascii_lowercase());
         let tries = |case: &&str| case.split(['=', ' ']).any(|word| word.strip_prefix("--") == Some(option));
-        let tried = CASES.iter().chain(NUMBERS).any(tries);
+        let tried = CASES.iter().chain(NUMBERS).chain(WORDS).any(tries);
         assert!(tried || NEUTRAL.contains(&option), "--{option} is not tried");
     }
     let classes = CASES.iter().map(|case| {
@@ -133,7 +158,8 @@ fn every_option_makes_the_same_bits_again() {
         format!("\"run's end\" {number} {class} {case}")
     });
     let numbers = NUMBERS.iter().map(|case| format!("numbers -n 3 {case}"));
-    for (k, case) in classes.chain(numbers).enumerate() {
+    let words = WORDS.iter().map(|case| format!("words -n 3 {case}"));
+    for (k, case) in classes.chain(numbers).chain(words).enumerate() {
         run(folder, 0, &format!("undiffuse sample {case} --out first{k}"));
         let mut files: Vec<_> =
             std::fs::read_dir(folder.join(format!("first{k}"))).unwrap().map(|e| e.unwrap()).collect();
@@ -318,4 +344,47 @@ fn a_full_disk_leaves_no_half_pictures() {
     let said = run(folder, 1, "trap '' XFSZ; ulimit -f 0; undiffuse sample \"run's end\" -n 1 --steps 2 --out full");
     assert!(said.contains("cannot write `full/"), "{said}");
     assert_eq!(std::fs::read_dir(folder.join("full")).unwrap().count(), 0);
+}
+
+/// What is wrong with words is told, and what is lost of them.
+#[test]
+fn words_are_asked_for_with_care() {
+    let folder = studio();
+    for (line, words) in [
+        ("words --class 3", &["--class: this model was trained without classes"][..]),
+        ("\"run's end\" --prompt x", &["--prompt: this model was not trained on words"]),
+        ("\"run's end\" --negative 3", &["--negative: the model has no class `3`"]),
+        ("\"run's end\" --clip-skip 1", &["--clip-skip: this model reads no words"]),
+        ("words --clip-skip 2", &["--clip-skip: 2 layers of the text encoder's 2"]),
+        ("words --emphasis loud", &["`loud` is none of original, no-norm, none"]),
+        ("words --guidance-rescale 2", &["--guidance-rescale: must be a number from 0"]),
+        ("words --guidance-interval 5:1", &["--guidance-interval: takes two noise levels"]),
+        ("words --guidance-interval 5", &["LOW:HIGH"]),
+        ("words --tiles 12", &["--tiles: the codec `autoencoder` works in tiles", "multiple of 8 pixels, not 12"]),
+        ("\"run's end\" --tiles 8", &["--tiles: the codec `pixels`"]),
+        ("words --size 15x16", &["--size: the codec `autoencoder` makes a pixel of 2×2"]),
+        ("words --observed photo.png", &["--observed: pixels are observed", "AutoencoderKL"]),
+        ("words --prompts photo.png", &["--prompts `photo.png` is not UTF-8"]),
+        (
+            "words --prompts bad.txt",
+            &["--prompts `bad.txt`, line 2: it has a field `seed`; known are `prompt` and `negative`"],
+        ),
+    ] {
+        std::fs::write(folder.join("bad.txt"), "a\n{\"prompt\": \"b\", \"seed\": 3}\n").unwrap();
+        refused(folder, &format!("undiffuse sample {line}"), words);
+    }
+    let long = "a red heart ".repeat(200);
+    let said = run(folder, 0, &format!("undiffuse sample words --steps 1 --out long --prompt '{long}'"));
+    assert!(
+        said.contains("note: the prompt is too long") && said.contains("heart") && said.contains("1 picture"),
+        "{said}"
+    );
+    let said = run(folder, 1, "undiffuse nll words --data data -n 2 --out no-nll");
+    assert!(said.contains("its codec `autoencoder` is no orthonormal map"), "{said}");
+    let said = run(folder, 0, "undiffuse inspect words");
+    for words in
+        ["the latents of its AutoencoderKL", "prompts", "CLIPTextModel, 10 tokens at a time", "guidance 7.5", "16×16"]
+    {
+        assert!(said.contains(words), "`{words}` is missing in {said}");
+    }
 }

@@ -127,7 +127,7 @@ impl Generator<'_> {
         let record = channels * height * width;
         let mut shelf = Shelf::open(&folder.join(format!("{}.u8", &fingerprint[..24])), record)?;
         let plan = model.plan().map_err(|e| EvalError::Plan(e.to_string()))?;
-        let denoiser = model.denoiser(model.sample_defaults().guidance);
+        let denoiser = model.denoiser(&model.sample_defaults());
         let (began, clock) = (shelf.len(), std::time::Instant::now());
         while shelf.len() < n {
             let (from, to) = (shelf.len() as u64, n.min(shelf.len() + self.batch) as u64);

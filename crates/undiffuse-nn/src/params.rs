@@ -125,15 +125,18 @@ pub fn take_gradients<M: Module>(
     module.visit(&mut Gradients(Path::default(), gradients, f));
 }
 
-struct Map<F>(Path, F);
+struct Map<W, F>(Path, W, F);
 
-impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Map<F> {
+impl<W: Fn(&str) -> bool, F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Map<W, F> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.0.name();
+        if !(self.1)(&name) {
+            return param;
+        }
         let (id, tensor, mapper) = param.consume();
         let (shape, track, trained) = (tensor.dims(), tensor.is_autodiff(), tensor.is_require_grad());
         let elements = shape.iter().product::<usize>();
-        let value = (self.1)(&name, tensor.inner().reshape([elements])).reshape(shape);
+        let value = (self.2)(&name, tensor.inner().reshape([elements])).reshape(shape);
         let value = if track { value.autodiff().set_require_grad(trained) } else { value };
         Param::from_mapped_value(id, value, mapper)
     }
@@ -148,7 +151,16 @@ impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Map<F> {
 /// Replaces parameters: `f` sees each one's name and flat values (without gradient tracking) and
 /// returns the new values.
 pub fn map<M: Module>(module: M, f: impl FnMut(&str, Tensor<1>) -> Tensor<1>) -> M {
-    module.map(&mut Map(Path::default(), f))
+    map_where(module, |_| true, f)
+}
+
+/// The same of the parameters whose names `wanted` passes; values of the others that nobody has asked for are not made.
+pub fn map_where<M: Module>(
+    module: M,
+    wanted: impl Fn(&str) -> bool,
+    f: impl FnMut(&str, Tensor<1>) -> Tensor<1>,
+) -> M {
+    module.map(&mut Map(Path::default(), wanted, f))
 }
 
 /// The values of a flat tensor on the host.

@@ -136,6 +136,7 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         steps: asked.steps,
         eta: asked.eta,
         guidance: asked.guidance,
+        ..SampleSettings::default()
     };
     let settings = settings.over(model).unwrap();
     let mut model = model.clone().with(settings.clone());
@@ -151,7 +152,7 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
     let mut denoiser = model.denoiser(settings.guidance);
     if let (Some(init), Some(mask)) = (init, mask) {
         let (known, mask) = (request::picture(&model, init), request::mask(&model, mask));
-        denoiser = Box::new(Inpaint { inner: denoiser, codec: model.codec.clone(), known, mask });
+        denoiser = Box::new(Inpaint::new(denoiser, model.codec.clone(), model.codec.known(known, mask)));
     }
     let picture = |k: usize| {
         let noise = Noise::Seeds(vec![asked.seed.unwrap_or(0) + k as u64]);
@@ -358,7 +359,7 @@ async fn a_panic_fails_the_guilty_job_alone() {
     let folder = tempfile::tempdir().unwrap();
     let evaluate = |model: &Model, x: undiffuse::burn::tensor::Tensor<4>, at: &[_], cond: &Cond| {
         std::thread::sleep(Duration::from_millis(2));
-        assert!(!cond.0.contains(&Ask::Class(3)), "no dogs");
+        assert!(!cond.asks.contains(&Ask::Class(3)), "no dogs");
         model.reader().denoise(x, at, cond)
     };
     let engine = Engine::open_with(&options(folder.path()), Box::new(evaluate)).unwrap();

@@ -37,7 +37,7 @@ fn options(folder: &Path) -> ServeOptions {
 /// An engine that does this before each evaluation of so many pictures of these classes.
 fn engine(options: &ServeOptions, before: impl Fn(usize, &[Ask]) + Send + Sync + 'static) -> Engine {
     let evaluate = move |model: &Model, x: Tensor<4>, at: &[At], cond: &Cond| {
-        before(at.len(), &cond.0);
+        before(at.len(), &cond.asks);
         model.reader().denoise(x, at, cond)
     };
     Engine::open_with(options, Box::new(evaluate)).unwrap()

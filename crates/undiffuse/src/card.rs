@@ -5,6 +5,7 @@ use undiffuse_data::names::last_part;
 use undiffuse_math::prelude::{ParameterizationKind, ScheduleKind, SolverKind, SpacingKind};
 
 use crate::codec::CodecKind;
+use crate::words::{Emphasis, Reading};
 
 /// What a model folder knows beyond diffusers' words; the file `undiffuse.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,44 @@ pub struct SampleDefaults {
     pub steps: usize,
     /// Classifier-free guidance scale; 1 is none.
     pub guidance: f64,
+    /// How far guided answers are scaled back to the deviation of those without guidance, from 0 to 1 \[Lin24, section 3.4\].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub guidance_rescale: f64,
+    /// The noise levels `sigma / alpha` with guidance, above the first and up to the second; all when not given
+    /// \[Kynkaanniemi24\].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub guidance_interval: Option<[f64; 2]>,
+    /// Layers of the text encoder that are left out at its end.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clip_skip: usize,
+    /// What is made of words in brackets.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub emphasis: Emphasis,
+}
+
+impl SampleDefaults {
+    /// So many steps, and nothing else decided.
+    pub fn new(solver: SolverKind, spacing: SpacingKind, steps: usize) -> Self {
+        Self {
+            solver,
+            spacing,
+            steps,
+            guidance: 1.0,
+            guidance_rescale: 0.0,
+            guidance_interval: None,
+            clip_skip: 0,
+            emphasis: Emphasis::default(),
+        }
+    }
+
+    /// How prompts are read.
+    pub fn reading(&self) -> Reading {
+        Reading { clip_skip: self.clip_skip, emphasis: self.emphasis }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Where a model comes from.

@@ -13,7 +13,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let model = Model::load("runs/fashion-mnist", &device::open("cpu")?)?;
 //! let plan = model.plan()?;
-//! let denoiser = model.denoiser(model.sample_defaults().guidance);
+//! let denoiser = model.denoiser(&model.sample_defaults());
 //! let cond = Cond::class(1, 4); // four trousers
 //! let x = model.sample(&*denoiser, &plan, Noise::Seeds(vec![0, 1, 2, 3]), &cond).finish()?;
 //! for (seed, image) in model.images(x).iter().enumerate() {
@@ -54,7 +54,8 @@
 //! | [`run`] | the folder of a training run: the only place that opens what is in one |
 //! | [`examples`] | what a network learns from: pictures as it diffuses them |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
-//! | [`words`] | prompts as the tokens of a text encoder |
+//! | [`words`] | prompts as the tokens of a text encoder, and what it makes of them |
+//! | [`part`] | networks beside a model's own, read when they are needed |
 //! | [`forward`] | the forward process on a picture, for looking at |
 //! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
 //! | [`math`], [`data`], [`nn`] | the crates below, re-exported |
@@ -82,9 +83,12 @@
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
 //! | Karras24 | Karras et al., Analyzing and improving the training dynamics of diffusion models, arXiv:2312.02696 |
 //! | Kingma21 | Kingma et al., Variational diffusion models, arXiv:2107.00630 |
+//! | Kynkaanniemi24 | Kynkäänniemi et al., Applying guidance in a limited interval improves sample and distribution quality in diffusion models, arXiv:2404.07724 |
+//! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
 //! | Liu23 | Liu et al., Flow straight and fast: rectified flow, arXiv:2209.03003 |
 //! | Mallat89 | Mallat, A theory for multiresolution signal decomposition: the wavelet representation, IEEE TPAMI 11 |
 //! | Meng22 | Meng et al., SDEdit, arXiv:2108.01073 |
+//! | Meng23 | Meng et al., On distillation of guided diffusion models, arXiv:2210.03142 |
 //! | Nichol21 | Nichol and Dhariwal, Improved denoising diffusion probabilistic models, arXiv:2102.09672 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
@@ -107,6 +111,7 @@ pub mod forward;
 pub mod image;
 pub mod likelihood;
 pub mod model;
+pub mod part;
 pub mod request;
 pub mod run;
 pub mod sample;

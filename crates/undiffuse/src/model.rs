@@ -1,11 +1,13 @@
 //! A trained model: a network with all that is needed to sample from it, read from a [`ModelFolder`] and written to one.
 
+mod adapter;
 mod folder;
 mod outline;
 mod pipeline;
 mod weights;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use burn::tensor::Tensor;
@@ -16,18 +18,21 @@ use undiffuse_math::prelude::Plan;
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_math::registry::KindError;
 use undiffuse_math::solver::PlanError;
+use undiffuse_nn::adapters::LoraError;
 use undiffuse_nn::networks::{ConfigError, InputError};
 use undiffuse_nn::weights::{WeightsError, export, to_bytes};
 
-use crate::codec::{CodecError, CodecKind};
-use crate::condition::{Ask, Classes, Conditioner, RequestError};
-use crate::denoise::{Clipped, Clipping, Cond, Denoise, Denoiser, Guided};
+use crate::codec::{AnyCodec, CodecError};
+use crate::condition::{self, Ask, Classes, Conditioner, RequestError};
+use crate::denoise::{Canvas, Clipped, Clipping, Cond, Denoise, Denoiser, Distilled, Guidance, Guided};
 use crate::files::FileError;
 use crate::image::to_images;
 use crate::memory::{self, TooLarge};
 use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
+use crate::words::{TokenizerError, Words};
 
 pub use crate::card::{Card, Process, Provenance, SampleDefaults};
+pub use adapter::Adapter;
 pub use folder::ModelFolder;
 pub use outline::{Outline, load_component};
 
@@ -59,6 +64,15 @@ pub enum ModelError {
     /// The weights do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A LoRA that cannot be added.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
+    /// The tokenizer of a model of words.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A model that has more than can be written.
+    #[error("a model with {0} is not written yet: copy its folder")]
+    Unwritten(&'static str),
     /// The weights that were asked for are not there, others are.
     #[error(
         "`{folder}` holds no `{wanted}`; {}", instead(.variants, .others)
@@ -94,6 +108,11 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
+    /// A whole model in one file.
+    #[error(
+        "`{0}` is a model in one file, {1}: make a folder of it in Python, with          `diffusers.StableDiffusionPipeline.from_single_file({0:?}).save_pretrained(\"FOLDER\")`"
+    )]
+    SingleFile(PathBuf, &'static str),
     /// Only pickled weights are there.
     #[error(
         "`{0}` holds pickled weights, which can run code when read: save the model with safe_serialization=True (safetensors)"
@@ -165,7 +184,7 @@ pub struct Model {
     /// The network.
     pub network: undiffuse_nn::Network,
     /// Between pictures and what the network diffuses.
-    pub codec: CodecKind,
+    pub codec: AnyCodec,
     /// What it can be asked for, and what the network reads of that.
     pub conditioner: Conditioner,
     /// Schedule, parameterisation, and how to sample.
@@ -190,9 +209,29 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load), and variants that the folder does not hold.
     pub fn load_variant(path: impl AsRef<Path>, variant: Option<&str>, device: &Device) -> Result<Self, ModelError> {
+        Self::load_adapted(path, variant, &[], device)
+    }
+
+    /// The same with what LoRA files add to its weights, each of them as many times as it says, one after the other. Saved, they are
+    /// part of its weights.
+    ///
+    /// # Errors
+    /// As [`load_variant`](Self::load_variant), and files that are no LoRAs, or those of another model: which layers don't fit.
+    pub fn load_adapted(
+        path: impl AsRef<Path>,
+        variant: Option<&str>,
+        adapters: &[Adapter],
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         ModelFolder::read(path.as_ref(), |folder| {
-            let outline = Outline::of(folder, variant)?;
-            Self::new(outline.network(device)?, outline.recipe, outline.card).map_err(|e| folder.contradiction(e))
+            let outline = Outline::of(folder, variant, adapters, device)?;
+            if let AnyCodec::Latents(latents) = &outline.codec {
+                latents.prepare_decoding()?;
+            }
+            outline.words.iter().try_for_each(|words| words.load())?;
+            let network = outline.network(device)?;
+            let Outline { recipe, card, codec, words, .. } = outline;
+            Self::assembled(network, recipe, card, codec, words.as_ref()).map_err(|e| folder.contradiction(e))
         })
     }
 
@@ -202,9 +241,26 @@ impl Model {
     /// A network whose channels the card's codec does not make, or a card by which the model can be asked for what the network
     /// does not read.
     pub fn new(network: impl Into<undiffuse_nn::Network>, recipe: Recipe, card: Card) -> Result<Self, PartsError> {
-        let (network, codec) = (network.into(), card.codec.clone());
-        let conditioner = Conditioner::read(&card, network.config().io().reads).map_err(PartsError::Card)?;
-        let latent_shape = outline::latent_shape(&network.config());
+        let codec = card.codec.clone().into();
+        Self::assembled(network.into(), recipe, card, codec, None)
+    }
+
+    /// The same with a codec of its own, and the reader of words of a network that attends to some.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn assembled(
+        network: undiffuse_nn::Network,
+        recipe: Recipe,
+        card: Card,
+        codec: AnyCodec,
+        words: Option<&Arc<Words>>,
+    ) -> Result<Self, PartsError> {
+        let config = network.config();
+        let source = condition::Source { card: &card, io: &config.io(), words };
+        let how = card.sample.as_ref().map(SampleDefaults::reading).unwrap_or_default();
+        let conditioner = Conditioner::read(&source).map_err(PartsError::Card)?.reading(how);
+        let latent_shape = outline::latent_shape(&config, &codec);
         let picture_shape = codec.picture_shape(latent_shape)?;
         Ok(Self { network, codec, conditioner, recipe, card, latent_shape, picture_shape })
     }
@@ -219,6 +275,7 @@ impl Model {
     }
 
     fn write(&self, folder: &ModelFolder) -> Result<(), ModelError> {
+        let AnyCodec::Kind(codec) = &self.codec else { return Err(ModelError::Unwritten("an autoencoder")) };
         let config = self.network.config();
         let Recipe { schedule, parameterization, clip, .. } = &self.recipe;
         let mut scheduler = match self.recipe.boundary {
@@ -234,7 +291,7 @@ impl Model {
             (!exact).then(|| Process { schedule: schedule.clone(), parameterization: parameterization.clone() });
         let steps = told.is_some_and(|r| r.solver == self.recipe.solver && r.spacing == self.recipe.spacing);
         let sample = self.card.sample.clone().or_else(|| (!steps).then(|| self.sample_defaults()));
-        let card = Card { format: 1, process, sample, codec: self.codec.clone(), ..self.card.clone() };
+        let card = Card { format: 1, process, sample, codec: codec.clone(), ..self.card.clone() };
         if let Some(scheduler) = scheduler {
             // diffusers' pipelines would take latents for pixels.
             let pipeline = config.pipeline().filter(|_| self.codec.is_identity());
@@ -254,7 +311,7 @@ impl Model {
 
     /// The model as a denoiser: its network through its parameterisation, with classifier-free guidance of
     /// `guidance` when it has learned to go without what it is asked for, clipped as its scheduler says.
-    pub fn denoiser(&self, guidance: f64) -> Box<dyn Denoise + '_> {
+    pub fn denoiser(&self, guidance: impl Into<Guidance>) -> Box<dyn Denoise + '_> {
         self.denoiser_around(self.reader(), guidance)
     }
 
@@ -270,13 +327,52 @@ impl Model {
     }
 
     /// As [`denoiser`](Self::denoiser), around whatever does the work of [`reader`](Self::reader).
-    pub fn denoiser_around<'a>(&self, inner: impl Denoise + 'a, guidance: f64) -> Box<dyn Denoise + 'a> {
+    pub fn denoiser_around<'a>(
+        &'a self,
+        inner: impl Denoise + 'a,
+        guidance: impl Into<Guidance>,
+    ) -> Box<dyn Denoise + 'a> {
+        let guidance = guidance.into();
         let rule = if self.recipe.keep_eps { Clip::None } else { self.recipe.clip };
         let clipping = Clipping { rule, codec: self.codec.clone() };
+        let parameterization = &self.recipe.parameterization;
         match self.conditioner.guides() {
-            true => Box::new(Clipped { inner: Guided { inner, scale: guidance }, clipping }),
+            true if self.is_distilled() => {
+                Box::new(Clipped { inner: Distilled { inner, scale: guidance.scale }, clipping })
+            }
+            true => Box::new(Clipped { inner: Guided { inner, guidance, parameterization }, clipping }),
             false => Box::new(Clipped { inner, clipping }),
         }
+    }
+
+    /// Whether the network was taught to answer as if it were guided: then nothing is led away from.
+    pub fn is_distilled(&self) -> bool {
+        self.network.config().io().timestep_cond.is_some()
+    }
+
+    /// Whether the network paints into pictures, and reads them: such a model needs a [`canvas`](Self::canvas).
+    pub fn paints(&self) -> bool {
+        self.network.config().io().channels_in > self.latent_shape[0]
+    }
+
+    /// What a network that [paints](Self::paints) reads beside what it denoises, of a picture `[1, C, H, W]` in the model's pixel
+    /// range and a mask `[1, 1, H, W]` that is 1 where it paints: the mask, and the latents of the picture without what is painted.
+    pub fn canvas(&self, picture: Tensor<4>, mask: Tensor<4>) -> Canvas {
+        let [latents, mask] = self.codec.known(picture * (1.0 - mask.clone()), mask);
+        Canvas(Arc::new(Tensor::cat(vec![mask, latents], 1)))
+    }
+
+    /// Makes ready what a walk will need beside the network: what is asked for and, for walks that begin at pictures or keep a
+    /// part of one, what encodes these. What fails here would panic on the way.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn prepare(&self, cond: &Cond, encodes: bool) -> Result<(), ModelError> {
+        self.conditioner.prepare(&mut cond.every())?;
+        if encodes {
+            self.codec.prepare_encoding()?;
+        }
+        Ok(())
     }
 
     /// Whether a picture can be asked for so.
@@ -316,6 +412,7 @@ impl Model {
     /// The same model, to be sampled with these settings unless asked otherwise.
     pub fn with(mut self, settings: SampleDefaults) -> Self {
         self.recipe = self.recipe_for(&settings);
+        self.conditioner = self.conditioner.reading(settings.reading());
         self.card.sample = Some(settings);
         self
     }
@@ -330,7 +427,7 @@ impl Model {
     }
 
     /// The last part of the plan, for walks that begin at a picture: `strength` is the share of the steps that are
-    /// walked, rounded and at least one \[Meng22\]. A strength of 0 is no step at all: the walk ends where it begins, at the
+    /// walked, in whole steps as in diffusers and at least one \[Meng22\]. A strength of 0 is no step at all: the walk ends where it begins, at the
     /// picture.
     ///
     /// # Errors
@@ -342,7 +439,7 @@ impl Model {
         if strength == 0.0 {
             return Ok(Plan::default());
         }
-        let walked = ((grid.points.len() as f64 * strength).round() as usize).clamp(1, grid.points.len());
+        let walked = ((grid.points.len() as f64 * strength) as usize).clamp(1, grid.points.len());
         grid.points.drain(..grid.points.len() - walked);
         recipe.along(&grid)
     }
@@ -356,6 +453,21 @@ impl Model {
         let latent = self.codec.latent_shape(picture)?;
         self.network.config().check_size(latent[1], latent[2])?;
         (self.picture_shape, self.latent_shape) = (picture, latent);
+        Ok(())
+    }
+
+    /// Pictures that are decoded, and encoded, in tiles of `side` pixels, so that the memory of that does not grow with them; they
+    /// are not quite the same.
+    ///
+    /// # Errors
+    /// A side that tiles cannot have, or a codec that has none.
+    pub fn tile(&mut self, side: usize) -> Result<(), CodecError> {
+        self.codec = match &self.codec {
+            AnyCodec::Latents(latents) => latents.clone().tiled(side)?.into(),
+            AnyCodec::Kind(kind) => {
+                return Err(CodecError { codec: kind.tag(), problem: "takes no memory that tiles would save".into() });
+            }
+        };
         Ok(())
     }
 
@@ -380,8 +492,8 @@ impl Model {
         self.walker(sample(denoiser, plan, noise, self.latent_shape, cond))
     }
 
-    /// A walk that begins at clean pictures `x0 [B, C, H, W]` (in the model's pixel range), noised to the level
-    /// where `plan` begins.
+    /// A walk that begins at clean pictures `x0 [B, C, H, W]` (in the model's pixel range), or all of it at one, noised to the
+    /// level where `plan` begins.
     pub fn sample_from<'a>(
         &self,
         denoiser: &'a dyn Denoise,
@@ -390,7 +502,9 @@ impl Model {
         x0: Tensor<4>,
         cond: &'a Cond,
     ) -> Walker<'a> {
-        self.walker(sample_from(denoiser, plan, noise, self.codec.encode(x0), cond))
+        let z = self.codec.encode(x0);
+        let z = if z.dims()[0] == 1 { z.repeat_dim(0, noise.pictures()) } else { z };
+        self.walker(sample_from(denoiser, plan, noise, z, cond))
     }
 
     fn walker<'a>(&self, sampler: Sampler<'a>) -> Walker<'a> {

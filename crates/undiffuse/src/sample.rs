@@ -24,6 +24,16 @@ pub enum Noise {
     Given(Vec<Tensor<4>>),
 }
 
+impl Noise {
+    /// Pictures that there is noise for.
+    pub fn pictures(&self) -> usize {
+        match self {
+            Self::Seeds(seeds) => seeds.len(),
+            Self::Given(tensors) => tensors.first().map_or(0, |noise| noise.dims()[0]),
+        }
+    }
+}
+
 /// What noise of a seed is for: its stream.
 #[derive(Clone, Copy)]
 enum Use {

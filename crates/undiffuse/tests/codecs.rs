@@ -1,7 +1,7 @@
 //! What every codec promises.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use undiffuse::codec::CodecKind;
+use undiffuse::codec::{AnyCodec, CodecKind};
 use undiffuse::denoise::{At, Clipped, Clipping, Cond, Denoise, Guess, Inpaint, Mixture, Posterior};
 use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
 use undiffuse::likelihood::flow::{self, FlowSettings, Trace};
@@ -108,19 +108,20 @@ fn masks_observations_and_clipping_act_on_pixels() {
         let mask: Vec<f32> = (0..h * w).map(|i| f32::from(u8::from(i % 3 > 0))).collect();
         let mask = tensor(mask, [1, h, w]);
         let mixed = guess.clone() * mask.clone() + known.clone() * (1.0 - mask.clone());
-        let inpaint = Inpaint { inner: inner(), codec: codec.clone(), known: known.clone(), mask: mask.clone() };
+        let any = || AnyCodec::from(codec.clone());
+        let inpaint = Inpaint::new(inner(), any(), any().known(known.clone(), mask.clone()));
         assert!(apart(pixels(&inpaint), mixed) < 2e-6, "{codec}");
 
         let precision: Tensor<4> = (1.0 - mask) * 4.0;
         let gain = precision.clone() * (0.8 * 0.8);
-        let posterior = Posterior { inner: inner(), codec: codec.clone(), observed: known.clone(), precision };
+        let posterior = Posterior { inner: inner(), codec: any(), observed: known.clone(), precision };
         let expected = (guess.clone() + gain.clone() * known) / (gain + 1.0);
         assert!(apart(pixels(&posterior), expected) < 2e-6, "{codec}");
 
-        let clipped = Clipped { inner: inner(), clipping: Clipping { rule: Clip::Range(0.5), codec: codec.clone() } };
+        let clipped = Clipped { inner: inner(), clipping: Clipping { rule: Clip::Range(0.5), codec: any() } };
         assert!(apart(pixels(&clipped), guess.clone().clamp(-0.5, 0.5)) < 2e-6, "{codec}");
         let rule = Clip::Threshold { ratio: 0.9, max: 1.5 };
-        let thresholded = Clipped { inner: inner(), clipping: Clipping { rule, codec: codec.clone() } };
+        let thresholded = Clipped { inner: inner(), clipping: Clipping { rule, codec: any() } };
         assert!(values(pixels(&thresholded)).iter().all(|x| x.abs() < 1.0 + 2e-6), "{codec}");
     }
 }
@@ -150,7 +151,7 @@ impl Case {
             pictures: TestPictures {
                 shape: codec.latent_shape(SHAPE).unwrap(),
                 x0: values(codec.encode(x0)),
-                codec: codec.clone(),
+                codec: codec.clone().into(),
                 range: (-1.0, 1.0),
                 seeds: (0..n as u64).collect(),
                 cond: Cond::default(),

@@ -60,7 +60,7 @@ fn a_run_learns_embeddings_and_its_model_is_asked_for_them() {
     assert!(model.card.classes.is_empty() && model.card.null_class.is_none());
 
     let cond = Asks::of("embedding", ["0.5,0.25,2", "none"]).cond(&model.conditioner, 4).unwrap();
-    assert_eq!(cond.0[0], Ask::Vector([0.5, 0.25, 2.0].into()));
+    assert_eq!(cond.asks[0], Ask::Vector([0.5, 0.25, 2.0].into()));
     let plan = model.plan().unwrap();
     let walk = |cond: &Cond, guidance: f64| {
         let denoiser = model.denoiser(guidance);
@@ -72,7 +72,7 @@ fn a_run_learns_embeddings_and_its_model_is_asked_for_them() {
     let all = walk(&cond, 2.0);
     assert_eq!(all[..64], walk(&cond.select([0]), 2.0)[..]);
     assert_ne!(all[..64], walk(&cond.unconditional(), 2.0)[..64]);
-    let said = facts(&model, "run", &model.sample_defaults(), 3, cond.0.first());
+    let said = facts(&model, "run", &model.sample_defaults(), 3, &cond, 0);
     assert_eq!((said["embedding"].as_str(), said.get("class")), (Some("0.5,0.25,2"), None));
     // Nothing asked: vectors of training pictures take turns.
     assert_eq!(Asks::default().cond(&model.conditioner, 12).unwrap().len(), 12);

@@ -1,6 +1,6 @@
 //! Likelihoods of Gaussian mixtures, whose denoiser and density are known exactly.
 
-use undiffuse::codec::CodecKind;
+use undiffuse::codec::AnyCodec;
 use undiffuse::denoise::{Cond, Mixture};
 use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
 use undiffuse::likelihood::flow::{self, FlowSettings, Trace};
@@ -46,7 +46,7 @@ fn case(shape: [usize; 3], n: usize, schedule: &str) -> Case {
     }
     let seeds = (0..n as u64).collect();
     let pictures =
-        TestPictures { shape, x0, codec: CodecKind::default(), range: (-1.0, 1.0), seeds, cond: Cond::default() };
+        TestPictures { shape, x0, codec: AnyCodec::default(), range: (-1.0, 1.0), seeds, cond: Cond::default() };
     Case { oracle: Mixture::new(&components, &device), pictures, schedule: schedule.parse().unwrap() }
 }
 

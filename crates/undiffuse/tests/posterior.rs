@@ -1,7 +1,7 @@
 //! Posterior sampling against the one posterior that is known: Gaussian data, Gaussian noise.
 
 use burn::tensor::{Tensor, TensorData};
-use undiffuse::codec::CodecKind;
+use undiffuse::codec::AnyCodec;
 use undiffuse::denoise::{Cond, Mixture, Posterior};
 use undiffuse::device;
 use undiffuse::math::prelude::*;
@@ -16,7 +16,7 @@ fn gaussian_posteriors_are_exact() {
     let tensor = |values: [f32; 2]| Tensor::<4>::from_data(TensorData::new(values.to_vec(), [1, 1, 1, 2]), &device);
     let posterior = Posterior {
         inner: data,
-        codec: CodecKind::default(),
+        codec: AnyCodec::default(),
         observed: tensor([1.5, 9.0]),
         precision: tensor([4.0, 0.0]),
     };

@@ -251,12 +251,11 @@ impl<R: Read + Seek> Fitted<R> {
     /// Values that cannot be read, or are not finite.
     pub fn add<M: Module>(&mut self, network: &str, module: M, scale: f64) -> Result<M, WeightsError> {
         let Self { shown, stored, targets } = self;
+        let target = |name: &str| targets.get(&(network.to_owned(), name.to_owned()));
         let mut failed = None;
-        let module = params::map(module, |name, value| {
-            let Some(target) = targets.get(&(network.to_owned(), name.to_owned())) else { return value };
-            if failed.is_some() || scale == 0.0 {
-                return value;
-            }
+        let wanted = |name: &str| scale != 0.0 && target(name).is_some();
+        let module = params::map_where(module, wanted, |name, value| {
+            let Some(target) = target(name).filter(|_| failed.is_none()) else { return value };
             let device = value.device();
             let mut weight = params::to_host(value);
             failed = target.add(stored, shown, scale, &mut weight).err();

@@ -106,6 +106,7 @@ impl TextSpec for BertConfig {
             width: self.hidden_size,
             pooled: ("pooler_output", self.hidden_size),
             layers: self.num_hidden_layers,
+            end: None,
         }
     }
 }

@@ -110,6 +110,10 @@ impl TextSpec for CLIPTextConfig {
             width: self.hidden_size,
             pooled: ("pooler_output", self.hidden_size),
             layers: self.num_hidden_layers,
+            end: match self.eos_token_id {
+                WRONG_END => (self.vocab_size >= VOCABULARY).then_some(VOCABULARY - 1),
+                end => (end < self.vocab_size).then_some(end),
+            },
         }
     }
 }

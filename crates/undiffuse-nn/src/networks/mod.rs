@@ -178,6 +178,9 @@ macro_rules! networks {
                 /// Every class.
                 pub const CLASSES: &[&str] = &[$(stringify!($class)),+];
 
+                /// How the names of the files of its weights begin.
+                pub const STEM: &str = $stem;
+
                 /// The folders of a pipeline that such a network may be in, by class.
                 pub const FOLDERS: &[&str] = &[$($folder),+];
 
@@ -302,7 +305,7 @@ macro_rules! networks {
 
             /// How the names of the files of its weights begin.
             pub fn stem(&self) -> &'static str {
-                match self { $(Self::$network(_) => $stem,)+ }
+                match self { $(Self::$network(_) => $config::STEM,)+ }
             }
 
             /// The network, its parameters blank.

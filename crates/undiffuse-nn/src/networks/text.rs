@@ -18,6 +18,8 @@ pub struct TextIo {
     pub pooled: (&'static str, usize),
     /// Layers.
     pub layers: usize,
+    /// The token that ends a text, where the config says which.
+    pub end: Option<usize>,
 }
 
 /// What the config of a text encoder says.

@@ -28,6 +28,7 @@ struct Part<R> {
     entries: HashMap<String, String>,
 }
 
+#[derive(Clone)]
 struct Entry {
     part: usize,
     dtype: Dtype,
@@ -136,11 +137,20 @@ impl<R: Read + Seek> Stored<R> {
     /// As [`check`](Self::check); values that cannot be read, are infinite or not a number.
     pub fn fill<M: Module>(mut self, module: M) -> Result<M, WeightsError> {
         self.check(&module)?;
-        let entries = std::mem::take(&mut self.tensors);
+        self.fill_where(module, |_| true)
+    }
+
+    /// Puts those tensors into `module` that are parameters whose names `wanted` passes; the others stay blank.
+    /// [`check`](Self::check) comes before it.
+    ///
+    /// # Errors
+    /// Values that cannot be read, are infinite or not a number.
+    pub fn fill_where<M: Module>(&mut self, module: M, wanted: impl Fn(&str) -> bool) -> Result<M, WeightsError> {
+        let entries = self.tensors.iter();
         let mut entries: BTreeMap<String, (String, Entry)> =
-            entries.into_iter().map(|(name, entry)| (modern(&name), (name, entry))).collect();
+            entries.map(|(name, entry)| (modern(name), (name.clone(), entry.clone()))).collect();
         let mut failed = None;
-        let filled = params::map(module, |name, old| {
+        let filled = params::map_where(module, wanted, |name, old| {
             let Some((stored, entry)) = take(&mut entries, name).filter(|_| failed.is_none()) else { return old };
             let values = self.values(&stored, &entry).and_then(|values| {
                 check_finite(&stored, &values, &self.parts[entry.part].shown)?;

@@ -1,6 +1,6 @@
 //! What an evaluation of a network costs, for networks of any size and pictures of any size.
 
-use undiffuse::codec::CodecKind;
+use undiffuse::codec::Codec;
 use undiffuse::nn::NetworkConfig;
 
 /// What a picture of these sides costs, in pictures of the model's `own` sides.
@@ -12,7 +12,7 @@ pub fn relative(config: &NetworkConfig, own: [usize; 2], sides: [usize; 2]) -> f
 /// pixels; no smaller than the model's own smaller side. `own` is the shape `[C, H, W]` of what the model diffuses.
 pub fn largest_square(
     config: &NetworkConfig,
-    codec: &CodecKind,
+    codec: &dyn Codec,
     [channels, height, width]: [usize; 3],
     most: usize,
     pixels: usize,
@@ -35,6 +35,7 @@ pub fn largest_square(
 
 #[cfg(test)]
 mod tests {
+    use undiffuse::codec::AnyCodec;
     use undiffuse::nn::networks::unet2d::{DownBlockType, UNet2DConfig, UpBlockType};
 
     use super::*;
@@ -53,9 +54,9 @@ mod tests {
         assert_eq!(relative(&plain, [8, 8], [32, 16]), 8.0);
         assert!(relative(&plain, [8, 8], [1 << 40, 1 << 40]).is_finite());
         assert!(relative(&plain, [8, 8], [usize::MAX, usize::MAX]) > 1e30);
-        let codec = CodecKind::default();
-        assert_eq!(largest_square(&plain, &codec, [3, 8, 8], 16, 1 << 20), 32);
-        assert_eq!(largest_square(&plain, &codec, [3, 8, 8], 16, 400), 20);
-        assert_eq!(largest_square(&plain, &codec, [3, 8, 8], 1, 9), 8);
+        let codec = AnyCodec::default();
+        assert_eq!(largest_square(&plain, &*codec, [3, 8, 8], 16, 1 << 20), 32);
+        assert_eq!(largest_square(&plain, &*codec, [3, 8, 8], 16, 400), 20);
+        assert_eq!(largest_square(&plain, &*codec, [3, 8, 8], 1, 9), 8);
     }
 }

@@ -148,8 +148,7 @@ impl Models {
             let outline = Outline::read(place.folder.path(), self.variant.as_deref()).map_err(|e| e.to_string())?;
             let parameters = outline.config.parameters().map_err(|e| e.to_string())?;
             let RequestLimits { cost, pixels, .. } = self.limits;
-            let max_side =
-                cost::largest_square(&outline.config, &outline.card.codec, outline.latent_shape(), cost, pixels);
+            let max_side = cost::largest_square(&outline.config, &*outline.codec, outline.latent_shape(), cost, pixels);
             Ok(Arc::new(Described { outline, parameters, max_side }))
         };
         let outline = read();
@@ -200,7 +199,7 @@ impl Models {
         let bytes = described.parameters.saturating_mul(4);
         // A tensor is there three times for a moment: in the file's bytes, as numbers, and as a parameter.
         let features = described.outline.config.features(described.outline.latent_shape());
-        let codec = described.outline.card.codec.bytes(described.outline.picture_shape);
+        let codec = described.outline.codec.bytes(described.outline.picture_shape);
         self.make_room(id, bytes.saturating_mul(3).saturating_add(features).saturating_add(codec))?;
         let stamp = self.stamp(&place);
         let variant = self.variant.as_deref();

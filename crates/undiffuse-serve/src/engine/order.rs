@@ -163,6 +163,7 @@ impl Order {
             steps: request.steps,
             eta: finite("eta", request.eta)?,
             guidance: finite("guidance", request.guidance)?,
+            ..SampleSettings::default()
         };
         let settings = settings.over(own)?;
         within("steps", settings.steps, limits.steps)?;
@@ -232,7 +233,7 @@ impl Order {
     /// What picture `k` shows, as a request asks for it: a word under the name of the field.
     pub fn shows(&self, k: usize) -> BTreeMap<String, String> {
         let conditioner = &self.model.conditioner;
-        let shown = conditioner.field().zip(self.cond.0.get(k));
+        let shown = conditioner.field().zip(self.cond.asks.get(k));
         shown.map(|(field, ask)| (field.name.to_owned(), conditioner.print(ask))).into_iter().collect()
     }
 
@@ -241,7 +242,7 @@ impl Order {
     /// # Errors
     /// A picture that cannot be encoded.
     pub fn png(&self, k: usize, image: &Image) -> Result<Vec<u8>, String> {
-        let mut facts = facts(&self.model, &self.loaded.id, &self.settings, self.seeds[k], self.cond.0.get(k));
+        let mut facts = facts(&self.model, &self.loaded.id, &self.settings, self.seeds[k], &self.cond, k);
         let more = json!({
             "size": self.size.map(|(w, h)| format!("{w}x{h}")),
             "init_image": self.init.as_ref().map(|_| true),
@@ -306,7 +307,7 @@ fn size(request: &Generate, model: &mut Model, limits: &RequestLimits) -> Result
         let [_, rows, columns] = asked.map_err(|e| Problem::invalid(field, e.to_string()))?;
         let cost = cost::relative(&config, [own[1], own[2]], [rows, columns]);
         if cost > limits.cost as f64 {
-            let side = cost::largest_square(&config, &model.codec, own, limits.cost, limits.pixels);
+            let side = cost::largest_square(&config, &*model.codec, own, limits.cost, limits.pixels);
             let detail = format!(
                 "a picture of {width}x{height} takes as long as {} of this model's own {own_width}x{own_height}, and {} are \
                  allowed here; the largest square is {side}x{side}",

@@ -114,19 +114,17 @@ impl Inner {
         self.show_running(live, order.plan.rows.len());
         let pictures = &chunk.pictures;
         let seat = self.pool.join(&order.loaded, order.model.latent_shape(), order.batch, Arc::clone(&live.stop));
-        let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, order.settings.guidance);
+        let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, &order.settings);
         if let (Some(known), Some(mask)) = (&order.init, &order.mask) {
-            let (codec, known, mask) = (order.model.codec.clone(), known.clone(), mask.clone());
-            denoiser = Box::new(Inpaint { inner: denoiser, codec, known, mask });
+            let codec = order.model.codec.clone();
+            let known = codec.known(known.clone(), mask.clone());
+            denoiser = Box::new(Inpaint::new(denoiser, codec, known));
         }
         let start = Start { inner: denoiser, x: RefCell::new(order.frames.then_some(None)) };
         let noise = Noise::Seeds(pictures.iter().map(|&k| order.seeds[k]).collect());
         let cond = order.cond.select(pictures.iter().copied());
         let mut walk = match &order.init {
-            Some(init) => {
-                let x0 = init.clone().repeat_dim(0, pictures.len());
-                order.model.sample_from(&start, &order.plan, noise, x0, &cond)
-            }
+            Some(init) => order.model.sample_from(&start, &order.plan, noise, init.clone(), &cond),
             None => order.model.sample(&start, &order.plan, noise, &cond),
         };
         for step in walk.by_ref() {

@@ -1,30 +1,68 @@
 //! Latents of a trained autoencoder.
 
+use std::fmt;
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
-use undiffuse_nn::networks::{Autoencoder, AutoencoderIo, Code};
+use burn::tensor::{Int, Tensor, TensorData};
+use undiffuse_nn::networks::{Autoencoder, AutoencoderConfig, AutoencoderIo, Code};
+use undiffuse_nn::weights::WeightsError;
 
 use super::{Codec, CodecError};
+use crate::part::Part;
 
 /// What messages call it.
-const NAME: &str = "autoencoder";
+pub(super) const NAME: &str = "autoencoder";
+
+/// Side of the latents that are decoded for who watches a walk.
+const PREVIEWED: usize = 24;
 
 /// An autoencoder's latents, shifted and scaled to be diffused: `z = (E(x) - shift) * factor`, `x = D(z / factor + shift)`
 /// \[Rombach22, Appendix G\]. An encoder that says moments is read by its mean.
 ///
-/// It is no word of a configuration: its weights are a part of the model.
+/// It is no word of a configuration: its weights are a part of the model. Those of its two halves are read apart, each when it is
+/// needed. Pictures go through it one after the other, so memory is that of one.
 #[derive(Clone, Debug)]
 pub struct Latents {
-    network: Arc<Autoencoder>,
+    encoder: Arc<Part<Autoencoder>>,
+    decoder: Arc<Part<Autoencoder>>,
+    config: Arc<AutoencoderConfig>,
     io: AutoencoderIo,
     tiles: Option<usize>,
+}
+
+/// Of the same weights, in the same tiles.
+impl PartialEq for Latents {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.decoder, &other.decoder) && self.tiles == other.tiles
+    }
+}
+
+impl fmt::Display for Latents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.config.class())
+    }
 }
 
 impl Latents {
     /// Of a network.
     pub fn new(network: Arc<Autoencoder>) -> Self {
-        Self { io: network.config().io(), network, tiles: None }
+        let config = network.config();
+        let part = Arc::new(Part::from(network));
+        Self::of_halves(config, Arc::clone(&part), part)
+    }
+
+    /// Of a network of this config whose halves are read apart.
+    pub fn of_halves(
+        config: AutoencoderConfig,
+        encoder: Arc<Part<Autoencoder>>,
+        decoder: Arc<Part<Autoencoder>>,
+    ) -> Self {
+        Self { io: config.io(), config: config.into(), encoder, decoder, tiles: None }
+    }
+
+    /// Whether a parameter of this name is one of the encoder; all others are of the decoder.
+    pub fn encodes(name: &str) -> bool {
+        name.starts_with("encoder.") || name.starts_with("quant_conv.")
     }
 
     /// The same in tiles of `side` pixels, so that memory does not grow with the picture: see
@@ -39,10 +77,31 @@ impl Latents {
             false => Err(refused(format!("works in tiles whose side is a multiple of {step} pixels, not {side}"))),
         }
     }
+
+    /// Reads what decoding needs, where that is still to be read.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn prepare_decoding(&self) -> Result<(), WeightsError> {
+        self.decoder.get().map(drop)
+    }
 }
 
 fn refused(problem: String) -> CodecError {
     CodecError { codec: NAME, problem }
+}
+
+/// A half of the network; whoever cares for errors has prepared it.
+fn half(part: &Part<Autoencoder>) -> Arc<Autoencoder> {
+    part.get().unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// `f` of each picture.
+fn one_by_one(x: Tensor<4>, f: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
+    match x.dims()[0] {
+        1 => f(x),
+        n => Tensor::cat((0..n).map(|k| f(x.clone().narrow(0, k, 1))).collect(), 0),
+    }
 }
 
 impl Codec for Latents {
@@ -70,11 +129,14 @@ impl Codec for Latents {
         Ok([channels_out, scale.saturating_mul(height), scale.saturating_mul(width)])
     }
 
+    /// # Panics
+    /// On weights that cannot be read; [`prepare_encoding`](Codec::prepare_encoding) finds out first.
     fn encode(&self, x: Tensor<4>) -> Tensor<4> {
-        let said = match self.tiles {
-            Some(side) => self.network.encode_tiled(x, side),
-            None => self.network.encode(x),
-        };
+        let network = half(&self.encoder);
+        let said = one_by_one(x, |x| match self.tiles {
+            Some(side) => network.encode_tiled(x, side),
+            None => network.encode(x),
+        });
         let z = match self.io.code {
             Code::Moments => said.narrow(1, 0, self.io.latent_channels),
             Code::Latents => said,
@@ -83,13 +145,51 @@ impl Codec for Latents {
         (z - shift) * factor
     }
 
+    /// # Panics
+    /// On weights that cannot be read; [`prepare_decoding`](Latents::prepare_decoding) finds out first.
     fn decode(&self, z: Tensor<4>) -> Tensor<4> {
+        let network = half(&self.decoder);
         let [factor, shift] = self.io.scaling;
-        let z = z / factor + shift;
-        match self.tiles {
-            Some(side) => self.network.decode_tiled(z, side),
-            None => self.network.decode(z),
-        }
+        one_by_one(z / factor + shift, |z| match self.tiles {
+            Some(side) => network.decode_tiled(z, side),
+            None => network.decode(z),
+        })
+    }
+
+    /// Large latents are decoded as small ones, the means of squares of them.
+    fn preview(&self, z: Tensor<4>) -> Tensor<4> {
+        let [b, c, h, w] = z.dims();
+        let fits = |k: usize| h.is_multiple_of(k) && w.is_multiple_of(k);
+        let Some(k) = (h.max(w).div_ceil(PREVIEWED)..=h.min(w)).find(|&k| fits(k)).filter(|&k| k > 1) else {
+            return self.decode(z);
+        };
+        let squares = z.reshape([b, c, h / k, k, w / k, k]).mean_dim(3).mean_dim(5);
+        let x = self.decode(squares.reshape([b, c, h / k, w / k]));
+        let [b, c, h, w] = x.dims();
+        x.reshape([b, c, h, 1, w, 1]).repeat_dim(3, k).repeat_dim(5, k).reshape([b, c, k * h, k * w])
+    }
+
+    fn edit(&self, z: Tensor<4>, edit: &dyn Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
+        edit(z)
+    }
+
+    /// The picture's latents, and what the mask is at the first pixel of each, as in diffusers.
+    fn known(&self, picture: Tensor<4>, mask: Tensor<4>) -> [Tensor<4>; 2] {
+        let [_, _, h, w] = mask.dims();
+        let firsts = |side: usize| {
+            let all: Vec<i32> = (0..side).step_by(self.io.scale).map(|i| i as i32).collect();
+            let n = all.len();
+            Tensor::<1, Int>::from_data(TensorData::new(all, [n]), &mask.device())
+        };
+        [self.encode(picture), mask.clone().select(2, firsts(h)).select(3, firsts(w))]
+    }
+
+    fn prepare_encoding(&self) -> Result<(), WeightsError> {
+        self.encoder.get().map(drop)
+    }
+
+    fn channels(&self) -> Option<usize> {
+        Some(self.io.latent_channels)
     }
 
     /// It is not: a model of latents has no likelihood of pixels.
@@ -105,14 +205,13 @@ impl Codec for Latents {
 
     fn bytes(&self, [channels, height, width]: [usize; 3]) -> u64 {
         let side = |whole: usize| self.tiles.map_or(whole, |side| whole.min(side));
-        self.network.config().features([channels, side(height), side(width)])
+        self.config.features([channels, side(height), side(width)])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
-    use undiffuse_nn::networks::AutoencoderConfig;
+    use burn::tensor::Device;
     use undiffuse_nn::weights;
 
     use super::*;

@@ -5,17 +5,19 @@
 //! probability) goes through the codec, and so does everything that is shown.
 //!
 //! A codec is a file here and a line in the table; [`Latents`], which is made of a network, is no word of a configuration and so
-//! in no table. Pictures are `[B, C, H, W]` in the model's pixel range, see
+//! in no table: a model has [any](AnyCodec). Pictures are `[B, C, H, W]` in the model's pixel range, see
 //! [`Recipe::pixels`](undiffuse_math::recipe::Recipe::pixels).
 
 mod autoencoder;
 
 pub use autoencoder::Latents;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use std::ops::Deref;
 
 use burn::tensor::Tensor;
 use undiffuse_math::kind;
+use undiffuse_nn::weights::WeightsError;
 
 /// A way from pictures to what is diffused, and back.
 pub trait Codec: Debug + Send + Sync {
@@ -42,14 +44,39 @@ pub trait Codec: Debug + Send + Sync {
         self.decode(z)
     }
 
-    /// Latents after an edit of their pictures: a mask, an observation, clipping.
+    /// Latents after an edit of their pictures: a mask, an observation, clipping. Where a codec loses something, the edit is of
+    /// latents themselves, as in diffusers.
     fn edit(&self, z: Tensor<4>, edit: &dyn Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
         self.encode(edit(self.decode(z)))
+    }
+
+    /// A picture `[1, C, H, W]` of which a part is known, and the mask `[1, 1, H, W]` that is 1 where it is painted and 0 where
+    /// it is known, as [`keep`](Self::keep) needs them.
+    fn known(&self, picture: Tensor<4>, mask: Tensor<4>) -> [Tensor<4>; 2] {
+        [picture, mask]
+    }
+
+    /// Latents whose known part is that of the picture of [`known`](Self::known).
+    fn keep(&self, z: Tensor<4>, [picture, mask]: &[Tensor<4>; 2]) -> Tensor<4> {
+        self.edit(z, &|x| x * mask.clone() + picture.clone() * (1.0 - mask.clone()))
+    }
+
+    /// Reads what [`encode`](Self::encode) needs and [`decode`](Self::decode) does not, where that is still to be read.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    fn prepare_encoding(&self) -> Result<(), WeightsError> {
+        Ok(())
     }
 
     /// Whether `encode` is an orthonormal map. Then isotropic noise on latents is isotropic noise on pixels, the density of a
     /// latent is that of its picture (`ln |det| = 0`), and a model has likelihoods in pixels; otherwise it has none.
     fn is_orthonormal(&self) -> bool;
+
+    /// Channels of latents; `None` where these follow from a picture's.
+    fn channels(&self) -> Option<usize> {
+        None
+    }
 
     /// For orthonormal codecs: the variances of a picture's pixels `[C, H, W]`, where the numbers of its latent
     /// `[C, H, W]` have the variances `v` and do not depend on each other.
@@ -93,5 +120,62 @@ kind! {
 impl Default for CodecKind {
     fn default() -> Self {
         Pixels {}.into()
+    }
+}
+
+/// The codec of a model: of a kind that configurations name, or a network.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnyCodec {
+    /// By its word.
+    Kind(CodecKind),
+    /// A trained autoencoder.
+    Latents(Latents),
+}
+
+impl AnyCodec {
+    /// The codec's word, or what messages call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Kind(kind) => kind.tag(),
+            Self::Latents(_) => autoencoder::NAME,
+        }
+    }
+}
+
+impl Default for AnyCodec {
+    fn default() -> Self {
+        CodecKind::default().into()
+    }
+}
+
+impl From<CodecKind> for AnyCodec {
+    fn from(kind: CodecKind) -> Self {
+        Self::Kind(kind)
+    }
+}
+
+impl From<Latents> for AnyCodec {
+    fn from(latents: Latents) -> Self {
+        Self::Latents(latents)
+    }
+}
+
+impl Deref for AnyCodec {
+    type Target = dyn Codec;
+
+    fn deref(&self) -> &(dyn Codec + 'static) {
+        match self {
+            Self::Kind(kind) => &**kind,
+            Self::Latents(latents) => latents,
+        }
+    }
+}
+
+impl fmt::Display for AnyCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(kind) => fmt::Display::fmt(kind, f),
+            Self::Latents(latents) => fmt::Display::fmt(latents, f),
+        }
     }
 }

@@ -16,7 +16,7 @@ use undiffuse_nn::networks::{Condition, Reads};
 
 use super::ConditionConfig;
 use super::RequestError;
-use super::{Ask, Conditioning, Field, Member, Told};
+use super::{Ask, Conditioning, Field, Member, Source, Told};
 use crate::card::Card;
 
 /// Names that a refusal lists.
@@ -237,8 +237,8 @@ impl Member for Classes {
         Ok((n > 1).then(|| Self::new(names, n + 1, Some(n as u32))))
     }
 
-    fn read(card: &Card, reads: Reads) -> Result<Option<Self>, String> {
-        let rows = match reads {
+    fn read(&Source { card, io, .. }: &Source) -> Result<Option<Self>, String> {
+        let rows = match io.reads {
             Reads::Labels(rows) => rows,
             _ => 0,
         };
@@ -273,7 +273,7 @@ impl Conditioning for Classes {
             Ask::Class(label) if (*label as usize) < self.rows => return Ok(()),
             Ask::None => format!("the model has not learned to go without a class; it has {}", self.choices()),
             Ask::Class(label) => format!("the model has no label {label}; it has {}", self.choices()),
-            Ask::Vector(_) => format!("the model takes classes; it has {}", self.choices()),
+            Ask::Vector(_) | Ask::Text(_) => format!("the model takes classes; it has {}", self.choices()),
         };
         Err(RequestError::new("class", problem))
     }

@@ -26,7 +26,7 @@ use undiffuse_math::noise;
 use undiffuse_nn::networks::{Condition, Reads};
 use undiffuse_nn::weights;
 
-use super::{Ask, ConditionConfig, Conditioning, Field, Member, RequestError, Told};
+use super::{Ask, ConditionConfig, Conditioning, Field, Member, RequestError, Source, Told};
 use crate::card::Card;
 
 /// Standard deviation of the frequencies for one standardised number: what is half a standard deviation apart is told apart.
@@ -281,7 +281,7 @@ impl Member for Embedding {
         Ok(Some(Self { stored, width: 0, frequencies: Arc::default() }))
     }
 
-    fn read(card: &Card, reads: Reads) -> Result<Option<Self>, String> {
+    fn read(&Source { card, io, .. }: &Source) -> Result<Option<Self>, String> {
         let Some(value) = card.condition.as_ref().filter(|value| value["kind"] == NAME) else { return Ok(None) };
         let stored: Stored = serde_json::from_value(value.clone()).map_err(|e| format!("condition: {e}"))?;
         let sound = |n: &Number| n.mean.is_finite() && n.std > 0.0 && n.std.is_finite();
@@ -290,7 +290,7 @@ impl Member for Embedding {
         {
             return Err("condition: its numbers need a mean and a std each, and examples of as many".into());
         }
-        Self { stored, width: 0, frequencies: Arc::default() }.with_network(reads).map(Some)
+        Self { stored, width: 0, frequencies: Arc::default() }.with_network(io.reads).map(Some)
     }
 
     fn with_network(mut self, reads: Reads) -> Result<Self, String> {
@@ -315,9 +315,11 @@ impl Conditioning for Embedding {
         match ask {
             Ask::None => Ok(()),
             Ask::Vector(values) => self.vector(values.to_vec()).map(drop),
-            Ask::Class(_) => {
-                Err(refused(format!("the model takes no classes, but {} numbers: {}", self.dims(), self.names())))
-            }
+            Ask::Class(_) | Ask::Text(_) => Err(refused(format!(
+                "the model takes no classes and no words, but {} numbers: {}",
+                self.dims(),
+                self.names()
+            ))),
         }
     }
 
@@ -423,6 +425,7 @@ impl Conditioning for Embedding {
 mod tests {
     use undiffuse_data::source::{Entry, Memory, Payload};
     use undiffuse_data::{Image, Options};
+    use undiffuse_nn::networks::Io;
 
     use super::*;
     use crate::condition::Conditioner;
@@ -482,8 +485,13 @@ mod tests {
         assert!(words(json!({ "a": 1 })).is_err() && words(json!([[true]])).is_err());
         let mut card = Card::default();
         model.note(&mut card);
-        assert_eq!(Conditioner::read(&card, Reads::Vector(512)).unwrap(), model);
-        assert!(Conditioner::read(&card, Reads::Labels(3)).unwrap_err().contains("reads no vectors"));
+        let read = |reads| {
+            let (channels_in, channels_out, sample_size) = (3, 3, None);
+            let io = Io { channels_in, channels_out, sample_size, reads, tokens: None, timestep_cond: None };
+            Conditioner::read(&Source { card: &card, io: &io, words: None })
+        };
+        assert_eq!(read(Reads::Vector(512)).unwrap(), model);
+        assert!(read(Reads::Labels(3)).unwrap_err().contains("reads no vectors"));
     }
 
     #[test]

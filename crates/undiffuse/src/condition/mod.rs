@@ -1,18 +1,22 @@
 //! What is asked of a model, and what its network reads of it.
 //!
-//! An [`Ask`] is what one picture should show, a [`Cond`] the asks of a batch. They cross samplers, guidance and the
+//! An [`Ask`] is what one picture should show, a [`Cond`] the asks of a batch and what else is said of its pictures. They cross samplers, guidance and the
 //! service as they are; only a model's [`Conditioner`] knows what they mean to its network, and how people write them.
 //!
 //! A kind of conditioner is one file and one line in the table here. Its [`Field`] is an option of the command line, a field
 //! of requests and of what pictures say of themselves; its [`Conditioning`] is what a model does with it.
 
 mod class;
+mod cond;
 mod embedding;
 mod none;
+mod text;
 
 pub use class::Classes;
+pub use cond::{Canvas, Cond};
 pub use embedding::Embedding;
 use none::Nothing;
+pub use text::Text;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -21,9 +25,15 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use undiffuse_data::Dataset;
-use undiffuse_nn::networks::{Condition, Reads};
+use undiffuse_nn::networks::{Condition, Io, Reads};
+use undiffuse_nn::weights::WeightsError;
 
 use crate::card::Card;
+use crate::words::{Reading, Words};
+
+/// What guidance is to lead away from: an option of the command line, a field of requests, and of what pictures say of
+/// themselves, in the same words as what is asked for.
+pub const NEGATIVE: &str = "negative";
 
 /// A request that the model cannot fulfil.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,54 +75,17 @@ pub enum Ask {
     Class(u32),
     /// A vector of numbers, in the units of the data.
     Vector(Arc<[f32]>),
+    /// Words.
+    Text(Prompt),
 }
 
-/// What each picture of a batch should show; empty where nothing is asked of any, as of models without conditions.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cond(pub Vec<Ask>);
-
-impl Cond {
-    /// The same class for every one of `n` pictures.
-    pub fn class(label: u32, n: usize) -> Self {
-        Self(vec![Ask::Class(label); n])
-    }
-
-    /// Pictures that something is said of.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether nothing is asked of any picture.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The asks of some of the pictures, in this order.
-    ///
-    /// # Panics
-    /// If there is no picture of such a number.
-    pub fn select(&self, pictures: impl IntoIterator<Item = usize>) -> Self {
-        match self.is_empty() {
-            true => Self::default(),
-            false => Self(pictures.into_iter().map(|k| self.0[k].clone()).collect()),
-        }
-    }
-
-    /// The asks of several batches, one after the other: all of them ask for something, or none does.
-    pub fn concat<'a>(batches: impl IntoIterator<Item = &'a Self>) -> Self {
-        Self(batches.into_iter().flat_map(|batch| batch.0.iter().cloned()).collect())
-    }
-
-    /// As many pictures, with nothing asked of any of them.
-    pub fn unconditional(&self) -> Self {
-        Self(vec![Ask::None; self.len()])
-    }
-}
-
-impl FromIterator<Ask> for Cond {
-    fn from_iter<I: IntoIterator<Item = Ask>>(asks: I) -> Self {
-        Self(asks.into_iter().collect())
-    }
+/// What is asked for in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// As they were written.
+    pub words: Arc<str>,
+    /// How they are read.
+    pub how: Reading,
 }
 
 /// What a dataset tells a model of its pictures.
@@ -164,8 +137,29 @@ pub trait Conditioning {
     /// What the network has to read; the width of a vector is the network's.
     fn reads(&self) -> Reads;
 
-    /// What the network reads for accepted asks `[B]`.
+    /// What the network reads for accepted asks `[B]`, which it can read [together](Self::together).
     fn encode(&self, asks: &[Ask], device: &Device) -> Condition;
+
+    /// The places of asks that the network reads in one batch: all of them, unless some are longer than others.
+    fn together(&self, asks: &[Ask]) -> Vec<Vec<usize>> {
+        vec![(0..asks.len()).collect()]
+    }
+
+    /// Makes ready what accepted asks need, so that nothing is left to be done, or to fail, while pictures are made.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    fn prepare(&self, _asks: &mut dyn Iterator<Item = &Ask>) -> Result<(), WeightsError> {
+        Ok(())
+    }
+
+    /// Gives memory back that is only needed to [`prepare`](Self::prepare).
+    fn release(&self) {}
+
+    /// What is lost of an ask that is accepted, for people: words that are cut off.
+    fn lost(&self, _ask: &Ask) -> Option<String> {
+        None
+    }
 
     /// What takes turns when nothing is asked for; empty where nothing can be asked for.
     fn all(&self) -> Vec<Ask>;
@@ -180,6 +174,11 @@ pub trait Conditioning {
 
     /// Writes into a model's card what makes this conditioner again.
     fn note(&self, card: &mut Card);
+
+    /// What asks for nothing in particular.
+    fn nothing(&self) -> Ask {
+        Ask::None
+    }
 
     /// What a word asks for.
     ///
@@ -221,6 +220,17 @@ pub trait Conditioning {
     }
 }
 
+/// What there is to make a model's conditioner from.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    /// What the folder knows beyond diffusers' words.
+    pub card: &'a Card,
+    /// What the network reads.
+    pub io: &'a Io,
+    /// The tokenizer and the text encoder, where there are such.
+    pub words: Option<&'a Arc<Words>>,
+}
+
 /// How a kind of conditioner comes about.
 pub trait Member: Conditioning + Sized {
     /// How it is asked.
@@ -232,17 +242,22 @@ pub trait Member: Conditioning + Sized {
     /// What is wrong with what the data say of the pictures.
     fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String>;
 
-    /// What a model's card and network say; `None` where they speak of no such asks.
+    /// What a model's folder and network say; `None` where they speak of no such asks.
     ///
     /// # Errors
     /// What contradicts what.
-    fn read(card: &Card, reads: Reads) -> Result<Option<Self>, String>;
+    fn read(source: &Source) -> Result<Option<Self>, String>;
 
     /// The same for a network that reads so.
     ///
     /// # Errors
     /// A network that reads something else.
     fn with_network(self, reads: Reads) -> Result<Self, String>;
+
+    /// The same that reads prompts so, where it reads any.
+    fn reading(self, _how: Reading) -> Self {
+        self
+    }
 }
 
 /// Makes [`Conditioner`]. A line reads `"name" => Variant(Type);`.
@@ -282,19 +297,19 @@ macro_rules! conditioners {
                 }
             }
 
-            /// What a card says that a model can be asked for, whose network reads so.
+            /// What a folder says that a model can be asked for.
             ///
             /// # Errors
             /// A card and a network that contradict each other.
-            pub fn read(card: &Card, reads: Reads) -> Result<Self, String> {
-                let named = match &card.condition {
+            pub fn read(source: &Source) -> Result<Self, String> {
+                let named = match &source.card.condition {
                     Some(value) => Some(value["kind"].as_str().filter(|kind| Self::KINDS.contains(kind)).ok_or_else(|| {
                         format!("condition: its kind is {}; known are {}", value["kind"], Self::KINDS.join(", "))
                     })?),
                     None => None,
                 };
                 $(if named.is_none_or(|kind| kind == $name)
-                    && let Some(conditioner) = <$type>::read(card, reads)?
+                    && let Some(conditioner) = <$type>::read(source)?
                 {
                     return Ok(Self::$variant(conditioner));
                 })+
@@ -309,6 +324,14 @@ macro_rules! conditioners {
                 match self {
                     Self::Nothing => Ok(Self::Nothing),
                     $(Self::$variant(conditioner) => conditioner.with_network(reads).map(Self::$variant),)+
+                }
+            }
+
+            /// The same that reads prompts so, where it reads any.
+            pub fn reading(self, how: Reading) -> Self {
+                match self {
+                    Self::Nothing => Self::Nothing,
+                    $(Self::$variant(conditioner) => Self::$variant(conditioner.reading(how)),)+
                 }
             }
         }
@@ -334,6 +357,7 @@ macro_rules! conditioners {
 conditioners! {
     "class" => Class(Classes);
     "embedding" => Embedding(Embedding);
+    "text" => Text(Text);
 }
 
 impl Conditioner {
@@ -353,5 +377,19 @@ impl Conditioner {
     pub fn turns(&self, asks: Vec<Ask>, n: usize) -> Cond {
         let asks = if asks.is_empty() { self.all() } else { asks };
         asks.iter().cloned().cycle().take(n).collect()
+    }
+
+    /// Pictures that are led away from what these words ask for, which take turns.
+    ///
+    /// # Errors
+    /// A model that can't be led away from anything, or a word that means nothing to it.
+    pub fn away<W: AsRef<str>>(&self, cond: Cond, words: &[W]) -> Result<Cond, RequestError> {
+        let nothing = self.nothing();
+        let of = |e: RequestError| RequestError::new(NEGATIVE, e.problem);
+        if !words.is_empty() && !self.guides() {
+            return Err(RequestError::new(NEGATIVE, "this model has not learned to be led away from anything"));
+        }
+        let asks = words.iter().map(|word| self.parse(word.as_ref())).collect::<Result<Vec<_>, _>>().map_err(of)?;
+        Ok(cond.away_from(if asks.is_empty() { std::slice::from_ref(&nothing) } else { &asks }))
     }
 }

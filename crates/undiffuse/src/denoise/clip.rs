@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::recipe::Clip;
 
 use super::{At, Cond, Denoise, Guess};
-use crate::codec::CodecKind;
+use crate::codec::AnyCodec;
 
 /// A rule for pictures, applied to what is diffused.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,7 +12,7 @@ pub struct Clipping {
     /// The rule.
     pub rule: Clip,
     /// Between pictures and what is diffused.
-    pub codec: CodecKind,
+    pub codec: AnyCodec,
 }
 
 impl Clipping {

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use super::{At, Cond, Denoise, Guess};
-use crate::codec::CodecKind;
+use crate::codec::AnyCodec;
 
 /// Where the picture is known, the guess *is* the known picture; elsewhere it is the model's, and so is a learned variance
 /// everywhere.
@@ -11,21 +11,23 @@ use crate::codec::CodecKind;
 /// Every solver then walks the known pixels along their own exact path and ends on them, while the
 /// model sees them, properly noisy, as context for the rest.
 pub struct Inpaint<D> {
-    /// The model.
-    pub inner: D,
-    /// Between pictures and what the model diffuses.
-    pub codec: CodecKind,
-    /// Known picture `[1, C, H, W]` in the model's pixel range.
-    pub known: Tensor<4>,
-    /// `[1, 1, H, W]`: 1 where the model paints, 0 where the picture is known.
-    pub mask: Tensor<4>,
+    inner: D,
+    codec: AnyCodec,
+    /// As [`keep`](crate::codec::Codec::keep) needs it.
+    known: [Tensor<4>; 2],
+}
+
+impl<D> Inpaint<D> {
+    /// A model of what this codec makes of pictures, with what the codec makes of a [known](crate::codec::Codec::known) one.
+    pub fn new(inner: D, codec: AnyCodec, known: [Tensor<4>; 2]) -> Self {
+        Self { inner, codec, known }
+    }
 }
 
 impl<D: Denoise> Denoise for Inpaint<D> {
     fn denoise(&self, x: Tensor<4>, at: &[At], cond: &Cond) -> Guess {
         let Guess { x0, variance } = self.inner.denoise(x, at, cond);
-        let known = |x: Tensor<4>| x * self.mask.clone() + self.known.clone() * (1.0 - self.mask.clone());
-        Guess { x0: self.codec.edit(x0, &known), variance }
+        Guess { x0: self.codec.keep(x0, &self.known), variance }
     }
 
     fn device(&self) -> Device {
@@ -69,7 +71,7 @@ mod tests {
         };
         // Nothing is known of the picture, so it is painted as if there were no mask.
         let (known, mask) = (Tensor::ones([1, 1, 4, 4], &device), Tensor::ones([1, 1, 4, 4], &device));
-        let painted = walk(&Inpaint { inner: Noisy(device.clone()), codec: CodecKind::default(), known, mask });
+        let painted = walk(&Inpaint::new(Noisy(device.clone()), AnyCodec::default(), [known, mask]));
         assert_eq!(painted, walk(&Noisy(device)));
     }
 }

@@ -11,7 +11,7 @@ mod network;
 mod posterior;
 
 pub use clip::{Clipped, Clipping};
-pub use guidance::{Guided, is_guided};
+pub use guidance::{Distilled, Guidance, Guided, is_guided};
 pub use inpaint::Inpaint;
 pub use mixture::Mixture;
 pub use network::Denoiser;
@@ -20,7 +20,7 @@ pub use posterior::Posterior;
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::prelude::{NoiseLevel, Row};
 
-pub use crate::condition::{Ask, Cond};
+pub use crate::condition::{Ask, Canvas, Cond};
 
 /// The noise level of one picture, and the time that a network is to be told for it where a plan
 /// knows better than the schedule's inverse.

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use super::{At, Cond, Denoise, Guess, per_image};
-use crate::codec::CodecKind;
+use crate::codec::AnyCodec;
 
 /// The distribution `p(x0) r(x0)` for `r` a Gaussian around an observed picture \[Sohl15, section 2.5\]: denoising where the
 /// observation is noisy, inpainting where parts of it are exact and others unknown.
@@ -16,7 +16,7 @@ pub struct Posterior<D> {
     /// The model.
     pub inner: D,
     /// Between pictures and what the model diffuses.
-    pub codec: CodecKind,
+    pub codec: AnyCodec,
     /// What was observed, `y [1, C, H, W]`, in the model's pixel range.
     pub observed: Tensor<4>,
     /// Its precision `P = 1 / std² [1, 1, H, W]`; 0 where nothing is known.

@@ -21,7 +21,7 @@ use undiffuse_math::solver::{Ddpm, PlanError};
 
 pub(crate) use ends::Ends;
 
-use crate::codec::CodecKind;
+use crate::codec::AnyCodec;
 use crate::denoise::Cond;
 use crate::sample;
 
@@ -36,7 +36,7 @@ pub struct TestPictures {
     /// What the model diffuses of the pictures, one after the other.
     pub x0: Vec<f32>,
     /// Between pictures, in the model's pixel range, and what it diffuses.
-    pub codec: CodecKind,
+    pub codec: AnyCodec,
     /// What black and white are in that range.
     pub range: (f64, f64),
     /// A seed for each: a picture's estimate depends on no other picture.

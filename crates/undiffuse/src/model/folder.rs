@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use undiffuse_math::recipe::Recipe;
-use undiffuse_nn::networks::{ComponentConfig, ConfigError, FOLDERS, NetworkConfig};
+use undiffuse_nn::networks::{
+    AutoencoderConfig, ComponentConfig, ConfigError, FOLDERS, NetworkConfig, TextEncoderConfig,
+};
 
+use super::pipeline::{self, Told};
 use super::weights::{self, Weights};
-use super::{Card, ModelError, pipeline};
+use super::{Card, ModelError};
 use crate::codec::CodecKind;
 use crate::files::{self, FileError};
+use crate::words::Tokenizer;
 
 const INDEX: &str = "model_index.json";
 const CARD: &str = "undiffuse.json";
@@ -30,6 +34,7 @@ const LIMIT: u64 = 4 << 20;
 ///   unet/diffusion_pytorch_model.safetensors   or parts with an index, or a variant
 ///   scheduler/scheduler_config.json
 ///   undiffuse.json                 what diffusers has no word for: see `Card`
+///   vae/ text_encoder/ tokenizer/  of a pipeline of words and latents, each as diffusers and transformers have it
 /// ```
 ///
 /// A folder may hold nothing but a network: then `config.json` and the weights lie in it.
@@ -73,6 +78,21 @@ impl ModelFolder {
         all.push(folder.0.join(SCHEDULER).join(SCHEDULER_FILE));
         all.extend(FOLDERS.iter().map(|name| folder.0.join(name).join(CONFIG)));
         all.extend(weights::files_of(&folder.network(), weights::STEM, variant));
+        for (part, stem) in
+            [(pipeline::VAE, AutoencoderConfig::STEM), (pipeline::TEXT_ENCODER, TextEncoderConfig::STEM)]
+        {
+            let part = folder.0.join(part);
+            if part.is_dir() {
+                all.push(part.join(CONFIG));
+                // Of parts that do not have the variant, the usual weights are read.
+                let variants = [variant, None].into_iter().skip(usize::from(variant.is_none()));
+                all.extend(variants.flat_map(|variant| weights::files_of(&part, stem, variant)));
+            }
+        }
+        let tokenizer = folder.0.join(pipeline::TOKENIZER);
+        if tokenizer.is_dir() {
+            all.extend(Tokenizer::FILES.iter().map(|file| tokenizer.join(file)));
+        }
         all
     }
 
@@ -96,22 +116,37 @@ impl ModelFolder {
         ModelError::Card { path: self.0.join(CARD), problem: problem.to_string() }
     }
 
-    /// Refuses a pipeline whose pictures need more than a network and a scheduler. A folder without an index passes.
-    pub(super) fn check_pipeline(&self) -> Result<(), ModelError> {
+    /// What the folder's index says of it; nothing where there is none.
+    ///
+    /// # Errors
+    /// A pipeline whose pictures need what is not here.
+    pub(super) fn pipeline(&self) -> Result<Told, ModelError> {
         if !self.is_pipeline() {
-            return Ok(());
+            return Ok(Told::default());
         }
-        let path = self.0.join(INDEX);
-        let text = files::read_text(&path)?;
-        let refuse = |problem| ModelError::Pipeline { path, problem };
-        let index: Map<String, Value> = match serde_json::from_str(&text) {
-            Ok(index) => index,
-            Err(e) => {
-                let way_out = "restore it, or delete it to go by the other files alone";
-                return Err(refuse(format!("it is damaged ({e}); {way_out}")));
-            }
-        };
-        pipeline::foreign(&index).map_or(Ok(()), |problem| Err(refuse(problem)))
+        let index: Map<String, Value> = serde_json::from_str(&files::read_text(&self.0.join(INDEX))?).map_err(|e| {
+            let way_out = "restore it, or delete it to go by the other files alone";
+            self.unfit(format!("it is damaged ({e}); {way_out}"))
+        })?;
+        pipeline::read(&index).map_err(|problem| self.unfit(problem))
+    }
+
+    /// A pipeline that can't be used.
+    pub(super) fn unfit(&self, problem: impl ToString) -> ModelError {
+        ModelError::Pipeline { path: self.0.join(INDEX), problem: problem.to_string() }
+    }
+
+    /// The config and the weights of a pipeline's part beside its network; the usual weights where there are none of the
+    /// variant.
+    pub(super) fn part(&self, name: &str, variant: Option<&str>) -> Result<(ComponentConfig, Weights), ModelError> {
+        let folder = self.0.join(name);
+        let of_variant = variant.and_then(|_| component(&folder, variant).ok());
+        of_variant.map_or_else(|| component(&folder, None), Ok)
+    }
+
+    /// The folder of a pipeline's tokenizer.
+    pub(super) fn tokenizer(&self) -> PathBuf {
+        self.0.join(pipeline::TOKENIZER)
     }
 
     pub(super) fn config(&self) -> Result<NetworkConfig, ModelError> {
@@ -121,10 +156,7 @@ impl ModelFolder {
 
     /// The same of a network of any kind, and where its weights are.
     pub(super) fn component(&self, variant: Option<&str>) -> Result<(ComponentConfig, Weights), ModelError> {
-        let text = read_text(&self.network().join(CONFIG))?;
-        let config = ComponentConfig::from_json(&text).map_err(|source| self.misconfigured(source))?;
-        let weights = Weights::find(&self.network(), config.stem(), variant)?;
-        Ok((config, weights))
+        component(&self.network(), variant)
     }
 
     pub(super) fn card(&self) -> Result<Card, ModelError> {
@@ -195,6 +227,16 @@ fn parts() -> Vec<&'static str> {
 
 /// The model folder that a path means, by the name under which it is replaced.
 fn place(path: &Path) -> Result<PathBuf, ModelError> {
+    let ending = path.extension().and_then(|ending| ending.to_str()).filter(|_| path.is_file());
+    match ending {
+        Some("ckpt" | "pt" | "pth" | "bin") => {
+            return Err(ModelError::SingleFile(path.to_owned(), "and a pickle, which can run code when read"));
+        }
+        Some("safetensors" | "gguf") => {
+            return Err(ModelError::SingleFile(path.to_owned(), "which is not read yet"));
+        }
+        _ => {}
+    }
     let holds = |folder: &Path| files::steady(folder, |folder| network(folder).join(CONFIG).is_file());
     if holds(path) {
         return Ok(path.to_owned());
@@ -213,6 +255,15 @@ fn place(path: &Path) -> Result<PathBuf, ModelError> {
 fn network(folder: &Path) -> PathBuf {
     let inside = FOLDERS.iter().map(|name| folder.join(name)).find(|inside| inside.is_dir());
     inside.unwrap_or_else(|| folder.to_owned())
+}
+
+/// The config of the network in a folder, of any kind, and where its weights are.
+fn component(folder: &Path, variant: Option<&str>) -> Result<(ComponentConfig, Weights), ModelError> {
+    let path = folder.join(CONFIG);
+    let config =
+        ComponentConfig::from_json(&read_text(&path)?).map_err(|source| ModelError::Config { path, source })?;
+    let weights = Weights::find(folder, config.stem(), variant)?;
+    Ok((config, weights))
 }
 
 fn pretty(value: &Value) -> String {

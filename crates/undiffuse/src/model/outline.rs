@@ -1,17 +1,24 @@
 //! All of a model but its weights' values, and the checks that come before them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use undiffuse_math::draw::c_noise;
 use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
-use undiffuse_nn::networks::{Component, Network, NetworkConfig};
+use undiffuse_nn::adapters::Layers;
+use undiffuse_nn::networks::{Component, ComponentConfig, Network, NetworkConfig, TextEncoderConfig};
 
+use super::adapter::{Adapter, Adapters};
+use super::pipeline::{TEXT_ENCODER, Told, VAE};
 use super::weights::Weights;
 use super::{Card, ModelError, ModelFolder, Process, SampleDefaults};
-use crate::condition::Conditioner;
+use crate::codec::{AnyCodec, Latents};
+use crate::condition::{self, Conditioner};
+use crate::part::Part;
+use crate::words::{Tokenizer, Words};
 
 /// Most numbers of a picture: 46,000 pixels by as many.
 const LARGEST: u128 = 1 << 31;
@@ -23,8 +30,13 @@ pub struct Outline {
     pub folder: ModelFolder,
     /// Where its weights are.
     pub weights: Weights,
+    adapters: Adapters,
     /// The network.
     pub config: NetworkConfig,
+    /// Between pictures and what the network diffuses.
+    pub codec: AnyCodec,
+    /// The tokenizer and the text encoder, where there are such.
+    pub words: Option<Arc<Words>>,
     /// What it can be asked for.
     pub conditioner: Conditioner,
     /// Schedule, parameterisation, and how to sample.
@@ -42,18 +54,24 @@ impl Outline {
     /// Whatever [`ModelError`] names.
     pub fn read(path: impl AsRef<Path>, variant: Option<&str>) -> Result<Self, ModelError> {
         ModelFolder::read(path.as_ref(), |folder| {
-            let outline = Self::of(folder, variant)?;
+            let outline = Self::of(folder, variant, &[], &Device::flex())?;
             let blank = blank(&outline.config, &outline.folder, &Device::flex())?;
             outline.weights.open()?.check(&blank)?;
             Ok(outline)
         })
     }
 
-    /// Reads a model folder; the weights are found but not opened.
-    pub(super) fn of(folder: &ModelFolder, variant: Option<&str>) -> Result<Self, ModelError> {
-        folder.check_pipeline()?;
-        let card = folder.card()?;
-        let recipe = match (&card.process, folder.recipe()) {
+    /// Reads a model folder. The network's weights are found but not opened; those of other parts are checked, and nothing is
+    /// read of them.
+    pub(super) fn of(
+        folder: &ModelFolder,
+        variant: Option<&str>,
+        adapters: &[Adapter],
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let Told { pipeline, notes } = folder.pipeline()?;
+        let mut card = folder.card()?;
+        let mut recipe = match (&card.process, folder.recipe()) {
             (None, recipe) => recipe?,
             (Some(Process { schedule, parameterization }), recipe) => {
                 let fallback =
@@ -62,22 +80,39 @@ impl Outline {
                 Recipe { schedule, parameterization, ..recipe.unwrap_or_else(fallback) }
             }
         };
+        recipe.notes.extend(notes);
         let config = folder.config()?;
-        check(&config, &recipe).map_err(|problem| folder.contradiction(problem))?;
-        let picture_shape = card.codec.picture_shape(latent_shape(&config)).map_err(|e| folder.contradiction(e))?;
-        let conditioner = Conditioner::read(&card, config.io().reads).map_err(|problem| folder.bad_card(problem))?;
+        let encoder = pipeline.map(|_| text_encoder(folder, variant)).transpose()?;
+        let adapters = fit(adapters, &config, encoder.as_ref().map(|(config, _)| config), folder)?;
+        let (mut codec, mut words) = (AnyCodec::from(card.codec.clone()), None);
+        if let Some((pipeline, encoder)) = pipeline.zip(encoder) {
+            words = Some(read_words(folder, encoder, adapters.clone(), device)?);
+            codec = latents(folder, variant, device)?.into();
+            let (steps, guidance) = (pipeline.steps, pipeline.guidance);
+            card.sample.get_or_insert(SampleDefaults { steps, guidance, ..own_settings(&recipe) });
+        }
+        let latent = latent_shape(&config, &codec);
+        check(&config, latent, words.is_some(), &recipe).map_err(|problem| folder.contradiction(problem))?;
+        let picture_shape = codec.picture_shape(latent).map_err(|e| folder.contradiction(e))?;
+        let source = condition::Source { card: &card, io: &config.io(), words: words.as_ref() };
+        let conditioner = Conditioner::read(&source).map_err(|problem| match words {
+            Some(_) => folder.unfit(problem),
+            None => folder.bad_card(problem),
+        })?;
         let weights = folder.weights(variant)?;
-        Ok(Self { weights, folder: folder.clone(), config, conditioner, recipe, card, picture_shape })
+        let folder = folder.clone();
+        Ok(Self { folder, weights, adapters, config, codec, words, conditioner, recipe, card, picture_shape })
     }
 
     /// Loads the network.
     pub(super) fn network(&self, device: &Device) -> Result<Network, ModelError> {
-        fill(&self.config, &self.folder, &self.weights, device)
+        let network = fill(&self.config, &self.folder, &self.weights, device)?;
+        Ok(self.adapters.add(self.config.folder(), network)?)
     }
 
     /// `[C, H, W]` of what the model diffuses.
     pub fn latent_shape(&self) -> [usize; 3] {
-        latent_shape(&self.config)
+        latent_shape(&self.config, &self.codec)
     }
 
     /// As [`Model::sample_defaults`](super::Model::sample_defaults).
@@ -111,36 +146,105 @@ fn fill(
     Ok(weights.open()?.fill(blank(config, folder, device)?)?)
 }
 
-pub(super) fn latent_shape(config: &NetworkConfig) -> [usize; 3] {
+/// The autoencoder of a pipeline, of which nothing is read yet.
+fn latents(folder: &ModelFolder, variant: Option<&str>, device: &Device) -> Result<Latents, ModelError> {
+    let (config, weights) = folder.part(VAE, variant)?;
+    let ComponentConfig::Autoencoder(config) = config else {
+        return Err(folder.unfit(format!("its `{VAE}` is a {}, which is no autoencoder", config.class())));
+    };
+    let blank = |wanted: fn(&str) -> bool| -> Result<Arc<Part<_>>, ModelError> {
+        let (of, device) = (config.clone(), device.clone());
+        let blank = move || of.network(&device).expect("the config was checked");
+        Ok(Arc::new(Part::new(weights.open()?, wanted, blank)?))
+    };
+    let (encoder, decoder) = (blank(Latents::encodes)?, blank(|name| !Latents::encodes(name))?);
+    Ok(Latents::of_halves(config, encoder, decoder))
+}
+
+/// The text encoder of a pipeline, and where its weights are.
+fn text_encoder(folder: &ModelFolder, variant: Option<&str>) -> Result<(TextEncoderConfig, Weights), ModelError> {
+    match folder.part(TEXT_ENCODER, variant)? {
+        (ComponentConfig::TextEncoder(config), weights) => Ok((config, weights)),
+        (config, _) => Err(folder.unfit(format!("its `{TEXT_ENCODER}` is a {}, which reads no words", config.class()))),
+    }
+}
+
+/// Finds what adapters adapt among the layers of a pipeline's networks.
+fn fit(
+    adapters: &[Adapter],
+    config: &NetworkConfig,
+    encoder: Option<&TextEncoderConfig>,
+    folder: &ModelFolder,
+) -> Result<Adapters, ModelError> {
+    if adapters.is_empty() {
+        return Ok(Adapters::default());
+    }
+    let device = Device::flex();
+    let mut layers = vec![Layers::of(config.folder(), &blank(config, folder, &device)?)];
+    if let Some(encoder) = encoder {
+        let encoder = encoder.network(&device).map_err(|source| folder.misconfigured(source))?;
+        layers.push(Layers::of(TEXT_ENCODER, &encoder));
+    }
+    Ok(Adapters::fit(adapters, &layers)?)
+}
+
+/// The tokenizer of a pipeline with its text encoder, of which nothing is read yet.
+fn read_words(
+    folder: &ModelFolder,
+    (config, weights): (TextEncoderConfig, Weights),
+    adapters: Adapters,
+    device: &Device,
+) -> Result<Arc<Words>, ModelError> {
+    let (of, device) = (config.clone(), device.clone());
+    let blank = move || of.network(&device).expect("the config was checked");
+    let encoder = Part::new(weights.open()?, |_| true, blank)?;
+    let encoder = encoder.then(move |network| adapters.add(TEXT_ENCODER, network));
+    let tokenizer = Tokenizer::read(&folder.tokenizer())?;
+    Ok(Arc::new(Words::new(tokenizer, encoder, &config).map_err(|problem| folder.unfit(problem))?))
+}
+
+pub(super) fn latent_shape(config: &NetworkConfig, codec: &AnyCodec) -> [usize; 3] {
     let io = config.io();
     let [height, width] = io.sample_size.unwrap_or([32, 32]);
-    [io.channels_in, height, width]
+    [codec.channels().unwrap_or(io.channels_in), height, width]
 }
 
 pub(super) fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
-    card.sample.clone().unwrap_or_else(|| SampleDefaults {
-        solver: recipe.solver.clone(),
-        spacing: recipe.spacing.clone(),
-        // The steps that diffusers' pipelines of consistency models take.
-        steps: if recipe.solver.wants_consistency() { 4 } else { 50 },
-        guidance: 1.0,
-    })
+    card.sample.clone().unwrap_or_else(|| own_settings(recipe))
 }
 
-/// What a network must be to make pictures by this recipe.
-fn check(config: &NetworkConfig, recipe: &Recipe) -> Result<(), String> {
-    let [channels, height, width] = latent_shape(config);
-    let answered = config.io().channels_out;
+/// How a model is sampled of which only the recipe says something.
+fn own_settings(recipe: &Recipe) -> SampleDefaults {
+    // The steps that diffusers' pipelines of consistency models take.
+    let steps = if recipe.solver.wants_consistency() { 4 } else { 50 };
+    SampleDefaults::new(recipe.solver.clone(), recipe.spacing.clone(), steps)
+}
+
+/// What a network must be to make latents of this shape by this recipe.
+fn check(
+    config: &NetworkConfig,
+    [channels, height, width]: [usize; 3],
+    words: bool,
+    recipe: &Recipe,
+) -> Result<(), String> {
+    let (taken, answered) = (config.io().channels_in, config.io().channels_out);
+    // A mask and the latents of a picture may come beside.
+    if taken != channels && taken != 2 * channels + 1 {
+        return Err(format!("it takes {taken} channels, and the autoencoder's latents have {channels}"));
+    }
     if answered != channels && answered != 2 * channels {
         return Err(format!(
             "it answers {answered} channels for pictures of {channels}: it is no denoiser of pictures"
         ));
     }
-    if config.io().tokens.is_some() {
+    if config.io().tokens.is_some() && !words {
         return Err(
             "it attends to tokens, which nothing in this folder makes: `undiffuse predict` runs it on given ones"
                 .into(),
         );
+    }
+    if config.io().tokens.is_none() && words {
+        return Err("it attends to no tokens, so the folder's text encoder can't tell it anything".into());
     }
     // Channels times height times width fits 72 bits: no count is above 2^24.
     let numbers = channels as u128 * height as u128 * width as u128;

@@ -205,7 +205,7 @@ mod tests {
             assert!(all(|draws| &draws.x0) == whole.x0 && all(|draws| &draws.eps) == whole.eps);
             assert_eq!(parts.iter().flat_map(|part| part.quantiles.clone()).collect::<Vec<_>>(), whole.quantiles);
         }
-        let dropped = whole.ask.0.iter().filter(|ask| **ask == Ask::None).count();
+        let dropped = whole.ask.asks.iter().filter(|ask| **ask == Ask::None).count();
         assert!((5..22).contains(&dropped), "{dropped} of 32 are told nothing");
     }
 }

@@ -33,7 +33,7 @@ pub fn preview(model: &Model) -> Result<Option<Image>, PlanError> {
     let ask = |i: usize| Some(asks.get(i % COLUMNS % asks.len().max(1))?.clone());
     let cond = (0..PICTURES).map_while(ask).collect();
     let plan = model.plan()?;
-    let denoiser = model.denoiser(model.sample_defaults().guidance);
+    let denoiser = model.denoiser(&model.sample_defaults());
     let walk = model.sample(&*denoiser, &plan, Noise::Seeds((0..PICTURES as u64).collect()), &cond);
     Ok(walk.finish().ok().map(|x| grid(&model.images(x), COLUMNS, 2)))
 }

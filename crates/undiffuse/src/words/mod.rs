@@ -3,9 +3,12 @@
 //! A [`Tokenizer`] is what transformers reads from the same folder: `tokenizer.json`, or CLIP's `vocab.json` and
 //! `merges.txt`. A prompt ([`prompt`] has its notation) becomes [`Chunk`]s of as many tokens as the encoder takes, each with
 //! the marks of a text's start and end: a prompt that fits into one is the chunk that diffusers makes, longer ones go on in
-//! further chunks as in AUTOMATIC1111's web UI.
+//! further chunks as in AUTOMATIC1111's web UI. [`Words`] has the text encoder, too, and says what it makes of a prompt.
 
+mod encoder;
 pub mod prompt;
+
+pub use encoder::{Emphasis, Encoding, Reading, Words};
 
 use std::path::{Path, PathBuf};
 
@@ -85,6 +88,9 @@ pub struct Tokenized {
 }
 
 impl Tokenizer {
+    /// The files that a tokenizer is read from, those that lie there.
+    pub const FILES: &[&str] = &[WHOLE, VOCABULARY, MERGES, SETTINGS, SPECIAL];
+
     /// Reads the tokenizer of a folder.
     ///
     /// # Errors
@@ -119,6 +125,22 @@ impl Tokenizer {
         self.length
     }
 
+    /// The ids of tokens lie below this number.
+    pub fn vocabulary(&self) -> usize {
+        let known = self.words.get_vocab(true);
+        known.into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// The token that ends a text.
+    pub fn end(&self) -> Option<usize> {
+        self.end.first().map(|&id| id as usize)
+    }
+
+    /// Tokens of a chunk that are no words.
+    pub fn marks(&self) -> usize {
+        self.start.len() + self.end.len()
+    }
+
     /// The token that fills up a text.
     pub fn pad(&self) -> u32 {
         self.pad
@@ -141,11 +163,16 @@ impl Tokenizer {
     /// # Panics
     /// If there is no room for a token between the marks, or no chunk.
     pub fn tokenize(&self, prompt: &str, length: usize, most: usize) -> Result<Tokenized, String> {
-        let room = length.saturating_sub(self.start.len() + self.end.len());
+        self.tokenize_pieces(prompt::parse(prompt), length, most)
+    }
+
+    /// The pieces of a prompt in at most `most` chunks of `length` tokens.
+    pub(crate) fn tokenize_pieces(&self, pieces: Vec<Piece>, length: usize, most: usize) -> Result<Tokenized, String> {
+        let room = length.saturating_sub(self.marks());
         assert!(room > 0 && most > 0, "{most} chunks with room for {room} tokens");
         let mut filling =
             Filling { room, most, comma: self.comma, chunks: vec![Vec::new()], last_comma: None, cut: vec![] };
-        for piece in prompt::parse(prompt) {
+        for piece in pieces {
             match piece {
                 Piece::Break => filling.follow(),
                 Piece::Words(words, weight) => {

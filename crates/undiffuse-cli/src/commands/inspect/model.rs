@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use undiffuse::burn::tensor::Device;
-use undiffuse::codec::CodecKind;
+use undiffuse::codec::{AnyCodec, CodecKind};
 use undiffuse::condition::Conditioner;
 use undiffuse::math::parameterization::ParameterizationKind;
 use undiffuse::math::recipe::{Clip, Recipe};
@@ -38,7 +38,10 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
         "path": folder.path().display().to_string(),
         "parameters": parameters,
         "network": config,
-        "codec": model.codec,
+        "codec": match &model.codec {
+            AnyCodec::Kind(kind) => json!(kind),
+            AnyCodec::Latents(latents) => json!({ "kind": model.codec.name(), "class": latents.to_string() }),
+        },
         "picture_shape": model.picture_shape(),
         "latent_shape": model.latent_shape(),
         "schedule": recipe.schedule,
@@ -81,10 +84,11 @@ fn in_diffusers(folder: &ModelFolder, model: &Model) -> Option<String> {
 
 /// What the network diffuses, where that is no pixels.
 fn codec(model: &Model) -> Option<String> {
-    let entry = CodecKind::ALL.iter().find(|entry| entry.tag == model.codec.tag() && !model.codec.is_identity())?;
+    let AnyCodec::Kind(kind) = &model.codec else { return Some(format!("the latents of its {}", model.codec)) };
+    let entry = CodecKind::ALL.iter().find(|entry| entry.tag == kind.tag() && !kind.is_identity())?;
     Some(format!(
-        "{}, {}\ndiffusers opens the network by itself, but has no pipeline that makes pictures with it",
-        model.codec, entry.doc,
+        "{kind}, {}\ndiffusers opens the network by itself, but has no pipeline that makes pictures with it",
+        entry.doc,
     ))
 }
 

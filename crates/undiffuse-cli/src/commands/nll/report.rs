@@ -75,7 +75,7 @@ fn protocol(args: &Args, job: &Measurement<'_>, measured: &Measured) -> Value {
 
 /// What was measured on, and between which levels.
 fn of_what(args: &Args, job: &Measurement<'_>, measured: &Measured) -> String {
-    let told = job.pictures.cond.0.iter().filter(|ask| **ask != Ask::None).count();
+    let told = job.pictures.cond.asks.iter().filter(|ask| **ask != Ask::None).count();
     let conditions = match (job.model.conditioner.field(), told) {
         (None, _) => "no conditions".to_owned(),
         (Some(field), n) if n == job.pictures.len() => format!("{} told", field.plural),

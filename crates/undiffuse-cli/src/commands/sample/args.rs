@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use undiffuse::model::Adapter;
 use undiffuse::{Model, memory};
 
 use crate::asks::Asking;
@@ -13,7 +14,7 @@ use crate::sampling::Sampling;
 pub struct Args {
     /// A run made by `undiffuse train`, or a diffusers folder
     pub model: PathBuf,
-    /// How many pictures; 16 when not given, or as many as --init-noise holds
+    /// How many pictures; 16 when not given, or as many as --init-noise holds, or there are prompts for
     #[arg(short, long = "number")]
     pub n: Option<usize>,
     #[command(flatten)]
@@ -37,12 +38,19 @@ pub struct Args {
     pub seed: u64,
     #[command(flatten)]
     pub asking: Asking,
+    /// LoRA files that are added to the model's weights, each as many times as it says: ink.safetensors:0.8. Given again, one more
+    #[arg(long, value_name = "FILE.safetensors[:SCALE]")]
+    pub lora: Vec<Adapter>,
     /// Pictures computed at a time; results do not depend on it
     #[arg(long, default_value_t = 32)]
     pub batch: usize,
     /// Size of the pictures as WIDTHxHEIGHT; the model's own when not given
     #[arg(long, value_parser = parse_size)]
     pub size: Option<(usize, usize)>,
+    /// Decode and encode pictures in tiles of so many pixels a side, where they are too large for the memory; pictures are not
+    /// quite the same
+    #[arg(long, value_name = "SIDE")]
+    pub tiles: Option<usize>,
     /// Noise to start from instead of seeds: a safetensors file with `init_noise [N, C, H, W]` and, for solvers that
     /// add noise, `noise.0`, `noise.1`, …
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
@@ -54,7 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "IMAGE")]
     pub init_image: Option<PathBuf>,
     /// How much of the way is walked again with --init-image: 0 gives the picture back as it is, anything above walks at least
-    /// the last step, 1 forgets it; 0.6 when not given, 1 for ddim-inverse
+    /// the last step, 1 forgets it; 0.6 when not given, 1 for ddim-inverse and for models that paint into pictures
     #[arg(long, requires = "init_image")]
     pub strength: Option<f64>,
     /// Paint only where this picture is white; keep --init-image, or believe --observed, where it is black or transparent.
@@ -90,12 +98,14 @@ pub struct Args {
 impl Args {
     /// How much of the way is walked from --init-image.
     pub fn strength(&self, model: &Model) -> f64 {
-        self.strength.unwrap_or(if model.sample_defaults().solver.rises() { 1.0 } else { 0.6 })
+        let whole = model.sample_defaults().solver.rises() || model.paints();
+        self.strength.unwrap_or(if whole { 1.0 } else { 0.6 })
     }
 
     /// The files that are read besides the model.
     pub fn inputs(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.optimal_variance, &self.init_noise, &self.init_image, &self.mask, &self.observed].into_iter().flatten()
+        let files = [&self.optimal_variance, &self.init_noise, &self.init_image, &self.mask, &self.observed];
+        files.into_iter().flatten().chain(self.lora.iter().map(|adapter| &adapter.path))
     }
 
     /// What can be said without the model.

@@ -10,7 +10,7 @@ use undiffuse::nn::weights;
 
 use crate::common::usage;
 
-/// Reads `init_noise` and the first `needed - 1` of `noise.K`: of all pictures, or of the one with this index.
+/// Reads `init_noise`, or the only tensor that there is, and the first `needed - 1` of `noise.K`: of all pictures, or of the one with this index.
 pub fn read_noise(
     path: &Path,
     index: Option<usize>,
@@ -22,7 +22,8 @@ pub fn read_noise(
     let names = std::iter::once("init_noise".to_owned()).chain((0..needed - 1).map(|k| format!("noise.{k}")));
     let mut all = Vec::new();
     for name in names {
-        let tensor = tensors.get(&name).ok_or_else(|| {
+        let only = tensors.values().next().filter(|_| tensors.len() == 1 && needed == 1);
+        let tensor = tensors.get(&name).or(only).ok_or_else(|| {
             usage(format!("--init-noise `{}` has no tensor `{name}`; this plan needs {needed} noises", path.display()))
         })?;
         let pictures = all.first().map_or(tensor.shape.first().copied().unwrap_or(0), |t: &Tensor<4>| t.dims()[0]);

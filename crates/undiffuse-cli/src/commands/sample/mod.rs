@@ -8,6 +8,7 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::Value;
 use undiffuse::burn::tensor::{Device, Tensor};
+use undiffuse::condition::Conditioner;
 use undiffuse::data::{Image, Options, grid, sheet_mark};
 use undiffuse::denoise::{Cond, Denoise, Inpaint, Posterior};
 use undiffuse::files;
@@ -42,16 +44,22 @@ use shown::Shown;
 /// The text chunk in which this program writes what made a picture, as JSON.
 pub const KEY: &str = "undiffuse";
 
+/// Pictures that are made where nobody says how many.
+const MANY: usize = 16;
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
     args.check()?;
-    let model = Model::load_variant(&args.model, args.weights.variant.as_deref(), &device)?;
+    let model = Model::load_adapted(&args.model, args.weights.variant.as_deref(), &args.lora, &device)?;
     let settings = args.sampling.settings(&model)?;
     let mut model = model.with(settings.clone());
     if let Some((w, h)) = args.size {
         model.resize(h, w).map_err(|e| usage(format!("--size: {e}")))?;
+    }
+    if let Some(side) = args.tiles {
+        model.tile(side).map_err(|e| usage(format!("--tiles: {e}")))?;
     }
     if let Some(snr) = args.corrector {
         model.recipe.corrector = Some(Corrector { snr, steps: args.corrections });
@@ -112,6 +120,10 @@ struct Job {
     init: Option<Tensor<4>>,
     observed: Option<Tensor<4>>,
     mask: Option<Tensor<4>>,
+    /// What the walk keeps of `init`, where there is a mask.
+    known: Option<[Tensor<4>; 2]>,
+    /// What pictures say of the LoRAs that were added.
+    loras: Vec<Value>,
 }
 
 impl Job {
@@ -123,7 +135,10 @@ impl Job {
             .map(|path| read_noise(path, args.init_index, needed, model.latent_shape(), device));
         let given = given.transpose()?;
         let held = given.as_ref().map(|tensors| tensors[0].dims()[0]);
-        let n = args.n.or(held).unwrap_or(16);
+        // Models of classes and numbers are small, and their asks take turns.
+        let words = matches!(model.conditioner, Conditioner::Text(_));
+        let cond = args.asking.cond(&model.conditioner, args.n.or(held).or((!words).then_some(MANY)))?;
+        let n = args.n.or(held).unwrap_or(if words { cond.len() } else { MANY });
         if let Some(held) = held.filter(|&held| held != n) {
             return Err(usage(format!("-n {n}: --init-noise holds noise for {held} pictures; leave -n out")));
         }
@@ -132,23 +147,45 @@ impl Job {
             None => e.into(),
         })?;
         args.afford(n, model.picture_shape())?;
-        let cond = model.conditioner.turns(args.asking.asks(&model.conditioner)?, n);
         let tensor = |path: &PathBuf| -> anyhow::Result<Tensor<4>> {
             Ok(picture(&model, &Image::open(path, &Options::default())?))
         };
         let init = args.init_image.as_ref().map(tensor).transpose()?;
         let observed = args.observed.as_ref().map(tensor).transpose()?;
         let mask = args.mask.as_ref().map(|path| mask(path, &args, &model)).transpose()?;
+        if observed.is_some() && !model.codec.is_orthonormal() {
+            return Err(usage(format!(
+                "--observed: pixels are observed, and this model diffuses the latents of its {}; --init-image with --mask keeps a part",
+                model.codec
+            )));
+        }
+        model.prepare(&cond, init.is_some())?;
+        let cond = match (&init, &mask) {
+            _ if !model.paints() => cond,
+            (Some(init), Some(mask)) => cond.painted_into(model.canvas(init.clone(), mask.clone())),
+            _ => {
+                return Err(usage(
+                    "this model paints into pictures: give one with --init-image, and where to paint with --mask",
+                ));
+            }
+        };
+        // Everything that was asked has been read.
+        model.conditioner.release();
+        let lost: BTreeSet<String> = cond.every().filter_map(|ask| model.conditioner.lost(ask)).collect();
+        lost.iter().for_each(|lost| remark(&format!("note: {lost}")));
+        let known = init.clone().zip(mask.clone()).filter(|_| !model.paints());
+        let known = known.map(|(init, mask)| model.codec.known(init, mask));
         let first = args.init_index.unwrap_or(0);
-        Ok(Self { args, settings, model, plan, n, batch, cond, given, first, init, observed, mask })
+        let loras = args.lora.iter().map(|adapter| adapter.facts().with_context(|| format!("cannot read {adapter}")));
+        let loras = loras.collect::<anyhow::Result<_>>()?;
+        Ok(Self { args, settings, model, plan, n, batch, cond, given, first, init, observed, mask, known, loras })
     }
 
     /// The model, with what is known of the picture.
     fn denoiser(&self) -> Box<dyn Denoise + '_> {
-        let denoiser = self.model.denoiser(self.settings.guidance);
-        if let (Some(known), Some(mask)) = (&self.init, &self.mask) {
-            let (codec, known, mask) = (self.model.codec.clone(), known.clone(), mask.clone());
-            return Box::new(Inpaint { inner: denoiser, codec, known, mask });
+        let denoiser = self.model.denoiser(&self.settings);
+        if let Some(known) = &self.known {
+            return Box::new(Inpaint::new(denoiser, self.model.codec.clone(), known.clone()));
         }
         let Some(observed) = &self.observed else { return denoiser };
         let [_, _, h, w] = observed.dims();
@@ -209,7 +246,7 @@ impl Job {
             Value::Number(seed) => format!("{:0>8}", seed.to_string()),
             _ => format!("{:06}", self.first + k),
         };
-        let shows = self.cond.0.get(k).map(|ask| self.model.conditioner.print(ask));
+        let shows = self.cond.asks.get(k).map(|ask| self.model.conditioner.print(ask));
         outputs.write(&number, shows.as_deref(), image, Value::from(facts).to_string())
     }
 
@@ -232,6 +269,13 @@ impl Job {
         Ok(files::write(path, &weights::to_bytes(&[tensor], None))?)
     }
 
+    /// Whether nothing but a mask's canvas is left of the picture at the beginning: as in diffusers, where latents are painted in
+    /// all steps.
+    fn begins_at_noise(&self) -> bool {
+        let whole = self.args.strength(&self.model) == 1.0;
+        whole && self.mask.is_some() && !self.model.codec.is_orthonormal()
+    }
+
     /// Some of the pictures by the plan; `None` when interrupted.
     fn walk(
         &self,
@@ -245,11 +289,9 @@ impl Job {
             None => Noise::Seeds(pictures.clone().map(|k| self.seed(k)).collect()),
         };
         let cond = self.cond.select(pictures.clone());
-        let mut walk = match &self.init {
-            Some(init) => {
-                let x0 = init.clone().repeat_dim(0, count);
-                self.model.sample_from(denoiser, &self.plan, noise, x0, &cond)
-            }
+        let begun = self.init.as_ref().filter(|_| !self.begins_at_noise());
+        let mut walk = match begun {
+            Some(init) => self.model.sample_from(denoiser, &self.plan, noise, init.clone(), &cond),
             None => self.model.sample(denoiser, &self.plan, noise, &cond),
         };
         for progress in walk.by_ref() {
@@ -258,7 +300,10 @@ impl Job {
                 return Ok(None);
             }
         }
-        Ok(Some(walk.finish()?))
+        let x = walk.finish()?;
+        // A walk may end a little above the clean end: latents are pasted there, as in diffusers.
+        let kept = self.known.as_ref().filter(|_| !self.model.codec.is_orthonormal());
+        Ok(Some(kept.map_or_else(|| x.clone(), |known| self.model.codec.keep(x.clone(), known))))
     }
 
     /// Some of the pictures by the ODE; `None` when interrupted.

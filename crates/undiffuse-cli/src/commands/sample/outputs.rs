@@ -72,7 +72,8 @@ impl Outputs {
     /// # Errors
     /// A file that cannot be written.
     pub fn write(&self, number: &str, shows: Option<&str>, image: &Image, text: String) -> anyhow::Result<()> {
-        let suffix = shows.map(|word| format!("-{}", file_part(word))).unwrap_or_default();
+        let suffix =
+            shows.filter(|word| !word.is_empty()).map(|word| format!("-{}", file_part(word))).unwrap_or_default();
         write_png(&self.folder.join(format!("{number}{suffix}.png")), image, (KEY.into(), text))
     }
 }

@@ -3,16 +3,20 @@
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use undiffuse::request::facts;
+use undiffuse::condition::NEGATIVE;
+use undiffuse::request::{self, facts};
 
 use super::Job;
 use crate::again::{Again, Kind, Setting, told};
+#[cfg(test)]
+use crate::asks;
 
 /// Every option of `undiffuse sample` on which a picture's bits depend; the others are in [`NEUTRAL`], and a test holds the
 /// command to that.
 pub const SETTINGS: &[Setting<Job>] = &[
     Setting { option: "seed", kind: Kind::Word, value: |job, k| or_null(job.given.is_none(), json!(job.seed(k))) },
     Setting { option: "ask", kind: Kind::Ask, value: |_, _| Value::Null },
+    Setting { option: NEGATIVE, kind: Kind::Word, value: |job, k| json!(request::negative(&job.model, &job.cond, k)) },
     Setting {
         option: "solver",
         kind: Kind::Word,
@@ -34,6 +38,10 @@ pub const SETTINGS: &[Setting<Job>] = &[
         // Without an ask for nothing there is nothing to guide away from.
         value: |job, _| json!(if job.model.conditioner.guides() { job.settings.guidance } else { 1.0 }),
     },
+    Setting { option: "guidance-rescale", kind: Kind::Word, value: |job, _| unusual(job, "guidance_rescale") },
+    Setting { option: "guidance-interval", kind: Kind::Word, value: |job, _| unusual(job, "guidance_interval") },
+    Setting { option: "clip-skip", kind: Kind::Word, value: |job, _| unusual(job, "clip_skip") },
+    Setting { option: "emphasis", kind: Kind::Word, value: |job, _| unusual(job, "emphasis") },
     Setting { option: "adaptive", kind: Kind::Word, value: |job, _| json!(job.args.adaptive) },
     Setting { option: "optimal-variance", kind: Kind::Path, value: |job, _| shown(&job.args.optimal_variance) },
     Setting { option: "corrector", kind: Kind::Word, value: |job, _| json!(job.args.corrector) },
@@ -43,6 +51,7 @@ pub const SETTINGS: &[Setting<Job>] = &[
         value: |job, _| or_null(job.args.corrector.is_some(), json!(job.args.corrections)),
     },
     Setting { option: "size", kind: Kind::Word, value: |job, _| json!(job.args.size.map(|(w, h)| format!("{w}x{h}"))) },
+    Setting { option: "tiles", kind: Kind::Word, value: |job, _| json!(job.args.tiles) },
     Setting { option: "init-noise", kind: Kind::Path, value: |job, _| shown(&job.args.init_noise) },
     Setting {
         option: "init-index",
@@ -62,6 +71,11 @@ pub const SETTINGS: &[Setting<Job>] = &[
         value: |job, _| or_null(job.args.observed.is_some(), json!(job.args.observed_noise)),
     },
     Setting { option: "mask", kind: Kind::Path, value: |job, _| shown(&job.args.mask) },
+    Setting {
+        option: "lora",
+        kind: Kind::Adapter,
+        value: |job, _| or_null(!job.loras.is_empty(), json!(job.loras)),
+    },
     Setting { option: "variant", kind: Kind::Word, value: |job, _| json!(job.args.weights.variant) },
     Setting {
         option: "device",
@@ -77,6 +91,7 @@ const NEUTRAL: &[(&str, &str)] = &[
     ("model", "stands first"),
     ("number", "a picture does not depend on those that are made with it; one is made again"),
     ("eta", "stands in the solver's word"),
+    (asks::FILE, "each picture carries what was asked for it"),
     ("batch", "results do not depend on it"),
     ("threads", "results do not depend on it"),
     ("out", "where, not what"),
@@ -88,6 +103,11 @@ const NEUTRAL: &[(&str, &str)] = &[
 
 fn or_null(told: bool, value: Value) -> Value {
     if told { value } else { Value::Null }
+}
+
+/// A setting that is told where it is not what it usually is.
+fn unusual(job: &Job, name: &str) -> Value {
+    request::unusual(&job.settings).remove(name).unwrap_or_default()
 }
 
 fn shown(path: &Option<PathBuf>) -> Value {
@@ -103,7 +123,7 @@ impl Job {
     /// What made picture number `k`, for its text chunk.
     pub(super) fn facts(&self, k: usize) -> Map<String, Value> {
         let model = self.args.model.display().to_string();
-        let mut facts = facts(&self.model, &model, &self.settings, self.seed(k), self.cond.0.get(k));
+        let mut facts = facts(&self.model, &model, &self.settings, self.seed(k), &self.cond, k);
         facts.extend(told(SETTINGS, self, k));
         facts
     }

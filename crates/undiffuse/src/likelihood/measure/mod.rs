@@ -179,7 +179,7 @@ impl<'a> Measurement<'a> {
     pub fn new(model: &'a Model, source: &TestSet, settings: &'a LikelihoodSettings) -> Result<Self, MeasureError> {
         let [_, height, width] = model.picture_shape();
         if !model.codec.is_orthonormal() {
-            return Err(Meaningless::Codec(model.codec.tag()).into());
+            return Err(Meaningless::Codec(model.codec.name()).into());
         }
         let (chosen, others) = source.choose(settings.images, settings.seed)?;
         let resized = chosen.iter().filter(|&&i| source.data.original_size(i) != (width, height)).count();

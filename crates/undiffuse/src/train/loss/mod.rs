@@ -87,7 +87,7 @@ impl Context<'_> {
     pub fn output(&self) -> Tensor<4> {
         let input = self.mixed(|draw| [draw.scaling.input * draw.level.alpha, draw.scaling.input * draw.level.sigma]);
         let c_noise: Vec<f32> = self.draws.each.iter().map(|draw| draw.c_noise as f32).collect();
-        let condition = self.conditioner.encode(&self.draws.ask.0, &self.network.device());
+        let condition = self.conditioner.encode(&self.draws.ask.asks, &self.network.device());
         match self.dropout {
             Some(seed) => self.network.forward_training(input, &c_noise, &condition, seed),
             None => self.network.forward(input, &c_noise, &condition),
