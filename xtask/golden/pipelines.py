@@ -77,10 +77,13 @@ def predictor(model, row, dtype=torch.float64):
 def walk(predict, scheduler, row, init, told):
     """The sample after every network call of an ordinary scheduler."""
     x = init * float(getattr(scheduler, "init_noise_sigma", 1.0))
-    for t in scheduler.timesteps:
+    after = {}
+    for i, t in enumerate(scheduler.timesteps):
         told.append(float(t))
+        if row["scheduler"] == "UnCLIPScheduler":  # its pipelines say what comes next
+            after = {"prev_timestep": scheduler.timesteps[i + 1] if i + 1 < len(scheduler.timesteps) else None}
         output = predict(scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x, t)
-        x = scheduler.step(output, t, x, **row["call"]).prev_sample
+        x = scheduler.step(output, t, x, **row["call"], **after).prev_sample
         yield x
 
 
@@ -129,6 +132,8 @@ def pipeline_agrees(folder: Path, row, expected) -> float:
     pipeline.set_progress_bar_config(disable=True)
     Draws(row["name"], first=[expected["init_noise"]]).inside(pipeline, pipeline.scheduler)
     options = {"eta": row["call"]["eta"]} if "eta" in row["call"] else {}
+    if row["labels"]:
+        options["class_labels"] = list(row["labels"])
     images = pipeline(batch_size=BATCH, num_inference_steps=row["steps"], output_type="np", **options).images
     images = torch.from_numpy(images).permute(0, 3, 1, 2)
     wanted = expected["sample"] if row["scheduler"].startswith("ScoreSdeVe") else expected["sample"] / 2 + 0.5
@@ -151,7 +156,7 @@ def make(row, folder: Path, trained: dict) -> dict:
     assert all(torch.isfinite(t).all() for t in expected.values() if t.is_floating_point()), row["name"]
     save_tensors(folder / "expected.safetensors", expected)
 
-    before = expected[f"step.{len(expected['told']) - 2}"]
+    before = expected.get(f"step.{len(expected['told']) - 2}", init)
     line = {key: row[key] for key in ("name", "scheduler", "config", "unet", "steps", "call", "guidance", "may_refuse")}
     if row["guidance"]:
         line["null_label"] = NULL_LABEL

@@ -23,6 +23,14 @@ UNETS = {
     "colour": COLOUR,
     "variance": SMALL | {"out_channels": 2},
     "classes": SMALL | {"num_class_embeds": 11},
+    "consistency": COLOUR | {
+        "num_class_embeds": 5,
+        "resnet_time_scale_shift": "scale_shift",
+        "downsample_type": "resnet",
+        "upsample_type": "resnet",
+        "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+    },
     "fourier": COLOUR | {"time_embedding_type": "fourier"},
 }
 
@@ -109,6 +117,13 @@ FIXTURES = [
     row("edm-euler-exponential-v", "EDMEuler", sigma_schedule="exponential", prediction_type="v_prediction", sigma_data=1.0),
     row("edm-dpmpp-2m", "EDMDPMSolverMultistep"),
     row("edm-dpmpp-2m-sde", "EDMDPMSolverMultistep", algorithm_type="sde-dpmsolver++", sigma_max=20.0, rho=5.0),
+    row("lcm", "LCM", steps=4),
+    row("lcm-v-clipped", "LCM", unet="colour", original_inference_steps=100, timestep_scaling=0.1, clip_sample=True,
+        prediction_type="v_prediction"),
+    row("consistency-one-step", "CMStochasticIterative", unet="consistency", steps=1, labels=(1, 4), pipeline="ConsistencyModelPipeline"),
+    row("consistency", "CMStochasticIterative", unet="consistency", steps=3, labels=(0, 3), pipeline="ConsistencyModelPipeline"),
+    row("unclip", "UnCLIP", prediction_type="sample", clip_sample_range=1.2),
+    row("unclip-learned-range", "UnCLIP", unet="variance", variance_type="learned_range"),
     row("score-sde-ve-predictor", "ScoreSdeVe", unet="fourier", correct_steps=0, sigma_min=0.05, sigma_max=5.0, pipeline="ScoreSdeVePipeline"),
     row("score-sde-ve", "ScoreSdeVe", unet="fourier", steps=6, sigma_min=0.05, sigma_max=5.0, pipeline="ScoreSdeVePipeline"),
     row("flow-euler", "FlowMatchEulerDiscrete"),

@@ -39,6 +39,17 @@ def edm_example(scheduler, x0, eps, keys):
     return x / root, log_sigma / 4, (x0 - data**2 / root**2 * x) / out
 
 
+def consistency_example(scheduler, x0, eps, keys):
+    """EDM's with the clean end of a consistency model, told 250 ln(sigma) [Song23, Appendix C]. What is learnt is a denoiser."""
+    least, data = scheduler.config.sigma_min, scheduler.config.sigma_data
+    log_sigma = torch.randn(len(x0), generator=keys) * 1.6 - 0.4
+    sigma = log_sigma.exp().reshape(-1, 1, 1, 1) + 2 * least
+    x = x0 + sigma * eps
+    root, gap = (sigma**2 + data**2).sqrt(), sigma - least
+    skip = data**2 / (gap**2 + data**2)
+    return x / root, 250 * sigma.flatten().log(), (x0 - skip * x) * root / (gap * data)
+
+
 def ve_example(scheduler, x0, eps, keys):
     """The score of a variance-exploding schedule, times sigma: the network divides by sigma itself."""
     low, high = scheduler.config.sigma_min, scheduler.config.sigma_max
@@ -58,6 +69,8 @@ def example_of(scheduler):
     name, prediction = type(scheduler).__name__, scheduler.config.get("prediction_type")
     if name.startswith("EDM"):
         return edm_example
+    if name.startswith("CM"):
+        return consistency_example
     if name.startswith("ScoreSdeVe"):
         return ve_example
     return flow_example if name.startswith("FlowMatch") or prediction == "flow_prediction" else vp_example

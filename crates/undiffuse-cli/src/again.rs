@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 use undiffuse::condition::Conditioner;
+use undiffuse::model::Adapter;
 
 use crate::output::command_line;
 
@@ -24,6 +25,8 @@ pub enum Kind {
     Word,
     /// A file, or `true` where somebody else knows which.
     Path,
+    /// LoRA files with their scales, an option each.
+    Adapter,
     /// What was asked for: an option for each field of the registry, which their conditioner writes and reads.
     Ask,
 }
@@ -86,6 +89,9 @@ impl Again {
         let value = match value {
             Value::Null | Value::Bool(false) => return,
             value if kind == Kind::Path => self.path(&format!("--{name}"), value, "FILE"),
+            Value::Array(adapters) if kind == Kind::Adapter => {
+                return adapters.iter().for_each(|adapter| self.adapter(name, adapter));
+            }
             Value::Bool(true) => return self.words.push(format!("--{name}")),
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
@@ -98,6 +104,20 @@ impl Again {
             true => self.words.push(format!("--{name}={value}")),
             false => self.words.extend([format!("--{name}"), value]),
         }
+    }
+
+    /// A file that is added to a model, if it is still the same.
+    fn adapter(&mut self, name: &str, facts: &Value) {
+        let path = self.path(&format!("--{name}"), &facts["file"], "FILE");
+        let found = Adapter::sha256(Path::new(&path)).ok();
+        if let (Some(told), Some(found)) = (facts["sha256"].as_str(), found)
+            && told != found
+        {
+            let now = format!("its SHA-256 begins with {found}, not {told}");
+            self.missing.push(format!("--{name}: `{path}` is another file now: {now}"));
+        }
+        let scale = facts["scale"].as_f64().map_or(String::new(), |scale| format!(":{scale}"));
+        self.words.push(format!("--{name}={path}{scale}"));
     }
 
     /// A path that is to be there, or the word that stands for one that is not known.
@@ -153,6 +173,25 @@ mod tests {
         }
         assert!(again(&json!({ "model": "a\u{fffd}" })).missing[0].contains("UTF-8"));
         assert_eq!(again(&json!({})).command(), "undiffuse sample MODEL");
+    }
+
+    #[test]
+    fn files_that_are_added_are_known_again() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("ink");
+        std::fs::write(&file, "abc").unwrap();
+        let path = file.display().to_string();
+        let told = |sha256: &str| {
+            let files = [json!({ "file": path, "sha256": sha256, "scale": -0.5 }), json!({ "file": path })];
+            json!({ "model": ".", "lora": files })
+        };
+        let table: &[Setting<()>] = &[Setting { option: "lora", kind: Kind::Adapter, value: |(), _| Value::Null }];
+        // The SHA-256 of "abc", as FIPS 180-4 gives it.
+        let same = Again::new("sample", "model", table, &told("ba7816bf8f01"));
+        assert_eq!(same.command(), format!("undiffuse sample . --lora={path}:-0.5 --lora={path}"));
+        assert_eq!(same.missing, [""; 0]);
+        let other = Again::new("sample", "model", table, &told("000000000000"));
+        assert!(other.missing[0].contains("another file now"), "{:?}", other.missing);
     }
 
     /// Nothing that a stranger's picture holds is more than an argument.

@@ -41,6 +41,8 @@ pub struct Recipe {
     pub start: Start,
     /// What is done to denoised images.
     pub clip: Clip,
+    /// Where given, the clipped denoised image is drawn towards `x` at the clean end.
+    pub boundary: Option<Boundary>,
     /// DDIM keeps the network's own eps when it clips the denoised image (`use_clipped_model_output = false`); the
     /// others derive it again.
     pub keep_eps: bool,
@@ -86,6 +88,22 @@ pub enum Clip {
     },
 }
 
+/// The boundary condition of consistency models on timesteps: `D ← c_skip x + c_out D`, with `u = scaling t`, `c_skip = s² / (u² + s²)`, `c_out =
+/// u / sqrt(u² + s²)` and `s = 0.5` [Luo23, in its code]. It is part of a plan's rows.
+#[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Boundary {
+    /// Factor on the timestep; diffusers' `timestep_scaling`.
+    pub scaling: f64,
+}
+
+impl Boundary {
+    /// `(c_skip, c_out)` at a timestep.
+    fn weights(self, time: f64) -> (f64, f64) {
+        let (u, s) = (self.scaling * time, 0.5);
+        ((s / u.hypot(s)).powi(2), u / u.hypot(s))
+    }
+}
+
 /// How the second half of a network's channels says the variance of an ancestral step, element by element
 /// [Nichol21, section 3.1]. Such a network outputs `[B, 2 C, H, W]`: what its parameterization reads, then the
 /// variance.
@@ -128,6 +146,7 @@ impl Recipe {
             last: Last::Clean,
             start: Start::Marginal,
             clip: Clip::None,
+            boundary: None,
             keep_eps: false,
             stride: false,
             corrector: None,
@@ -139,7 +158,7 @@ impl Recipe {
     /// The same model sampled another way: what belonged to the old solver alone is dropped.
     #[must_use]
     pub fn with_solver(self, solver: impl Into<SolverKind>) -> Self {
-        Self { solver: solver.into(), keep_eps: false, stride: false, corrector: None, ..self }
+        Self { solver: solver.into(), boundary: None, keep_eps: false, stride: false, corrector: None, ..self }
     }
 
     /// The same model at other times.
@@ -198,7 +217,7 @@ impl Recipe {
     /// As [`grid`](Self::grid) and [`Solver::plan`].
     pub fn plan(&self, steps: usize) -> Result<Plan, PlanError> {
         let grid = self.grid(steps)?;
-        let mut plan = grid.plan(&*self.solver)?;
+        let mut plan = self.along(&grid)?;
         if let Some(stride) = self.stride(steps) {
             plan.rows = self.strides(&grid, stride)?;
         }
@@ -209,6 +228,24 @@ impl Recipe {
         }
         if let (Start::Noise, Some(first), false) = (self.start, grid.points.first(), self.solver.rises()) {
             plan.init_noise_sigma = first.level.sigma;
+        }
+        Ok(plan)
+    }
+
+    /// The plan through the points of a grid, which may be the last ones of [`grid`](Self::grid): for walks that begin at a picture.
+    ///
+    /// # Errors
+    /// As [`Solver::plan`].
+    pub fn along(&self, grid: &Grid) -> Result<Plan, PlanError> {
+        let mut plan = grid.plan(&*self.solver)?;
+        if let Some(boundary) = self.boundary {
+            for (row, time) in plan.rows.iter_mut().filter_map(|row| row.time.map(|time| (row, time))) {
+                let (skip, out) = boundary.weights(time);
+                if let (Some(x), Some(denoised)) = (row.x.first_mut(), row.denoised.first_mut()) {
+                    *x += *denoised * skip;
+                    *denoised *= out;
+                }
+            }
         }
         Ok(plan)
     }
@@ -306,7 +343,8 @@ mod tests {
     #[test]
     fn another_solver_takes_nothing_over_from_the_old_one() {
         let corrector = Some(Corrector { steps: 2, snr: 0.1 });
-        let old = Recipe { keep_eps: true, stride: true, corrector, clip: Clip::Range(1.0), ..recipe() };
+        let boundary = Some(Boundary { scaling: 10.0 });
+        let old = Recipe { boundary, keep_eps: true, stride: true, corrector, clip: Clip::Range(1.0), ..recipe() };
         let new = old.with_solver(Euler {});
         assert_eq!(new, Recipe { solver: Euler {}.into(), clip: Clip::Range(1.0), ..recipe() });
     }

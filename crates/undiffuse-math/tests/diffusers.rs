@@ -169,7 +169,13 @@ fn written_configs_read_back() {
             &["euler", "dpmpp-2m", "dpmpp-2m-sde"],
         ),
         (&["ve:sigma_max=90"], &["score"], &["ddpm:variance=fixed-large"]),
-        (&["flow"], &["flow"], &["euler"]),
+        (&["flow"], &["flow"], &["euler", "lcm"]),
+        (&["linear", "scaled-linear:beta_end=0.02"], &["eps", "x0", "v"], &["lcm"]),
+        (
+            &["edm", "edm:sigma_max=40"],
+            &["consistency", "consistency:sigma_data=1"],
+            &["lcm:sigma_min=0.002,s_noise=1.1"],
+        ),
     ] {
         for schedule in schedules {
             for parameterization in parameterizations {
@@ -291,6 +297,12 @@ fn what_cannot_be_read_is_named() {
         ("FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting", json!(true), "false"),
         ("PNDMScheduler", "prediction_type", json!("sample"), "epsilon, v_prediction"),
         ("DDIMInverseScheduler", "timestep_spacing", json!("linspace"), "leading, trailing"),
+        ("LCMScheduler", "original_inference_steps", json!(2000), "at most num_train_timesteps = 1000"),
+        ("LCMScheduler", "timestep_scaling", json!(0), "above 0"),
+        ("CMStochasticIterativeScheduler", "clip_denoised", json!("yes"), "true or false"),
+        ("UnCLIPScheduler", "prediction_type", json!("v_prediction"), "epsilon, sample"),
+        ("UnCLIPScheduler", "beta_schedule", json!("linear"), "squaredcos_cap_v2"),
+        ("UnCLIPScheduler", "variance_type", json!("fixed_large"), "fixed_small_log, learned_range"),
         ("UniPCMultistepScheduler", "disable_corrector", json!([0]), "[]"),
         ("UniPCMultistepScheduler", "use_flow_sigmas", json!(true), "false"),
         ("UniPCMultistepScheduler", "solver_type", json!("bh3"), "bh1, bh2"),

@@ -51,6 +51,8 @@ const CLASSES: &[(&str, &str, Loop, usize)] = &[
     ("EDMEuler", r#""num_train_timesteps": 256"#, Loop::Scaled, 10),
     ("EDMDPMSolverMultistep", r#""lower_order_final": false, "final_sigmas_type": "sigma_min""#, Loop::Plain, 10),
     ("ScoreSdeVe", "", Loop::OldSigmas, 3),
+    ("LCM", "", Loop::Plain, 10),
+    ("CMStochasticIterative", r#""num_train_timesteps": 201"#, Loop::Scaled, 1),
 ];
 
 const V: &str = r#""prediction_type": "v_prediction""#;
@@ -129,6 +131,8 @@ const PUBLISHED: &[(&str, &[&str], usize, f64, f64)] = &[
     ("EDMDPMSolverMultistep", &[THRESHOLD], 0, NO, 0.0080),
     ("EDMDPMSolverMultistep", &[V], 0, NO, 0.0092),
     ("ScoreSdeVe", &[], 0, 14372758528.0, 18714530.0),
+    ("LCM", &[], 0, 197.7616, 0.2575),
+    ("CMStochasticIterative", &[], 0, 192.7614, 0.2510),
 ];
 
 #[test]

@@ -67,6 +67,7 @@ fn slips_are_named() {
     assert_eq!(solver("ddim:etta=1"), "solver `ddim` has no option `etta`, did you mean `eta`?; its options: eta");
     assert_eq!(solver("euler:eta=1"), "solver `euler` has no option `eta`; its options: none");
     assert_eq!(solver("ddim:eta"), "solver: `eta` in `ddim:eta` is not of the form `option=value`");
+    assert_eq!(solver("lcm:s_noise=-1"), "solver `lcm`: s_noise must be at least 0, is -1");
     assert_eq!(solver("lms:order=5"), "solver `lms`: order must lie between 1 and 4, is 5");
     assert_eq!(solver("unipc:order=0"), "solver `unipc`: order must lie between 1 and 3, is 0");
     assert!(solver("ddim-inverse:iterations=0").contains("between 1 and 100, is 0"));
@@ -89,10 +90,17 @@ fn slips_are_named() {
     ] {
         assert!(schedule(text).contains(says), "{text}: {}", schedule(text));
     }
-    for (text, says) in [("karras:rho=0", "rho"), ("exponential:sigma_min=2,sigma_max=1", "sigma_min < sigma_max")] {
+    for (text, says) in [
+        ("karras:rho=0", "rho"),
+        ("karras:of=0", "of must lie"),
+        ("lcm:of=0", "of must lie"),
+        ("lcm:of=4,strength=0.2", "between 1 / of = 0.25 and 1, is 0.2"),
+        ("exponential:sigma_min=2,sigma_max=1", "sigma_min < sigma_max"),
+    ] {
         assert!(text.parse::<SpacingKind>().unwrap_err().to_string().contains(says));
     }
     assert!("edm:sigma_data=0".parse::<ParameterizationKind>().unwrap_err().to_string().contains("sigma_data"));
+    assert!("consistency:sigma_min=-1".parse::<ParameterizationKind>().unwrap_err().to_string().contains("sigma_min"));
     assert!("min-snr:gamma=-1".parse::<WeightingKind>().unwrap_err().to_string().contains("gamma"));
     assert!("lognormal:std=0".parse::<TimingKind>().unwrap_err().to_string().contains("std"));
 }

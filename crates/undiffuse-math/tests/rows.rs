@@ -139,4 +139,9 @@ fn too_many_steps_are_refused() {
     assert!(message(51).contains("51") && message(51).contains("50 timesteps"));
     assert!(message(0).contains("at least 1"));
     assert!(Grid::new(schedule, spacing, 50, Last::Clean).is_ok());
+    for spacing in ["karras:of=7", "lcm:of=14,strength=0.5"] {
+        let spacing: SpacingKind = spacing.parse().unwrap();
+        assert!(Grid::new(schedule, &*spacing, 8, Last::Clean).unwrap_err().to_string().contains("there are 7"));
+        assert!(Grid::new(schedule, &*spacing, 7, Last::Clean).is_ok());
+    }
 }

@@ -12,6 +12,7 @@
 //! | Hendrycks16 | Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415 |
 //! | Devlin19 | Devlin et al., BERT: pre-training of deep bidirectional transformers for language understanding, arXiv:1810.04805 |
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Hu21 | Hu et al., LoRA: low-rank adaptation of large language models, arXiv:2106.09685 |
 //! | Kingma14 | Kingma and Welling, Auto-encoding variational Bayes, arXiv:1312.6114 |
 //! | Loshchilov19 | Loshchilov and Hutter, Decoupled weight decay regularization, arXiv:1711.05101 |
 //! | Meng23 | Meng et al., On distillation of guided diffusion models, arXiv:2210.03142 |
@@ -24,6 +25,7 @@
 //! | Srivastava14 | Srivastava et al., Dropout |
 //! | Vaswani17 | Vaswani et al., Attention is all you need, arXiv:1706.03762 |
 
+pub mod adapters;
 pub mod init;
 pub mod layers;
 pub mod networks;

@@ -1,12 +1,15 @@
 //! Networks that others have written: damaged configs and weights are refused in words, and what is not refused runs.
 
 use std::fs::{read, read_dir};
+use std::io::Cursor;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor};
 use undiffuse_fuzz::{Counted, check_message, fuzz};
+use undiffuse_nn::adapters::{Layers, Lora, LoraError};
 use undiffuse_nn::networks::unet2d::UNet2DConfig;
 use undiffuse_nn::networks::{AutoencoderConfig, InputError, Reads, Spec};
+use undiffuse_nn::weights::Stored;
 use undiffuse_nn::{Condition, NetworkConfig, init, weights};
 
 #[global_allocator]
@@ -66,6 +69,24 @@ fn configs_of_autoencoders() {
         assert_eq!([code[0], code[2], code[3]], [1, 1, 1]);
         let decoded = network.decode(Tensor::ones(latents, &device)).dims();
         assert_eq!(decoded, [1, io.channels_out, io.scale, io.scale]);
+    });
+}
+
+#[test]
+fn loras() {
+    let of_library = fixtures().join("../../../../undiffuse/tests/fixtures");
+    let config = read(of_library.join("stable_diffusion/base/unet/config.json")).unwrap();
+    let config = NetworkConfig::from_json(std::str::from_utf8(&config).unwrap()).unwrap();
+    let network = init::initialize(config.network(&Device::flex()).unwrap(), 1);
+    let files = ["unprefixed", "peft-prefix", "kohya-original"];
+    let corpus = files.map(|file| read(of_library.join(format!("lora/{file}.safetensors"))).unwrap());
+    fuzz("lora", &corpus, |bytes| {
+        let stored = Stored::read([("x.safetensors".to_owned(), Cursor::new(bytes.to_vec()))]);
+        let lora = stored.map_err(LoraError::from).and_then(|stored| Lora::of(stored, "x.safetensors".into()));
+        match lora.and_then(|lora| lora.fit(&[Layers::of("unet", &network)])) {
+            Ok(mut fitted) => fitted.add("unet", network.clone(), 0.5).map_or_else(|e| told(&e), drop),
+            Err(e) => told(&e),
+        }
     });
 }
 

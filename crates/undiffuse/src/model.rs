@@ -1,5 +1,6 @@
 //! A trained model: a network with all that is needed to sample from it, read from a [`ModelFolder`] and written to one.
 
+mod adapter;
 mod folder;
 mod outline;
 mod pipeline;
@@ -17,6 +18,7 @@ use undiffuse_math::prelude::Plan;
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_math::registry::KindError;
 use undiffuse_math::solver::PlanError;
+use undiffuse_nn::adapters::LoraError;
 use undiffuse_nn::networks::{ConfigError, InputError};
 use undiffuse_nn::weights::{WeightsError, export, to_bytes};
 
@@ -30,6 +32,7 @@ use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
 use crate::words::{TokenizerError, Words};
 
 pub use crate::card::{Card, Process, Provenance, SampleDefaults};
+pub use adapter::Adapter;
 pub use folder::ModelFolder;
 pub use outline::{Outline, load_component};
 
@@ -61,6 +64,9 @@ pub enum ModelError {
     /// The weights do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A LoRA that cannot be added.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
     /// The tokenizer of a model of words.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -203,8 +209,22 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load), and variants that the folder does not hold.
     pub fn load_variant(path: impl AsRef<Path>, variant: Option<&str>, device: &Device) -> Result<Self, ModelError> {
+        Self::load_adapted(path, variant, &[], device)
+    }
+
+    /// The same with what LoRA files add to its weights, each of them as many times as it says, one after the other. Saved, they are
+    /// part of its weights.
+    ///
+    /// # Errors
+    /// As [`load_variant`](Self::load_variant), and files that are no LoRAs, or those of another model: which layers don't fit.
+    pub fn load_adapted(
+        path: impl AsRef<Path>,
+        variant: Option<&str>,
+        adapters: &[Adapter],
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         ModelFolder::read(path.as_ref(), |folder| {
-            let outline = Outline::of(folder, variant, device)?;
+            let outline = Outline::of(folder, variant, adapters, device)?;
             if let AnyCodec::Latents(latents) = &outline.codec {
                 latents.prepare_decoding()?;
             }
@@ -258,7 +278,10 @@ impl Model {
         let AnyCodec::Kind(codec) = &self.codec else { return Err(ModelError::Unwritten("an autoencoder")) };
         let config = self.network.config();
         let Recipe { schedule, parameterization, clip, .. } = &self.recipe;
-        let mut scheduler = diffusers::write(schedule, parameterization, None, None, *clip).ok();
+        let mut scheduler = match self.recipe.boundary {
+            Some(_) => self.recipe.to_value().ok(),
+            None => diffusers::write(schedule, parameterization, None, None, *clip).ok(),
+        };
         if let (Some(Learned::Range), Some(scheduler)) = (self.recipe.learned_variance, &mut scheduler) {
             scheduler["variance_type"] = json!("learned_range");
         }
@@ -271,7 +294,8 @@ impl Model {
         let card = Card { format: 1, process, sample, codec: codec.clone(), ..self.card.clone() };
         if let Some(scheduler) = scheduler {
             // diffusers' pipelines would take latents for pixels.
-            if let Some(pipeline) = config.pipeline().filter(|_| self.codec.is_identity()) {
+            let pipeline = config.pipeline().filter(|_| self.codec.is_identity());
+            if let Some(pipeline) = pipeline.map(|pipeline| diffusers::pipeline(&scheduler, pipeline)) {
                 folder.write_index(&json!({
                     "_class_name": pipeline,
                     "_diffusers_version": diffusers::VERSION,
@@ -422,7 +446,7 @@ impl Model {
         }
         let walked = ((grid.points.len() as f64 * strength) as usize).clamp(1, grid.points.len());
         grid.points.drain(..grid.points.len() - walked);
-        grid.plan(&*settings.solver)
+        recipe.along(&grid)
     }
 
     /// Pictures of another size; convolutional networks allow it.

@@ -19,9 +19,10 @@ struct Source<N> {
     stored: Mutex<Stored<File>>,
     blank: Box<dyn Fn() -> N + Send + Sync>,
     wanted: fn(&str) -> bool,
+    then: Box<dyn Fn(N) -> Result<N, WeightsError> + Send + Sync>,
 }
 
-impl<N: Module> Part<N> {
+impl<N: Module + 'static> Part<N> {
     /// Those parameters of a network that `wanted` passes by their names; the others stay blank. `blank` makes the network,
     /// without memory for what is in it.
     ///
@@ -33,8 +34,16 @@ impl<N: Module> Part<N> {
         blank: impl Fn() -> N + Send + Sync + 'static,
     ) -> Result<Self, WeightsError> {
         stored.check(&blank())?;
-        let source = Source { stored: Mutex::new(stored), blank: Box::new(blank), wanted };
+        let source = Source { stored: Mutex::new(stored), blank: Box::new(blank), wanted, then: Box::new(Ok) };
         Ok(Self { source: Some(source), held: Mutex::default() })
+    }
+
+    /// The same, of which `then` makes another whenever it is read.
+    pub fn then(mut self, then: impl Fn(N) -> Result<N, WeightsError> + Send + Sync + 'static) -> Self {
+        if let Some(source) = &mut self.source {
+            source.then = Box::new(then);
+        }
+        self
     }
 
     /// The network; read if it is not in memory.
@@ -46,8 +55,8 @@ impl<N: Module> Part<N> {
         if let Some(network) = &*held {
             return Ok(Arc::clone(network));
         }
-        let Source { stored, blank, wanted } = self.source.as_ref().expect("a part is held or has a source");
-        let network = Arc::new(lock(stored).fill_where(blank(), *wanted)?);
+        let Source { stored, blank, wanted, then } = self.source.as_ref().expect("a part is held or has a source");
+        let network = Arc::new(then(lock(stored).fill_where(blank(), *wanted)?)?);
         *held = Some(Arc::clone(&network));
         Ok(network)
     }

@@ -69,8 +69,7 @@ const SAME: f32 = 1e-4;
 #[test]
 fn pictures_equal_diffusers() {
     let mut wrong = Vec::new();
-    // Its scheduler is not read yet.
-    for fixture in fixtures().into_iter().filter(|fixture| fixture["unet"] != "lcm") {
+    for fixture in fixtures() {
         let name = fixture["name"].as_str().unwrap();
         let model = asked(&fixture);
         let io = weights::read(&root().join(format!("{name}.safetensors"))).unwrap();

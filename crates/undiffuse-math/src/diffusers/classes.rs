@@ -3,6 +3,7 @@
 
 use super::{ReadError, fields::Fields, schedulers as read};
 use crate::recipe::Recipe;
+use serde_json::Value;
 
 /// A class: its fields with their defaults as JSON, later ones overriding earlier ones, and its reader.
 pub(super) struct Class {
@@ -34,6 +35,11 @@ pub const CLASSES: [&str; TABLE.len()] = {
     names
 };
 
+/// The pipeline of pixels that a scheduler's config belongs to, where it is another than a network has with all others.
+pub fn pipeline<'a>(config: &Value, usual: &'a str) -> &'a str {
+    if config["_class_name"] == "CMStochasticIterativeScheduler" { "ConsistencyModelPipeline" } else { usual }
+}
+
 const BETAS: &str = r#"{"num_train_timesteps":1000,"beta_start":0.0001,"beta_end":0.02,"beta_schedule":"linear",
     "trained_betas":null,"prediction_type":"epsilon","steps_offset":0}"#;
 const CLIPPED: &str = r#"{"clip_sample":true,"clip_sample_range":1.0,"timestep_spacing":"leading"}"#;
@@ -49,7 +55,7 @@ const MULTISTEP: &str = r#"{"solver_order":2,"algorithm_type":"dpmsolver++","sol
 const EDM: &str = r#"{"sigma_min":0.002,"sigma_max":80.0,"sigma_data":0.5,"sigma_schedule":"karras","num_train_timesteps":1000,
     "prediction_type":"epsilon","rho":7.0}"#;
 
-pub(super) const TABLE: [Class; 18] = [
+pub(super) const TABLE: [Class; 21] = [
     Class {
         name: "DDPMScheduler",
         defaults: &[BETAS, CLIPPED, THRESHOLD, ZERO_SNR, r#"{"variance_type":"fixed_small"}"#],
@@ -184,5 +190,33 @@ pub(super) const TABLE: [Class; 18] = [
             "time_shift_type":"exponential","stochastic_sampling":false}"#,
         ],
         read: read::flow_match,
+    },
+    Class {
+        name: "LCMScheduler",
+        defaults: &[
+            BETAS,
+            CLIPPED,
+            THRESHOLD,
+            ZERO_SNR,
+            r#"{"beta_start":0.00085,"beta_end":0.012,"beta_schedule":"scaled_linear","original_inference_steps":50,
+                "clip_sample":false,"set_alpha_to_one":true,"timestep_scaling":10.0}"#,
+        ],
+        read: read::lcm,
+    },
+    Class {
+        name: "CMStochasticIterativeScheduler",
+        defaults: &[
+            r#"{"num_train_timesteps":40,"sigma_min":0.002,"sigma_max":80.0,"sigma_data":0.5,"s_noise":1.0,"rho":7.0,
+            "clip_denoised":true}"#,
+        ],
+        read: read::consistency,
+    },
+    Class {
+        name: "UnCLIPScheduler",
+        defaults: &[
+            r#"{"num_train_timesteps":1000,"variance_type":"fixed_small_log","clip_sample":true,"clip_sample_range":1.0,
+            "prediction_type":"epsilon","beta_schedule":"squaredcos_cap_v2"}"#,
+        ],
+        read: read::unclip,
     },
 ];

@@ -33,6 +33,9 @@ impl Recipe {
                 put(&mut config, json!({ field: value }));
             }
         }
+        if let (Some(boundary), true) = (self.boundary, has(&config, "timestep_scaling")) {
+            put(&mut config, json!({ "timestep_scaling": boundary.scaling }));
+        }
         if let Some(corrector) = self.corrector {
             put(&mut config, json!({ "snr": corrector.snr }));
         }
@@ -63,6 +66,7 @@ impl Recipe {
             ("last level", self.last == read.last, format!("{:?}", self.last)),
             ("start", self.start == read.start, format!("{:?}", self.start)),
             ("clipping", self.clip == read.clip, format!("{:?}", self.clip)),
+            ("boundary", self.boundary == read.boundary, format!("{:?}", self.boundary)),
             ("keep_eps", self.keep_eps == read.keep_eps, self.keep_eps.to_string()),
             ("stride", self.stride == read.stride, self.stride.to_string()),
             (

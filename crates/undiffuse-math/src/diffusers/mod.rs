@@ -1,7 +1,7 @@
 //! The bridge to Hugging Face diffusers: its `scheduler_config.json` says in one file what here are separate parts.
 //!
-//! A [`Recipe`](crate::recipe::Recipe) holds those parts. [`Recipe::from_json`](crate::recipe::Recipe::from_json) reads every scheduler class that a `UNet2DModel` commonly
-//! comes with. [`Recipe::to_value`](crate::recipe::Recipe::to_value) writes one back so that it reads the same, and [`write`](write()) writes the config
+//! A [`Recipe`](crate::recipe::Recipe) holds those parts. [`Recipe::from_json`](crate::recipe::Recipe::from_json) reads every scheduler class that pixel and latent models commonly
+//! come with. [`Recipe::to_value`](crate::recipe::Recipe::to_value) writes one back so that it reads the same, and [`write`](write()) writes the config
 //! nearest to parts of this crate, so that a model trained here opens in diffusers. What a config says and this crate has
 //! no part for is refused by name, never silently approximated; the few deliberate differences are listed in
 //! [`Recipe::notes`](crate::recipe::Recipe::notes). The classes are a table, `classes.rs`: a new one is its row, its reader and its line in `write.rs`.
@@ -22,6 +22,9 @@
 //! | `DPMSolverSinglestepScheduler` | [`DpmppSinglestep`](crate::solver::DpmppSinglestep) |
 //! | `UniPCMultistepScheduler` | [`Unipc`](crate::solver::Unipc) |
 //! | `DEISMultistepScheduler` | [`Deis`](crate::solver::Deis) |
+//! | `LCMScheduler` | [`Lcm`](crate::solver::Lcm) at some of [`original_inference_steps`](crate::spacing::Lcm) times, with a [`Boundary`](crate::recipe::Boundary) |
+//! | `CMStochasticIterativeScheduler` | [`Lcm`](crate::solver::Lcm) at some of a table of [`Karras`](crate::spacing::Karras) sigmas, networks read as [`Consistency`](crate::parameterization::Consistency) |
+//! | `UnCLIPScheduler` | [`Ddpm`](crate::solver::Ddpm), and written as `DDPMScheduler` |
 //! | `ScoreSdeVeScheduler` | [`Ddpm`](crate::solver::Ddpm) with the large variance; its corrector is left to the sampler |
 //!
 //! How it is known to be right: every class in many settings is walked by diffusers itself in double precision on a random
@@ -36,7 +39,7 @@ mod read;
 mod schedulers;
 mod write;
 
-pub use classes::CLASSES;
+pub use classes::{CLASSES, pipeline};
 pub use read::ReadError;
 pub use write::{WriteError, write};
 

@@ -6,15 +6,15 @@ use super::{
     parts::{ALPHA_BAR_FLOOR, LEARNED, betas, checked, clip, last, prediction, sigmas, start, timesteps, whole_steps},
 };
 use crate::{
-    parameterization::{self, ParameterizationKind, Score, V},
-    recipe::{Corrector, Recipe, Start},
+    parameterization::{self, Consistency, ParameterizationKind, Score, V},
+    recipe::{Boundary, Clip, Corrector, Learned, Recipe, Start},
     schedule::{Edm, Flow, Ve},
     solver::{
         AncestralVariance, Combine, Correction, Ddim, DdimInverse, Ddpm, Deis, Dpm2, Dpm2Ancestral, Dpmpp2m,
         Dpmpp2mSde, Dpmpp3m, DpmppSinglestep, Euler, EulerAncestral, Heun, Lcm, Lms, Plms, PlmsStart, Predict,
         SolverKind, Unipc, UnipcVariant,
     },
-    spacing::{Exponential, Karras, Last, Linspace, Round, SpacingKind},
+    spacing::{self, Exponential, Karras, Last, Linspace, Round, SpacingKind},
 };
 use serde_json::{Value, json};
 
@@ -191,8 +191,44 @@ pub(super) fn flow_match(fields: &Fields) -> Result<Recipe, ReadError> {
     // diffusers shifts the cleanest time twice: once when the scheduler is made, once when it is spaced.
     let t_min = shift * 1e-3 / (1.0 + (shift - 1.0) * 1e-3);
     let spacing = Linspace { round: false, endpoint: true };
-    let solver: SolverKind = if fields.flag("stochastic_sampling")? { Lcm {}.into() } else { Euler {}.into() };
+    let solver: SolverKind = if fields.flag("stochastic_sampling")? { Lcm::default().into() } else { Euler {}.into() };
     checked(fields, Recipe::new(Flow { shift, t_min }, parameterization::Flow {}, spacing, solver))
+}
+
+/// `set_alpha_to_one`, `steps_offset` and `timestep_spacing` are fields that it never reads.
+pub(super) fn lcm(fields: &Fields) -> Result<Recipe, ReadError> {
+    let (of, timesteps) = (fields.count("original_inference_steps")?, fields.count("num_train_timesteps")?);
+    if of > timesteps {
+        return Err(fields.wrong("original_inference_steps", &format!("at most num_train_timesteps = {timesteps}")));
+    }
+    let spacing = spacing::Lcm { of, ..spacing::Lcm::default() };
+    let scaling = fields.number("timestep_scaling")?;
+    if !(scaling > 0.0) {
+        return Err(fields.wrong("timestep_scaling", "a number above 0"));
+    }
+    let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, Lcm::default());
+    checked(fields, Recipe { boundary: Some(Boundary { scaling }), clip: clip(fields)?, ..recipe })
+}
+
+pub(super) fn consistency(fields: &Fields) -> Result<Recipe, ReadError> {
+    let (sigma_min, sigma_max) = (fields.number("sigma_min")?, fields.number("sigma_max")?);
+    let parameterization = Consistency { sigma_data: fields.number("sigma_data")?, sigma_min };
+    let of = Some(fields.count("num_train_timesteps")?);
+    let spacing = Karras { rho: fields.number("rho")?, of, ..Karras::default() };
+    let solver = Lcm { sigma_min, s_noise: fields.number("s_noise")? };
+    let clip = if fields.flag("clip_denoised")? { Clip::Range(1.0) } else { Clip::None };
+    let recipe = Recipe::new(Edm { sigma_min, sigma_max }, parameterization, spacing, solver);
+    checked(fields, Recipe { start: Start::Noise, clip, ..recipe })
+}
+
+/// DDPM at the timesteps of linspace.
+pub(super) fn unclip(fields: &Fields) -> Result<Recipe, ReadError> {
+    fields.only("beta_schedule", &json!("squaredcos_cap_v2"))?;
+    fields.choice("prediction_type", &[("epsilon", ()), ("sample", ())])?;
+    let variances = [("fixed_small_log", None), ("learned_range", Some(Learned::Range))];
+    let learned_variance = fields.choice("variance_type", &variances)?;
+    let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, Linspace::default(), Ddpm::default());
+    Ok(Recipe { learned_variance, clip: clip(fields)?, ..recipe })
 }
 
 /// The correction that a class of DPM-Solver makes of `solver_type`: words of its kin mean midpoint there.

@@ -5,7 +5,7 @@ use crate::{
     parameterization::ParameterizationKind as Parameterization,
     recipe::Clip,
     schedule::ScheduleKind as Kind,
-    solver::{AncestralVariance, Combine, Correction, Heun, Lms, PlmsStart, Predict, SolverKind, UnipcVariant},
+    solver::{AncestralVariance, Combine, Correction, Heun, Lcm, Lms, PlmsStart, Predict, SolverKind, UnipcVariant},
     spacing::{Round, SpacingKind},
 };
 use serde_json::{Map, Value, json};
@@ -47,6 +47,9 @@ pub(super) fn write_parts(
 ) -> Result<Map<String, Value>, WriteError> {
     let mut config = Map::new();
     match schedule {
+        Kind::Edm(_) if matches!(parameterization, Parameterization::Consistency(_)) => {
+            consistency(&mut config, schedule, parameterization, solver, spacing)?;
+        }
         Kind::Edm(_) => edm(&mut config, schedule, parameterization, solver, spacing)?,
         Kind::Flow(_) => flow(&mut config, schedule, parameterization, solver, spacing)?,
         Kind::Ve(_) => score_sde_ve(&mut config, schedule, parameterization, solver, spacing)?,
@@ -212,13 +215,14 @@ fn solver_fields(solver: Option<&SolverKind>) -> Result<Value, WriteError> {
             "solver_type": if s.variant == UnipcVariant::Bh1 { "bh1" } else { "bh2" },
             "predict_x0": s.predict == Predict::X0, "lower_order_final": s.lower_order_final,
         }),
+        Some(SolverKind::Lcm(s)) if *s == Lcm::default() => json!({ "_class_name": "LCMScheduler" }),
         Some(SolverKind::Deis(s)) => json!({
             "_class_name": "DEISMultistepScheduler", "solver_order": s.order,
             "lower_order_final": s.lower_order_final,
         }),
         Some(other) => {
             let instead = "one of ddpm, ddim, ddim-inverse, plms, euler, euler-ancestral with eta = 1, heun, dpm2, dpm2-ancestral with eta = 1, lms, \
-                 dpmpp-2m, dpmpp-2m-sde with eta = 1, dpmpp-3m, dpmpp-singlestep, unipc or deis";
+                 dpmpp-2m, dpmpp-2m-sde with eta = 1, dpmpp-3m, dpmpp-singlestep, unipc, deis or lcm";
             return Err(refuse("solver", other, "", instead));
         }
     })
@@ -244,7 +248,10 @@ pub(super) fn timesteps(config: &mut Map<String, Value>, spacing: Option<&Spacin
     let between = class.contains("Discrete");
     let multistep = has(config, "use_flow_sigmas");
     let named = has(config, "timestep_spacing");
+    let distilled = has(config, "original_inference_steps");
     let fields = match spacing {
+        SpacingKind::Lcm(s) if distilled && s.strength == 1.0 => json!({ "original_inference_steps": s.of }),
+        other if distilled => return Err(refuse("spacing", other, &format!(" in {class}"), "lcm")),
         SpacingKind::Linspace(s) if s.round != between && s.endpoint != multistep => {
             if named {
                 json!({ "timestep_spacing": "linspace" })
@@ -276,7 +283,9 @@ fn respacing(config: &Map<String, Value>, spacing: &SpacingKind, between: bool) 
         (false, false) => (Round::Nearest, Round::Down),
     };
     let (field, sigma_min, sigma_max) = match spacing {
-        SpacingKind::Karras(s) if s.rho == 7.0 && s.round == karras => ("use_karras_sigmas", s.sigma_min, s.sigma_max),
+        SpacingKind::Karras(s) if s.rho == 7.0 && s.round == karras && s.of.is_none() => {
+            ("use_karras_sigmas", s.sigma_min, s.sigma_max)
+        }
         SpacingKind::Exponential(s) if s.round == others => ("use_exponential_sigmas", s.sigma_min, s.sigma_max),
         SpacingKind::Exponential(s) if s.round == karras => ("use_lu_lambdas", s.sigma_min, s.sigma_max),
         SpacingKind::Beta(s) if (s.alpha, s.beta, s.round) == (0.6, 0.6, others) => {
@@ -317,7 +326,7 @@ fn edm(
     }
     let fields = match spacing {
         None => json!({ "sigma_schedule": "karras", "rho": 7.0 }),
-        Some(SpacingKind::Karras(s)) if s.sigma_min.is_none() && s.sigma_max.is_none() => {
+        Some(SpacingKind::Karras(s)) if s.sigma_min.is_none() && s.sigma_max.is_none() && s.of.is_none() => {
             json!({ "sigma_schedule": "karras", "rho": s.rho })
         }
         Some(SpacingKind::Exponential(s)) if s.sigma_min.is_none() && s.sigma_max.is_none() => {
@@ -332,6 +341,34 @@ fn edm(
     Ok(())
 }
 
+fn consistency(
+    config: &mut Map<String, Value>,
+    schedule: &Kind,
+    parameterization: &Parameterization,
+    solver: Option<&SolverKind>,
+    spacing: Option<&SpacingKind>,
+) -> Result<(), WriteError> {
+    let because = " of a consistency model";
+    put(config, Value::Object(schedule.options()));
+    put(config, json!({ "_class_name": "CMStochasticIterativeScheduler" }));
+    config.extend(parameterization.options().into_iter().filter(|(field, _)| field == "sigma_data"));
+    match solver {
+        None => {}
+        Some(SolverKind::Lcm(s)) => put(config, json!({ "s_noise": s.s_noise })),
+        Some(other) => return Err(refuse("solver", other, because, "lcm")),
+    }
+    match spacing {
+        None => {}
+        Some(SpacingKind::Karras(s)) if s.of.is_some() && s.sigma_min.is_none() && s.sigma_max.is_none() => {
+            put(config, json!({ "rho": s.rho, "num_train_timesteps": s.of }));
+        }
+        Some(other) => {
+            return Err(refuse("spacing", other, because, "karras over the schedule's own range, with `of`"));
+        }
+    }
+    Ok(())
+}
+
 fn flow(
     config: &mut Map<String, Value>,
     schedule: &Kind,
@@ -342,7 +379,7 @@ fn flow(
     let because = " on the flow schedule";
     let stochastic = match (parameterization, solver) {
         (Parameterization::Flow(_), None | Some(SolverKind::Euler(_))) => false,
-        (Parameterization::Flow(_), Some(SolverKind::Lcm(_))) => true,
+        (Parameterization::Flow(_), Some(SolverKind::Lcm(s))) if *s == Lcm::default() => true,
         (Parameterization::Flow(_), Some(other)) => return Err(refuse("solver", other, because, "euler or lcm")),
         (other, _) => return Err(refuse("parameterization", other, because, "flow")),
     };
@@ -385,7 +422,9 @@ fn clipping(config: &mut Map<String, Value>, clip: Clip) -> Result<(), WriteErro
     let fields = match clip {
         // Said aloud: where the field is missing, DDPM and DDIM clip.
         Clip::None if has(config, "clip_sample") => json!({ "clip_sample": false }),
+        Clip::None if has(config, "clip_denoised") => json!({ "clip_denoised": false }),
         Clip::None => json!({}),
+        Clip::Range(1.0) if has(config, "clip_denoised") => json!({ "clip_denoised": true }),
         Clip::Range(range) if has(config, "clip_sample") => json!({ "clip_sample": true, "clip_sample_range": range }),
         Clip::Threshold { ratio, max } if has(config, "thresholding") => {
             json!({ "thresholding": true, "dynamic_thresholding_ratio": ratio, "sample_max_value": max })

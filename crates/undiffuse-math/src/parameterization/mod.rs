@@ -59,6 +59,8 @@ kind! {
         "v" in v => V, "the network answers alpha eps - sigma x0 [Salimans22, Appendix D]", also ["sigma_data=0.5"];
         "score" in score => Score, "the network answers the score, -eps / sigma [Song21, Eq. 7]";
         "edm" in edm => Edm, "unit variance in and out at every level [Karras22, Table 1]", also ["sigma_data=2"];
+        "consistency" in consistency => Consistency, "edm with D = x at sigma_min, for consistency models [Song23, Appendix C]",
+            also ["sigma_data=1,sigma_min=0.01"];
         "flow" in flow => Flow, "the network answers eps - x0, the velocity of rectified flow [Liu23, Eq. 1]";
     }
 }

@@ -151,7 +151,8 @@ kind! {
             also ["corrector=0,predictor=3", "corrector=3,lower_order_final=false,predictor=3",
                 "corrector=1,predictor=1", "s_max=1,s_min=0.05,tau=0.7", "tau=0",
                 "corrector=3,lower_order_final=false,tau=0", "corrector=0,predictor=1,tau=0"];
-        "lcm" in lcm => Lcm, "jump to the clean image and add fresh noise, for consistency models [Luo23, Algorithm 3]";
+        "lcm" in lcm => Lcm, "jump to the clean image and add fresh noise, for consistency models [Luo23, Algorithm 3]",
+            also ["s_noise=1.007,sigma_min=0.002"];
     }
 }
 

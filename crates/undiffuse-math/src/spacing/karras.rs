@@ -17,11 +17,14 @@ pub struct Karras {
     pub sigma_max: Option<f64>,
     /// How the timesteps of networks on tables are rounded.
     pub round: Round,
+    /// Where given, the sigmas are some of a table of that many, on which a consistency model was distilled: the first of each of `steps`
+    /// stretches of `floor(of / steps)` [Song23, in its code].
+    pub of: Option<usize>,
 }
 
 impl Default for Karras {
     fn default() -> Self {
-        Self { rho: 7.0, sigma_min: None, sigma_max: None, round: Round::None }
+        Self { rho: 7.0, sigma_min: None, sigma_max: None, round: Round::None, of: None }
     }
 }
 
@@ -34,14 +37,23 @@ impl Karras {
 impl Spacing for Karras {
     fn points(&self, schedule: &dyn Schedule, steps: usize) -> Vec<Point> {
         let root = 1.0 / self.rho;
-        along_sigma(schedule, self.ends(), ramp(steps, true), |share, max, min| {
+        let curve = |share: f64, max: f64, min: f64| {
             let (max, min) = (max.powf(root), min.powf(root));
             (max + share * (min - max)).powf(self.rho)
-        })
+        };
+        match self.of {
+            None => along_sigma(schedule, self.ends(), ramp(steps, true), curve),
+            Some(of) => along_sigma(schedule, self.ends(), ramp(of, true).step_by((of / steps).max(1)).take(steps), curve),
+        }
+    }
+
+    fn most(&self) -> Option<usize> {
+        self.of
     }
 
     fn check(&self) -> Result<(), String> {
         require(self.rho > 0.0 && self.rho.is_finite(), || format!("rho must be positive, is {}", self.rho))?;
+        require(self.of.is_none_or(|of| (1..=1_000_000).contains(&of)), || "of must lie between 1 and 1000000".to_owned())?;
         self.ends().check()
     }
 }

@@ -47,6 +47,11 @@ pub trait Spacing: Debug + Send + Sync {
         self.points(schedule, steps).iter().map(|point| point.time).collect()
     }
 
+    /// The most steps that it has points for, where there is a limit besides the schedule's.
+    fn most(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether the options make sense together.
     ///
     /// # Errors
@@ -64,12 +69,13 @@ kind! {
         "leading" in leading => Leading, "times at the clean end of even intervals [Song21c, DDIM]",
             also ["offset=1", "endpoint=false"];
         "trailing" in trailing => Trailing, "times at the noisy end of even intervals [Lin24, section 3.3]";
-        "karras" in karras => Karras, "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]", also ["rho=3,round=nearest"];
+        "karras" in karras => Karras, "sigma^(1/rho) evenly spaced [Karras22, Eq. 5]", also ["rho=3,round=nearest", "of=40"];
         "exponential" in exponential => Exponential, "ln sigma evenly spaced, both ends included", also ["round=down"];
         "beta" in beta => Beta, "sigma at the quantiles of a beta distribution, crowded at both ends [Lee24; diffusers, use_beta_sigmas]";
         "log-snr" in log_snr => LogSnr, "intervals of equal log-SNR [Lu22, uniform log-SNR]";
         "optimal" in optimal => Optimal, "least error on data with the spectrum of natural images, computed [Sabour24, section 3]",
             also ["exponent=0", "objective=bound"];
+        "lcm" in lcm => Lcm, "some of the times at which a latent consistency model was distilled [Luo23, in its code]";
         "time-uniform" in time_uniform => TimeUniform, "intervals of equal time, not rounded to timesteps";
     }
 }
@@ -129,8 +135,8 @@ pub enum GridError {
     /// No steps were asked for.
     #[error("0 sampling steps asked for; at least 1 is needed")]
     NoSteps,
-    /// More steps than there are timesteps.
-    #[error("{steps} sampling steps asked for, but the schedule has {timesteps} timesteps; ask for at most that many")]
+    /// More steps than there are timesteps, or than a spacing chooses from.
+    #[error("{steps} sampling steps asked for, but there are {timesteps} timesteps to take; ask for at most that many")]
     TooMany {
         /// How many were asked for.
         steps: usize,
@@ -168,12 +174,12 @@ impl<'s> Grid<'s> {
     /// Lays out `steps` steps.
     ///
     /// # Errors
-    /// No steps, more than the schedule has timesteps, or more than a million; options that `check` refuses.
+    /// No steps, more than there are timesteps, or more than a million; options that `check` refuses.
     pub fn new(schedule: &'s dyn Schedule, spacing: &dyn Spacing, steps: usize, last: Last) -> Result<Self, GridError> {
         let refused = |what| move |problem| GridError::Options { what, problem };
         schedule.check().map_err(refused("schedule"))?;
         spacing.check().map_err(refused("spacing"))?;
-        match schedule.discrete_steps() {
+        match [schedule.discrete_steps(), spacing.most()].into_iter().flatten().min() {
             _ if steps == 0 => Err(GridError::NoSteps),
             Some(timesteps) if steps > timesteps => Err(GridError::TooMany { steps, timesteps }),
             None if steps > MOST_STEPS => Err(GridError::TooLong(steps)),

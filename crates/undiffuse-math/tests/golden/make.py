@@ -71,7 +71,7 @@ def answer(scheduler, x, told):
     match scheduler.config.get("variance_type"):
         case "learned":
             return torch.cat([mean, 0.01 * torch.exp(variance)], dim=1)
-        case "learned_range" if isinstance(scheduler, diffusers.DDPMScheduler):
+        case "learned_range" if isinstance(scheduler, (diffusers.DDPMScheduler, diffusers.UnCLIPScheduler)):
             return torch.cat([mean, variance], dim=1)
         case _:
             return mean
@@ -122,10 +122,14 @@ def walk(name, options, steps, arguments):
 
 
 def plain_walk(scheduler, x, told, arguments):
-    for t in scheduler.timesteps:
+    before = {}
+    for i, t in enumerate(scheduler.timesteps):
+        if isinstance(scheduler, diffusers.UnCLIPScheduler):
+            # Its pipelines say what comes next.
+            before = {"prev_timestep": scheduler.timesteps[i + 1] if i + 1 < len(scheduler.timesteps) else None}
         told.append(float(t))
         scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
-        x = scheduler.step(answer(scheduler, scaled, t), t, x, **arguments).prev_sample
+        x = scheduler.step(answer(scheduler, scaled, t), t, x, **arguments, **before).prev_sample
         yield x
 
 

@@ -106,6 +106,13 @@ def edm(alpha, sigma, data=0.5):
     return [skip / alpha, out, scale / alpha, (1 - skip) / out, -skip * s / out]
 
 
+def consistency(alpha, sigma, data=0.5, least=0.002):
+    s = sigma / alpha
+    skip = data**2 / ((s - least) ** 2 + data**2)
+    out, scale = data * (s - least) / math.sqrt(s**2 + data**2), 1 / math.sqrt(s**2 + data**2)
+    return [skip / alpha, out, scale / alpha, (1 - skip) / out, -skip * s / out]
+
+
 ON_CIRCLE = [(0.6, 0.8), (0.28, 0.96), (math.sqrt(0.99), 0.1)]
 ANY = ON_CIRCLE + [(1.0, 0.02), (1.0, 7.0), (0.3, 0.7)]
 PARAMETERIZATIONS = [
@@ -115,6 +122,8 @@ PARAMETERIZATIONS = [
     ("score", "[Song21, Eq. 7]", ANY, lambda a, s: [1 / a, s**2 / a, 1, 0, -1 / s]),
     ("edm", "[Karras22, Table 1]", ANY, edm),
     ("edm:sigma_data=2", "[Karras22, Table 1]", ANY, lambda a, s: edm(a, s, 2)),
+    ("consistency", "[Song23, Appendix C]", ANY, consistency),
+    ("consistency:sigma_data=1,sigma_min=0.01", "[Song23, Appendix C]", ANY, lambda a, s: consistency(a, s, 1, 0.01)),
     ("flow", "[Liu23, Eq. 1]", [(0.3, 0.7), (0.9, 0.1)], lambda a, s: [1, -s, 1, -1, 1]),
 ]
 
@@ -188,6 +197,9 @@ SPACINGS = [
     ("exponential", "edm", "[Song21, Appendix C]", [80 * (0.002 / 80) ** (i / 8) for i in range(9)]),
     ("beta", "edm", "diffusers, use_beta_sigmas", [0.002 + beta.ppf(1 - i / 8, 0.6, 0.6) * (80 - 0.002) for i in range(9)]),
     ("log-snr", "vp", "[Lu22, uniform log-SNR]", [vp_time(ENDS[0] + i / 6 * (ENDS[1] - ENDS[0])) for i in range(6)]),
+    ("karras:of=40", "edm", "[Song23, in its code]", [karras(40)[k] for k in (0, 5, 10, 15, 20, 25, 30)]),
+    ("lcm", "linear", "[Luo23, in its code]", [20.0 * k - 1 for k in (50, 43, 36, 29, 22, 15, 8)]),
+    ("lcm:strength=0.5", "linear", "[Luo23, in its code]", [20.0 * k - 1 for k in (25, 19, 13, 7)]),
     ("time-uniform", "vp", "[Lu22, uniform time]", [1 - i / 6 * 0.999 for i in range(6)]),
     ("optimal:exponent=0", "edm", "[Sabour24, section 3]", [0.5 * math.tan(angle) for angle in linspace(*ANGLES, 9)]),
 ]
@@ -312,6 +324,14 @@ def lcm(w, x, i, level, after):
     return mix((1, d), (after[1], w.noise())) if after[1] > 0 else d
 
 
+def consistency_steps(least):
+    def step(w, x, i, level, after):
+        d = w.denoised(x, level)
+        return mix((1, d), (math.sqrt(after[1] ** 2 - least**2), w.noise())) if after[1] > least else d
+
+    return step
+
+
 def langevin(per_level, share):
     def step(w, x, i, level, after):
         a = share * level[1] ** 2
@@ -365,6 +385,7 @@ WALKS = [
     walk("euler-ancestral", "k-diffusion, get_ancestral_step", EXPLODING, euler_ancestral),
     walk("dpmpp-2m-sde", "[Lu22b, SDE-DPM-Solver++(2M)]", CHAIN, dpmpp_2m_sde(CHAIN)),
     walk("lcm", "[Luo23, Algorithm 3]", CHAIN, lcm),
+    walk("lcm:sigma_min=0.002", "[Song23, Algorithm 1]", EXPLODING, consistency_steps(0.002)),
     walk("langevin:per_level=3,step=0.1", "[Song19, Algorithm 1]", EXPLODING, langevin(3, 0.1)),
     walk("reverse-diffusion", "[Song21, Appendix E]", CHAIN, reverse_diffusion),
     walk("euler-maruyama", "[Song21, Eq. 6]", CHAIN, euler_maruyama),

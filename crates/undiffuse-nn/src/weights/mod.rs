@@ -132,7 +132,7 @@ pub fn load<M: Module>(module: M, path: &Path) -> Result<M, WeightsError> {
     open(path)?.fill(module)
 }
 
-fn open(path: &Path) -> Result<Stored<File>, WeightsError> {
+pub(crate) fn open(path: &Path) -> Result<Stored<File>, WeightsError> {
     let shown = path.display().to_string();
     let file = File::open(path).map_err(|source| WeightsError::Read { path: shown.clone(), source })?;
     Stored::read([(shown, file)])

@@ -1,7 +1,7 @@
 //! Safetensors files whose headers are read and whose values are not yet: what is in them is known, and checked against a
 //! network, before memory is taken for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Seek, SeekFrom};
 
 use burn::module::Module;
@@ -24,6 +24,8 @@ struct Part<R> {
     source: R,
     /// Where the values begin.
     data: u64,
+    /// What else the header says.
+    entries: HashMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -52,7 +54,8 @@ impl<R: Read + Seek> Stored<R> {
                     return Err(WeightsError::Parts { path: shown, problem });
                 }
             }
-            stored.parts.push(Part { shown, source, data });
+            let entries = header.metadata().clone().unwrap_or_default();
+            stored.parts.push(Part { shown, source, data, entries });
         }
         Ok(stored)
     }
@@ -60,6 +63,30 @@ impl<R: Read + Seek> Stored<R> {
     /// Every tensor's name with the number of the part that it is in.
     pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
         self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.part))
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// An entry of the first header that has it.
+    pub fn entry(&self, key: &str) -> Option<&str> {
+        self.parts.iter().find_map(|part| part.entries.get(key)).map(String::as_str)
+    }
+
+    /// One tensor as f32.
+    ///
+    /// # Errors
+    /// There is none of the name; values that cannot be read, or have no f32 reading.
+    pub fn tensor(&mut self, name: &str) -> Result<Named, WeightsError> {
+        let Some((name, entry)) = self.tensors.remove_entry(name) else {
+            return Err(WeightsError::Mismatch { path: self.shown(), problems: format!("`{name}` is missing") });
+        };
+        let values = self.values(&name, &entry);
+        let shape = entry.shape.clone();
+        self.tensors.insert(name.clone(), entry);
+        Ok(Named { name, shape, values: values? })
     }
 
     /// All tensors as f32, by name.

@@ -8,8 +8,10 @@ use undiffuse_math::draw::c_noise;
 use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
-use undiffuse_nn::networks::{Component, ComponentConfig, ConfigError, Network, NetworkConfig};
+use undiffuse_nn::adapters::Layers;
+use undiffuse_nn::networks::{Component, ComponentConfig, ConfigError, Network, NetworkConfig, TextEncoderConfig};
 
+use super::adapter::{Adapter, Adapters};
 use super::pipeline::{TEXT_ENCODER, Told, VAE};
 use super::weights::Weights;
 use super::{Card, ModelError, ModelFolder, Process, SampleDefaults};
@@ -28,6 +30,7 @@ pub struct Outline {
     pub folder: ModelFolder,
     /// Where its weights are.
     pub weights: Weights,
+    adapters: Adapters,
     /// The network.
     pub config: NetworkConfig,
     /// Between pictures and what the network diffuses.
@@ -51,7 +54,7 @@ impl Outline {
     /// Whatever [`ModelError`] names.
     pub fn read(path: impl AsRef<Path>, variant: Option<&str>) -> Result<Self, ModelError> {
         ModelFolder::read(path.as_ref(), |folder| {
-            let outline = Self::of(folder, variant, &Device::flex())?;
+            let outline = Self::of(folder, variant, &[], &Device::flex())?;
             let blank = blank(&outline.config, &outline.folder, &Device::flex())?;
             outline.weights.open()?.check(&blank)?;
             Ok(outline)
@@ -60,7 +63,12 @@ impl Outline {
 
     /// Reads a model folder. The network's weights are found but not opened; those of other parts are checked, and nothing is
     /// read of them.
-    pub(super) fn of(folder: &ModelFolder, variant: Option<&str>, device: &Device) -> Result<Self, ModelError> {
+    pub(super) fn of(
+        folder: &ModelFolder,
+        variant: Option<&str>,
+        adapters: &[Adapter],
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let Told { pipeline, notes } = folder.pipeline()?;
         let mut card = folder.card()?;
         let mut recipe = match (&card.process, folder.recipe()) {
@@ -73,13 +81,16 @@ impl Outline {
             }
         };
         recipe.notes.extend(notes);
+        let config = folder.config()?;
+        let encoder = pipeline.map(|_| text_encoder(folder, variant)).transpose()?;
+        let adapters = fit(adapters, &config, encoder.as_ref().map(|(config, _)| config), folder)?;
         let (mut codec, mut words) = (AnyCodec::from(card.codec.clone()), None);
-        if let Some(pipeline) = pipeline {
-            (codec, words) = (latents(folder, variant, device)?.into(), Some(read_words(folder, variant, device)?));
+        if let Some((pipeline, encoder)) = pipeline.zip(encoder) {
+            words = Some(read_words(folder, encoder, adapters.clone(), device)?);
+            codec = latents(folder, variant, device)?.into();
             let (steps, guidance) = (pipeline.steps, pipeline.guidance);
             card.sample.get_or_insert(SampleDefaults { steps, guidance, ..own_settings(&recipe) });
         }
-        let config = folder.config()?;
         let latent = latent_shape(&config, &codec);
         check(&config, latent, words.is_some(), &recipe).map_err(|problem| folder.contradiction(problem))?;
         let picture_shape = codec.picture_shape(latent).map_err(|e| folder.contradiction(e))?;
@@ -90,12 +101,13 @@ impl Outline {
         })?;
         let weights = folder.weights(variant)?;
         let folder = folder.clone();
-        Ok(Self { folder, weights, config, codec, words, conditioner, recipe, card, picture_shape })
+        Ok(Self { folder, weights, adapters, config, codec, words, conditioner, recipe, card, picture_shape })
     }
 
     /// Loads the network.
     pub(super) fn network(&self, device: &Device) -> Result<Network, ModelError> {
-        fill(&self.config, &self.folder, &self.weights, device)
+        let network = fill(&self.config, &self.folder, &self.weights, device)?;
+        Ok(self.adapters.add(self.config.folder(), network)?)
     }
 
     /// Bytes of the weights of all parts in memory; `u64::MAX` stands for more.
@@ -162,15 +174,44 @@ fn latents(folder: &ModelFolder, variant: Option<&str>, device: &Device) -> Resu
     Ok(Latents::of_halves(config, encoder, decoder))
 }
 
-/// The tokenizer and the text encoder of a pipeline; nothing is read of the encoder yet.
-fn read_words(folder: &ModelFolder, variant: Option<&str>, device: &Device) -> Result<Arc<Words>, ModelError> {
-    let (config, weights) = folder.part(TEXT_ENCODER, variant)?;
-    let ComponentConfig::TextEncoder(config) = config else {
-        return Err(folder.unfit(format!("its `{TEXT_ENCODER}` is a {}, which reads no words", config.class())));
-    };
+/// The text encoder of a pipeline, and where its weights are.
+fn text_encoder(folder: &ModelFolder, variant: Option<&str>) -> Result<(TextEncoderConfig, Weights), ModelError> {
+    match folder.part(TEXT_ENCODER, variant)? {
+        (ComponentConfig::TextEncoder(config), weights) => Ok((config, weights)),
+        (config, _) => Err(folder.unfit(format!("its `{TEXT_ENCODER}` is a {}, which reads no words", config.class()))),
+    }
+}
+
+/// Finds what adapters adapt among the layers of a pipeline's networks.
+fn fit(
+    adapters: &[Adapter],
+    config: &NetworkConfig,
+    encoder: Option<&TextEncoderConfig>,
+    folder: &ModelFolder,
+) -> Result<Adapters, ModelError> {
+    if adapters.is_empty() {
+        return Ok(Adapters::default());
+    }
+    let device = Device::flex();
+    let mut layers = vec![Layers::of(config.folder(), &blank(config, folder, &device)?)];
+    if let Some(encoder) = encoder {
+        let encoder = encoder.network(&device).map_err(|source| folder.misconfigured(source))?;
+        layers.push(Layers::of(TEXT_ENCODER, &encoder));
+    }
+    Ok(Adapters::fit(adapters, &layers)?)
+}
+
+/// The tokenizer of a pipeline with its text encoder, of which nothing is read yet.
+fn read_words(
+    folder: &ModelFolder,
+    (config, weights): (TextEncoderConfig, Weights),
+    adapters: Adapters,
+    device: &Device,
+) -> Result<Arc<Words>, ModelError> {
     let (of, device) = (config.clone(), device.clone());
     let blank = move || of.network(&device).expect("the config was checked");
     let encoder = Part::new(weights.open()?, |_| true, blank)?;
+    let encoder = encoder.then(move |network| adapters.add(TEXT_ENCODER, network));
     let tokenizer = Tokenizer::read(&folder.tokenizer())?;
     Ok(Arc::new(Words::new(tokenizer, encoder, &config).map_err(|problem| folder.unfit(problem))?))
 }
@@ -187,7 +228,9 @@ pub(super) fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
 
 /// How a model is sampled of which only the recipe says something.
 fn own_settings(recipe: &Recipe) -> SampleDefaults {
-    SampleDefaults::new(recipe.solver.clone(), recipe.spacing.clone(), 50)
+    // The steps that diffusers' pipelines of consistency models take.
+    let steps = if recipe.solver.wants_consistency() { 4 } else { 50 };
+    SampleDefaults::new(recipe.solver.clone(), recipe.spacing.clone(), steps)
 }
 
 /// What a network must be to make latents of this shape by this recipe.

@@ -7,6 +7,7 @@
 //! | `(a:1.3)` | 1.3 times as much |
 //! | `\(`, `\)`, `\[`, `\]`, `\\` | these characters themselves |
 //! | `a BREAK b` | `b` begins in the next chunk of tokens |
+//! | `<lora:x:0.8>` | no words: the LoRA called `x` is added 0.8 times, once where no number is given ([`loras`]) |
 //!
 //! A bracket that is never closed reaches to the end; one that was never opened stands for itself.
 
@@ -29,48 +30,124 @@ pub enum Piece {
 /// The pieces of a prompt, neighbours that count the same joined.
 pub fn parse(prompt: &str) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
-    // Where brackets that are still open began.
-    let [mut round, mut square] = [Vec::new(), Vec::new()];
+    let [mut round, mut square] = [Brackets::default(), Brackets::default()];
     let mut rest = prompt;
     while let Some(first) = rest.chars().next() {
         let mut end = first.len_utf8();
-        let weight = (first == ':' && !round.is_empty()).then(|| weight(rest)).flatten();
-        let (open, factor) = match (first, weight) {
+        let weight = (first == ':' && round.is_open()).then(|| weight(rest)).flatten();
+        let closed = match (first, weight) {
             (_, Some((weight, past))) => {
                 end = past;
-                (round.pop(), weight)
+                round.close(pieces.len(), weight)
             }
-            (')', None) => (round.pop(), BRACKET),
-            (']', None) => (square.pop(), 1.0 / BRACKET),
-            _ => (None, 1.0),
+            (')', None) => round.close(pieces.len(), BRACKET),
+            (']', None) => square.close(pieces.len(), 1.0 / BRACKET),
+            _ => false,
         };
-        match (first, open) {
-            (_, Some(from)) => multiply(&mut pieces[from..], factor),
-            ('(', None) => round.push(pieces.len()),
-            ('[', None) => square.push(pieces.len()),
-            ('\\', None) => {
+        match first {
+            _ if closed => {}
+            '(' => round.open(pieces.len()),
+            '[' => square.open(pieces.len()),
+            '\\' => {
                 let next = rest[1..].chars().next().filter(|c| "()[]\\".contains(*c));
                 pieces.extend(next.map(|c| Piece::Words(c.into(), 1.0)));
                 end += next.map_or(0, char::len_utf8);
             }
-            (_, None) => {
+            _ => {
                 end = rest[end..].find(['\\', '(', ')', '[', ']', ':']).map_or(rest.len(), |more| end + more);
                 words(&rest[..end], &mut pieces);
             }
         }
         rest = &rest[end..];
     }
-    round.into_iter().for_each(|from| multiply(&mut pieces[from..], BRACKET));
-    square.into_iter().for_each(|from| multiply(&mut pieces[from..], 1.0 / BRACKET));
+    round.weigh(&mut pieces, BRACKET);
+    square.weigh(&mut pieces, 1.0 / BRACKET);
     joined(pieces)
 }
 
-fn multiply(pieces: &mut [Piece], factor: f64) {
-    for piece in pieces {
-        if let Piece::Words(_, weight) = piece {
-            *weight = (*weight * factor).clamp(-LARGEST, LARGEST);
+/// The pairs of brackets of one kind, in the order in which they open: one is within another, or behind it.
+#[derive(Default)]
+struct Brackets {
+    pairs: Vec<Pair>,
+    /// Those that are still open, by their place in `pairs`.
+    open: Vec<usize>,
+}
+
+/// The pieces between two brackets, and how much these make them count.
+struct Pair {
+    from: usize,
+    closed: Option<(usize, f64)>,
+}
+
+impl Brackets {
+    fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    fn open(&mut self, from: usize) {
+        self.open.push(self.pairs.len());
+        self.pairs.push(Pair { from, closed: None });
+    }
+
+    /// Closes the last one that is open, if any is.
+    fn close(&mut self, to: usize, factor: f64) -> bool {
+        let last = self.open.pop();
+        last.map(|at| self.pairs[at].closed = Some((to, factor))).is_some()
+    }
+
+    /// Multiplies what the pieces count, in one walk over them; brackets that are still open reach to the end, with `factor`.
+    fn weigh(self, pieces: &mut [Piece], factor: f64) {
+        let mut pairs = self.pairs.into_iter().peekable();
+        // Where the pairs around a piece end, and what they and those around them make it count.
+        let mut around: Vec<(usize, f64)> = Vec::new();
+        for (at, piece) in pieces.iter_mut().enumerate() {
+            while around.pop_if(|(to, _)| *to <= at).is_some() {}
+            while let Some(pair) = pairs.next_if(|pair| pair.from <= at) {
+                let (to, factor) = pair.closed.unwrap_or((usize::MAX, factor));
+                if to > at {
+                    let outer = around.last().map_or(1.0, |&(_, product)| product);
+                    around.push((to, (outer * factor).clamp(-LARGEST, LARGEST)));
+                }
+            }
+            if let (Piece::Words(_, weight), Some((_, product))) = (piece, around.last()) {
+                *weight = (*weight * product).clamp(-LARGEST, LARGEST);
+            }
         }
     }
+}
+
+/// The words of a prompt without the LoRAs that are asked for in it, and these, each with its name and how many times it is added.
+pub fn loras(prompt: &str) -> (String, Vec<(String, f64)>) {
+    const BEGIN: &str = "<lora:";
+    let (mut words, mut found, mut rest) = (String::new(), Vec::new(), prompt);
+    while let Some(at) = rest.find(BEGIN) {
+        let (before, tag) = rest.split_at(at);
+        words.push_str(before);
+        let inside = &tag[BEGIN.len()..];
+        let end = inside.find(['<', '>']).filter(|&end| inside[end..].starts_with('>'));
+        match end.and_then(|end| Some((lora(&inside[..end])?, end))) {
+            Some((lora, end)) => {
+                found.push(lora);
+                rest = &inside[end + 1..];
+            }
+            None => {
+                words.push_str(BEGIN);
+                rest = inside;
+            }
+        }
+    }
+    words.push_str(rest);
+    (words, found)
+}
+
+/// `x:0.8`, or `x` alone.
+fn lora(text: &str) -> Option<(String, f64)> {
+    let (name, times) = match text.split_once(':') {
+        Some((name, times)) => (name, times.trim().parse().ok().filter(|times: &f64| times.is_finite())?),
+        None => (text, 1.0),
+    };
+    let name = name.trim();
+    (!name.is_empty()).then(|| (name.to_owned(), times))
 }
 
 /// The number in a text that begins like `:1.3)`, and where that ends.
@@ -164,6 +241,44 @@ mod tests {
             ("OUTBREAK BREAKS", &[("OUTBREAK BREAKS", 1.0)]),
         ] {
             assert_eq!(parse(prompt), words(expected), "{prompt}");
+        }
+    }
+
+    #[test]
+    fn brackets_of_two_kinds_may_cross() {
+        assert_eq!(parse("(a [b) c]"), words(&[("a ", 1.1), ("b", 1.1 * (1.0 / 1.1)), (" c", 1.0 / 1.1)]));
+        assert_eq!(parse("(((a:0)))"), words(&[("a", 0.0)]));
+        assert_eq!(parse("()a[]"), words(&[("a", 1.0)]));
+    }
+
+    /// Half a million brackets, with as many words between them, are read in a moment.
+    #[test]
+    fn many_brackets_take_no_longer() {
+        let begun = std::time::Instant::now();
+        for (open, close) in
+            [("(a", "b)"), ("[a", "b]"), ("(a", ""), ("(a", "b:1.1)"), ("a:(", ")"), ("<lora:", "<lora:x:")]
+        {
+            let prompt = open.repeat(250_000) + &close.repeat(250_000);
+            assert!(!parse(&prompt).is_empty() && loras(&prompt).1.is_empty());
+            for piece in parse(&prompt) {
+                assert!(matches!(piece, Piece::Words(_, weight) if weight.abs() <= LARGEST));
+            }
+        }
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn loras_are_no_words() {
+        let named =
+            |found: &[(&str, f64)]| found.iter().map(|&(name, times)| (name.to_owned(), times)).collect::<Vec<_>>();
+        for (prompt, left, found) in [
+            ("a cat", "a cat", &[][..]),
+            ("a cat <lora:ink:0.8>, <lora:more ink> (b:2)", "a cat ,  (b:2)", &[("ink", 0.8), ("more ink", 1.0)]),
+            ("<lora:a:-1><lora:b:0>", "", &[("a", -1.0), ("b", 0.0)]),
+            ("<lora:a:much> <lora::1> <lora:a <lora:b:2>", "<lora:a:much> <lora::1> <lora:a ", &[("b", 2.0)]),
+            ("<lora:a:inf> <lora:a", "<lora:a:inf> <lora:a", &[]),
+        ] {
+            assert_eq!(loras(prompt), (left.to_owned(), named(found)), "{prompt}");
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use undiffuse::burn::tensor::Device;
 use undiffuse::codec::{AnyCodec, CodecKind};
 use undiffuse::condition::Conditioner;
+use undiffuse::math::parameterization::ParameterizationKind;
 use undiffuse::math::recipe::{Clip, Recipe};
 use undiffuse::model::{self, Model, ModelFolder, Provenance, SampleDefaults};
 use undiffuse::nn::networks::{Component, ComponentConfig};
@@ -67,7 +68,9 @@ fn notes(config: &NetworkConfig) -> Vec<String> {
 /// diffusers' pipelines of this network pass no class to it, so whoever samples one there must.
 fn in_diffusers(folder: &ModelFolder, model: &Model) -> Option<String> {
     let (network, rows) = (model.network.config().folder(), model.network.config().io().reads.classes());
-    (rows > 0 && folder.is_pipeline()).then(|| {
+    // The pipeline of consistency models passes it.
+    let passes = matches!(model.recipe.parameterization, ParameterizationKind::Consistency(_));
+    (rows > 0 && folder.is_pipeline() && !passes).then(|| {
         format!(
             "its pipelines pass no class; this gives them one (0 to {}), here to 16 pictures:\n\
              pipe = diffusers.DDPMPipeline.from_pretrained({:?})\n\

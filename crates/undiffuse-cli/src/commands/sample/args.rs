@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use undiffuse::model::Adapter;
 use undiffuse::{Model, memory};
 
 use crate::asks::Asking;
@@ -37,6 +38,9 @@ pub struct Args {
     pub seed: u64,
     #[command(flatten)]
     pub asking: Asking,
+    /// LoRA files that are added to the model's weights, each as many times as it says: ink.safetensors:0.8. Given again, one more
+    #[arg(long, value_name = "FILE.safetensors[:SCALE]")]
+    pub lora: Vec<Adapter>,
     /// Pictures computed at a time; results do not depend on it
     #[arg(long, default_value_t = 32)]
     pub batch: usize,
@@ -100,7 +104,8 @@ impl Args {
 
     /// The files that are read besides the model.
     pub fn inputs(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.optimal_variance, &self.init_noise, &self.init_image, &self.mask, &self.observed].into_iter().flatten()
+        let files = [&self.optimal_variance, &self.init_noise, &self.init_image, &self.mask, &self.observed];
+        files.into_iter().flatten().chain(self.lora.iter().map(|adapter| &adapter.path))
     }
 
     /// What can be said without the model.

@@ -50,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = args.machine.open()?;
     common::catch_interrupt()?;
     args.check()?;
-    let model = Model::load_variant(&args.model, args.weights.variant.as_deref(), &device)?;
+    let model = Model::load_adapted(&args.model, args.weights.variant.as_deref(), &args.lora, &device)?;
     let settings = args.sampling.settings(&model)?;
     let mut model = model.with(settings.clone());
     if let Some((w, h)) = args.size {
@@ -120,6 +120,8 @@ struct Job {
     mask: Option<Tensor<4>>,
     /// What the walk keeps of `init`, where there is a mask.
     known: Option<[Tensor<4>; 2]>,
+    /// What pictures say of the LoRAs that were added.
+    loras: Vec<Value>,
 }
 
 impl Job {
@@ -176,7 +178,9 @@ impl Job {
         let known = init.clone().zip(mask.clone()).filter(|_| !model.paints());
         let known = known.map(|(init, mask)| model.codec.known(init, mask));
         let first = args.init_index.unwrap_or(0);
-        Ok(Self { args, settings, model, plan, n, batch, cond, given, first, init, observed, mask, known })
+        let loras = args.lora.iter().map(|adapter| adapter.facts().with_context(|| format!("cannot read {adapter}")));
+        let loras = loras.collect::<anyhow::Result<_>>()?;
+        Ok(Self { args, settings, model, plan, n, batch, cond, given, first, init, observed, mask, known, loras })
     }
 
     /// The model, with what is known of the picture.
