@@ -16,6 +16,7 @@ use crate::gemm;
 use crate::panel::{load, padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use std::ops::Range;
 use tiles::{Grid, Layout, POINTS, SIDE, Strip, Target, inputs, outputs};
 use transform::{filter, filter_columns};
 pub(super) use weight::backward_weight;
@@ -26,8 +27,9 @@ const PAIR: usize = 2;
 /// The same where the inputs of a strip do not fit the second-level cache, and are read again for every time.
 const WIDE: usize = 4;
 
-/// Input channels from which on a task's own filters of [`WIDE`] panels would not fit the third-level cache.
-const LONG: usize = 1024;
+/// Input channels whose filters a task transforms and multiplies at a time, where it does so for itself: with their share of
+/// the inputs they fit the second-level cache. A multiple of sixteen; without influence on the result.
+const OWN: usize = 64;
 
 /// Input channels from which on a strip has [`TILES`] tiles: filters that fit no cache are read again for every strip.
 const MANY: usize = 256;
@@ -84,16 +86,16 @@ pub(super) fn convolve(
     let (images, rows) = if ins < MANY { strip_size(grid, ins) } else { strip_of(grid, TILES) };
     let strips = shape.batch.div_ceil(images) * grid.down.div_ceil(rows);
     let large = POINTS * images.min(shape.batch) * rows * grid.across * depth > 2 * STRIP;
-    let width = if large && (strips > 1 || depth < LONG) { WIDE } else { PAIR };
+    let width = if large && strips > 1 { WIDE } else { PAIR };
     let group = group_len(width, depth);
     let of_task = panels_per_task(panels(outs), strips).next_multiple_of(width);
     let pixels = ((rows * SIDE) >> usize::from(halved)) * map_w;
     let blocks = split(out, of_maps, map_pixels, Extent { images, panels: of_task, pixels });
-    // What only one task needs, it transforms itself, a few panels at a time, and never leaves its cache.
+    // What only one task needs, it transforms itself, a few panels and channels at a time, and never leaves its cache.
     let shared = if strips > 1 { panels(outs).div_ceil(width) } else { 0 };
     let mut filters = Scratch::new(shared * group);
     for_each(filters.chunks_mut(group).enumerate(), shared * width * LANES * ins * 9 * ELEMENTWISE, |(i, to)| {
-        dispatch(Filters { shape, direction, weight, first_panel: i * width, width, depth, to });
+        dispatch(Filters { shape, direction, weight, first_panel: i * width, width, channels: 0..ins, to });
     });
     let filters = (strips > 1).then_some(&*filters);
     for_each(blocks.into_iter(), shape.batch * outs * ins * grid.tiles() * POINTS, |block| {
@@ -104,14 +106,14 @@ pub(super) fn convolve(
     });
 }
 
-/// Transforms the filters of up to `width` panels of output channels.
+/// Transforms the filters of up to `width` panels of output channels, and of some input channels from a multiple of sixteen on.
 struct Filters<'a> {
     shape: &'a Conv2d,
     direction: Direction,
     weight: &'a [f32],
     first_panel: usize,
     width: usize,
-    depth: usize,
+    channels: Range<usize>,
     to: &'a mut [Lanes],
 }
 
@@ -119,15 +121,16 @@ impl Kernel for Filters<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape, direction, weight, first_panel, width, depth, to } = self;
+        let Self { shape, direction, weight, first_panel, width, channels: all, to } = self;
         let Bank { outs, out_stride, ins, in_stride } = direction.bank(shape);
+        let depth = padded(all.len());
         let point_len = point_len(width, depth);
         let width = width.min(panels(outs) - first_panel);
         let mut taps = [[0.0; LANES]; 9 * LANES];
         for panel in 0..width {
             let first = (first_panel + panel) * LANES;
             let lanes = LANES.min(outs - first);
-            for channels in steps(ins, LANES) {
+            for channels in steps(all.len(), LANES).map(|c| all.start + c.start..all.start + c.end) {
                 match direction {
                     // The nine taps of sixteen channels follow each other: nine blocks of 16 × 16 to turn.
                     Direction::Forward => {
@@ -169,13 +172,13 @@ impl Kernel for Filters<'_> {
                     for i in 0..6 {
                         let row = filter(s, u[i]);
                         for j in 0..6 {
-                            s.store(row[j], &mut to[(6 * i + j) * point_len + panel * depth + c]);
+                            s.store(row[j], &mut to[(6 * i + j) * point_len + panel * depth + c - all.start]);
                         }
                     }
                 }
             }
             for point in 0..POINTS {
-                to[point * point_len + panel * depth..][ins..depth].fill([0.0; LANES]);
+                to[point * point_len + panel * depth..][all.len()..depth].fill([0.0; LANES]);
             }
         }
     }
@@ -212,23 +215,29 @@ impl Kernel for Convolve<'_> {
         }
         let products_layout = Layout::new(width, rows);
         let mut products = Scratch::new(products_layout.len());
-        let group_len = group_len(width, depth);
+        let channels_at_once = if filters.is_some() { depth } else { OWN };
+        let group_len = group_len(width, depth.min(channels_at_once));
         let mut own = Scratch::new(if filters.is_none() { group_len } else { 0 });
         for group in steps(block.panels.len(), width) {
             let first_panel = block.panels.start + group.start;
-            let filters = match filters {
-                Some(filters) => &filters[first_panel / width * group_len..][..group_len],
-                None => {
-                    s.vectorize(Filters { shape, direction, weight, first_panel, width, depth, to: &mut own });
-                    &own
+            for channels in steps(ins, channels_at_once) {
+                let depth = padded(channels.len());
+                let filters = match filters {
+                    Some(filters) => &filters[first_panel / width * group_len..][..group_len],
+                    None => {
+                        let (channels, to) = (channels.clone(), &mut own[..]);
+                        s.vectorize(Filters { shape, direction, weight, first_panel, width, channels, to });
+                        &own
+                    }
+                };
+                for (point, filters) in filters.chunks_exact(point_len(width, depth)).take(POINTS).enumerate() {
+                    let a = &transformed[layout.of_point(point, panels(ins))][channels.start / LANES * rows..];
+                    let c = &mut products[products_layout.of_point(point, group.len())];
+                    let filters = &filters[..group.len() * depth];
+                    gemm::nn(s, &a[..depth / LANES * rows], filters, c, rows, depth, channels.start > 0);
                 }
-            };
-            let (point_len, width) = (point_len(width, depth), group.len());
-            for (point, filters) in filters.chunks_exact(point_len).enumerate() {
-                let a = &transformed[layout.of_point(point, panels(ins))];
-                let c = &mut products[products_layout.of_point(point, width)];
-                gemm::nn(s, a, &filters[..width * depth], c, rows, depth, false);
             }
+            let width = group.len();
             for panel in 0..width {
                 let step = block.panels.len();
                 let parts = &mut block.parts[group.start + panel..];
