@@ -103,9 +103,7 @@ impl FeedForward {
             FeedForwardActivation::GeluApproximate => Activation::GeluTanh,
             FeedForwardActivation::Gelu => Activation::Gelu,
             FeedForwardActivation::Geglu => {
-                let [b, n, both] = hidden.dims();
-                let half = |i: usize| hidden.clone().slice([0..b, 0..n, i * both / 2..(i + 1) * both / 2]);
-                return second.forward(dropout.drop(half(0) * Activation::Gelu.apply(half(1)), self.dropout));
+                return second.forward(dropout.drop(ops::gated(hidden, Activation::Gelu), self.dropout));
             }
         };
         if dropout.drops(self.dropout) {
