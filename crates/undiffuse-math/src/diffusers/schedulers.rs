@@ -203,7 +203,7 @@ pub(super) fn lcm(fields: &Fields) -> Result<Recipe, ReadError> {
     }
     let spacing = spacing::Lcm { of, ..spacing::Lcm::default() };
     let scaling = fields.number("timestep_scaling")?;
-    if !(scaling > 0.0) {
+    if scaling.is_nan() || scaling <= 0.0 {
         return Err(fields.wrong("timestep_scaling", "a number above 0"));
     }
     let recipe = Recipe::new(betas(fields, 0.0)?, prediction(fields)?, spacing, Lcm::default());

@@ -248,7 +248,8 @@ mod tests {
                 let stretch = held.swap_remove(below(held.len()));
                 pool.take_back(&stretch);
             } else {
-                let lines = 1 + below(1 << (1 + below(18)));
+                let size = 1 + below(18);
+                let lines = 1 + below(1 << size);
                 held.push(pool.take(lines));
             }
             let mut spans: Vec<_> = held.iter().map(|s| s.lines().as_ptr_range()).collect();
