@@ -1,4 +1,6 @@
-"""Times a whole network of any of diffusers' classes in PyTorch: network.py CONFIG.json step|forward BATCH SECONDS MODE
+"""Times a whole network of any of diffusers' classes in PyTorch: network.py CONFIG.json|FOLDER step|forward|decode BATCH SECONDS MODE
+
+A folder has weights, too; `decode` is that of an autoencoder.
 
 MODE is `eager`, `channels_last` or `compile` (torch.compile of the channels_last network, weights frozen for `forward`). Prints
 one JSON line like `cargo bench -p undiffuse-nn --bench network`, and `libraries_mb`, the resident size before the first run.
@@ -18,11 +20,18 @@ import diffusers
 torch.set_flush_denormal(True)
 torch.manual_seed(0)
 config, what, batch, seconds, mode = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
-config = json.loads(Path(config).read_text())
-model = getattr(diffusers, config.pop("_class_name", "UNet2DModel"))(**config)
+folder = Path(config) if Path(config).is_dir() else None
+config = json.loads((folder / "config.json" if folder else Path(config)).read_text())
+kind = getattr(diffusers, config.pop("_class_name", "UNet2DModel"))
+model = kind.from_pretrained(folder) if folder else kind(**config)
 side = config["sample_size"]
-x = torch.randn(batch, config["in_channels"], side, side)
+channels = config["in_channels"]
+if what == "decode":
+    side, channels = side >> len(config["block_out_channels"]) - 1, config["latent_channels"]
+x = torch.randn(batch, channels, side, side)
 told = {"timestep": torch.arange(batch) * 997 % 1000}
+if "cross_attention_dim" in config:
+    told["encoder_hidden_states"] = torch.randn(batch, 77, config["cross_attention_dim"])
 if "num_embeds_ada_norm" in config:
     told["class_labels"] = torch.arange(batch) % config["num_embeds_ada_norm"]
 if mode != "eager":
@@ -46,7 +55,7 @@ else:
 
     @torch.no_grad() if mode == "compile" else torch.inference_mode()
     def run():
-        network(x, **told)
+        network(x, **told) if what == "forward" else model.decode(x)
 
 def peak():
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -56,7 +65,7 @@ before = peak()
 run()
 run()
 times, begin = [], time.perf_counter()
-while len(times) < 5 or time.perf_counter() - begin < seconds:
+while len(times) < (5 if seconds > 0 else 2) or time.perf_counter() - begin < seconds:
     start = time.perf_counter()
     run()
     times.append(1e3 * (time.perf_counter() - start))

@@ -1,12 +1,13 @@
 """Whether two commits make the same weights and pictures, bit for bit, from fixed short trainings.
 
     same_bits.py                                  the commit before the redesign against the working tree
-    same_bits.py --base REV --head REV            any two
+    same_bits.py --base REV --head REV            any two; the path of a program that is built already stands for a commit
     same_bits.py --changed LAST..FIRST            what lies between the two is known to change bits: what came before is compared up to
                                                   LAST, what came after from FIRST on; instead of CHANGED below; may be repeated
     same_bits.py --of PROGRAM                     prints the hashes of one program, nothing is built
+    same_bits.py … --only NAME                    one of the trainings, and what is sampled from its model; may be repeated
 
-Commits are built in target/same-bits, which keeps the programs. Both of a pair sample from the models that the older one trained, so that
+Commits are built from target/same-bits, which keeps the programs, with the dependencies that target has. Both of a pair sample from the models that the older one trained, so that
 a difference in sampling is not one in training, and the newer one shows that it reads what the older one wrote.
 """
 
@@ -71,10 +72,12 @@ def pixels(path):
     return hashlib.sha256(header + zlib.decompress(packed)).hexdigest()[:16]
 
 
-def trained(program, folder):
-    """Trains every model in `folder`; the hashes of their weights."""
+def trained(program, folder, only):
+    """Trains models in `folder`; the hashes of their weights."""
     hashes = {}
     for name, preset, settings in TRAININGS:
+        if only and name not in only:
+            continue
         sets = [word for setting in SMALL + settings for word in ("--set", setting)]
         run = ["--data", ROOT / "data/fashion-mnist", "--images", 320, "--seed", 3, "--run", folder / name, "--plain"]
         call(program, "train", "--preset", preset, *run, *sets)
@@ -83,9 +86,11 @@ def trained(program, folder):
 
 
 def sampled(program, models, folder):
-    """Samples from `models` into `folder`; the hashes of numbers and pixels."""
+    """Samples from those of the `models` that there are into `folder`; the hashes of numbers and pixels."""
     hashes = {}
     for name, model, options in SAMPLES:
+        if not (models / model).exists():
+            continue
         out, raw = folder / name, folder / f"{name}.safetensors"
         picture = next((models / "picture").glob("*.png"), "") if "PICTURE" in options else ""
         call(program, "sample", models / model, *options.replace("PICTURE", str(picture)).split(), "--out", out, "--raw", raw, "--plain")
@@ -98,33 +103,33 @@ def sampled(program, models, folder):
     return hashes
 
 
-def built(commit):
-    """The program of a commit, or of the working tree where there is none."""
-    build = ["cargo", "build", "--release", "--locked", "--package", "undiffuse-cli"]
-    if commit is None:
+def built(end):
+    """The program of a commit, of the working tree where there is none, or the program that is given."""
+    build = ["cargo", "build", "--release", "--locked", "--workspace", "--bin", "undiffuse"]
+    if isinstance(end, pathlib.Path):
+        return end
+    if end is None:
         call(*build, cwd=ROOT)
         return ROOT / "target/release/undiffuse"
-    kept = KEPT / commit
+    kept, tree = KEPT / end, KEPT / "tree"
     if not kept.exists():
-        KEPT.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=KEPT) as tree:
-            call("git", "worktree", "add", "--detach", tree, commit, cwd=ROOT)
-            try:
-                call(*build, "--target-dir", KEPT / "target", cwd=tree)
-                shutil.copy(KEPT / "target/release/undiffuse", kept)
-            finally:
-                call("git", "worktree", "remove", "--force", tree, cwd=ROOT)
+        call("git", "worktree", "add", "--force", "--detach", tree, end, cwd=ROOT)
+        try:
+            call(*build, "--target-dir", ROOT / "target", cwd=tree)
+            shutil.copy(ROOT / "target/release/undiffuse", kept)
+        finally:
+            call("git", "worktree", "remove", "--force", tree, cwd=ROOT)
     return kept
 
 
-def compare(old, new):
+def compare(old, new, only):
     """Whether two programs agree, after saying where not."""
     with tempfile.TemporaryDirectory() as folder:
         parts = [pathlib.Path(folder) / part for part in ("old", "new", "old-samples", "new-samples")]
         for part in parts:
             part.mkdir()
-        before = trained(old, parts[0]) | sampled(old, parts[0], parts[2])
-        after = trained(new, parts[1]) | sampled(new, parts[0], parts[3])
+        before = trained(old, parts[0], only) | sampled(old, parts[0], parts[2])
+        after = trained(new, parts[1], only) | sampled(new, parts[0], parts[3])
     names = sorted(before.keys() | after.keys())
     other = [name for name in names if before.get(name) != after.get(name)]
     print("\n".join(f"  differs: {name}" for name in other), end="\n" if other else "")
@@ -138,23 +143,26 @@ def main():
     parser.add_argument("--head", help="the working tree when not given")
     parser.add_argument("--changed", action="append", metavar="LAST..FIRST")
     parser.add_argument("--of", type=pathlib.Path, metavar="PROGRAM")
+    parser.add_argument("--only", action="append", choices=[name for name, *_ in TRAININGS], metavar="NAME")
     options = parser.parse_args()
     if options.of:
         with tempfile.TemporaryDirectory() as folder:
             models, samples = pathlib.Path(folder) / "models", pathlib.Path(folder) / "samples"
             models.mkdir()
             samples.mkdir()
-            for name, digest in (trained(options.of, models) | sampled(options.of, models, samples)).items():
+            for name, digest in (trained(options.of, models, options.only) | sampled(options.of, models, samples)).items():
                 print(digest, name)
         return
-    full = lambda rev: call("git", "rev-parse", "--verify", f"{rev}^{{commit}}", cwd=ROOT)
+    program = lambda end: pathlib.Path(end).resolve() if pathlib.Path(end).is_file() else None
+    full = lambda end: program(end) or call("git", "rev-parse", "--verify", f"{end}^{{commit}}", cwd=ROOT)
+    shown = lambda end: "the working tree" if end is None else str(end if isinstance(end, pathlib.Path) else end[:9])
     changed = CHANGED if options.changed is None and options.base == BASE else options.changed or []
     ends = [full(options.base), *(full(end) for span in changed for end in span.split(".."))]
     ends.append(options.head and full(options.head))
     same = True
     for old, new in zip(ends[::2], ends[1::2]):
-        print(f"{old[:9]} and {new[:9] if new else 'the working tree'}:", flush=True)
-        same &= old == new or compare(built(old), built(new))
+        print(f"{shown(old)} and {shown(new)}:", flush=True)
+        same &= old == new or compare(built(old), built(new), options.only)
     sys.exit(not same)
 
 

@@ -1,21 +1,22 @@
 """The networks of Stable Diffusion 1.5 and 2.1 in their full size, with random weights: diffusers' answers beside those of
-`undiffuse predict`.
+`undiffuse predict`; and the whole pipeline of 1.5, from words and noise to a picture, beside `undiffuse sample`.
 
-    python stable_diffusion.py PROGRAM [--only unet-1.5 unet-2.1 vae] [--side 256]
+    python stable_diffusion.py PROGRAM [--only unet-1.5 unet-2.1 vae pipeline] [--side 256]
 
-Needs torch and diffusers (versions in ../golden/requirements.txt), and 8 GB of memory and disk. Fails where the answers differ by more than
-1e-4 of the largest.
+Needs torch, diffusers and transformers (versions in ../golden/requirements.txt), and 10 GB of memory and disk. Fails where the answers
+differ by more than 1e-4 of the largest, 1e-3 of the whole pipeline.
 """
 
 import argparse
 import pathlib
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 UNETS = {
@@ -69,14 +70,62 @@ def compare(program: str, name: str, side: int):
             assert ours.shape == theirs.shape and difference <= 1e-4
 
 
+def text_encoder(folder: pathlib.Path):
+    """1.5's, for a small vocabulary that is learned here."""
+    sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "golden"))
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from words import END, configure, learn
+    learn(folder / "vocabulary")
+    configure(folder / "vocabulary", END)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "vocabulary", model_max_length=77)
+    config = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, eos_token_id=tokenizer.eos_token_id)
+    return tokenizer, CLIPTextModel(config).eval()
+
+
+def pipeline(program: str, side: int):
+    """Four steps with guidance and a negative prompt, from process start to picture on our side."""
+    torch.manual_seed(0)
+    prompt, negative, steps = "a red heart and three blue circles", "oil on canvas", 4
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        tokenizer, encoder = text_encoder(scratch)
+        scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+                                  set_alpha_to_one=False, steps_offset=1)
+        whole = StableDiffusionPipeline(AutoencoderKL(**VAE).eval(), encoder, tokenizer, unet(UNETS["unet-1.5"], side)[0], scheduler,
+                                        None, None, requires_safety_checker=False)
+        whole.save_pretrained(scratch / "pipeline")
+        noise = torch.randn(1, 4, side // 8, side // 8)
+        began = time.monotonic()
+        with torch.inference_mode():
+            latents = whole(prompt, negative_prompt=negative, num_inference_steps=steps, latents=noise, height=side, width=side,
+                            output_type="latent").images
+            theirs = whole.vae.decode(latents / whole.vae.config.scaling_factor).sample
+        took = time.monotonic() - began
+        del whole, encoder
+        save_file({"init_noise": noise}, scratch / "noise.safetensors")
+        asked = ["--prompt", prompt, "--negative", negative, "--steps", str(steps), "--size", f"{side}x{side}", "--plain"]
+        places = ["--init-noise", scratch / "noise.safetensors", "--raw", scratch / "raw.safetensors", "--out", scratch / "out"]
+        began = time.monotonic()
+        subprocess.run([program, "sample", scratch / "pipeline", *asked, *places], check=True, capture_output=True)
+        ours = load_file(scratch / "raw.safetensors")["sample"]
+    difference = ((ours - theirs).abs().max() / theirs.abs().max()).item()
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"pipeline: {tuple(ours.shape)} differs by {difference:.1e} of the largest; diffusers {took:.1f} s, undiffuse "
+          f"{time.monotonic() - began:.1f} s with reading the weights, {peak:.1f} GiB at most", flush=True)
+    assert ours.shape == theirs.shape and difference <= 1e-3
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("program")
-    arguments.add_argument("--only", nargs="+", choices=[*UNETS, "vae"], default=[*UNETS, "vae"])
+    arguments.add_argument("--only", nargs="+", choices=[*UNETS, "vae", "pipeline"], default=[*UNETS, "vae", "pipeline"])
     arguments.add_argument("--side", type=int, default=256)
     given = arguments.parse_args()
     for name in given.only:
-        compare(given.program, name, given.side)
+        if name == "pipeline":
+            pipeline(given.program, given.side)
+        else:
+            compare(given.program, name, given.side)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def make(name, covers, changes, masked, gradients, folder: Path) -> dict:
     moved = {}
     with torch.no_grad():
         output = predict(model, io)
-        for key in io.keys() - {"sample"}:
+        for key in sorted(io.keys() - {"sample"}):
             moved[key] = float(f"{relative_error(predict(model, io | {key: io[key].flip(0)}), output):.1e}")
             assert moved[key] > 1e-3, (key, moved)
         least = dimmest(model, io, output)

@@ -120,7 +120,7 @@ def noticed(model, options, io, output) -> dict:
         except RuntimeError:
             continue  # other shapes
         moved[option] = float(f"{relative_error(predict(changed, io), output):.1e}")
-    for key in io.keys() - {"sample", "timestep"}:
+    for key in sorted(io.keys() - {"sample", "timestep"}):
         other = io[key].flip(0)
         moved[key] = float(f"{relative_error(predict(model, io | {key: other}), output):.1e}")
         assert moved[key] > 1e-3, (key, moved)

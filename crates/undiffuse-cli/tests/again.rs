@@ -84,6 +84,8 @@ fn studio() -> &'static Path {
         let rows = [Named { name: "embedding".into(), shape: vec![2, 2], values: vec![0.25, -1.0, 6.0, 1e-7] }];
         std::fs::write(at.join("rows.safetensors"), to_bytes(&rows, None)).unwrap();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../undiffuse/tests/fixtures/stable_diffusion/base"), &at.join("words"));
+        copy(&at.join("words"), &at.join("paints"));
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../undiffuse/tests/fixtures/stable_diffusion/nine"), &at.join("paints"));
         let lines = [r#"{"prompt": "a horse", "negative": "blue"}"#, r#"{"prompt": "(a cat", "negative": "(x)"}"#];
         std::fs::write(at.join("prompts.txt"), lines.join("\n")).unwrap();
         let weights = at.join("run's end/model/unet/diffusion_pytorch_model");
@@ -159,6 +161,8 @@ fn every_option_makes_the_same_bits_again() {
     });
     let numbers = NUMBERS.iter().map(|case| format!("numbers -n 3 {case}"));
     let words = WORDS.iter().map(|case| format!("words -n 3 {case}"));
+    let paint = "paints -n 3 --prompt 'a horse' --init-image photo.png --mask mask.png --steps 2";
+    let words = words.chain([paint.to_owned(), format!("{paint} --strength 0.5")]);
     for (k, case) in classes.chain(numbers).chain(words).enumerate() {
         run(folder, 0, &format!("undiffuse sample {case} --out first{k}"));
         let mut files: Vec<_> =
@@ -363,6 +367,7 @@ fn words_are_asked_for_with_care() {
         ("words --tiles 12", &["--tiles: the codec `autoencoder` works in tiles", "multiple of 8 pixels, not 12"]),
         ("\"run's end\" --tiles 8", &["--tiles: the codec `pixels`"]),
         ("words --size 15x16", &["--size: the codec `autoencoder` makes a pixel of 2×2"]),
+        ("paints --prompt x", &["paints into pictures", "--init-image", "--mask"]),
         ("words --observed photo.png", &["--observed: pixels are observed", "AutoencoderKL"]),
         ("words --prompts photo.png", &["--prompts `photo.png` is not UTF-8"]),
         (

@@ -237,7 +237,7 @@ fn inspect_reads_networks_weights_and_refuses_the_rest() {
     std::fs::write(folder.join("short.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
     refused(folder, 1, &["inspect", "short.safetensors"], &["short.safetensors", "not a complete safetensors file"]);
     std::fs::write(folder.join("a.txt"), "words").unwrap();
-    refused(folder, 1, &["inspect", "a.txt"], &["a.txt", "a PNG, a model folder"]);
+    refused(folder, 1, &["inspect", "a.txt"], &["a.txt", "a picture (PNG, JPEG, WebP), a model folder"]);
     refused(folder, 1, &["inspect", "nothing"], &["cannot read `nothing`"]);
     std::fs::create_dir(folder.join("empty")).unwrap();
     refused(folder, 1, &["inspect", "empty"], &["no model at `empty`"]);

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::source::Input;
+use crate::text::hex;
 use crate::{Options, Skipped, files, memory};
 
 const MAGIC: &[u8; 8] = b"undiff\x02\n";
@@ -273,9 +274,4 @@ fn remove_abandoned(folder: &Path) {
 
 fn checksums(pixels: &[u8]) -> Vec<u32> {
     pixels.par_chunks(CHUNK).map(crc32fast::hash).collect()
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -136,6 +136,12 @@ fn seek_dimensions(input: impl BufRead + Seek, options: &Options) -> Result<(usi
     Ok((width as usize, height as usize))
 }
 
+/// The EXIF data of a picture; `None` where it has none, or announces more than the file holds.
+pub(crate) fn exif(bytes: &[u8], options: &Options) -> Result<Option<Vec<u8>>, DecodeError> {
+    let Opened { mut decoder, sound, .. } = open(Cursor::new(bytes), options)?;
+    Ok(if sound { decoder.exif_metadata().ok().flatten() } else { None })
+}
+
 impl Image {
     /// Reads and decodes one picture file: oriented, flattened, 8-bit; 1 channel when every pixel is grey.
     ///

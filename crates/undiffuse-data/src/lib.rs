@@ -35,6 +35,7 @@
 
 mod cache;
 mod collect;
+mod comment;
 mod contact;
 mod dataset;
 pub mod decode;
@@ -62,6 +63,7 @@ pub use self::gif::gif;
 pub use self::image::{Image, grid};
 pub use self::png::{encode_png, read_png_text};
 pub use collect::{Opening, OpeningStage};
+pub use comment::{COMMENT, read_texts};
 pub use contact::contact_sheet;
 pub use dataset::{Column, Dataset};
 pub use error::{DataError, Skipped};

@@ -9,7 +9,7 @@ const TEXTS: usize = 16 << 20;
 
 /// A PNG file of the picture, with one text chunk for each `(keyword, text)`.
 ///
-/// ASCII text goes into `tEXt`, anything else into `iTXt` (UTF-8) [PNG, third edition, 11.3.3].
+/// Text in Latin-1 goes into `tEXt`, anything else into `iTXt` (UTF-8) [PNG, third edition, 11.3.3].
 ///
 /// # Errors
 /// [`DataError::Encode`] for a picture without pixels, or a keyword that PNG does not allow
@@ -26,7 +26,7 @@ pub fn encode_png(image: &Image, text: &[(String, String)]) -> Result<Vec<u8>, D
     encoder.set_depth(png::BitDepth::Eight);
     for (keyword, text) in text {
         let (keyword, text) = (keyword.clone(), text.clone());
-        match text.is_ascii() {
+        match text.chars().all(|c| u8::try_from(c).is_ok()) {
             true => encoder.add_text_chunk(keyword, text).map_err(fail)?,
             false => encoder.add_itxt_chunk(keyword, text).map_err(fail)?,
         }
@@ -85,8 +85,10 @@ mod tests {
     #[test]
     fn pixels_and_text_survive() {
         let image = Image::new(2, 2, 3, (0..12).map(|v| v * 20).collect());
-        let text = [pair("seed", "7"), pair("settings", "{\"steps\": 50}"), pair("note", "σ → 0")];
+        let text = [pair("seed", "7"), pair("words", "a café"), pair("note", "σ → 0")];
         let bytes = encode_png(&image, &text).unwrap();
+        let kinds = |kind: &[u8]| bytes.windows(4).filter(|at| *at == kind).count();
+        assert_eq!((kinds(b"tEXt"), kinds(b"iTXt")), (2, 1));
         assert_eq!(read_png_text(&bytes).unwrap(), text);
         let back = ::image::load_from_memory(&bytes).unwrap().to_rgb8();
         assert_eq!(back.as_raw(), &image.pixels);

@@ -1,4 +1,4 @@
-//! Foreign text for terminals.
+//! Foreign text for terminals, and bytes as text.
 
 use std::borrow::Cow;
 
@@ -23,6 +23,11 @@ pub fn steers(c: char) -> bool {
     let unseen = ['\u{61c}', '\u{200b}', '\u{200e}', '\u{200f}', '\u{feff}'];
     let ranges = ['\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{e0000}'..='\u{e007f}'];
     c.is_control() || unseen.contains(&c) || ranges.iter().any(|range| range.contains(&c))
+}
+
+/// Bytes in hexadecimal, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use undiffuse_data::{
-    Cache, DataError, DataReport, Dataset, Image, Limits, Options, decode, encode_png, read_png_text,
+    Cache, DataError, DataReport, Dataset, Image, Limits, Options, decode, encode_png, read_png_text, read_texts,
 };
 use undiffuse_fuzz::{check_message, fuzz};
 use zip::write::SimpleFileOptions;
@@ -125,6 +125,19 @@ fn text_in_pngs() {
     encoder.write_header().unwrap().write_image_data(&[7]).unwrap();
     fuzz("png-text", &[plain, packed], |input| {
         read_png_text(input).err().iter().for_each(|e| check_message(&e.to_string()));
+    });
+}
+
+#[test]
+fn words_in_pictures() {
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/words")).unwrap();
+    let mut paths: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let pictures = paths.iter().filter(|path| path.extension() != Some("json".as_ref()));
+    let corpus: Vec<Vec<u8>> = pictures.map(|path| fs::read(path).unwrap()).collect();
+    fuzz("words", &corpus, |input| match read_texts(input, &options()) {
+        Ok(texts) => assert!(texts.iter().map(|(_, text)| text.len()).sum::<usize>() <= 64 << 20),
+        Err(e) => check_message(&e.to_string()),
     });
 }
 

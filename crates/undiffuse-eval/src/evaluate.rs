@@ -6,13 +6,14 @@ use sha2::{Digest, Sha256};
 use undiffuse::burn::tensor::Device;
 use undiffuse::likelihood::Estimate;
 use undiffuse::likelihood::measure::{LikelihoodSettings, LikelihoodStage, MeasureError, Measured, measure};
+use undiffuse_data::text::hex;
 use undiffuse_data::{Dataset, names};
 use undiffuse_features::Features;
 use undiffuse_math::noise;
 use undiffuse_metrics::{Better, Figure, METRICS, MetricOptions, Over, Rows, Sets};
 
 use crate::audit::{self, Audit, AuditError, AuditSettings, Side, Sides};
-use crate::generate::{Generated, Generator, hex};
+use crate::generate::{Generated, Generator};
 use crate::pictures::PictureSet;
 use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
 use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts};
@@ -45,7 +46,7 @@ impl Known<'_> {
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new().chain_update(self.data.fingerprint());
         self.indices.iter().for_each(|&i| hash.update((i as u64).to_le_bytes()));
-        hex(hash)
+        hex(&hash.finalize())
     }
 }
 

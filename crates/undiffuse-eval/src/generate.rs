@@ -10,6 +10,7 @@ use undiffuse::files::{at, open};
 use undiffuse::model::ModelFolder;
 use undiffuse::sample::Noise;
 use undiffuse_data::Dataset;
+use undiffuse_data::text::hex;
 use undiffuse_math::noise;
 
 use crate::pictures::PictureSet;
@@ -45,18 +46,13 @@ pub fn identity(folder: &ModelFolder, variant: Option<&str>) -> Result<String, E
         hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
         std::io::copy(&mut open(&path)?, &mut hash).map_err(at("read", &path))?;
     }
-    Ok(hex(hash))
+    Ok(hex(&hash.finalize()))
 }
 
 /// What tells this build of the program from others: a solver that was mended makes other pictures.
 fn program() -> String {
     let bytes = std::env::current_exe().and_then(std::fs::read);
-    bytes.map_or_else(|_| env!("CARGO_PKG_VERSION").to_owned(), |bytes| hex(Sha256::new().chain_update(bytes)))
-}
-
-/// A finished hash in hexadecimal.
-pub(crate) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.map_or_else(|_| env!("CARGO_PKG_VERSION").to_owned(), |bytes| hex(&Sha256::digest(bytes)))
 }
 
 impl Generator<'_> {
@@ -108,7 +104,7 @@ impl Generator<'_> {
         let parts = [self.identity, &settings, &shape, self.device, data, &told, &program];
         let mut hash = Sha256::new();
         parts.iter().for_each(|part| hash.update(format!("{}:{part}", part.len())));
-        hex(hash)
+        hex(&hash.finalize())
     }
 
     /// The pictures of seeds `0..n`, from the folder of caches as far as they are there.

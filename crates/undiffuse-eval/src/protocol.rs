@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::generate::hex;
+use undiffuse_data::text::hex;
 
 /// Raised whenever a formula changes what it gives.
 pub const VERSION: u32 = 1;
@@ -118,7 +118,7 @@ impl Protocol {
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         leaves(&self.json()).iter().for_each(|(path, value)| hash.update(format!("{path}={value}\n")));
-        hex(hash)
+        hex(&hash.finalize())
     }
 
     /// The parts in which two protocols differ: `(path, here, there)`, such as `("generated.steps", "25", "50")`.

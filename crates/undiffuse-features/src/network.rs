@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 use undiffuse_data::Image;
+use undiffuse_data::text::hex;
 use undiffuse_kernels::map;
 
 use super::build::{Program, Source, build};
 use super::graph::{Graph, Input};
-use super::pixels::hex;
 use super::run::{Buffers, run};
 use super::tensors::{Tensor, Tensors};
 use super::{FeatureError, Features};

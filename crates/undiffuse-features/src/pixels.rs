@@ -11,6 +11,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use undiffuse_data::text::hex;
 use undiffuse_data::{Dataset, Image, transform};
 use undiffuse_kernels::linear::{self, Linear};
 
@@ -194,11 +195,6 @@ fn leading(matrix: &[f64], n: usize) -> Option<(Vec<f64>, Mat<f64>)> {
     let kept = values.iter().take(COMPONENTS).take_while(|&&v| v > 0.0 && v > least).count();
     let vectors = Mat::from_fn(n, kept, |i, j| vectors[(i, n - 1 - j)]);
     (kept > 0).then(|| (values[..kept].to_vec(), vectors))
-}
-
-/// Hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

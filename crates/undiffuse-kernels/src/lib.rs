@@ -55,6 +55,7 @@
 //! | Misra19 | Misra, Mish, arXiv:1908.08681 |
 //! | Peebles22 | Peebles and Xie, Scalable diffusion models with transformers, arXiv:2212.09748 |
 //! | Sandler18 | Sandler et al., MobileNetV2, arXiv:1801.04381 |
+//! | Shazeer20 | Shazeer, GLU variants improve transformer, arXiv:2002.05202 |
 //! | Steele14 | Steele et al., Fast splittable pseudorandom number generators |
 //! | Vaswani17 | Vaswani et al., Attention is all you need, arXiv:1706.03762 |
 //! | Wu18 | Wu and He, Group normalization, arXiv:1803.08494 |
@@ -69,6 +70,7 @@ pub mod conv2d;
 pub mod depthwise;
 mod elementary;
 pub mod gate;
+pub mod gated;
 mod gemm;
 pub mod layer_norm;
 pub mod linear;

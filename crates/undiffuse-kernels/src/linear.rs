@@ -6,7 +6,7 @@ use crate::gemm;
 use crate::panel::{load, pack, pack_transposed, padded, panels, store, unpack_row};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use crate::tree::{GROUP, Tree, add_lanes, sum_groups};
+use crate::tree::{GROUP, Tree, add_lanes};
 use std::ops::Range;
 
 /// The size of a linear map.
@@ -35,8 +35,13 @@ impl Linear {
     }
 }
 
-/// Rows that are packed and multiplied at a time; without influence on the result.
+/// Rows that are packed and multiplied at a time, at most; without influence on the result.
 const ROWS: usize = 96;
+
+/// Panels of a product that are written at a time, and inner indices of a pass over them: with [`ROWS`] they fit the
+/// second-level cache. Without influence on the result.
+const WIDTH: usize = 8;
+const DEPTH: usize = 384;
 
 /// Numbers of a weight gradient that a task sums, about; without influence on the result.
 const SUMS: usize = 1 << 17;
@@ -76,20 +81,44 @@ pub fn forward<'a>(shape: &Linear, input: impl Into<Input<'a>>, weight: &[f32], 
         add_bias_only(shape, bias, y);
         return;
     }
-    let depth = padded(shape.c_in);
-    let mut packed = Scratch::new(panels(shape.c_out) * depth);
     // Wᵀ as `c_in × c_out`
-    for_each(packed.chunks_mut(depth).enumerate(), weight.len() * ELEMENTWISE, |(p, panel)| {
-        let rows = LANES.min(shape.c_out - p * LANES);
-        let src = &weight[p * LANES * shape.c_in..][..rows * shape.c_in];
-        dispatch(PackTransposed { src, rows, columns: shape.c_in, to: panel });
+    let factor = factor(shape.c_in, shape.c_out, |rows, columns, to| {
+        let src = &weight[columns.start * shape.c_in + rows.start..];
+        dispatch(PackTransposed { src, stride: shape.c_in, rows: columns.len(), columns: rows.len(), to });
     });
-    let then = Then { bias, slope: None };
-    let (c_in, c_out) = (shape.c_in, shape.c_out);
-    for_each(y.chunks_mut(ROWS * c_out).enumerate(), x.len() * c_out, |(i, y)| {
-        let x = &x[i * ROWS * c_in..][..y.len() / c_out * c_in];
-        dispatch(Multiply { x, c_in, activation, b: &packed, then, y, c_out });
+    multiply(shape, Input { x, activation }, &factor, Then { bias, slope: None }, y);
+}
+
+/// Packs `depth × columns` numbers as the right-hand side of a product, `[group of columns][pass][panel][row]`, on all threads:
+/// `fill(rows, columns, to)` does it for some, `[panel][row]`.
+fn factor(depth: usize, columns: usize, fill: impl Fn(Range<usize>, Range<usize>, &mut [Lanes]) + Sync) -> Scratch {
+    let mut packed = Scratch::new(panels(columns) * padded(depth));
+    let groups = packed.chunks_mut(WIDTH * padded(depth)).zip(steps(columns, WIDTH * LANES));
+    for_each(groups, depth * columns * ELEMENTWISE, |(group, columns)| {
+        for rows in steps(depth, DEPTH) {
+            let width = panels(columns.len());
+            let to = &mut group[rows.start * width..][..padded(rows.len()) * width];
+            fill(rows, columns.clone(), to);
+        }
     });
+    packed
+}
+
+/// `y = activation(x) · factor`, and what follows: `map` takes rows of `x` to rows of `y`.
+fn multiply(map: &Linear, Input { x, activation }: Input, factor: &[Lanes], then: Then, y: &mut [f32]) {
+    let Linear { c_in, c_out, .. } = *map;
+    let rows = share(map.rows, ROWS, 4);
+    for_each(y.chunks_mut(rows * c_out).enumerate(), x.len() * c_out, |(i, y)| {
+        let x = &x[i * rows * c_in..][..y.len() / c_out * c_in];
+        let then = then.of(i * rows * c_out, y.len());
+        dispatch(Multiply { x, c_in, activation, factor, then, y, c_out });
+    });
+}
+
+/// A multiple of `unit`, not much above `most`, of which every thread takes about as many out of `all`.
+fn share(all: usize, most: usize, unit: usize) -> usize {
+    let of_thread = all.div_ceil(rayon::current_num_threads());
+    of_thread.div_ceil(of_thread.div_ceil(most)).next_multiple_of(unit)
 }
 
 /// `dx[r, i] = activation'(x[r, i]) Σₒ dy[r, o] · weight[o, i]`.
@@ -104,24 +133,13 @@ pub fn backward_data<'a>(shape: &Linear, input: impl Into<Input<'a>>, dy: &[f32]
         dx.fill(0.0);
         return;
     }
-    let depth = padded(shape.c_out);
-    let mut packed = Scratch::new(panels(shape.c_in) * depth);
-    pack(weight, shape.c_in, shape.c_out, shape.c_in, &mut packed, depth);
-    let then = Then { bias: None, slope: (input.activation != Activation::Identity).then_some(input) };
-    let (c_in, c_out) = (shape.c_in, shape.c_out);
-    for_each(dx.chunks_mut(ROWS * c_in).enumerate(), dy.len() * c_in, |(i, dx)| {
-        let dy = &dy[i * ROWS * c_out..][..dx.len() / c_in * c_out];
-        let then = then.of(i * ROWS * c_in, dx.len());
-        dispatch(Multiply {
-            x: dy,
-            c_in: c_out,
-            activation: Activation::Identity,
-            b: &packed,
-            then,
-            y: dx,
-            c_out: c_in,
-        });
+    let factor = factor(shape.c_out, shape.c_in, |rows, columns, to| {
+        let src = &weight[rows.start * shape.c_in + columns.start..];
+        pack(src, shape.c_in, rows.len(), columns.len(), to, padded(rows.len()));
     });
+    let then = Then { bias: None, slope: (input.activation != Activation::Identity).then_some(input) };
+    let back = Linear { rows: shape.rows, c_in: shape.c_out, c_out: shape.c_in };
+    multiply(&back, dy.into(), &factor, then, dx);
 }
 
 /// `dw[o, i] = Σᵣ dy[r, o] · activation(x[r, i])` and `db[o] = Σᵣ dy[r, o]`, where every `of_picture` rows belong to a picture: in row
@@ -147,15 +165,6 @@ pub fn backward_weight<'a>(
         return;
     }
     let of_group = GROUP * of_picture;
-    if let Some(db) = db {
-        let batch = shape.rows.div_ceil(of_picture);
-        let sums = sum_groups(batch, panels(shape.c_out), 1, dy.len() * ELEMENTWISE / 4, |pictures, first, to| {
-            let rows = pictures.start * of_picture..shape.rows.min(pictures.end * of_picture);
-            let dy = &dy[rows.start * shape.c_out..rows.end * shape.c_out];
-            dispatch(SumRows { dy, c_out: shape.c_out, first: first * LANES, to });
-        });
-        db.copy_from_slice(&sums.as_flattened()[..shape.c_out]);
-    }
     // All of `x`, by the chunks of rows that are multiplied at a time; each task owns some outputs and walks them.
     let chunks: Vec<Range<usize>> = steps(shape.rows, of_group)
         .flat_map(|group| steps(group.len(), CHUNK).map(move |c| group.start + c.start..group.start + c.end))
@@ -170,34 +179,23 @@ pub fn backward_weight<'a>(
     });
     for_each(tasks, x.len() * ELEMENTWISE, |(x, to)| dispatch(PackActivated { x, c_in, activation, to }));
     // Few enough that their sums stay in a core's cache.
-    let cached = (SUMS / c_in).max(1);
-    let outputs = shape.c_out.div_ceil(rayon::current_num_threads()).min(cached).next_multiple_of(LANES);
-    for_each(dw.chunks_mut(outputs * c_in).enumerate(), x.len() * shape.c_out, |(i, dw)| {
-        dispatch(WeightGradient { shape, of_group, chunks: &chunks, packed: &packed, dy, first: i * outputs, dw });
+    let outputs = share(shape.c_out, (SUMS / c_in).max(1), LANES);
+    let mut sums = Scratch::new(panels(shape.c_out));
+    let tasks = dw.chunks_mut(outputs * c_in).zip(sums.chunks_mut(outputs / LANES)).enumerate();
+    for_each(tasks, x.len() * shape.c_out, |(i, (dw, sums))| {
+        dispatch(WeightGradient {
+            shape,
+            of_group,
+            chunks: &chunks,
+            packed: &packed,
+            dy,
+            first: i * outputs,
+            dw,
+            sums,
+        });
     });
-}
-
-/// The sums of some columns over rows, in row order.
-struct SumRows<'a> {
-    dy: &'a [f32],
-    c_out: usize,
-    /// The first column.
-    first: usize,
-    to: &'a mut [Lanes],
-}
-
-impl Kernel for SumRows<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { dy, c_out, first, to } = self;
-        to.fill([0.0; LANES]);
-        let columns = first..c_out.min(first + to.len() * LANES);
-        for dy in dy.chunks_exact(c_out) {
-            for (to, dy) in to.iter_mut().zip(dy[columns.clone()].chunks(LANES)) {
-                s.store(s.add(s.load(to), load(s, dy)), to);
-            }
-        }
+    if let Some(db) = db {
+        db.copy_from_slice(&sums.as_flattened()[..shape.c_out]);
     }
 }
 
@@ -210,6 +208,7 @@ fn add_bias_only(shape: &Linear, bias: Option<&[f32]>, y: &mut [f32]) {
 
 struct PackTransposed<'a> {
     src: &'a [f32],
+    stride: usize,
     rows: usize,
     columns: usize,
     to: &'a mut [Lanes],
@@ -219,8 +218,8 @@ impl Kernel for PackTransposed<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let to_rows = self.to.len();
-        pack_transposed(s, self.src, self.columns, self.rows, self.columns, self.to, to_rows);
+        let Self { src, stride, rows, columns, to } = self;
+        pack_transposed(s, src, stride, rows, columns, to, padded(columns));
     }
 }
 
@@ -246,7 +245,8 @@ struct Multiply<'a> {
     x: &'a [f32],
     c_in: usize,
     activation: Activation,
-    b: &'a [Lanes],
+    /// See [`factor`].
+    factor: &'a [Lanes],
     then: Then<'a>,
     y: &'a mut [f32],
     c_out: usize,
@@ -256,23 +256,33 @@ impl Kernel for Multiply<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, c_in, activation, b, then, y, c_out } = self;
+        let Self { x, c_in, activation, factor, then, y, c_out } = self;
         let rows = x.len() / c_in;
-        let to_rows = rows.next_multiple_of(4);
+        let (to_rows, depth) = (rows.next_multiple_of(4), padded(c_in));
         let mut a = Scratch::new(panels(c_in) * to_rows);
-        let mut c = Scratch::new(panels(c_out) * to_rows);
+        let mut c = Scratch::new(panels(c_out).min(WIDTH) * to_rows);
         pack(x, c_in, rows, c_in, &mut a, to_rows);
         activate(s, activation, &mut a);
-        gemm::nn(s, &a, b, &mut c, to_rows, padded(c_in), false);
-        for (r, y) in y.chunks_exact_mut(c_out).enumerate() {
-            unpack_row(s, &c, to_rows, r, y, 1.0);
-            if let Some(bias) = then.bias {
-                y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        for (columns, group) in steps(c_out, WIDTH * LANES).zip(factor.chunks(WIDTH * depth)) {
+            let width = panels(columns.len());
+            let c = &mut c[..width * to_rows];
+            for inner in steps(depth, DEPTH) {
+                let a = &a[inner.start / LANES * to_rows..inner.end / LANES * to_rows];
+                let b = &group[inner.start * width..inner.end * width];
+                gemm::nn(s, a, b, c, to_rows, inner.len(), inner.start > 0);
             }
-        }
-        if let Some(Input { x, activation }) = then.slope {
-            for (y, x) in y.chunks_mut(LANES).zip(x.chunks(LANES)) {
-                store(s, s.mul(load(s, y), activation::slope(s, activation, load(s, x))), y);
+            for (r, y) in y.chunks_exact_mut(c_out).enumerate() {
+                let y = &mut y[columns.clone()];
+                unpack_row(s, c, to_rows, r, y, 1.0);
+                if let Some(bias) = then.bias {
+                    y.iter_mut().zip(&bias[columns.clone()]).for_each(|(y, b)| *y += b);
+                }
+                if let Some(Input { x, activation }) = then.slope {
+                    let x = &x[r * c_out..][columns.clone()];
+                    for (y, x) in y.chunks_mut(LANES).zip(x.chunks(LANES)) {
+                        store(s, s.mul(load(s, y), activation::slope(s, activation, load(s, x))), y);
+                    }
+                }
             }
         }
     }
@@ -319,23 +329,35 @@ struct WeightGradient<'a> {
     dy: &'a [f32],
     first: usize,
     dw: &'a mut [f32],
+    /// The sums of `dy`, an output a lane.
+    sums: &'a mut [Lanes],
 }
 
 impl Kernel for WeightGradient<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape: &Linear { c_in, c_out, .. }, of_group, chunks, packed, dy, first, dw } = self;
+        let Self { shape: &Linear { c_in, c_out, .. }, of_group, chunks, packed, dy, first, dw, sums } = self;
         let (outputs, width) = (dw.len() / c_in, panels(c_in));
         let m = padded(outputs);
         let mut a = Scratch::new(panels(outputs) * CHUNK);
         let mut tree = Tree::default();
         for group in chunks.chunk_by(|a, b| a.start / of_group == b.start / of_group) {
-            let mut sum = Scratch::new(width * m);
+            // Behind the products, the sums of `dy`.
+            let mut sum = Scratch::new(width * m + panels(outputs));
+            let (products, of_rows) = sum.split_at_mut(width * m);
+            of_rows.fill([0.0; LANES]);
             for (i, rows) in group.iter().enumerate() {
                 let a = &mut a[..panels(outputs) * rows.len()];
                 pack(&dy[rows.start * c_out + first..], c_out, rows.len(), outputs, a, rows.len());
-                gemm::tn(s, a, &packed[rows.start * width..rows.end * width], &mut sum, rows.len(), m, i > 0);
+                gemm::tn(s, a, &packed[rows.start * width..rows.end * width], products, rows.len(), m, i > 0);
+                for (sum, panel) in of_rows.iter_mut().zip(a.chunks_exact(rows.len())) {
+                    let mut all = s.load(sum);
+                    for dy in panel {
+                        all = s.add(all, s.load(dy));
+                    }
+                    s.store(all, sum);
+                }
             }
             tree.push(sum, |a: &mut Scratch, b| add_lanes(a, &b));
         }
@@ -343,5 +365,6 @@ impl Kernel for WeightGradient<'_> {
         for (o, dw) in dw.chunks_exact_mut(c_in).enumerate() {
             unpack_row(s, &total, m, o, dw, 1.0);
         }
+        sums.copy_from_slice(&total[width * m..]);
     }
 }

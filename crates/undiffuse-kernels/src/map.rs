@@ -6,7 +6,7 @@
 //! and are turned into maps and back at the two ends of a network.
 
 use crate::blocks::{ELEMENTWISE, for_each};
-use crate::panel::{load, panels, store};
+use crate::panel::{fill, load, panels, spill, store};
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 
 /// Numbers of a map.
@@ -68,6 +68,46 @@ pub fn to_planes(map: &[f32], channels: usize, pixels: usize, planes: &mut [f32]
         for_each(tasks, work, |(panel, planes)| dispatch(ToPlanes { panel, planes }));
     }
 }
+
+/// Writes `tokens` of `[image][pixel][channel]` from `map`.
+///
+/// # Panics
+/// If the lengths do not fit each other.
+pub fn to_tokens(map: &[f32], channels: usize, pixels: usize, tokens: &mut [f32]) {
+    if check(tokens.len(), channels, pixels, map.len()) > 0 {
+        let work = tokens.len() * ELEMENTWISE;
+        let images = tokens.chunks_mut(channels * pixels).zip(vectors(map).chunks(panels(channels) * pixels));
+        let tasks = images.flat_map(|(tokens, map)| {
+            tokens.chunks_mut(TOKENS * channels).enumerate().map(move |(i, tokens)| (map, i * TOKENS, tokens))
+        });
+        for_each(tasks, work, |(map, first, tokens)| {
+            for (i, token) in tokens.chunks_mut(channels).enumerate() {
+                let vectors = map.iter().skip(first + i).step_by(pixels);
+                token.chunks_mut(LANES).zip(vectors).for_each(|(to, from)| spill(from, to));
+            }
+        });
+    }
+}
+
+/// Writes `map` from `tokens` of `[image][pixel][channel]`.
+///
+/// # Panics
+/// If the lengths do not fit each other.
+pub fn from_tokens(tokens: &[f32], channels: usize, pixels: usize, map: &mut [f32]) {
+    if check(tokens.len(), channels, pixels, map.len()) > 0 {
+        let images = vectors_mut(map).chunks_mut(panels(channels) * pixels).zip(tokens.chunks(channels * pixels));
+        let tasks = images
+            .flat_map(|(map, tokens)| map.chunks_mut(pixels).enumerate().map(move |(p, panel)| (panel, p, tokens)));
+        for_each(tasks, tokens.len() * ELEMENTWISE, |(panel, p, tokens)| {
+            for (to, token) in panel.iter_mut().zip(tokens.chunks(channels)) {
+                fill(to, &token[p * LANES..channels.min((p + 1) * LANES)]);
+            }
+        });
+    }
+}
+
+/// Tokens that a thread writes at a time; without influence on the result.
+const TOKENS: usize = 64;
 
 /// The number of images.
 fn check(planes: usize, channels: usize, pixels: usize, map: usize) -> usize {

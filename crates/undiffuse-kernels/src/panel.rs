@@ -29,6 +29,16 @@ pub(crate) fn fill(to: &mut Lanes, from: &[f32]) {
     }
 }
 
+/// Copies the first lanes, up to sixteen, to `to`.
+#[inline(always)]
+pub(crate) fn spill(from: &Lanes, to: &mut [f32]) {
+    if let Some(whole) = to.first_chunk_mut() {
+        *whole = *from;
+    } else {
+        to.copy_from_slice(&from[..to.len()]);
+    }
+}
+
 /// The sum of every lane, in an order that the length alone decides.
 #[inline(always)]
 pub(crate) fn sum<S: Simd>(s: S, x: &[Lanes]) -> S::V {

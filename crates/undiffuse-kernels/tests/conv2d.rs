@@ -104,6 +104,15 @@ fn every_size() {
     }
 }
 
+/// Channels of larger strips, of one of which, and of more.
+#[test]
+fn many_channels() {
+    for (c_in, c_out, h, w) in [([256, 16], 70, 9, 13), ([40, 0], 300, 9, 13), ([256, 0], 70, 40, 33)] {
+        check(&Case::full(same(1, c_in, c_out, h, w)), WINOGRAD);
+    }
+    check(&Case::full(same(5, [256, 0], 70, 16, 16)), WINOGRAD);
+}
+
 #[test]
 fn all_channel_counts() {
     for c_in in INPUTS {

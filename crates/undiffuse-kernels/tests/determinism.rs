@@ -105,6 +105,11 @@ fn convolutions() {
         check_conv(Conv2d { upsample: true, ..same([3, 0], 5) });
         check_conv(Conv2d { stride: 2, pad: [0, 0, 1, 1], ..same([20, 0], 70) });
         check_conv(Conv2d { kernel: (1, 1), pad: [0; 4], ..same([32, 8], 36) });
+        if h < 14 {
+            // So many channels go in, or out, that they are multiplied in larger strips.
+            check_conv(same([256, 16], 100));
+            check_conv(same([20, 0], 270));
+        }
     }
     check_conv(Conv2d {
         batch: 0,

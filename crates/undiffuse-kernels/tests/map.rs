@@ -24,6 +24,15 @@ fn channels_are_lanes() {
                 let mut back = unset(planes.len());
                 map::to_planes(&got, channels, pixels, &mut back);
                 assert_eq!(back, planes, "{batch} images of {channels} channels and {pixels} pixels");
+                let mut tokens = unset(planes.len());
+                map::to_tokens(&got, channels, pixels, &mut tokens);
+                for (i, x) in tokens.iter().enumerate() {
+                    let (n, pixel, c) = (i / (channels * pixels), i / channels % pixels, i % channels);
+                    assert_eq!(*x, planes[(n * channels + c) * pixels + pixel]);
+                }
+                let mut back = unset(lanes.len());
+                map::from_tokens(&tokens, channels, pixels, &mut back);
+                assert_eq!(back, lanes, "{batch} images of {channels} channels and {pixels} pixels");
             }
         }
     }

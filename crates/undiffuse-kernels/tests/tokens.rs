@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{assert_close, dot, gradient, numbers, pass_at_lower_levels, unset, wide};
+use common::{ACTIVATIONS, activated, assert_close, dot, gradient, numbers, pass_at_lower_levels, slope, unset, wide};
 use undiffuse_kernels::gate::{self, Gate};
+use undiffuse_kernels::gated::{self, Gated};
 use undiffuse_kernels::layer_norm::{self, Gradients, LayerNorm, Line};
 
 /// Pictures, tokens, width.
@@ -102,6 +103,30 @@ fn gate_and_its_gradients() {
         (0..x.len()).for_each(|i| dg64[of(i)] += dz[i] * y[i]);
         for (got, truth, name) in [(z, z64, "z"), (dy, dy64, "dy"), (dg, dg64, "dgate")] {
             assert_close(&got, &truth, 5e-6, &format!("{name} of {shape:?}"));
+        }
+    }
+}
+
+#[test]
+fn gated_activations_and_their_gradients() {
+    for [batch, tokens, width] in SIZES {
+        for activation in ACTIVATIONS {
+            let shape = Gated { rows: batch * tokens, width, activation };
+            let (x, dy) = (numbers(1, 2 * batch * tokens * width), numbers(2, batch * tokens * width));
+            let (mut y, mut dx) = (unset(dy.len()), unset(x.len()));
+            gated::forward(&shape, &x, &mut y);
+            gated::backward(&shape, &x, &dy, &mut dx);
+            let (mut y64, mut dx64) = (vec![0.0; y.len()], vec![0.0; x.len()]);
+            for (i, dy) in wide(&dy).into_iter().enumerate() {
+                let first = i / width * 2 * width + i % width;
+                let [a, b] = [first, first + width].map(|i| f64::from(x[i]));
+                y64[i] = a * activated(activation, b);
+                dx64[first] = dy * activated(activation, b);
+                dx64[first + width] = dy * a * slope(activation, b);
+            }
+            for (got, truth, name) in [(y, y64, "y"), (dx, dx64, "dx")] {
+                assert_close(&got, &truth, 5e-6, &format!("{name} of {shape:?}"));
+            }
         }
     }
 }

@@ -96,6 +96,14 @@ pub(crate) mod tests {
     use super::*;
     use undiffuse_math::noise;
 
+    /// `n` rows of normal numbers around `offset`.
+    pub(crate) fn sample(seed: u64, n: usize, dims: usize, offset: f32) -> Vec<f32> {
+        let mut values = vec![0.0; n * dims];
+        noise::normal(seed, 0, 0, &mut values);
+        values.iter_mut().for_each(|x| *x += offset);
+        values
+    }
+
     /// That intervals of confidence 0.95 of independent repeats are, on the mean, as wide as the spread of their values asks.
     pub(crate) fn assert_tells_spread(repeats: &[(f64, [f64; 2])]) {
         let values: Vec<f64> = repeats.iter().map(|(value, _)| *value).collect();

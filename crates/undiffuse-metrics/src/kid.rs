@@ -50,15 +50,7 @@ fn measure(sets: &Sets, settings: &MetricOptions) -> Result<Vec<Figure>, MetricE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bootstrap::tests::assert_tells_spread;
-    use undiffuse_math::noise;
-
-    fn sample(seed: u64, n: usize, dims: usize, offset: f32) -> Vec<f32> {
-        let mut values = vec![0.0; n * dims];
-        noise::normal(seed, 0, 0, &mut values);
-        values.iter_mut().for_each(|x| *x += offset);
-        values
-    }
+    use crate::bootstrap::tests::{assert_tells_spread, sample};
 
     /// More rows than a tile, by the definition: sums, the interval's influences, and sides not mixed up.
     #[test]

@@ -168,14 +168,7 @@ fn potential(x: &[f32], order: &[u32], to: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bootstrap::tests::assert_tells_spread;
-
-    fn sample(seed: u64, n: usize, dims: usize, offset: f32) -> Vec<f32> {
-        let mut values = vec![0.0; n * dims];
-        noise::normal(seed, 0, 0, &mut values);
-        values.iter_mut().for_each(|x| *x += offset);
-        values
-    }
+    use crate::bootstrap::tests::{assert_tells_spread, sample};
 
     /// A shift by `c` in all of `d` dimensions has `SW₂² = ‖shift‖² / d = c²`; in one dimension exactly.
     #[test]

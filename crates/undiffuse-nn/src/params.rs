@@ -2,7 +2,7 @@
 //! work on.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// How a parameter begins; its layer says it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +60,19 @@ impl Path {
     }
 }
 
+/// What a walk with a [`Path`] in front does at each module.
+macro_rules! keeps_path {
+    () => {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.0.exit(container);
+        }
+    };
+}
+
 /// One parameter while a module is walked.
 pub struct Parameter {
     /// Dotted path, as in diffusers' files.
@@ -78,12 +91,7 @@ impl<F: FnMut(Parameter)> ModuleVisitor for Visit<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         (self.1)(parameter(self.0.name(), param));
     }
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.0.exit(container);
-    }
+    keeps_path!();
 }
 
 fn parameter<const D: usize>(name: String, param: &Param<Tensor<D>>) -> Parameter {
@@ -108,12 +116,7 @@ impl<F: FnMut(String, Tensor<1>)> ModuleVisitor for Gradients<'_, F> {
             (self.2)(name, gradient.reshape([elements]));
         }
     }
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.0.exit(container);
-    }
+    keeps_path!();
 }
 
 /// Takes every trained parameter's gradient out of `gradients`, flat, in the module's order.
@@ -140,12 +143,7 @@ impl<W: Fn(&str) -> bool, F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper f
         let value = if track { value.autodiff().set_require_grad(trained) } else { value };
         Param::from_mapped_value(id, value, mapper)
     }
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.0.exit(container);
-    }
+    keeps_path!();
 }
 
 /// Replaces parameters: `f` sees each one's name and flat values (without gradient tracking) and
@@ -169,7 +167,7 @@ pub fn to_host(value: Tensor<1>) -> Vec<f32> {
 }
 
 /// A flat tensor from host values.
-pub fn from_host(values: Vec<f32>, device: &burn::tensor::Device) -> Tensor<1> {
+pub fn from_host(values: Vec<f32>, device: &Device) -> Tensor<1> {
     let n = values.len();
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
@@ -180,12 +178,7 @@ impl<F: FnMut(&str, &[usize])> ModuleVisitor for Shapes<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         (self.1)(&self.0.name(), &param.lazy_shape());
     }
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.0.exit(container);
-    }
+    keeps_path!();
 }
 
 /// Calls `f` with every parameter's name and shape, in the module's order. Values that nobody has asked for yet are not
@@ -200,4 +193,12 @@ pub fn count<M: Module>(module: &M) -> usize {
     let mut n = 0usize;
     shapes(module, |_, shape| n = n.saturating_add(shape.iter().fold(1, |n, &side| usize::saturating_mul(n, side))));
     n
+}
+
+/// The device of a module's parameters. Values that nobody has asked for yet are not made.
+///
+/// # Panics
+/// If it has none.
+pub fn device<M: Module>(module: &M) -> Device {
+    module.devices().swap_remove(0)
 }

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use undiffuse_math::noise;
-use undiffuse_nn::ops::{self, Activation, LayerNorm, Mask, reference};
+use undiffuse_nn::ops::{self, Activation, LayerNorm, Map, Mask, reference};
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -74,6 +74,27 @@ fn gate() {
     let run =
         |gate: fn(Tensor<3>, Tensor<2>, Tensor<3>) -> Tensor<3>| run!(gate(x.clone(), g.clone(), y.clone()), [x, g, y]);
     assert_same(run(ops::gate), run(reference::gate), "gate");
+}
+
+#[test]
+fn gated() {
+    for activation in [Activation::Gelu, Activation::Silu] {
+        let x = leaf(1, [3, 70, 66]);
+        let run = |gated: fn(Tensor<3>, Activation) -> Tensor<3>| run!(gated(x.clone(), activation), [x]);
+        assert_same(run(ops::gated), run(reference::gated), &format!("gated by {activation:?}"));
+    }
+}
+
+/// Pixels as tokens and back, beside the same by Burn's operations on planes.
+#[test]
+fn maps_as_tokens() {
+    for (c, h, w) in [(16, 4, 5), (20, 9, 8), (5, 1, 3)] {
+        let x = leaf(1, [3, c, h, w]);
+        let tokens = x.clone().reshape([3, c, h * w]).swap_dims(1, 2);
+        assert_same(run!(Map::from(x.clone()).into_tokens(), [x]), run!(tokens.clone(), [x]), "tokens");
+        let back = |tokens: Tensor<3>| run!(Map::from_tokens(tokens * 2.0, [h, w]).into_tensor(), [x]);
+        assert_same(back(tokens), run!(x.clone() * 2.0, [x]), "tokens and back");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use undiffuse::condition::{Classes, Conditioner};
+use undiffuse::condition::{Classes, Conditioner, NEGATIVE};
 use undiffuse::request::Asks;
 use utoipa::openapi::{RefOr, Schema};
 
@@ -64,7 +64,7 @@ pub struct Generate {
     /// Keep every step: what the sampler holds and what the model guesses. For a few pictures at a time.
     #[serde(skip_serializing_if = "is_false")]
     pub frames: bool,
-    /// What the pictures should show, each ask under the name of its field.
+    /// What the pictures should show, each ask under the name of its field, and what guidance leads away from.
     #[serde(flatten, with = "asked")]
     #[schema(ignore)]
     pub asked: Asks,
@@ -77,7 +77,8 @@ impl Generate {
             RefOr::T(Schema::Object(object)) => object.properties.into_keys().collect(),
             _ => Vec::new(),
         };
-        own.into_iter().chain(Conditioner::FIELDS.iter().map(|field| field.name.to_owned())).collect()
+        let asked = Conditioner::FIELDS.iter().map(|field| field.name).chain([NEGATIVE]);
+        own.into_iter().chain(asked.map(str::to_owned)).collect()
     }
 }
 
@@ -92,9 +93,9 @@ mod asked {
     use serde::de::{Error, MapAccess, Visitor};
     use serde::{Deserializer, Serialize, Serializer};
     use serde_json::Value;
-    use undiffuse::condition::Conditioner;
+    use undiffuse::condition::{Conditioner, NEGATIVE};
 
-    use super::{Asks, Generate};
+    use super::{Asks, Generate, away};
 
     pub fn serialize<S: Serializer>(asked: &Asks, serializer: S) -> Result<S::Ok, S::Error> {
         asked.0.serialize(serializer)
@@ -117,22 +118,34 @@ mod asked {
             let mut asked = Asks::default();
             let mut seen = Vec::new();
             while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                let Some(field) = Conditioner::FIELDS.iter().find(|field| field.name == name) else {
-                    let known = Generate::fields().join("`, `");
-                    return Err(A::Error::custom(format!("unknown field `{name}`, expected one of `{known}`")));
+                let field = Conditioner::FIELDS.iter().find(|field| field.name == name);
+                let known = field.map(|field| field.name).or(Some(NEGATIVE).filter(|own| *own == name));
+                let Some(known) = known else {
+                    let all = Generate::fields().join("`, `");
+                    return Err(A::Error::custom(format!("unknown field `{name}`, expected one of `{all}`")));
                 };
-                if seen.contains(&field.name) {
+                if seen.contains(&known) {
                     return Err(A::Error::custom(format!("duplicate field `{name}`")));
                 }
-                seen.push(field.name);
+                seen.push(known);
                 if !value.is_null() {
-                    let words = (field.words)(&value).map_err(|e| A::Error::custom(format!("field `{name}`: {e}")))?;
-                    asked.0.extend(Asks::of(field.name, words).0);
+                    let words = match field {
+                        Some(field) => (field.words)(&value),
+                        None => away(&value),
+                    };
+                    let words = words.map_err(|e| A::Error::custom(format!("field `{name}`: {e}")))?;
+                    asked.0.extend(Asks::of(known, words).0);
                 }
             }
             Ok(asked)
         }
     }
+}
+
+/// What guidance leads away from, written as any field has it: only the model knows which.
+fn away(value: &serde_json::Value) -> Result<Vec<String>, String> {
+    let read = Conditioner::FIELDS.iter().find_map(|field| (field.words)(value).ok());
+    read.ok_or_else(|| "write it as what the model is asked for, such as \"blurry\", or a list of that".into())
 }
 
 /// Where a job stands.
@@ -191,6 +204,9 @@ pub struct Job {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<crate::problem::Problem>,
+    /// What is to be said of the request, in sentences: words that do not fit into the model's prompt and are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The pictures that are finished.
     pub images: Vec<Made>,
 }
@@ -202,7 +218,7 @@ pub struct Made {
     pub index: usize,
     /// Its seed.
     pub seed: u64,
-    /// What it shows, as a request asks for it: a word under the name of the field.
+    /// What it shows, as a request asks for it, a word under the name of the field, and what guidance led away from.
     #[serde(flatten)]
     #[schema(ignore)]
     pub shows: BTreeMap<String, String>,
@@ -287,6 +303,9 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Side of the largest square picture that it may be asked for.
     pub max_side: usize,
+    /// What the sides of pictures of other sizes are multiples of; nothing where it makes its own size only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side_step: Option<usize>,
     /// Whether it is in memory.
     pub loaded: bool,
     /// The run that it comes from, by id.
@@ -302,6 +321,11 @@ impl ModelInfo {
     /// The classes that can be asked for.
     pub fn known(&self) -> &Classes {
         self.conditioner.classes()
+    }
+
+    /// Whether it can be asked for anything that can be said in words.
+    pub fn takes_words(&self) -> bool {
+        self.ask.as_ref().is_some_and(|ask| ask.schema["items"]["type"] == "string")
     }
 }
 
@@ -353,6 +377,14 @@ mod tests {
         ] {
             assert_eq!(class(body).unwrap(), words, "{body}");
         }
+        let read = |body: &str| serde_json::from_str::<Generate>(body).map(|generate| generate.asked);
+        let words = read(r#"{"prompt": ["a", "b"], "negative": "c"}"#).unwrap();
+        assert_eq!(
+            (words.words("prompt"), words.words("negative")),
+            (&["a".into(), "b".into()][..], &["c".into()][..])
+        );
+        assert_eq!(read(r#"{"negative": [3, "none"]}"#).unwrap().words("negative"), ["3", "none"]);
+        assert!(read(r#"{"negative": {"a": 1}}"#).unwrap_err().to_string().contains("field `negative`"));
         for body in
             [r#"{"class": true}"#, r#"{"class": [["Bag"]]}"#, r#"{"class": -1}"#, r#"{"class": {"name": "Bag"}}"#]
         {

@@ -98,6 +98,8 @@ pub struct RequestLimits {
     pub steps: usize,
     /// Pixels of one picture.
     pub pixels: usize,
+    /// Letters of a prompt.
+    pub prompt: usize,
     /// What a picture may cost to evaluate, in pictures of the model's own size.
     pub cost: usize,
     /// Bytes of a request's body.
@@ -118,6 +120,7 @@ impl Default for RequestLimits {
             n: 1024,
             steps: 1000,
             pixels: 1 << 20,
+            prompt: 4000,
             cost: 32,
             body: 16 << 20,
             seconds: 600,

@@ -1,5 +1,5 @@
-//! The text `parameters` that AUTOMATIC1111's web interface and its kin put into PNGs: read, and turned into what can be had
-//! here.
+//! The text `parameters` that AUTOMATIC1111's web interface and its kin put into pictures: read, and turned into what can be
+//! had here; and written beside our own settings, so that their tools show the words of our pictures.
 //!
 //! ```text
 //! a boot, studio light
@@ -7,12 +7,21 @@
 //! Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, Model: boots, Lora hashes: "a: 12, b: 34"
 //! ```
 
+use std::fmt;
+
 use serde::Serialize;
+use serde_json::{Map, Value, json};
+use undiffuse::data::COMMENT;
 
 use crate::job::{Generate, ModelInfo};
 use crate::prompt::{self, Asked};
-use crate::samplers::ours;
+use crate::samplers::{ours, theirs};
 use crate::words;
+
+/// The text of a picture in which this program writes what made it, as JSON.
+pub const OWN: &str = "undiffuse";
+/// The texts in which other programs do.
+pub const FOREIGN: [&str; 2] = ["parameters", COMMENT];
 
 /// More is not read of a text, in bytes: such texts are a few hundred.
 const LONGEST: usize = 64 << 10;
@@ -49,6 +58,31 @@ impl Parameters {
         Self { prompt: prompt.trim().into(), negative: negative.trim().into(), settings }
     }
 
+    /// What the facts of a picture of this width and height say; `None` where it was not made of words.
+    pub fn of(facts: &Map<String, Value>, (width, height): (usize, usize)) -> Option<Self> {
+        let word = |name: &str| facts.get(name).and_then(Value::as_str).unwrap_or_default();
+        let number = |name: &str| {
+            let text = facts.get(name).filter(|value| value.is_number()).map(Value::to_string);
+            text.map(|text| text.strip_suffix(".0").map_or(text.clone(), str::to_owned))
+        };
+        let (sampler, scheduler) = theirs(word("solver"), word("spacing"));
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let settings = [
+            ("Steps", number("steps")),
+            ("Sampler", text(sampler)),
+            ("Schedule type", text(scheduler)),
+            ("CFG scale", number("guidance")),
+            ("Seed", number("seed")),
+            ("Size", Some(format!("{width}x{height}"))),
+            ("Model", text(called(word("model")).to_owned())),
+            ("Denoising strength", number("strength")),
+            ("Version", text(word("program").to_owned())),
+        ];
+        let told = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let prompt = facts.get("prompt")?.as_str()?.to_owned();
+        Some(Self { prompt, negative: word("negative").to_owned(), settings: told.collect() })
+    }
+
     /// A setting by its name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.settings.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
@@ -74,7 +108,12 @@ impl Parameters {
             }
         }
         if !self.negative.is_empty() {
-            found.note("There is nothing to steer away from here: the negative prompt is left out.");
+            match named.or(chosen).is_some_and(ModelInfo::takes_words) {
+                true => {
+                    found.settings.asked = prompt::led_away(std::mem::take(&mut found.settings.asked), &self.negative)
+                }
+                false => found.note("There is nothing to steer away from here: the negative prompt is left out."),
+            }
         }
         let read = |name: &str| READ.iter().chain(&IDLE).any(|known| known.eq_ignore_ascii_case(name));
         let rest: Vec<String> =
@@ -141,7 +180,7 @@ impl Parameters {
             return;
         };
         match prompt::read(&self.prompt, model) {
-            Ok(asked @ Asked::Class(_)) => found.settings.asked = asked.asks(),
+            Ok(asked @ (Asked::Class(_) | Asked::Words(..))) => found.settings.asked = asked.asks(),
             Ok(Asked::Anything) if !self.prompt.is_empty() => {
                 found.note("This model takes no prompt: it makes what it was trained on.");
             }
@@ -167,6 +206,34 @@ impl Parameters {
         }
         number
     }
+}
+
+/// As the original writes it.
+impl fmt::Display for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = |value: &str| match value.contains([',', ':', '\n']) {
+            true => json!(value).to_string(),
+            false => value.to_owned(),
+        };
+        let settings: Vec<String> =
+            self.settings.iter().map(|(name, text)| format!("{name}: {}", value(text))).collect();
+        let negative = Some(format!("Negative prompt: {}", self.negative)).filter(|_| !self.negative.is_empty());
+        let lines = Some(self.prompt.clone()).into_iter().chain(negative).chain([settings.join(", ")]);
+        f.write_str(lines.collect::<Vec<_>>().join("\n").trim())
+    }
+}
+
+/// The texts of a PNG with these facts, of this width and height.
+pub fn texts(facts: &Map<String, Value>, size: (usize, usize)) -> Vec<(String, String)> {
+    let foreign = Parameters::of(facts, size).map(|parameters| (FOREIGN[0].to_owned(), parameters.to_string()));
+    [(OWN.to_owned(), json!(facts).to_string())].into_iter().chain(foreign).collect()
+}
+
+/// The name of a model, which may be known by where it lies.
+fn called(path: &str) -> &str {
+    let path = path.trim_end_matches(['/', '\\']);
+    let path = path.strip_suffix("/model").or_else(|| path.strip_suffix("\\model")).unwrap_or(path);
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 /// Settings that are read above.
@@ -257,6 +324,28 @@ mod tests {
         assert_eq!(Parameters::parse("ratio 1:2, 3:4").prompt, "ratio 1:2, 3:4");
         let bare = Parameters::parse("Negative prompt: x\nSteps: 1, Seed: 2, Size: 8x8");
         assert_eq!((bare.prompt.as_str(), bare.negative.as_str(), bare.settings.len()), ("", "x", 3));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let facts = json!({
+            "program": "undiffuse 0.0.0", "model": "runs/boots/model", "seed": u64::MAX, "solver": "euler-ancestral",
+            "spacing": "karras:rho=5", "steps": 20, "guidance": 7.0, "prompt": "a boot, (red:1.2)\nof 1890",
+            "negative": "blurry", "strength": null,
+        });
+        let facts = facts.as_object().unwrap();
+        let written = Parameters::of(facts, (512, 768)).unwrap();
+        let text = "a boot, (red:1.2)\nof 1890\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Schedule type: \
+                    \"karras:rho=5\", CFG scale: 7, Seed: 18446744073709551615, Size: 512x768, Model: boots, \
+                    Version: undiffuse 0.0.0";
+        assert_eq!(written.to_string(), text);
+        assert_eq!(Parameters::parse(text), written);
+        let own = texts(facts, (512, 768));
+        assert_eq!((own[0].0.as_str(), own[1].0.as_str(), own.len()), ("undiffuse", "parameters", 2));
+        // Nothing that a viewer of words could show.
+        let class = json!({ "class": "Boot", "seed": 1 });
+        assert_eq!(texts(class.as_object().unwrap(), (8, 8)).len(), 1);
+        assert_eq!(["m", "runs/a b/model/", "C:\\x\\model", "/"].map(called), ["m", "a b", "x", ""]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Prompts of other services' clients: which class of a model a sentence names.
+//! Prompts of other services' clients: the words that a model is asked for, or which class of it a sentence names.
 
+use undiffuse::condition::NEGATIVE;
 use undiffuse::data::names::composed;
 use undiffuse::request::Asks;
 
@@ -17,6 +18,16 @@ pub enum Asked {
     EveryClass,
     /// This class, as a request for pictures names it.
     Class(String),
+    /// These words, under the name of the model's field.
+    Words(&'static str, String),
+}
+
+/// The prompt of a model that takes words, led away from others.
+pub fn led_away(mut asks: Asks, negative: &str) -> Asks {
+    if !negative.trim().is_empty() {
+        asks.0.insert(NEGATIVE, vec![negative.to_owned()]);
+    }
+    asks
 }
 
 impl Asked {
@@ -24,6 +35,7 @@ impl Asked {
     pub fn asks(&self) -> Asks {
         match self {
             Asked::Class(name) => Asks::of("class", [name]),
+            Asked::Words(field, words) => Asks::of(field, [words]),
             Asked::Anything | Asked::EveryClass => Asks::default(),
         }
     }
@@ -48,7 +60,7 @@ impl Hit {
     }
 }
 
-/// Reads a prompt: a class as any request names it, a sentence in which exactly one class is named, or nothing.
+/// Reads a prompt: the words themselves where the model takes any; otherwise a class as any request names it, a sentence in which exactly one class is named, or nothing.
 ///
 /// A name with slashes, such as `T-shirt/top`, may be called by any part of it; a plural is as good as the singular unless it is
 /// itself a class; and a name within a longer one that is also there is not meant: an ankle boot is no boot.
@@ -56,6 +68,9 @@ impl Hit {
 /// # Errors
 /// No class or several, in a sentence that lists those there are.
 pub fn read(prompt: &str, model: &ModelInfo) -> Result<Asked, String> {
+    if let Some(field) = model.conditioner.field().filter(|_| model.takes_words()) {
+        return Ok(Asked::Words(field.name, prompt.to_owned()));
+    }
     let known = model.known();
     if known.is_empty() {
         return Ok(Asked::Anything);
@@ -154,6 +169,7 @@ pub(crate) mod tests {
             schedule: "cosine".into(),
             parameters: 1,
             max_side: 28,
+            side_step: Some(4),
             loaded: false,
             run: None,
             provenance: None,

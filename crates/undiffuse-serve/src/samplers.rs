@@ -75,6 +75,14 @@ pub fn ours(sampler: Option<&str>, scheduler: Option<&str>) -> (Option<String>, 
     }
 }
 
+/// The names there of our words for a sampler and a scheduler; words that have none stay as they are.
+pub fn theirs(solver: &str, spacing: &str) -> (String, String) {
+    let find = |table: &[Name], word: &str| {
+        table.iter().find(|name| name.tag == word).map_or_else(|| word.to_owned(), |name| name.label.to_owned())
+    };
+    (find(SAMPLERS, solver), find(SCHEDULERS, spacing))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +113,12 @@ mod tests {
         assert_eq!(pair("ddim:eta=0.5", "log-snr"), of("ddim:eta=0.5", "log-snr"));
         assert_eq!(pair("Nothing Karras", ""), of("Nothing Karras", ""));
         assert_eq!(ours(None, None), (None, None));
+        assert_eq!(theirs("euler-ancestral", "karras"), ("Euler a".into(), "Karras".into()));
+        for (solver, spacing) in
+            [("dpmpp-2m-sde:correction=heun", "beta"), ("ddim:eta=0.5", "log-snr"), ("lcm", "linspace")]
+        {
+            let (sampler, scheduler) = theirs(solver, spacing);
+            assert_eq!(ours(Some(&sampler), Some(&scheduler)), (Some(solver.into()), Some(spacing.into())));
+        }
     }
 }

@@ -6,6 +6,9 @@ mod chrome;
 mod fitting;
 #[path = "studio/fixtures.rs"]
 mod fixtures;
+#[path = "../../undiffuse/tests/folders_of_words/mod.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod folders_of_words;
 mod service;
 #[path = "studio/trainings.rs"]
 mod trainings;
@@ -405,6 +408,89 @@ fn colours_stay_colours() {
     content(&mut page, "ink in colours");
 }
 
+/// The tiny pipeline of `xtask/golden/stable_diffusion.py`.
+fn words(options: &mut ServeOptions) {
+    folders_of_words::copy(&folders_of_words::root().join("base"), &options.paths[0].join("words"));
+}
+
+#[test]
+fn pictures_are_asked_for_in_words() {
+    let Some((_chrome, service, mut page)) = open(words) else { return };
+    page.go(&service.url("/#/generate/words"));
+    page.until("proof.control('Prompt')");
+    page.write("Pictures", "2");
+    page.write("Steps", "2");
+    page.write("Guidance", "3");
+    page.write("Seed", "7");
+    // Words that would be markup, or turn what is beside them around.
+    let hostile = "<img src=x onerror=\"document.title='taken'\"> \u{202e}gnorts";
+    page.write("Prompt", hostile);
+    page.write("Negative prompt", "blurry <b>");
+    page.write("Width", "24");
+    content(&mut page, "a prompt");
+    page.click("Generate 2 pictures");
+    let job = newest(&mut page, "done");
+    let made = service.get(&format!("/api/v1/jobs/{job}")).json();
+    assert_eq!(made["request"]["prompt"], json!([hostile]));
+    assert_eq!((&made["images"][1]["negative"], &made["request"]["width"]), (&json!("blurry <b>"), &json!(24)));
+    says(&mut page, "not blurry <b>");
+    assert_eq!(
+        page.eval("document.querySelectorAll('.job img[onerror], .job b').length + (document.title === 'taken')"),
+        0
+    );
+    page.eval("document.querySelector('.thumb').click()");
+    page.until("document.querySelector('dialog[open] img').complete");
+    content(&mut page, "a picture of words");
+    page.eval("document.querySelector('dialog[open] .close').click()");
+
+    // The picture brings its words back, and these the picture.
+    let file = service.folder.path().join("words.png");
+    std::fs::write(&file, first_picture(&service, &job)).unwrap();
+    page.write("Prompt", "something else");
+    page.write("Negative prompt", "");
+    page.drop_files(".results", &[&file]);
+    says(&mut page, "The form has the settings of words.png.");
+    assert_eq!(page.eval("proof.control('Prompt').value"), hostile);
+    assert_eq!(page.eval("proof.control('Negative prompt').value"), "blurry <b>");
+    page.click("Generate");
+    page.until("document.querySelectorAll('.job').length === 2");
+    let again = newest(&mut page, "done");
+    assert_eq!(first_picture(&service, &again), first_picture(&service, &job));
+
+    // A prompt a line.
+    page.write("Prompt", "a red heart\na blue one");
+    page.click("Each line is a prompt of its own");
+    says(&mut page, "2 prompts take turns.");
+    page.write("Pictures", "4");
+    page.click("Generate 4 pictures");
+    page.until("document.querySelectorAll('.job').length === 3");
+    let turns = newest(&mut page, "done");
+    let made = service.get(&format!("/api/v1/jobs/{turns}")).json();
+    assert_eq!(made["images"][3]["prompt"], "a blue one");
+    // What the service refuses is said at the words.
+    page.expect("422");
+    page.write("Prompt", &"x".repeat(4001));
+    page.click("Generate 4 pictures");
+    says(&mut page, "4001 letters, and 4000 are allowed here.");
+    content(&mut page, "a prompt that is too long");
+
+    // The chips of a model of classes are as they were.
+    page.choose("Model", "grey");
+    page.until("proof.control('bee') && !document.querySelector('.prompt:not([hidden])')");
+    page.go(&service.url("/#/ink/reverse/model=words&prompt=a%20red%20heart&steps=3"));
+    says(&mut page, "Done. Move the slider back and forth.");
+    assert_eq!(page.eval("proof.control('Prompt').value"), "a red heart");
+    page.until("proof.colourful(document.querySelector('.column .guess canvas'))");
+    content(&mut page, "ink of words");
+    nothing_is_left_of_ink(&service, 3);
+}
+
+/// As [`nothing_is_left`], beside jobs of the page Generate.
+fn nothing_is_left_of_ink(service: &Service, jobs: usize) {
+    let count = || service.get("/api/v1/jobs").json()["jobs"].as_array().unwrap().len();
+    eventually("jobs are left", || (count() == jobs).then_some(()));
+}
+
 #[test]
 fn a_full_queue_is_waited_for() {
     let Some((_chrome, service, mut page)) = open(|options| options.limits.queue = 2) else { return };
@@ -495,11 +581,12 @@ fn reports_are_compared() {
 }
 
 /// Every page with what it says when it is whole.
-const PAGES: [(&str, &str); 9] = [
+const PAGES: [(&str, &str); 10] = [
     ("ink", "pixels; it does|Painted by"),
     ("ink/reverse", "Done. Move the slider"),
     ("toy", "On average the walkers are"),
-    ("generate", "Generate 8 pictures"),
+    ("generate/grey", "Generate 8 pictures"),
+    ("generate/words", "Negative prompt"),
     ("train", "6,400 pictures"),
     ("train/flowers", "At 6,400 pictures, after"),
     ("report", "1 report cannot be read"),
@@ -518,6 +605,7 @@ fn every_page_is_whole() {
     let change = |options: &mut ServeOptions| {
         fixtures::run(&options.paths[0].join("flowers"));
         reports(options);
+        words(options);
     };
     let Some((_chrome, service, mut page)) = open(change) else { return };
     let shots = std::env::var_os("UNDIFFUSE_SCREENSHOTS").map(PathBuf::from);

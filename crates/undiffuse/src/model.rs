@@ -385,7 +385,12 @@ impl Model {
 
     /// What is diffused `[B, C, H, W]` → pictures.
     pub fn images(&self, z: Tensor<4>) -> Vec<Image> {
-        to_images(self.to_unit(self.codec.decode(z)))
+        self.pictures(self.codec.decode(z))
+    }
+
+    /// Pictures `[B, C, H, W]` in the model's own pixel range, as such.
+    pub fn pictures(&self, x: Tensor<4>) -> Vec<Image> {
+        to_images(self.to_unit(x))
     }
 
     /// The same for who watches a walk: see [`Codec::preview`](crate::codec::Codec::preview).
@@ -543,6 +548,11 @@ impl Model {
     /// `[C, H, W]` of what it diffuses.
     pub fn latent_shape(&self) -> [usize; 3] {
         self.latent_shape
+    }
+
+    /// `[C, H, W]` of what is shown on the way to a picture: see [`previews`](Self::previews).
+    pub fn preview_shape(&self) -> [usize; 3] {
+        self.codec.preview_shape(self.latent_shape).unwrap_or(self.picture_shape)
     }
 
     /// The classes that can be asked for; none of a model without.

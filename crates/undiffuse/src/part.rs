@@ -5,6 +5,7 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::module::Module;
+use undiffuse_nn::params;
 use undiffuse_nn::weights::{Stored, WeightsError};
 
 /// A network, or half of one, whose weights lie in open files until somebody needs them, and may be let go again. What is read
@@ -58,6 +59,19 @@ impl<N: Module + 'static> Part<N> {
         let network = Arc::new(then(lock(stored).fill_where(blank(), *wanted)?)?);
         *held = Some(Arc::clone(&network));
         Ok(network)
+    }
+
+    /// Bytes of its weights in memory; 0 where they are there anyway.
+    pub fn bytes(&self) -> u64 {
+        let numbers = |Source { blank, wanted, .. }: &Source<N>| {
+            let mut numbers = 0u64;
+            params::shapes(&blank(), |name, shape| {
+                let all = shape.iter().fold(1, |all: u64, &side| all.saturating_mul(side as u64));
+                numbers = numbers.saturating_add(if wanted(name) { all } else { 0 });
+            });
+            numbers
+        };
+        self.source.as_ref().map_or(0, numbers).saturating_mul(4)
     }
 
     /// Gives the memory back, where the weights can be read again.

@@ -159,7 +159,10 @@ fn labels_without_names() {
     // The label of no class is none of those that take turns, and no number stands for it.
     let guided = Classes::new(&[], 3, Some(2));
     let turns = [0, 1, 0].map(Ask::Class);
-    assert_eq!((Conditioner::from(guided.clone()).turns(vec![], 3).0, guided.print(2)), (turns.into(), "none".into()));
+    assert_eq!(
+        (Conditioner::from(guided.clone()).turns(vec![], 3).asks, guided.print(2)),
+        (turns.into(), "none".into())
+    );
     assert!(guided.parse("2").is_err() && guided.parse("#2") == Ok(2));
     assert!(refusal(&Classes::default(), "cat").contains("without classes"));
     assert!(Conditioner::default().turns(vec![], 3).is_empty());

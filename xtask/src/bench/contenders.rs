@@ -7,7 +7,10 @@ use anyhow::{Context, bail};
 
 use super::peer::{Peer, script};
 use super::root;
-use super::rows::{Row, STEPS, THREADS, Task, Work};
+use super::rows::{PIPELINE, Row, STEPS, STEPS_OF_WORDS, THREADS, Task, Work};
+
+/// What is asked for in the row from words.
+const PROMPT: &str = "a red heart on a white wall";
 
 /// A program with its words, ready to be run any number of times.
 #[derive(Debug)]
@@ -69,7 +72,8 @@ impl Tools {
     pub fn entries(&self, row: &Row, seconds: f64, smoke: bool, compile: bool) -> Vec<Entry> {
         let batch = |task: &Task| if smoke { task.batch.min(2) } else { task.batch };
         let words = |task: &Task| -> Vec<String> {
-            let network = root().join("xtask/bench/networks").join(task.network).with_extension("json");
+            let file = root().join("xtask/bench/networks").join(task.network).with_extension("json");
+            let network = if file.exists() { file } else { self.scratch.join(task.network) };
             vec![text(&network), task.what.into(), batch(task).to_string(), seconds.to_string()]
         };
         let ours = |name, ours, task: &Task, threads: usize| Entry {
@@ -93,11 +97,24 @@ impl Tools {
                 let (model, png) = (self.model_folder(), self.scratch.join("sample-peer").join("0.png"));
                 (vec![text(&model), text(&png), STEPS.to_string(), mode.into()], Clock::Ours(png))
             }),
+            Work::Words => self.peers(["eager", "channels_last"], "pipeline.py", |mode| {
+                let png = self.scratch.join("words-peer").join("0.png");
+                let words = [text(&self.scratch.join(PIPELINE)), text(&png), STEPS_OF_WORDS.to_string(), PROMPT.into()];
+                (words.into_iter().chain([mode.into()]).collect(), Clock::Ours(png))
+            }),
             Work::Threads(task) => vec![ours("ours, 1 thread", false, task, 1)],
         };
         entries.push(match &row.work {
             Work::Network(task) | Work::Threads(task) => ours("ours", true, task, THREADS),
-            Work::Sample => Entry { name: "ours", ours: true, contender: self.sample() },
+            Work::Sample => {
+                let words = ["--solver", "ddim", "--guidance", "1"].map(str::to_owned);
+                Entry { name: "ours", ours: true, contender: self.sample("sample", &self.model_folder(), STEPS, words) }
+            }
+            Work::Words => {
+                let words = ["--prompt", PROMPT, "--guidance", "7.5"].map(str::to_owned);
+                let folder = self.scratch.join(PIPELINE);
+                Entry { name: "ours", ours: true, contender: self.sample("words", &folder, STEPS_OF_WORDS, words) }
+            }
         });
         entries
     }
@@ -124,20 +141,17 @@ impl Tools {
         modes.into_iter().map(entry).collect()
     }
 
-    /// `undiffuse sample` with the same solver, steps and number of evaluations as `sample.py`.
-    fn sample(&self) -> Contender {
-        let out = self.scratch.join("sample-ours");
-        let mut words = vec!["sample".to_owned(), text(&self.model_folder()), "--out".into(), text(&out)];
-        words.extend(["-n", "1", "--solver", "ddim", "--guidance", "1", "--plain", "--overwrite"].map(str::to_owned));
-        words.extend(["--steps".into(), STEPS.to_string()]);
+    /// `undiffuse sample` with the same solver, steps and number of evaluations as the twin in Python.
+    fn sample(&self, name: &str, model: &Path, steps: usize, more: impl IntoIterator<Item = String>) -> Contender {
+        let out = self.scratch.join(format!("{name}-ours"));
+        let mut words = vec!["sample".to_owned(), text(model), "--out".into(), text(&out)];
+        words.extend(["-n", "1", "--plain", "--overwrite", "--steps"].map(str::to_owned));
+        words.push(steps.to_string());
+        words.extend(more);
         let program = self.undiffuse.clone().unwrap_or_default();
-        // The picture is named after its seed and class; the sheet of all pictures is the last file written.
-        Contender {
-            program,
-            words,
-            environment: threads_of(THREADS),
-            clock: Clock::Ours(self.scratch.join("sample-ours-grid.png")),
-        }
+        // The picture is named after its seed and what was asked for; the sheet of all pictures is the last file written.
+        let clock = Clock::Ours(self.scratch.join(format!("{name}-ours-grid.png")));
+        Contender { program, words, environment: threads_of(THREADS), clock }
     }
 
     /// The model folder itself, also when a run's folder was named.
@@ -171,4 +185,22 @@ pub fn train_quick(undiffuse: &Path, run: &Path) -> anyhow::Result<PathBuf> {
         bail!("{command:?} failed\n{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(run.to_owned())
+}
+
+/// Makes a pipeline as large as Stable Diffusion 1.5, once.
+///
+/// # Errors
+/// Without the peer, who makes it, or the 5 GB that it takes.
+pub fn make_pipeline(peer: Option<&Peer>, folder: &Path) -> anyhow::Result<()> {
+    if folder.join("model_index.json").exists() {
+        return Ok(());
+    }
+    let peer = peer.context("the pipeline is made by diffusers: add --peer for the first time")?;
+    eprintln!("making a pipeline in {}", folder.display());
+    let status = Command::new(&peer.python).arg(script("stable_diffusion.py")).arg(folder).status();
+    let status = status.with_context(|| format!("cannot start {}", peer.python.display()))?;
+    if !status.success() {
+        bail!("stable_diffusion.py failed");
+    }
+    Ok(())
 }

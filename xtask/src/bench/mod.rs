@@ -19,12 +19,15 @@ mod rows;
 
 use contenders::{Entry, Tools};
 use figures::{Measured, Series};
-use rows::{ROWS, Row};
+use rows::{PIPELINES, ROWS, Row};
 
 /// Time whole networks and `undiffuse sample`; with --peer in turn with PyTorch and diffusers.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Measure PyTorch and diffusers beside us and write bench/RESULTS.md
+    /// Which rows there are
+    #[arg(value_enum, default_value_t)]
+    set: Set,
+    /// Measure PyTorch and diffusers beside us and write a file in bench
     #[arg(long)]
     peer: bool,
     /// Only the rows whose name contains this, such as reference, step or grey28
@@ -42,7 +45,7 @@ pub struct Args {
     /// One round of batches of at most 2, to see that everything works: the figures mean nothing
     #[arg(long)]
     smoke: bool,
-    /// Where the table goes; bench/RESULTS.md, or target/bench/RESULTS.md for --rows and --smoke
+    /// Where the table goes; bench/RESULTS.md or PIPELINES.md, in target/bench for --rows and --smoke
     #[arg(long, value_name = "FILE.md")]
     out: Option<PathBuf>,
     /// The model folder of the `undiffuse sample` row; one of the quick preset is trained for seconds when not given
@@ -56,6 +59,33 @@ pub struct Args {
     undiffuse: Option<PathBuf>,
 }
 
+/// Rows that are measured together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, clap::ValueEnum)]
+enum Set {
+    /// Networks that are trained here, at 28×28 to 64×64
+    #[default]
+    Networks,
+    /// Stable Diffusion at 512×512, with random weights
+    Pipelines,
+}
+
+impl Set {
+    fn rows(self) -> &'static [Row] {
+        match self {
+            Self::Networks => ROWS,
+            Self::Pipelines => PIPELINES,
+        }
+    }
+
+    /// The file of the table.
+    fn file(self) -> &'static str {
+        match self {
+            Self::Networks => "RESULTS.md",
+            Self::Pipelines => "PIPELINES.md",
+        }
+    }
+}
+
 /// The root of the repository.
 fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -67,9 +97,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.rounds == 0 || !args.seconds.is_finite() || args.seconds < 0.0 {
         bail!("--rounds must be at least 1 and --seconds not negative");
     }
-    let chosen: Vec<&Row> = ROWS.iter().filter(|row| row.name.contains(&args.rows)).collect();
+    let chosen: Vec<&Row> = args.set.rows().iter().filter(|row| row.name.contains(&args.rows)).collect();
     if chosen.is_empty() {
-        let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        let names: Vec<&str> = args.set.rows().iter().map(|row| row.name).collect();
         bail!("--rows {}: no row contains that; the rows are\n  {}", args.rows, names.join("\n  "));
     }
     let load = machine::load();
@@ -123,8 +153,8 @@ fn wants_compile(args: &Args, row: &Row) -> bool {
 fn destination(args: &Args) -> PathBuf {
     match &args.out {
         Some(out) => out.clone(),
-        None if args.smoke || !args.rows.is_empty() => scratch().join("RESULTS.md"),
-        None => root().join("bench/RESULTS.md"),
+        None if args.smoke || !args.rows.is_empty() => scratch().join(args.set.file()),
+        None => root().join("bench").join(args.set.file()),
     }
 }
 
@@ -137,15 +167,18 @@ fn scratch() -> PathBuf {
 fn tools(args: &Args, rows: &[&Row]) -> anyhow::Result<Tools> {
     let scratch = scratch();
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
-    let samples = rows.iter().any(|row| matches!(row.work, rows::Work::Sample));
-    let networks = rows.iter().any(|row| !matches!(row.work, rows::Work::Sample));
+    let any = |is: fn(&rows::Work) -> bool| rows.iter().any(|row| is(&row.work));
+    let samples = any(|work| matches!(work, rows::Work::Sample));
+    let networks = any(|work| matches!(work, rows::Work::Network(_) | rows::Work::Threads(_)));
     let network = match &args.network {
         Some(network) => Some(network.clone()),
         None => networks.then(build::network).transpose()?,
     };
     let undiffuse = match &args.undiffuse {
         Some(undiffuse) => Some(undiffuse.clone()),
-        None => samples.then(build::undiffuse).transpose()?,
+        None => {
+            any(|work| matches!(work, rows::Work::Sample | rows::Work::Words)).then(build::undiffuse).transpose()?
+        }
     };
     let model = match (&args.model, &undiffuse) {
         (Some(model), _) => Some(model.clone()),
@@ -153,6 +186,9 @@ fn tools(args: &Args, rows: &[&Row]) -> anyhow::Result<Tools> {
         _ => None,
     };
     let peer = args.peer.then(peer::open).transpose()?;
+    if args.set == Set::Pipelines {
+        contenders::make_pipeline(peer.as_ref(), &scratch.join(rows::PIPELINE))?;
+    }
     Ok(Tools { network, undiffuse, model, peer, scratch })
 }
 

@@ -2,7 +2,7 @@
 
 use super::figures::{Measured, Series, median};
 use super::machine;
-use super::rows::THREADS;
+use super::rows::{STEPS, STEPS_OF_WORDS, THREADS, Work};
 
 /// What is the same for every row.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ fn notes(measured: &[Measured]) -> Vec<String> {
                 "{}: of diffusers' time, importing takes {import:.0} ms, loading the model {load:.0} ms, {} evaluations and the PNG {walk:.0} ms. \
                  Both programs ran once before, so files come from memory.",
                 m.row.name,
-                super::rows::STEPS
+                if matches!(m.row.work, Work::Words) { 2 * STEPS_OF_WORDS } else { STEPS }
             ));
         }
         notes.extend(m.failures.iter().map(|failure| format!("{}: {}", m.row.name, failure.replace('\n', " / "))));

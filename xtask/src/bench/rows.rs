@@ -20,6 +20,8 @@ pub enum Work {
     Network(Task),
     /// A picture from the command line, ours beside diffusers'.
     Sample,
+    /// The same from words, by Stable Diffusion.
+    Words,
     /// Our own network on one thread beside itself on two.
     Threads(Task),
 }
@@ -27,9 +29,9 @@ pub enum Work {
 /// One network at one batch size.
 #[derive(Debug)]
 pub struct Task {
-    /// A file of `xtask/bench/networks`, without its ending.
+    /// A file of `xtask/bench/networks`, without its ending; or a folder of [`PIPELINE`], as `stable-diffusion/unet`.
     pub network: &'static str,
-    /// `step` (forward, backward, AdamW) or `forward`.
+    /// `step` (forward, backward, AdamW), `forward`, or `decode` of an autoencoder.
     pub what: &'static str,
     /// Pictures at a time.
     pub batch: usize,
@@ -54,6 +56,10 @@ const fn threads(name: &'static str, what: &'static str) -> Row {
 pub const THREADS: usize = 2;
 /// Network evaluations of the sampling row.
 pub const STEPS: usize = 20;
+/// The same of the row from words, each with and without them.
+pub const STEPS_OF_WORDS: usize = 4;
+/// The pipeline as large as Stable Diffusion 1.5, with random weights, that `xtask/bench/stable_diffusion.py` makes.
+pub const PIPELINE: &str = "stable-diffusion";
 
 /// The goals: the reference network is 32×32×3 with channels (64, 128, 128), `grey28` is 28×28×1 (levels 28, 14, 7),
 /// `colour64` 64×64×3 with channels (64, 128, 256), `dit` a transformer of 12 blocks 384 wide on patches of 2×2 of 16×16×12.
@@ -75,4 +81,12 @@ pub const ROWS: &[Row] = &[
     Row { name: "sample: process start to PNG, 1 picture, 20 evaluations", work: Work::Sample, faster: 10.0, memory: None },
     threads("threads 1 to 2: reference step, batch 32", "step"),
     threads("threads 1 to 2: reference forward, batch 32", "forward"),
+];
+
+/// The goals for models that people have on disk: Stable Diffusion 1.5's networks for pictures of 512×512, one at a time.
+#[rustfmt::skip]
+pub const PIPELINES: &[Row] = &[
+    network("stable diffusion: U-Net, 512×512", "stable-diffusion/unet", "forward", 1, 1.25, None),
+    network("stable diffusion: VAE decode, 512×512", "stable-diffusion/vae", "decode", 1, 1.8, Some(0.4)),
+    Row { name: "stable diffusion: process start to PNG, 4 steps", work: Work::Words, faster: 1.6, memory: Some(0.9) },
 ];

@@ -9,9 +9,9 @@ use undiffuse::data::{
 };
 use undiffuse::forward::{ForwardProcess, Noised, exposure, signal_share, times};
 use undiffuse::math::prelude::{NoiseLevel, ScheduleKind};
+use undiffuse_serve::parameters::OWN;
 
 use crate::again::{Again, Kind, Setting, told};
-use crate::commands::sample::KEY;
 use crate::common::usage;
 use crate::output::{at, keep, show, stem, write};
 
@@ -67,7 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(at("create", folder))?;
         }
-        let text = [(KEY.into(), facts(&args, path).to_string()), sheet_mark("strip")];
+        let text = [(OWN.into(), facts(&args, path).to_string()), sheet_mark("strip")];
         write(&out, &encode_png(&scene.strip(&args), &text)?)?;
         show(&format!("wrote {}\n", out.display()))?;
         if args.gif {

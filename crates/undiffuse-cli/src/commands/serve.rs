@@ -79,6 +79,9 @@ struct LimitArgs {
     /// Pixels of a picture
     #[arg(long, default_value_t = RequestLimits::default().pixels, value_name = "PIXELS", value_parser = parse_count)]
     max_pixels: usize,
+    /// Letters of a prompt
+    #[arg(long, default_value_t = RequestLimits::default().prompt, value_name = "LETTERS", value_parser = parse_count)]
+    max_prompt: usize,
     /// How long a picture's evaluation may take, in evaluations of one of the model's own size
     #[arg(long, default_value_t = RequestLimits::default().cost, value_name = "TIMES", value_parser = parse_count)]
     max_cost: usize,
@@ -104,6 +107,7 @@ impl From<LimitArgs> for RequestLimits {
             n: args.max_n,
             steps: args.max_steps,
             pixels: args.max_pixels,
+            prompt: args.max_prompt,
             cost: args.max_cost,
             body: args.max_body as usize,
             seconds: args.max_time.as_secs().max(1),

@@ -85,27 +85,44 @@ impl Bar {
     }
 }
 
+/// A bar for each stage of some work, one after the other.
+pub struct Bars<S>(Option<(S, Bar)>);
+
+impl<S> Default for Bars<S> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<S: PartialEq> Bars<S> {
+    /// Shows that so much of a stage is `done`; `bar` makes the bar of a stage that begins.
+    pub fn show(&mut self, stage: S, done: usize, bar: impl FnOnce() -> Bar) {
+        if self.0.as_ref().is_none_or(|(at, _)| *at != stage) {
+            self.finish();
+            self.0 = Some((stage, bar()));
+        }
+        if let Some((_, bar)) = &mut self.0 {
+            bar.step(done.saturating_sub(bar.done));
+        }
+    }
+
+    /// Takes the last bar away.
+    pub fn finish(&mut self) {
+        self.0.take().into_iter().for_each(|(_, bar)| bar.finish());
+    }
+}
+
 /// Shows the opening of a data set, a bar for each stage.
 pub fn loading() -> impl FnMut(Opening) {
-    let mut shown: Option<(OpeningStage, Bar)> = None;
-    move |progress| {
-        if shown.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
-            let label = match progress.stage {
-                OpeningStage::Measuring => "reading sizes",
-                OpeningStage::Decoding => "decoding",
-            };
-            let bar = Bar::new(progress.total.unwrap_or(0), label);
-            if let Some((_, before)) = shown.replace((progress.stage, bar)) {
-                before.finish();
-            }
-        }
-        if let Some((_, bar)) = &mut shown {
-            bar.step(progress.done.saturating_sub(bar.done));
-        }
-        if progress.total == Some(progress.done)
-            && let Some((_, bar)) = shown.take()
-        {
-            bar.finish();
+    let mut bars = Bars::default();
+    move |Opening { stage, done, total }| {
+        let label = match stage {
+            OpeningStage::Measuring => "reading sizes",
+            OpeningStage::Decoding => "decoding",
+        };
+        bars.show(stage, done, || Bar::new(total.unwrap_or(0), label));
+        if total == Some(done) {
+            bars.finish();
         }
     }
 }

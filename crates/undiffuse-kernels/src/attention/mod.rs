@@ -9,10 +9,10 @@
 
 mod rows;
 
-use crate::blocks::{Block, Extent, for_each, split, steps};
+use crate::blocks::{Block, ELEMENTWISE, Extent, for_each, split, steps};
 use crate::gemm;
 use crate::map::{from_planes, len, to_planes, vectors, vectors_mut};
-use crate::panel::{fill, padded, panels};
+use crate::panel::{fill, padded, panels, spill};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use rows::{
@@ -138,18 +138,22 @@ impl Attention {
     }
 }
 
+/// Tokens that a thread brings together at a time; without influence on the result.
+const TOKENS: usize = 256;
+
 /// Brings one image's heads into maps of their own.
 fn take_apart(shape: &Attention, from: &[f32], positions: usize, to: &mut [Lanes]) {
     let channels = shape.heads * shape.dim;
     match shape.layout {
         Layout::Maps => regroup(from, [channels, shape.dim], positions, to.as_flattened_mut()),
         Layout::Tokens => {
-            for (head, to) in to.chunks_exact_mut(panels(shape.dim) * positions).enumerate() {
+            let heads = to.chunks_exact_mut(panels(shape.dim) * positions).enumerate();
+            for_each(heads, from.len() * ELEMENTWISE, |(head, to)| {
                 for (token, from) in from.chunks_exact(channels).enumerate() {
                     let numbers = from[head * shape.dim..][..shape.dim].chunks(LANES);
                     numbers.enumerate().for_each(|(p, numbers)| fill(&mut to[p * positions + token], numbers));
                 }
-            }
+            });
         }
     }
 }
@@ -160,14 +164,17 @@ fn bring_together(shape: &Attention, from: &[Lanes], positions: usize, to: &mut 
     match shape.layout {
         Layout::Maps => regroup(from.as_flattened(), [shape.dim, channels], positions, to),
         Layout::Tokens => {
-            for (head, from) in from.chunks_exact(panels(shape.dim) * positions).enumerate() {
-                for (token, to) in to.chunks_exact_mut(channels).enumerate() {
-                    let numbers = to[head * shape.dim..][..shape.dim].chunks_mut(LANES);
-                    for (p, numbers) in numbers.enumerate() {
-                        numbers.copy_from_slice(&from[p * positions + token][..numbers.len()]);
+            let tokens = to.chunks_mut(TOKENS * channels).enumerate();
+            for_each(tokens, from.as_flattened().len() * ELEMENTWISE, |(first, to)| {
+                for (head, from) in from.chunks_exact(panels(shape.dim) * positions).enumerate() {
+                    for (token, to) in to.chunks_exact_mut(channels).enumerate() {
+                        let token = first * TOKENS + token;
+                        for (p, numbers) in to[head * shape.dim..][..shape.dim].chunks_mut(LANES).enumerate() {
+                            spill(&from[p * positions + token], numbers);
+                        }
                     }
                 }
-            }
+            });
         }
     }
 }

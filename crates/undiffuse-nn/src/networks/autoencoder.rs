@@ -1,7 +1,8 @@
 //! Autoencoders: pictures in, latents out, and back.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
+use super::io::multiples;
 use super::{Autoencoder, AutoencoderConfig, ClassConfig, InputError};
 use crate::ops::on_threads;
 
@@ -45,9 +46,6 @@ pub trait AutoencoderSpec: ClassConfig {
 
 /// An autoencoder.
 pub trait Autoencode: Send + Sync {
-    /// The device of the parameters.
-    fn device(&self) -> Device;
-
     /// Pictures `[B, C, H, W]` in [−1, 1] → what the class says of them.
     fn encode(&self, x: Tensor<4>) -> Tensor<4>;
 
@@ -65,10 +63,7 @@ impl AutoencoderConfig {
         if channels != channels_in {
             return Err(InputError::Channels { got: channels, expected: channels_in });
         }
-        match height > 0 && width > 0 && height.is_multiple_of(scale) && width.is_multiple_of(scale) {
-            true => Ok(()),
-            false => Err(InputError::Size { height, width, stride: scale }),
-        }
+        multiples([height, width], scale)
     }
 
     /// Finds what [`Autoencoder::decode`] would panic on.
@@ -80,10 +75,7 @@ impl AutoencoderConfig {
         if channels != expected {
             return Err(InputError::Channels { got: channels, expected });
         }
-        if height == 0 || width == 0 {
-            return Err(InputError::Size { height, width, stride: 1 });
-        }
-        Ok(())
+        multiples([height, width], 1)
     }
 }
 
@@ -91,11 +83,6 @@ impl AutoencoderConfig {
 const OVERLAP: f64 = 0.25;
 
 impl Autoencoder {
-    /// The device of the parameters.
-    pub fn device(&self) -> Device {
-        self.inner().device()
-    }
-
     /// Pictures `[B, C, H, W]` in [−1, 1] → what [`AutoencoderIo::code`] says.
     ///
     /// # Panics

@@ -5,23 +5,19 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::autoencoder::{Autoencode, AutoencoderIo, AutoencoderSpec, Code};
-use super::blocks::attention::Attention;
+use super::blocks::attention::{AnyAttention, Attention};
 use super::blocks::middle::MidBlock;
 use super::blocks::resnet::{Residual, ResnetBlock2D, TimeScaleShift};
 use super::blocks::sampler::Sampler;
 use super::blocks::signal::Signal;
-use super::read::{COUNT, fail, lacking, within};
+use super::read::{COUNT, check_scaling, keeps_notes, lacking, within};
 use super::unet2d::SampleSize;
-use super::{ClassConfig, ConfigError};
+use super::{ClassConfig, ConfigError, stages};
 use crate::layers::{Conv2d, GroupNorm};
 use crate::ops::{Activation, Added, Map};
 
 /// Added to variances.
 const EPS: f64 = 1e-6;
-/// Most stages: each halves the picture.
-const STAGES: usize = 16;
-/// Most residual blocks in a stage.
-const LAYERS: usize = 256;
 /// Maps that the widest stage holds at a time.
 const IN_WORK: u64 = 6;
 
@@ -126,22 +122,18 @@ impl AutoencoderKLConfig {
     fn middle(&self, device: &Device) -> MidBlock {
         let channels = self.block_out_channels[self.block_out_channels.len() - 1];
         let attention = || Attention::new(channels, Some(self.norm_num_groups), EPS, None, device);
-        MidBlock::new(channels, &self.residual(), self.mid_block_add_attention.then(attention), 1.0, device)
+        MidBlock {
+            attentions: self.mid_block_add_attention.then(attention).map(AnyAttention::Pixels).into_iter().collect(),
+            resnets: ResnetBlock2D::chain(2, [channels; 2], &self.residual(), device),
+        }
     }
 }
 
 impl ClassConfig for AutoencoderKLConfig {
     fn check(&self) -> Result<(), ConfigError> {
-        let stages = self.block_out_channels.len();
-        if stages == 0 || self.down_block_types.len() != stages || self.up_block_types.len() != stages {
-            return fail(format!(
-                "block_out_channels has {stages} stages, down_block_types {} and up_block_types {}; they must agree and be at least 1",
-                self.down_block_types.len(),
-                self.up_block_types.len()
-            ));
-        }
-        within("the number of stages in block_out_channels", stages, STAGES)?;
-        within("layers_per_block", self.layers_per_block, LAYERS)?;
+        let down = self.down_block_types.len();
+        stages::check(&self.block_out_channels, down, self.up_block_types.len())?;
+        within("layers_per_block", self.layers_per_block, stages::LAYERS)?;
         let (height, width) = self.sample_size.height_width();
         for (field, count) in [
             ("in_channels", self.in_channels),
@@ -155,14 +147,9 @@ impl ClassConfig for AutoencoderKLConfig {
         }
         for &channels in &self.block_out_channels {
             within("block_out_channels", channels, COUNT)?;
-            if !channels.is_multiple_of(self.norm_num_groups) {
-                let groups = self.norm_num_groups;
-                return fail(format!("block_out_channels {channels} does not divide into norm_num_groups = {groups}"));
-            }
+            stages::check_groups(channels, "norm_num_groups", self.norm_num_groups)?;
         }
-        if !(self.scaling_factor.is_finite() && self.scaling_factor != 0.0) {
-            return fail(format!("scaling_factor is {}", self.scaling_factor));
-        }
+        check_scaling(self.scaling_factor)?;
         if self.latents_mean.is_some() || self.latents_std.is_some() {
             return lacking(
                 "latents_mean and latents_std: latents are scaled by scaling_factor and shift_factor alone",
@@ -173,11 +160,10 @@ impl ClassConfig for AutoencoderKLConfig {
 
     fn describe(&self) -> Vec<(&'static str, String)> {
         let AutoencoderIo { scale, latent_channels, .. } = self.io();
-        let channels: Vec<String> = self.block_out_channels.iter().map(usize::to_string).collect();
         let attention = if self.mid_block_add_attention { "with" } else { "without" };
         let stages = format!(
             "{} channels, {} residual blocks each, {attention} attention in the middle",
-            channels.join(", "),
+            stages::listed(&self.block_out_channels),
             self.layers_per_block
         );
         let latents =
@@ -185,13 +171,7 @@ impl ClassConfig for AutoencoderKLConfig {
         vec![("stages", stages), ("latents", latents)]
     }
 
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
-    }
+    keeps_notes!();
 }
 
 impl AutoencoderSpec for AutoencoderKLConfig {
@@ -227,7 +207,7 @@ pub struct AutoencoderKL {
     quant_conv: Option<Conv2d>,
     post_quant_conv: Option<Conv2d>,
     #[module(skip)]
-    config: AutoencoderKLConfig,
+    pub(super) config: AutoencoderKLConfig,
 }
 
 #[derive(Module, Debug)]
@@ -260,12 +240,6 @@ struct UpBlock {
     upsamplers: Vec<Sampler>,
 }
 
-/// Residual blocks of a stage, from `c_in` to `c_out` channels.
-fn resnets(count: usize, [c_in, c_out]: [usize; 2], common: &Residual, device: &Device) -> Vec<ResnetBlock2D> {
-    let inputs = |i| if i == 0 { c_in } else { c_out };
-    (0..count).map(|i| ResnetBlock2D::new(inputs(i), c_out, common, device)).collect()
-}
-
 /// What a stage makes of a map, the blocks and then the sampler.
 fn stage(x: Map, resnets: &[ResnetBlock2D], samplers: &[Sampler], signal: &Signal) -> Map {
     let x = resnets.iter().fold(x, |x, resnet| resnet.forward(x, signal));
@@ -276,9 +250,12 @@ impl Encoder {
     fn new(config: &AutoencoderKLConfig, device: &Device) -> Self {
         let (channels, common) = (&config.block_out_channels, config.residual());
         let last = channels.len() - 1;
-        let down = |i: usize| DownBlock {
-            resnets: resnets(config.layers_per_block, [channels[i.saturating_sub(1)], channels[i]], &common, device),
-            downsamplers: (i < last).then(|| Sampler::down(channels[i], 0, device)).into_iter().collect(),
+        let down = |i: usize| {
+            let widths = [channels[i.saturating_sub(1)], channels[i]];
+            DownBlock {
+                resnets: ResnetBlock2D::chain(config.layers_per_block, widths, &common, device),
+                downsamplers: (i < last).then(|| Sampler::down(channels[i], 0, device)).into_iter().collect(),
+            }
         };
         Self {
             conv_in: Conv2d::new(config.in_channels, channels[0], 3, device),
@@ -303,9 +280,12 @@ impl Decoder {
     fn new(config: &AutoencoderKLConfig, device: &Device) -> Self {
         let (channels, common) = (&config.block_out_channels, config.residual());
         let last = channels.len() - 1;
-        let up = |i: usize| UpBlock {
-            resnets: resnets(config.layers_per_block + 1, [channels[(i + 1).min(last)], channels[i]], &common, device),
-            upsamplers: (i > 0).then(|| Sampler::up(channels[i], device)).into_iter().collect(),
+        let up = |i: usize| {
+            let widths = [channels[(i + 1).min(last)], channels[i]];
+            UpBlock {
+                resnets: ResnetBlock2D::chain(config.layers_per_block + 1, widths, &common, device),
+                upsamplers: (i > 0).then(|| Sampler::up(channels[i], device)).into_iter().collect(),
+            }
         };
         Self {
             conv_in: Conv2d::new(config.latent_channels, channels[last], 3, device),
@@ -336,17 +316,9 @@ impl AutoencoderKL {
             config: config.clone(),
         }
     }
-
-    pub(super) fn config(&self) -> &AutoencoderKLConfig {
-        &self.config
-    }
 }
 
 impl Autoencode for AutoencoderKL {
-    fn device(&self) -> Device {
-        self.decoder.conv_in.weight().device()
-    }
-
     fn encode(&self, x: Tensor<4>) -> Tensor<4> {
         let moments = self.encoder.forward(Map::from(x));
         match &self.quant_conv {

@@ -5,7 +5,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::autoencoder::{Autoencode, AutoencoderIo, AutoencoderSpec, Code};
-use super::read::{COUNT, fail, lacking, within};
+use super::read::{COUNT, check_scaling, fail, keeps_notes, lacking, within};
+use super::stages::listed;
 use super::{ClassConfig, ConfigError};
 use crate::layers::Conv2d;
 use crate::ops::{Activation, Added, Map};
@@ -45,9 +46,9 @@ pub struct AutoencoderTinyConfig {
     pub num_encoder_blocks: Vec<usize>,
     /// Blocks of the decoder's stages, innermost first.
     pub num_decoder_blocks: Vec<usize>,
-    /// Of the eight bits that latents may be kept in.
+    /// Of no effect here: for latents that are kept in eight bits.
     pub latent_magnitude: f64,
-    /// Of the eight bits that latents may be kept in.
+    /// Of no effect here: for latents that are kept in eight bits.
     pub latent_shift: f64,
     /// Of no effect in single precision.
     pub force_upcast: bool,
@@ -121,32 +122,22 @@ impl ClassConfig for AutoencoderTinyConfig {
                 self.upsample_fn, self.upsampling_scaling_factor
             ));
         }
-        match self.scaling_factor.is_finite() && self.scaling_factor != 0.0 {
-            true => Ok(()),
-            false => fail(format!("scaling_factor is {}", self.scaling_factor)),
-        }
+        check_scaling(self.scaling_factor)
     }
 
     fn describe(&self) -> Vec<(&'static str, String)> {
-        let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         let stages = format!(
             "{} channels, {} blocks in; {} channels, {} blocks out",
             self.encoder_block_out_channels[0],
-            list(&self.num_encoder_blocks),
+            listed(&self.num_encoder_blocks),
             self.decoder_block_out_channels[0],
-            list(&self.num_decoder_blocks)
+            listed(&self.num_decoder_blocks)
         );
         let AutoencoderIo { scale, latent_channels, .. } = self.io();
         vec![("stages", stages), ("latents", format!("{latent_channels} channels, a pixel for {scale}×{scale}"))]
     }
 
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
-    }
+    keeps_notes!();
 }
 
 impl AutoencoderSpec for AutoencoderTinyConfig {
@@ -174,7 +165,7 @@ pub struct AutoencoderTiny {
     encoder: Layers,
     decoder: Layers,
     #[module(skip)]
-    config: AutoencoderTinyConfig,
+    pub(super) config: AutoencoderTinyConfig,
 }
 
 /// A sequence as PyTorch numbers it: what has no weights has a place, too.
@@ -269,21 +260,9 @@ impl AutoencoderTiny {
         let (encoder, decoder) = (Layers::encoder(config, device), Layers::decoder(config, device));
         Self { encoder, decoder, config: config.clone() }
     }
-
-    pub(super) fn config(&self) -> &AutoencoderTinyConfig {
-        &self.config
-    }
 }
 
 impl Autoencode for AutoencoderTiny {
-    fn device(&self) -> Device {
-        let first = self.decoder.layers.iter().flatten().next();
-        match first.expect("a decoder begins with a convolution") {
-            Layer::Conv(conv) => conv.weight().device(),
-            Layer::Block(block) => block.conv.0.weight().device(),
-        }
-    }
-
     fn encode(&self, x: Tensor<4>) -> Tensor<4> {
         self.encoder.forward(Map::from((x + 1.0) / 2.0), None).into_tensor()
     }

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
 use super::read::{COUNT, fail, within};
-use super::transformers::{HiddenAct, Size, uncounted};
+use super::transformers::{HiddenAct, Size, size, uncounted};
 use super::{ClassConfig, ConfigError, Encode, Encoded, TextIo, TextSpec, Tokens};
 use crate::init::Init;
 use crate::layers::{Embedding, LayerNorm, Linear};
@@ -18,29 +18,29 @@ use crate::ops::{self, Activation, Mask};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BertConfig {
-    /// Tokens that are known.
+    /// Size of the vocabulary.
     pub vocab_size: usize,
-    /// Numbers of a token.
+    /// Width of a token.
     pub hidden_size: usize,
     /// Layers.
     pub num_hidden_layers: usize,
     /// Heads of the attention.
     pub num_attention_heads: usize,
-    /// Numbers between the two maps of a feed-forward layer.
+    /// Inner width of a feed-forward layer.
     pub intermediate_size: usize,
-    /// What follows the first map of a feed-forward layer.
+    /// Non-linearity of the feed-forward layers.
     pub hidden_act: HiddenAct,
-    /// Most tokens of a text.
+    /// Most tokens in a text.
     pub max_position_embeddings: usize,
-    /// Kinds of token; all of a text are of the first.
+    /// Kinds of token; every token of a text is of the first.
     pub type_vocab_size: usize,
     /// Added to a layer normalisation's variance.
     pub layer_norm_eps: f64,
-    /// How places are told; here by a table.
+    /// How positions enter: here by a table.
     pub position_embedding_type: String,
-    /// Whether a token sees only those before it; here it sees all.
+    /// Whether attention is causal: here it is not.
     pub is_decoder: bool,
-    /// Whether there is a second attention, to another text; here there is none.
+    /// Whether layers attend to a second sequence: here they do not.
     pub add_cross_attention: bool,
 }
 
@@ -66,22 +66,14 @@ impl Default for BertConfig {
 
 impl BertConfig {
     fn size(&self) -> Size {
-        Size {
-            width: self.hidden_size,
-            inner: self.intermediate_size,
-            heads: self.num_attention_heads,
-            layers: self.num_hidden_layers,
-            eps: self.layer_norm_eps,
-            act: self.hidden_act.into(),
-        }
+        size!(self)
     }
 }
 
 impl ClassConfig for BertConfig {
     fn check(&self) -> Result<(), ConfigError> {
         self.size().check()?;
-        within("vocab_size", self.vocab_size, COUNT)?;
-        within("max_position_embeddings", self.max_position_embeddings, COUNT)?;
+        self.io().check()?;
         within("type_vocab_size", self.type_vocab_size, COUNT)?;
         if self.position_embedding_type != "absolute" || self.is_decoder || self.add_cross_attention {
             return fail(
@@ -92,22 +84,13 @@ impl ClassConfig for BertConfig {
     }
 
     fn describe(&self) -> Vec<(&'static str, String)> {
-        let texts =
-            format!("of {} tokens at most, from a vocabulary of {}", self.max_position_embeddings, self.vocab_size);
-        vec![("layers", self.size().describe()), ("texts", texts)]
+        vec![("layers", self.size().describe()), ("texts", self.io().describe())]
     }
 }
 
 impl TextSpec for BertConfig {
     fn io(&self) -> TextIo {
-        TextIo {
-            vocabulary: self.vocab_size,
-            longest: self.max_position_embeddings,
-            width: self.hidden_size,
-            pooled: ("pooler_output", self.hidden_size),
-            layers: self.num_hidden_layers,
-            end: None,
-        }
+        TextIo::new(self.size(), self.vocab_size, self.max_position_embeddings)
     }
 }
 
@@ -118,7 +101,7 @@ pub struct BertModel {
     encoder: Encoder,
     pooler: Dense,
     #[module(skip)]
-    config: BertConfig,
+    pub(super) config: BertConfig,
 }
 
 #[derive(Module, Debug)]
@@ -188,17 +171,9 @@ impl BertModel {
             config: config.clone(),
         }
     }
-
-    pub(super) fn config(&self) -> &BertConfig {
-        &self.config
-    }
 }
 
 impl Encode for BertModel {
-    fn device(&self) -> Device {
-        self.pooler.dense.weight().device()
-    }
-
     fn encode(&self, tokens: &Tokens, skip: usize) -> Encoded {
         let (n, width) = (tokens.length, self.config.hidden_size);
         let texts = tokens.texts();
@@ -207,8 +182,8 @@ impl Encode for BertModel {
         let words = word_embeddings.forward(&tokens.ids).reshape([texts, n, width]);
         let places = position_embeddings.weight.val().narrow(0, 0, n).unsqueeze();
         let kind = token_type_embeddings.weight.val().narrow(0, 0, 1).unsqueeze();
+        let mask = Mask { causal: false, bias: uncounted(tokens, &words.device()) };
         let x = norm.forward(words + kind + places);
-        let mask = Mask { causal: false, bias: uncounted(tokens, &self.device()) };
         let (first, last) = self.encoder.layer.split_at(self.encoder.layer.len() - skip);
         let run = |x, layers: &[Layer]| layers.iter().fold(x, |x, layer| layer.forward(x, &mask));
         let early = run(x, first);

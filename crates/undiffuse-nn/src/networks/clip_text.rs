@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clip::Encoder;
 use super::read::{COUNT, within};
-use super::transformers::{HiddenAct, Size, uncounted};
+use super::transformers::{HiddenAct, Size, size, uncounted};
 use super::{ClassConfig, ConfigError, Encode, Encoded, TextIo, TextSpec, Tokens};
 use crate::init::Init;
 use crate::layers::{Embedding, LayerNorm, Linear};
@@ -24,21 +24,21 @@ const VOCABULARY: usize = 49408;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CLIPTextConfig {
-    /// Tokens that are known.
+    /// Size of the vocabulary.
     pub vocab_size: usize,
-    /// Numbers of a token.
+    /// Width of a token.
     pub hidden_size: usize,
-    /// Numbers between the two maps of a feed-forward layer.
+    /// Inner width of a feed-forward layer.
     pub intermediate_size: usize,
-    /// Numbers of a projected text.
+    /// Width of a projected text.
     pub projection_dim: usize,
     /// Layers.
     pub num_hidden_layers: usize,
     /// Heads of the attention.
     pub num_attention_heads: usize,
-    /// Most tokens of a text.
+    /// Most tokens in a text.
     pub max_position_embeddings: usize,
-    /// What follows the first map of a feed-forward layer.
+    /// Non-linearity of the feed-forward layers.
     pub hidden_act: HiddenAct,
     /// Added to a layer normalisation's variance.
     pub layer_norm_eps: f64,
@@ -66,14 +66,7 @@ impl Default for CLIPTextConfig {
 
 impl CLIPTextConfig {
     fn size(&self) -> Size {
-        Size {
-            width: self.hidden_size,
-            inner: self.intermediate_size,
-            heads: self.num_attention_heads,
-            layers: self.num_hidden_layers,
-            eps: self.layer_norm_eps,
-            act: self.hidden_act.into(),
-        }
+        size!(self)
     }
 
     /// The place of a text's end among its tokens: the first of that id, and of the highest where the file says 2. A vocabulary
@@ -91,30 +84,21 @@ impl CLIPTextConfig {
 impl ClassConfig for CLIPTextConfig {
     fn check(&self) -> Result<(), ConfigError> {
         self.size().check()?;
-        within("vocab_size", self.vocab_size, COUNT)?;
-        within("max_position_embeddings", self.max_position_embeddings, COUNT)
+        self.io().check()
     }
 
     fn describe(&self) -> Vec<(&'static str, String)> {
-        let texts =
-            format!("of {} tokens at most, from a vocabulary of {}", self.max_position_embeddings, self.vocab_size);
-        vec![("layers", self.size().describe()), ("texts", texts)]
+        vec![("layers", self.size().describe()), ("texts", self.io().describe())]
     }
 }
 
 impl TextSpec for CLIPTextConfig {
     fn io(&self) -> TextIo {
-        TextIo {
-            vocabulary: self.vocab_size,
-            longest: self.max_position_embeddings,
-            width: self.hidden_size,
-            pooled: ("pooler_output", self.hidden_size),
-            layers: self.num_hidden_layers,
-            end: match self.eos_token_id {
-                WRONG_END => (self.vocab_size >= VOCABULARY).then_some(VOCABULARY - 1),
-                end => (end < self.vocab_size).then_some(end),
-            },
-        }
+        let end = match self.eos_token_id {
+            WRONG_END => (self.vocab_size >= VOCABULARY).then_some(VOCABULARY - 1),
+            end => (end < self.vocab_size).then_some(end),
+        };
+        TextIo { end, ..TextIo::new(self.size(), self.vocab_size, self.max_position_embeddings) }
     }
 }
 
@@ -153,7 +137,7 @@ impl TextSpec for CLIPTextProjectionConfig {
 pub struct CLIPTextModel {
     text_model: TextTransformer,
     #[module(skip)]
-    config: CLIPTextConfig,
+    pub(super) config: CLIPTextConfig,
 }
 
 /// The same network, and a map of a text's end.
@@ -162,7 +146,7 @@ pub struct CLIPTextModelWithProjection {
     text_model: TextTransformer,
     text_projection: Linear,
     #[module(skip)]
-    config: CLIPTextProjectionConfig,
+    pub(super) config: CLIPTextProjectionConfig,
 }
 
 #[derive(Module, Debug)]
@@ -183,10 +167,6 @@ impl CLIPTextModel {
     pub(super) fn new(config: &CLIPTextConfig, device: &Device) -> Self {
         Self { text_model: TextTransformer::new(config, device), config: config.clone() }
     }
-
-    pub(super) fn config(&self) -> &CLIPTextConfig {
-        &self.config
-    }
 }
 
 impl CLIPTextModelWithProjection {
@@ -198,27 +178,15 @@ impl CLIPTextModelWithProjection {
             config: config.clone(),
         }
     }
-
-    pub(super) fn config(&self) -> &CLIPTextProjectionConfig {
-        &self.config
-    }
 }
 
 impl Encode for CLIPTextModel {
-    fn device(&self) -> Device {
-        self.text_model.device()
-    }
-
     fn encode(&self, tokens: &Tokens, skip: usize) -> Encoded {
         self.text_model.forward(tokens, skip, &self.config)
     }
 }
 
 impl Encode for CLIPTextModelWithProjection {
-    fn device(&self) -> Device {
-        self.text_model.device()
-    }
-
     fn encode(&self, tokens: &Tokens, skip: usize) -> Encoded {
         let Encoded { hidden, pooled } = self.text_model.forward(tokens, skip, &self.config);
         Encoded { hidden, pooled: self.text_projection.forward(pooled) }
@@ -239,16 +207,12 @@ impl TextTransformer {
         }
     }
 
-    fn device(&self) -> Device {
-        self.embeddings.token_embedding.weight.device()
-    }
-
     /// Every token sees those before it.
     fn forward(&self, tokens: &Tokens, skip: usize, config: &CLIPTextConfig) -> Encoded {
         let (n, width) = (tokens.length, config.hidden_size);
         let words = self.embeddings.token_embedding.forward(&tokens.ids).reshape([tokens.texts(), n, width]);
         let places = self.embeddings.position_embedding.weight.val().narrow(0, 0, n).unsqueeze();
-        let mask = Mask { causal: true, bias: uncounted(tokens, &self.device()) };
+        let mask = Mask { causal: true, bias: uncounted(tokens, &words.device()) };
         let [last, early] = self.encoder.forward(words + places, &mask, skip);
         let last = self.final_layer_norm.forward(last);
         Encoded {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clip::Encoder;
 use super::read::{COUNT, fail, within};
-use super::transformers::{HiddenAct, Size};
+use super::transformers::{HiddenAct, Size, size};
 use super::{ClassConfig, ConfigError, Embed, ImageEmbedding, ImageIo, ImageSpec};
 use crate::init::Init;
 use crate::layers::{Conv2d, Embedding, LayerNorm, Linear, blank};
@@ -17,11 +17,11 @@ use crate::ops::{Map, Mask};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CLIPVisionConfig {
-    /// Numbers of a patch.
+    /// Width of a patch's token.
     pub hidden_size: usize,
-    /// Numbers between the two maps of a feed-forward layer.
+    /// Inner width of a feed-forward layer.
     pub intermediate_size: usize,
-    /// Numbers of a picture's vector.
+    /// Width of a picture's embedding.
     pub projection_dim: usize,
     /// Layers.
     pub num_hidden_layers: usize,
@@ -33,7 +33,7 @@ pub struct CLIPVisionConfig {
     pub image_size: usize,
     /// Side of a patch.
     pub patch_size: usize,
-    /// What follows the first map of a feed-forward layer.
+    /// Non-linearity of the feed-forward layers.
     pub hidden_act: HiddenAct,
     /// Added to a layer normalisation's variance.
     pub layer_norm_eps: f64,
@@ -59,14 +59,7 @@ impl Default for CLIPVisionConfig {
 
 impl CLIPVisionConfig {
     fn size(&self) -> Size {
-        Size {
-            width: self.hidden_size,
-            inner: self.intermediate_size,
-            heads: self.num_attention_heads,
-            layers: self.num_hidden_layers,
-            eps: self.layer_norm_eps,
-            act: self.hidden_act.into(),
-        }
+        size!(self)
     }
 
     /// What is left of a picture that its patches don't fill is not looked at.
@@ -115,7 +108,7 @@ pub struct CLIPVisionModelWithProjection {
     vision_model: VisionTransformer,
     visual_projection: Linear,
     #[module(skip)]
-    config: CLIPVisionConfig,
+    pub(super) config: CLIPVisionConfig,
 }
 
 #[derive(Module, Debug)]
@@ -155,17 +148,9 @@ impl CLIPVisionModelWithProjection {
             config: config.clone(),
         }
     }
-
-    pub(super) fn config(&self) -> &CLIPVisionConfig {
-        &self.config
-    }
 }
 
 impl Embed for CLIPVisionModelWithProjection {
-    fn device(&self) -> Device {
-        self.visual_projection.weight().device()
-    }
-
     fn embed(&self, pixels: Tensor<4>) -> ImageEmbedding {
         let VisionTransformer { embeddings, pre_layrnorm, encoder, post_layernorm } = &self.vision_model;
         let (b, width, patches) = (pixels.dims()[0], self.config.hidden_size, self.config.patches());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::blocks::transformer::{FeedForward, TokenAttention};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, rows, sinusoids};
-use super::read::{COUNT, fail, within};
+use super::read::{COUNT, check_dropout, fail, keeps_notes, within};
 use super::{Architecture, ClassConfig, Condition, ConfigError, Forward, Io, NetworkConfig, Reads, Spec};
 use crate::init::Init;
 use crate::layers::{Conv2d, Embedding, Linear};
@@ -56,7 +56,7 @@ pub struct DiTConfig {
     pub sample_size: usize,
     /// Side of the square of pixels that becomes a token.
     pub patch_size: usize,
-    /// What follows the first half of a feed-forward layer.
+    /// Non-linearity of the feed-forward layers.
     pub activation_fn: FeedForwardActivation,
     /// Classes. The table has one more row, for "no class"; 0 is a network without classes, which has that row alone.
     pub num_embeds_ada_norm: usize,
@@ -99,7 +99,7 @@ impl Default for DiTConfig {
 }
 
 impl DiTConfig {
-    /// Numbers of a token.
+    /// Width of a token.
     fn width(&self) -> usize {
         self.num_attention_heads * self.attention_head_dim
     }
@@ -128,9 +128,7 @@ impl ClassConfig for DiTConfig {
         if !self.sample_size.is_multiple_of(self.patch_size) {
             return fail(format!("patch_size {} does not divide sample_size {}", self.patch_size, self.sample_size));
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout must be in [0, 1), not {}", self.dropout));
-        }
+        check_dropout(self.dropout)?;
         if !self.attention_bias || self.norm_elementwise_affine {
             return fail("only attention_bias = true with norm_elementwise_affine = false is read");
         }
@@ -148,13 +146,7 @@ impl ClassConfig for DiTConfig {
         vec![("blocks", blocks), ("time", time)]
     }
 
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
-    }
+    keeps_notes!();
 }
 
 impl Spec for DiTConfig {
@@ -195,7 +187,7 @@ impl Spec for DiTConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DiT {
-    /// Numbers of a token.
+    /// Width of a token.
     pub width: usize,
     /// Width of one attention head.
     pub head_dim: usize,
@@ -274,7 +266,7 @@ pub struct DiTTransformer2DModel {
     proj_out_1: Linear,
     proj_out_2: Linear,
     #[module(skip)]
-    config: DiTConfig,
+    pub(super) config: DiTConfig,
 }
 
 #[derive(Module, Debug)]
@@ -334,17 +326,9 @@ impl DiTTransformer2DModel {
             config: config.clone(),
         }
     }
-
-    pub(super) fn config(&self) -> &DiTConfig {
-        &self.config
-    }
 }
 
 impl Forward for DiTTransformer2DModel {
-    fn device(&self) -> Device {
-        self.proj_out_2.weight().device()
-    }
-
     /// Without labels, every picture is of "no class".
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4> {
         let (device, [b, _, h, w]) = (x.device(), x.dims());

@@ -53,7 +53,7 @@ impl TimestepEmbedding {
         Self::between([c_in, c_out, c_out], device)
     }
 
-    /// From so many features through so many to so many.
+    /// From `c_in` features through `inner` to `c_out`.
     pub fn between([c_in, inner, c_out]: [usize; 3], device: &Device) -> Self {
         Self {
             linear_1: Linear::new(c_in, inner, device),

@@ -1,6 +1,6 @@
 //! Image encoders: pictures in, a vector of what they show out.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::{ClassConfig, ImageEncoder, ImageEncoderConfig, InputError};
 use crate::ops::on_threads;
@@ -10,9 +10,9 @@ use crate::ops::on_threads;
 pub struct ImageIo {
     /// `[C, H, W]` of the pictures.
     pub picture: [usize; 3],
-    /// Numbers of a patch's hidden state.
+    /// Width of a patch's hidden state.
     pub width: usize,
-    /// Numbers of a picture's vector.
+    /// Width of a picture's embedding.
     pub embedding: usize,
 }
 
@@ -33,9 +33,6 @@ pub struct ImageEmbedding {
 
 /// An image encoder.
 pub trait Embed: Send + Sync {
-    /// The device of the parameters.
-    fn device(&self) -> Device;
-
     /// `pixels [B, C, H, W]`, standardised as the network was trained on them.
     fn embed(&self, pixels: Tensor<4>) -> ImageEmbedding;
 }
@@ -58,11 +55,6 @@ impl ImageEncoderConfig {
 }
 
 impl ImageEncoder {
-    /// The device of the parameters.
-    pub fn device(&self) -> Device {
-        self.inner().device()
-    }
-
     /// `pixels [B, C, H, W]`, standardised as the network was trained on them → a vector a picture.
     ///
     /// # Panics

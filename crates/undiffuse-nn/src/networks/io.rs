@@ -22,7 +22,7 @@ pub struct Io {
 /// The tokens that a network attends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attends {
-    /// Numbers of a token.
+    /// Width of a token.
     pub width: usize,
     /// How many there are; `None` where that is free.
     pub length: Option<usize>,
@@ -63,6 +63,14 @@ impl Io {
             (Some(expected), Some([_, width])) if width != expected => Err(InputError::TimestepCond(expected)),
             (Some(_), Some([vectors, _])) => entries("timestep_cond", vectors, batch),
         }
+    }
+}
+
+/// Whether sides are multiples of `stride`, and not 0.
+pub(super) fn multiples([height, width]: [usize; 2], stride: usize) -> Result<(), InputError> {
+    match [height, width].iter().all(|&side| side > 0 && side.is_multiple_of(stride)) {
+        true => Ok(()),
+        false => Err(InputError::Size { height, width, stride }),
     }
 }
 

@@ -21,6 +21,7 @@ mod image;
 mod io;
 pub mod prior;
 mod read;
+mod stages;
 mod text;
 mod transformers;
 pub mod unet2d;
@@ -84,9 +85,7 @@ pub trait Spec: ClassConfig {
     /// # Errors
     /// It can't.
     fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
-        let stride = self.stride();
-        let fits = height > 0 && width > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
-        if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
+        io::multiples([height, width], self.stride())
     }
 
     /// Bytes of features that one image `[C, H, W]` takes while it passes through the network. An estimate, on the safe
@@ -110,9 +109,6 @@ pub trait Spec: ClassConfig {
 
 /// A network `F(x, t, condition)`.
 pub trait Forward: Send + Sync {
-    /// The device of the parameters.
-    fn device(&self) -> Device;
-
     /// `x [B, C, H, W]`, `timestep [B]` → `[B, C', H, W]`; `dropout` is the seed of what drops out of the
     /// first picture while training; those of the others count up.
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4>;
@@ -238,7 +234,12 @@ macro_rules! networks {
             impl $network {
                 /// The architecture.
                 pub fn config(&self) -> $config {
-                    match self { $(Self::$class(network) => $config::$class(network.config().clone()),)+ }
+                    match self { $(Self::$class(network) => $config::$class(network.config.clone()),)+ }
+                }
+
+                /// The device of the parameters.
+                pub fn device(&self) -> Device {
+                    params::device(self)
                 }
 
                 fn inner(&self) -> &dyn $forward {
@@ -413,11 +414,6 @@ impl NetworkConfig {
 }
 
 impl Network {
-    /// The device of the parameters.
-    pub fn device(&self) -> Device {
-        self.inner().device()
-    }
-
     /// `x [B, C, H, W]`, `timestep [B]`, and what else the network reads → `[B, C', H, W]`.
     ///
     /// # Panics

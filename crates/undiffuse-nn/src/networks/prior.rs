@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::blocks::transformer::{FeedForward, FeedForwardActivation, TokenAttention};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, sinusoids};
-use super::read::{COUNT, fail, lacking, within};
+use super::read::{COUNT, check_dropout, fail, keeps_notes, lacking, within};
 use super::{Attends, ClassConfig, Condition, ConfigError, Forward, InputError, Io, Reads, Spec};
 use crate::init::Init;
 use crate::layers::{LayerNorm, Linear, blank};
@@ -54,7 +54,7 @@ pub struct PriorTransformerConfig {
     pub attention_head_dim: usize,
     /// Blocks.
     pub num_layers: usize,
-    /// Numbers of a picture's embedding, and of a word's token.
+    /// Width of a picture's embedding and of a word's token.
     pub embedding_dim: usize,
     /// Tokens of words.
     pub num_embeddings: usize,
@@ -74,9 +74,9 @@ pub struct PriorTransformerConfig {
     pub added_emb_type: Option<AddedType>,
     /// Width inside the time embedding; that of tokens when absent.
     pub time_embed_dim: Option<usize>,
-    /// Numbers of a text's vector; `embedding_dim` when absent.
+    /// Width of a text's embedding; `embedding_dim` when absent.
     pub embedding_proj_dim: Option<usize>,
-    /// Numbers of the answer; `embedding_dim` when absent.
+    /// Width of the output; `embedding_dim` when absent.
     pub clip_embed_dim: Option<usize>,
     /// See [`ClassConfig::notes`].
     #[serde(skip)]
@@ -108,7 +108,7 @@ impl Default for PriorTransformerConfig {
 }
 
 impl PriorTransformerConfig {
-    /// Numbers of a token.
+    /// Width of a token.
     fn width(&self) -> usize {
         self.num_attention_heads * self.attention_head_dim
     }
@@ -161,10 +161,7 @@ impl ClassConfig for PriorTransformerConfig {
                 "without encoder_hid_proj_type, embedding_dim must be num_attention_heads x attention_head_dim",
             );
         }
-        match (0.0..1.0).contains(&self.dropout) {
-            true => Ok(()),
-            false => fail(format!("dropout must be in [0, 1), not {}", self.dropout)),
-        }
+        check_dropout(self.dropout)
     }
 
     fn describe(&self) -> Vec<(&'static str, String)> {
@@ -177,13 +174,7 @@ impl ClassConfig for PriorTransformerConfig {
         vec![("blocks", blocks), ("is told", told)]
     }
 
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
-    }
+    keeps_notes!();
 }
 
 impl Spec for PriorTransformerConfig {
@@ -238,7 +229,7 @@ pub struct PriorTransformer {
     clip_mean: Param<Tensor<2>>,
     clip_std: Param<Tensor<2>>,
     #[module(skip)]
-    config: PriorTransformerConfig,
+    pub(super) config: PriorTransformerConfig,
 }
 
 /// diffusers' `BasicTransformerBlock` without attention to anything else.
@@ -298,10 +289,6 @@ impl PriorTransformer {
         }
     }
 
-    pub(super) fn config(&self) -> &PriorTransformerConfig {
-        &self.config
-    }
-
     /// What is diffused `[B, D]` as the embedding of a picture: the network diffuses embeddings that are standardised.
     pub fn post_process(&self, x: Tensor<2>) -> Tensor<2> {
         x * self.clip_std.val() + self.clip_mean.val()
@@ -309,10 +296,6 @@ impl PriorTransformer {
 }
 
 impl Forward for PriorTransformer {
-    fn device(&self) -> Device {
-        self.proj_in.weight().device()
-    }
-
     /// `x [B, D, 1, 1]` is an embedding; the condition's vector is that of a text, its tokens those of the words.
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4> {
         let (device, [b, d, ..], width) = (x.device(), x.dims(), self.config.width());

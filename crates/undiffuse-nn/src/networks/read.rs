@@ -104,12 +104,42 @@ impl File {
     }
 }
 
+/// What a [`ClassConfig`] with a field `notes` says of it.
+macro_rules! keeps_notes {
+    () => {
+        fn notes(&self) -> &[String] {
+            &self.notes
+        }
+
+        fn with_notes(self, notes: Vec<String>) -> Self {
+            Self { notes, ..self }
+        }
+    };
+}
+pub(super) use keeps_notes;
+
 pub(super) fn fail(message: impl Into<String>) -> Result<(), ConfigError> {
     Err(ConfigError::Contradiction(message.into()))
 }
 
 pub(super) fn lacking(message: impl Into<String>) -> Result<(), ConfigError> {
     Err(ConfigError::Lacking(message.into()))
+}
+
+/// Whether values can drop out with this probability.
+pub(super) fn check_dropout(p: f64) -> Result<(), ConfigError> {
+    match (0.0..1.0).contains(&p) {
+        true => Ok(()),
+        false => fail(format!("dropout must be in [0, 1), not {p}")),
+    }
+}
+
+/// Whether what latents are multiplied by can be taken back.
+pub(super) fn check_scaling(scaling_factor: f64) -> Result<(), ConfigError> {
+    match scaling_factor.is_finite() && scaling_factor != 0.0 {
+        true => Ok(()),
+        false => fail(format!("scaling_factor is {scaling_factor}")),
+    }
 }
 
 /// Whether a count is at least 1 and at most `most`.

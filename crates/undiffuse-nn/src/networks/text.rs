@@ -1,18 +1,20 @@
 //! Text encoders: the tokens of words in, what they mean out.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
-use super::{ClassConfig, InputError, TextEncoder, TextEncoderConfig};
+use super::read::{COUNT, within};
+use super::transformers::Size;
+use super::{ClassConfig, ConfigError, InputError, TextEncoder, TextEncoderConfig};
 use crate::ops::on_threads;
 
 /// The shape of a text encoder, seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextIo {
-    /// Tokens that it knows.
+    /// Size of the vocabulary.
     pub vocabulary: usize,
-    /// Most tokens of a text.
+    /// Most tokens in a text.
     pub longest: usize,
-    /// Numbers of a token's hidden state.
+    /// Width of a token's hidden state.
     pub width: usize,
     /// What transformers calls the vector of a whole text, and how many numbers it has.
     pub pooled: (&'static str, usize),
@@ -20,6 +22,25 @@ pub struct TextIo {
     pub layers: usize,
     /// The token that ends a text, where the config says which.
     pub end: Option<usize>,
+}
+
+impl TextIo {
+    /// Of a transformer that has a vector of a whole text beside its tokens' states.
+    pub(super) fn new(size: Size, vocabulary: usize, longest: usize) -> Self {
+        let Size { width, layers, .. } = size;
+        Self { vocabulary, longest, width, pooled: ("pooler_output", width), layers, end: None }
+    }
+
+    /// Finds what is out of proportion, by transformers' names of the fields.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        within("vocab_size", self.vocabulary, COUNT)?;
+        within("max_position_embeddings", self.longest, COUNT)
+    }
+
+    /// In words.
+    pub(super) fn describe(&self) -> String {
+        format!("of {} tokens at most, from a vocabulary of {}", self.longest, self.vocabulary)
+    }
 }
 
 /// What the config of a text encoder says.
@@ -57,9 +78,6 @@ pub struct Encoded {
 
 /// A text encoder.
 pub trait Encode: Send + Sync {
-    /// The device of the parameters.
-    fn device(&self) -> Device;
-
     /// The states after the layer that is `skip` before the last, ready to be read, and the vector of each text.
     fn encode(&self, tokens: &Tokens, skip: usize) -> Encoded;
 }
@@ -94,11 +112,6 @@ impl TextEncoderConfig {
 }
 
 impl TextEncoder {
-    /// The device of the parameters.
-    pub fn device(&self) -> Device {
-        self.inner().device()
-    }
-
     /// What the network makes of tokens; the hidden states are those after the layer that is `skip` before the last one
     /// (Stable Diffusion's `clip_skip`), normalised as the last one's are.
     ///

@@ -43,9 +43,9 @@ impl From<HiddenAct> for Activation {
 /// The sizes of a transformer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
-    /// Numbers of a token.
+    /// Width of a token.
     pub width: usize,
-    /// Numbers between the two maps of a feed-forward layer.
+    /// Inner width of a feed-forward layer.
     pub inner: usize,
     pub heads: usize,
     pub layers: usize,
@@ -53,6 +53,21 @@ pub(super) struct Size {
     pub eps: f64,
     pub act: Activation,
 }
+
+/// The [`Size`] that a config says: transformers' classes name its fields alike.
+macro_rules! size {
+    ($config:expr) => {
+        Size {
+            width: $config.hidden_size,
+            inner: $config.intermediate_size,
+            heads: $config.num_attention_heads,
+            layers: $config.num_hidden_layers,
+            eps: $config.layer_norm_eps,
+            act: $config.hidden_act.into(),
+        }
+    };
+}
+pub(super) use size;
 
 impl Size {
     /// Finds what is out of proportion, by transformers' names of the fields.

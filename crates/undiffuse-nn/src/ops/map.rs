@@ -72,29 +72,18 @@ impl Map {
         let [b, c, h, w] = self.dims;
         match self.values {
             Values::Planes(x) => x.reshape([b, c, h * w]).swap_dims(1, 2),
-            Values::Panels(x) => {
-                let tokens = x.permute([0, 2, 3, 1, 4]).reshape([b, h * w, c.next_multiple_of(cpu::LANES)]);
-                if c.is_multiple_of(cpu::LANES) { tokens } else { tokens.narrow(2, 0, c) }
-            }
+            Values::Panels(x) => cpu::to_tokens(x, c),
         }
     }
 
     /// The inverse of [`into_tokens`](Self::into_tokens), for pictures of these sides.
-    pub fn from_tokens(x: Tensor<3>, [h, w]: [usize; 2]) -> Self {
+    pub fn from_tokens(x: Tensor<3>, sides @ [h, w]: [usize; 2]) -> Self {
         let [b, _, c] = x.dims();
-        if !cpu::runs(&x) {
-            let planes = x.swap_dims(1, 2).reshape([b, c, h, w]);
-            return Self { values: Values::Planes(planes), dims: [b, c, h, w] };
+        if cpu::runs(&x) {
+            return Self::of_panels(cpu::from_tokens(x, sides), c);
         }
-        let whole = c.next_multiple_of(cpu::LANES);
-        let x = match whole - c {
-            0 => x,
-            lacking => {
-                let beyond = Tensor::zeros([b, h * w, lacking], &x.device());
-                Tensor::cat(vec![x, beyond], 2)
-            }
-        };
-        Self::of_panels(x.reshape([b, h, w, whole / cpu::LANES, cpu::LANES]).permute([0, 3, 1, 2, 4]), c)
+        let planes = x.swap_dims(1, 2).reshape([b, c, h, w]);
+        Self { values: Values::Planes(planes), dims: [b, c, h, w] }
     }
 
     /// Every number under a non-linearity, each of which keeps zero.

@@ -159,6 +159,11 @@ pub fn gate(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
     if cpu::runs(&x) { cpu::gate(x, gate, y) } else { reference::gate(x, gate, y) }
 }
 
+/// The first half of every token times the activated second \[Shazeer20\]: `[B, N, 2 C]` → `[B, N, C]`.
+pub fn gated(x: Tensor<3>, activation: Activation) -> Tensor<3> {
+    if cpu::runs(&x) { cpu::gated(x, activation) } else { reference::gated(x, activation) }
+}
+
 /// What tokens do not attend to. The default is nothing: every query sees every key.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {

@@ -88,6 +88,13 @@ pub fn gate(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
     x + y * gate.reshape([b, 1, c])
 }
 
+/// See [`super::gated`].
+pub fn gated(x: Tensor<3>, activation: Activation) -> Tensor<3> {
+    let width = x.dims()[2] / 2;
+    let [a, b] = [0, width].map(|first| x.clone().narrow(2, first, width));
+    a * activation.apply(b)
+}
+
 /// See [`super::token_attention`].
 pub fn token_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, mask: Mask) -> Tensor<3> {
     let (dims @ [b, n, c], [_, m, _]) = (q.dims(), k.dims());

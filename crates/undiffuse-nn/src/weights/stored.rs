@@ -170,10 +170,19 @@ impl<R: Read + Seek> Stored<R> {
     fn values(&mut self, name: &str, entry: &Entry) -> Result<Vec<f32>, WeightsError> {
         let part = &mut self.parts[entry.part];
         let (from, to) = entry.range;
+        let mut read = |bytes: &mut [u8]| {
+            let at = part.source.seek(SeekFrom::Start(part.data + from as u64));
+            let read = at.and_then(|_| part.source.read_exact(bytes));
+            read.map_err(|source| WeightsError::Read { path: part.shown.clone(), source })
+        };
+        if entry.dtype == Dtype::F32 && cfg!(target_endian = "little") {
+            // As they are, without a second copy.
+            let mut values = vec![0f32; (to - from) / size_of::<f32>()];
+            read(bytemuck::cast_slice_mut(&mut values))?;
+            return Ok(values);
+        }
         let mut bytes = vec![0; to - from];
-        let read =
-            part.source.seek(SeekFrom::Start(part.data + from as u64)).and_then(|_| part.source.read_exact(&mut bytes));
-        read.map_err(|source| WeightsError::Read { path: part.shown.clone(), source })?;
+        read(&mut bytes)?;
         to_f32(entry.dtype, &bytes).ok_or_else(|| WeightsError::Dtype {
             path: part.shown.clone(),
             name: name.to_owned(),

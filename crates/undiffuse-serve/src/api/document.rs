@@ -1,7 +1,7 @@
 //! The OpenAPI document: what the handlers say of themselves, and what the guard and the extractors answer for all of them.
 
 use serde_json::{Value, json};
-use undiffuse::condition::Conditioner;
+use undiffuse::condition::{Conditioner, NEGATIVE};
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{AdditionalProperties, Components, Ref, Schema};
@@ -59,6 +59,13 @@ pub fn document(cookie: &str) -> OpenApi {
     );
     let components = document.components.get_or_insert_with(Components::new);
     components.schemas.insert(Problem::name().into(), Problem::schema());
+    let away = json!({
+        "description": "What guidance leads away from, written as what the model is asked for, or a list of that which takes turns.",
+        "oneOf": [{ "type": "string" }, { "type": "integer", "minimum": 0 }, { "type": "array", "items": {} }],
+    });
+    property(components, "Generate", NEGATIVE, away);
+    let led = json!({ "type": "string", "description": "What guidance led away from, as a request asks for it." });
+    ["Made", "Picture"].into_iter().for_each(|shown| property(components, shown, NEGATIVE, led.clone()));
     for field in Conditioner::FIELDS {
         let word = json!({ "type": "string", "description": "What it shows, as a request asks for it." });
         property(components, "Generate", field.name, (field.schema)());

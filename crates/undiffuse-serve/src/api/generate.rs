@@ -39,6 +39,9 @@ pub struct Generated {
     pub model: String,
     /// Seconds from the request to the last picture.
     pub seconds: f64,
+    /// What is to be said of the request, in sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The pictures in order.
     pub images: Vec<Picture>,
 }
@@ -50,7 +53,7 @@ pub struct Picture {
     pub index: usize,
     /// Its seed.
     pub seed: u64,
-    /// What it shows, as a request asks for it: a word under the name of the field.
+    /// What it shows, as a request asks for it, a word under the name of the field, and what guidance led away from.
     #[serde(flatten)]
     #[schema(ignore)]
     pub shows: BTreeMap<String, String>,
@@ -74,8 +77,8 @@ async fn generate(
     let job = finish(&app.engine, request, client.clone()).await?;
     let pngs = pngs(&app, &client, &job).await?;
     let seconds = job.finished.map_or(0.0, |finished| finished - job.created);
-    let (id, model) = (job.id.clone(), job.model.clone());
-    let around = around(&Generated { id, model, seconds, images: Vec::new() }, "images")?;
+    let (id, model, notes) = (job.id.clone(), job.model.clone(), job.notes.clone());
+    let around = around(&Generated { id, model, seconds, notes, images: Vec::new() }, "images")?;
     Ok(pngs.into_json(around, move |k, png| {
         let Made { index, seed, shows, .. } = job.images[k].clone();
         serde_json::to_string(&Picture { index, seed, shows, png })

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use undiffuse::condition::Conditioner;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -31,14 +32,15 @@ pub fn routes() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields, default)]
 #[schema(as = OpenAiImagesRequest)]
 struct Request {
-    /// A class as `class` of `/api/v1/generate` names it, or a sentence that names one; nothing for all of them in turn.
+    /// What the pictures should show, for models that take words; for others a class as `class` of `/api/v1/generate` names it, or
+    /// a sentence that names one, and nothing for all of them in turn.
     prompt: Option<String>,
     /// The model; may be left out where there is one only.
     model: Option<String>,
     /// How many pictures.
     #[schema(minimum = 1)]
     n: Option<usize>,
-    /// `auto`, or the model's own size.
+    /// Width and height, such as `512x768`; `auto` is the model's own.
     size: Option<String>,
     /// `url`, which is what is given when nothing is asked for, or `b64_json`.
     response_format: Option<Format>,
@@ -72,6 +74,8 @@ struct Request {
     spacing: Option<String>,
     /// Classifier-free guidance.
     guidance: Option<f64>,
+    /// What guidance leads away from, for models that take words.
+    negative_prompt: Option<String>,
 }
 
 /// How pictures are handed over.
@@ -190,9 +194,10 @@ async fn images_generations(
     let model = find(models(&app).await?, request.model.as_deref())?;
     let format = request.response_format.unwrap_or_default();
     let (asked, generate) = order(request, &model)?;
-    let job = finish(&app.engine, generate, client.clone()).await?;
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let [_, height, width] = model.shape;
+    let (width, height) = (generate.width.unwrap_or(width), generate.height.unwrap_or(height));
+    let job = finish(&app.engine, generate, client.clone()).await.map_err(blamed)?;
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let images = |data| Images {
         created: job.finished.unwrap_or(job.created) as u64,
         data,
@@ -242,14 +247,10 @@ fn order(request: Request, model: &ModelInfo) -> Result<(Asked, Generate), Probl
     if request.output_format.is_some_and(|format| format != "png") {
         return Err(Problem::invalid("output_format", "pictures are `png` here"));
     }
-    let [_, height, width] = model.shape;
-    let own = format!("{width}x{height}");
-    if let Some(size) = request.size.filter(|size| *size != own && size != "auto") {
-        let size: String = size.chars().take(20).collect();
-        return Err(Problem::invalid("size", format!("this model has no size `{size}`: ask for `{own}` or `auto`")));
-    }
+    let (width, height) = size(request.size.as_deref(), model)?.unzip();
     let asked = prompt::read(request.prompt.as_deref().unwrap_or_default(), model);
     let asked = asked.map_err(|problem| Problem::invalid("prompt", problem))?;
+    let negative = request.negative_prompt.filter(|_| model.takes_words()).unwrap_or_default();
     let generate = Generate {
         model: Some(model.id.clone()),
         n: request.n,
@@ -258,10 +259,37 @@ fn order(request: Request, model: &ModelInfo) -> Result<(Asked, Generate), Probl
         solver: request.solver,
         spacing: request.spacing,
         guidance: request.guidance,
-        asked: asked.asks(),
+        width,
+        height,
+        asked: prompt::led_away(asked.asks(), &negative),
         ..Generate::default()
     };
     Ok((asked, generate))
+}
+
+/// Width and height; nothing for the model's own.
+fn size(asked: Option<&str>, model: &ModelInfo) -> Result<Option<(usize, usize)>, Problem> {
+    let [_, height, width] = model.shape;
+    let Some(size) = asked.filter(|size| *size != "auto") else { return Ok(None) };
+    let sides = size.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    match sides {
+        Some(sides) => Ok(Some(sides).filter(|sides| *sides != (width, height))),
+        None => {
+            let size: String = size.chars().take(20).collect();
+            Err(Problem::invalid("size", format!("`{size}` is no size: write `{width}x{height}`, or `auto`")))
+        }
+    }
+}
+
+/// A refusal of what was asked of the engine, in the words of this API.
+fn blamed(problem: Problem) -> Problem {
+    let theirs = problem.field.as_deref().and_then(|field| match field {
+        "width" | "height" => Some("size"),
+        "negative" => Some("negative_prompt"),
+        field if Conditioner::FIELDS.iter().any(|known| known.name == field) => Some("prompt"),
+        _ => None,
+    });
+    Problem { field: theirs.map(str::to_owned).or(problem.field), ..problem }
 }
 
 /// A seed of chance, small enough for every client's numbers.
@@ -348,11 +376,20 @@ mod tests {
         assert_eq!((generate.model.as_deref(), generate.asked.words("class")), (Some("m"), &["Boot".to_owned()][..]));
         for (text, field) in [
             (r#"{"prompt": "a cat"}"#, "prompt"),
-            (r#"{"size": "1024x1024"}"#, "size"),
+            (r#"{"size": "large"}"#, "size"),
+            (r#"{"size": "8x-8"}"#, "size"),
             (r#"{"stream": true}"#, "stream"),
             (r#"{"output_format": "webp"}"#, "output_format"),
         ] {
             assert_eq!(order(read(text), &model).unwrap_err().field.as_deref(), Some(field));
+        }
+        let size = |size: &str| {
+            let generate = order(read(&format!(r#"{{"size": "{size}"}}"#)), &model).unwrap().1;
+            generate.width.zip(generate.height)
+        };
+        assert_eq!([size("auto"), size("28x28"), size("56x28")], [None, None, Some((56, 28))]);
+        for (ours, theirs) in [("width", "size"), ("class", "prompt"), ("steps", "steps")] {
+            assert_eq!(blamed(Problem::invalid(ours, "no")).field.as_deref(), Some(theirs));
         }
         // Two requests without a seed are two pictures.
         let seed = || order(read("{}"), &model).unwrap().1.seed;

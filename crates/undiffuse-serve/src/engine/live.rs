@@ -15,6 +15,8 @@ use crate::job::{Frame, Job, JobProgress, JobState, Made, Update};
 
 /// Least time between two previews of a job.
 const PREVIEW: Duration = Duration::from_millis(125);
+/// Where a preview takes long to draw, so many times that is left to the pictures before the next.
+const REST: u32 = 16;
 
 /// How often those who wait are told how many are before them.
 const ADVANCE: Duration = Duration::from_secs(1);
@@ -59,7 +61,8 @@ struct Shown {
     /// The latest, and how many there were; the preview apart, so that a step without one does not hide it.
     progress: Option<(u64, JobProgress)>,
     preview: Option<(u64, String)>,
-    previewed: Option<Instant>,
+    /// When the next is due.
+    due: Instant,
     /// Whether the service has let the job go for now.
     left: bool,
 }
@@ -77,7 +80,7 @@ impl Live {
             order: Mutex::default(),
             spent: Mutex::new(record.spent),
             _permit: permit,
-            shown: Mutex::new(Shown { record, log, progress: None, preview: None, previewed: None, left: false }),
+            shown: Mutex::new(Shown { record, log, progress: None, preview: None, due: Instant::now(), left: false }),
             signal: watch::Sender::new(0),
         }
     }
@@ -132,14 +135,18 @@ impl Live {
             return;
         }
         let mut shown = lock(&self.shown);
-        let due = shown.previewed.is_none_or(|at| at.elapsed() >= PREVIEW);
+        let began = Instant::now();
+        let due = began >= shown.due;
         if due {
-            shown.previewed = Some(Instant::now());
+            shown.due = began + PREVIEW;
         }
         drop(shown);
         // Drawn outside of the lock.
         let preview = if due { preview() } else { None };
         let mut shown = lock(&self.shown);
+        if preview.is_some() {
+            shown.due = shown.due.max(Instant::now() + began.elapsed() * REST);
+        }
         let count = shown.progress.as_ref().map_or(0, |(count, _)| *count) + 1;
         let (done, n) = (shown.record.job.done, shown.record.job.n);
         shown.progress = Some((count, JobProgress { done, n, row, rows, preview: None }));

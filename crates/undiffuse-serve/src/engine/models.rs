@@ -19,6 +19,9 @@ use crate::job::{AskInfo, Defaults, ModelInfo};
 use crate::options::{RequestLimits, ServeOptions};
 use crate::problem::Problem;
 
+/// Most bytes that a tensor takes beside itself while it is read.
+const TENSORS: u64 = 1 << 30;
+
 /// A model in memory. It stays there as long as somebody holds it.
 pub struct Loaded {
     /// Its id.
@@ -76,8 +79,12 @@ struct Known {
 struct Described {
     outline: Outline,
     parameters: u64,
+    /// Bytes of the weights of all its parts.
+    bytes: u64,
     /// Side of the largest square that it may be asked for.
     max_side: usize,
+    /// What sides of other sizes than its own are multiples of; nothing where there are no others.
+    side_step: Option<usize>,
 }
 
 /// All models.
@@ -149,7 +156,9 @@ impl Models {
             let parameters = outline.config.parameters().map_err(|e| e.to_string())?;
             let RequestLimits { cost, pixels, .. } = self.limits;
             let max_side = cost::largest_square(&outline.config, &*outline.codec, outline.latent_shape(), cost, pixels);
-            Ok(Arc::new(Described { outline, parameters, max_side }))
+            let side_step = side_step(&outline);
+            let bytes = outline.bytes().map_err(|e| e.to_string())?;
+            Ok(Arc::new(Described { outline, parameters, bytes, max_side, side_step }))
         };
         let outline = read();
         lock(&self.known).insert(place.folder.path().to_owned(), Known { stamp, outline: outline.clone() });
@@ -196,11 +205,12 @@ impl Models {
         }
         let broken = |why: String| Problem::invalid("model", format!("the model `{id}` cannot be used: {why}"));
         let described = self.describe(&place).map_err(broken)?;
-        let bytes = described.parameters.saturating_mul(4);
+        let bytes = described.bytes;
         // A tensor is there three times for a moment: in the file's bytes, as numbers, and as a parameter.
+        let moment = bytes.saturating_mul(2).min(TENSORS);
         let features = described.outline.config.features(described.outline.latent_shape());
         let codec = described.outline.codec.bytes(described.outline.picture_shape);
-        self.make_room(id, bytes.saturating_mul(3).saturating_add(features).saturating_add(codec))?;
+        self.make_room(id, bytes.saturating_add(moment).saturating_add(features).saturating_add(codec))?;
         let stamp = self.stamp(&place);
         let variant = self.variant.as_deref();
         let model =
@@ -285,8 +295,18 @@ fn choose(mut places: BTreeMap<String, Place>, asked: Option<&str>) -> Result<(S
 pub fn model_in(id: &str, path: &Path) -> Option<ModelInfo> {
     let place = Place { folder: ModelFolder::find(path).ok()?, in_run: false };
     let outline = Outline::read(place.folder.path(), None).ok()?;
-    let max_side = outline.picture_shape[2];
-    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, max_side }, false))
+    let (max_side, side_step) = (outline.picture_shape[2], side_step(&outline));
+    Some(info(id.to_owned(), &place, &Described { outline, parameters: 0, bytes: 0, max_side, side_step }, false))
+}
+
+/// By how much sides can be longer than a model's own.
+fn side_step(outline: &Outline) -> Option<usize> {
+    let [channels, height, width] = outline.picture_shape;
+    let longer = |step: usize| {
+        let latent = outline.codec.latent_shape([channels, height + step, width + step]).ok()?;
+        outline.config.check_size(latent[1], latent[2]).ok()
+    };
+    (1..=height.max(width)).find(|&step| longer(step).is_some())
 }
 
 fn info(id: String, place: &Place, described: &Described, loaded: bool) -> ModelInfo {
@@ -313,6 +333,7 @@ fn info(id: String, place: &Place, described: &Described, loaded: bool) -> Model
         schedule: recipe.schedule.to_string(),
         parameters: described.parameters,
         max_side: described.max_side,
+        side_step: described.side_step,
         loaded,
         provenance: card.provenance.as_ref().and_then(|p| serde_json::to_value(p).ok()),
     }

@@ -1,6 +1,6 @@
 //! A request that has been checked against its model: everything that is the same for all pictures of a job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use undiffuse::Model;
 use undiffuse::burn::tensor::Tensor;
+use undiffuse::condition::NEGATIVE;
 use undiffuse::data::{self, Image, encode_png};
 use undiffuse::denoise::{Cond, is_guided};
 use undiffuse::math::prelude::Plan;
@@ -20,6 +21,7 @@ use super::cost;
 use super::models::{Loaded, Models};
 use crate::job::Generate;
 use crate::options::RequestLimits;
+use crate::parameters::texts;
 use crate::problem::Problem;
 
 /// Most pictures of a job with frames.
@@ -28,6 +30,9 @@ const FRAMED: usize = 16;
 const FRAME_VALUES: usize = 1 << 23;
 /// How much of the way is walked again from a picture, unless asked otherwise.
 const STRENGTH: f64 = 0.6;
+
+/// Most notes of a job.
+const NOTES: usize = 8;
 
 /// Longest word of a request: a solver with its options, an ask of a model whose own are short.
 const LONGEST: usize = 200;
@@ -187,13 +192,16 @@ impl Order {
             }
             _ => {}
         }
+        if model.paints() && pictures.mask.is_none() {
+            let detail = "this model paints into pictures: give one in `init_image`, and where to paint in `mask`";
+            return Err(Problem::invalid(if pictures.init.is_none() { "init_image" } else { "mask" }, detail));
+        }
         let strength = strength.unwrap_or(STRENGTH);
         let plan = plan(&model, pictures.init.is_some().then_some(strength))?;
         if request.frames {
             within("n", seeds.len(), FRAMED)
                 .map_err(|p| Problem { detail: format!("with `frames`: {}", p.detail), ..p })?;
-            let values =
-                model.picture_shape().iter().product::<usize>().saturating_mul(seeds.len() * (plan.rows.len() + 1));
+            let values = preview_values(&model).saturating_mul(seeds.len() * (plan.rows.len() + 1));
             if values > FRAME_VALUES {
                 let detail = "every step of these pictures is more than is kept; ask for fewer pictures or steps";
                 return Err(Problem::invalid("frames", detail));
@@ -219,8 +227,7 @@ impl Order {
 
     /// Bytes that all its steps take, for a job with frames: two pictures a step in base64.
     pub fn frame_bytes(&self) -> u64 {
-        let values =
-            self.model.picture_shape().iter().product::<usize>() * self.seeds.len() * (self.plan.rows.len() + 1);
+        let values = preview_values(&self.model) * self.seeds.len() * (self.plan.rows.len() + 1);
         if self.frames { values as u64 * 2 * 4 / 3 } else { 0 }
     }
 
@@ -230,14 +237,40 @@ impl Order {
         limits.batch.div_ceil(self.batch.max(1)) * if guided { 2 } else { 1 }
     }
 
-    /// What picture `k` shows, as a request asks for it: a word under the name of the field.
+    /// What picture `k` shows, as a request asks for it, a word under the name of the field, and what guidance leads away from.
     pub fn shows(&self, k: usize) -> BTreeMap<String, String> {
         let conditioner = &self.model.conditioner;
         let shown = conditioner.field().zip(self.cond.asks.get(k));
-        shown.map(|(field, ask)| (field.name.to_owned(), conditioner.print(ask))).into_iter().collect()
+        let shown = shown.map(|(field, ask)| (field.name, conditioner.print(ask)));
+        let negative = request::negative(&self.model, &self.cond, k).map(|word| (NEGATIVE, word));
+        shown.into_iter().chain(negative).map(|(name, word)| (name.to_owned(), word)).collect()
     }
 
-    /// The PNG of picture `k`, with what made it in its text chunk.
+    /// What is lost of what was asked for, in sentences.
+    pub fn notes(&self) -> Vec<String> {
+        let lost: BTreeSet<String> = self.cond.every().filter_map(|ask| self.model.conditioner.lost(ask)).collect();
+        lost.into_iter().take(NOTES).collect()
+    }
+
+    /// What the network is told of some of the pictures.
+    pub fn told(&self, pictures: &[usize]) -> Cond {
+        let cond = self.cond.select(pictures.iter().copied());
+        match (&self.init, &self.mask) {
+            (Some(init), Some(mask)) if self.model.paints() => {
+                cond.painted_into(self.model.canvas(init.clone(), mask.clone()))
+            }
+            _ => cond,
+        }
+    }
+
+    /// What a walk begins at, unless that is noise: nothing but what a mask keeps is left of a picture whose latents are walked
+    /// again from their beginning, as in diffusers.
+    pub fn begins_at(&self) -> Option<&Tensor<4>> {
+        let forgotten = self.strength == 1.0 && self.mask.is_some() && !self.model.codec.is_orthonormal();
+        self.init.as_ref().filter(|_| !forgotten)
+    }
+
+    /// The PNG of picture `k`, with what made it in its texts.
     ///
     /// # Errors
     /// A picture that cannot be encoded.
@@ -250,8 +283,13 @@ impl Order {
             "mask": self.mask.as_ref().map(|_| true),
         });
         facts.extend(more.as_object().cloned().unwrap_or_default());
-        encode_png(image, &[("undiffuse".into(), json!(facts).to_string())]).map_err(|e| e.to_string())
+        encode_png(image, &texts(&facts, (image.width, image.height))).map_err(|e| e.to_string())
     }
+}
+
+/// Numbers of a picture as it is shown on the way.
+fn preview_values(model: &Model) -> usize {
+    model.preview_shape().iter().product()
 }
 
 fn seeds(request: &Generate, limits: &RequestLimits) -> Result<Vec<u64>, Problem> {
@@ -272,10 +310,19 @@ fn seeds(request: &Generate, limits: &RequestLimits) -> Result<Vec<u64>, Problem
 fn short(request: &Generate, model: &Model, limits: &RequestLimits) -> Result<(), Problem> {
     let words = [("solver", &request.solver), ("spacing", &request.spacing)];
     let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?, LONGEST)));
-    let longest = LONGEST.max(model.conditioner.longest());
+    let longest = LONGEST.max(model.conditioner.longest().min(limits.prompt));
     let asked = request.asked.0.iter().flat_map(|(field, words)| words.iter().map(move |word| (*field, word, longest)));
-    if let Some((field, _, most)) = words.chain(asked).find(|(_, word, most)| word.len() > *most) {
-        return Err(Problem::invalid(field, format!("longer than {most} letters")));
+    let letters = |word: &str| if word.len() > longest { word.chars().count() } else { word.len() };
+    if let Some((field, word, most)) = words.chain(asked).find(|(_, word, most)| letters(word) > *most) {
+        return Err(Problem::invalid(field, format!("{} letters, and {most} are allowed here", letters(word))));
+    }
+    let void = |(_, words): &(_, &Vec<String>)| words.iter().any(|word| word.contains('\0'));
+    if let Some((field, _)) = request.asked.0.iter().find(void) {
+        return Err(Problem::invalid(field, "it holds a letter U+0000, which no text has"));
+    }
+    let adapts = |words: &Vec<String>| words.iter().any(|word| word.contains("<lora:"));
+    if let Some((field, _)) = request.asked.0.iter().find(|(_, words)| adapts(words)) {
+        return Err(Problem::invalid(field, "`<lora:…>`: LoRA files are not served yet; leave it out"));
     }
     if let Some((field, _)) = request.asked.0.iter().find(|(_, words)| words.len() > limits.n) {
         return Err(Problem::invalid(field, format!("more than the {} that are allowed here", limits.n)));

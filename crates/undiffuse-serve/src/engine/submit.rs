@@ -123,6 +123,7 @@ impl Inner {
             started: None,
             finished: None,
             error: None,
+            notes: order.notes(),
             images: Vec::new(),
             from_image: pictures.init.is_some(),
             request,
@@ -140,7 +141,10 @@ impl Inner {
     /// 503 `busy` when there is too little.
     pub fn hold(&self, record: &Record, frames: u64) -> Result<Permit, Problem> {
         let words = serde_json::to_vec(record).map_or(0, |json| json.len() as u64);
-        self.budget.take(&record.client, words + MADE * record.job.n as u64 + frames)
+        // Each picture says what it shows.
+        let asked = record.job.request.asked.0.values().flatten();
+        let shown = asked.map(|word| word.len() as u64).max().unwrap_or(0);
+        self.budget.take(&record.client, words + (MADE + shown) * record.job.n as u64 + frames)
     }
 
     /// A place in the queue, as long as it is held.

@@ -113,17 +113,19 @@ impl Inner {
         let order = self.order(live).inspect_err(|_| self.set_start(live, JobStart::Waiting))?;
         self.show_running(live, order.plan.rows.len());
         let pictures = &chunk.pictures;
+        let prepared = order.model.prepare(&order.cond.select(pictures.iter().copied()), order.init.is_some());
+        prepared.map_err(|e| End::Failed(Problem::invalid("model", e.to_string())))?;
         let seat = self.pool.join(&order.loaded, order.model.latent_shape(), order.batch, Arc::clone(&live.stop));
         let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, &order.settings);
-        if let (Some(known), Some(mask)) = (&order.init, &order.mask) {
+        if let (Some(known), Some(mask), false) = (&order.init, &order.mask, order.model.paints()) {
             let codec = order.model.codec.clone();
             let known = codec.known(known.clone(), mask.clone());
             denoiser = Box::new(Inpaint::new(denoiser, codec, known));
         }
         let start = Start { inner: denoiser, x: RefCell::new(order.frames.then_some(None)) };
         let noise = Noise::Seeds(pictures.iter().map(|&k| order.seeds[k]).collect());
-        let cond = order.cond.select(pictures.iter().copied());
-        let mut walk = match &order.init {
+        let cond = order.told(pictures);
+        let mut walk = match order.begins_at() {
             Some(init) => order.model.sample_from(&start, &order.plan, noise, init.clone(), &cond),
             None => order.model.sample(&start, &order.plan, noise, &cond),
         };
@@ -402,20 +404,33 @@ impl<D: Denoise> Denoise for Start<D> {
 fn first(order: &Order, x: Tensor<4>) -> Frame {
     let level = order.plan.rows.first().map_or(NoiseLevel::CLEAN, |row| row.level);
     let NoiseLevel { alpha, sigma } = level;
-    let x = side_by_side(&order.model, x * exposure(level));
+    let x = side_by_side(&order.model, x * (exposure(level) * grain(&order.model)));
     Frame { row: 0, rows: order.plan.rows.len(), alpha, sigma, x, denoised: None }
 }
 
 fn frame(model: &Model, step: &SampleStep) -> Frame {
     let NoiseLevel { alpha, sigma } = step.level;
-    let x = side_by_side(model, step.x.clone() * exposure(step.level));
+    let x = match grain(model) {
+        1.0 => step.x.clone(),
+        grain => {
+            let signal = step.denoised.clone() * alpha;
+            (step.x.clone() - signal.clone()) * grain + signal
+        }
+    };
+    let x = side_by_side(model, x * exposure(step.level));
     let denoised = Some(side_by_side(model, step.denoised.clone()));
     Frame { row: step.row, rows: step.rows, alpha, sigma, x, denoised }
 }
 
+/// By what noise is to be made stronger to be as strong in previews, which are means of squares of so many pixels' side.
+fn grain(model: &Model) -> f64 {
+    let ([_, height, _], [_, shown, _]) = (model.picture_shape(), model.preview_shape());
+    height as f64 / shown as f64
+}
+
 /// `[B, C, H, W]` as one picture, `B` times as wide.
 fn side_by_side(model: &Model, x: Tensor<4>) -> String {
-    let images = model.images(x);
+    let images = model.previews(x);
     data_url(&encode_png(&grid(&images, images.len(), 0), &[]).unwrap_or_default())
 }
 

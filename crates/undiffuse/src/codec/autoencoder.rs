@@ -78,6 +78,11 @@ impl Latents {
         }
     }
 
+    /// Bytes of the weights of both halves.
+    pub fn weights(&self) -> u64 {
+        self.encoder.bytes().saturating_add(self.decoder.bytes())
+    }
+
     /// Reads what decoding needs, where that is still to be read.
     ///
     /// # Errors
@@ -85,6 +90,12 @@ impl Latents {
     pub fn prepare_decoding(&self) -> Result<(), WeightsError> {
         self.decoder.get().map(drop)
     }
+}
+
+/// How many times smaller latents of these sides are for who watches a walk.
+fn shrunk(height: usize, width: usize) -> usize {
+    let fits = |k: &usize| height.is_multiple_of(*k) && width.is_multiple_of(*k);
+    (height.max(width).div_ceil(PREVIEWED).max(1)..=height.min(width)).find(fits).unwrap_or(1)
 }
 
 fn refused(problem: String) -> CodecError {
@@ -159,14 +170,17 @@ impl Codec for Latents {
     /// Large latents are decoded as small ones, the means of squares of them.
     fn preview(&self, z: Tensor<4>) -> Tensor<4> {
         let [b, c, h, w] = z.dims();
-        let fits = |k: usize| h.is_multiple_of(k) && w.is_multiple_of(k);
-        let Some(k) = (h.max(w).div_ceil(PREVIEWED)..=h.min(w)).find(|&k| fits(k)).filter(|&k| k > 1) else {
+        let k = shrunk(h, w);
+        if k == 1 {
             return self.decode(z);
         };
         let squares = z.reshape([b, c, h / k, k, w / k, k]).mean_dim(3).mean_dim(5);
-        let x = self.decode(squares.reshape([b, c, h / k, w / k]));
-        let [b, c, h, w] = x.dims();
-        x.reshape([b, c, h, 1, w, 1]).repeat_dim(3, k).repeat_dim(5, k).reshape([b, c, k * h, k * w])
+        self.decode(squares.reshape([b, c, h / k, w / k]))
+    }
+
+    fn preview_shape(&self, [channels, height, width]: [usize; 3]) -> Result<[usize; 3], CodecError> {
+        let k = shrunk(height, width);
+        self.picture_shape([channels, height / k, width / k])
     }
 
     fn edit(&self, z: Tensor<4>, edit: &dyn Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
@@ -257,6 +271,22 @@ mod tests {
         assert!(apart(codec.decode(io("tiled.latents") * 0.18215), io("tiled.decoded")) < 1e-4);
         assert!(codec.bytes([3, 800, 800]) == codec.bytes([3, 8, 8]));
         assert!(codec.tiled(12).unwrap_err().to_string().contains("multiple of 8 pixels, not 12"));
+    }
+
+    /// Of latents that are the same in squares, those of the small ones.
+    #[test]
+    fn previews_are_small() {
+        let (codec, _) = fixture("plain");
+        let enlarged = |x: Tensor<4>| {
+            let [b, c, h, w] = x.dims();
+            x.reshape([b, c, h, 1, w, 1]).repeat_dim(3, 2).repeat_dim(5, 2).reshape([b, c, 2 * h, 2 * w])
+        };
+        let values: Vec<f32> = (0..2 * 24 * 16).map(|i| (i as f32 * 0.37).sin()).collect();
+        let small = Tensor::from_data(TensorData::new(values, [1, 2, 24, 16]), &Device::flex());
+        let preview = codec.preview(enlarged(small.clone()));
+        assert!(apart(preview, codec.decode(small.clone())) < 1e-5);
+        assert_eq!(codec.preview_shape([2, 48, 32]), codec.preview_shape([2, 24, 16]));
+        assert!(apart(codec.preview(small.clone()), codec.decode(small)) == 0.0);
     }
 
     #[test]

@@ -39,9 +39,17 @@ pub trait Codec: Debug + Send + Sync {
     /// Latents → pictures.
     fn decode(&self, z: Tensor<4>) -> Tensor<4>;
 
-    /// What [`decode`](Self::decode) gives, as well as somebody needs it who watches a walk.
+    /// What [`decode`](Self::decode) gives, as well as somebody needs it who watches a walk: it may be smaller.
     fn preview(&self, z: Tensor<4>) -> Tensor<4> {
         self.decode(z)
+    }
+
+    /// The shape `[C, H, W]` of previews of latents of `[C, H, W]`.
+    ///
+    /// # Errors
+    /// As [`picture_shape`](Self::picture_shape).
+    fn preview_shape(&self, latent: [usize; 3]) -> Result<[usize; 3], CodecError> {
+        self.picture_shape(latent)
     }
 
     /// Latents after an edit of their pictures: a mask, an observation, clipping. Where a codec loses something, the edit is of

@@ -9,7 +9,7 @@ use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
 use undiffuse_nn::adapters::Layers;
-use undiffuse_nn::networks::{Component, ComponentConfig, Network, NetworkConfig, TextEncoderConfig};
+use undiffuse_nn::networks::{Component, ComponentConfig, ConfigError, Network, NetworkConfig, TextEncoderConfig};
 
 use super::adapter::{Adapter, Adapters};
 use super::pipeline::{TEXT_ENCODER, Told, VAE};
@@ -108,6 +108,19 @@ impl Outline {
     pub(super) fn network(&self, device: &Device) -> Result<Network, ModelError> {
         let network = fill(&self.config, &self.folder, &self.weights, device)?;
         Ok(self.adapters.add(self.config.folder(), network)?)
+    }
+
+    /// Bytes of the weights of all parts in memory; `u64::MAX` stands for more.
+    ///
+    /// # Errors
+    /// A configuration that describes no network.
+    pub fn bytes(&self) -> Result<u64, ConfigError> {
+        let words = self.words.as_ref().map_or(0, |words| words.bytes());
+        let codec = match &self.codec {
+            AnyCodec::Latents(latents) => latents.weights(),
+            AnyCodec::Kind(_) => 0,
+        };
+        Ok(self.config.parameters()?.saturating_mul(4).saturating_add(words).saturating_add(codec))
     }
 
     /// `[C, H, W]` of what the model diffuses.

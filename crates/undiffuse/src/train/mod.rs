@@ -12,6 +12,7 @@ pub mod draws;
 mod event;
 mod folder;
 mod journal;
+mod layers;
 mod learner;
 pub mod length;
 pub mod loss;

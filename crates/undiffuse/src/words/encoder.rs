@@ -162,6 +162,11 @@ impl Words {
         self.encoder.get().map(drop)
     }
 
+    /// Bytes of the encoder's weights.
+    pub fn bytes(&self) -> u64 {
+        self.encoder.bytes()
+    }
+
     /// Gives the memory of the encoder's weights back, until a prompt is new.
     pub fn release(&self) {
         self.encoder.release();

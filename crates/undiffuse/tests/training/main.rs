@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use undiffuse::Model;
-use undiffuse::codec::CodecKind;
+use undiffuse::codec::AnyCodec;
 use undiffuse::data::{Dataset, Image, Options, encode_png};
 use undiffuse::denoise::Ask;
 use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
@@ -307,6 +307,36 @@ fn optimizers_are_read_as_they_were_and_are_written() {
     assert_eq!(Config::from_toml(&toml::to_string(&table).unwrap()).unwrap(), config);
 }
 
+/// The first step of AdamW \[Loshchilov19, Algorithm 2\] in closed form, with the options that `[optimizer]` names: its moments are
+/// `(1 − β₁) g` and `(1 − β₂) g²`, and `p = p₀ (1 − lr · decay) − lr g / (|g| + eps)`.
+#[test]
+fn the_optimizer_steps_by_its_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, run) = (pictures(folder.path(), 30), folder.path().join("run"));
+    let (beta1, beta2, eps, decay) = (0.7, 0.96, 1e-3, 0.5);
+    let options = ["optimizer=adamw:betas=0.7;0.96;,eps=0.001,weight_decay=0.5", "train.lr=0.1", "train.images=8"];
+    let mut trainer = create(config(&data, &[&options[..], &["train.warmup_images=0"]].concat()), &run);
+    let tensors = || checkpoint::load(&checkpoint::all(&run.join("checkpoints")).pop().unwrap()).unwrap().1;
+    let before = tensors();
+    let step = |event: Result<Event, _>| if let Event::Step(step) = event.unwrap() { Some(step.lr) } else { None };
+    let lr = trainer.by_ref().find_map(step).unwrap();
+    finish(trainer);
+    let after = tensors();
+    let mut moved = 0;
+    for (name, start) in before.iter().filter_map(|(name, start)| Some((name.strip_prefix("raw.")?, start))) {
+        let [p, m, v] = ["raw", "adam.m", "adam.v"].map(|kind| &after[&format!("{kind}.{name}")].values);
+        for (k, &p0) in start.values.iter().enumerate() {
+            let [p0, p, m, v] = [p0, p[k], m[k], v[k]].map(f64::from);
+            let g = m / (1.0 - beta1);
+            let (variance, wanted) = ((1.0 - beta2) * g * g, p0 * (1.0 - lr * decay) - lr * g / (g.abs() + eps));
+            assert!((v - variance).abs() <= 1e-5 * variance + 1e-30, "{name} {k}: {v} {variance}");
+            assert!((p - wanted).abs() < 2e-6, "{name} {k}: {p} {wanted}");
+            moved += usize::from((p - p0).abs() > 0.01);
+        }
+    }
+    assert!(lr > 0.01 && moved > 1000, "{lr} {moved}");
+}
+
 #[test]
 fn every_problem_of_a_config_is_named_at_once() {
     let bad = ["train.lr=-1", "train.bach=3", "network.width=30", "train.images=5", "data.sizes=3"];
@@ -346,7 +376,7 @@ fn learned_variances_and_importance_sampled_times() {
     let dataset = Dataset::open(&data, &options).unwrap();
     let mut x0 = Vec::new();
     dataset.batch(&(0..64).collect::<Vec<_>>(), &[false; 64], &mut x0);
-    let (codec, cond) = (CodecKind::default(), (0..64).map(|i| Ask::Class(dataset.label(i).unwrap())).collect());
+    let (codec, cond) = (AnyCodec::default(), (0..64).map(|i| Ask::Class(dataset.label(i).unwrap())).collect());
     let pictures = TestPictures { shape: [1, 8, 8], x0, codec, range: (-1.0, 1.0), seeds: (0..64).collect(), cond };
     let plan = likelihood::plan(&recipe.grid(20).unwrap(), &*recipe.parameterization).unwrap();
     let bound = |variance| {

@@ -1,29 +1,26 @@
 //! `undiffuse eval`.
 
 mod compare;
+mod inputs;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
-use undiffuse::data::{Cache, Dataset, Options, names};
+use undiffuse::data::{Cache, Dataset, names};
 use undiffuse::likelihood::measure::LikelihoodSettings;
-use undiffuse::model::{ModelError, ModelFolder};
-use undiffuse::run::RunFolder;
 use undiffuse_eval::report::{Report, html, shown, verdict};
 use undiffuse_eval::{
-    EvalError, EvalProgress, EvalRequest, EvalStage, Evaluation, Generator, Known, Likelihood, Subject, evaluate,
-    identity,
+    EvalError, EvalProgress, EvalRequest, EvalStage, Evaluation, Known, Likelihood, Subject, evaluate,
 };
 use undiffuse_features::{self as features, FEATURES, FeatureError, Features};
 
 use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
-use crate::output::{facts, remark, show, show_json, stem, write};
+use crate::output::{facts, remark, show, show_json, write};
 use crate::sampling::Sampling;
-use crate::ui::bars::{Bar, loading};
+use crate::ui::bars::{Bar, Bars};
+use inputs::{Judged, Named, name, one_colour, own_data, run_or_model};
 
 /// What pictures are worth beside real ones: quality, coverage, likelihood, copies, in one report.
 #[derive(clap::Args)]
@@ -113,7 +110,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     common::catch_interrupt()?;
     let judged = Judged::open(&args, path, &device)?;
     let own = own_data(&args, path)?;
-    let named = open_named(&args, path, &judged)?;
+    let named = Named::open(&args, path, &judged)?;
     let Some(data) = named.data.as_ref().or(own.as_ref().map(|(data, _)| data)) else {
         return Err(usage("--data is missing: it names the real pictures to compare with"));
     };
@@ -147,12 +144,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Subject::Model(generator) = &request.subject {
         generator.note().iter().for_each(|note| remark(&format!("note: {note}")));
     }
-    let mut shown = Shown::default();
+    let mut bars = Bars::default();
     let evaluation = evaluate(&request, &mut |progress| {
-        shown.show(progress);
+        show_progress(&mut bars, progress);
         !common::interrupted()
     });
-    shown.finish();
+    bars.finish();
     let mut evaluation = match evaluation {
         Err(EvalError::Interrupted) => {
             remark("interrupted: the same command continues from here");
@@ -267,186 +264,6 @@ fn table(report: &Report) -> String {
     facts(&lines)
 }
 
-/// What is judged, opened.
-enum Judged {
-    Model { model: Box<Model>, identity: String },
-    Pictures(Box<Dataset>),
-}
-
-impl Judged {
-    fn open(args: &Args, path: &Path, device: &Device) -> anyhow::Result<Self> {
-        match ModelFolder::find(path) {
-            Ok(folder) => {
-                let variant = args.variant.variant.as_deref();
-                let model = Model::load_variant(path, variant, device)?;
-                let settings = args.sampling.settings(&model)?;
-                let model = Box::new(model.with(settings));
-                model.recipe.notes.iter().for_each(|note| remark(&format!("note: {note}")));
-                if args.size.is_some() {
-                    return Err(usage("--size is for folders of pictures: a model makes its own size"));
-                }
-                Ok(Self::Model { model, identity: identity(&folder, variant)? })
-            }
-            Err(ModelError::NotFound(_)) if path.exists() => {
-                let sampling = &args.sampling;
-                if sampling.is_given() {
-                    return Err(usage(format!(
-                        "`{}` is no model: pictures have no --solver, --spacing, --steps, --eta, --guidance",
-                        path.display()
-                    )));
-                }
-                let options = Options { size: args.size, channels: args.channels, ..Options::default() };
-                let pictures = Dataset::open_with(path, &options, &mut loading())?;
-                if args.size.is_none() {
-                    one_size(path, &pictures)?;
-                }
-                Ok(Self::Pictures(Box::new(pictures)))
-            }
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// What the evaluation judges: the pictures, or the model, with what it needs to make some like `data`.
-    fn subject<'a>(&'a self, args: &'a Args, data: &'a Dataset) -> anyhow::Result<Subject<'a>> {
-        Ok(match self {
-            Self::Model { model, identity } => Subject::Model(Generator {
-                model,
-                identity,
-                device: &args.machine.device,
-                data,
-                batch: model.at_once(args.batch)?,
-            }),
-            Self::Pictures(pictures) => Subject::Pictures(pictures.as_ref()),
-        })
-    }
-
-    /// How many pictures are judged.
-    fn number(&self, args: &Args, path: &Path) -> usize {
-        let Self::Pictures(pictures) = self else { return args.n.unwrap_or(USUAL) };
-        let (asked, held) = (args.n.unwrap_or(pictures.len()), pictures.len());
-        if asked > held {
-            remark(&format!("note: -n {asked}: `{}` holds {held} pictures; all of them are judged", path.display()));
-        }
-        asked
-    }
-
-    /// What the pictures of a folder were before they were resized.
-    fn original(&self) -> Option<String> {
-        let Self::Pictures(pictures) = self else { return None };
-        let (first, size) = (pictures.original_size(0), pictures.height());
-        Some(match (0..pictures.len()).all(|i| pictures.original_size(i) == first) {
-            true if first == (size, size) => "as they were".into(),
-            true => format!("{}×{}", first.0, first.1),
-            false => "of several sizes".into(),
-        })
-    }
-
-    /// Channels and side.
-    fn shape(&self) -> anyhow::Result<(usize, usize)> {
-        match self {
-            Self::Pictures(pictures) => Ok((pictures.channels(), pictures.height())),
-            Self::Model { model, .. } => match model.picture_shape() {
-                [channels, height, width] if height == width => Ok((channels, height)),
-                [_, height, width] => {
-                    Err(usage(format!("the model's pictures are {width}×{height}; only square ones can be measured")))
-                }
-            },
-        }
-    }
-}
-
-/// Pictures of several sizes are no result of one model: cropping and resizing them unasked would hide it.
-fn one_size(path: &Path, pictures: &Dataset) -> anyhow::Result<()> {
-    let first = pictures.original_size(0);
-    let other = (1..pictures.len()).find(|&i| pictures.original_size(i) != first);
-    let shown = |i: usize| {
-        let (width, height) = pictures.original_size(i);
-        format!("`{}` is {width}×{height}", pictures.name(i))
-    };
-    let size = pictures.height();
-    match other {
-        Some(other) => Err(usage(format!(
-            "the pictures of `{}` are of several sizes: {}, {}; --size {size} crops and resizes all of them",
-            path.display(),
-            shown(0),
-            shown(other)
-        ))),
-        None if first.0 != first.1 => Err(usage(format!(
-            "the pictures of `{}` are not square: {}; --size {size} crops and resizes all of them",
-            path.display(),
-            shown(0)
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// What a judged model is called by: the run that it lies in, or itself.
-fn run_or_model(path: &Path) -> RunFolder {
-    RunFolder::find(path).unwrap_or_else(|| RunFolder::new(path))
-}
-
-/// The data of the run that a model lies in, and which of its pictures were held out of training.
-fn own_data(args: &Args, path: &Path) -> anyhow::Result<Option<(Dataset, BTreeSet<usize>)>> {
-    let Some(run) = RunFolder::find(path) else { return Ok(None) };
-    match (run.held_out(&mut loading()), &args.data) {
-        (Ok((data, held_out)), _) => Ok(Some((data, held_out.into_iter().collect()))),
-        (Err(e), Some(_)) => {
-            remark(&format!(
-                "note: the run's own data cannot be read, so --data stands for what it was trained on: {e}"
-            ));
-            Ok(None)
-        }
-        (Err(e), None) => Err(e).context("the run's own data cannot be read; name data with --data"),
-    }
-}
-
-/// The datasets that were named.
-struct Named {
-    data: Option<Dataset>,
-    training: Option<Dataset>,
-    held_out: Option<Dataset>,
-}
-
-fn open_named(args: &Args, path: &Path, judged: &Judged) -> anyhow::Result<Named> {
-    let (channels, size) = judged.shape()?;
-    let open = |named: &Option<PathBuf>| -> anyhow::Result<Option<Dataset>> {
-        let Some(named) = named else { return Ok(None) };
-        let options = Options { size: Some(size), channels: args.channels, ..Options::default() };
-        let data = Dataset::open_with(named, &options, &mut loading())?;
-        one_colour(path, judged, &data)?;
-        let resized = (0..data.len()).filter(|&i| data.original_size(i) != (size, size)).count();
-        if resized > 0 {
-            let all = data.len();
-            remark(&format!(
-                "note: {resized} of {all} pictures of `{}` were resized to {size}×{size}",
-                named.display()
-            ));
-        }
-        Ok(Some(data))
-    };
-    if args.channels.is_some_and(|asked| asked != channels) {
-        return Err(usage(format!("--channels: `{}` makes pictures of {channels} channels", path.display())));
-    }
-    Ok(Named { data: open(&args.data)?, training: open(&args.training)?, held_out: open(&args.held_out)? })
-}
-
-/// Grey and colour are not compared unasked.
-fn one_colour(path: &Path, judged: &Judged, data: &Dataset) -> anyhow::Result<()> {
-    let (channels, _) = judged.shape()?;
-    let word = |channels: usize| if channels == 1 { "grey" } else { "colour" };
-    if data.channels() == channels {
-        return Ok(());
-    }
-    Err(usage(format!(
-        "the pictures of `{}` are {}, those of `{}` {}; --channels {channels} compares in {}",
-        path.display(),
-        word(channels),
-        data.path().display(),
-        word(data.channels()),
-        word(channels)
-    )))
-}
-
 /// The feature network, and what must be said about the choice.
 fn features(args: &Args, data: &Dataset) -> anyhow::Result<(Box<dyn Features>, Option<String>)> {
     match &args.features {
@@ -465,39 +282,16 @@ fn features(args: &Args, data: &Dataset) -> anyhow::Result<(Box<dyn Features>, O
     }
 }
 
-/// `fashion-mnist` of `runs/fashion-mnist/model`, `a` of `a.zip`.
-fn name(path: &Path) -> String {
-    stem(run_or_model(path).path())
-}
-
 /// A bar for each stage.
-#[derive(Default)]
-struct Shown {
-    stage: Option<(EvalStage, usize, Bar)>,
-}
-
-impl Shown {
-    fn show(&mut self, progress: EvalProgress) {
-        if self.stage.as_ref().is_none_or(|(stage, ..)| *stage != progress.stage) {
-            let (label, rows) = match progress.stage {
-                EvalStage::RealVectors => ("vectors of the data".to_owned(), 1),
-                EvalStage::Generating { rows } => ("sampling".to_owned(), rows),
-                EvalStage::GeneratedVectors => ("vectors of the judged".to_owned(), 1),
-                EvalStage::TrainingVectors => ("vectors of the training set".to_owned(), 1),
-                EvalStage::Measuring(tag) => (format!("measuring {tag}"), 1),
-                EvalStage::Likelihood => ("likelihood".to_owned(), 1),
-                EvalStage::Audit => ("looking for copies".to_owned(), 1),
-            };
-            self.finish();
-            self.stage = Some((progress.stage, 0, Bar::new(progress.total, label).rows_per_image(rows)));
-        }
-        if let Some((_, before, bar)) = &mut self.stage {
-            bar.step(progress.done.saturating_sub(*before));
-            *before = progress.done;
-        }
-    }
-
-    fn finish(&mut self) {
-        self.stage.take().into_iter().for_each(|(.., bar)| bar.finish());
-    }
+fn show_progress(bars: &mut Bars<EvalStage>, EvalProgress { stage, done, total }: EvalProgress) {
+    let (label, rows) = match stage {
+        EvalStage::RealVectors => ("vectors of the data".to_owned(), 1),
+        EvalStage::Generating { rows } => ("sampling".to_owned(), rows),
+        EvalStage::GeneratedVectors => ("vectors of the judged".to_owned(), 1),
+        EvalStage::TrainingVectors => ("vectors of the training set".to_owned(), 1),
+        EvalStage::Measuring(tag) => (format!("measuring {tag}"), 1),
+        EvalStage::Likelihood => ("likelihood".to_owned(), 1),
+        EvalStage::Audit => ("looking for copies".to_owned(), 1),
+    };
+    bars.show(stage, done, || Bar::new(total, label).rows_per_image(rows));
 }

@@ -18,7 +18,7 @@ use crate::output::{at, show, show_json};
 /// Look into a picture, a model, a run or a checkpoint.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A PNG made by this program, a model folder, a run, or a .safetensors file
+    /// A picture made by this program or another (PNG, JPEG, WebP), a model folder, a run, or a .safetensors file
     path: PathBuf,
     #[command(flatten)]
     weights: Weights,
@@ -44,7 +44,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// How the pictures begin that carry words.
+const PICTURES: [&[u8]; 3] = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF"];
 
 fn look(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
     let run = Some(RunFolder::new(path)).filter(RunFolder::exists);
@@ -58,13 +59,16 @@ fn look(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
         return run::inspect(&run);
     }
     let bytes = std::fs::read(path).map_err(at("read", path))?;
-    if bytes.starts_with(PNG) {
+    if PICTURES.iter().any(|start| bytes.starts_with(start)) {
         return picture::inspect(path, &bytes);
     }
     if path.extension().is_some_and(|e| e == "safetensors") {
         return weights::inspect(path, &bytes);
     }
-    bail!("`{}` is none of what can be looked into: a PNG, a model folder, a run, a .safetensors file", path.display())
+    bail!(
+        "`{}` is none of what can be looked into: a picture (PNG, JPEG, WebP), a model folder, a run, a .safetensors file",
+        path.display()
+    )
 }
 
 /// A number of bytes for people.

@@ -1,31 +1,28 @@
-//! A PNG and the words in it.
+//! A picture and the words in it.
 
 use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
-use undiffuse::data::read_png_text;
+use undiffuse::data::{Options, decode, read_texts};
 use undiffuse::model::Outline;
 use undiffuse_serve::engine::model_in;
-use undiffuse_serve::parameters::Parameters;
+use undiffuse_serve::parameters::{FOREIGN, OWN, Parameters};
 
 use super::{Findings, size};
 use crate::again::Again;
-use crate::commands::sample::KEY;
 use crate::commands::{diffuse, sample};
 use crate::output::{escaped, facts};
 
-/// The text chunk in which AUTOMATIC1111's web interface and its kin write their settings.
-const FOREIGN: &str = "parameters";
-
 pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
-    let chunks = read_png_text(bytes).with_context(|| format!("`{}`", path.display()))?;
-    // The header comes first in every PNG that was just read to its end.
-    let side = |at: usize| bytes[at..at + 4].iter().fold(0u32, |n, &byte| n << 8 | u32::from(byte));
-    let (width, height) = (side(16), side(20));
+    let at = || format!("`{}`", path.display());
+    let chunks = read_texts(bytes, &Options::default()).with_context(at)?;
+    let (width, height) = decode::dimensions(bytes, &Options::default()).with_context(at)?;
     let chunk = |name: &str| chunks.iter().find(|(key, _)| key == name).map(|(_, text)| text);
-    let own = chunk(KEY).map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())));
-    let (foreign, notes) = chunk(FOREIGN).filter(|_| own.is_none()).and_then(|text| alike(text)).unzip();
+    let own = chunk(OWN).map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())));
+    let parameters = FOREIGN.iter().find_map(|name| chunk(name)).map(|text| Parameters::parse(text));
+    let parameters = parameters.filter(|parameters| !parameters.settings.is_empty());
+    let (foreign, notes) = parameters.as_ref().filter(|_| own.is_none()).map(alike).unzip();
     let again = own.as_ref().and_then(again).or(foreign);
     let notes: Vec<String> = notes.unwrap_or_default();
     let mut found = vec![
@@ -33,10 +30,10 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
         ("size", format!("{width}×{height} pixels, {}", size(bytes.len()))),
     ];
     if chunks.is_empty() {
-        found.push(("settings", "none: this PNG carries no text, so nothing says how it was made".into()));
+        found.push(("settings", "none: this picture carries no text, so nothing says how it was made".into()));
     }
     found.extend(own.as_ref().map(|settings| ("settings", format!("{settings:#}"))));
-    for (key, text) in chunks.iter().filter(|(key, _)| key != KEY) {
+    for (key, text) in chunks.iter().filter(|(key, _)| key != OWN) {
         let lines: Vec<String> = text.lines().map(|line| escaped(line).into_owned()).collect();
         found.push(("text", format!("{}: {}", escaped(key), lines.join("\n"))));
     }
@@ -52,6 +49,8 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> anyhow::Result<Findings> {
         "width": width,
         "height": height,
         "settings": own,
+        "prompt": parameters.as_ref().map(|parameters| &parameters.prompt),
+        "negative": parameters.as_ref().map(|parameters| &parameters.negative),
         "again": again.as_ref().map(Again::command),
         "missing": again.as_ref().map(|again| &again.missing),
         "notes": notes,
@@ -80,12 +79,8 @@ fn other_model(settings: &Value) -> Option<String> {
         .then(|| format!("model: what lies at `{path}` was trained otherwise than what made the picture"))
 }
 
-/// The nearest command to the settings of another program, and what it leaves out; `None` for a text that holds no settings.
-fn alike(text: &str) -> Option<(Again, Vec<String>)> {
-    let parameters = Parameters::parse(text);
-    if parameters.settings.is_empty() {
-        return None;
-    }
+/// The nearest command to the settings of another program, and what it leaves out.
+fn alike(parameters: &Parameters) -> (Again, Vec<String>) {
     let name = parameters.get("Model").unwrap_or_default();
     // As a path, or as `train` would have called it.
     let paths = [name.to_owned(), format!("runs/{name}")];
@@ -111,5 +106,5 @@ fn alike(text: &str) -> Option<(Again, Vec<String>)> {
     if let Some(eta) = settings.eta {
         again.first(&[&format!("--eta={eta}")]);
     }
-    Some((again, found.notes))
+    (again, found.notes)
 }

@@ -16,7 +16,7 @@ use undiffuse::math::prelude::SpacingKind;
 
 use crate::common::{self, INTERRUPTED, Machine, Weights, usage};
 use crate::output::{facts, remark, show, show_json, stem, write};
-use crate::ui::bars::Bar;
+use crate::ui::bars::{Bar, Bars};
 use report::{Report, curves};
 
 /// How many bits a model needs for pictures: the variational bound and the likelihood of its ODE, on the same pictures.
@@ -227,22 +227,16 @@ fn explain(e: MeasureError, model: &Path) -> anyhow::Error {
 
 /// A bar for each stage, one after the other; stops when the program is interrupted.
 fn bars() -> impl FnMut(LikelihoodProgress) -> bool {
-    let mut shown: Option<(LikelihoodStage, usize, Bar)> = None;
+    let mut bars = Bars::default();
     move |LikelihoodProgress { stage, done, total, per_image }| {
-        if shown.as_ref().is_none_or(|(at, ..)| *at != stage) {
-            let label = match stage {
-                LikelihoodStage::Errors => "measuring errors",
-                LikelihoodStage::Bound => "bound",
-                LikelihoodStage::Ode => "ode",
-            };
-            shown = Some((stage, 0, Bar::new(total, label).rows_per_image(per_image)));
-        }
-        if let Some((_, before, bar)) = &mut shown {
-            bar.step(done - *before);
-            *before = done;
-        }
+        let label = match stage {
+            LikelihoodStage::Errors => "measuring errors",
+            LikelihoodStage::Bound => "bound",
+            LikelihoodStage::Ode => "ode",
+        };
+        bars.show(stage, done, || Bar::new(total, label).rows_per_image(per_image));
         if done == total {
-            shown.take().into_iter().for_each(|(.., bar)| bar.finish());
+            bars.finish();
         }
         !common::interrupted()
     }

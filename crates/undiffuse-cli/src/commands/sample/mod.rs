@@ -31,6 +31,7 @@ use undiffuse::nn::weights::{self, Named};
 use undiffuse::request::{self, picture};
 use undiffuse::sample::{Noise, noises};
 use undiffuse::{Model, adaptive};
+use undiffuse_serve::parameters::texts;
 
 pub use args::Args;
 pub use settings::again;
@@ -40,9 +41,6 @@ use crate::output::{remark, show};
 use inputs::{errors, read_noise};
 use outputs::{Outputs, write_png};
 use shown::Shown;
-
-/// The text chunk in which this program writes what made a picture, as JSON.
-pub const KEY: &str = "undiffuse";
 
 /// Pictures that are made where nobody says how many.
 const MANY: usize = 16;
@@ -159,6 +157,10 @@ impl Job {
                 model.codec
             )));
         }
+        let away = (0..n).any(|k| request::negative(&model, &cond, k).is_some());
+        if away && (settings.guidance == 1.0 || model.is_distilled()) {
+            remark("note: nothing is led away from --negative: the model is not guided");
+        }
         model.prepare(&cond, init.is_some())?;
         let cond = match (&init, &mask) {
             _ if !model.paints() => cond,
@@ -215,11 +217,12 @@ impl Job {
                 remark(&format!("interrupted: {} of {} pictures are in {folder}", images.len(), self.n));
                 return Ok(ExitCode::from(INTERRUPTED));
             };
+            let decoded = self.model.codec.decode(x.clone());
             if self.args.raw.is_some() {
-                let result = if self.rises() { x.clone() } else { self.model.codec.decode(x.clone()) };
+                let result = if self.rises() { x } else { decoded.clone() };
                 raw.extend(result.into_data().try_into_vec_as::<f32>().context("cannot read the result")?);
             }
-            for (k, image) in self.model.images(x).into_iter().enumerate() {
+            for (k, image) in self.model.pictures(decoded).into_iter().enumerate() {
                 self.write(outputs, from + k, &image)?;
                 images.push(image);
             }
@@ -229,7 +232,7 @@ impl Job {
             turns @ 4..=12 if self.n > turns && self.args.asking.is_empty() => turns,
             _ => (self.n as f64).sqrt().ceil() as usize,
         };
-        write_png(&outputs.sheet, &grid(&images, columns, 2), sheet_mark("grid"))?;
+        write_png(&outputs.sheet, &grid(&images, columns, 2), &[sheet_mark("grid")])?;
         if let Some(path) = &self.args.raw {
             self.write_raw(path, raw)?;
         }
@@ -247,7 +250,7 @@ impl Job {
             _ => format!("{:06}", self.first + k),
         };
         let shows = self.cond.asks.get(k).map(|ask| self.model.conditioner.print(ask));
-        outputs.write(&number, shows.as_deref(), image, Value::from(facts).to_string())
+        outputs.write(&number, shows.as_deref(), image, &texts(&facts, (image.width, image.height)))
     }
 
     /// Whether the walk leads from pictures to noise.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use undiffuse::data::{Image, encode_png, is_sheet, read_png_text};
 use undiffuse::files::{self, at, is_temporary};
+use undiffuse_serve::parameters::OWN;
 
-use super::{Args, KEY};
+use super::Args;
 use crate::common::usage;
 
 /// Letters of an ask in the name of a file: names of files end somewhere, those of classes need not.
@@ -67,23 +68,28 @@ impl Outputs {
         Ok(Self { folder, sheet })
     }
 
-    /// Writes picture `number`, which is its seed or its place, with its text.
+    /// Writes picture `number`, which is its seed or its place, with its texts.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, number: &str, shows: Option<&str>, image: &Image, text: String) -> anyhow::Result<()> {
-        let suffix =
-            shows.filter(|word| !word.is_empty()).map(|word| format!("-{}", file_part(word))).unwrap_or_default();
-        write_png(&self.folder.join(format!("{number}{suffix}.png")), image, (KEY.into(), text))
+    pub fn write(
+        &self,
+        number: &str,
+        shows: Option<&str>,
+        image: &Image,
+        texts: &[(String, String)],
+    ) -> anyhow::Result<()> {
+        let suffix = shows.filter(|word| !word.is_empty()).map(|word| format!("-{}", file_part(word))).unwrap_or_default();
+        write_png(&self.folder.join(format!("{number}{suffix}.png")), image, texts)
     }
 }
 
-/// Writes a PNG with a text.
+/// Writes a PNG with texts.
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn write_png(path: &Path, image: &Image, text: (String, String)) -> anyhow::Result<()> {
-    Ok(files::write(path, &encode_png(image, &[text])?)?)
+pub fn write_png(path: &Path, image: &Image, texts: &[(String, String)]) -> anyhow::Result<()> {
+    Ok(files::write(path, &encode_png(image, texts)?)?)
 }
 
 /// What is in a folder, which may be missing; what the program itself has not finished writing does not count.
@@ -106,7 +112,7 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn is_ours(path: &Path) -> bool {
     let png = path.extension().is_some_and(|e| e == "png") && !path.is_symlink();
     let text = || read_png_text(&files::read(path, PICTURE).ok()?).ok();
-    png && text().is_some_and(|chunks| chunks.iter().any(|(key, _)| key == KEY))
+    png && text().is_some_and(|chunks| chunks.iter().any(|(key, _)| key == OWN))
 }
 
 fn same(a: &Path, b: &Path) -> bool {

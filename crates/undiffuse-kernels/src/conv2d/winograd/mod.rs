@@ -16,21 +16,33 @@ use crate::gemm;
 use crate::panel::{load, padded, panels};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use std::ops::Range;
 use tiles::{Grid, Layout, POINTS, SIDE, Strip, Target, inputs, outputs};
 use transform::{filter, filter_columns};
 pub(super) use weight::backward_weight;
 
-/// Panels of output channels multiplied at a time.
+/// Panels of output channels multiplied at a time, at least.
 const PAIR: usize = 2;
 
-/// Lanes of the transformed filters of [`PAIR`] panels, for each of so many input channels: `[point][panel][depth]`.
-fn pair_len(depth: usize) -> usize {
-    POINTS * point_len(depth)
+/// The same where the inputs of a strip do not fit the second-level cache, and are read again for every time.
+const WIDE: usize = 4;
+
+/// Input channels whose filters a task transforms and multiplies at a time, where it does so for itself: with their share of
+/// the inputs they fit the second-level cache. A multiple of sixteen; without influence on the result.
+const OWN: usize = 64;
+
+/// Input channels from which on a strip has [`TILES`] tiles: filters that fit no cache are read again for every strip.
+const MANY: usize = 256;
+const TILES: usize = 64;
+
+/// Lanes of the transformed filters of so many panels, for each of so many input channels: `[point][panel][depth]`.
+fn group_len(width: usize, depth: usize) -> usize {
+    POINTS * point_len(width, depth)
 }
 
 /// Lanes from a point of the transformed filters to the next: one more than needed, as in [`Layout::new`].
-fn point_len(depth: usize) -> usize {
-    PAIR * depth + 1
+fn point_len(width: usize, depth: usize) -> usize {
+    width * depth + 1
 }
 
 /// Transformed numbers of a strip, about: a share of the second-level cache.
@@ -44,7 +56,11 @@ pub(super) fn serves(shape: &Conv2d, channels: usize) -> bool {
 
 /// How an image is cut into strips: images, and rows of tiles, of a strip.
 fn strip_size(grid: Grid, channels: usize) -> (usize, usize) {
-    let tiles = (STRIP / (POINTS * padded(channels))).clamp(16, 64);
+    strip_of(grid, (STRIP / (POINTS * padded(channels))).clamp(16, TILES))
+}
+
+/// The same for about so many tiles.
+fn strip_of(grid: Grid, tiles: usize) -> (usize, usize) {
     let strips = grid.tiles().div_ceil(tiles).min(grid.down);
     ((tiles / grid.tiles()).max(1), grid.down.div_ceil(strips))
 }
@@ -67,34 +83,37 @@ pub(super) fn convolve(
     };
     let (map_w, map_pixels) = if halved { (shape.w, shape.h * shape.w) } else { (grid.w, grid.h * grid.w) };
     let depth = padded(ins);
-    let pair = pair_len(depth);
-    let (images, rows) = strip_size(grid, ins);
+    let (images, rows) = if ins < MANY { strip_size(grid, ins) } else { strip_of(grid, TILES) };
     let strips = shape.batch.div_ceil(images) * grid.down.div_ceil(rows);
-    let of_task = panels_per_task(panels(outs), strips);
+    let large = POINTS * images.min(shape.batch) * rows * grid.across * depth > 2 * STRIP;
+    let width = if large && strips > 1 { WIDE } else { PAIR };
+    let group = group_len(width, depth);
+    let of_task = panels_per_task(panels(outs), strips).next_multiple_of(width);
     let pixels = ((rows * SIDE) >> usize::from(halved)) * map_w;
     let blocks = split(out, of_maps, map_pixels, Extent { images, panels: of_task, pixels });
-    // What only one task needs, it transforms itself, a pair of panels at a time, and never leaves its cache.
-    let shared = if strips > 1 { panels(outs).div_ceil(PAIR) } else { 0 };
-    let mut filters = Scratch::new(shared * pair);
-    for_each(filters.chunks_mut(pair).enumerate(), shared * PAIR * LANES * ins * 9 * ELEMENTWISE, |(i, to)| {
-        dispatch(Filters { shape, direction, weight, first_panel: i * PAIR, depth, to });
+    // What only one task needs, it transforms itself, a few panels and channels at a time, and never leaves its cache.
+    let shared = if strips > 1 { panels(outs).div_ceil(width) } else { 0 };
+    let mut filters = Scratch::new(shared * group);
+    for_each(filters.chunks_mut(group).enumerate(), shared * width * LANES * ins * 9 * ELEMENTWISE, |(i, to)| {
+        dispatch(Filters { shape, direction, weight, first_panel: i * width, width, channels: 0..ins, to });
     });
     let filters = (strips > 1).then_some(&*filters);
     for_each(blocks.into_iter(), shape.batch * outs * ins * grid.tiles() * POINTS, |block| {
         let row = |pixel: usize| (pixel / map_w) << usize::from(halved);
         let rows = row(block.pixels.start) / SIDE..row(block.pixels.end).div_ceil(SIDE);
         let strip = Strip { grid, images: block.images.clone(), rows };
-        dispatch(Convolve { shape, direction, strip, source, weight, filters, epilogue, halved, block });
+        dispatch(Convolve { shape, direction, strip, source, weight, width, filters, epilogue, halved, block });
     });
 }
 
-/// Transforms the filters of up to [`PAIR`] panels of output channels.
+/// Transforms the filters of up to `width` panels of output channels, and of some input channels from a multiple of sixteen on.
 struct Filters<'a> {
     shape: &'a Conv2d,
     direction: Direction,
     weight: &'a [f32],
     first_panel: usize,
-    depth: usize,
+    width: usize,
+    channels: Range<usize>,
     to: &'a mut [Lanes],
 }
 
@@ -102,14 +121,16 @@ impl Kernel for Filters<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape, direction, weight, first_panel, depth, to } = self;
+        let Self { shape, direction, weight, first_panel, width, channels: all, to } = self;
         let Bank { outs, out_stride, ins, in_stride } = direction.bank(shape);
-        let width = PAIR.min(panels(outs) - first_panel);
+        let depth = padded(all.len());
+        let point_len = point_len(width, depth);
+        let width = width.min(panels(outs) - first_panel);
         let mut taps = [[0.0; LANES]; 9 * LANES];
         for panel in 0..width {
             let first = (first_panel + panel) * LANES;
             let lanes = LANES.min(outs - first);
-            for channels in steps(ins, LANES) {
+            for channels in steps(all.len(), LANES).map(|c| all.start + c.start..all.start + c.end) {
                 match direction {
                     // The nine taps of sixteen channels follow each other: nine blocks of 16 × 16 to turn.
                     Direction::Forward => {
@@ -151,13 +172,13 @@ impl Kernel for Filters<'_> {
                     for i in 0..6 {
                         let row = filter(s, u[i]);
                         for j in 0..6 {
-                            s.store(row[j], &mut to[(6 * i + j) * point_len(depth) + panel * depth + c]);
+                            s.store(row[j], &mut to[(6 * i + j) * point_len + panel * depth + c - all.start]);
                         }
                     }
                 }
             }
             for point in 0..POINTS {
-                to[point * point_len(depth) + panel * depth..][ins..depth].fill([0.0; LANES]);
+                to[point * point_len + panel * depth..][all.len()..depth].fill([0.0; LANES]);
             }
         }
     }
@@ -170,6 +191,8 @@ struct Convolve<'a> {
     strip: Strip,
     source: &'a Source<'a>,
     weight: &'a [f32],
+    /// Panels of output channels that are multiplied at a time.
+    width: usize,
     /// All filters, transformed, if they are at hand.
     filters: Option<&'a [Lanes]>,
     epilogue: &'a Epilogue<'a>,
@@ -181,7 +204,7 @@ impl Kernel for Convolve<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { shape, direction, strip, source, weight, filters, epilogue, halved, mut block } = self;
+        let Self { shape, direction, strip, source, weight, width, filters, epilogue, halved, mut block } = self;
         let ins = direction.bank(shape).ins;
         let (rows, depth) = (strip.matrix_rows(), padded(ins));
         let layout = Layout::new(panels(ins), rows);
@@ -190,26 +213,34 @@ impl Kernel for Convolve<'_> {
         for panel in 0..panels(ins) {
             inputs(s, &strip, source, panel, &mut slab, &mut transformed, layout, panel);
         }
-        let products_layout = Layout::new(PAIR, rows);
+        let products_layout = Layout::new(width, rows);
         let mut products = Scratch::new(products_layout.len());
-        let mut own = Scratch::new(if filters.is_none() { pair_len(depth) } else { 0 });
-        for pair in steps(block.panels.len(), PAIR) {
-            let (width, first_panel) = (pair.len(), block.panels.start + pair.start);
-            let filters = match filters {
-                Some(filters) => &filters[first_panel / PAIR * pair_len(depth)..][..pair_len(depth)],
-                None => {
-                    s.vectorize(Filters { shape, direction, weight, first_panel, depth, to: &mut own });
-                    &own
+        let channels_at_once = if filters.is_some() { depth } else { OWN };
+        let group_len = group_len(width, depth.min(channels_at_once));
+        let mut own = Scratch::new(if filters.is_none() { group_len } else { 0 });
+        for group in steps(block.panels.len(), width) {
+            let first_panel = block.panels.start + group.start;
+            for channels in steps(ins, channels_at_once) {
+                let depth = padded(channels.len());
+                let filters = match filters {
+                    Some(filters) => &filters[first_panel / width * group_len..][..group_len],
+                    None => {
+                        let (channels, to) = (channels.clone(), &mut own[..]);
+                        s.vectorize(Filters { shape, direction, weight, first_panel, width, channels, to });
+                        &own
+                    }
+                };
+                for (point, filters) in filters.chunks_exact(point_len(width, depth)).take(POINTS).enumerate() {
+                    let a = &transformed[layout.of_point(point, panels(ins))][channels.start / LANES * rows..];
+                    let c = &mut products[products_layout.of_point(point, group.len())];
+                    let filters = &filters[..group.len() * depth];
+                    gemm::nn(s, &a[..depth / LANES * rows], filters, c, rows, depth, channels.start > 0);
                 }
-            };
-            for (point, filters) in filters.chunks_exact(point_len(depth)).enumerate() {
-                let a = &transformed[layout.of_point(point, panels(ins))];
-                let c = &mut products[products_layout.of_point(point, width)];
-                gemm::nn(s, a, &filters[..width * depth], c, rows, depth, false);
             }
+            let width = group.len();
             for panel in 0..width {
                 let step = block.panels.len();
-                let parts = &mut block.parts[pair.start + panel..];
+                let parts = &mut block.parts[group.start + panel..];
                 let target = Target { parts, step, panel: first_panel + panel, halved };
                 outputs(s, &strip, &products, products_layout, panel, epilogue, target);
             }

@@ -1,10 +1,32 @@
-//! Self-attention over the pixels of one image.
+//! Attention over the pixels of a map.
 
 use burn::module::Module;
 use burn::tensor::Device;
 
+use super::signal::Signal;
+use super::transformer::Transformer2DModel;
 use crate::layers::{GroupNorm, Linear};
 use crate::ops::{self, Added, Map};
+
+/// What may follow a residual block. The variant is no part of a tensor's name.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // there are few of it
+pub enum AnyAttention {
+    /// Self-attention.
+    Pixels(Attention),
+    /// Self-attention, and cross-attention to tokens.
+    Tokens(Transformer2DModel),
+}
+
+impl AnyAttention {
+    /// `[B, C, H, W]` → the same shape.
+    pub fn forward(&self, x: Map, signal: &Signal) -> Map {
+        match self {
+            Self::Pixels(attention) => attention.forward(x),
+            Self::Tokens(transformer) => transformer.forward(x, signal),
+        }
+    }
+}
 
 /// diffusers' `Attention` as `UNet2DModel` uses it: normalise, attend, project, add.
 #[derive(Module, Debug)]
@@ -47,7 +69,7 @@ impl Attention {
     }
 
     /// `[B, C, H, W]` → the same shape.
-    pub fn forward(&self, x: Map) -> Map {
+    fn forward(&self, x: Map) -> Map {
         // Once: a gain that three products used would add their gradients only after each was summed over pictures.
         let normal = match &self.group_norm {
             Some(norm) => ops::normalize(x.clone(), norm.then(None, None)),

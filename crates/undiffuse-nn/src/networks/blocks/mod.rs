@@ -6,3 +6,4 @@ pub mod resnet;
 pub mod sampler;
 pub mod signal;
 pub mod transformer;
+pub mod unet;

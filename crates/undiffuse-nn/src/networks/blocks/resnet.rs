@@ -107,6 +107,11 @@ impl ResnetBlock2D {
         }
     }
 
+    /// `count` blocks in a row, from `c_in` to `c_out` channels.
+    pub fn chain(count: usize, [c_in, c_out]: [usize; 2], common: &Residual, device: &Device) -> Vec<Self> {
+        (0..count).map(|i| Self::new(if i == 0 { c_in } else { c_out }, c_out, common, device)).collect()
+    }
+
     /// The same block with a change of resolution after the first activation.
     pub fn resizing(mut self, resize: Resize) -> Self {
         self.resize = resize;

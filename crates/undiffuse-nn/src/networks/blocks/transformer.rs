@@ -24,7 +24,7 @@ pub struct TokenAttention {
 }
 
 impl TokenAttention {
-    /// Of tokens `width` wide, with so many heads, to tokens `memory` wide.
+    /// Of tokens `width` wide to tokens `memory` wide, with `heads` heads.
     pub fn new(width: usize, memory: usize, heads: usize, device: &Device) -> Self {
         Self {
             to_q: Linear::new(width, width, device),
@@ -55,7 +55,7 @@ impl TokenAttention {
     }
 }
 
-/// What follows the first half of a feed-forward layer.
+/// Non-linearity of the feed-forward layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeedForwardActivation {
@@ -103,9 +103,7 @@ impl FeedForward {
             FeedForwardActivation::GeluApproximate => Activation::GeluTanh,
             FeedForwardActivation::Gelu => Activation::Gelu,
             FeedForwardActivation::Geglu => {
-                let [b, n, both] = hidden.dims();
-                let half = |i: usize| hidden.clone().slice([0..b, 0..n, i * both / 2..(i + 1) * both / 2]);
-                return second.forward(dropout.drop(half(0) * Activation::Gelu.apply(half(1)), self.dropout));
+                return second.forward(dropout.drop(ops::gated(hidden, Activation::Gelu), self.dropout));
             }
         };
         if dropout.drops(self.dropout) {
@@ -162,13 +160,13 @@ pub struct TransformerSpec {
     pub heads: usize,
     /// Blocks.
     pub layers: usize,
-    /// Width of the tokens that it is told.
+    /// Width of the tokens it attends to.
     pub memory: usize,
     /// Groups of the normalisation.
     pub groups: usize,
     /// Whether pixels become tokens by a linear map, not by a convolution: the same with weights of another shape.
     pub linear: bool,
-    /// Whether both attentions look at what is told, none at the pixels themselves.
+    /// Whether both attentions are cross-attention.
     pub only_cross: bool,
 }
 
@@ -205,7 +203,7 @@ pub struct Transformer2DModel {
 }
 
 impl Transformer2DModel {
-    /// On so many channels.
+    /// On maps of `channels` channels.
     pub fn new(channels: usize, spec: &TransformerSpec, device: &Device) -> Self {
         let width = channels / spec.heads * spec.heads;
         Self {

@@ -1,126 +1,79 @@
-//! The stages of the U: down and up.
+//! The stages of the U, as a config says.
 
-use burn::module::Module;
 use burn::tensor::Device;
 
-use super::config::{DownBlockType, Resample, UNet2DConfig, UpBlockType};
-use crate::networks::blocks::attention::Attention;
+use super::config::{DownBlockType, Resample, TimeScaleShift, UNet2DConfig, UpBlockType};
+use crate::networks::blocks::attention::{AnyAttention, Attention};
+use crate::networks::blocks::middle::MidBlock;
 use crate::networks::blocks::resnet::{Resize, ResnetBlock2D};
 use crate::networks::blocks::sampler::Sampler;
-use crate::networks::blocks::signal::Signal;
-use crate::ops::{Joined, Map};
+use crate::networks::blocks::unet::{DownBlock, UpBlock};
 
-/// A downward stage of any [`DownBlockType`]; without attention the list is empty.
-#[derive(Module, Debug)]
-pub struct DownBlock {
-    resnets: Vec<ResnetBlock2D>,
-    attentions: Vec<Attention>,
-    downsamplers: Vec<Sampler>,
-}
-
-impl DownBlock {
-    /// From `c_in` to `c_out` channels; `last` stages keep the resolution.
-    pub fn new(
-        kind: DownBlockType,
-        c_in: usize,
-        c_out: usize,
-        last: bool,
-        config: &UNet2DConfig,
-        device: &Device,
-    ) -> Self {
-        let attends = kind == DownBlockType::AttnDownBlock2D;
-        let resample = match kind {
-            DownBlockType::DownBlock2D => Resample::Conv,
-            DownBlockType::AttnDownBlock2D => config.downsample_type.unwrap_or(Resample::Conv),
-            DownBlockType::ResnetDownsampleBlock2D => Resample::Resnet,
-        };
-        let inputs = |i| if i == 0 { c_in } else { c_out };
-        let (layers, common) = (0..config.layers_per_block, config.residual());
-        let sampler = || match resample {
-            Resample::Conv => Sampler::down(c_out, config.downsample_padding, device),
-            Resample::Resnet => Sampler::resnet(c_out, Resize::Down, &common, device),
-        };
-        Self {
-            resnets: layers.clone().map(|i| ResnetBlock2D::new(inputs(i), c_out, &common, device)).collect(),
-            attentions: layers
-                .filter(|_| attends)
-                .map(|_| config.attention(c_out, Some(config.norm_num_groups), device))
-                .collect(),
-            downsamplers: (!last).then(sampler).into_iter().collect(),
-        }
-    }
-
-    /// Appends to `skips` what the way up will need.
-    pub fn forward(&self, mut x: Map, signal: &Signal, skips: &mut Vec<Map>) -> Map {
-        for (i, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward(x, signal);
-            if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x);
-            }
-            skips.push(x.clone());
-        }
-        for sampler in &self.downsamplers {
-            x = sampler.forward(x, signal);
-            skips.push(x.clone());
-        }
-        x
+/// Stage `stage` down, outermost first.
+pub fn down(stage: usize, config: &UNet2DConfig, device: &Device) -> DownBlock {
+    let (kind, channels, common) = (config.down_block_types[stage], &config.block_out_channels, config.residual());
+    let (c_in, c_out) = (channels[stage.saturating_sub(1)], channels[stage]);
+    let resample = match kind {
+        DownBlockType::DownBlock2D => Resample::Conv,
+        DownBlockType::AttnDownBlock2D => config.downsample_type.unwrap_or(Resample::Conv),
+        DownBlockType::ResnetDownsampleBlock2D => Resample::Resnet,
+    };
+    let sampler = || match resample {
+        Resample::Conv => Sampler::down(c_out, config.downsample_padding, device),
+        Resample::Resnet => Sampler::resnet(c_out, Resize::Down, &common, device),
+    };
+    let attending = if kind == DownBlockType::AttnDownBlock2D { config.layers_per_block } else { 0 };
+    DownBlock {
+        resnets: ResnetBlock2D::chain(config.layers_per_block, [c_in, c_out], &common, device),
+        attentions: attentions(attending, c_out, config, device),
+        downsamplers: (stage + 1 < channels.len()).then(sampler).into_iter().collect(),
     }
 }
 
-/// An upward stage of any [`UpBlockType`].
-#[derive(Module, Debug)]
-pub struct UpBlock {
-    attentions: Vec<Attention>,
-    resnets: Vec<ResnetBlock2D>,
-    upsamplers: Vec<Sampler>,
+/// The middle stage, on the channels of the innermost one.
+pub fn middle(config: &UNet2DConfig, device: &Device) -> MidBlock {
+    let (channels, factor) =
+        (config.block_out_channels[config.block_out_channels.len() - 1], config.mid_block_scale_factor);
+    let groups = config.attn_norm_num_groups.or(match config.resnet_time_scale_shift {
+        TimeScaleShift::Default => Some(config.norm_num_groups),
+        TimeScaleShift::ScaleShift => None,
+    });
+    let attention = || AnyAttention::Pixels(attention(channels, groups, config, device).scaled(factor));
+    let resnets = ResnetBlock2D::chain(2, [channels; 2], &config.residual(), device);
+    MidBlock {
+        attentions: config.add_attention.then(attention).into_iter().collect(),
+        resnets: resnets.into_iter().map(|resnet| resnet.scaled(factor)).collect(),
+    }
 }
 
-impl UpBlock {
-    /// From `previous` to `c_out` channels; `skip` are the channels of the next stage outward.
-    pub fn new(
-        kind: UpBlockType,
-        previous: usize,
-        c_out: usize,
-        skip: usize,
-        last: bool,
-        config: &UNet2DConfig,
-        device: &Device,
-    ) -> Self {
-        let attends = kind == UpBlockType::AttnUpBlock2D;
-        let resample = match kind {
-            UpBlockType::UpBlock2D => Resample::Conv,
-            UpBlockType::AttnUpBlock2D => config.upsample_type.unwrap_or(Resample::Conv),
-            UpBlockType::ResnetUpsampleBlock2D => Resample::Resnet,
-        };
-        let (layers, common) = (config.layers_per_block + 1, config.residual());
-        let sampler = || match resample {
-            Resample::Conv => Sampler::up(c_out, device),
-            Resample::Resnet => Sampler::resnet(c_out, Resize::Up, &common, device),
-        };
-        let inputs = |i| {
-            let from_below = if i == 0 { previous } else { c_out };
-            let from_aside = if i == layers - 1 { skip } else { c_out };
-            from_below + from_aside
-        };
-        Self {
-            resnets: (0..layers).map(|i| ResnetBlock2D::new(inputs(i), c_out, &common, device)).collect(),
-            attentions: (0..layers)
-                .filter(|_| attends)
-                .map(|_| config.attention(c_out, Some(config.norm_num_groups), device))
-                .collect(),
-            upsamplers: (!last).then(sampler).into_iter().collect(),
-        }
+/// Stage `step` up, innermost first.
+pub fn up(step: usize, config: &UNet2DConfig, device: &Device) -> UpBlock {
+    let (kind, channels, common) = (config.up_block_types[step], &config.block_out_channels, config.residual());
+    let (stage, layers) = (channels.len() - 1 - step, config.layers_per_block + 1);
+    let c_out = channels[stage];
+    let resample = match kind {
+        UpBlockType::UpBlock2D => Resample::Conv,
+        UpBlockType::AttnUpBlock2D => config.upsample_type.unwrap_or(Resample::Conv),
+        UpBlockType::ResnetUpsampleBlock2D => Resample::Resnet,
+    };
+    let sampler = || match resample {
+        Resample::Conv => Sampler::up(c_out, device),
+        Resample::Resnet => Sampler::resnet(c_out, Resize::Up, &common, device),
+    };
+    let attending = if kind == UpBlockType::AttnUpBlock2D { layers } else { 0 };
+    UpBlock {
+        resnets: UpBlock::resnets(channels, stage, layers, &common, device),
+        attentions: attentions(attending, c_out, config, device),
+        upsamplers: (stage > 0).then(sampler).into_iter().collect(),
     }
+}
 
-    /// Takes from the end of `skips` what the way down left there.
-    pub fn forward(&self, mut x: Map, signal: &Signal, skips: &mut Vec<Map>) -> Map {
-        for (i, resnet) in self.resnets.iter().enumerate() {
-            let skip = skips.pop().expect("the way down leaves one tensor for each block on the way up");
-            x = resnet.forward(Joined::new(x, skip), signal);
-            if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x);
-            }
-        }
-        self.upsamplers.iter().fold(x, |x, sampler| sampler.forward(x, signal))
-    }
+fn attentions(count: usize, channels: usize, config: &UNet2DConfig, device: &Device) -> Vec<AnyAttention> {
+    let groups = Some(config.norm_num_groups);
+    (0..count).map(|_| AnyAttention::Pixels(attention(channels, groups, config, device))).collect()
+}
+
+/// Over `channels`, normalised in `groups` groups (not at all for `None`).
+fn attention(channels: usize, groups: Option<usize>, config: &UNet2DConfig, device: &Device) -> Attention {
+    Attention::new(channels, groups, config.norm_eps, config.attention_head_dim, device)
 }

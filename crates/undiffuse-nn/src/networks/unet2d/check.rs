@@ -1,47 +1,26 @@
 //! Which configurations describe a network: found out before a tensor library would stumble, or memory be taken.
 
 use super::config::{DownBlockType, TimeEmbedding, UNet2DConfig, UpBlockType};
-use crate::networks::ConfigError;
-use crate::networks::read::{COUNT, fail, within};
-
-/// Most stages: each halves the picture.
-const STAGES: usize = 16;
-/// Most residual blocks in a stage.
-const LAYERS: usize = 256;
+use crate::networks::read::{COUNT, check_dropout, fail, within};
+use crate::networks::{ConfigError, stages};
 
 impl UNet2DConfig {
     /// See [`ClassConfig::check`](crate::networks::ClassConfig::check).
     pub(super) fn check_fields(&self) -> Result<(), ConfigError> {
-        self.check_stages().and_then(|()| self.check_counts()).and_then(|()| self.check_groups()).and_then(|()| {
-            if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {
-                return fail("time_embedding_type \"learned\" needs num_train_timesteps");
-            }
-            if self.downsample_padding > 1 {
-                return fail(format!("downsample_padding must be 0 or 1, not {}", self.downsample_padding));
-            }
-            if !(0.0..1.0).contains(&self.dropout) {
-                return fail(format!("dropout must be in [0, 1), not {}", self.dropout));
-            }
-            Ok(())
-        })
-    }
-
-    fn check_stages(&self) -> Result<(), ConfigError> {
-        let stages = self.block_out_channels.len();
-        if stages == 0 || self.down_block_types.len() != stages || self.up_block_types.len() != stages {
-            return fail(format!(
-                "block_out_channels has {stages} stages, down_block_types {} and up_block_types {}; they must agree and be at least 1",
-                self.down_block_types.len(),
-                self.up_block_types.len()
-            ));
+        stages::check(&self.block_out_channels, self.down_block_types.len(), self.up_block_types.len())?;
+        self.check_counts()?;
+        self.check_groups()?;
+        if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {
+            return fail("time_embedding_type \"learned\" needs num_train_timesteps");
         }
-        within("the number of stages in block_out_channels", stages, STAGES)
+        stages::check_padding(self.downsample_padding)?;
+        check_dropout(self.dropout)
     }
 
     /// Every count is at least 1 and of a size that networks have.
     fn check_counts(&self) -> Result<(), ConfigError> {
         let (height, width) = self.sample_size.map_or((1, 1), |size| size.height_width());
-        within("layers_per_block", self.layers_per_block, LAYERS)?;
+        within("layers_per_block", self.layers_per_block, stages::LAYERS)?;
         let counts = [
             ("sample_size", Some(height)),
             ("sample_size", Some(width)),
@@ -61,12 +40,8 @@ impl UNet2DConfig {
 
     /// Channels divide into the groups of normalisations and the heads of attention.
     fn check_groups(&self) -> Result<(), ConfigError> {
-        let divides = |channels: usize, field: &str, groups: usize| match channels.is_multiple_of(groups) {
-            true => Ok(()),
-            false => fail(format!("block_out_channels {channels} does not divide into {field} = {groups}")),
-        };
         for &channels in &self.block_out_channels {
-            divides(channels, "norm_num_groups", self.norm_num_groups)?;
+            stages::check_groups(channels, "norm_num_groups", self.norm_num_groups)?;
             if let Some(head) = self.attention_head_dim
                 && (self.has_attention() && !channels.is_multiple_of(head) && channels > head)
             {
@@ -74,7 +49,7 @@ impl UNet2DConfig {
             }
         }
         match (self.attn_norm_num_groups, self.block_out_channels.last()) {
-            (Some(groups), Some(&innermost)) => divides(innermost, "attn_norm_num_groups", groups),
+            (Some(groups), Some(&innermost)) => stages::check_groups(innermost, "attn_norm_num_groups", groups),
             _ => Ok(()),
         }
     }

@@ -1,9 +1,7 @@
 //! The architecture of a `UNet2DModel`, field for field as diffusers writes `unet/config.json`.
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::networks::blocks::attention::Attention;
 use crate::networks::blocks::resnet::Residual;
 use crate::ops::Activation;
 
@@ -216,10 +214,5 @@ impl UNet2DConfig {
             time_scale_shift: self.resnet_time_scale_shift,
             dropout: self.dropout,
         }
-    }
-
-    /// Its attention over `channels`, normalised in `groups` groups (not at all for `None`).
-    pub(super) fn attention(&self, channels: usize, groups: Option<usize>, device: &Device) -> Attention {
-        Attention::new(channels, groups, self.norm_eps, self.attention_head_dim, device)
     }
 }

@@ -16,10 +16,10 @@ pub use config::{
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use self::blocks::{DownBlock, UpBlock};
 use self::embedding::{ClassEmbedding, TimeProj, time_features};
 use super::blocks::middle::MidBlock;
 use super::blocks::signal::Signal;
+use super::blocks::unet::{DownBlock, UpBlock, walk};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, rows};
 use super::{Condition, Forward};
@@ -39,14 +39,13 @@ pub struct UNet2DModel {
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
     #[module(skip)]
-    config: UNet2DConfig,
+    pub(super) config: UNet2DConfig,
 }
 
 impl UNet2DModel {
     /// The network that a checked `config` describes, its parameters blank.
     pub(super) fn new(config: &UNet2DConfig, device: &Device) -> Self {
         let channels = &config.block_out_channels;
-        let last = channels.len() - 1;
         let time_width = config.time_embed_dim();
         let features = match config.time_embedding_type {
             TimeEmbedding::Fourier => 2 * channels[0],
@@ -59,51 +58,22 @@ impl UNet2DModel {
             }
             _ => None,
         };
-        let down = |(i, &kind)| {
-            let c_in = if i == 0 { channels[0] } else { channels[i - 1] };
-            DownBlock::new(kind, c_in, channels[i], i == last, config, device)
-        };
-        let up = |(i, &kind): (usize, &UpBlockType)| {
-            let c_out = channels[last - i];
-            let previous = if i == 0 { c_out } else { channels[last - i + 1] };
-            let skip = channels[(last - i).saturating_sub(1)];
-            UpBlock::new(kind, previous, c_out, skip, i == last, config, device)
-        };
         Self {
             conv_in: Conv2d::new(config.in_channels, channels[0], 3, device),
             time_proj: TimeProj::new(config, device),
             time_embedding: TimestepEmbedding::new(features, time_width, device),
             class_embedding,
-            down_blocks: config.down_block_types.iter().enumerate().map(down).collect(),
-            mid_block: config.mid_block_type.map(|MidBlockType::UNetMidBlock2D| middle(config, device)),
-            up_blocks: config.up_block_types.iter().enumerate().map(up).collect(),
+            down_blocks: (0..channels.len()).map(|stage| blocks::down(stage, config, device)).collect(),
+            mid_block: config.mid_block_type.map(|MidBlockType::UNetMidBlock2D| blocks::middle(config, device)),
+            up_blocks: (0..channels.len()).map(|step| blocks::up(step, config, device)).collect(),
             conv_norm_out: GroupNorm::new(config.norm_num_groups, channels[0], config.norm_eps, device),
             conv_out: Conv2d::new(channels[0], config.out_channels, 3, device).zeroed(),
             config: config.clone(),
         }
     }
-
-    pub(super) fn config(&self) -> &UNet2DConfig {
-        &self.config
-    }
-}
-
-/// The middle stage, on the channels of the innermost one.
-fn middle(config: &UNet2DConfig, device: &Device) -> MidBlock {
-    let channels = config.block_out_channels[config.block_out_channels.len() - 1];
-    let groups = config.attn_norm_num_groups.or(match config.resnet_time_scale_shift {
-        TimeScaleShift::Default => Some(config.norm_num_groups),
-        TimeScaleShift::ScaleShift => None,
-    });
-    let attention = config.add_attention.then(|| config.attention(channels, groups, device));
-    MidBlock::new(channels, &config.residual(), attention, config.mid_block_scale_factor, device)
 }
 
 impl Forward for UNet2DModel {
-    fn device(&self) -> Device {
-        self.conv_in.weight().device()
-    }
-
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4> {
         let device = x.device();
         let x = if self.config.center_input_sample { x * 2.0 - 1.0 } else { x };
@@ -120,17 +90,8 @@ impl Forward for UNet2DModel {
 
         let activated = Some(self.config.act_fn.apply(temb));
         let signal = Signal { activated, dropout: Dropout::new(dropout), ..Signal::silence() };
-        let mut x = self.conv_in.forward(Map::from(x));
-        let mut skips = vec![x.clone()];
-        for block in &self.down_blocks {
-            x = block.forward(x, &signal, &mut skips);
-        }
-        if let Some(block) = &self.mid_block {
-            x = block.forward(x, &signal);
-        }
-        for block in &self.up_blocks {
-            x = block.forward(x, &signal, &mut skips);
-        }
+        let x = self.conv_in.forward(Map::from(x));
+        let x = walk(x, &self.down_blocks, self.mid_block.as_ref(), &self.up_blocks, &signal);
         // diffusers activates the output with SiLU whatever `act_fn` says.
         let norm = self.conv_norm_out.then(Some(Activation::Silu), None);
         let x = self.conv_out.fused(x, Some(norm), Added::default()).into_tensor();

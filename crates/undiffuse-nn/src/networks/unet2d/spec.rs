@@ -1,9 +1,8 @@
 //! What a config says of its U-Net before there is one.
 
-use super::config::{
-    ClassEmbed, DownBlockType, MidBlockType, TimeEmbedding, TimeScaleShift, UNet2DConfig, UpBlockType,
-};
-use crate::networks::{ClassConfig, ConfigError, Io, Reads, Spec};
+use super::config::{ClassEmbed, DownBlockType, TimeEmbedding, TimeScaleShift, UNet2DConfig, UpBlockType};
+use crate::networks::read::keeps_notes;
+use crate::networks::{ClassConfig, ConfigError, Io, Reads, Spec, stages};
 
 impl ClassConfig for UNet2DConfig {
     fn check(&self) -> Result<(), ConfigError> {
@@ -20,13 +19,7 @@ impl ClassConfig for UNet2DConfig {
         vec![("stages", self.stages()), ("time", time)]
     }
 
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
-    }
+    keeps_notes!();
 }
 
 impl Spec for UNet2DConfig {
@@ -50,50 +43,28 @@ impl Spec for UNet2DConfig {
         1 << (self.block_out_channels.len() - 1)
     }
 
-    /// What the skips keep, and the largest maps in work.
     fn features(&self, [_, height, width]: [usize; 3]) -> u64 {
-        let stage = |(level, &channels): (usize, &usize)| {
-            let halved = |side: usize| side.checked_shr(level as u32).unwrap_or(0).max(1) as u64;
-            (channels as u64).saturating_mul(halved(height)).saturating_mul(halved(width))
-        };
-        let maps = || self.block_out_channels.iter().enumerate().map(stage);
-        let layers = (self.layers_per_block as u64).saturating_add(2);
-        let skips = maps().fold(0, u64::saturating_add).saturating_mul(layers);
-        let largest = maps().max().unwrap_or(0);
-        skips.saturating_add(largest.saturating_mul(6)).saturating_mul(4)
+        stages::features(&self.block_out_channels, |_| self.layers_per_block, 6, [height, width])
     }
 
     /// In convolutions and attention.
-    fn multiplications(&self, [height, width]: [usize; 2]) -> f64 {
-        let channels: Vec<f64> = self.block_out_channels.iter().map(|&c| c as f64).collect();
-        let pixels = |level: usize| {
-            let side = |side: usize| (side >> level.min(63)).max(1) as f64;
-            side(height) * side(width)
-        };
-        // Two convolutions of 3x3.
-        let residual = |from: f64, to: f64, n: f64| 9.0 * (from * to + to * to) * n;
+    fn multiplications(&self, sides: [usize; 2]) -> f64 {
+        let (last, layers) = (self.block_out_channels.len() - 1, self.layers_per_block);
         // Four projections; every pixel looks at every other.
-        let attention = |c: f64, n: f64| 4.0 * c * c * n + 2.0 * c * n * n;
-        let layers = self.layers_per_block as f64;
-        let last = channels.len().saturating_sub(1);
-        let mut sum = 0.0;
-        for (level, &c) in channels.iter().enumerate() {
-            let n = pixels(level);
-            let outer = channels[level.saturating_sub(1)];
-            sum += residual(outer, c, n) + (layers - 1.0).max(0.0) * residual(c, c, n);
-            sum += (layers + 1.0) * residual(2.0 * c, c, n);
-            if self.down_block_types.get(level) == Some(&DownBlockType::AttnDownBlock2D) {
-                sum += layers * attention(c, n);
-            }
-            if self.up_block_types.get(last - level) == Some(&UpBlockType::AttnUpBlock2D) {
-                sum += (layers + 1.0) * attention(c, n);
-            }
-        }
-        if let (Some(MidBlockType::UNetMidBlock2D), Some(&c)) = (self.mid_block_type, channels.last()) {
-            let n = pixels(last);
-            sum += 2.0 * residual(c, c, n) + if self.add_attention { attention(c, n) } else { 0.0 };
-        }
-        sum
+        let attention = |stage: usize| {
+            let (c, n) = (self.block_out_channels[stage] as f64, stages::pixels(stage, sides));
+            4.0 * c * c * n + 2.0 * c * n * n
+        };
+        let of_stage = |stage: usize| {
+            let down = self.down_block_types[stage] == DownBlockType::AttnDownBlock2D;
+            let up = self.up_block_types[last - stage] == UpBlockType::AttnUpBlock2D;
+            (usize::from(down) * layers + usize::from(up) * (layers + 1)) as f64 * attention(stage)
+        };
+        let middle = if self.add_attention && self.mid_block_type.is_some() { attention(last) } else { 0.0 };
+        let in_middle = 2 * usize::from(self.mid_block_type.is_some());
+        stages::convolutions(&self.block_out_channels, |_| layers, in_middle, sides)
+            + (0..=last).map(of_stage).sum::<f64>()
+            + middle
     }
 
     fn timesteps(&self) -> Option<usize> {
@@ -106,16 +77,11 @@ impl Spec for UNet2DConfig {
 }
 
 impl UNet2DConfig {
-    /// The U: a line for each stage, with its channels, down on the left and up on the right.
+    /// The U, and what its blocks are.
     fn stages(&self) -> String {
-        let ups = self.up_block_types.iter().rev();
-        let sides = self.down_block_types.iter().zip(ups).zip(&self.block_out_channels);
-        let line = |((down, up), channels)| format!("{channels:>4}  {:<24} {up:?}\n", format!("{down:?}"));
-        let mut text: String = sides.map(line).collect();
-        if let Some(middle) = self.mid_block_type {
-            let attention = if self.add_attention { "with" } else { "without" };
-            text += &format!("      {middle:?}, {attention} attention\n");
-        }
+        let attention = if self.add_attention { "with" } else { "without" };
+        let middle = self.mid_block_type.map(|middle| format!("{middle:?}, {attention} attention"));
+        let text = stages::drawn(&self.down_block_types, &self.up_block_types, &self.block_out_channels, middle);
         let heads = match self.attention_head_dim {
             Some(width) => format!("attention heads {width} wide"),
             None => "one attention head".into(),

@@ -2,12 +2,9 @@
 
 use super::config::{ConditionClassEmbed, Each, TransformerLayers, UNet2DConditionConfig};
 use crate::networks::ConfigError;
-use crate::networks::read::{COUNT, fail, lacking, within};
+use crate::networks::read::{COUNT, check_dropout, fail, lacking, within};
+use crate::networks::stages::{self, LAYERS};
 
-/// Most stages: each halves the picture.
-const STAGES: usize = 16;
-/// Most residual blocks in a stage, and blocks of a transformer.
-const LAYERS: usize = 256;
 /// Most blocks of all transformers together.
 const BLOCKS: usize = 4096;
 /// The largest side of a filter.
@@ -20,12 +17,8 @@ impl UNet2DConditionConfig {
         self.check_stages()?;
         self.check_counts()?;
         self.check_groups()?;
-        if self.downsample_padding > 1 {
-            return fail(format!("downsample_padding must be 0 or 1, not {}", self.downsample_padding));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout must be in [0, 1), not {}", self.dropout));
-        }
+        stages::check_padding(self.downsample_padding)?;
+        check_dropout(self.dropout)?;
         let projected = matches!(
             self.class_embed_type,
             Some(ConditionClassEmbed::Projection | ConditionClassEmbed::SimpleProjection)
@@ -69,14 +62,7 @@ impl UNet2DConditionConfig {
 
     fn check_stages(&self) -> Result<(), ConfigError> {
         let stages = self.stages();
-        if stages == 0 || self.down_block_types.len() != stages || self.up_block_types.len() != stages {
-            return fail(format!(
-                "block_out_channels has {stages} stages, down_block_types {} and up_block_types {}; they must agree and be at least 1",
-                self.down_block_types.len(),
-                self.up_block_types.len()
-            ));
-        }
-        within("the number of stages in block_out_channels", stages, STAGES)?;
+        stages::check(&self.block_out_channels, self.down_block_types.len(), self.up_block_types.len())?;
         let one_each = |field: &str, length: Option<usize>| match length {
             Some(length) if length != stages => {
                 fail(format!("{field} has {length} entries for {stages} stages in block_out_channels"))
@@ -176,9 +162,7 @@ impl UNet2DConditionConfig {
     fn check_groups(&self) -> Result<(), ConfigError> {
         for (stage, &channels) in self.block_out_channels.iter().enumerate() {
             let (groups, heads) = (self.norm_num_groups, self.attention_head_dim.of(stage));
-            if !channels.is_multiple_of(groups) {
-                return fail(format!("block_out_channels {channels} does not divide into norm_num_groups = {groups}"));
-            }
+            stages::check_groups(channels, "norm_num_groups", groups)?;
             if heads > channels {
                 return fail(format!("attention_head_dim (the heads) is {heads}, more than the {channels} channels"));
             }

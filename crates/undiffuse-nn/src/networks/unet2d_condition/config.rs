@@ -161,9 +161,9 @@ pub struct UNet2DConditionConfig {
     pub upcast_attention: bool,
     /// How the time embedding enters residual blocks.
     pub resnet_time_scale_shift: TimeScaleShift,
-    /// Of other stages than those that there are here.
+    /// Of no effect with the stages that are read.
     pub resnet_skip_time_act: bool,
-    /// Of other stages than those that there are here.
+    /// Of no effect with the stages that are read.
     pub resnet_out_scale_factor: f64,
     /// Features of the time: `positional`.
     pub time_embedding_type: String,
@@ -185,9 +185,9 @@ pub struct UNet2DConditionConfig {
     pub attention_type: String,
     /// Whether the class embedding stands beside that of the time instead of being added.
     pub class_embeddings_concat: bool,
-    /// Of another middle stage than those that there are here.
+    /// Of no effect with the middle stages that are read.
     pub mid_block_only_cross_attention: Option<bool>,
-    /// Of other stages than those that there are here.
+    /// Of no effect with the stages that are read.
     pub cross_attention_norm: Option<String>,
     /// Of a further condition.
     pub addition_embed_type_num_heads: usize,

@@ -13,8 +13,9 @@ pub use config::{
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use self::blocks::{DownBlock, MidBlock, UpBlock};
+use super::blocks::middle::MidBlock;
 use super::blocks::signal::Signal;
+use super::blocks::unet::{DownBlock, UpBlock, walk};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, rows, sinusoids};
 use super::{Condition, Forward};
@@ -37,7 +38,7 @@ pub struct UNet2DConditionModel {
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
     #[module(skip)]
-    config: UNet2DConditionConfig,
+    pub(super) config: UNet2DConditionConfig,
 }
 
 /// How a label becomes a vector, where it is none yet.
@@ -64,17 +65,13 @@ impl UNet2DConditionModel {
             time_embedding: time_embedding(config, device),
             encoder_hid_proj: config.encoder_hid_dim.map(|width| Linear::new(width, tokens, device)),
             class_embedding: ClassEmbedding::new(config, device),
-            down_blocks: stages.clone().map(|stage| DownBlock::new(stage, config, device)).collect(),
-            mid_block: config.mid_block_type.map(|kind| MidBlock::new(kind, config, device)),
-            up_blocks: stages.map(|step| UpBlock::new(step, config, device)).collect(),
+            down_blocks: stages.clone().map(|stage| blocks::down(stage, config, device)).collect(),
+            mid_block: config.mid_block_type.map(|kind| blocks::middle(kind, config, device)),
+            up_blocks: stages.map(|step| blocks::up(step, config, device)).collect(),
             conv_norm_out: GroupNorm::new(config.norm_num_groups, features, config.norm_eps, device),
             conv_out: convolution(features, config.out_channels, config.conv_out_kernel).zeroed(),
             config: config.clone(),
         }
-    }
-
-    pub(super) fn config(&self) -> &UNet2DConditionConfig {
-        &self.config
     }
 
     /// Features of a time, or of a label like one.
@@ -127,10 +124,6 @@ impl ClassEmbedding {
 }
 
 impl Forward for UNet2DConditionModel {
-    fn device(&self) -> Device {
-        self.conv_in.weight().device()
-    }
-
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4> {
         let device = x.device();
         let x = if self.config.center_input_sample { x * 2.0 - 1.0 } else { x };
@@ -155,17 +148,8 @@ impl Forward for UNet2DConditionModel {
             mask: Mask { causal: false, bias: condition.mask.clone().map(|mask| (1.0 - mask) * UNSEEN) },
             dropout: Dropout::new(dropout),
         };
-        let mut x = self.conv_in.forward(Map::from(x));
-        let mut skips = vec![x.clone()];
-        for block in &self.down_blocks {
-            x = block.forward(x, &signal, &mut skips);
-        }
-        if let Some(block) = &self.mid_block {
-            x = block.forward(x, &signal);
-        }
-        for block in &self.up_blocks {
-            x = block.forward(x, &signal, &mut skips);
-        }
+        let x = self.conv_in.forward(Map::from(x));
+        let x = walk(x, &self.down_blocks, self.mid_block.as_ref(), &self.up_blocks, &signal);
         let norm = self.conv_norm_out.then(Some(self.config.act_fn), None);
         self.conv_out.fused(x, Some(norm), Added::default()).into_tensor()
     }

@@ -3,6 +3,9 @@
 use super::config::{
     ConditionClassEmbed, ConditionDownBlockType, ConditionMidBlockType, ConditionUpBlockType, UNet2DConditionConfig,
 };
+use crate::networks::io::multiples;
+use crate::networks::read::keeps_notes;
+use crate::networks::stages::{self, listed};
 use crate::networks::{Attends, ClassConfig, ConfigError, InputError, Io, Reads, Spec};
 
 /// Numbers of a channel and pixel that a transformer holds at a time: its input, a feed-forward layer, queries and keys.
@@ -14,19 +17,13 @@ impl ClassConfig for UNet2DConditionConfig {
     }
 
     fn describe(&self) -> Vec<(&'static str, String)> {
-        let ups = self.up_block_types.iter().rev();
-        let sides = self.down_block_types.iter().zip(ups).zip(&self.block_out_channels);
-        let line = |((down, up), channels)| format!("{channels:>4}  {:<24} {up:?}\n", format!("{down:?}"));
-        let mut stages: String = sides.map(line).collect();
-        if let Some(middle) = self.mid_block_type {
-            stages += &format!("      {middle:?}\n");
-        }
-        let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let middle = self.mid_block_type.map(|middle| format!("{middle:?}"));
+        let mut stages = stages::drawn(&self.down_block_types, &self.up_block_types, &self.block_out_channels, middle);
         stages += &format!(
             "{} residual blocks a stage, group normalisation in {} groups, {} attention heads",
-            list(self.layers_per_block.written()),
+            listed(self.layers_per_block.written()),
             self.norm_num_groups,
-            list(self.attention_head_dim.written())
+            listed(self.attention_head_dim.written())
         );
         let mut facts = vec![("stages", stages)];
         facts.extend(self.io().tokens.map(|told| ("attends to", format!("tokens {} wide", told.width))));
@@ -35,13 +32,7 @@ impl ClassConfig for UNet2DConditionConfig {
         facts
     }
 
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
-    }
+    keeps_notes!();
 }
 
 impl Spec for UNet2DConditionConfig {
@@ -75,59 +66,40 @@ impl Spec for UNet2DConditionConfig {
     /// Odd sides are halved to the next whole number, and lose what was doubled too much on the way back.
     fn check_size(&self, height: usize, width: usize) -> Result<(), InputError> {
         let stride = if self.downsample_padding == 1 { 1 } else { self.stride() };
-        let fits = height > 0 && width > 0 && height.is_multiple_of(stride) && width.is_multiple_of(stride);
-        if fits { Ok(()) } else { Err(InputError::Size { height, width, stride }) }
+        multiples([height, width], stride)
     }
 
-    /// What the skips keep, and the largest maps in work.
     fn features(&self, [_, height, width]: [usize; 3]) -> u64 {
-        let map = |stage: usize| {
-            let halved = |side: usize| side.checked_shr(stage as u32).unwrap_or(0).max(1) as u64;
-            (self.block_out_channels[stage] as u64).saturating_mul(halved(height)).saturating_mul(halved(width))
-        };
-        let kept = |stage: usize| map(stage).saturating_mul(self.layers_per_block.of(stage) as u64 + 2);
-        let skips = (0..self.stages()).map(kept).fold(0, u64::saturating_add);
-        let largest = (0..self.stages()).map(map).max().unwrap_or(0);
-        skips.saturating_add(largest.saturating_mul(IN_WORK)).saturating_mul(4)
+        let layers = |stage| self.layers_per_block.of(stage);
+        stages::features(&self.block_out_channels, layers, IN_WORK, [height, width])
     }
 
     /// In convolutions, linear maps and attention to pixels; tokens are few.
-    fn multiplications(&self, [height, width]: [usize; 2]) -> f64 {
-        let pixels = |stage: usize| {
-            let side = |side: usize| (side >> stage.min(63)).max(1) as f64;
-            side(height) * side(width)
-        };
-        // Two convolutions of 3x3.
-        let residual = |from: f64, to: f64, n: f64| 9.0 * (from * to + to * to) * n;
+    fn multiplications(&self, sides: [usize; 2]) -> f64 {
+        let (last, layers) = (self.stages() - 1, |stage| self.layers_per_block.of(stage));
         // Two projections; a block has eight more beside a feed-forward layer of twelve, and attends to every pixel.
-        let transformer =
-            |c: f64, n: f64, blocks: usize| 2.0 * c * c * n + blocks as f64 * (18.0 * c * c * n + 2.0 * c * n * n);
-        let last = self.stages() - 1;
-        let mut sum = 0.0;
-        for stage in 0..=last {
-            let channels = |stage: usize| self.block_out_channels[stage] as f64;
-            let (c, n, layers) = (channels(stage), pixels(stage), self.layers_per_block.of(stage));
-            for layer in 0..=layers {
-                if layer < layers {
-                    sum += residual(if layer == 0 { channels(stage.saturating_sub(1)) } else { c }, c, n);
-                    if self.down_block_types[stage] == ConditionDownBlockType::CrossAttnDownBlock2D {
-                        sum += transformer(c, n, self.down_layers(stage, layer));
-                    }
-                }
-                sum += residual(2.0 * c, c, n);
-                if self.up_block_types[last - stage] == ConditionUpBlockType::CrossAttnUpBlock2D {
-                    sum += transformer(c, n, self.up_layers(last - stage, layer));
-                }
-            }
-        }
-        let (c, n) = (self.block_out_channels[last] as f64, pixels(last));
-        sum + match self.mid_block_type {
-            Some(ConditionMidBlockType::UNetMidBlock2DCrossAttn) => {
-                2.0 * residual(c, c, n) + transformer(c, n, self.down_layers(last, 0))
-            }
-            Some(ConditionMidBlockType::UNetMidBlock2D) => residual(c, c, n),
-            None => 0.0,
-        }
+        let transformer = |stage: usize, blocks: usize| {
+            let (c, n) = (self.block_out_channels[stage] as f64, stages::pixels(stage, sides));
+            2.0 * c * c * n + blocks as f64 * (18.0 * c * c * n + 2.0 * c * n * n)
+        };
+        let down = |stage: usize| -> f64 {
+            let attends = self.down_block_types[stage] == ConditionDownBlockType::CrossAttnDownBlock2D;
+            let blocks = (0..layers(stage)).filter(|_| attends).map(|layer| self.down_layers(stage, layer));
+            blocks.map(|blocks| transformer(stage, blocks)).sum()
+        };
+        let up = |stage: usize| -> f64 {
+            let attends = self.up_block_types[last - stage] == ConditionUpBlockType::CrossAttnUpBlock2D;
+            let blocks = (0..=layers(stage)).filter(|_| attends).map(|layer| self.up_layers(last - stage, layer));
+            blocks.map(|blocks| transformer(stage, blocks)).sum()
+        };
+        let (residual, middle) = match self.mid_block_type {
+            Some(ConditionMidBlockType::UNetMidBlock2DCrossAttn) => (2, transformer(last, self.down_layers(last, 0))),
+            Some(ConditionMidBlockType::UNetMidBlock2D) => (1, 0.0),
+            None => (0, 0.0),
+        };
+        stages::convolutions(&self.block_out_channels, layers, residual, sides)
+            + (0..=last).map(|stage| down(stage) + up(stage)).sum::<f64>()
+            + middle
     }
 }
 

@@ -1,10 +1,12 @@
 //! Tensors that kernels write: aligned to cache lines, in memory that is used again.
 //!
 //! A training step needs the same buffers as the one before. Fresh memory must be cleared by the system page by page,
-//! which takes longer than many a kernel; so the buffers of dropped tensors are kept.
-#![allow(unsafe_code)] // the contract of Burn's allocation controllers
+//! which takes longer than many a kernel; so what dropped tensors leave is kept, and cut to whatever is asked for next.
+#![allow(unsafe_code)] // the contract of Burn's allocation controllers, and stretches of memory that are lent
 
+use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::backend::{
@@ -13,6 +15,7 @@ use burn::backend::{
 };
 use burn::tensor::{Bytes, DType, Shape};
 use cubecl_environment::bytes::{AccessError, AccessPolicy, AllocationController, AllocationProperty};
+use memmap2::MmapMut;
 
 /// Sixteen numbers that fill one cache line.
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
@@ -22,68 +25,155 @@ struct Line([f32; 16]);
 /// Numbers from which on a tensor's memory is kept.
 const KEPT: usize = 1 << 12;
 
-/// The buffers of tensors that are gone, and what there is in all, in lines.
+/// Lines of a region, unless one tensor needs more. Pages that nobody has written yet take no memory.
+const REGION: usize = 1 << 20;
+
+/// Memory of the system, from which tensors get stretches.
+struct Region {
+    map: MmapMut,
+    /// Where each free stretch begins, and its lines. No two touch.
+    free: BTreeMap<usize, usize>,
+}
+
+impl Region {
+    /// Of at least so many lines, all zero.
+    fn new(lines: usize) -> Self {
+        let lines = lines.max(REGION);
+        let layout = std::alloc::Layout::array::<Line>(lines).expect("a tensor fits the address space");
+        let map = MmapMut::map_anon(layout.size()).unwrap_or_else(|_| std::alloc::handle_alloc_error(layout));
+        // Large pages are cleared faster, and more of them are known to the CPU at once. Without them it works as well.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Self { map, free: BTreeMap::from([(0, lines)]) }
+    }
+
+    fn lines(&self) -> usize {
+        self.map.len() / size_of::<Line>()
+    }
+
+    fn is_free(&self) -> bool {
+        self.free.get(&0) == Some(&self.lines())
+    }
+
+    /// Its smallest free stretch of at least `lines`: its length, and where it begins.
+    fn best(&self, lines: usize) -> Option<(usize, usize)> {
+        self.free.iter().filter(|(_, free)| **free >= lines).map(|(start, free)| (*free, *start)).min()
+    }
+
+    /// Lends the first `lines` of a free stretch.
+    fn lend(&mut self, start: usize, lines: usize) -> Stretch {
+        let free = self.free.remove(&start).expect("a free stretch");
+        if free > lines {
+            self.free.insert(start + lines, free - lines);
+        }
+        // SAFETY: the stretch is a part of the region.
+        let first = unsafe { self.map.as_mut_ptr().cast::<Line>().add(start) };
+        Stretch { first: NonNull::new(first).expect("memory has an address"), lines }
+    }
+
+    /// Where a stretch begins, if it is of this region.
+    fn place(&self, stretch: &Stretch) -> Option<usize> {
+        let from = (stretch.first.as_ptr() as usize).checked_sub(self.map.as_ptr() as usize)?;
+        (from < self.map.len()).then_some(from / size_of::<Line>())
+    }
+
+    /// Takes back lines that were lent, and joins them with what is free on both sides.
+    fn take_back(&mut self, mut start: usize, mut lines: usize) {
+        if let Some(after) = self.free.remove(&(start + lines)) {
+            lines += after;
+        }
+        if let Some((before, free)) = self.free.range(..start).next_back().map(|(a, b)| (*a, *b))
+            && before + free == start
+        {
+            (start, lines) = (before, free + lines);
+        }
+        self.free.insert(start, lines);
+    }
+}
+
+/// Lines that belong to whoever holds this. The region stays until they are taken back.
+struct Stretch {
+    first: NonNull<Line>,
+    lines: usize,
+}
+
+// SAFETY: nobody else reads or writes the lines.
+unsafe impl Send for Stretch {}
+// SAFETY: shared, they can only be read.
+unsafe impl Sync for Stretch {}
+
+impl Stretch {
+    fn lines(&self) -> &[Line] {
+        // SAFETY: the region holds so many lines from there on, initialised, and lent to this stretch alone.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.lines) }
+    }
+
+    fn lines_mut(&mut self) -> &mut [Line] {
+        // SAFETY: as above; the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.lines) }
+    }
+}
+
+/// All regions, and what of them is in tensors.
 struct Pool {
-    /// The oldest first.
-    free: Vec<Vec<Line>>,
-    held: usize,
-    /// In tensors, now and at most so far.
+    regions: Vec<Region>,
+    /// Lines in tensors, now and at most so far.
     live: usize,
     most: usize,
 }
 
 /// No result depends on it: it is a part of the allocator.
-static POOL: Mutex<Pool> = Mutex::new(Pool { free: Vec::new(), held: 0, live: 0, most: 0 });
+static POOL: Mutex<Pool> = Mutex::new(Pool { regions: Vec::new(), live: 0, most: 0 });
 
 fn pool() -> MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pool {
-    /// A free buffer of at least `lines`, and not much more.
-    fn reuse(&mut self, lines: usize) -> Option<Vec<Line>> {
-        let fits = |b: &Vec<Line>| b.len() >= lines && b.len() - lines <= lines / 8;
-        let best = (0..self.free.len()).filter(|&i| fits(&self.free[i])).min_by_key(|&i| self.free[i].len())?;
-        let buffer = self.free.remove(best);
-        self.held -= buffer.len();
-        Some(buffer)
+    /// A stretch of so many lines with unspecified (but initialised) contents.
+    fn take(&mut self, lines: usize) -> Stretch {
+        self.live += lines;
+        self.most = self.most.max(self.live);
+        let of_region = |(i, region): (usize, &Region)| region.best(lines).map(|(free, start)| (free, i, start));
+        let best = self.regions.iter().enumerate().filter_map(of_region).min();
+        let (region, start) = match best {
+            Some((_, region, start)) => (region, start),
+            None => {
+                self.shrink(lines.max(REGION));
+                self.regions.push(Region::new(lines));
+                (self.regions.len() - 1, 0)
+            }
+        };
+        self.regions[region].lend(start, lines)
     }
 
-    /// Gives the oldest buffers back while there is a quarter more memory than tensors ever needed at once.
-    fn shrink(&mut self) {
-        let excess = (self.live + self.held).saturating_sub(self.most + self.most / 4);
-        let (mut gone, mut lines) = (0, 0);
-        while lines < excess && gone < self.free.len() {
-            lines += self.free[gone].len();
-            gone += 1;
-        }
-        self.free.drain(..gone);
-        self.held -= lines;
+    fn take_back(&mut self, stretch: &Stretch) {
+        self.live -= stretch.lines;
+        let place = |region: &mut Region| region.place(stretch).map(|start| region.take_back(start, stretch.lines));
+        self.regions.iter_mut().find_map(place).expect("a region outlives its stretches");
     }
-}
 
-/// A buffer of at least `lines` with unspecified (but initialised) contents.
-fn take(lines: usize) -> Vec<Line> {
-    let mut pool = pool();
-    let reused = pool.reuse(lines);
-    pool.live += reused.as_ref().map_or(lines, Vec::len);
-    pool.most = pool.most.max(pool.live);
-    pool.shrink();
-    drop(pool);
-    reused.unwrap_or_else(|| vec![Line([0.0; 16]); lines])
+    /// Gives unused regions back while there would be, with `more` lines, a quarter more memory than tensors ever needed at
+    /// once.
+    fn shrink(&mut self, more: usize) {
+        let mut excess =
+            (self.regions.iter().map(Region::lines).sum::<usize>() + more).saturating_sub(self.most + self.most / 4);
+        self.regions.retain(|region| {
+            let goes = excess > 0 && region.is_free();
+            if goes {
+                excess = excess.saturating_sub(region.lines());
+            }
+            !goes
+        });
+    }
 }
 
 /// The memory of one tensor.
-struct Pooled(Vec<Line>);
+struct Pooled(Stretch);
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
-        let mut pool = pool();
-        pool.live -= buffer.len();
-        pool.held += buffer.len();
-        pool.free.push(buffer);
-        pool.shrink();
+        pool().take_back(&self.0);
     }
 }
 
@@ -97,13 +187,13 @@ impl AllocationController for Pooled {
     }
 
     unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(self.0.lines_mut());
         // SAFETY: same memory, same length, and the caller promises to write initialised bytes only.
         Ok(unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len()) })
     }
 
     fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
-        let bytes: &[u8] = bytemuck::cast_slice(&self.0);
+        let bytes: &[u8] = bytemuck::cast_slice(self.0.lines());
         // SAFETY: same memory, same length; initialised bytes are valid `MaybeUninit` ones.
         Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) })
     }
@@ -123,10 +213,10 @@ pub fn new(shape: impl Into<Shape>, fill: impl FnOnce(&mut [f32])) -> FlexTensor
         fill(&mut values);
         return owned(shape, values);
     }
-    let mut lines = take(n.div_ceil(16));
-    fill(&mut bytemuck::cast_slice_mut(&mut lines)[..n]);
+    let mut memory = Pooled(pool().take(n.div_ceil(16)));
+    fill(&mut bytemuck::cast_slice_mut(memory.0.lines_mut())[..n]);
     // SAFETY: all lines are initialised, and `n` numbers are no more than they hold.
-    let bytes = unsafe { Bytes::from_controller(Box::new(Pooled(lines)), n * size_of::<f32>()) };
+    let bytes = unsafe { Bytes::from_controller(Box::new(memory), n * size_of::<f32>()) };
     FlexTensor::new(bytes, Layout::contiguous(shape), DType::F32)
 }
 
@@ -138,4 +228,38 @@ pub fn owned(shape: impl Into<Shape>, values: Vec<f32>) -> FlexTensor {
 /// A new tensor of the shape of `like`.
 pub fn new_like(like: &FlexTensor, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
     new(like.shape(), fill)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is taken and given back in whatever order, no two stretches overlap, and at last everything is one again.
+    #[test]
+    fn stretches_never_overlap_and_join_again() {
+        let mut pool = Pool { regions: Vec::new(), live: 0, most: 0 };
+        let (mut held, mut random) = (Vec::<Stretch>::new(), 1u64);
+        let mut below = |n: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % n
+        };
+        for _ in 0..2000 {
+            if below(5) < 2 && !held.is_empty() {
+                let stretch = held.swap_remove(below(held.len()));
+                pool.take_back(&stretch);
+            } else {
+                let lines = 1 + below(1 << (1 + below(18)));
+                held.push(pool.take(lines));
+            }
+            let mut spans: Vec<_> = held.iter().map(|s| s.lines().as_ptr_range()).collect();
+            spans.sort_by_key(|span| span.start);
+            assert!(spans.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            assert_eq!(pool.live, held.iter().map(|s| s.lines).sum::<usize>());
+        }
+        assert!(pool.regions.len() > 1);
+        held.iter().for_each(|stretch| pool.take_back(stretch));
+        assert!(pool.live == 0 && pool.regions.iter().all(Region::is_free));
+        pool.shrink(2 * pool.most);
+        assert!(pool.regions.is_empty());
+    }
 }

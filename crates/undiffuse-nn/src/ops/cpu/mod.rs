@@ -7,6 +7,7 @@ mod attention;
 mod conv;
 mod embedding;
 mod gate;
+mod gated;
 mod layer_norm;
 mod layout;
 mod linear;
@@ -93,12 +94,18 @@ pub trait Kernels: Backend {
     ) -> FloatTensor<Self>;
     /// `x + gate · y`.
     fn k_gate(x: FloatTensor<Self>, gate: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The first half of a token times the activated second.
+    fn k_gated(x: FloatTensor<Self>, activation: KernelActivation) -> FloatTensor<Self>;
     /// Rows of a table.
     fn k_embedding(table: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self>;
     /// `[B, C, H, W]` as a map.
     fn k_to_panels(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// A map as `[B, C, H, W]`.
     fn k_to_planes(x: FloatTensor<Self>, channels: usize) -> FloatTensor<Self>;
+    /// A map as `[B, H · W, C]`.
+    fn k_to_tokens(x: FloatTensor<Self>, channels: usize) -> FloatTensor<Self>;
+    /// `[B, H · W, C]` as a map of these sides.
+    fn k_from_tokens(x: FloatTensor<Self>, sides: [usize; 2]) -> FloatTensor<Self>;
 }
 
 fn dispatch<const D: usize>(x: Tensor<D>) -> DispatchTensor {
@@ -116,6 +123,14 @@ pub fn to_panels(x: Tensor<4>) -> Tensor<5> {
 
 pub fn to_planes(x: Tensor<5>, channels: usize) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::k_to_planes(dispatch(x), channels))
+}
+
+pub fn to_tokens(x: Tensor<5>, channels: usize) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::k_to_tokens(dispatch(x), channels))
+}
+
+pub fn from_tokens(x: Tensor<3>, sides: [usize; 2]) -> Tensor<5> {
+    Tensor::from_dispatch(Dispatch::k_from_tokens(dispatch(x), sides))
 }
 
 /// Of one map or two side by side, of so many channels each; `shift` and `residual` are added.
@@ -203,6 +218,10 @@ pub fn gate(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::k_gate(dispatch(x), dispatch(gate), dispatch(y)))
 }
 
+pub fn gated(x: Tensor<3>, activation: Activation) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::k_gated(dispatch(x), kernel_activation(Some(activation))))
+}
+
 pub fn embedding(table: Tensor<2>, rows: &[usize]) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::k_embedding(dispatch(table), rows.into()))
 }
@@ -268,6 +287,10 @@ impl Kernels for Flex {
         gate::forward([x, gate, y])
     }
 
+    fn k_gated(x: FlexTensor, activation: KernelActivation) -> FlexTensor {
+        gated::forward(x, activation)
+    }
+
     fn k_embedding(table: FlexTensor, rows: Arc<[usize]>) -> FlexTensor {
         embedding::forward(table, &rows)
     }
@@ -278,6 +301,14 @@ impl Kernels for Flex {
 
     fn k_to_planes(x: FlexTensor, channels: usize) -> FlexTensor {
         layout::to_planes(x, channels)
+    }
+
+    fn k_to_tokens(x: FlexTensor, channels: usize) -> FlexTensor {
+        layout::to_tokens(x, channels)
+    }
+
+    fn k_from_tokens(x: FlexTensor, sides: [usize; 2]) -> FlexTensor {
+        layout::from_tokens(x, sides)
     }
 }
 
@@ -341,6 +372,10 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         gate::record::<C>([x, gate, y])
     }
 
+    fn k_gated(x: FloatTensor<Self>, activation: KernelActivation) -> FloatTensor<Self> {
+        gated::record::<C>(x, activation)
+    }
+
     fn k_embedding(table: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self> {
         embedding::record::<C>(table, rows)
     }
@@ -351,6 +386,14 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
 
     fn k_to_planes(x: FloatTensor<Self>, channels: usize) -> FloatTensor<Self> {
         layout::record_to_planes::<C>(x, channels)
+    }
+
+    fn k_to_tokens(x: FloatTensor<Self>, channels: usize) -> FloatTensor<Self> {
+        layout::record_to_tokens::<C>(x, channels)
+    }
+
+    fn k_from_tokens(x: FloatTensor<Self>, sides: [usize; 2]) -> FloatTensor<Self> {
+        layout::record_from_tokens::<C>(x, sides)
     }
 }
 

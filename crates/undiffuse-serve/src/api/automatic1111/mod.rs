@@ -8,12 +8,15 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use desk::Desk;
 pub use request::Request;
+
+/// What made the pictures.
+const PROGRAM: &str = concat!("undiffuse ", env!("CARGO_PKG_VERSION"));
 
 use super::answers::around;
 use super::extract::{Caller, Json, Query, Small};
@@ -21,7 +24,8 @@ use super::generate::{Pngs, follow, pngs};
 use super::models::models;
 use super::{App, working};
 use crate::budget::Client;
-use crate::job::{Generate, Job, JobState, ModelInfo, Update};
+use crate::job::{Generate, Job, JobState, Made, ModelInfo, Update};
+use crate::parameters::Parameters;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::samplers;
 use desk::Work;
@@ -146,50 +150,51 @@ fn find(models: Vec<ModelInfo>, asked: Option<&str>) -> Result<ModelInfo, Proble
 
 /// Seeds and settings as the original tells them.
 fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) -> Value {
-    let prompt = request.prompt.clone().unwrap_or_default();
+    let (prompt, negative) = (request.prompt.clone().unwrap_or_default(), request.negative_prompt.clone());
     let [_, own_height, own_width] = model.shape;
     let (width, height) = (generate.width.unwrap_or(own_width), generate.height.unwrap_or(own_height));
     let steps = generate.steps.unwrap_or(model.defaults.steps);
     let cfg = generate.guidance.unwrap_or(model.defaults.guidance);
-    let sampler = request.sampler().map_or_else(|| model.defaults.solver.clone(), str::to_owned);
-    let scheduler = generate.spacing.clone().unwrap_or_else(|| model.defaults.spacing.clone());
-    let seeds: Vec<u64> = job.images.iter().map(|made| made.seed).collect();
-    let text = |seed: &u64| {
-        let (sampler, scheduler) = (quoted(&sampler), quoted(&scheduler));
-        format!(
-            "{prompt}\nSteps: {steps}, Sampler: {sampler}, Schedule type: {scheduler}, CFG scale: {cfg}, Seed: {seed}, \
-             Size: {width}x{height}, Model: {}, Version: undiffuse {}",
-            quoted(&model.id),
-            env!("CARGO_PKG_VERSION")
-        )
+    let solver = generate.solver.as_ref().unwrap_or(&model.defaults.solver);
+    let spacing = generate.spacing.as_ref().unwrap_or(&model.defaults.spacing);
+    let sampler = request.sampler().map_or_else(|| solver.clone(), str::to_owned);
+    let facts = |made: &Made| -> Map<String, Value> {
+        let facts = [
+            ("prompt", json!(prompt)),
+            ("negative", json!(negative)),
+            ("steps", json!(steps)),
+            ("solver", json!(solver)),
+            ("spacing", json!(spacing)),
+            ("guidance", json!(cfg)),
+            ("seed", json!(made.seed)),
+            ("model", json!(model.id)),
+            ("strength", json!(generate.strength)),
+            ("program", json!(PROGRAM)),
+        ];
+        facts.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
     };
+    let text = |made: &Made| Parameters::of(&facts(made), (width, height)).map(|p| p.to_string());
     json!({
         "prompt": prompt,
-        "all_prompts": vec![&prompt; seeds.len()],
-        "negative_prompt": request.negative_prompt.clone().unwrap_or_default(),
+        "all_prompts": vec![&prompt; job.images.len()],
+        "negative_prompt": negative.clone().unwrap_or_default(),
+        "all_negative_prompts": vec![negative.clone().unwrap_or_default(); job.images.len()],
         "seed": generate.seed,
-        "all_seeds": seeds,
+        "all_seeds": job.images.iter().map(|made| made.seed).collect::<Vec<_>>(),
         "classes": job.images.iter().map(|made| made.shows.values().next()).collect::<Vec<_>>(),
         "width": width,
         "height": height,
         "sampler_name": sampler,
-        "scheduler": scheduler,
+        "scheduler": spacing,
         "cfg_scale": cfg,
         "steps": steps,
         "batch_size": request.batch_size.unwrap_or(1),
         "denoising_strength": generate.strength,
         "sd_model_name": model.id,
         "job_id": job.id,
-        "infotexts": seeds.iter().map(text).collect::<Vec<_>>(),
+        "comments": job.notes,
+        "infotexts": job.images.iter().map(text).collect::<Vec<_>>(),
     })
-}
-
-/// A value of a text of settings, in quotes where it would be read as several.
-fn quoted(value: &str) -> String {
-    match value.contains([',', ':', '"', '\n']) {
-        true => json!(value).to_string(),
-        false => value.to_owned(),
-    }
 }
 
 /// How far this client's pictures are.

@@ -24,6 +24,7 @@ const WORDS: &[(&str, &str)] = &[
     ("model", "sd_model_checkpoint"),
     ("n", "batch_size"),
     ("class", "prompt"),
+    ("negative", "negative_prompt"),
     ("solver", "sampler_name"),
     ("spacing", "scheduler"),
     ("guidance", "cfg_scale"),
@@ -36,9 +37,10 @@ const WORDS: &[(&str, &str)] = &[
 #[serde(default)]
 #[schema(as = Automatic1111Request)]
 pub struct Request {
-    /// A class as `class` of `/api/v1/generate` names it, or a sentence that names one; nothing for all of them in turn.
+    /// What the pictures should show, for models that take words; for others a class as `class` of `/api/v1/generate` names it, or
+    /// a sentence that names one, and nothing for all of them in turn.
     pub prompt: Option<String>,
-    /// Not used: there is nothing to steer away from.
+    /// What guidance leads away from, for models that take words; not used by others.
     pub negative_prompt: Option<String>,
     /// Seed of the first picture; -1 for any.
     pub seed: Option<i64>,
@@ -53,7 +55,7 @@ pub struct Request {
     pub steps: Option<usize>,
     /// Classifier-free guidance; not used by models that cannot be guided.
     pub cfg_scale: Option<f64>,
-    /// Width; the model's own when not given or 512 by 512.
+    /// Width; the model's own when not given, and for models that take no words when it is 512 by 512.
     #[schema(minimum = 1)]
     pub width: Option<usize>,
     /// Height, likewise.
@@ -147,8 +149,12 @@ impl Request {
         self.refuse()?;
         let asked = prompt::read(self.prompt.as_deref().unwrap_or_default(), model);
         let asked = asked.map_err(|problem| Problem::invalid("prompt", problem))?;
+        let negative = self.negative_prompt.as_deref().filter(|_| model.takes_words()).unwrap_or_default();
+        let asked = prompt::led_away(asked.asks(), negative);
         let size = (self.width, self.height);
-        let (width, height) = if size == (Some(UNCHOSEN), Some(UNCHOSEN)) { (None, None) } else { size };
+        // A model that takes words was made for those who know its sizes.
+        let unchosen = size == (Some(UNCHOSEN), Some(UNCHOSEN)) && !model.takes_words();
+        let (width, height) = if unchosen { (None, None) } else { size };
         let (solver, spacing) = ours(self.sampler(), self.scheduler.as_deref());
         // Clients send an eta with every sampler, and a mask and a strength only mean something beside a picture.
         let chosen = crate::words::solver(solver.as_deref().unwrap_or(&model.defaults.solver));
@@ -163,7 +169,7 @@ impl Request {
             steps: self.steps,
             eta: self.eta.filter(|_| has_eta),
             guidance: self.cfg_scale.filter(|_| model.guidance),
-            asked: asked.asks(),
+            asked,
             width,
             height,
             strength: init_image.as_ref().map(|_| self.denoising_strength.unwrap_or(STRENGTH)),

@@ -108,6 +108,7 @@ fn record(client: &str) -> Record {
         started: None,
         finished: None,
         error: None,
+        notes: Vec::new(),
         images: Vec::new(),
     };
     Record { job, client: client.into(), key: None, weight: 1, spent: 0.0, start: JobStart::Waiting, deaths: 0 }

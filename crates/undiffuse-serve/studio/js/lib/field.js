@@ -24,6 +24,9 @@ function wrap(label, control, hint) {
 /** Text. */
 export const textField = (label, value = "", { hint, ...props } = {}) => wrap(label, h("input", { type: "text", value, ...props }), hint);
 
+/** Text of several lines; it goes the way of its letters. */
+export const areaField = (label, value = "", { hint, ...props } = {}) => wrap(label, h("textarea", { value, rows: 3, dir: "auto", ...props }), hint);
+
 /** A number; its value is a number, or null when empty. */
 export function numberField(label, value, { hint, ...props } = {}) {
   const box = wrap(label, h("input", { type: "number", value: value ?? "", ...props }), hint);

@@ -1,6 +1,7 @@
 // Pictures in and out: files dropped or chosen, pixels, the settings that a PNG carries.
 
 import { h } from "./dom.js";
+import { texts } from "./texts.js";
 
 /** A place to drop a picture or choose one; calls `onfile(File)`. Pasting works while the page is open, too: see `pasted`. */
 export function dropZone(words, onfile, { accept = "image/*", multiple = false } = {}) {
@@ -54,37 +55,9 @@ export const dataUrl = (blob) => new Promise((resolve, reject) => {
   reader.readAsDataURL(blob);
 });
 
-/** The texts in a PNG by their keywords; compressed ones are passed over. */
-async function texts(file) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  const view = new DataView(bytes.buffer);
-  const signature = [137, 80, 78, 71, 13, 10, 26, 10];
-  const found = new Map();
-  if (!signature.every((b, i) => bytes[i] === b)) return found;
-  const latin1 = (part) => Array.from(part, (b) => String.fromCharCode(b)).join("");
-  for (let at = 8; at + 12 <= bytes.length;) {
-    const length = view.getUint32(at);
-    const kind = latin1(bytes.subarray(at + 4, at + 8));
-    const data = bytes.subarray(at + 8, at + 8 + length);
-    const end = data.indexOf(0);
-    at += 12 + length;
-    if (end < 0 || (kind !== "tEXt" && kind !== "iTXt")) continue;
-    const key = latin1(data.subarray(0, end));
-    let text = data.subarray(end + 1);
-    if (kind === "iTXt") {
-      // Compression flag and method, then language tag and translated keyword, each ended by a zero.
-      if (text[0] !== 0) continue;
-      text = text.subarray(2);
-      for (let k = 0; k < 2; k++) text = text.subarray(text.indexOf(0) + 1);
-    }
-    if (!found.has(key)) found.set(key, kind === "iTXt" ? new TextDecoder().decode(text) : latin1(text));
-  }
-  return found;
-}
-
 /**
- * The settings that a PNG carries: `facts`, what undiffuse wrote, or `parameters`, the text of AUTOMATIC1111's web interface and its kin; null where there
- * are none.
+ * The settings that a picture carries: `facts`, what undiffuse wrote, or `parameters`, the text of AUTOMATIC1111's web interface and its kin; null where
+ * there are none.
  */
 export async function settingsOf(file) {
   const found = await texts(file);
@@ -92,7 +65,9 @@ export async function settingsOf(file) {
     const facts = JSON.parse(found.get("undiffuse"));
     if (facts && typeof facts === "object") return { facts };
   } catch { /* none, or none of ours */ }
-  return found.has("parameters") ? { parameters: found.get("parameters") } : null;
+  // Cameras leave comments, too.
+  const parameters = found.get("parameters") ?? [found.get("UserComment")].find((text) => /\bSteps: /.test(text));
+  return parameters ? { parameters } : null;
 }
 
 /** Lets the browser save something under a name. */

@@ -52,7 +52,7 @@ function studio(body, { models, parts, about, asked }) {
     h("div", { class: "stack" }, call,
       h("div", { class: "row" }, h("button", { type: "button", class: "small", onclick: () => copied(curl(form.request(), { token: about.token_required }), "The command") }, "Copy"),
         h("a", { href: "/api/openapi.json" }, "All that the API can do"))));
-  const file = h("input", { type: "file", accept: "image/png", class: "visually-hidden", tabIndex: -1, ariaLabel: "A PNG to take settings from", onchange: () => { if (file.files[0]) restore(file.files[0]); file.value = ""; } });
+  const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp", class: "visually-hidden", tabIndex: -1, ariaLabel: "A picture to take settings from", onchange: () => { if (file.files[0]) restore(file.files[0]); file.value = ""; } });
   const restoring = h("div", { class: "restoring", role: "status" });
   const form = settingsForm({ models, parts, limits: about.limits, onsubmit: generate, onchange: (form) => { if (asCall.open) tellCall(); tellAddress(form.model); } });
 
@@ -174,7 +174,7 @@ function studio(body, { models, parts, about, asked }) {
       form.set({ from: job.request.mask ? "paint" : "picture", strength: settings.strength });
     } else form.start.keep(kept);
     form.ready();
-    answered(made ? `The form has the settings of ${caption(made)}.` : "The form has the settings of this job.", notes);
+    answered(made ? ["The form has the settings of ", h("bdi", {}, caption(made)), "."] : "The form has the settings of this job.", notes);
   }
 
   /** Says what became of the form, where it can be seen, and brings it into view. */
@@ -203,7 +203,7 @@ function studio(body, { models, parts, about, asked }) {
     }
     let had;
     try {
-      had = found.facts ? restored(found.facts, models) : await translated(found.parameters, form.model.id);
+      had = found.facts ? restored(found.facts, models) : await translated(found.parameters, form.model);
     } catch (e) {
       notice(sentence(e.message), "bad");
       return;
@@ -251,7 +251,7 @@ function studio(body, { models, parts, about, asked }) {
   show(body, h("div", { class: "split" },
     h("div", { class: "stack aside" }, form, asCall),
     h("div", { class: "stack results" },
-      h("div", { class: "row head" }, heading, h("button", { type: "button", class: "small", onclick: () => file.click() }, "Settings from a PNG…"), file),
+      h("div", { class: "row head" }, heading, h("button", { type: "button", class: "small", onclick: () => file.click() }, "Settings from a picture…"), file),
       restoring, empty, list, older)), view, veil, said);
   if (start) form.start.keep(start);
   if (asked && models.some(({ id }) => id === asked)) form.model = asked;

@@ -1,8 +1,10 @@
-// What a model can be asked for, by the schema that it gives of the field: names as chips, numbers as sliders.
+// What a model can be asked for, by the schema that it gives of the field: names as chips, numbers as sliders, words in a box.
 
 import { h, show } from "../../lib/dom.js";
 import { selectField, sliderField, textField } from "../../lib/field.js";
+import { some } from "../../lib/words.js";
 import { classField } from "./classes.js";
+import { promptField } from "./prompt.js";
 
 /** Numbers of a vector that have sliders; longer ones are text. */
 const SLIDERS = 16;
@@ -69,27 +71,40 @@ function vectorField({ onchange } = {}) {
   return box;
 }
 
+/** How a schema asks: its name, whether a schema is of that kind, its control, and what a model of that kind is asked for in a few words. */
+const KINDS = [
+  { name: "choice", fits: ({ items }) => Boolean(items?.enum), field: classField, words: ({ classes, class_count: count }) => some(classes.length || count, "class", "classes") },
+  { name: "numbers", fits: ({ prefixItems }) => Boolean(prefixItems), field: vectorField, words: ({ ask }) => some(ask.schema.prefixItems.length, "number") },
+  { name: "words", fits: ({ items }) => items?.type === "string", field: promptField, words: () => "words" },
+];
+
+/** Of which kind a model's asks are: `choice`, `numbers`, `words` or nothing. */
+export const kindOf = ({ ask }) => KINDS.find(({ fits }) => ask && fits(ask.schema))?.name;
+
+/** What a model can be asked for, in a few words. */
+export const askedFor = (model) => KINDS.find(({ name }) => name === kindOf(model))?.words(model) ?? "no classes";
+
 /**
  * The control for what the model can be asked for, if anything. `.field` is the name of the request's field, `.title` what people call it, `.value` a list
- * of words that take turns; `.model = …` makes the control that fits.
+ * of words that take turns, `.negative` words to keep away from; `.model = …` makes the control that fits.
  */
 export function askField(told) {
-  const kinds = { enum: classField(told), prefixItems: vectorField(told) };
-  const box = h("div", {}, Object.values(kinds));
+  const fields = Object.fromEntries(KINDS.map(({ name, field }) => [name, field(told)]));
+  const box = h("div", {}, Object.values(fields));
   let inner = null;
   Object.defineProperty(box, "value", { get: () => inner?.value ?? [], set: (words) => { if (inner) inner.value = words; } });
+  Object.defineProperty(box, "negative", { get: () => inner?.negative ?? "", set: (words) => { if (inner && "negative" in inner) inner.negative = words; } });
   Object.defineProperty(box, "model", { set: (model) => {
-    const { field, schema } = model.ask ?? {};
-    const kind = schema?.items?.enum ? "enum" : schema?.prefixItems ? "prefixItems" : null;
-    for (const [name, control] of Object.entries(kinds)) control.hidden = name !== kind;
-    box.hidden = !kind;
-    inner = kinds[kind] ?? null;
-    box.field = inner ? field : undefined;
-    box.title = schema?.title ?? "";
+    const kind = kindOf(model);
+    for (const [name, control] of Object.entries(fields)) control.hidden = name !== kind;
+    inner = fields[kind] ?? null;
+    box.hidden = !inner;
+    box.field = inner ? model.ask.field : undefined;
+    box.title = model.ask?.schema.title ?? "";
     if (inner) inner.model = model;
   } });
   box.has = (word) => inner?.has(word) ?? false;
-  box.say = (words) => inner?.say(words);
+  box.say = (words, field) => inner?.say(words, field);
   box.control = { focus: () => inner?.control.focus() };
   return box;
 }

@@ -4,8 +4,8 @@ import { h, settled, show, svg } from "../../lib/dom.js";
 import { checkField, numberField, selectField, textField } from "../../lib/field.js";
 import { short } from "../../lib/chart.js";
 import { partField, withEta } from "../../lib/part.js";
-import { base, some } from "../../lib/words.js";
-import { askField } from "./ask.js";
+import { base } from "../../lib/words.js";
+import { askField, askedFor, kindOf } from "./ask.js";
 import { startField } from "./start.js";
 import { sentence } from "./words.js";
 
@@ -28,7 +28,7 @@ function aboutModel(model) {
   const [channels, height, width] = model.shape;
   return [
     `${width} × ${height} ${channels === 1 ? "grey" : "colour"}`,
-    model.classes.length || model.class_count ? `${model.classes.length || model.class_count} classes` : model.ask?.schema.prefixItems ? some(model.ask.schema.prefixItems.length, "number") : "no classes",
+    askedFor(model),
     `${short(model.parameters)} parameters`,
     model.provenance?.data && `learnt from ${base(String(model.provenance.data))}`,
   ].filter(Boolean).join(" · ");
@@ -54,10 +54,10 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
   const spacing = partField("Spacing", parts.spacings);
   const steps = numberField("Steps", 25, { min: 1, max: limits.steps, step: 1, required: true });
   const guidance = numberField("Guidance", 1, { step: "any", required: true, hint: "1 is none; more keeps closer to what is asked for." });
-  const width = numberField("Width", null, { min: 1, step: 1 });
-  const height = numberField("Height", null, { min: 1, step: 1 });
-  const size = h("details", {}, h("summary", {}, "Another size"),
-    h("p", { class: "hint" }, "The model learnt one size; others are an experiment. Empty: its own."), h("div", { class: "pair" }, width, height));
+  const width = numberField("Width", null, {});
+  const height = numberField("Height", null, {});
+  const sizes = h("p", { class: "hint" });
+  const size = h("details", {}, h("summary", {}, "Another size"), sizes, h("div", { class: "pair" }, width, height));
   const own = h("button", { type: "button", class: "small", onclick: () => { set(ownSettings()); changed(); form.said.textContent = "Set to the model's own."; } }, "The model's own settings");
   const refusal = h("div", { class: "notice bad", role: "alert", hidden: true });
   const submit = h("button", { class: "primary", id: "generate-go" }, "Generate");
@@ -71,7 +71,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
   form.append(form.said);
 
   // What a refusal's `field` means here.
-  const places = { model: choice, n, seed, seeds: seed, solver, spacing, steps, eta: solver, guidance, width, height, init_image: start, strength: start, mask: start };
+  const places = { model: choice, n, seed, seeds: seed, solver, spacing, steps, eta: solver, guidance, width, height, negative: ask, init_image: start, strength: start, mask: start };
   // A fault in a folded part is to be seen.
   form.addEventListener("invalid", (event) => { for (let d = event.target.closest("details"); d; d = d.parentElement.closest("details")) d.open = true; }, true);
 
@@ -79,7 +79,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
 
   /** What is remembered for a model. */
   const settings = () => ({
-    n: n.value, seed: Number(seed.value), ...(ask.field && { [ask.field]: ask.value }), solver: solver.value, spacing: spacing.value, steps: steps.value,
+    n: n.value, seed: Number(seed.value), ...(ask.field && { [ask.field]: ask.value, negative: ask.negative }), solver: solver.value, spacing: spacing.value, steps: steps.value,
     guidance: guidance.value, width: width.value, height: height.value, fresh: fresh.value,
   });
 
@@ -94,6 +94,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
       if (missing.length) notes.push(`The model has no ${ask.title.toLowerCase()} “${missing.join("”, “")}”.`);
       ask.value = words.filter((word) => ask.has(word));
     }
+    if (wanted.negative !== undefined) ask.negative = wanted.negative;
     for (const [name, field, text] of [["solver", solver, wanted.solver && withEta(wanted.solver, wanted.eta)], ["spacing", spacing, wanted.spacing]]) {
       if (!text) continue;
       if (field.has(text)) field.value = text;
@@ -103,10 +104,10 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     if (wanted.guidance !== undefined && model.guidance) guidance.value = wanted.guidance;
     if (wanted.width !== undefined || wanted.height !== undefined) {
       const [, ownHeight, ownWidth] = model.shape;
-      const own = (wanted.width ?? ownWidth) === ownWidth && (wanted.height ?? ownHeight) === ownHeight;
+      const own = !model.side_step || (wanted.width ?? ownWidth) === ownWidth && (wanted.height ?? ownHeight) === ownHeight;
       width.value = own ? null : wanted.width;
       height.value = own ? null : wanted.height;
-      size.open = !own;
+      size.open = !own || kindOf(model) === "words";
     }
     return notes;
   }
@@ -119,9 +120,12 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     guidance.hidden = !model.guidance;
     guidance.value = model.defaults.guidance;
     const [, ownHeight, ownWidth] = model.shape;
-    width.control.placeholder = ownWidth;
-    height.control.placeholder = ownHeight;
-    set({ ...ownSettings(), ...(ask.field && { [ask.field]: [] }), ...stored.models?.[model.id] });
+    [[width, ownWidth], [height, ownHeight]].forEach(([{ control }, own]) => Object.assign(control, { placeholder: own, min: model.side_step ?? own, step: model.side_step ?? own }));
+    size.hidden = !model.side_step;
+    sizes.textContent = kindOf(model) === "words"
+      ? `Sides of so many times ${model.side_step} pixels, squares of up to ${model.max_side}. Empty: its own.`
+      : "The model learnt one size; others are an experiment. Empty: its own.";
+    set({ ...ownSettings(), ...(ask.field && { [ask.field]: [], negative: "" }), ...stored.models?.[model.id] });
   }
 
   const remember = settled(() => memory.write(stored), 300);
@@ -154,6 +158,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
     ...(n.value !== 1 && { n: n.value }),
     seed: Number(seed.value),
     ...(ask.value.length && { [ask.field]: ask.value }),
+    ...(ask.negative && { negative: ask.negative }),
     solver: solver.value,
     spacing: spacing.value,
     steps: steps.value,
@@ -176,7 +181,7 @@ export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
   };
   form.blame = (problem) => {
     const place = problem.field === ask.field ? ask : places[problem.field];
-    if (place) { place.say(sentence(problem.message), true); place.control.focus(); }
+    if (place) { place.say(sentence(problem.message), place === ask ? problem.field : true); place.control.focus(); }
     else { show(refusal, sentence(problem.message)); refusal.hidden = false; }
   };
   /** After a job has been taken: seeds that were not used yet, if these are wanted. */

@@ -4,7 +4,7 @@ import { h, show } from "../../lib/dom.js";
 import { ago } from "../../lib/words.js";
 import { factor } from "./fit.js";
 import { ended } from "./jobs.js";
-import { inShort, lasting, pictures, sentence, shows } from "./words.js";
+import { briefly, inShort, lasting, pictures, sentence, shows } from "./words.js";
 
 /** Pictures of a job that are shown at once. */
 const SHOWN = 48;
@@ -32,7 +32,7 @@ export function sizeOf({ request }, model) {
 }
 
 /** What a picture shows, in words. */
-export const caption = (made) => [shows(made), `seed ${made.seed}`].filter((part) => part !== undefined && part !== null).join(", ");
+export const caption = (made) => [briefly(shows(made))?.textContent, `seed ${made.seed}`].filter(Boolean).join(", ");
 
 /**
  * A card. `acts` holds what its buttons do: open(job, index), use(job), again(job) → or null where it cannot, cancel(job), remove(job), model(job) → the
@@ -51,9 +51,10 @@ export function card(job, acts) {
   const grid = h("div", { class: "pictures" });
   const rest = h("button", { type: "button", class: "small", onclick: () => { all = true; grow(); } });
   const trouble = h("div", { class: "notice bad", hidden: true });
+  const notes = h("div", { class: "notice warn", hidden: true });
   const buttons = h("div", { class: "row buttons" });
   const box = h("article", { class: "job", id: `job-${job.id}`, "aria-labelledby": title.id, dataset: { job: job.id } },
-    h("div", { class: "row head" }, title, badge, when), line, working, grid, rest, trouble, buttons);
+    h("div", { class: "row head" }, title, badge, when), line, notes, working, grid, rest, trouble, buttons);
 
   let now = job;
   let all = false;
@@ -68,7 +69,7 @@ export function card(job, acts) {
       // Its place is kept before it comes.
       const img = enlarge(h("img", { class: "pixels", width: Math.round(width * k), height: Math.round(height * k), src: made.url, alt: "", loading: "lazy", decoding: "async" }), thumbRoom());
       const thumb = h("button", { type: "button", class: "thumb", dataset: { index: made.index }, onclick: () => acts.open(now, made.index) },
-        img, shows(made) !== undefined && h("span", { class: "what" }, shows(made)), h("span", { class: "faint seed" }, `seed ${made.seed}`));
+        img, shows(made) && h("span", { class: "what" }, briefly(shows(made))), h("span", { class: "faint seed" }, `seed ${made.seed}`));
       thumbs.set(made.index, thumb);
       const after = [...grid.children].find((other) => Number(other.dataset.index) > made.index) ?? null;
       grid.insertBefore(thumb, after);
@@ -116,10 +117,12 @@ export function card(job, acts) {
     badge.textContent = words;
     badge.className = `badge ${kind}`;
     badge.hidden = now.state === "done";
-    line.textContent = inShort(now, acts.model(now));
+    show(line, inShort(now, acts.model(now)));
     box.tick();
     grow();
     working.hidden = ended(now);
+    notes.hidden = !now.notes?.length;
+    show(notes, now.notes?.map((note) => h("p", {}, briefly(sentence(note), 400))) ?? []);
     trouble.hidden = now.state !== "failed";
     trouble.textContent = sentence(now.error?.detail ?? "it failed, and the service did not say why");
     if (ended(now)) preview.hidden = true;

@@ -53,6 +53,7 @@ export function restored(facts, models) {
     n: 1,
     seed: seedKnown ? seed : undefined,
     ...askOf(facts, model),
+    negative: word(facts.negative) ?? "",
     solver: word(facts.solver),
     spacing: word(facts.spacing),
     steps: number(facts.steps),
@@ -67,7 +68,7 @@ export function restored(facts, models) {
 }
 
 /** As `restored`, from the text `parameters` of another program; the service reads it, for `model` where it names none that is here. */
-export async function translated(parameters, model) {
-  const { settings, notes } = await post("/api/v1/parameters", { text: parameters.slice(-LONGEST), model });
-  return { settings: { n: 1, class: [], from: present(settings.strength) ? "picture" : "noise", ...settings }, notes };
+export async function translated(parameters, { id, ask }) {
+  const { settings, notes } = await post("/api/v1/parameters", { text: parameters.slice(-LONGEST), model: id });
+  return { settings: { n: 1, ...(ask && { [ask.field]: [], negative: "" }), from: present(settings.strength) ? "picture" : "noise", ...settings }, notes };
 }

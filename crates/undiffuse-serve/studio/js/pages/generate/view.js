@@ -57,7 +57,7 @@ export function pictureView(acts) {
     const { job, made } = shown;
     const list = everything();
     const k = position(list);
-    title.textContent = caption(made).replace(/^./, (letter) => letter.toUpperCase());
+    show(title, h("bdi", {}, caption(made).replace(/^./, (letter) => letter.toUpperCase())));
     place.textContent = `${k + 1} of ${list.length}`;
     before.disabled = k <= 0;
     after.disabled = k >= list.length - 1;
@@ -68,8 +68,8 @@ export function pictureView(acts) {
     // Its place is kept before it comes: buttons stay where they are.
     Object.assign(img, { width: Math.round(width * scale), height: Math.round(height * scale), src: made.url, alt: `The picture of ${caption(made)}` });
     enlarge(img, room);
-    Object.assign(save, { href: made.url, download: `${job.model}-${String(made.seed).padStart(8, "0")}${shows(made) ? `-${shows(made).replace(/[^\w.-]+/g, "_")}` : ""}.png` });
-    show(facts, described(settingsOfPicture(job, made, model), model).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+    Object.assign(save, { href: made.url, download: `${job.model}-${String(made.seed).padStart(8, "0")}${shows(made) ? `-${shows(made).replace(/[^\w.-]+/g, "_").slice(0, 60)}` : ""}.png` });
+    show(facts, described(settingsOfPicture(job, made, model), model).map(([name, value]) => [h("dt", {}, name), h("dd", {}, h("bdi", {}, value))]));
   }
 
   function go(by) {

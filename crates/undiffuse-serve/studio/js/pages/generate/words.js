@@ -1,9 +1,10 @@
 // Settings, times and requests in words.
 
+import { h } from "../../lib/dom.js";
 import { duration, some } from "../../lib/words.js";
 
 // What of a request or picture is no ask.
-const OTHERS = new Set(["index", "url", "png", "model", "n", "seed", "seeds", "solver", "spacing", "steps", "eta", "guidance", "width", "height", "init_image", "strength", "mask", "frames"]);
+const OTHERS = new Set(["index", "url", "png", "model", "negative", "notes", "n", "seed", "seeds", "solver", "spacing", "steps", "eta", "guidance", "width", "height", "init_image", "strength", "mask", "frames"]);
 
 /** What a request asks for, or a picture shows: the field's name and a list of words, or nothing. */
 export const askOf = (of) => Object.entries(of).filter(([name, value]) => !OTHERS.has(name) && value !== null).map(([name, value]) => [name, [value].flat()])[0];
@@ -14,8 +15,14 @@ function asksOf(of, model) {
   return { [field]: words };
 }
 
-/** What a picture shows in a word, if that is known. */
-export const shows = (made) => askOf(made)?.[1][0];
+/** Of longer words the beginning is shown where there is little room. */
+const SHOWN = 80;
+
+/** What a picture shows, if that is known. */
+export const shows = (made) => askOf(made)?.[1][0] || undefined;
+
+/** The beginning of words, apart from what stands beside them: they may be written the other way. */
+export const briefly = (words, most = SHOWN) => words && h("bdi", {}, words.length > most ? `${[...words].slice(0, most).join("")}…` : words);
 
 /** A job's settings with the model's own where it asked for none. `model` may be missing. */
 export function settingsOfJob(job, model) {
@@ -26,6 +33,7 @@ export function settingsOfJob(job, model) {
     n: job.n,
     seed: request.seeds?.[0] ?? request.seed ?? 0,
     ...asksOf(request, model),
+    negative: [request.negative ?? ""].flat()[0],
     solver: request.solver ?? own.solver,
     spacing: request.spacing ?? own.spacing,
     steps: request.steps ?? own.steps,
@@ -38,13 +46,14 @@ export function settingsOfJob(job, model) {
 }
 
 /** Those of one picture of it: asked for alone, they give the same picture. */
-export const settingsOfPicture = (job, made, model) => ({ ...settingsOfJob(job, model), n: 1, seed: made.seed, ...asksOf(made, model) });
+export const settingsOfPicture = (job, made, model) => ({ ...settingsOfJob(job, model), n: 1, seed: made.seed, ...asksOf(made, model), negative: made.negative });
 
 /** Names and values of settings, for a list. */
 export function described(settings, model) {
   return [
     ["Seed", settings.seed],
     [model?.ask?.schema.title ?? "Class", settings[model?.ask?.field ?? "class"]?.join(", ")],
+    ["Negative", settings.negative],
     ["Solver", settings.solver && (settings.eta === undefined ? settings.solver : `${settings.solver}, eta ${settings.eta}`)],
     ["Spacing", settings.spacing],
     ["Steps", settings.steps],
@@ -61,13 +70,12 @@ export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) +
 /** "16 pictures". */
 export const pictures = (n) => some(n, "picture");
 
-/** A job's settings in a line. */
+/** A job's settings in a line, in parts. */
 export function inShort(job, model) {
   const s = settingsOfJob(job, model);
   const seeds = job.request.seeds ?? [s.seed];
   const last = s.seed + job.n - 1;
-  return [
-    askOf(job.request)?.[1].join(", "),
+  const words = [
     job.request.mask || job.from_image ? `from a picture${s.strength === undefined ? "" : `, strength ${s.strength}`}` : null,
     s.solver && (s.eta === undefined ? s.solver : `${s.solver}, eta ${s.eta}`),
     s.spacing,
@@ -75,7 +83,9 @@ export function inShort(job, model) {
     model?.guidance && s.guidance !== undefined ? `guidance ${s.guidance}` : null,
     s.width && s.height ? `${s.width} × ${s.height}` : null,
     seeds.length > 1 ? `seeds ${seeds.slice(0, 4).join(", ")}${seeds.length > 4 ? ", …" : ""}` : job.n > 1 ? `seeds ${s.seed} to ${last}` : `seed ${s.seed}`,
-  ].filter(Boolean).join(" · ");
+  ];
+  const parts = [briefly(askOf(job.request)?.[1].join(", "), 2 * SHOWN), s.negative && ["not ", briefly(s.negative)], ...words];
+  return parts.filter(Boolean).flatMap((part, k) => [k > 0 && " · ", part]);
 }
 
 /** "1.4 s", "2 min 5 s". */

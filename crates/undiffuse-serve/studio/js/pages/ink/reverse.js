@@ -7,13 +7,15 @@ import { eachFrame, h, settled, show } from "../../lib/dom.js";
 import { numberField, selectField } from "../../lib/field.js";
 import { player } from "../../lib/player.js";
 import { column, difference, film } from "./column.js";
-import { asked, ideas, own, settingsFields } from "./settings.js";
+import { asked, ideas, names, own, settingsFields } from "./settings.js";
 import { guess, moments, walk } from "./walk.js";
 import { percent, storyBack } from "./words.js";
 
 const WHERE = "#/ink/reverse";
 /** Walks that took no longer are walked again by themselves when a setting changes. */
 const QUICK = 2.5;
+/** Models of so many numbers take minutes: they walk when they are told to. */
+const LARGE = 1e8;
 
 const always = () => true;
 /** What is said of walks: the first that holds for one of them. */
@@ -125,7 +127,7 @@ export function reverse(root, given) {
     try {
       // One after the other, so that the time of each is its own.
       for (group of groups) {
-        const next = walk({ ...start, ...asked(group.value) }, grown, mine.signal);
+        const next = walk({ ...start, ...asked(group.value, model) }, grown, mine.signal);
         next.settings = group.value;
         walks = [...walks, next];
         grown();
@@ -141,6 +143,11 @@ export function reverse(root, given) {
     grown();
     remember();
   }
+
+  const begin = () => {
+    if (model.parameters < LARGE) { start(); return; }
+    status.textContent = "A large model: press Walk, and take your time.";
+  };
 
   const arrange = (n) => {
     columns[1].hidden = n < 2;
@@ -197,12 +204,12 @@ export function reverse(root, given) {
       show(root, h("p", { class: "empty" }, "There is no model to walk with yet. ", h("a", { href: "#/train" }, "Train one"), ", or start the service with a model's folder: ", h("code", {}, "undiffuse serve RUN"), "."));
       return;
     }
-    const select = selectField("Model", known.map((m) => m.id), undefined, { onchange: () => { chosen(select.value); start(); } });
+    const select = selectField("Model", known.map((m) => m.id), undefined, { onchange: () => { chosen(select.value); begin(); } });
     show(placeModel, select);
     chosen(given.get("model"));
     select.value = model.id;
     const settings = (prefix) => {
-      const all = ["class", "solver", "spacing", "steps", "guidance"].filter((name) => given.has(prefix + name));
+      const all = names(model).filter((name) => given.has(prefix + name));
       return Object.fromEntries(all.map((name) => [name, given.get(prefix + name)]));
     };
     first.value = settings("");
@@ -210,7 +217,7 @@ export function reverse(root, given) {
       compare.value = "own";
       compared((s) => ({ ...s, ...settings("b.") }));
     }
-    start();
+    begin();
   }).catch((e) => { if (e.name !== "AbortError") show(trouble, h("p", { class: "notice bad", role: "alert" }, e.message)); });
 
   return () => { leaving.abort(); running?.abort(); running = null; time.stop(); };

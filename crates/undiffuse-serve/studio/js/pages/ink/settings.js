@@ -1,9 +1,11 @@
 // How a model is sampled: the settings of one walk.
 
 import { h, show } from "../../lib/dom.js";
-import { numberField, selectField } from "../../lib/field.js";
+import { areaField, numberField, selectField } from "../../lib/field.js";
 import { partField } from "../../lib/part.js";
+import { kindOf } from "../generate/ask.js";
 import { classNames } from "../generate/classes.js";
+import { briefly } from "../generate/words.js";
 
 /** Changes that are worth a look, each beside the first walk: what they are called, for whom, what they change. */
 export const IDEAS = [
@@ -13,8 +15,15 @@ export const IDEAS = [
   { name: "fresh noise at every step", change: (s) => ({ ...s, solver: "ddpm" }) },
   { name: "no guidance", when: (model) => model.guidance, change: (s) => ({ ...s, guidance: 1 }) },
   { name: "strong guidance", when: (model) => model.guidance, change: (s) => ({ ...s, guidance: 6 }) },
-  { name: "another class", when: (model) => classes(model).length > 1, change: (s, model) => { const all = classes(model); return { ...s, class: all[(all.indexOf(s.class) + 1) % all.length] }; } },
+  { name: "another class", when: (model) => classes(model).length > 1, change: (s, model) => { const all = classes(model); const { field } = model.ask; return { ...s, [field]: all[(all.indexOf(s[field]) + 1) % all.length] }; } },
+  { name: "no words", when: (model) => kindOf(model) === "words", change: (s, model) => ({ ...s, [model.ask.field]: "" }) },
 ];
+
+/** What one picture is asked for, by the kind of the model's asks; vectors of numbers are not asked for here. */
+const ASKS = {
+  choice: (model, told) => selectField(model.ask.schema.title, classes(model), undefined, told),
+  words: (model, told) => areaField(model.ask.schema.title, "", told),
+};
 
 /** A model's classes as requests name them. */
 export function classes(model) {
@@ -23,21 +32,24 @@ export function classes(model) {
 }
 
 /** The model's own settings. */
-export const own = (model) => ({ ...model.defaults, class: classes(model)[0] });
+export const own = (model) => ({ ...model.defaults, ...(model.ask && { [model.ask.field]: classes(model)[0] }) });
+
+/** Names of the settings, as the address has them. */
+export const names = (model) => [model.ask?.field, "solver", "spacing", "steps", "guidance"].filter(Boolean);
 
 /** A group of fields for `parts` and a model. `.value` reads and sets them; `onchange()` is told. */
 export function settingsFields(legend, parts, model, limits, onchange) {
   const told = { onchange };
   // The way up to noise needs a picture to start from.
   const down = parts.solvers.filter((s) => s.tag !== "ddim-inverse");
+  const ask = ASKS[kindOf(model)]?.(model, told);
   const fields = {
-    class: selectField("Class", classes(model), undefined, told),
+    ...(ask && { [model.ask.field]: ask }),
     solver: partField("Solver", down, model.defaults.solver, told),
     spacing: partField("Spacing", parts.spacings, model.defaults.spacing, told),
     steps: numberField("Steps", model.defaults.steps, { min: 1, max: limits?.steps ?? 1000, step: 1, ...told }),
     guidance: numberField("Guidance", model.defaults.guidance, { step: "any", hint: "1 is none; more is truer to what is asked for.", ...told }),
   };
-  fields.class.hidden = !classes(model).length;
   fields.guidance.hidden = !model.guidance;
   const box = h("fieldset", { class: "stack" }, h("legend", {}, legend), Object.values(fields));
   Object.defineProperty(box, "value", {
@@ -54,12 +66,16 @@ export function settingsFields(legend, parts, model, limits, onchange) {
 }
 
 /** The settings as a request of the service. */
-export const asked = ({ class: word, ...rest }) => ({ ...rest, ...(word ? { class: [word] } : {}) });
+export function asked(settings, { ask }) {
+  const { [ask?.field]: word, ...rest } = settings;
+  return { ...rest, ...(word ? { [ask.field]: [word] } : {}) };
+}
 
 /** The settings in a few words. */
 export function described(settings, model) {
   const parts = [settings.solver, `${settings.steps} steps`];
-  if (settings.class) parts.push(settings.class === model?.no_class ? "no class" : /^\d+$/.test(settings.class) ? `class ${settings.class}` : settings.class);
+  const word = settings[model?.ask?.field];
+  if (word) parts.push(word === model.no_class ? "no class" : kindOf(model) === "choice" && /^\d+$/.test(word) ? `class ${word}` : briefly(word).textContent);
   if (model?.guidance && settings.guidance !== undefined) parts.push(`guidance ${settings.guidance}`);
   return parts.join(", ");
 }

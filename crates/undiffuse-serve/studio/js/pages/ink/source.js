@@ -12,6 +12,8 @@ import { shows } from "../generate/words.js";
 const LONGEST = 256;
 /** How long a model may take before a drawing is shown meanwhile. */
 const PATIENCE = 700;
+/** Models of so many numbers take minutes: they paint when they are told to. */
+const LARGE = 1e8;
 
 /** The controls; `onpicture({ name, width, height, channels, x0 })` is called for every picture. `leave()` ends them. */
 export function source(onpicture) {
@@ -87,7 +89,8 @@ export function source(onpicture) {
     if (leaving.signal.aborted) return;
     // Someone was quicker and has dropped a picture.
     if (own) { choices("own"); return; }
-    choices(known.length ? `model:${known[0].id}` : "drawing");
+    const first = known.find(({ parameters }) => parameters < LARGE);
+    choices(first ? `model:${first.id}` : "drawing");
     show();
   });
   box.leave = () => { leaving.abort(); stopPasting(); };
