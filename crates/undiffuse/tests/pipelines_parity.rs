@@ -67,12 +67,8 @@ const SAME: f32 = 2e-5;
 /// sigmas are laid out from it. With its tables in double precision diffusers is as far from its own samples here, 1.1e-4
 /// and 3.1e-5, as this crate is.
 /// unCLIP's last step divides the first beta by 1 - alpha_bar of single precision, which is off by 5e-4.
-const LOOSE: [(&str, f32); 4] = [
-    ("lms-karras-v", 2e-4),
-    ("dpmpp-2m-sde-karras", 6e-5),
-    ("unclip", 6e-4),
-    ("unclip-learned-range", 6e-4),
-];
+const LOOSE: [(&str, f32); 4] =
+    [("lms-karras-v", 2e-4), ("dpmpp-2m-sde-karras", 6e-5), ("unclip", 6e-4), ("unclip-learned-range", 6e-4)];
 
 #[test]
 fn samples_equal_diffusers() {
