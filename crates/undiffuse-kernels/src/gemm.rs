@@ -136,9 +136,9 @@ impl Kernel for Tn<'_> {
         for (b, c) in b.chunks(width * rows).zip(c.chunks_mut(width * m)) {
             for (p, a) in a[..rows * (m / LANES)].chunks_exact(rows).enumerate() {
                 if !S::WIDE {
-                    for lane in (0..LANES).step_by(4) {
-                        tn_tile::<S, 4, 1>(s, a, lane, b, c, m, p * LANES + lane, add);
-                    }
+                    tn_tile::<S, 6, 1>(s, a, 0, b, c, m, p * LANES, add);
+                    tn_tile::<S, 6, 1>(s, a, 6, b, c, m, p * LANES + 6, add);
+                    tn_tile::<S, 4, 1>(s, a, 12, b, c, m, p * LANES + 12, add);
                 } else if c.len() == 2 * m {
                     tn_tile::<S, 8, 2>(s, a, 0, b, c, m, p * LANES, add);
                     tn_tile::<S, 8, 2>(s, a, 8, b, c, m, p * LANES + 8, add);
