@@ -114,16 +114,11 @@ impl Stretch {
     }
 }
 
-/// All regions, and what of them is in tensors.
-struct Pool {
-    regions: Vec<Region>,
-    /// Lines in tensors, now and at most so far.
-    live: usize,
-    most: usize,
-}
+/// All regions.
+struct Pool(Vec<Region>);
 
 /// No result depends on it: it is a part of the allocator.
-static POOL: Mutex<Pool> = Mutex::new(Pool { regions: Vec::new(), live: 0, most: 0 });
+static POOL: Mutex<Pool> = Mutex::new(Pool(Vec::new()));
 
 fn pool() -> MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
@@ -132,39 +127,21 @@ fn pool() -> MutexGuard<'static, Pool> {
 impl Pool {
     /// A stretch of so many lines with unspecified (but initialised) contents.
     fn take(&mut self, lines: usize) -> Stretch {
-        self.live += lines;
-        self.most = self.most.max(self.live);
         let of_region = |(i, region): (usize, &Region)| region.best(lines).map(|(free, start)| (free, i, start));
-        let best = self.regions.iter().enumerate().filter_map(of_region).min();
-        let (region, start) = match best {
-            Some((_, region, start)) => (region, start),
-            None => {
-                self.shrink(lines.max(REGION));
-                self.regions.push(Region::new(lines));
-                (self.regions.len() - 1, 0)
-            }
-        };
-        self.regions[region].lend(start, lines)
+        if let Some((_, region, start)) = self.0.iter().enumerate().filter_map(of_region).min() {
+            return self.0[region].lend(start, lines);
+        }
+        // Whatever is unused is too small; the system can make one of it.
+        self.0.retain(|region| !region.is_free());
+        let mut region = Region::new(lines);
+        let stretch = region.lend(0, lines);
+        self.0.push(region);
+        stretch
     }
 
     fn take_back(&mut self, stretch: &Stretch) {
-        self.live -= stretch.lines;
         let place = |region: &mut Region| region.place(stretch).map(|start| region.take_back(start, stretch.lines));
-        self.regions.iter_mut().find_map(place).expect("a region outlives its stretches");
-    }
-
-    /// Gives unused regions back while there would be, with `more` lines, a quarter more memory than tensors ever needed at
-    /// once.
-    fn shrink(&mut self, more: usize) {
-        let mut excess =
-            (self.regions.iter().map(Region::lines).sum::<usize>() + more).saturating_sub(self.most + self.most / 4);
-        self.regions.retain(|region| {
-            let goes = excess > 0 && region.is_free();
-            if goes {
-                excess = excess.saturating_sub(region.lines());
-            }
-            !goes
-        });
+        self.0.iter_mut().find_map(place).expect("a region outlives its stretches");
     }
 }
 
@@ -237,7 +214,7 @@ mod tests {
     /// Whatever is taken and given back in whatever order, no two stretches overlap, and at last everything is one again.
     #[test]
     fn stretches_never_overlap_and_join_again() {
-        let mut pool = Pool { regions: Vec::new(), live: 0, most: 0 };
+        let mut pool = Pool(Vec::new());
         let (mut held, mut random) = (Vec::<Stretch>::new(), 1u64);
         let mut below = |n: usize| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -255,12 +232,16 @@ mod tests {
             let mut spans: Vec<_> = held.iter().map(|s| s.lines().as_ptr_range()).collect();
             spans.sort_by_key(|span| span.start);
             assert!(spans.windows(2).all(|pair| pair[0].end <= pair[1].start));
-            assert_eq!(pool.live, held.iter().map(|s| s.lines).sum::<usize>());
+            let free: usize = pool.0.iter().flat_map(|region| region.free.values()).sum();
+            let lent: usize = held.iter().map(|stretch| stretch.lines).sum();
+            assert_eq!(free + lent, pool.0.iter().map(Region::lines).sum::<usize>());
         }
-        assert!(pool.regions.len() > 1);
+        assert!(pool.0.len() > 1);
         held.iter().for_each(|stretch| pool.take_back(stretch));
-        assert!(pool.live == 0 && pool.regions.iter().all(Region::is_free));
-        pool.shrink(2 * pool.most);
-        assert!(pool.regions.is_empty());
+        assert!(pool.0.iter().all(Region::is_free));
+        let all = pool.0.iter().map(Region::lines).sum::<usize>();
+        let stretch = pool.take(all);
+        assert_eq!(pool.0.len(), 1, "what is too small goes first");
+        pool.take_back(&stretch);
     }
 }
