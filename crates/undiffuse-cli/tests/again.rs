@@ -86,6 +86,9 @@ fn studio() -> &'static Path {
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../undiffuse/tests/fixtures/stable_diffusion/base"), &at.join("words"));
         copy(&at.join("words"), &at.join("paints"));
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../undiffuse/tests/fixtures/stable_diffusion/nine"), &at.join("paints"));
+        let loras = Path::new(env!("CARGO_MANIFEST_DIR")).join("../undiffuse/tests/fixtures/lora");
+        std::fs::copy(loras.join("kohya.safetensors"), at.join("ink.safetensors")).unwrap();
+        std::fs::copy(loras.join("processors.safetensors"), at.join("an old one")).unwrap();
         let lines = [r#"{"prompt": "a horse", "negative": "blue"}"#, r#"{"prompt": "(a cat", "negative": "(x)"}"#];
         std::fs::write(at.join("prompts.txt"), lines.join("\n")).unwrap();
         let weights = at.join("run's end/model/unet/diffusion_pytorch_model");
@@ -138,6 +141,7 @@ const WORDS: &[&str] = &[
     "--prompt 'a (red) heart' --clip-skip 1 --emphasis no-norm --steps 2",
     "--prompt 'a horse' --init-image photo.png --strength 0.5 --mask mask.png --steps 4",
     "--tiles 8 --steps 2",
+    "--prompt 'a red heart' --lora ink.safetensors:0.7 --lora 'an old one' --lora ink.safetensors:-0.2 --steps 2",
 ];
 
 /// Options on which no bits depend, and one that follows from the noise.
@@ -377,6 +381,18 @@ fn words_are_asked_for_with_care() {
     ] {
         std::fs::write(folder.join("bad.txt"), "a\n{\"prompt\": \"b\", \"seed\": 3}\n").unwrap();
         refused(folder, &format!("undiffuse sample {line}"), words);
+    }
+    refused(folder, "undiffuse sample words --lora :0.5", &["--lora", "FILE.safetensors:SCALE"]);
+    let said = "--lora ink.safetensors:0.5";
+    refused(folder, "undiffuse sample words --prompt 'a <lora:ink:0.5> heart'", &["`<lora:ink:0.5>`", said]);
+    for (model, lora, told) in [
+        ("words", "photo.png", "`photo.png` is not a complete safetensors file"),
+        ("words", "rows.safetensors", "`rows.safetensors` is no LoRA: `embedding`"),
+        ("words", "none:2", "cannot read `none`"),
+        ("\"run's end\"", "ink.safetensors", "`ink.safetensors` is a LoRA of another model"),
+    ] {
+        let said = run(folder, 1, &format!("undiffuse sample {model} --lora {lora}"));
+        assert!(said.contains(told), "{said}");
     }
     let long = "a red heart ".repeat(200);
     let said = run(folder, 0, &format!("undiffuse sample words --steps 1 --out long --prompt '{long}'"));
