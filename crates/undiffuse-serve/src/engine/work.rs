@@ -117,10 +117,10 @@ impl Inner {
         prepared.map_err(|e| End::Failed(Problem::invalid("model", e.to_string())))?;
         let seat = self.pool.join(&order.loaded, order.model.latent_shape(), order.batch, Arc::clone(&live.stop));
         let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, &order.settings);
-        if let (Some(known), Some(mask), false) = (&order.init, &order.mask, order.model.paints()) {
-            let codec = order.model.codec.clone();
-            let known = codec.known(known.clone(), mask.clone());
-            denoiser = Box::new(Inpaint::new(denoiser, codec, known));
+        let known = order.init.clone().zip(order.mask.clone()).filter(|_| !order.model.paints());
+        let known = known.map(|(init, mask)| order.model.codec.known(init, mask));
+        if let Some(known) = &known {
+            denoiser = Box::new(Inpaint::new(denoiser, order.model.codec.clone(), known.clone()));
         }
         let start = Start { inner: denoiser, x: RefCell::new(order.frames.then_some(None)) };
         let noise = Noise::Seeds(pictures.iter().map(|&k| order.seeds[k]).collect());
@@ -147,6 +147,11 @@ impl Inner {
             let refused = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
             End::Failed(Problem::new(refused, "no_numbers", e.to_string()))
         })?;
+        // A walk may end a little above the clean end: latents are pasted there, as in diffusers.
+        let x = match known.filter(|_| !order.model.codec.is_orthonormal()) {
+            Some(known) => order.model.codec.keep(x, &known),
+            None => x,
+        };
         if order.frames && order.plan.rows.is_empty() {
             live.frame(first(&order, x.clone()));
         }
