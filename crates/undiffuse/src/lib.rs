@@ -83,7 +83,7 @@
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
 //! | Karras24 | Karras et al., Analyzing and improving the training dynamics of diffusion models, arXiv:2312.02696 |
 //! | Kingma21 | Kingma et al., Variational diffusion models, arXiv:2107.00630 |
-//! | Kynkaanniemi24 | Kynkäänniemi et al., Applying guidance in a limited interval improves sample and distribution quality in diffusion models, arXiv:2404.07724 |
+//! | Kynkaanniemi24 | Kynkaanniemi et al., Applying guidance in a limited interval improves sample and distribution quality in diffusion models, arXiv:2404.07724 |
 //! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
 //! | Liu23 | Liu et al., Flow straight and fast: rectified flow, arXiv:2209.03003 |
 //! | Mallat89 | Mallat, A theory for multiresolution signal decomposition: the wavelet representation, IEEE TPAMI 11 |

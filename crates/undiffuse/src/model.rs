@@ -369,7 +369,7 @@ impl Model {
         to_images(self.to_unit(x))
     }
 
-    /// The same for who watches a walk: see [`Codec::preview`](crate::codec::Codec::preview).
+    /// What is diffused, as pictures for who watches a walk: see [`Codec::preview`](crate::codec::Codec::preview).
     pub fn previews(&self, z: Tensor<4>) -> Vec<Image> {
         to_images(self.to_unit(self.codec.preview(z)))
     }
