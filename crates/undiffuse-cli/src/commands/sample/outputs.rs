@@ -79,7 +79,8 @@ impl Outputs {
         image: &Image,
         texts: &[(String, String)],
     ) -> anyhow::Result<()> {
-        let suffix = shows.filter(|word| !word.is_empty()).map(|word| format!("-{}", file_part(word))).unwrap_or_default();
+        let suffix =
+            shows.filter(|word| !word.is_empty()).map(|word| format!("-{}", file_part(word))).unwrap_or_default();
         write_png(&self.folder.join(format!("{number}{suffix}.png")), image, texts)
     }
 }
