@@ -16,5 +16,5 @@ fn words_are_those_that_other_programs_wrote() {
         assert_eq!(texts.into_iter().collect::<BTreeMap<_, _>>(), words, "{name}");
     }
     assert!(read_texts(b"GIF89a", &Options::default()).unwrap_err().to_string().contains("damaged"));
-    assert!(read_texts(&read("plain.jpg")[..300], &Options::default()).is_ok_and(|texts| texts.len() == 1));
+    assert!(read_texts(&read("plain.jpg")[..300], &Options::default()).is_err());
 }

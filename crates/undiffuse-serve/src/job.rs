@@ -226,6 +226,13 @@ pub struct Made {
     pub url: String,
 }
 
+impl Made {
+    /// The word for what it was asked to show.
+    pub fn asked(&self) -> Option<&String> {
+        self.shows.iter().find(|(name, _)| *name != NEGATIVE).map(|(_, word)| word)
+    }
+}
+
 /// How far a running job has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobProgress {

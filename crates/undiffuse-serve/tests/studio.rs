@@ -540,7 +540,8 @@ fn a_token_is_asked_for() {
     page.click("Sign out");
     page.until("Boolean(document.querySelector('dialog[open]'))");
     content(&mut page, "signed out");
-    // Somebody else, with the address that the program printed.
+    // Somebody else, with the address that the program printed; what was under way at the sign-out is refused yet.
+    page.expect("401");
     page.call("Network.clearBrowserCookies", json!({}));
     page.go(&service.url("/#token=the-right-words"));
     page.until("document.querySelector('.left')?.textContent && !location.href.includes('token')");

@@ -206,7 +206,7 @@ async fn images_generations(
     };
     let revised = |made: &Made| match &asked {
         Asked::Anything => "this model takes no prompt: it makes what it was trained on".into(),
-        _ => made.shows.values().next().cloned().unwrap_or_default(),
+        _ => made.asked().cloned().unwrap_or_default(),
     };
     if let Format::Url = format {
         let address = |made: &Made| Some(format!("http://{host}{}", made.url));

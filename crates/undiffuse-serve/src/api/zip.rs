@@ -74,7 +74,7 @@ fn pack(app: App, job: Job) -> impl Stream<Item = io::Result<Bytes>> + Send {
 }
 
 fn add(zip: &mut ZipWriter<StreamWriter<Sink>>, made: &Made, png: &[u8]) -> io::Result<()> {
-    let class = made.shows.values().flat_map(|class| class.chars()).filter(|c| c.is_alphanumeric());
+    let class = made.asked().into_iter().flat_map(|class| class.chars()).filter(|c| c.is_alphanumeric());
     let class: String = class.take(40).collect();
     let class = if class.is_empty() { class } else { format!("-{class}") };
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);

@@ -134,6 +134,8 @@ impl Job {
             .map(|path| read_noise(path, args.init_index, needed, model.latent_shape(), device));
         let given = given.transpose()?;
         let held = given.as_ref().map(|tensors| tensors[0].dims()[0]);
+        // Before anything is as long as there are pictures.
+        args.n.map_or(Ok(()), |n| args.afford(n, model.picture_shape()))?;
         // Models of classes and numbers are small, and their asks take turns.
         let words = matches!(model.conditioner, Conditioner::Text(_));
         let cond = args.asking.cond(&model.conditioner, args.n.or(held).or((!words).then_some(MANY)))?;

@@ -181,7 +181,7 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
         "all_negative_prompts": vec![negative.clone().unwrap_or_default(); job.images.len()],
         "seed": generate.seed,
         "all_seeds": job.images.iter().map(|made| made.seed).collect::<Vec<_>>(),
-        "classes": job.images.iter().map(|made| made.shows.values().next()).collect::<Vec<_>>(),
+        "classes": job.images.iter().map(Made::asked).collect::<Vec<_>>(),
         "width": width,
         "height": height,
         "sampler_name": sampler,
