@@ -14,6 +14,7 @@
 //! | [`budget`] | one purse of bytes for all that clients can make the service hold |
 //! | [`engine`] | jobs in fair order, pictures of many jobs in one batch, results in a store that survives anything |
 //! | `folders` | what folders are called by clients |
+//! | `loras` | LoRA files of one folder, named in prompts |
 //! | [`parameters`] | settings in pictures of other programs |
 //! | [`prompt`] | which class of a model a sentence names |
 //! | [`reports`] | evaluation reports, found by name, and two of them side by side |
@@ -48,6 +49,7 @@ mod folders;
 pub mod gate;
 pub mod guard;
 pub mod job;
+mod loras;
 pub mod metrics;
 pub mod options;
 pub mod parameters;

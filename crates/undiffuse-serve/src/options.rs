@@ -12,6 +12,8 @@ use undiffuse::burn::tensor::Device;
 pub struct ServeOptions {
     /// Model folders, run folders, and folders of either.
     pub paths: Vec<PathBuf>,
+    /// Folder of LoRA files, which prompts can name; none can be named without.
+    pub loras: Option<PathBuf>,
     /// Folders of evaluation reports.
     pub reports: PathBuf,
     /// Folder of the store: jobs, their results.
@@ -50,6 +52,7 @@ impl ServeOptions {
     pub fn new(paths: Vec<PathBuf>, folder: &Path, device: Device) -> Self {
         Self {
             paths,
+            loras: None,
             reports: folder.join("eval"),
             store: folder.join("serve"),
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use undiffuse::data::COMMENT;
 
 use crate::job::{Generate, ModelInfo};
+use crate::loras;
 use crate::prompt::{self, Asked};
 use crate::samplers::{ours, theirs};
 use crate::words;
@@ -79,7 +80,7 @@ impl Parameters {
             ("Version", text(word("program").to_owned())),
         ];
         let told = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        let prompt = facts.get("prompt")?.as_str()?.to_owned();
+        let prompt = loras::told(facts.get("prompt")?.as_str()?, facts.get("lora"));
         Some(Self { prompt, negative: word("negative").to_owned(), settings: told.collect() })
     }
 

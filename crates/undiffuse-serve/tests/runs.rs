@@ -47,6 +47,7 @@ impl Bench {
         let training = Training { program: at("trainer"), datasets: at("data"), runs: at("runs") };
         let options = ServeOptions {
             paths: vec![at("runs")],
+            loras: None,
             reports: at("reports"),
             store: at("store"),
             addr: "127.0.0.1:0".parse().unwrap(),

@@ -485,6 +485,48 @@ fn pictures_are_asked_for_in_words() {
     nothing_is_left_of_ink(&service, 3);
 }
 
+#[test]
+fn loras_are_named_by_chips() {
+    let change = |options: &mut ServeOptions| {
+        words(options);
+        let folder = options.reports.with_file_name("loras");
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folders_of_words::root().join("../lora/kohya.safetensors");
+        for name in ["ink", "more ink"] {
+            std::fs::copy(&file, folder.join(format!("{name}.safetensors"))).unwrap();
+        }
+        options.loras = Some(folder);
+    };
+    let Some((_chrome, service, mut page)) = open(change) else { return };
+    page.go(&service.url("/#/generate/words"));
+    page.until("proof.control('Prompt')");
+    page.write("Pictures", "1");
+    page.write("Steps", "2");
+    page.write("Prompt", "a red heart");
+    page.click("more ink");
+    page.click("ink");
+    let prompt = "a red heart <lora:more ink:1> <lora:ink:1>";
+    assert_eq!(page.eval("proof.control('Prompt').value"), prompt);
+    assert_eq!(page.eval("proof.control('ink').getAttribute('aria-pressed')"), "true");
+    page.click("more ink");
+    assert_eq!(page.eval("proof.control('Prompt').value"), "a red heart <lora:ink:1>");
+    content(&mut page, "a prompt with a LoRA");
+    page.click("Generate");
+    let job = newest(&mut page, "done");
+    let made = service.get(&format!("/api/v1/jobs/{job}")).json();
+    assert_eq!(made["images"][0]["prompt"], "a red heart <lora:ink:1>");
+    // The picture brings it back.
+    let file = service.folder.path().join("ink.png");
+    std::fs::write(&file, first_picture(&service, &job)).unwrap();
+    page.write("Prompt", "something else");
+    page.drop_files(".results", &[&file]);
+    says(&mut page, "The form has the settings of ink.png.");
+    assert_eq!(page.eval("proof.control('Prompt').value"), "a red heart <lora:ink:1>");
+    // Models of classes have none.
+    page.choose("Model", "grey");
+    page.until("proof.control('bee') && !proof.control('ink')");
+}
+
 /// As [`nothing_is_left`], beside jobs of the page Generate.
 fn nothing_is_left_of_ink(service: &Service, jobs: usize) {
     let count = || service.get("/api/v1/jobs").json()["jobs"].as_array().unwrap().len();

@@ -37,6 +37,9 @@ pub struct Args {
     /// Folder whose entries may be trained on
     #[arg(long, default_value = "data", value_name = "DIR")]
     datasets: PathBuf,
+    /// Folder of LoRA files: ink.safetensors in it is <lora:ink:0.8> in a prompt
+    #[arg(long, value_name = "DIR")]
+    loras: Option<PathBuf>,
     /// Folder of evaluation reports
     #[arg(long, default_value = "eval", value_name = "DIR")]
     reports: PathBuf,
@@ -129,6 +132,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         hosts,
         allow_train,
         datasets,
+        loras,
         reports,
         store,
         keep,
@@ -139,6 +143,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         machine,
     } = args;
     check(&paths, token.as_deref())?;
+    if let Some(wrong) = loras.as_deref().filter(|folder| !folder.is_dir()) {
+        return Err(usage(format!("--loras: there is no folder `{}`", wrong.display())));
+    }
     if allow_train && !datasets.is_dir() {
         remark(&format!(
             "note: there is no folder `{}`; --datasets names the one whose entries may be trained on",
@@ -152,6 +159,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let options = ServeOptions {
         paths,
+        loras,
         reports,
         store,
         addr,

@@ -101,6 +101,8 @@ parts! {
     session
     /// Models.
     models
+    /// LoRA files.
+    loras
     /// Jobs: submit, watch, fetch, cancel, list, delete.
     jobs
     /// All finished pictures of a job in one file.

@@ -42,7 +42,8 @@ pub struct Live {
     pub stop: Arc<AtomicBool>,
     /// Held while the job changes for good, so that changes reach the store in the order in which they are shown.
     pub change: Mutex<()>,
-    /// The model that it was checked against; jobs of a former life get theirs when their turn comes.
+    /// The model that it was checked against; jobs of a former life, and those that name LoRAs, get theirs when their turn
+    /// comes.
     pub loaded: Mutex<Option<Arc<Loaded>>>,
     /// The checked request, as long as it is worked at.
     pub order: Mutex<Weak<Order>>,

@@ -7,15 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use serde_json::Value;
 use undiffuse::burn::tensor::Device;
-use undiffuse::condition::Ask;
-use undiffuse::model::{ModelFolder, Outline};
+use undiffuse::condition::{Ask, Conditioner};
+use undiffuse::model::{Adapter, ModelFolder, Outline};
 use undiffuse::run::RunFolder;
 use undiffuse::{Model, memory};
 
 use super::{cost, lock};
 use crate::folders;
 use crate::job::{AskInfo, Defaults, ModelInfo};
+use crate::loras::{self, Loras};
 use crate::options::{RequestLimits, ServeOptions};
 use crate::problem::Problem;
 
@@ -28,6 +30,10 @@ pub struct Loaded {
     pub id: String,
     /// The model.
     pub model: Model,
+    /// The LoRAs that were added to it.
+    pub loras: Loras,
+    /// What pictures say of these.
+    pub told: Vec<Value>,
     /// Bytes of its weights in memory.
     pub bytes: u64,
     /// Seconds that a picture of its own size took lately, as the bits of an `f64`; 0 before the first.
@@ -90,6 +96,8 @@ struct Described {
 /// All models.
 pub struct Models {
     paths: Vec<PathBuf>,
+    /// Where LoRAs are.
+    loras: Option<PathBuf>,
     /// Which of their weights are read.
     variant: Option<String>,
     device: Device,
@@ -97,6 +105,7 @@ pub struct Models {
     budget: u64,
     limits: RequestLimits,
     known: Mutex<HashMap<PathBuf, Known>>,
+    /// By id, and the LoRAs that were added.
     loaded: Mutex<BTreeMap<String, Arc<Loaded>>>,
     /// Held while a model is read from disk, so that two do not take the same memory.
     loading: Mutex<()>,
@@ -108,6 +117,7 @@ impl Models {
     pub fn new(options: &ServeOptions) -> Self {
         Self {
             paths: options.folders(),
+            loras: options.loras.clone(),
             variant: options.variant.clone(),
             device: options.device.clone(),
             budget: options.memory.or_else(memory::spare).unwrap_or(u64::MAX),
@@ -147,7 +157,7 @@ impl Models {
 
     /// What can be read of a model without its weights, read again when its files have changed.
     fn describe(&self, place: &Place) -> Result<Arc<Described>, String> {
-        let stamp = self.stamp(place);
+        let stamp = self.stamp(place, &[]);
         if let Some(known) = lock(&self.known).get(place.folder.path()).filter(|known| known.stamp == stamp) {
             return known.outline.clone();
         }
@@ -165,9 +175,10 @@ impl Models {
         outline
     }
 
-    fn stamp(&self, place: &Place) -> Stamp {
+    fn stamp(&self, place: &Place, adapters: &[Adapter]) -> Stamp {
         let of = |file: PathBuf| fs::metadata(file).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
-        place.folder.files(self.variant.as_deref()).into_iter().map(of).collect()
+        let added = adapters.iter().map(|adapter| adapter.path.clone());
+        place.folder.files(self.variant.as_deref()).into_iter().chain(added).map(of).collect()
     }
 
     /// The models that can be read, by id.
@@ -183,17 +194,19 @@ impl Models {
         places.into_iter().filter_map(info).collect()
     }
 
-    /// The model asked for, or the only one there is; loaded if it is not in memory or has been rewritten.
+    /// The model asked for, or the only one there is, with these LoRAs; loaded if it is not in memory or has been rewritten.
     ///
     /// # Errors
-    /// 404 no such model, 422 a model that cannot be read, or one of several must be named; 503 too little memory at this
-    /// time.
-    pub fn acquire(&self, asked: Option<&str>) -> Result<Arc<Loaded>, Problem> {
+    /// 404 no such model, 422 a model that cannot be read, or one of several must be named, LoRAs that are not there or of
+    /// another model; 503 too little memory at this time.
+    pub fn acquire(&self, asked: Option<&str>, loras: &Loras) -> Result<Arc<Loaded>, Problem> {
         let (id, place) = choose(self.places(), asked)?;
-        let id = id.as_str();
+        let adapters = loras.adapters(self.loras.as_deref())?;
+        // With LoRAs it is a model of its own.
+        let key = loras.behind(&id);
         let ready = || {
-            let now = self.stamp(&place);
-            let model = lock(&self.loaded).get(id).filter(|model| model.stamp == now).cloned();
+            let now = self.stamp(&place, &adapters);
+            let model = lock(&self.loaded).get(&key).filter(|model| model.stamp == now).cloned();
             model.inspect(|model| model.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed))
         };
         if let Some(model) = ready() {
@@ -203,29 +216,40 @@ impl Models {
         if let Some(model) = ready() {
             return Ok(model);
         }
-        let broken = |why: String| Problem::invalid("model", format!("the model `{id}` cannot be used: {why}"));
+        let broken =
+            |why: String| match adapters.iter().find(|adapter| why.contains(&adapter.path.display().to_string())) {
+                Some(adapter) => {
+                    Problem::invalid("prompt", why.replace(&adapter.path.display().to_string(), &loras::file(adapter)))
+                }
+                None => Problem::invalid("model", format!("the model `{id}` cannot be used: {why}")),
+            };
         let described = self.describe(&place).map_err(broken)?;
+        if !loras.is_empty() && !matches!(described.outline.conditioner, Conditioner::Text(_)) {
+            return Err(Problem::invalid("prompt", format!("the model `{id}` takes no words, and no LoRAs")));
+        }
         let bytes = described.bytes;
         // A tensor is there three times for a moment: in the file's bytes, as numbers, and as a parameter.
         let moment = bytes.saturating_mul(2).min(TENSORS);
         let features = described.outline.config.features(described.outline.latent_shape());
         let codec = described.outline.codec.bytes(described.outline.picture_shape);
-        self.make_room(id, bytes.saturating_add(moment).saturating_add(features).saturating_add(codec))?;
-        let stamp = self.stamp(&place);
+        self.make_room(&key, bytes.saturating_add(moment).saturating_add(features).saturating_add(codec))?;
+        let stamp = self.stamp(&place, &adapters);
         let variant = self.variant.as_deref();
-        let model =
-            Model::load_variant(place.folder.path(), variant, &self.device).map_err(|e| broken(e.to_string()))?;
+        let model = Model::load_adapted(place.folder.path(), variant, &adapters, &self.device);
+        let model = model.map_err(|e| broken(e.to_string()))?;
+        let told = loras::facts(&adapters).map_err(|e| Problem::invalid("prompt", format!("its LoRAs: {e}")))?;
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
-        let loaded = Arc::new(Loaded { id: id.to_owned(), model, bytes, pace: AtomicU64::new(0), stamp, used });
-        lock(&self.loaded).insert(id.to_owned(), Arc::clone(&loaded));
+        let (pace, loras) = (AtomicU64::new(0), loras.clone());
+        let loaded = Arc::new(Loaded { id, model, loras, told, bytes, pace, stamp, used });
+        lock(&self.loaded).insert(key, Arc::clone(&loaded));
         Ok(loaded)
     }
 
     /// Lets models go that nobody holds, the longest unused first, until there is room.
-    fn make_room(&self, id: &str, needed: u64) -> Result<(), Problem> {
+    fn make_room(&self, key: &str, needed: u64) -> Result<(), Problem> {
         let mut loaded = lock(&self.loaded);
         // One that is reloaded is held by its jobs alone from now on.
-        loaded.retain(|other, model| other != id || Arc::strong_count(model) > 1);
+        loaded.retain(|other, model| other != key || Arc::strong_count(model) > 1);
         loop {
             let taken: u64 = loaded.values().map(|model| model.bytes).sum();
             if taken.saturating_add(needed) <= self.budget {
@@ -238,7 +262,7 @@ impl Models {
                 None => {
                     let mb = |bytes: u64| bytes.div_ceil(1 << 20);
                     let detail = format!(
-                        "the model `{id}` needs {} MiB, {} of {} are taken by models at work; try again later",
+                        "the model `{key}` needs {} MiB, {} of {} are taken by models at work; try again later",
                         mb(needed),
                         mb(taken),
                         mb(self.budget)

@@ -20,6 +20,7 @@ use undiffuse::request::{self, SampleSettings, facts, mask_options};
 use super::cost;
 use super::models::{Loaded, Models};
 use crate::job::Generate;
+use crate::loras::Loras;
 use crate::options::RequestLimits;
 use crate::parameters::texts;
 use crate::problem::Problem;
@@ -207,7 +208,8 @@ impl Order {
                 return Err(Problem::invalid("frames", detail));
             }
         }
-        let cond = request.asked.cond(&model.conditioner, seeds.len())?;
+        let (asked, _) = Loras::take(&request.asked)?;
+        let cond = asked.cond(&model.conditioner, seeds.len())?;
         let batch = models.pictures(&model, cost)?;
         Ok(Self {
             init: pictures.init.as_ref().map(|image| request::picture(&model, image)),
@@ -241,7 +243,7 @@ impl Order {
     pub fn shows(&self, k: usize) -> BTreeMap<String, String> {
         let conditioner = &self.model.conditioner;
         let shown = conditioner.field().zip(self.cond.asks.get(k));
-        let shown = shown.map(|(field, ask)| (field.name, conditioner.print(ask)));
+        let shown = shown.map(|(field, ask)| (field.name, self.loaded.loras.behind(&conditioner.print(ask))));
         let negative = request::negative(&self.model, &self.cond, k).map(|word| (NEGATIVE, word));
         shown.into_iter().chain(negative).map(|(name, word)| (name.to_owned(), word)).collect()
     }
@@ -277,6 +279,7 @@ impl Order {
     pub fn png(&self, k: usize, image: &Image) -> Result<Vec<u8>, String> {
         let mut facts = facts(&self.model, &self.loaded.id, &self.settings, self.seeds[k], &self.cond, k);
         let more = json!({
+            "lora": Some(&self.loaded.told).filter(|told| !told.is_empty()),
             "size": self.size.map(|(w, h)| format!("{w}x{h}")),
             "init_image": self.init.as_ref().map(|_| true),
             "strength": self.init.as_ref().map(|_| self.strength),
@@ -319,10 +322,6 @@ fn short(request: &Generate, model: &Model, limits: &RequestLimits) -> Result<()
     let void = |(_, words): &(_, &Vec<String>)| words.iter().any(|word| word.contains('\0'));
     if let Some((field, _)) = request.asked.0.iter().find(void) {
         return Err(Problem::invalid(field, "it holds a letter U+0000, which no text has"));
-    }
-    let adapts = |words: &Vec<String>| words.iter().any(|word| word.contains("<lora:"));
-    if let Some((field, _)) = request.asked.0.iter().find(|(_, words)| adapts(words)) {
-        return Err(Problem::invalid(field, "`<lora:…>`: LoRA files are not served yet; leave it out"));
     }
     if let Some((field, _)) = request.asked.0.iter().find(|(_, words)| words.len() > limits.n) {
         return Err(Problem::invalid(field, format!("more than the {} that are allowed here", limits.n)));

@@ -12,6 +12,7 @@ use super::store::{Change, JobStart, Record, Written};
 use super::{Inner, lock, trouble, waiting};
 use crate::budget::{Client, Permit};
 use crate::job::{Generate, Job, JobState};
+use crate::loras::Loras;
 use crate::problem::Problem;
 
 /// Bytes that a finished picture takes in the list of a job that has not ended, and in what its watchers are told.
@@ -105,7 +106,8 @@ impl Inner {
         key: Option<String>,
         hash: String,
     ) -> Result<Draft, Problem> {
-        let loaded = self.models.acquire(request.model.as_deref())?;
+        let (_, loras) = Loras::take(&request.asked)?;
+        let loaded = self.models.acquire(request.model.as_deref(), &loras)?;
         // What is large on the way is large only one at a time.
         let _one_at_a_time = lock(&self.checking);
         let shape = order::shape(&request, &loaded.model, &self.limits)?;
@@ -131,7 +133,8 @@ impl Inner {
         let weight = order.weight(&self.limits);
         let record = Record { job, client, key, weight, spent: 0.0, start: JobStart::Waiting, deaths: 0 };
         let permit = self.hold(&record, order.frame_bytes())?;
-        let live = Live::new(record.clone(), Some(loaded), Some(permit));
+        // There may be a model for every request that names LoRAs: it is read again if it is gone when its turn comes.
+        let live = Live::new(record.clone(), Some(loaded).filter(|_| loras.is_empty()), Some(permit));
         Ok(Draft { record, hash, inputs: pictures.to_png(), live })
     }
 

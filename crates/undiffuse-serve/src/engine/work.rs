@@ -25,6 +25,7 @@ use super::queue::Chunk;
 use super::store::{Change, JobStart, Record, Results};
 use super::{Inner, lock, trouble};
 use crate::job::{Frame, Job, JobState, Made};
+use crate::loras::Loras;
 use crate::problem::Problem;
 
 /// Most pixels in a preview.
@@ -183,7 +184,8 @@ impl Inner {
         let make = || {
             let job = live.job();
             let held = lock(&live.loaded).clone();
-            let loaded = held.map_or_else(|| self.models.acquire(Some(&job.model)), Ok)?;
+            let (_, loras) = Loras::take(&job.request.asked)?;
+            let loaded = held.map_or_else(|| self.models.acquire(Some(&job.model), &loras), Ok)?;
             lock(&live.loaded).get_or_insert_with(|| Arc::clone(&loaded));
             let inputs = self.store.inputs(&live.id).map_err(trouble)?;
             let pictures = RequestPictures::from_png(inputs).map_err(Problem::internal)?;

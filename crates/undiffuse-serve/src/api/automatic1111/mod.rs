@@ -21,6 +21,7 @@ const PROGRAM: &str = concat!("undiffuse ", env!("CARGO_PKG_VERSION"));
 use super::answers::around;
 use super::extract::{Caller, Json, Query, Small};
 use super::generate::{Pngs, follow, pngs};
+use super::loras::{LoraInfo, loras};
 use super::models::models;
 use super::{App, working};
 use crate::budget::Client;
@@ -40,6 +41,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(samplers))
         .routes(routes!(schedulers))
         .routes(routes!(sd_models))
+        .routes(routes!(sd_loras))
         .routes(routes!(get_options, set_options))
 }
 
@@ -160,7 +162,7 @@ fn info(request: &Request, generate: &Generate, model: &ModelInfo, job: &Job) ->
     let sampler = request.sampler().map_or_else(|| solver.clone(), str::to_owned);
     let facts = |made: &Made| -> Map<String, Value> {
         let facts = [
-            ("prompt", json!(prompt)),
+            ("prompt", json!(made.shows.get("prompt").unwrap_or(&prompt))),
             ("negative", json!(negative)),
             ("steps", json!(steps)),
             ("solver", json!(solver)),
@@ -372,6 +374,31 @@ async fn sd_models(State(app): State<App>) -> Result<Json<Vec<Model>>, Problem> 
         config: None,
     };
     Ok(Json(models(&app).await?.into_iter().map(model).collect()))
+}
+
+/// A LoRA file.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Automatic1111Lora)]
+struct Lora {
+    /// What prompts call it.
+    name: String,
+    /// The same.
+    alias: String,
+    /// The name of its file: where it lies is nobody's business.
+    path: String,
+    /// Nothing.
+    #[schema(value_type = Object)]
+    metadata: Value,
+}
+
+/// The LoRA files that prompts can name.
+#[utoipa::path(get, path = "/sdapi/v1/loras", tag = "automatic1111", responses(
+    (status = 200, description = "The LoRA files", body = Vec<Lora>),
+))]
+async fn sd_loras(State(app): State<App>) -> Result<Json<Vec<Lora>>, Problem> {
+    let lora =
+        |LoraInfo { name, file }: LoraInfo| Lora { alias: name.clone(), name, path: file, metadata: json!({}) };
+    Ok(Json(loras(&app).await?.into_iter().map(lora).collect()))
 }
 
 /// Options, of which there is one.

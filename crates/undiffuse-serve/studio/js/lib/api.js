@@ -138,3 +138,6 @@ export function constant(name) {
 
 /** The models there are. */
 export const models = async (signal) => (await get("/api/v1/models", signal)).models;
+
+/** The LoRA files that prompts can name. */
+export const loras = async (signal) => (await get("/api/v1/loras", signal)).loras;

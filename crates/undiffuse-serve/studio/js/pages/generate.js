@@ -1,6 +1,6 @@
 // Pictures on demand: settings at the left, what is made of them at the right.
 
-import { constant, models as askModels } from "../lib/api.js";
+import { constant, loras as askLoras, models as askModels } from "../lib/api.js";
 import { h, notice, show } from "../lib/dom.js";
 import { pasted, settingsOf } from "../lib/picture.js";
 import { settingsForm } from "./generate/form.js";
@@ -27,11 +27,11 @@ export function page(root, asked) {
 
   const begin = async () => {
     try {
-      const [models, parts, about] = await Promise.all([askModels(), constant("parts"), constant("about")]);
+      const [models, loras, parts, about] = await Promise.all([askModels(), askLoras(), constant("parts"), constant("about")]);
       if (left) return;
       if (models.length === 0) {
         show(body, h("div", { class: "empty" }, h("p", {}, "There is no model yet."), h("p", {}, "Train one on the page ", h("a", { href: "#/train" }, "Train"), ", or start the service with one: ", h("code", {}, "undiffuse serve MODEL"))));
-      } else leave = studio(body, { models, parts, about, asked });
+      } else leave = studio(body, { models, loras, parts, about, asked });
     } catch (e) {
       show(body, h("div", { class: "notice bad", role: "alert" }, h("p", {}, e.message), h("button", { type: "button", onclick: begin }, "Try again")));
     }
@@ -40,7 +40,7 @@ export function page(root, asked) {
   return () => { left = true; leave(); };
 }
 
-function studio(body, { models, parts, about, asked }) {
+function studio(body, { models, loras, parts, about, asked }) {
   const waiting = new Set();
   const cards = new Map();
   const said = h("div", { class: "visually-hidden", role: "status" });
@@ -54,7 +54,7 @@ function studio(body, { models, parts, about, asked }) {
         h("a", { href: "/api/openapi.json" }, "All that the API can do"))));
   const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp", class: "visually-hidden", tabIndex: -1, ariaLabel: "A picture to take settings from", onchange: () => { if (file.files[0]) restore(file.files[0]); file.value = ""; } });
   const restoring = h("div", { class: "restoring", role: "status" });
-  const form = settingsForm({ models, parts, limits: about.limits, onsubmit: generate, onchange: (form) => { if (asCall.open) tellCall(); tellAddress(form.model); } });
+  const form = settingsForm({ models, loras, parts, limits: about.limits, onsubmit: generate, onchange: (form) => { if (asCall.open) tellCall(); tellAddress(form.model); } });
 
   /** The address names the model, so that a link or a reload has it. */
   function tellAddress({ id }) {

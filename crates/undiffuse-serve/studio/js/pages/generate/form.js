@@ -35,16 +35,16 @@ function aboutModel(model) {
 }
 
 /**
- * The form for `models` and `parts` within `limits`. `.request()` is what it asks for, `.problem()` puts the focus on what is missing and tells whether there is
+ * The form for `models`, `loras` and `parts` within `limits`. `.request()` is what it asks for, `.problem()` puts the focus on what is missing and tells whether there is
  * anything, `.ready()` puts it on the button, `.set(settings)` fills it and returns sentences about what did not fit, `.blame(Problem)` shows a refusal where it belongs.
  */
-export function settingsForm({ models, parts, limits, onsubmit, onchange }) {
+export function settingsForm({ models, loras, parts, limits, onsubmit, onchange }) {
   const stored = memory.read();
   let model = null;
 
   const choice = selectField("Model", models.map(({ id }) => id), undefined, { hint: " ", id: "generate-model" });
   const start = startField({ onchange: () => changed() });
-  const ask = askField({ onchange: () => changed() });
+  const ask = askField({ loras, onchange: () => changed() });
   const n = numberField("Pictures", Math.min(8, limits.n), { min: 1, max: limits.n, step: 1, required: true, id: "generate-n" });
   const seed = textField("Seed", "0", { inputMode: "numeric", pattern: "[0-9]{1,16}", required: true, autocomplete: "off", id: "generate-seed", title: "A whole number from 0 to 9007199254740991" });
   const roll = h("button", { type: "button", class: "dice", ariaLabel: "Another seed", title: "Another seed", onclick: () => { seed.value = anySeed(); changed(); } }, dice());

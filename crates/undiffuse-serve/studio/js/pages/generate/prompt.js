@@ -5,24 +5,42 @@ import { areaField, checkField } from "../../lib/field.js";
 
 const AWAY = "What guidance leads away from; it needs a guidance other than 1.";
 
+/** A LoRA in a prompt: its name, how many times. */
+const TAG = /\s*<lora:([^<>:]+)(:[^<>]*)?>/g;
+
 /** The lines of a text that say something. */
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 /**
- * A prompt and, for models that can be guided, a negative one. `.value` is a list of prompts that take turns, `.negative` what to keep away from;
+ * A prompt with chips for what of `loras` can be named in it and, for models that can be guided, a negative one. `.value` is a list of prompts that take turns, `.negative` what to keep away from;
  * `.model = …` changes whose words they are.
  */
-export function promptField({ onchange } = {}) {
+export function promptField({ loras = [], onchange } = {}) {
   const words = areaField("", "", { rows: 4, oninput: () => tell() });
   const apart = checkField("Each line is a prompt of its own", false, { onchange: () => { tell(); onchange?.(); } });
   const negative = areaField("Negative prompt", "", { rows: 2, hint: AWAY });
-  const box = h("div", { class: "stack prompt" }, words, apart, negative);
+  const chips = h("div", { class: "chips" }, loras.map(({ name, file }) => h("button", { type: "button", class: "chip", dataset: { name }, title: file, onclick: () => press(name) }, name)));
+  const added = h("fieldset", { class: "field classes", hidden: loras.length === 0 }, h("legend", {}, "LoRA"), chips);
+  const box = h("div", { class: "stack prompt" }, words, apart, added, negative);
+
+  /** Names a LoRA in every prompt, or in none where it was. */
+  function press(name) {
+    const one = (prompt) => {
+      const without = prompt.replace(TAG, (tag, other) => (other.trim() === name ? "" : tag));
+      return without === prompt ? `${prompt.trimEnd()} <lora:${name}:1>`.trim() : without;
+    };
+    words.value = apart.value && lines(words.value).length > 1 ? lines(words.value).map(one).join("\n") : one(words.value);
+    tell();
+    onchange?.();
+  }
 
   function tell(problem = "") {
     const several = lines(words.value).length;
     apart.hidden = several < 2;
     const hint = several > 1 && apart.value ? `${several} prompts take turns.` : words.value.trim() ? "" : "Without words: pictures of nothing in particular.";
     words.say(problem || hint, Boolean(problem));
+    const named = new Set([...words.value.matchAll(TAG)].map(([, name]) => name.trim()));
+    for (const chip of chips.children) chip.setAttribute("aria-pressed", String(named.has(chip.dataset.name)));
   }
 
   Object.defineProperty(box, "value", {

@@ -7,12 +7,17 @@ const stripped = (name) => name.replace(/[\\/]+$/, "").replace(/[\\/]model$/, ""
 const told = (training) => JSON.stringify(Object.entries({ ...training, data: stripped(String(training.data)) }).sort());
 const alike = (a, b) => a && b && told(a) === told(b);
 
+/** The LoRAs of a PNG's facts, as prompts name them. */
+const lorasOf = ({ lora }) => (Array.isArray(lora) ? lora : []).filter((one) => typeof one?.file === "string" && Number.isFinite(one.scale))
+  .map(({ file, scale }) => `<lora:${stripped(file).replace(/\.safetensors$/, "")}:${scale}>`);
+
 /** What a PNG's facts say that it shows, under the field's name. Older ones have `none` for a label without a name, too; models of others, which say nothing of their training, knew no other. */
 function askOf(facts, model) {
   const field = model?.ask?.field ?? "class";
   const { [field]: word, label, trained } = facts;
   if (!present(word)) return { [field]: [] };
-  return { [field]: [word === "none" && !trained && Number.isInteger(label) ? String(label) : String(word)] };
+  const shown = word === "none" && !trained && Number.isInteger(label) ? String(label) : String(word);
+  return { [field]: [[shown, ...lorasOf(facts)].filter(Boolean).join(" ")] };
 }
 
 /** The model that made a picture: the same name, the same folder's name, or the same training under another name. */
