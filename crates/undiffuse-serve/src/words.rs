@@ -12,7 +12,8 @@ use crate::problem::Problem;
 const LONGEST: usize = 32 << 10;
 
 /// Options that are counts, and the most that is taken of each.
-const COUNTS: &[(&str, f64)] = &[("steps", 10_000.0), ("per_level", 100.0), ("repeats", 100.0), ("offset", 10_000.0), ("of", 10_000.0)];
+const COUNTS: &[(&str, f64)] =
+    &[("steps", 10_000.0), ("per_level", 100.0), ("repeats", 100.0), ("offset", 10_000.0), ("of", 10_000.0)];
 
 /// A schedule, such as `cosine` or `vp:beta_max=10`.
 ///

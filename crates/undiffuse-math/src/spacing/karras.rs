@@ -43,7 +43,9 @@ impl Spacing for Karras {
         };
         match self.of {
             None => along_sigma(schedule, self.ends(), ramp(steps, true), curve),
-            Some(of) => along_sigma(schedule, self.ends(), ramp(of, true).step_by((of / steps).max(1)).take(steps), curve),
+            Some(of) => {
+                along_sigma(schedule, self.ends(), ramp(of, true).step_by((of / steps).max(1)).take(steps), curve)
+            }
         }
     }
 
@@ -53,7 +55,9 @@ impl Spacing for Karras {
 
     fn check(&self) -> Result<(), String> {
         require(self.rho > 0.0 && self.rho.is_finite(), || format!("rho must be positive, is {}", self.rho))?;
-        require(self.of.is_none_or(|of| (1..=1_000_000).contains(&of)), || "of must lie between 1 and 1000000".to_owned())?;
+        require(self.of.is_none_or(|of| (1..=1_000_000).contains(&of)), || {
+            "of must lie between 1 and 1000000".to_owned()
+        })?;
         self.ends().check()
     }
 }

@@ -11,6 +11,9 @@ const STAGES: usize = 16;
 pub const LAYERS: usize = 256;
 
 /// Whether each entry of `block_out_channels` has its stages, `down` and `up` being how many there are.
+///
+/// # Errors
+/// Not as many as there are channels, none at all, or too many.
 pub fn check(channels: &[usize], down: usize, up: usize) -> Result<(), ConfigError> {
     let stages = channels.len();
     if stages == 0 || down != stages || up != stages {
@@ -23,6 +26,9 @@ pub fn check(channels: &[usize], down: usize, up: usize) -> Result<(), ConfigErr
 }
 
 /// Whether the channels of a stage divide into the groups that `field` says.
+///
+/// # Errors
+/// They do not.
 pub fn check_groups(channels: usize, field: &str, groups: usize) -> Result<(), ConfigError> {
     match channels.is_multiple_of(groups) {
         true => Ok(()),
@@ -31,6 +37,9 @@ pub fn check_groups(channels: usize, field: &str, groups: usize) -> Result<(), C
 }
 
 /// Whether a convolution that halves the sides can be padded like this.
+///
+/// # Errors
+/// It can't.
 pub fn check_padding(downsample_padding: usize) -> Result<(), ConfigError> {
     match downsample_padding {
         0 | 1 => Ok(()),

@@ -24,6 +24,9 @@ pub fn no_length(given: Vec<(&'static str, &Value)>) -> Option<String> {
 }
 
 /// `train.lr=3e-4` as a nested table. Values are TOML; what is not TOML is a string.
+///
+/// # Errors
+/// A setting that is none, with how one is written.
 pub fn parse_setting(setting: &str) -> Result<Table, String> {
     let (key, value) = setting
         .split_once('=')
@@ -51,6 +54,9 @@ const OPTIMIZER: [&str; 3] = ["betas", "eps", "weight_decay"];
 type NewWord = fn(&Value) -> Option<&'static str>;
 
 /// A layer as it is resolved, with the words of older programs in today's; a condition may be one word.
+///
+/// # Errors
+/// Old and new words that contradict each other, or what is not read.
 pub fn modern(mut layer: Table) -> Result<Table, Vec<String>> {
     let mut problems = Vec::new();
     let mut both =

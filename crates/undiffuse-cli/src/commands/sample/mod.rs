@@ -139,9 +139,12 @@ impl Job {
         // Models of classes and numbers are small, and their asks take turns.
         let words = matches!(model.conditioner, Conditioner::Text(_));
         let cond = args.asking.cond(&model.conditioner, args.n.or(held).or((!words).then_some(MANY)))?;
-        if words && let Some((name, scale)) = cond.every().find_map(|ask| loras(&model.conditioner.print(ask)).1.pop()) {
+        if words && let Some((name, scale)) = cond.every().find_map(|ask| loras(&model.conditioner.print(ask)).1.pop())
+        {
             let file = format!("--lora {name}.safetensors:{scale}");
-            return Err(usage(format!("`<lora:{name}:{scale}>` stands in a prompt: name the file instead, such as {file}")));
+            return Err(usage(format!(
+                "`<lora:{name}:{scale}>` stands in a prompt: name the file instead, such as {file}"
+            )));
         }
         let n = args.n.or(held).unwrap_or(if words { cond.len() } else { MANY });
         if let Some(held) = held.filter(|&held| held != n) {

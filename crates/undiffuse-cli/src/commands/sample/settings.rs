@@ -71,11 +71,7 @@ pub const SETTINGS: &[Setting<Job>] = &[
         value: |job, _| or_null(job.args.observed.is_some(), json!(job.args.observed_noise)),
     },
     Setting { option: "mask", kind: Kind::Path, value: |job, _| shown(&job.args.mask) },
-    Setting {
-        option: "lora",
-        kind: Kind::Adapter,
-        value: |job, _| or_null(!job.loras.is_empty(), json!(job.loras)),
-    },
+    Setting { option: "lora", kind: Kind::Adapter, value: |job, _| or_null(!job.loras.is_empty(), json!(job.loras)) },
     Setting { option: "variant", kind: Kind::Word, value: |job, _| json!(job.args.weights.variant) },
     Setting {
         option: "device",

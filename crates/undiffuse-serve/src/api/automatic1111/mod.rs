@@ -396,8 +396,7 @@ struct Lora {
     (status = 200, description = "The LoRA files", body = Vec<Lora>),
 ))]
 async fn sd_loras(State(app): State<App>) -> Result<Json<Vec<Lora>>, Problem> {
-    let lora =
-        |LoraInfo { name, file }: LoraInfo| Lora { alias: name.clone(), name, path: file, metadata: json!({}) };
+    let lora = |LoraInfo { name, file }: LoraInfo| Lora { alias: name.clone(), name, path: file, metadata: json!({}) };
     Ok(Json(loras(&app).await?.into_iter().map(lora).collect()))
 }
 
