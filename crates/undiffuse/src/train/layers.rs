@@ -56,7 +56,7 @@ type NewWord = fn(&Value) -> Option<&'static str>;
 /// A layer as it is resolved, with the words of older programs in today's; a condition may be one word.
 ///
 /// # Errors
-/// Old and new words that contradict each other, or what is not read.
+/// Old words beside the new ones, all of them.
 pub fn modern(mut layer: Table) -> Result<Table, Vec<String>> {
     let mut problems = Vec::new();
     let mut both =
