@@ -86,6 +86,7 @@
 //! | Kynkaanniemi24 | Kynkaanniemi et al., Applying guidance in a limited interval improves sample and distribution quality in diffusion models, arXiv:2404.07724 |
 //! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
 //! | Liu23 | Liu et al., Flow straight and fast: rectified flow, arXiv:2209.03003 |
+//! | Loshchilov19 | Loshchilov and Hutter, Decoupled weight decay regularization, arXiv:1711.05101 |
 //! | Mallat89 | Mallat, A theory for multiresolution signal decomposition: the wavelet representation, IEEE TPAMI 11 |
 //! | Meng22 | Meng et al., SDEdit, arXiv:2108.01073 |
 //! | Meng23 | Meng et al., On distillation of guided diffusion models, arXiv:2210.03142 |
