@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lcm {
-    /// The `sigma / alpha` at which `D` ends: epsilon of [Song23], 0 of [Luo23].
+    /// The `sigma / alpha` at which `D` ends: epsilon of \[Song23\], 0 of \[Luo23\].
     pub sigma_min: f64,
     /// Factor on the fresh noise.
     pub s_noise: f64,
