@@ -143,14 +143,16 @@ impl Tools {
 
     /// `undiffuse sample` with the same solver, steps and number of evaluations as the twin in Python.
     fn sample(&self, name: &str, model: &Path, steps: usize, more: impl IntoIterator<Item = String>) -> Contender {
-        let out = self.scratch.join(format!("{name}-ours"));
+        // A folder of its own: it is emptied before each turn.
+        let folder = self.scratch.join(format!("{name}-ours"));
+        let out = folder.join("pictures");
         let mut words = vec!["sample".to_owned(), text(model), "--out".into(), text(&out)];
         words.extend(["-n", "1", "--plain", "--overwrite", "--steps"].map(str::to_owned));
         words.push(steps.to_string());
         words.extend(more);
         let program = self.undiffuse.clone().unwrap_or_default();
         // The picture is named after its seed and what was asked for; the sheet of all pictures is the last file written.
-        let clock = Clock::Ours(self.scratch.join(format!("{name}-ours-grid.png")));
+        let clock = Clock::Ours(folder.join("pictures-grid.png"));
         Contender { program, words, environment: threads_of(THREADS), clock }
     }
 
