@@ -8,12 +8,11 @@ mod service;
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use folders_of_words::{copy, root};
 use serde_json::{Value, json};
-use service::{Answer, Service};
-use undiffuse::data::{Options, decode::decode, read_png_text};
+use service::Service;
+use service::words::{ask, good, png, text};
+use undiffuse::data::{Options, decode::decode};
 use undiffuse::model::{Adapter, Outline, SampleDefaults};
 use undiffuse::nn::weights::{self, Named};
 use undiffuse::request::Asks;
@@ -47,30 +46,8 @@ fn start(change: impl FnOnce(&mut ServeOptions)) -> Service {
     })
 }
 
-fn good(answer: Answer) -> Value {
-    assert_eq!(answer.status, 200, "{answer}");
-    answer.json()
-}
-
-/// The file of a picture in an answer.
-fn png(base64: &Value) -> Vec<u8> {
-    BASE64_STANDARD.decode(base64.as_str().unwrap()).unwrap()
-}
-
 fn pixels(png: &[u8]) -> Vec<u8> {
     decode(png, &Options::default()).unwrap().image.pixels
-}
-
-fn text(png: &[u8], name: &str) -> String {
-    let texts = read_png_text(png).unwrap();
-    texts.into_iter().find(|(key, _)| key == name).map(|(_, text)| text).unwrap_or_else(|| panic!("no text `{name}`"))
-}
-
-/// A request that takes no time.
-fn ask(more: Value) -> Value {
-    let mut request = json!({ "model": "words", "steps": 2, "guidance": 3.0, "seed": 5 });
-    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    request
 }
 
 /// A picture by the library alone, of a model with these files.

@@ -1,6 +1,8 @@
 //! A service in this process on a free port, with small networks of random weights, and a client that can send anything.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod words;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
