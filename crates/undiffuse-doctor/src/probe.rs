@@ -7,9 +7,10 @@ use undiffuse::denoise::{At, Denoise, Denoiser};
 use undiffuse::examples::Encoded;
 use undiffuse::likelihood::measure;
 use undiffuse::math::prelude::ParameterizationKind;
-use undiffuse::nn::{self, params};
+use undiffuse::nn::params;
 use undiffuse::train::Config;
 use undiffuse::train::draws::Drawer;
+use undiffuse::train::networks::Networks;
 use undiffuse::train::validation;
 use undiffuse_math::noise;
 
@@ -63,7 +64,7 @@ impl Reading {
 impl Probe {
     /// Asks the weights of a checkpoint.
     pub fn of(
-        network: &nn::Network,
+        networks: &Networks,
         state: &Checkpoint,
         config: &Config,
         conditioner: Conditioner,
@@ -72,11 +73,11 @@ impl Probe {
     ) -> Option<Self> {
         let split = &pictures.split;
         let pixels = pictures.dataset.width() * pictures.dataset.height();
-        let most = (WORK / (params::count(network) * pixels).max(1)).clamp(8, validation::PICTURES);
+        let most = (WORK / (networks.parameters() * pixels).max(1)).clamp(8, validation::PICTURES);
         let held_out = split.held_out.len() >= 2;
         let chosen = if held_out { &split.held_out } else { &split.train };
         let n = chosen.len().min(most);
-        let conditioner = conditioner.with_network(network.config().io().reads).ok()?;
+        let conditioner = conditioner.with_network(&networks.denoiser.config().io()).ok()?;
         let examples = Encoded { data: &pictures.dataset, codec: &config.codec, conditioner: &conditioner };
         let drawer = Drawer {
             examples: &examples,
@@ -88,10 +89,10 @@ impl Probe {
             dropout: config.train.label_dropout,
         };
         let part = (config.train.batch / config.train.accumulate).clamp(1, 64);
-        let ask = |network: &nn::Network, indices: &[usize]| {
-            validation::losses(&*config.loss, network, &drawer, indices, part)
+        let ask = |networks: &Networks, indices: &[usize]| {
+            validation::losses(&*config.loss, networks, &drawer, indices, part)
         };
-        let with = |prefix: &str| state.network(network, prefix, device);
+        let with = |prefix: &str| state.networks(networks, prefix, device);
         let averages = config
             .train
             .ema

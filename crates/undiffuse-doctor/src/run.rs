@@ -6,11 +6,12 @@ use undiffuse::Model;
 use undiffuse::burn::tensor::Device;
 use undiffuse::condition::Conditioner;
 use undiffuse::model::{ModelError, ModelFolder};
+use undiffuse::nn::params;
 use undiffuse::nn::weights::WeightsError;
-use undiffuse::nn::{Network, params};
 use undiffuse::run::{CONFIG_FILE, RunFolder};
 use undiffuse::train::length::Length;
 use undiffuse::train::loss::Trivial;
+use undiffuse::train::networks::Networks;
 use undiffuse::train::{Config, TrainError};
 use undiffuse_data::{Dataset, Options};
 
@@ -114,22 +115,20 @@ impl Run {
 
     /// What needs the pictures and the network.
     fn look(&mut self, device: &Device) {
-        let network = match &self.model {
-            Some(model) => Some(model.network.clone()),
-            None => self.blank(device),
-        };
-        self.parameters = network.as_ref().map_or(0, params::count);
+        let own = self.model.as_ref().map(|model| params::count(&model.network));
+        self.parameters = own.unwrap_or_default();
         let Some(pictures) = &self.pictures else { return };
         if let Some(config) = &self.config {
             self.trivial = Some(config.loss.trivial(&config.noise, &pictures.moments()));
             self.samples = Samples::newest(&self.folder, pictures);
-            if let (Some(network), Some(state)) = (&network, &self.state) {
-                match conditioner(config, pictures) {
-                    Ok(conditioner) => {
-                        self.probe = Probe::of(network, state, config, conditioner, pictures, device);
+            match blank(config, pictures, device) {
+                Ok((networks, conditioner)) => {
+                    self.parameters = networks.parameters();
+                    if let Some(state) = &self.state {
+                        self.probe = Probe::of(&networks, state, config, conditioner, pictures, device);
                     }
-                    Err(problem) => self.unseen.push(format!("the weights were not asked: condition: {problem}")),
                 }
+                Err(problem) => self.unseen.push(format!("the weights were not asked: {problem}")),
             }
         }
         let data = &pictures.dataset;
@@ -144,13 +143,6 @@ impl Run {
             }
             None => {}
         }
-    }
-
-    /// The network of a run that has no model yet, its weights at zero.
-    fn blank(&self, device: &Device) -> Option<Network> {
-        let (config, pictures) = (self.config.as_ref()?, self.pictures.as_ref()?);
-        let conditioner = conditioner(config, pictures).ok()?;
-        config.network_for(config.latent_shape().ok()?, conditioner.reads()).ok()?.network(device).ok()
     }
 
     /// Pictures seen.
@@ -176,9 +168,12 @@ impl Run {
     }
 }
 
-/// What the network of a run is told of its pictures.
-fn conditioner(config: &Config, pictures: &DataStatistics) -> Result<Conditioner, String> {
-    Conditioner::learn(&config.condition, &pictures.dataset, &pictures.split.train)
+/// The networks that a run trains, their weights blank, and what the denoiser is told of its pictures.
+fn blank(config: &Config, pictures: &DataStatistics, device: &Device) -> Result<(Networks, Conditioner), String> {
+    let conditioner = Conditioner::learn(&config.condition, &pictures.dataset, &pictures.split.train)
+        .map_err(|problem| format!("condition: {problem}"))?;
+    let shape = config.latent_shape().map_err(|e| e.to_string())?;
+    Ok((config.networks_for(shape, &conditioner, device)?, conditioner))
 }
 
 fn not_a_run(path: &Path) -> DoctorError {

@@ -7,6 +7,7 @@ use undiffuse::nn::weights::{Named, WeightsError};
 use undiffuse::nn::{Network, params};
 use undiffuse::run::RunFolder;
 use undiffuse::train::checkpoint::Counters;
+use undiffuse::train::networks::Networks;
 
 /// A checkpoint in memory.
 pub struct Checkpoint {
@@ -50,15 +51,15 @@ impl Checkpoint {
         (0..).take_while(|k| self.tensors.keys().any(|name| name.starts_with(&format!("average.{k}.")))).count()
     }
 
-    /// `network` with the weights whose names begin with `prefix`; nothing where one is missing or does not fit.
-    pub fn network(&self, network: &Network, prefix: &str, device: &Device) -> Option<Network> {
+    /// `networks` with the weights whose names begin with `prefix`; nothing where one is missing or does not fit.
+    pub fn networks(&self, networks: &Networks, prefix: &str, device: &Device) -> Option<Networks> {
         let mut fits = true;
-        params::for_each(network, |p| {
+        networks.for_each(|p| {
             let own = self.tensors.get(&format!("{prefix}{}", p.name));
             fits &= own.is_some_and(|t| t.shape == p.shape);
         });
         fits.then(|| {
-            params::map(network.clone(), |name, old| match self.tensors.get(&format!("{prefix}{name}")) {
+            networks.clone().map(|name, old| match self.tensors.get(&format!("{prefix}{name}")) {
                 Some(t) => params::from_host(t.values.clone(), device),
                 None => old,
             })

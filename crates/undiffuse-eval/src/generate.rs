@@ -59,7 +59,7 @@ impl Generator<'_> {
     /// How what a picture is to show is chosen, in words; `None` for models that can't be asked for anything.
     pub fn choice(&self) -> Option<&'static str> {
         self.model.conditioner.all().first()?;
-        let drawn = (0..self.data.len()).any(|i| self.model.conditioner.ask(self.data, i) != Ask::None);
+        let drawn = (0..self.data.len()).any(|i| self.model.conditioner.ask(self.data, i, 0) != Ask::None);
         Some(if drawn { "drawn with the data's shares" } else { "in turn" })
     }
 
@@ -77,13 +77,13 @@ impl Generator<'_> {
     /// The picture of the data that the picture of a seed is to be like, drawn by the seed alone.
     fn drawn(&self, seed: u64) -> Option<usize> {
         let drawn = noise::below(seed, CLASSES, 0, self.data.len() as u64) as usize;
-        (self.model.conditioner.ask(self.data, drawn) != Ask::None).then_some(drawn)
+        (self.model.conditioner.ask(self.data, drawn, 0) != Ask::None).then_some(drawn)
     }
 
     /// What the picture of a seed is to show; `None` for models that can't be asked for anything.
     pub fn ask(&self, seed: u64) -> Option<Ask> {
         if let Some(i) = self.drawn(seed) {
-            return Some(self.model.conditioner.ask(self.data, i));
+            return Some(self.model.conditioner.ask(self.data, i, 0));
         }
         let all = self.model.conditioner.all();
         all.get((seed % all.len().max(1) as u64) as usize).cloned()

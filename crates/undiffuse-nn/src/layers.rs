@@ -233,6 +233,21 @@ impl Embedding {
     /// # Panics
     /// If a row is not in the table.
     pub fn forward(&self, rows: &[usize]) -> Tensor<2> {
-        ops::embedding(self.weight.val(), rows)
+        ops::embedding(self.weight.val(), rows, 1)
+    }
+
+    /// `[B, N]` rows, `n` of each picture or text → `[B, N, width]`.
+    ///
+    /// # Panics
+    /// If a row is not in the table.
+    pub fn tokens(&self, rows: &[usize], n: usize) -> Tensor<3> {
+        let found = ops::embedding(self.weight.val(), rows, n);
+        let width = found.dims()[1];
+        found.reshape([rows.len() / n, n, width])
+    }
+
+    /// The first `n` rows for each of a batch, `[B, N, width]`.
+    pub fn first(&self, n: usize, batch: usize) -> Tensor<3> {
+        ops::repeated(self.weight.val().narrow(0, 0, n).unsqueeze(), batch)
     }
 }

@@ -136,6 +136,6 @@ fn linear() {
 fn embedding() {
     let table = leaf(1, [7, 20]);
     let rows: Vec<usize> = (0..30).map(|i| i * i % 5).collect();
-    let kernels = run!(ops::embedding(table.clone(), &rows), [table]);
+    let kernels = run!(ops::embedding(table.clone(), &rows, 3), [table]);
     assert_same(kernels, run!(reference::embedding(table.clone(), &rows), [table]), "embedding");
 }

@@ -23,8 +23,8 @@ pub trait Examples: Sync {
     /// Some of them, `[B, C, H, W]`, one after the other; `flips` says of which pictures the mirror image is meant.
     fn batch(&self, indices: &[usize], flips: &[bool]) -> Vec<f32>;
 
-    /// What one shows, in the network's terms.
-    fn ask(&self, index: usize) -> Ask;
+    /// What one shows, in the network's terms, by the description that is number `turn`'s.
+    fn ask(&self, index: usize, turn: u64) -> Ask;
 }
 
 /// The pictures of a dataset, encoded as they are drawn.
@@ -69,7 +69,7 @@ impl Examples for Encoded<'_> {
         to_host(z.reshape([count]))
     }
 
-    fn ask(&self, index: usize) -> Ask {
-        self.conditioner.ask(self.data, index)
+    fn ask(&self, index: usize, turn: u64) -> Ask {
+        self.conditioner.ask(self.data, index, turn)
     }
 }

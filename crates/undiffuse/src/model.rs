@@ -9,6 +9,7 @@ mod weights;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::tensor::Device;
 use burn::tensor::Tensor;
 use serde_json::json;
@@ -165,6 +166,11 @@ pub enum SizeError {
     Network(#[from] InputError),
 }
 
+/// The file of a network's weights.
+fn weights_of<M: Module>(network: &M) -> Vec<u8> {
+    to_bytes(&export(network), Some(("format", "pt")))
+}
+
 /// What to do about weights that are not there.
 fn instead(variants: &[String], others: &[String]) -> String {
     let choices = variants.iter().map(|variant| match variant.as_str() {
@@ -305,7 +311,11 @@ impl Model {
             }
             folder.write_scheduler(&scheduler)?;
         }
-        folder.write_network(&config, &to_bytes(&export(&self.network), Some(("format", "pt"))))?;
+        folder.write_network(&config, &weights_of(&self.network))?;
+        if let Some(words) = self.conditioner.words() {
+            folder.write_text_encoder(words.config(), &weights_of(&*words.encoder()?))?;
+            folder.write_tokenizer(words.tokenizer())?;
+        }
         folder.write_card(&card)
     }
 

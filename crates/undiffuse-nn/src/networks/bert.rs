@@ -92,6 +92,10 @@ impl TextSpec for BertConfig {
     fn io(&self) -> TextIo {
         TextIo::new(self.size(), self.vocab_size, self.max_position_embeddings)
     }
+
+    fn model_type(&self) -> &'static str {
+        "bert"
+    }
 }
 
 /// The network. Field names are transformers' tensor names.
@@ -179,9 +183,9 @@ impl Encode for BertModel {
         let texts = tokens.texts();
         let Embeddings { word_embeddings, position_embeddings, token_type_embeddings, LayerNorm: norm } =
             &self.embeddings;
-        let words = word_embeddings.forward(&tokens.ids).reshape([texts, n, width]);
-        let places = position_embeddings.weight.val().narrow(0, 0, n).unsqueeze();
-        let kind = token_type_embeddings.weight.val().narrow(0, 0, 1).unsqueeze();
+        let words = word_embeddings.tokens(&tokens.ids, n);
+        let places = position_embeddings.first(n, texts);
+        let kind = ops::repeated(token_type_embeddings.weight.val().narrow(0, 0, 1).unsqueeze(), texts);
         let mask = Mask { causal: false, bias: uncounted(tokens, &words.device()) };
         let x = norm.forward(words + kind + places);
         let (first, last) = self.encoder.layer.split_at(self.encoder.layer.len() - skip);

@@ -100,6 +100,10 @@ impl TextSpec for CLIPTextConfig {
         };
         TextIo { end, ..TextIo::new(self.size(), self.vocab_size, self.max_position_embeddings) }
     }
+
+    fn model_type(&self) -> &'static str {
+        "clip_text_model"
+    }
 }
 
 /// The configuration of [`CLIPTextModelWithProjection`]: the same.
@@ -129,6 +133,10 @@ impl ClassConfig for CLIPTextProjectionConfig {
 impl TextSpec for CLIPTextProjectionConfig {
     fn io(&self) -> TextIo {
         TextIo { pooled: ("text_embeds", self.projection_dim), ..self.0.io() }
+    }
+
+    fn model_type(&self) -> &'static str {
+        self.0.model_type()
     }
 }
 
@@ -209,9 +217,9 @@ impl TextTransformer {
 
     /// Every token sees those before it.
     fn forward(&self, tokens: &Tokens, skip: usize, config: &CLIPTextConfig) -> Encoded {
-        let (n, width) = (tokens.length, config.hidden_size);
-        let words = self.embeddings.token_embedding.forward(&tokens.ids).reshape([tokens.texts(), n, width]);
-        let places = self.embeddings.position_embedding.weight.val().narrow(0, 0, n).unsqueeze();
+        let n = tokens.length;
+        let words = self.embeddings.token_embedding.tokens(&tokens.ids, n);
+        let places = self.embeddings.position_embedding.first(n, tokens.texts());
         let mask = Mask { causal: true, bias: uncounted(tokens, &words.device()) };
         let [last, early] = self.encoder.forward(words + places, &mask, skip);
         let last = self.final_layer_norm.forward(last);

@@ -10,7 +10,7 @@ use super::transformers::{HiddenAct, Size, size};
 use super::{ClassConfig, ConfigError, Embed, ImageEmbedding, ImageIo, ImageSpec};
 use crate::init::Init;
 use crate::layers::{Conv2d, Embedding, LayerNorm, Linear, blank};
-use crate::ops::{Map, Mask};
+use crate::ops::{self, Map, Mask};
 
 /// The configuration of [`CLIPVisionModelWithProjection`]: the fields, names and defaults of transformers'
 /// `CLIPVisionConfig`, as far as they say anything of a network that is not being trained.
@@ -158,8 +158,8 @@ impl Embed for CLIPVisionModelWithProjection {
         let pixels = pixels.narrow(2, 0, side).narrow(3, 0, side);
         let seen = embeddings.patch_embedding.forward(Map::from(pixels)).into_tensor();
         let seen = seen.reshape([b, width, patches]).swap_dims(1, 2);
-        let whole = embeddings.class_embedding.val().reshape([1, 1, width]).expand([b, 1, width]);
-        let x = Tensor::cat(vec![whole, seen], 1) + embeddings.position_embedding.weight.val().unsqueeze();
+        let whole = ops::repeated(embeddings.class_embedding.val().reshape([1, 1, width]), b);
+        let x = Tensor::cat(vec![whole, seen], 1) + embeddings.position_embedding.first(patches + 1, b);
         let [hidden, _] = encoder.forward(pre_layrnorm.forward(x), &Mask::default(), 0);
         let pooled = post_layernorm.forward(hidden.clone().narrow(1, 0, 1)).reshape([b, width]);
         ImageEmbedding { hidden, embedding: self.visual_projection.forward(pooled) }

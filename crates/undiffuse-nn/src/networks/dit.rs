@@ -232,6 +232,7 @@ impl Architecture for DiT {
         [channels, height, width]: [usize; 3],
         channels_out: usize,
         reads: Reads,
+        tokens: Option<usize>,
     ) -> Result<NetworkConfig, String> {
         if height != width || !height.is_multiple_of(self.patch) {
             let patch = self.patch;
@@ -239,8 +240,8 @@ impl Architecture for DiT {
                 "network.patch = {patch} needs square images whose side it divides, not {width}×{height}"
             ));
         }
-        if let Reads::Vector(_) = reads {
-            return Err("network.kind = \"dit\" reads classes and no vectors; \"unet\" reads both".into());
+        if matches!(reads, Reads::Vector(_)) || tokens.is_some() {
+            return Err("network.kind = \"dit\" reads classes, no vectors and no words; \"unet\" reads all".into());
         }
         let config = DiTConfig {
             num_attention_heads: self.width / self.head_dim,

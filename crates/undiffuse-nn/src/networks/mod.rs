@@ -119,11 +119,18 @@ pub trait Architecture: Debug + Send + Sync {
     /// What cannot work, each with its key.
     fn problems(&self) -> Vec<String>;
 
-    /// The network for `[C, H, W]` that answers `channels_out` channels.
+    /// The network for `[C, H, W]` that answers `channels_out` channels, reads so and, where tokens have a width, attends to
+    /// tokens.
     ///
     /// # Errors
     /// What does not fit, with its key.
-    fn config(&self, shape: [usize; 3], channels_out: usize, reads: Reads) -> Result<NetworkConfig, String>;
+    fn config(
+        &self,
+        shape: [usize; 3],
+        channels_out: usize,
+        reads: Reads,
+        tokens: Option<usize>,
+    ) -> Result<NetworkConfig, String>;
 
     /// Nothing: see [`problems`](Self::problems).
     ///

@@ -314,8 +314,8 @@ impl Forward for PriorTransformer {
         let time = self.time_embedding.forward(sinusoids(timestep, width, 0.0, true, &device));
         let picture = self.proj_in.forward(x.reshape([b, d]));
         let mut tokens = vec![words, alone(self.embedding_proj.forward(vector)), alone(time), alone(picture)];
-        tokens.extend(self.prd_embedding.as_ref().map(|own| repeated(own.val(), b)));
-        let x = Tensor::cat(tokens, 1) + repeated(self.positional_embedding.val(), b);
+        tokens.extend(self.prd_embedding.as_ref().map(|own| ops::repeated(own.val(), b)));
+        let x = Tensor::cat(tokens, 1) + ops::repeated(self.positional_embedding.val(), b);
         let x = match &self.norm_in {
             Some(norm) => norm.forward(x),
             None => x,
@@ -333,10 +333,4 @@ impl Forward for PriorTransformer {
         let x = self.norm_out.forward(x.narrow(1, last, 1)).reshape([b, width]);
         self.proj_to_clip_embeddings.forward(x).reshape([b, self.config.answers(), 1, 1])
     }
-}
-
-/// The same for every picture. (A sum over pictures of its gradient runs along the tree that sums of embeddings do.)
-fn repeated(x: Tensor<3>, batch: usize) -> Tensor<3> {
-    let [_, n, c] = x.dims();
-    ops::embedding(x.reshape([1, n * c]), &vec![0; batch]).reshape([batch, n, c])
 }

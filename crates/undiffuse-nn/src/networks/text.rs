@@ -47,6 +47,9 @@ impl TextIo {
 pub trait TextSpec: ClassConfig {
     /// What goes in and what comes out.
     fn io(&self) -> TextIo;
+
+    /// What transformers' configs call networks of this kind.
+    fn model_type(&self) -> &'static str;
 }
 
 /// The tokens of a batch of texts, equally many of each.
@@ -83,6 +86,16 @@ pub trait Encode: Send + Sync {
 }
 
 impl TextEncoderConfig {
+    /// The `config.json` text, as transformers reads it.
+    pub fn to_json(&self) -> String {
+        let mut config = serde_json::to_value(self).expect("a config of numbers and names serialises");
+        let fields = config.as_object_mut().expect("a config is an object");
+        let class = fields.remove("_class_name").expect("a config names its class");
+        fields.insert("architectures".into(), vec![class].into());
+        fields.insert("model_type".into(), self.model_type().into());
+        format!("{config:#}\n")
+    }
+
     /// Finds what [`TextEncoder::encode`] would panic on.
     ///
     /// # Errors

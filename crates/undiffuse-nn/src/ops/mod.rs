@@ -205,10 +205,16 @@ pub fn linear<const D: usize>(
     y.reshape(dims)
 }
 
-/// Rows of a table, one a picture: `table [entries, width]` → `[B, width]`.
+/// Rows of a table, `each` for every picture: `table [entries, width]` → `[B · each, width]`.
 ///
 /// # Panics
 /// If a row is not in the table.
-pub fn embedding(table: Tensor<2>, rows: &[usize]) -> Tensor<2> {
-    if cpu::runs(&table) { cpu::embedding(table, rows) } else { reference::embedding(table, rows) }
+pub fn embedding(table: Tensor<2>, rows: &[usize], each: usize) -> Tensor<2> {
+    if cpu::runs(&table) { cpu::embedding(table, rows, each) } else { reference::embedding(table, rows) }
+}
+
+/// The same for every picture, `[1, N, C]` → `[B, N, C]`: its gradient is a sum over pictures along their tree.
+pub fn repeated(x: Tensor<3>, pictures: usize) -> Tensor<3> {
+    let [_, n, c] = x.dims();
+    embedding(x.reshape([1, n * c]), &vec![0; pictures], 1).reshape([pictures, n, c])
 }

@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 use undiffuse_data::text::escaped;
 use undiffuse_data::{Dataset, names};
-use undiffuse_nn::networks::{Condition, Reads};
+use undiffuse_nn::networks::{Condition, Io, Reads};
 
 use super::ConditionConfig;
 use super::RequestError;
@@ -254,8 +254,8 @@ impl Member for Classes {
         }
     }
 
-    fn with_network(self, reads: Reads) -> Result<Self, String> {
-        match reads {
+    fn with_network(self, io: &Io) -> Result<Self, String> {
+        match io.reads {
             Reads::Labels(rows) if rows >= self.rows => Ok(self),
             _ => Err("it reads no class labels: train it without classes (--set condition=none)".into()),
         }
@@ -299,7 +299,7 @@ impl Conditioning for Classes {
         }
     }
 
-    fn ask(&self, data: &Dataset, i: usize) -> Ask {
+    fn ask(&self, data: &Dataset, i: usize, _: u64) -> Ask {
         let of = |k| if data.classes() == self.names { Some(k) } else { self.of(data.classes(), k) };
         data.label(i).and_then(of).map_or(Ask::None, |label| self.asking(label))
     }

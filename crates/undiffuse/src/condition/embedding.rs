@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use undiffuse_data::{Column, Dataset};
 use undiffuse_math::noise;
-use undiffuse_nn::networks::{Condition, Reads};
+use undiffuse_nn::networks::{Condition, Io, Reads};
 use undiffuse_nn::weights;
 
 use super::{Ask, ConditionConfig, Conditioning, Field, Member, RequestError, Source, Told};
@@ -290,11 +290,11 @@ impl Member for Embedding {
         {
             return Err("condition: its numbers need a mean and a std each, and examples of as many".into());
         }
-        Self { stored, width: 0, frequencies: Arc::default() }.with_network(io.reads).map(Some)
+        Self { stored, width: 0, frequencies: Arc::default() }.with_network(io).map(Some)
     }
 
-    fn with_network(mut self, reads: Reads) -> Result<Self, String> {
-        let (Reads::Vector(width), dims) = (reads, self.dims()) else {
+    fn with_network(mut self, io: &Io) -> Result<Self, String> {
+        let (Reads::Vector(width), dims) = (io.reads, self.dims()) else {
             return Err("it reads no vectors, so it can't be told embeddings: network.kind = \"unet\" can".into());
         };
         let mut frequencies = vec![0.0; width / 2 * dims];
@@ -346,7 +346,7 @@ impl Conditioning for Embedding {
         self.stored.examples.iter().map(|vector| Ask::Vector(vector.as_slice().into())).collect()
     }
 
-    fn ask(&self, data: &Dataset, i: usize) -> Ask {
+    fn ask(&self, data: &Dataset, i: usize, _: u64) -> Ask {
         let vector = vectors(data, &self.stored.from).ok().and_then(|vectors| vectors[i].clone());
         vector.and_then(|vector| self.vector(vector).ok()).unwrap_or_default()
     }
@@ -425,7 +425,6 @@ impl Conditioning for Embedding {
 mod tests {
     use undiffuse_data::source::{Entry, Memory, Payload};
     use undiffuse_data::{Image, Options};
-    use undiffuse_nn::networks::Io;
 
     use super::*;
     use crate::condition::Conditioner;
@@ -439,7 +438,13 @@ mod tests {
             examples: vec![vec![0.5, 1.0]],
             fingerprint: String::new(),
         };
-        Embedding { stored, width: 0, frequencies: Arc::default() }.with_network(Reads::Vector(512)).unwrap()
+        Embedding { stored, width: 0, frequencies: Arc::default() }.with_network(&io(Reads::Vector(512))).unwrap()
+    }
+
+    /// A network that reads so.
+    fn io(reads: Reads) -> Io {
+        let (channels_in, channels_out, sample_size) = (3, 3, None);
+        Io { channels_in, channels_out, sample_size, reads, tokens: None, timestep_cond: None }
     }
 
     /// The kernel of the features is the Gaussian that random features stand for: `exp(-2 pi^2 |B's std|^2 |z - z'|^2)`
@@ -485,11 +490,7 @@ mod tests {
         assert!(words(json!({ "a": 1 })).is_err() && words(json!([[true]])).is_err());
         let mut card = Card::default();
         model.note(&mut card);
-        let read = |reads| {
-            let (channels_in, channels_out, sample_size) = (3, 3, None);
-            let io = Io { channels_in, channels_out, sample_size, reads, tokens: None, timestep_cond: None };
-            Conditioner::read(&Source { card: &card, io: &io, words: None })
-        };
+        let read = |reads| Conditioner::read(&Source { card: &card, io: &io(reads), words: None });
         assert_eq!(read(Reads::Vector(512)).unwrap(), model);
         assert!(read(Reads::Labels(3)).unwrap_err().contains("reads no vectors"));
     }

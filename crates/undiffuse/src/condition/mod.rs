@@ -17,6 +17,7 @@ pub use cond::{Canvas, Cond};
 pub use embedding::Embedding;
 use none::Nothing;
 pub use text::Text;
+pub(crate) use text::is_text;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -25,11 +26,11 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use undiffuse_data::Dataset;
-use undiffuse_nn::networks::{Condition, Io, Reads};
+use undiffuse_nn::networks::{Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
 use crate::card::Card;
-use crate::words::{Reading, Words};
+use crate::words::{Reading, Words, WordsConfig};
 
 /// What guidance is to lead away from: an option of the command line, a field of requests, and of what pictures say of
 /// themselves, in the same words as what is asked for.
@@ -55,7 +56,7 @@ impl RequestError {
 /// `[condition]`: what a network is told of a picture, so that it can be asked for. Also one word, `KIND` or `KIND:FROM`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ConditionConfig {
-    /// A kind of [`Conditioner`], or `none`.
+    /// A kind of [`Conditioner`], `none`, or [`AUTO`].
     pub kind: String,
     /// Where it is said of the pictures; each kind has a place of its own when it is empty.
     #[serde(default)]
@@ -63,6 +64,28 @@ pub struct ConditionConfig {
     /// SHA-256 of what was said there when the run began, where the data's own does not cover it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
+    /// How words are read, of kind `text`.
+    #[serde(default)]
+    pub words: WordsConfig,
+}
+
+/// The kind of condition that is what the data say of their pictures: words where they have captions, else classes.
+pub const AUTO: &str = "auto";
+
+impl ConditionConfig {
+    /// The same of another kind.
+    fn of(&self, kind: &str) -> Self {
+        Self { kind: kind.into(), ..self.clone() }
+    }
+
+    /// What cannot work, each with its key.
+    pub fn problems(&self) -> Vec<String> {
+        let mut kinds = vec![AUTO];
+        kinds.extend(Conditioner::KINDS);
+        let unknown = (!kinds.contains(&self.kind.as_str()))
+            .then(|| format!("condition.kind = {:?}: choose from {}", self.kind, kinds.join(", ")));
+        unknown.into_iter().chain(self.words.problems()).collect()
+    }
 }
 
 /// What one picture should show.
@@ -137,6 +160,22 @@ pub trait Conditioning {
     /// What the network has to read; the width of a vector is the network's.
     fn reads(&self) -> Reads;
 
+    /// The width of the tokens that the network has to attend to; `None` where there are none.
+    fn attends(&self) -> Option<usize> {
+        None
+    }
+
+    /// What reads the words that are asked for, where such are.
+    fn words(&self) -> Option<&Arc<Words>> {
+        None
+    }
+
+    /// What a text encoder that learns with the network reads of the asks `[B]`; `None` where [`encode`](Self::encode) is all
+    /// there is to it.
+    fn tokens(&self, _asks: &[Ask]) -> Option<Tokens> {
+        None
+    }
+
     /// What the network reads for accepted asks `[B]`, which it can read [together](Self::together).
     fn encode(&self, asks: &[Ask], device: &Device) -> Condition;
 
@@ -164,8 +203,9 @@ pub trait Conditioning {
     /// What takes turns when nothing is asked for; empty where nothing can be asked for.
     fn all(&self) -> Vec<Ask>;
 
-    /// What picture `i` of a dataset shows, in the model's terms; [`Ask::None`] where the model has no word for it.
-    fn ask(&self, data: &Dataset, i: usize) -> Ask;
+    /// What picture `i` of a dataset shows, in the model's terms; [`Ask::None`] where the model has no word for it. Of several
+    /// descriptions of a picture, it is number `turn`'s, in turn.
+    fn ask(&self, data: &Dataset, i: usize, turn: u64) -> Ask;
 
     /// What a dataset tells the model of its pictures beside what the data's own fingerprint covers.
     fn told_by(&self, _data: &Dataset) -> Told {
@@ -248,11 +288,11 @@ pub trait Member: Conditioning + Sized {
     /// What contradicts what.
     fn read(source: &Source) -> Result<Option<Self>, String>;
 
-    /// The same for a network that reads so.
+    /// The same for a network that reads this.
     ///
     /// # Errors
     /// A network that reads something else.
-    fn with_network(self, reads: Reads) -> Result<Self, String>;
+    fn with_network(self, io: &Io) -> Result<Self, String>;
 
     /// The same that reads prompts so, where it reads any.
     fn reading(self, _how: Reading) -> Self {
@@ -292,6 +332,8 @@ macro_rules! conditioners {
             /// What is wrong with what the data say of the pictures.
             pub fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Self, String> {
                 match config.kind.as_str() {
+                    AUTO if train.iter().any(|&i| data.captions(i).len() > 0) => Self::learn(&config.of("text"), data, train),
+                    AUTO => Self::learn(&config.of("class"), data, train),
                     $($name => Ok(<$type>::learn(config, data, train)?.map_or(Self::Nothing, Self::$variant)),)+
                     _ => Ok(Self::Nothing),
                 }
@@ -316,14 +358,14 @@ macro_rules! conditioners {
                 Ok(Self::Nothing)
             }
 
-            /// The same for a network that reads so.
+            /// The same for a network that reads this.
             ///
             /// # Errors
             /// A network that reads something else.
-            pub fn with_network(self, reads: Reads) -> Result<Self, String> {
+            pub fn with_network(self, io: &Io) -> Result<Self, String> {
                 match self {
                     Self::Nothing => Ok(Self::Nothing),
-                    $(Self::$variant(conditioner) => conditioner.with_network(reads).map(Self::$variant),)+
+                    $(Self::$variant(conditioner) => conditioner.with_network(io).map(Self::$variant),)+
                 }
             }
 

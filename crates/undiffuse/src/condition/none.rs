@@ -39,7 +39,7 @@ impl Conditioning for Nothing {
         Vec::new()
     }
 
-    fn ask(&self, _: &Dataset, _: usize) -> Ask {
+    fn ask(&self, _: &Dataset, _: usize, _: u64) -> Ask {
         Ask::None
     }
 

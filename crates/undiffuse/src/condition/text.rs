@@ -1,18 +1,27 @@
 //! Words: what a text encoder makes of a prompt, for a network that attends to it \[Rombach22, section 3.3\].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use undiffuse_data::Dataset;
-use undiffuse_nn::networks::{Attends, Condition, Reads};
+use undiffuse_data::text::hex;
+use undiffuse_nn::networks::{Attends, Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
 use super::{Ask, ConditionConfig, Conditioning, Field, Member, Prompt, RequestError, Source, Told};
 use crate::card::Card;
-use crate::words::{Encoding, Reading, Words};
+use crate::words::{Emphasis, Encoding, Reading, Words, of_class};
 
 const NAME: &str = "prompt";
+const KIND: &str = "text";
+/// Captions that a model which was trained on some remembers, for who asks for nothing.
+const EXAMPLES: usize = 10;
+/// Captions are read as they are: what stands in brackets counts like the rest.
+const PLAIN: Reading = Reading { clip_skip: 0, emphasis: Emphasis::None };
 /// Most bytes of a prompt: more than fit into as many tokens as are read.
 const LONGEST: usize = 1 << 14;
 
@@ -21,12 +30,39 @@ const LONGEST: usize = 1 << 14;
 pub struct Text {
     words: Arc<Words>,
     how: Reading,
+    captions: Option<Captions>,
+    /// SHA-256 (hexadecimal) of the vocabulary, while it learns.
+    fingerprint: String,
+}
+
+/// Whether a card tells of a model that was trained on words, whose text encoder lies beside its network.
+pub(crate) fn is_text(card: &Card) -> bool {
+    card.condition.as_ref().is_some_and(|value| value["kind"] == KIND)
+}
+
+/// What a model was trained on, in its card.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Captions {
+    kind: String,
+    /// Some of them.
+    examples: Vec<String>,
+    /// See [`WordsConfig::template`](crate::words::WordsConfig::template).
+    template: String,
 }
 
 /// Of the same text encoder, read alike.
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.words, &other.words) && self.how == other.how
+        Arc::ptr_eq(&self.words, &other.words) && self.how == other.how && self.captions == other.captions
+    }
+}
+
+/// The caption of picture `i` whose turn it is; the name of its class in words where it has none.
+fn caption(data: &Dataset, i: usize, turn: u64, template: &str) -> Option<String> {
+    let mut captions = data.captions(i);
+    match captions.len() as u64 {
+        0 => data.label(i).and_then(|label| data.classes().get(label as usize)).map(|class| of_class(template, class)),
+        several => captions.nth((turn % several) as usize).map(str::to_owned),
     }
 }
 
@@ -46,6 +82,15 @@ impl Text {
     /// Layers of the text encoder.
     pub fn layers(&self) -> usize {
         self.words.layers()
+    }
+
+    /// What asks for what a caption says.
+    fn plain(&self, words: &str) -> Ask {
+        Ask::Text(Prompt { words: words.into(), how: Reading { clip_skip: self.how.clip_skip, ..PLAIN } })
+    }
+
+    fn template(&self) -> &str {
+        self.captions.as_ref().map_or("{}", |captions| &captions.template)
     }
 
     fn encoding(&self, ask: &Ask) -> Result<Encoding, WeightsError> {
@@ -91,17 +136,44 @@ impl Member for Text {
         recorded: |facts| facts[NAME].as_str().map(str::to_owned),
     };
 
-    fn learn(_: &ConditionConfig, _: &Dataset, _: &[usize]) -> Result<Option<Self>, String> {
-        Err("no network is trained on words yet: condition = \"class\", \"embedding\" and \"none\" are".into())
+    fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String> {
+        let all = |i: usize| {
+            let turns = data.captions(i).len().max(1) as u64;
+            (0..turns).filter_map(move |turn| caption(data, i, turn, &config.words.template))
+        };
+        let texts: Vec<String> = train.iter().flat_map(|&i| all(i)).collect();
+        if texts.is_empty() {
+            return Err("the pictures have no captions and no classes: put captions beside them (metadata.jsonl with \
+                        `file_name` and `text`, or a .txt file for each), or train with --set condition=none"
+                .into());
+        }
+        let words = config.words.reader(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let mut hash = Sha256::new();
+        words.tokenizer().files().for_each(|(_, bytes)| hash.update(bytes));
+        // Spread over the data, each only once.
+        let places: BTreeSet<usize> = (0..EXAMPLES).map(|k| k * texts.len() / EXAMPLES).collect();
+        let captions = Captions {
+            kind: KIND.into(),
+            examples: places.into_iter().map(|at| texts[at].clone()).collect(),
+            template: config.words.template.clone(),
+        };
+        let fingerprint = hex(&hash.finalize());
+        Ok(Some(Self { words: Arc::new(words), how: PLAIN, captions: Some(captions), fingerprint }))
     }
 
-    fn read(&Source { io, words, .. }: &Source) -> Result<Option<Self>, String> {
+    fn read(&Source { io, words, card }: &Source) -> Result<Option<Self>, String> {
         let Some((words, Attends { width, .. })) = words.zip(io.tokens) else { return Ok(None) };
         if io.reads != Reads::Nothing {
             return Err("its network reads classes or a vector beside words, which nothing here can ask for".into());
         }
         match words.width() == width {
-            true => Ok(Some(Self { words: Arc::clone(words), how: Reading::default() })),
+            true => {
+                let own = card.condition.as_ref().filter(|value| value["kind"] == KIND);
+                let captions = own.map(|value| serde_json::from_value(value.clone())).transpose();
+                let captions = captions.map_err(|e| format!("condition: {e}"))?;
+                let words = Arc::clone(words);
+                Ok(Some(Self { words, how: Reading::default(), captions, fingerprint: String::new() }))
+            }
             false => Err(format!(
                 "its network attends to tokens of {width} numbers, and its text encoder makes {}: they are of different models",
                 words.width()
@@ -109,8 +181,11 @@ impl Member for Text {
         }
     }
 
-    fn with_network(self, _: Reads) -> Result<Self, String> {
-        Err("no network is trained on words yet".into())
+    fn with_network(self, io: &Io) -> Result<Self, String> {
+        match io.tokens {
+            Some(Attends { width, .. }) if width == self.words.width() => Ok(self),
+            _ => Err(format!("it attends to no tokens of {} numbers, so it can't be told words", self.words.width())),
+        }
     }
 
     fn reading(self, how: Reading) -> Self {
@@ -144,6 +219,18 @@ impl Conditioning for Text {
 
     fn reads(&self) -> Reads {
         Reads::Nothing
+    }
+
+    fn attends(&self) -> Option<usize> {
+        Some(self.words.width())
+    }
+
+    fn words(&self) -> Option<&Arc<Words>> {
+        Some(&self.words)
+    }
+
+    fn tokens(&self, asks: &[Ask]) -> Option<Tokens> {
+        self.words.learns().then(|| self.words.tokens(asks.iter().map(|ask| prompt(ask).0)))
     }
 
     fn encode(&self, asks: &[Ask], device: &Device) -> Condition {
@@ -183,22 +270,37 @@ impl Conditioning for Text {
         Some(format!("the prompt is too long for the model, and this of it is cut off: {cut}"))
     }
 
+    /// Captions that it was trained on; the empty prompt of a model that does not say.
     fn all(&self) -> Vec<Ask> {
-        vec![self.nothing()]
+        match &self.captions {
+            Some(Captions { examples, .. }) if !examples.is_empty() => {
+                examples.iter().map(|words| self.plain(words)).collect()
+            }
+            _ => vec![self.nothing()],
+        }
     }
 
-    fn ask(&self, _: &Dataset, _: usize) -> Ask {
-        Ask::None
+    fn ask(&self, data: &Dataset, i: usize, turn: u64) -> Ask {
+        caption(data, i, turn, self.template()).map_or(Ask::None, |words| self.plain(&words))
     }
 
-    fn told_by(&self, _: &Dataset) -> Told {
-        let lacking =
-            "nothing is read of what is said of the pictures in words yet, so the model is asked with an empty prompt";
-        Told { lacking: Some(lacking.into()), ..Told::default() }
+    fn told_by(&self, data: &Dataset) -> Told {
+        let without = (0..data.len()).filter(|&i| self.ask(data, i, 0) == Ask::None).count();
+        let lacking = (without > 0).then(|| {
+            format!("{without} of {} pictures have no caption, so the model is asked with an empty prompt", data.len())
+        });
+        Told { lacking, ..Told::default() }
     }
 
     /// The words are in files of their own.
-    fn note(&self, _: &mut Card) {}
+    fn note(&self, card: &mut Card) {
+        let captions = |captions| serde_json::to_value(captions).expect("captions serialise");
+        card.condition = self.captions.as_ref().map(captions);
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
 
     fn nothing(&self) -> Ask {
         match self.how == Reading::default() {

@@ -9,7 +9,7 @@ use undiffuse_nn::networks::{
 };
 
 use super::pipeline::{self, Told};
-use super::weights::{self, Weights};
+use super::weights::{self, ENDING, Weights};
 use super::{Card, ModelError};
 use crate::codec::CodecKind;
 use crate::files::{self, FileError};
@@ -34,7 +34,8 @@ const LIMIT: u64 = 4 << 20;
 ///   unet/diffusion_pytorch_model.safetensors   or parts with an index, or a variant
 ///   scheduler/scheduler_config.json
 ///   undiffuse.json                 what diffusers has no word for: see `Card`
-///   vae/ text_encoder/ tokenizer/  of a pipeline of words and latents, each as diffusers and transformers have it
+///   text_encoder/ tokenizer/       of a model that is told words, each as transformers has it
+///   vae/                           of a pipeline of latents
 /// ```
 ///
 /// A folder may hold nothing but a network: then `config.json` and the weights lie in it.
@@ -213,6 +214,15 @@ impl ModelFolder {
         self.write_file(config.folder(), weights::NAME, weights)
     }
 
+    pub(super) fn write_text_encoder(&self, config: &TextEncoderConfig, weights: &[u8]) -> Result<(), ModelError> {
+        self.write_file(config.folder(), CONFIG, config.to_json().as_bytes())?;
+        self.write_file(config.folder(), &format!("{}{ENDING}", TextEncoderConfig::STEM), weights)
+    }
+
+    pub(super) fn write_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), ModelError> {
+        tokenizer.files().try_for_each(|(name, bytes)| self.write_file(pipeline::TOKENIZER, name, bytes))
+    }
+
     fn write_file(&self, part: &str, file: &str, bytes: &[u8]) -> Result<(), ModelError> {
         let folder = self.0.join(part);
         files::create_folder(&folder)?;
@@ -222,7 +232,7 @@ impl ModelFolder {
 
 /// What lies in a model folder, and is replaced with it.
 fn parts() -> Vec<&'static str> {
-    [&[INDEX, SCHEDULER, CARD], &FOLDERS[..]].concat()
+    [&[INDEX, SCHEDULER, CARD, pipeline::TEXT_ENCODER, pipeline::TOKENIZER], &FOLDERS[..]].concat()
 }
 
 /// The model folder that a path means, by the name under which it is replaced.

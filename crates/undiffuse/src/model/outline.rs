@@ -82,11 +82,14 @@ impl Outline {
         };
         recipe.notes.extend(notes);
         let config = folder.config()?;
-        let encoder = pipeline.map(|_| text_encoder(folder, variant)).transpose()?;
+        let told_words = pipeline.is_some() || condition::is_text(&card);
+        let encoder = told_words.then(|| text_encoder(folder, variant)).transpose()?;
         let adapters = fit(adapters, &config, encoder.as_ref().map(|(config, _)| config), folder)?;
         let (mut codec, mut words) = (AnyCodec::from(card.codec.clone()), None);
-        if let Some((pipeline, encoder)) = pipeline.zip(encoder) {
+        if let Some(encoder) = encoder {
             words = Some(read_words(folder, encoder, adapters.clone(), device)?);
+        }
+        if let Some(pipeline) = pipeline {
             codec = latents(folder, variant, device)?.into();
             let (steps, guidance) = (pipeline.steps, pipeline.guidance);
             card.sample.get_or_insert(SampleDefaults { steps, guidance, ..own_settings(&recipe) });

@@ -22,7 +22,7 @@ use crate::files;
 pub(super) const NAME: &str = "diffusion_pytorch_model.safetensors";
 /// How its name begins.
 pub(super) const STEM: &str = "diffusion_pytorch_model";
-const ENDING: &str = ".safetensors";
+pub(super) const ENDING: &str = ".safetensors";
 
 /// Where weights are.
 #[derive(Clone, Debug, PartialEq)]

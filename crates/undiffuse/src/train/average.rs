@@ -1,22 +1,23 @@
 //! Averages of the weights along training.
 
 use burn::tensor::Tensor;
-use undiffuse_nn::{Network, params};
+
+use super::networks::Networks;
 
 /// A power-function average: weights of `t` steps count as `t^γ` \[Karras24, Eq. 121\], which needs
 /// no warm-up and stays as wide, relative to the run so far, as it was asked to be.
 pub struct Average {
     /// Relative width: the standard deviation of the profile as a share of the run's length.
     pub width: f64,
-    /// Flat parameters, in the module's order.
+    /// Flat parameters, in the networks' order.
     pub values: Vec<Tensor<1>>,
 }
 
 impl Average {
-    /// An average that starts as the network itself.
-    pub fn new(width: f64, network: &Network) -> Self {
+    /// An average that starts as the networks themselves.
+    pub fn new(width: f64, networks: &Networks) -> Self {
         let mut values = Vec::new();
-        params::for_each(network, |p| values.push(p.value.inner()));
+        networks.for_each(|p| values.push(p.value.inner()));
         Self { width, values }
     }
 
@@ -25,12 +26,10 @@ impl Average {
         1.0 - (1.0 - 1.0 / step as f64).powf(exponent(self.width) + 1.0)
     }
 
-    /// A copy of `network` with the averaged weights, without gradients.
-    pub fn network(&self, network: &Network) -> Network {
+    /// A copy of the networks with the averaged weights, without gradients.
+    pub fn networks(&self, networks: &Networks) -> Networks {
         let mut values = self.values.iter();
-        params::map(burn::module::Module::valid(network), |_, _| {
-            values.next().expect("an average has the network's parameters").clone()
-        })
+        networks.valid().map(|_, _| values.next().expect("an average has the networks' parameters").clone())
     }
 }
 

@@ -20,7 +20,7 @@ use super::layers::{lengths, merge, modern, no_length, parse_setting};
 use super::loss::LossKind;
 use super::{network, presets};
 use crate::codec::CodecKind;
-use crate::condition::{ConditionConfig, Conditioner};
+use crate::condition::ConditionConfig;
 use crate::model::SampleDefaults;
 
 /// Everything that decides a run.
@@ -262,10 +262,6 @@ impl Config {
         );
         require(in_unit(t.label_dropout), format!("train.label_dropout = {} must be in [0, 1)", t.label_dropout));
         require(
-            Conditioner::KINDS.contains(&self.condition.kind.as_str()),
-            format!("condition.kind = {:?}: choose from {}", self.condition.kind, Conditioner::KINDS.join(", ")),
-        );
-        require(
             (0.0..=0.5).contains(&self.data.held_out),
             format!("data.held_out = {} must be in [0, 0.5]", self.data.held_out),
         );
@@ -293,6 +289,7 @@ impl Config {
         problems.extend(t.length_problem());
         problems.extend(self.loss.problem(&self.noise));
         problems.extend(self.network.problems());
+        problems.extend(self.condition.problems());
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 }

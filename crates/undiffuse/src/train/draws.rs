@@ -91,7 +91,7 @@ impl Drawer<'_> {
         let at = |n: u64| ((n - step_from) as f64 + offset) / batch as f64;
         let ask = |n: u64, index: usize| match self.uniform(Use::Label, n) < self.dropout {
             true => Ask::None,
-            false => self.examples.ask(index),
+            false => self.examples.ask(index, n / self.indices.len() as u64),
         };
         self.draw(&numbers, &indices, &flips, at, ask)
     }
@@ -102,7 +102,7 @@ impl Drawer<'_> {
         // Numbers above any that training reaches.
         let numbers: Vec<u64> = (0..indices.len()).map(|i| 1 << 55 | (from + i) as u64).collect();
         let at = |n: u64| ((n & !(1 << 55)) as f64 + 0.5) / total as f64;
-        self.draw(&numbers, indices, &vec![false; indices.len()], at, |_, index| self.examples.ask(index))
+        self.draw(&numbers, indices, &vec![false; indices.len()], at, |_, index| self.examples.ask(index, 0))
     }
 
     fn uniform(&self, what: Use, counter: u64) -> f64 {
@@ -181,7 +181,7 @@ mod tests {
             indices.iter().zip(flips).flat_map(|(&i, &flip)| [i as f32, f32::from(flip)]).collect()
         }
 
-        fn ask(&self, index: usize) -> Ask {
+        fn ask(&self, index: usize, _: u64) -> Ask {
             Ask::Class(index as u32)
         }
     }

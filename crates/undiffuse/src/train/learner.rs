@@ -1,19 +1,22 @@
 //! A step of training, and all that it reads and changes: what every rank holds and does alike.
 
+use std::sync::Arc;
+
 use burn::tensor::Device;
 use undiffuse_data::{Dataset, HeldOut, Split, names};
 use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Recipe};
+use undiffuse_nn::NetworkConfig;
 use undiffuse_nn::ops::optim::Update;
 use undiffuse_nn::ops::tree;
 use undiffuse_nn::weights::WeightsError;
-use undiffuse_nn::{Network, NetworkConfig, init};
 
 use super::checkpoint::Counters;
 use super::collective::{Alone, CollectiveKind};
 use super::config::{Config, NoiseConfig};
 use super::draws::{self, Drawer, Shuffled};
 use super::loss::Context;
+use super::networks::Networks;
 use super::state::{Accumulated, TrainState};
 use super::watchdog::Losses;
 use super::{TrainError, validation};
@@ -57,13 +60,14 @@ impl Learner {
             .map_err(|problem| TrainError::wrong(format!("condition: {problem}")))?;
         let config = told(config, &conditioner)?;
         let shape = config.latent_shape()?;
-        let network = config.network_for(shape, conditioner.reads()).map_err(TrainError::wrong)?;
+        let network = config.network_for(shape, &conditioner).map_err(TrainError::wrong)?;
         let conditioner = conditioner
-            .with_network(network.io().reads)
+            .with_network(&network.io())
             .map_err(|problem| TrainError::wrong(format!("the network {}: {problem}", network.class())))?;
-        afford(&config, &network, shape)?;
-        let blank = network.network(&device.clone().autodiff()).map_err(|e| TrainError::Network(e.to_string()))?;
-        let state = TrainState::new(init::initialize(blank, seed), config.optimizer.clone(), &config.train.ema);
+        let networks = config.networks_for(shape, &conditioner, &device.clone().autodiff());
+        let networks = networks.map_err(TrainError::Network)?;
+        afford(&config, &network, &networks, shape)?;
+        let state = TrainState::new(networks.initialized(seed), config.optimizer.clone(), &config.train.ema);
         Ok(Self {
             noise: config.noise.clone(),
             config,
@@ -137,10 +141,15 @@ impl Learner {
             validation_loss: self.counters.validation_loss,
         };
         let (sample, codec) = (Some(config.sample.clone()), config.codec.clone());
-        let mut card = Card { sample, codec, provenance: Some(provenance), ..Card::default() };
+        let mut card = Card { sample, codec: codec.clone(), provenance: Some(provenance), ..Card::default() };
         self.conditioner.note(&mut card);
-        let network = self.state.averages[0].network(self.state.network());
-        Model::new(network, recipe, card).expect("the network was made for its codec and its conditioner")
+        let Networks { denoiser, encoder } = self.state.averages[0].networks(self.state.networks());
+        let words = self.conditioner.words().map(|words| match encoder {
+            Some(encoder) => Arc::new(words.with(encoder)),
+            None => Arc::clone(words),
+        });
+        Model::assembled(denoiser, recipe, card, codec.into(), words.as_ref())
+            .expect("the network was made for its codec and its conditioner")
     }
 
     /// Draws times by their distribution as it is now (`noise`), or as it was at the start (the configuration's).
@@ -177,8 +186,8 @@ impl Learner {
             corrections.extend(draws.each.iter().map(|draw| draw.correction));
             let (conditioner, noise, dropout) =
                 (&self.conditioner, &self.noise, Some(draws::dropout_seed(train.seed, start)));
-            let of = |network: &Network| {
-                self.config.loss.losses(&Context { network, conditioner, noise, draws: &draws, dropout })
+            let of = |networks: &Networks| {
+                self.config.loss.losses(&Context { networks, conditioner, noise, draws: &draws, dropout })
             };
             losses.extend(self.state.accumulate(of, &mut gradients));
         }
@@ -219,10 +228,10 @@ impl Learner {
     }
 
     fn losses_on(&self, indices: &[usize]) -> Vec<f64> {
-        let network = self.state.averages[0].network(self.state.network());
+        let networks = self.state.averages[0].networks(self.state.networks());
         let examples = self.examples();
         let drawer = self.drawer(&self.config.noise, &examples);
-        validation::losses(&*self.config.loss, &network, &drawer, indices, self.part())
+        validation::losses(&*self.config.loss, &networks, &drawer, indices, self.part())
     }
 
     /// Evaluates the network on as many pictures as one part of a batch has, for the time that takes; how many they were.
@@ -244,11 +253,11 @@ fn told(mut config: Config, conditioner: &Conditioner) -> Result<Config, TrainEr
     Ok(config)
 }
 
-/// Whether there is memory to train this network: its parameters with their gradients, what the optimizer keeps and averages, and the features
+/// Whether there is memory to train these networks: their parameters with their gradients, what the optimizer keeps and averages, and the features
 /// of one part of a batch, which the way back needs again.
-fn afford(config: &Config, network: &NetworkConfig, shape: [usize; 3]) -> Result<(), TrainError> {
+fn afford(config: &Config, network: &NetworkConfig, networks: &Networks, shape: [usize; 3]) -> Result<(), TrainError> {
     let train = &config.train;
-    let parameters = network.parameters().map_err(|e| TrainError::Network(e.to_string()))?;
+    let parameters = networks.parameters() as u64;
     let copies = (2 + config.optimizer.keeps().len() + train.ema.len()) as u64;
     let part = train.batch / train.accumulate;
     let features = network.features(shape);

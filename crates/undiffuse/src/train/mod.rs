@@ -17,6 +17,7 @@ mod learner;
 pub mod length;
 pub mod loss;
 pub mod network;
+pub mod networks;
 mod pace;
 pub mod presets;
 mod preview;

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Gradients, Tensor};
 use undiffuse_nn::ops::optim::{OptimizerKind, Update, square_sum};
 use undiffuse_nn::ops::{Tree, on_threads};
+use undiffuse_nn::params;
 use undiffuse_nn::weights::Named;
-use undiffuse_nn::{Network, params};
 
 use super::average::Average;
 use super::loss;
+use super::networks::Networks;
 
 /// The changing part of a run, and nothing else.
 pub struct TrainState {
-    /// The network, on an autodiff device; away only while it is updated.
-    network: Option<Network>,
+    /// The networks, on an autodiff device; away only while they are updated.
+    networks: Option<Networks>,
     optimizer: OptimizerKind,
-    /// What the optimizer keeps for every parameter, in the module's order; for untrained ones, unused.
+    /// What the optimizer keeps for every parameter, in the networks' order; for untrained ones, unused.
     kept: Vec<Vec<Tensor<1>>>,
     /// Averages of the weights.
     pub averages: Vec<Average>,
@@ -27,7 +28,7 @@ pub struct TrainState {
 #[derive(Default)]
 pub struct Accumulated(Tree<Gradient>);
 
-/// A gradient by parameter, in the module's order.
+/// A gradient by parameter, in the networks' order.
 type Gradient = Vec<(String, Tensor<1>)>;
 
 /// The gradient of a step: the sum of its pictures'.
@@ -35,37 +36,37 @@ pub struct Summed(Gradient);
 
 impl TrainState {
     /// The state before the first step.
-    pub fn new(network: Network, optimizer: OptimizerKind, widths: &[f64]) -> Self {
+    pub fn new(networks: Networks, optimizer: OptimizerKind, widths: &[f64]) -> Self {
         let mut kept = Vec::new();
-        params::for_each(&network, |p| {
+        networks.for_each(|p| {
             let zero = p.value.inner().zeros_like();
             kept.push(vec![zero; optimizer.keeps().len()]);
         });
-        let averages = widths.iter().map(|&w| Average::new(w, &network)).collect();
-        Self { network: Some(network), optimizer, kept, averages }
+        let averages = widths.iter().map(|&w| Average::new(w, &networks)).collect();
+        Self { networks: Some(networks), optimizer, kept, averages }
     }
 
-    /// The network.
-    pub fn network(&self) -> &Network {
-        self.network.as_ref().expect("a network that is updated comes back")
+    /// The networks.
+    pub fn networks(&self) -> &Networks {
+        self.networks.as_ref().expect("networks that are updated come back")
     }
 
-    /// Changes every parameter in place: nobody else holds the network meanwhile.
+    /// Changes every parameter in place: nobody else holds the networks meanwhile.
     fn change(&mut self, f: impl FnMut(&str, Tensor<1>) -> Tensor<1>) {
-        self.network = self.network.take().map(|network| params::map(network, f));
+        self.networks = self.networks.take().map(|networks| networks.map(f));
     }
 
     /// Adds the gradients of a part of a batch to `sum` and returns each picture's loss.
-    pub fn accumulate(&self, losses: impl FnOnce(&Network) -> Tensor<1> + Send, sum: &mut Accumulated) -> Vec<f64> {
+    pub fn accumulate(&self, losses: impl FnOnce(&Networks) -> Tensor<1> + Send, sum: &mut Accumulated) -> Vec<f64> {
         let (mut gradients, values) = on_threads(|| {
-            let losses = losses(self.network());
+            let losses = losses(self.networks());
             let values = loss::values(&losses);
             // The slope of a sum is one for each picture, in whatever order Burn adds them.
             let gradients: Gradients = losses.sum().backward();
             (gradients, values)
         });
         let mut own = Vec::new();
-        params::take_gradients(self.network(), &mut gradients, |name, gradient| own.push((name, gradient)));
+        self.networks().take_gradients(&mut gradients, |name, gradient| own.push((name, gradient)));
         sum.0.push(own, add);
         values
     }
@@ -94,7 +95,7 @@ impl TrainState {
     pub fn export(&self) -> Vec<Named> {
         let mut all = Vec::new();
         let mut i = 0;
-        params::for_each(self.network(), |p| {
+        self.networks().for_each(|p| {
             let mut push = |prefix: String, value: Tensor<1>| {
                 let name = format!("{prefix}.{}", p.name);
                 all.push(Named { name, shape: p.shape.clone(), values: params::to_host(value) });
@@ -124,10 +125,10 @@ impl TrainState {
                 None
             }
         };
-        let network = self.network.take().expect("a network that is updated comes back");
+        let networks = self.networks.take().expect("networks that are updated come back");
         let mut raw = Vec::new();
         let mut i = 0;
-        params::for_each(&network, |p| {
+        networks.for_each(|p| {
             raw.push(take(format!("raw.{}", p.name), &p.shape));
             for (k, average) in self.averages.iter_mut().enumerate() {
                 if let Some(value) = take(format!("average.{k}.{}", p.name), &p.shape) {
@@ -141,7 +142,7 @@ impl TrainState {
             }
             i += 1;
         });
-        self.network = Some(network);
+        self.networks = Some(networks);
         if let Some(problem) = problem {
             return Err(problem);
         }

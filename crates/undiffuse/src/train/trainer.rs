@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use undiffuse_data::{Dataset, Opening};
-use undiffuse_nn::params;
 
 use super::config::{Config, IMAGES_MAX};
 use super::journal::{Journal, lock};
@@ -194,7 +193,7 @@ impl Trainer {
             size: config.data.size,
             channels: config.data.channels,
             classes: learner.conditioner.classes().names().to_vec(),
-            parameters: params::count(learner.state.network()),
+            parameters: learner.state.networks().parameters(),
             nimg: learner.counters.nimg,
             warnings,
         };

@@ -1,9 +1,8 @@
 //! The loss of a network on pictures whose times and noise never change, so that any two numbers can be compared.
 
-use undiffuse_nn::Network;
-
 use super::draws::Drawer;
 use super::loss::{self, Context, Loss};
+use super::networks::Networks;
 
 /// Held-out pictures that a run's validation looks at, at most.
 pub const PICTURES: usize = 256;
@@ -12,24 +11,24 @@ pub const PICTURES: usize = 256;
 ///
 /// The times are spread evenly over the pictures and the noise is picture number's own, so two networks on the same pictures,
 /// or one network on two sets of as many, differ by nothing else.
-pub fn losses(loss: &dyn Loss, network: &Network, drawer: &Drawer<'_>, indices: &[usize], part: usize) -> Vec<f64> {
-    measure(loss, network, drawer, indices, part, false)
+pub fn losses(loss: &dyn Loss, networks: &Networks, drawer: &Drawer<'_>, indices: &[usize], part: usize) -> Vec<f64> {
+    measure(loss, networks, drawer, indices, part, false)
 }
 
 /// The same, with nothing asked of any picture.
 pub fn losses_unconditional(
     loss: &dyn Loss,
-    network: &Network,
+    networks: &Networks,
     drawer: &Drawer<'_>,
     indices: &[usize],
     part: usize,
 ) -> Vec<f64> {
-    measure(loss, network, drawer, indices, part, true)
+    measure(loss, networks, drawer, indices, part, true)
 }
 
 fn measure(
     loss: &dyn Loss,
-    network: &Network,
+    networks: &Networks,
     drawer: &Drawer<'_>,
     indices: &[usize],
     part: usize,
@@ -42,7 +41,7 @@ fn measure(
             draws.ask = draws.ask.unconditional();
         }
         let (conditioner, noise) = (drawer.conditioner, drawer.noise);
-        let context = Context { network, conditioner, noise, draws: &draws, dropout: None };
+        let context = Context { networks, conditioner, noise, draws: &draws, dropout: None };
         loss::values(&loss.losses(&context))
     };
     parts.flat_map(of).collect()

@@ -70,10 +70,11 @@ pub struct Encoding {
 /// A tokenizer and the text encoder that reads its tokens.
 #[derive(Debug)]
 pub struct Words {
-    tokenizer: Tokenizer,
-    encoder: Part<TextEncoder>,
+    tokenizer: Arc<Tokenizer>,
+    config: TextEncoderConfig,
+    /// `None` where it learns with the network that it reads for.
+    encoder: Option<Part<TextEncoder>>,
     io: TextIo,
-    class: &'static str,
     length: usize,
     remembered: Mutex<Vec<(String, Reading, Encoding)>>,
 }
@@ -84,6 +85,30 @@ impl Words {
     /// # Errors
     /// A tokenizer of another vocabulary, or texts without room for a word.
     pub fn new(tokenizer: Tokenizer, encoder: Part<TextEncoder>, config: &TextEncoderConfig) -> Result<Self, String> {
+        Self::of(Arc::new(tokenizer), Some(encoder), config)
+    }
+
+    /// A tokenizer for an encoder of this config that is still to learn: nothing is encoded without [`with`](Self::with).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn unlearned(tokenizer: Tokenizer, config: &TextEncoderConfig) -> Result<Self, String> {
+        Self::of(Arc::new(tokenizer), None, config)
+    }
+
+    /// The same tokens, read by this encoder of the same config.
+    pub fn with(&self, encoder: TextEncoder) -> Self {
+        let (tokenizer, config) = (Arc::clone(&self.tokenizer), self.config.clone());
+        let Self { io, length, .. } = self;
+        let (io, length, encoder) = (io.clone(), *length, Some(Arc::new(encoder).into()));
+        Self { tokenizer, config, encoder, io, length, remembered: Mutex::default() }
+    }
+
+    fn of(
+        tokenizer: Arc<Tokenizer>,
+        encoder: Option<Part<TextEncoder>>,
+        config: &TextEncoderConfig,
+    ) -> Result<Self, String> {
         let io = config.io();
         let (tokens, known) = (tokenizer.vocabulary(), io.vocabulary);
         if tokens > known {
@@ -98,7 +123,7 @@ impl Words {
         }
         let length = tokenizer.length().map_or(io.longest, |length| length.min(io.longest));
         match length > tokenizer.marks() {
-            true => Ok(Self { tokenizer, encoder, io, class: config.class(), length, remembered: Mutex::default() }),
+            true => Ok(Self { tokenizer, config: config.clone(), encoder, io, length, remembered: Mutex::default() }),
             false => Err(format!("texts of {length} tokens have no room for words")),
         }
     }
@@ -115,7 +140,22 @@ impl Words {
 
     /// The encoder and how it reads, for people.
     pub fn describe(&self) -> String {
-        format!("read by its {}, {} tokens at a time", self.class, self.length - self.tokenizer.marks())
+        format!("read by its {}, {} tokens at a time", self.config.class(), self.length - self.tokenizer.marks())
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// What the encoder is.
+    pub fn config(&self) -> &TextEncoderConfig {
+        &self.config
+    }
+
+    /// Whether the encoder is still to learn.
+    pub fn learns(&self) -> bool {
+        self.encoder.is_none()
     }
 
     /// A prompt as tokens.
@@ -128,6 +168,30 @@ impl Words {
             Emphasis::Original | Emphasis::NoNorm => prompt::parse(prompt),
         };
         self.tokenizer.tokenize_pieces(pieces, self.length, MOST)
+    }
+
+    /// The tokens of texts as an encoder takes them, of each what it reads at once.
+    ///
+    /// # Panics
+    /// On words that the tokenizer fails on.
+    pub fn tokens<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Tokens {
+        let of = |text: &str| {
+            let piece = vec![prompt::Piece::Words(text.to_owned(), 1.0)];
+            let read = self.tokenizer.tokenize_pieces(piece, self.length, 1).expect("the text was accepted");
+            read.chunks.into_iter().flat_map(|chunk| chunk.ids).map(|id| id as usize).collect::<Vec<_>>()
+        };
+        Tokens { ids: texts.flat_map(of).collect(), length: self.length, mask: None }
+    }
+
+    /// The encoder; read if it is not in memory.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    ///
+    /// # Panics
+    /// Where it is still to learn.
+    pub fn encoder(&self) -> Result<Arc<TextEncoder>, WeightsError> {
+        self.encoder.as_ref().expect("a text encoder that learns is given by who teaches it").get()
     }
 
     /// What the encoder makes of a prompt, which [`tokenize`](Self::tokenize) has passed; at once where it did so lately.
@@ -144,7 +208,7 @@ impl Words {
         let Tokenized { chunks, .. } = self.tokenize(prompt, reading.emphasis).expect("the prompt was accepted");
         let ids = chunks.iter().flat_map(|chunk| chunk.ids.iter().map(|&id| id as usize)).collect();
         let tokens = Tokens { ids, length: self.length, mask: None };
-        let hidden = self.encoder.get()?.encode(&tokens, reading.clip_skip).hidden;
+        let hidden = self.encoder()?.encode(&tokens, reading.clip_skip).hidden;
         let mut values = hidden.into_data().try_into_vec_as::<f32>().expect("states are numbers");
         for (chunk, values) in chunks.iter().zip(values.chunks_mut(self.length * self.width())) {
             weigh(values, &chunk.weights, self.width(), reading.emphasis);
@@ -159,17 +223,17 @@ impl Words {
     /// # Errors
     /// Weights that cannot be read.
     pub fn load(&self) -> Result<(), WeightsError> {
-        self.encoder.get().map(drop)
+        self.encoder().map(drop)
     }
 
     /// Bytes of the encoder's weights.
     pub fn bytes(&self) -> u64 {
-        self.encoder.bytes()
+        self.encoder.as_ref().map_or(0, Part::bytes)
     }
 
     /// Gives the memory of the encoder's weights back, until a prompt is new.
     pub fn release(&self) {
-        self.encoder.release();
+        self.encoder.iter().for_each(Part::release);
     }
 
     fn recall(&self, prompt: &str, reading: Reading) -> Option<Encoding> {

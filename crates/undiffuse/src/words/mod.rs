@@ -5,11 +5,15 @@
 //! the marks of a text's start and end: a prompt that fits into one is the chunk that diffusers makes, longer ones go on in
 //! further chunks as in AUTOMATIC1111's web UI. [`Words`] has the text encoder, too, and says what it makes of a prompt.
 
+mod config;
 mod encoder;
 pub mod prompt;
+mod vocabulary;
 
+pub use config::{WordsConfig, of_class};
 pub use encoder::{Emphasis, Encoding, Reading, Words};
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -59,6 +63,7 @@ pub enum TokenizerError {
 /// From words to tokens.
 #[derive(Debug)]
 pub struct Tokenizer {
+    files: Files,
     words: tokenizers::Tokenizer,
     start: Vec<u32>,
     end: Vec<u32>,
@@ -96,12 +101,21 @@ impl Tokenizer {
     /// # Errors
     /// A folder without one, and files that make none.
     pub fn read(folder: &Path) -> Result<Self, TokenizerError> {
-        let settings = Settings::read(folder)?;
-        let (from, whole) = match folder.join(WHOLE) {
-            path if path.is_file() => (path.clone(), object(&path)?),
-            _ => (folder.join(VOCABULARY), settings.whole(folder)?),
+        Self::of(Files::read(folder)?)
+    }
+
+    /// The files that make the same tokenizer, by their names.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.files.all.iter().map(|(name, bytes)| (*name, &bytes[..]))
+    }
+
+    fn of(files: Files) -> Result<Self, TokenizerError> {
+        let settings = Settings::read(&files)?;
+        let (from, whole) = match files.object(WHOLE)? {
+            Some(whole) => (WHOLE, whole),
+            None => (VOCABULARY, settings.whole(&files)?),
         };
-        let damaged = |problem: String| TokenizerError::Damaged { path: from.clone(), problem };
+        let damaged = |problem: String| files.damaged(from, problem);
         // How long texts are is asked of the encoder.
         let text = Value::Object(Map::from_iter(whole.into_iter().filter(|(key, _)| !LENGTHS.contains(&key.as_str()))));
         let words = tokenizers::Tokenizer::from_bytes(text.to_string());
@@ -117,7 +131,7 @@ impl Tokenizer {
         };
         let pad = settings.name("pad_token").and_then(|name| words.token_to_id(&name)).unwrap_or(end[0]);
         let comma = words.token_to_id(&format!(",{WORD_END}"));
-        Ok(Self { words, start, end, pad, comma, length: settings.length() })
+        Ok(Self { files, words, start, end, pad, comma, length: settings.length() })
     }
 
     /// Tokens of a chunk, the marks of its start and end included; `None` where the folder does not say.
@@ -252,16 +266,45 @@ impl Filling {
 /// What a tokenizer.json says of the length of texts.
 const LENGTHS: [&str; 2] = ["truncation", "padding"];
 
+/// The files of a tokenizer.
+#[derive(Debug)]
+struct Files {
+    folder: PathBuf,
+    all: BTreeMap<&'static str, Vec<u8>>,
+}
+
+impl Files {
+    fn read(folder: &Path) -> Result<Self, TokenizerError> {
+        let mut all = BTreeMap::new();
+        for &name in Tokenizer::FILES {
+            let path = folder.join(name);
+            if path.is_file() {
+                all.insert(name, files::read(&path, LIMIT)?);
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), all })
+    }
+
+    fn damaged(&self, name: &str, problem: impl Into<String>) -> TokenizerError {
+        TokenizerError::Damaged { path: self.folder.join(name), problem: problem.into() }
+    }
+
+    /// What a file of JSON holds, if there is such a file.
+    fn object(&self, name: &str) -> Result<Option<Map<String, Value>>, TokenizerError> {
+        let Some(bytes) = self.all.get(name) else { return Ok(None) };
+        let read = serde_json::from_slice(bytes).map(Some);
+        read.map_err(|e| self.damaged(name, format!("a JSON object was expected: {e}")))
+    }
+}
+
 /// What lies beside a vocabulary.
 struct Settings(Map<String, Value>);
 
 impl Settings {
-    fn read(folder: &Path) -> Result<Self, TokenizerError> {
+    fn read(files: &Files) -> Result<Self, TokenizerError> {
         let mut all = Map::new();
-        for path in [SPECIAL, SETTINGS].map(|name| folder.join(name)) {
-            if path.is_file() {
-                all.extend(object(&path)?);
-            }
+        for name in [SPECIAL, SETTINGS] {
+            all.extend(files.object(name)?.unwrap_or_default());
         }
         Ok(Self(all))
     }
@@ -293,19 +336,16 @@ impl Settings {
     }
 
     /// CLIP's tokenizer from its two files, as a `tokenizer.json` says it.
-    fn whole(&self, folder: &Path) -> Result<Map<String, Value>, TokenizerError> {
-        let (vocabulary, merges) = (folder.join(VOCABULARY), folder.join(MERGES));
-        if !vocabulary.is_file() || !merges.is_file() {
-            return Err(TokenizerError::Missing(folder.to_owned()));
-        }
-        let damaged = |path: &Path, problem: String| TokenizerError::Damaged { path: path.to_owned(), problem };
-        let words = object(&vocabulary)?;
-        let text = String::from_utf8(files::read(&merges, LIMIT)?).map_err(|e| damaged(&merges, e.to_string()))?;
+    fn whole(&self, files: &Files) -> Result<Map<String, Value>, TokenizerError> {
+        let (Some(words), Some(merges)) = (files.object(VOCABULARY)?, files.all.get(MERGES)) else {
+            return Err(TokenizerError::Missing(files.folder.clone()));
+        };
+        let text = std::str::from_utf8(merges).map_err(|e| files.damaged(MERGES, e.to_string()))?;
         let pairs: Vec<&str> = text.lines().filter(|line| !line.starts_with("#version")).collect();
         let mark = |key: &str, usual: &str| {
             let name = self.name(key).unwrap_or_else(|| usual.to_owned());
             let id = words.get(&name).and_then(Value::as_u64);
-            let id = id.ok_or_else(|| damaged(&vocabulary, format!("there is no token `{name}`, the {key}")))?;
+            let id = id.ok_or_else(|| files.damaged(VOCABULARY, format!("there is no token `{name}`, the {key}")))?;
             Ok::<_, TokenizerError>(json!([name, id]))
         };
         let (start, end) = (mark("bos_token", START)?, mark("eos_token", END)?);
@@ -313,15 +353,8 @@ impl Settings {
         let whole = json!({
             "version": "1.0",
             "added_tokens": [],
-            "normalizer": {"type": "Sequence", "normalizers": [
-                {"type": "NFC"},
-                {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
-                {"type": "Lowercase"},
-            ]},
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Removed", "invert": true},
-                {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-            ]},
+            "normalizer": normalizer(),
+            "pre_tokenizer": pre_tokenizer(),
             "post_processor": {
                 "type": "RobertaProcessing", "sep": end, "cls": start, "trim_offsets": false, "add_prefix_space": false,
             },
@@ -349,8 +382,19 @@ fn added(token: &Value) -> Option<AddedToken> {
     Some(plain.lstrip(flag("lstrip", false)).rstrip(flag("rstrip", false)).single_word(flag("single_word", false)))
 }
 
-fn object(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
-    let problem = |e: serde_json::Error| format!("a JSON object was expected: {e}");
-    serde_json::from_slice(&files::read(path, LIMIT)?)
-        .map_err(|e| TokenizerError::Damaged { path: path.to_owned(), problem: problem(e) })
+/// How CLIP cleans a text, as a `tokenizer.json` says it.
+fn normalizer() -> Value {
+    json!({"type": "Sequence", "normalizers": [
+        {"type": "NFC"},
+        {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
+        {"type": "Lowercase"},
+    ]})
+}
+
+/// How CLIP cuts a text into words, as a `tokenizer.json` says it.
+fn pre_tokenizer() -> Value {
+    json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Removed", "invert": true},
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+    ]})
 }

@@ -3,6 +3,7 @@
 mod budget;
 mod kill_points;
 mod runs;
+mod words;
 
 use std::path::{Path, PathBuf};
 

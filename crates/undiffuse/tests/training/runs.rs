@@ -278,21 +278,6 @@ fn lengths_and_seeds_are_checked_before_anything_is_made() {
     finish(resume(&run, &Resume { images: Some(24), ..Resume::default() }).unwrap());
 }
 
-#[test]
-fn captions_are_said_not_to_be_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("captioned");
-    fs::create_dir(&data).unwrap();
-    for k in 0..12u8 {
-        let png = encode_png(&Image::new(8, 8, 1, vec![k * 20; 64]), &[]).unwrap();
-        fs::write(data.join(format!("{k}.png")), png).unwrap();
-        fs::write(data.join(format!("{k}.txt")), format!("a grey of {k}")).unwrap();
-    }
-    let mut trainer = create(config(&data, &["train.images=8"]), &folder.path().join("run"));
-    let said = warnings(&mut trainer).join("\n");
-    assert!(said.contains("captions, which 12 of 12 images have, are not trained on"), "{said}");
-}
-
 /// A run from elsewhere may hold links to what is not its own.
 #[cfg(unix)]
 #[test]

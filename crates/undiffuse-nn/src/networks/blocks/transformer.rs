@@ -185,6 +185,14 @@ impl Pointwise {
         }
     }
 
+    /// The same map, which begins at zero.
+    fn zeroed(self) -> Self {
+        match self {
+            Self::Conv(conv) => Self::Conv(conv.zeroed()),
+            Self::Linear(linear) => Self::Linear(linear.zeroed()),
+        }
+    }
+
     fn forward(&self, x: Map, norm: Option<Norm>, added: Added) -> Map {
         match self {
             Self::Conv(conv) => conv.fused(x, norm, added),
@@ -210,7 +218,8 @@ impl Transformer2DModel {
             norm: GroupNorm::new(spec.groups, channels, 1e-6, device),
             proj_in: Pointwise::new(spec.linear, channels, width, device),
             transformer_blocks: (0..spec.layers).map(|_| Block::new(width, spec, device)).collect(),
-            proj_out: Pointwise::new(spec.linear, width, channels, device),
+            // As in [Rombach22]'s code: the block begins as what comes in.
+            proj_out: Pointwise::new(spec.linear, width, channels, device).zeroed(),
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::{ClassEmbed, DownBlockType, SampleSize, TimeScaleShift, UNet2DConfig, UpBlockType};
+use crate::networks::unet2d_condition::{ConditionDownBlockType, ConditionUpBlockType, Each, UNet2DConditionConfig};
 use crate::networks::{Architecture, NetworkConfig, Reads};
 
 /// `[network] kind = "unet"`: a U-Net that is halved as often as the images allow.
@@ -88,43 +89,96 @@ impl Architecture for UNet {
         problems
     }
 
+    /// A `UNet2DModel`, or a `UNet2DConditionModel` where there are tokens to attend to.
     fn config(
         &self,
-        [channels, height, width]: [usize; 3],
+        shape: [usize; 3],
         channels_out: usize,
         reads: Reads,
+        tokens: Option<usize>,
     ) -> Result<NetworkConfig, String> {
+        let u = self.fitted(shape);
+        match (tokens, reads) {
+            (None, _) => Ok(self.alone(&u, channels_out, reads).into()),
+            (Some(width), Reads::Nothing) => Ok(self.attending(&u, channels_out, width).into()),
+            (Some(_), _) => Err("network.kind = \"unet\" reads words, or classes or a vector, not both".into()),
+        }
+    }
+}
+
+/// The stages that fit images, outermost first.
+struct Stages {
+    channels_in: usize,
+    sample_size: SampleSize,
+    channels: Vec<usize>,
+    /// Which of them attend.
+    attends: Vec<bool>,
+}
+
+impl UNet {
+    fn fitted(&self, [channels_in, height, width]: [usize; 3]) -> Stages {
         let side = height.min(width);
         let halves =
             |n: usize| [height, width].iter().all(|side| side.is_multiple_of(1 << n)) && side >> n >= SMALLEST_SIDE;
         let stages = (1..self.multiply.len()).take_while(|&n| halves(n)).last().map_or(1, |n| n + 1);
-        let attends = |stage: usize| side >> stage <= self.attention;
-        let down = |s| if attends(s) { DownBlockType::AttnDownBlock2D } else { DownBlockType::DownBlock2D };
-        let up = |s| if attends(s) { UpBlockType::AttnUpBlock2D } else { UpBlockType::UpBlock2D };
-        let config = UNet2DConfig {
-            sample_size: Some(match height == width {
+        Stages {
+            channels_in,
+            sample_size: match height == width {
                 true => SampleSize::Square(side),
                 false => SampleSize::Rectangle(height, width),
-            }),
-            in_channels: channels,
-            out_channels: channels_out,
-            block_out_channels: self.multiply[..stages].iter().map(|m| m * self.width).collect(),
-            down_block_types: (0..stages).map(down).collect(),
-            up_block_types: (0..stages).rev().map(up).collect(),
+            },
+            channels: self.multiply[..stages].iter().map(|m| m * self.width).collect(),
+            attends: (0..stages).map(|stage| side >> stage <= self.attention).collect(),
+        }
+    }
+
+    fn time_scale_shift(&self) -> TimeScaleShift {
+        if self.scale_shift { TimeScaleShift::ScaleShift } else { TimeScaleShift::Default }
+    }
+
+    /// With attention among an image's own pixels.
+    fn alone(&self, u: &Stages, out_channels: usize, reads: Reads) -> UNet2DConfig {
+        let down = |&attends| if attends { DownBlockType::AttnDownBlock2D } else { DownBlockType::DownBlock2D };
+        let up = |&attends| if attends { UpBlockType::AttnUpBlock2D } else { UpBlockType::UpBlock2D };
+        UNet2DConfig {
+            sample_size: Some(u.sample_size),
+            in_channels: u.channels_in,
+            out_channels,
+            block_out_channels: u.channels.clone(),
+            down_block_types: u.attends.iter().map(down).collect(),
+            up_block_types: u.attends.iter().rev().map(up).collect(),
             layers_per_block: self.layers,
             attention_head_dim: Some(self.head_dim),
             norm_num_groups: self.groups,
             attn_norm_num_groups: Some(self.groups),
-            resnet_time_scale_shift: match self.scale_shift {
-                true => TimeScaleShift::ScaleShift,
-                false => TimeScaleShift::Default,
-            },
+            resnet_time_scale_shift: self.time_scale_shift(),
             add_attention: self.attention > 0,
             dropout: self.dropout,
             num_class_embeds: Some(reads.classes()).filter(|&classes| classes > 0),
             class_embed_type: matches!(reads, Reads::Vector(_)).then_some(ClassEmbed::Identity),
             ..UNet2DConfig::default()
-        };
-        Ok(config.into())
+        }
+    }
+
+    /// With attention to tokens, too; in the middle at least.
+    fn attending(&self, u: &Stages, out_channels: usize, tokens: usize) -> UNet2DConditionConfig {
+        use ConditionDownBlockType::{CrossAttnDownBlock2D, DownBlock2D};
+        use ConditionUpBlockType::{CrossAttnUpBlock2D, UpBlock2D};
+        UNet2DConditionConfig {
+            sample_size: Some(u.sample_size),
+            in_channels: u.channels_in,
+            out_channels,
+            block_out_channels: u.channels.clone(),
+            down_block_types: u.attends.iter().map(|&at| if at { CrossAttnDownBlock2D } else { DownBlock2D }).collect(),
+            up_block_types: u.attends.iter().rev().map(|&at| if at { CrossAttnUpBlock2D } else { UpBlock2D }).collect(),
+            layers_per_block: Each::All(self.layers),
+            attention_head_dim: Each::List(u.channels.iter().map(|channels| channels / self.head_dim).collect()),
+            cross_attention_dim: Each::All(tokens),
+            use_linear_projection: true,
+            norm_num_groups: self.groups,
+            resnet_time_scale_shift: self.time_scale_shift(),
+            dropout: self.dropout,
+            ..UNet2DConditionConfig::default()
+        }
     }
 }

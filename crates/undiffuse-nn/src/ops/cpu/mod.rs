@@ -96,8 +96,8 @@ pub trait Kernels: Backend {
     fn k_gate(x: FloatTensor<Self>, gate: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
     /// The first half of a token times the activated second.
     fn k_gated(x: FloatTensor<Self>, activation: KernelActivation) -> FloatTensor<Self>;
-    /// Rows of a table.
-    fn k_embedding(table: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self>;
+    /// Rows of a table, `each` for every picture.
+    fn k_embedding(table: FloatTensor<Self>, rows: Arc<[usize]>, each: usize) -> FloatTensor<Self>;
     /// `[B, C, H, W]` as a map.
     fn k_to_panels(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// A map as `[B, C, H, W]`.
@@ -222,8 +222,8 @@ pub fn gated(x: Tensor<3>, activation: Activation) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::k_gated(dispatch(x), kernel_activation(Some(activation))))
 }
 
-pub fn embedding(table: Tensor<2>, rows: &[usize]) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::k_embedding(dispatch(table), rows.into()))
+pub fn embedding(table: Tensor<2>, rows: &[usize], each: usize) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::k_embedding(dispatch(table), rows.into(), each))
 }
 
 fn kernel_activation(activation: Option<Activation>) -> KernelActivation {
@@ -291,7 +291,7 @@ impl Kernels for Flex {
         gated::forward(x, activation)
     }
 
-    fn k_embedding(table: FlexTensor, rows: Arc<[usize]>) -> FlexTensor {
+    fn k_embedding(table: FlexTensor, rows: Arc<[usize]>, _: usize) -> FlexTensor {
         embedding::forward(table, &rows)
     }
 
@@ -376,8 +376,8 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         gated::record::<C>(x, activation)
     }
 
-    fn k_embedding(table: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self> {
-        embedding::record::<C>(table, rows)
+    fn k_embedding(table: FloatTensor<Self>, rows: Arc<[usize]>, each: usize) -> FloatTensor<Self> {
+        embedding::record::<C>(table, rows, each)
     }
 
     fn k_to_panels(x: FloatTensor<Self>) -> FloatTensor<Self> {

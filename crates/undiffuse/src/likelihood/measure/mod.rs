@@ -191,7 +191,7 @@ impl<'a> Measurement<'a> {
         if settings.variance == Variance::Learned && !learned {
             return Err(Meaningless::NoVariance { channels: latent[0] }.into());
         }
-        let refused = |i: &usize| model.accepts(&model.conditioner.ask(&source.data, *i)).err();
+        let refused = |i: &usize| model.accepts(&model.conditioner.ask(&source.data, *i, 0)).err();
         let refused: Vec<RequestError> = chosen.iter().filter_map(refused).collect();
         if let Some(first) = refused.first() {
             let (name, count) = (source.name.clone(), refused.len());

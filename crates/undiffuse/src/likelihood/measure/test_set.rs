@@ -69,7 +69,7 @@ pub fn pictures(model: &Model, data: &Dataset, indices: &[usize], seed: u64) -> 
     if range != (-1.0, 1.0) {
         x0.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * (range.1 - range.0) + range.0) as f32);
     }
-    let cond = indices.iter().map(|&i| model.conditioner.ask(data, i)).collect();
+    let cond = indices.iter().map(|&i| model.conditioner.ask(data, i, 0)).collect();
     let seeds = indices.iter().map(|&i| noise::bits(seed, i as u64, 0)).collect();
     let [channels, height, width] = model.picture_shape();
     let x0 = Tensor::from_data(TensorData::new(x0, [indices.len(), channels, height, width]), &Device::flex());

@@ -12,13 +12,13 @@ use burn::tensor::{Tensor, TensorData};
 use undiffuse_math::draw::Draw;
 use undiffuse_math::kind;
 use undiffuse_math::recipe::Learned;
-use undiffuse_nn::Network;
 
 pub use denoising::Denoising;
 pub use hybrid::Hybrid;
 
 use super::config::NoiseConfig;
 use super::draws::Draws;
+use super::networks::Networks;
 use crate::condition::Conditioner;
 
 /// A loss.
@@ -70,8 +70,8 @@ impl Default for LossKind {
 
 /// What a loss is computed from.
 pub struct Context<'a> {
-    /// The network that learns.
-    pub network: &'a Network,
+    /// The networks that learn.
+    pub networks: &'a Networks,
     /// What its pictures can be asked for.
     pub conditioner: &'a Conditioner,
     /// The process.
@@ -87,16 +87,17 @@ impl Context<'_> {
     pub fn output(&self) -> Tensor<4> {
         let input = self.mixed(|draw| [draw.scaling.input * draw.level.alpha, draw.scaling.input * draw.level.sigma]);
         let c_noise: Vec<f32> = self.draws.each.iter().map(|draw| draw.c_noise as f32).collect();
-        let condition = self.conditioner.encode(&self.draws.ask.asks, &self.network.device());
+        let condition = self.networks.condition(self.conditioner, &self.draws.ask.asks);
+        let denoiser = &self.networks.denoiser;
         match self.dropout {
-            Some(seed) => self.network.forward_training(input, &c_noise, &condition, seed),
-            None => self.network.forward(input, &c_noise, &condition),
+            Some(seed) => denoiser.forward_training(input, &c_noise, &condition, seed),
+            None => denoiser.forward(input, &c_noise, &condition),
         }
     }
 
     /// `a x0 + b eps` for each picture's `[a, b]`: `[B, C, H, W]`.
     pub fn mixed(&self, by: impl Fn(&Draw) -> [f64; 2] + Sync) -> Tensor<4> {
-        Tensor::from_data(TensorData::new(self.draws.mixed(by), self.draws.shape), &self.network.device())
+        Tensor::from_data(TensorData::new(self.draws.mixed(by), self.draws.shape), &self.networks.denoiser.device())
     }
 
     /// A number for each picture, `[B, 1, 1, 1]`.
@@ -107,7 +108,7 @@ impl Context<'_> {
     /// One number a picture, in their order, `[B, 1, 1, 1]`.
     pub fn per_picture(&self, values: impl Iterator<Item = f64>) -> Tensor<4> {
         let values: Vec<f32> = values.map(|value| value as f32).collect();
-        Tensor::from_data(TensorData::new(values, [self.draws.shape[0], 1, 1, 1]), &self.network.device())
+        Tensor::from_data(TensorData::new(values, [self.draws.shape[0], 1, 1, 1]), &self.networks.denoiser.device())
     }
 }
 
