@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use undiffuse::data::{Image, encode_png};
 use undiffuse::run::{LogLine, RunFolder};
 use undiffuse::train::{Config, Event, IMAGES_MAX, Resume, TrainError, Trainer, checkpoint};
 use undiffuse::{Model, files};

@@ -60,7 +60,8 @@ fn parts_threads_and_resuming_change_no_bit() {
     let mut trainer = create(config(&data, &settings(&["train.images=128", "train.batch=64"])), &stopped);
     let step = trainer.by_ref().find(|event| matches!(event, Ok(Event::Step(_))));
     assert!(step.is_some());
-    trainer.stop().unwrap();
+    trainer.save().unwrap();
+    drop(trainer);
     finish(resume(&stopped, &Resume::default()).unwrap());
     assert!(state(&stopped) == whole, "a resumed run ends elsewhere");
 }
