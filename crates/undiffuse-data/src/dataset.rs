@@ -245,13 +245,7 @@ impl Dataset {
         let skipped = self.content.meta.skipped.first().map(|first| {
             format!("skipped {} (first: {}: {})", images(self.content.meta.skipped.len()), first.name, first.reason)
         });
-        let captions = (0..n).filter(|&i| self.captions(i).len() > 0).count();
-        let captions = (captions > 0).then(|| {
-            format!(
-                "captions, which {captions} of {n} images have, are not trained on: no model here is told words yet"
-            )
-        });
-        let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped).chain(captions);
+        let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped);
         let found = found
             .chain(names::warnings(self.classes()))
             .chain(self.notes.iter().chain(&self.content.meta.notes).cloned());

@@ -82,6 +82,12 @@ impl Learner {
         })
     }
 
+    /// What the owner of the data should know, one sentence each.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let lacking = self.conditioner.told_by(&self.data).lacking;
+        self.data.warnings().into_iter().chain(lacking).collect()
+    }
+
     /// Goes on from the newest checkpoint of the run that can be read; says what is wrong with newer ones.
     pub(super) fn restore(&mut self, run: &RunFolder, device: &Device) -> Result<Vec<String>, TrainError> {
         let (newest, broken) = run.newest(|path, counters, tensors| {

@@ -112,7 +112,7 @@ impl Trainer {
         run.refuse_used()?;
         run.clear()?;
         let learner = Learner::new(config, data, device)?;
-        let mut warnings = learner.data.warnings();
+        let mut warnings = learner.warnings();
         warnings.extend(among);
         let journal = Journal::open(run, 0, lock)?;
         let mut trainer = Self::new(learner, length.unwrap_or_default(), journal, warnings, began);
@@ -159,7 +159,7 @@ impl Trainer {
             run.write(CONFIG_FILE, &config.to_toml())?;
         }
         let mut learner = Learner::new(config, data, device)?;
-        let mut warnings = learner.data.warnings();
+        let mut warnings = learner.warnings();
         let mut length = Length::default();
         if how.restart {
             run.clear()?;

@@ -73,6 +73,9 @@ fn prompts_are_followed() {
     let folder = tempfile::tempdir().unwrap();
     let data = captioned(folder.path(), 60);
     let run = folder.path().join("run");
+    let mut trainer = create(config(&data, &settings(&["train.images=8"])), &folder.path().join("short"));
+    let Some(Ok(Event::Started(started))) = trainer.next() else { panic!("a run begins with what it begins with") };
+    assert!(started.warnings.iter().any(|said| said.contains("1 of 60 pictures have no caption")), "{started:?}");
     let more = settings(&["train.images=6400", "train.batch=32", "train.lr=4e-3", "sample.guidance=1"]);
     finish(create(config(&data, &more), &run));
     let model = Model::load(&run, &Device::flex()).unwrap();
