@@ -12,7 +12,7 @@ use super::transformers::{HiddenAct, Size, size, uncounted};
 use super::{ClassConfig, ConfigError, Encode, Encoded, TextIo, TextSpec, Tokens};
 use crate::init::Init;
 use crate::layers::{Embedding, LayerNorm, Linear};
-use crate::ops::Mask;
+use crate::ops::{self, Mask};
 
 /// What files before transformers 4.31 say of every model's last token, whichever it is.
 const WRONG_END: usize = 2;
@@ -232,11 +232,9 @@ impl TextTransformer {
 
 /// The state of each text's end, `[B, N, C]` → `[B, C]`.
 fn at_the_end(states: &Tensor<3>, tokens: &Tokens, config: &CLIPTextConfig) -> Tensor<2> {
-    let [_, n, width] = states.dims();
-    let of_text = |(text, ids)| states.clone().slice([text..text + 1, config.end(ids)..config.end(ids) + 1]);
-    let ends: Vec<Tensor<3>> = tokens.ids.chunks(n).enumerate().map(of_text).collect();
-    let texts = ends.len();
-    Tensor::cat(ends, 0).reshape([texts, width])
+    let [texts, n, width] = states.dims();
+    let ends: Vec<usize> = tokens.ids.chunks(n).enumerate().map(|(text, ids)| text * n + config.end(ids)).collect();
+    ops::embedding(states.clone().reshape([texts * n, width]), &ends, 1)
 }
 
 #[cfg(test)]

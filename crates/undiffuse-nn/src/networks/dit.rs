@@ -441,8 +441,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_said_by_its_key() {
         let dit = DiT { patch: 3, ..DiT::default() };
-        assert!(dit.config([3, 32, 32], 3, Reads::Nothing).unwrap_err().contains("network.patch = 3"));
-        assert!(DiT::default().config([3, 32, 32], 3, Reads::Vector(4)).unwrap_err().contains("network.kind"));
+        assert!(dit.config([3, 32, 32], 3, Reads::Nothing, None).unwrap_err().contains("network.patch = 3"));
+        assert!(DiT::default().config([3, 32, 32], 3, Reads::Vector(4), None).unwrap_err().contains("network.kind"));
         let wrong = DiT { width: 30, head_dim: 7, layers: 0, ..dit }.problems().join("\n");
         assert!(["width", "head_dim", "layers"].iter().all(|key| wrong.contains(&format!("network.{key}"))), "{wrong}");
     }

@@ -30,6 +30,8 @@ const LONGEST: usize = 1 << 14;
 pub struct Text {
     words: Arc<Words>,
     how: Reading,
+    /// Whether the network reads the vector of the whole text beside its tokens.
+    pooled: bool,
     captions: Option<Captions>,
     /// SHA-256 (hexadecimal) of the vocabulary, while it learns.
     fingerprint: String,
@@ -158,21 +160,22 @@ impl Member for Text {
             template: config.words.template.clone(),
         };
         let fingerprint = hex(&hash.finalize());
-        Ok(Some(Self { words: Arc::new(words), how: PLAIN, captions: Some(captions), fingerprint }))
+        Ok(Some(Self { words: Arc::new(words), how: PLAIN, pooled: true, captions: Some(captions), fingerprint }))
     }
 
     fn read(&Source { io, words, card }: &Source) -> Result<Option<Self>, String> {
         let Some((words, Attends { width, .. })) = words.zip(io.tokens) else { return Ok(None) };
-        if io.reads != Reads::Nothing {
+        let own = card.condition.as_ref().filter(|value| value["kind"] == KIND);
+        let pooled = io.reads == Reads::Vector(words.pooled()) && own.is_some();
+        if io.reads != Reads::Nothing && !pooled {
             return Err("its network reads classes or a vector beside words, which nothing here can ask for".into());
         }
         match words.width() == width {
             true => {
-                let own = card.condition.as_ref().filter(|value| value["kind"] == KIND);
                 let captions = own.map(|value| serde_json::from_value(value.clone())).transpose();
                 let captions = captions.map_err(|e| format!("condition: {e}"))?;
                 let words = Arc::clone(words);
-                Ok(Some(Self { words, how: Reading::default(), captions, fingerprint: String::new() }))
+                Ok(Some(Self { words, how: Reading::default(), pooled, captions, fingerprint: String::new() }))
             }
             false => Err(format!(
                 "its network attends to tokens of {width} numbers, and its text encoder makes {}: they are of different models",
@@ -183,7 +186,7 @@ impl Member for Text {
 
     fn with_network(self, io: &Io) -> Result<Self, String> {
         match io.tokens {
-            Some(Attends { width, .. }) if width == self.words.width() => Ok(self),
+            Some(Attends { width, .. }) if width == self.words.width() && io.reads == self.reads() => Ok(self),
             _ => Err(format!("it attends to no tokens of {} numbers, so it can't be told words", self.words.width())),
         }
     }
@@ -218,7 +221,7 @@ impl Conditioning for Text {
     }
 
     fn reads(&self) -> Reads {
-        Reads::Nothing
+        if self.pooled { Reads::Vector(self.words.pooled()) } else { Reads::Nothing }
     }
 
     fn attends(&self) -> Option<usize> {
@@ -238,7 +241,11 @@ impl Conditioning for Text {
         let length = encoded.first().map_or(0, |encoding| encoding.length);
         let values: Vec<f32> = encoded.iter().flat_map(|encoding| encoding.values.iter().copied()).collect();
         let tokens = TensorData::new(values, [asks.len(), length, self.words.width()]);
-        Condition { tokens: Some(Tensor::from_data(tokens, device)), ..Condition::default() }
+        let vector = self.pooled.then(|| {
+            let values: Vec<f32> = encoded.iter().flat_map(|encoding| encoding.pooled.iter().copied()).collect();
+            Tensor::from_data(TensorData::new(values, [asks.len(), self.words.pooled()]), device)
+        });
+        Condition { tokens: Some(Tensor::from_data(tokens, device)), vector, ..Condition::default() }
     }
 
     /// Those of as many tokens. None are filled up for the sake of others, so a picture does not depend on what is made beside it.

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
-use undiffuse_nn::networks::{Condition, TextEncoder};
+use undiffuse_nn::networks::{Condition, Encoded, Reads, TextEncoder};
 use undiffuse_nn::params::{self, Parameter};
 use undiffuse_nn::{Network, init};
 
@@ -77,7 +77,9 @@ impl Networks {
         match conditioner.tokens(asks) {
             Some(tokens) => {
                 let encoder = self.encoder.as_ref().expect("a text encoder that learns is trained with its denoiser");
-                Condition { tokens: Some(encoder.encode(&tokens, 0).hidden), ..Condition::default() }
+                let Encoded { hidden, pooled } = encoder.encode(&tokens, 0);
+                let vector = matches!(conditioner.reads(), Reads::Vector(_)).then_some(pooled);
+                Condition { tokens: Some(hidden), vector, ..Condition::default() }
             }
             None => conditioner.encode(asks, &self.denoiser.device()),
         }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
-use undiffuse_nn::networks::{TextEncoder, TextEncoderConfig, TextIo, Tokens};
+use undiffuse_nn::networks::{Encoded, TextEncoder, TextEncoderConfig, TextIo, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
 use super::{Tokenized, Tokenizer, prompt};
@@ -65,6 +65,8 @@ pub struct Encoding {
     pub length: usize,
     /// Their states `[length, width]`.
     pub values: Arc<[f32]>,
+    /// The vector of the whole text, of the first chunk where there are several.
+    pub pooled: Arc<[f32]>,
 }
 
 /// A tokenizer and the text encoder that reads its tokens.
@@ -131,6 +133,11 @@ impl Words {
     /// Numbers of a token.
     pub fn width(&self) -> usize {
         self.io.width
+    }
+
+    /// Numbers of the vector of a whole text.
+    pub fn pooled(&self) -> usize {
+        self.io.pooled.1
     }
 
     /// Layers of the encoder.
@@ -208,12 +215,13 @@ impl Words {
         let Tokenized { chunks, .. } = self.tokenize(prompt, reading.emphasis).expect("the prompt was accepted");
         let ids = chunks.iter().flat_map(|chunk| chunk.ids.iter().map(|&id| id as usize)).collect();
         let tokens = Tokens { ids, length: self.length, mask: None };
-        let hidden = self.encoder()?.encode(&tokens, reading.clip_skip).hidden;
+        let Encoded { hidden, pooled } = self.encoder()?.encode(&tokens, reading.clip_skip);
         let mut values = hidden.into_data().try_into_vec_as::<f32>().expect("states are numbers");
+        let pooled = pooled.narrow(0, 0, 1).into_data().try_into_vec_as::<f32>().expect("vectors are numbers");
         for (chunk, values) in chunks.iter().zip(values.chunks_mut(self.length * self.width())) {
             weigh(values, &chunk.weights, self.width(), reading.emphasis);
         }
-        let encoding = Encoding { length: chunks.len() * self.length, values: values.into() };
+        let encoding = Encoding { length: chunks.len() * self.length, values: values.into(), pooled: pooled.into() };
         self.remember(prompt, reading, &encoding);
         Ok(encoding)
     }
@@ -248,7 +256,7 @@ impl Words {
     fn remember(&self, prompt: &str, reading: Reading, encoding: &Encoding) {
         let mut remembered = lock(&self.remembered);
         remembered.push((prompt.to_owned(), reading, encoding.clone()));
-        let bytes = |of: &(String, Reading, Encoding)| of.0.len() + 4 * of.2.values.len();
+        let bytes = |of: &(String, Reading, Encoding)| of.0.len() + 4 * (of.2.values.len() + of.2.pooled.len());
         let mut left = remembered.iter().map(bytes).sum::<usize>();
         while left > REMEMBERED && remembered.len() > 1 {
             left -= bytes(&remembered.remove(0));

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::{ClassEmbed, DownBlockType, SampleSize, TimeScaleShift, UNet2DConfig, UpBlockType};
-use crate::networks::unet2d_condition::{ConditionDownBlockType, ConditionUpBlockType, Each, UNet2DConditionConfig};
+use crate::networks::unet2d_condition::{
+    ConditionClassEmbed, ConditionDownBlockType, ConditionUpBlockType, Each, UNet2DConditionConfig,
+};
 use crate::networks::{Architecture, NetworkConfig, Reads};
 
 /// `[network] kind = "unet"`: a U-Net that is halved as often as the images allow.
@@ -100,8 +102,9 @@ impl Architecture for UNet {
         let u = self.fitted(shape);
         match (tokens, reads) {
             (None, _) => Ok(self.alone(&u, channels_out, reads).into()),
-            (Some(width), Reads::Nothing) => Ok(self.attending(&u, channels_out, width).into()),
-            (Some(_), _) => Err("network.kind = \"unet\" reads words, or classes or a vector, not both".into()),
+            (Some(width), Reads::Nothing) => Ok(self.attending(&u, channels_out, width, None).into()),
+            (Some(width), Reads::Vector(vector)) => Ok(self.attending(&u, channels_out, width, Some(vector)).into()),
+            (Some(_), Reads::Labels(_)) => Err("network.kind = \"unet\" reads words or classes, not both".into()),
         }
     }
 }
@@ -160,8 +163,14 @@ impl UNet {
         }
     }
 
-    /// With attention to tokens, too; in the middle at least.
-    fn attending(&self, u: &Stages, out_channels: usize, tokens: usize) -> UNet2DConditionConfig {
+    /// With attention to tokens, too, in the middle at least; a vector is added to the embedding of the time.
+    fn attending(
+        &self,
+        u: &Stages,
+        out_channels: usize,
+        tokens: usize,
+        vector: Option<usize>,
+    ) -> UNet2DConditionConfig {
         use ConditionDownBlockType::{CrossAttnDownBlock2D, DownBlock2D};
         use ConditionUpBlockType::{CrossAttnUpBlock2D, UpBlock2D};
         UNet2DConditionConfig {
@@ -178,6 +187,8 @@ impl UNet {
             norm_num_groups: self.groups,
             resnet_time_scale_shift: self.time_scale_shift(),
             dropout: self.dropout,
+            class_embed_type: vector.map(|_| ConditionClassEmbed::Projection),
+            projection_class_embeddings_input_dim: vector,
             ..UNet2DConditionConfig::default()
         }
     }
