@@ -1,14 +1,14 @@
 //! The decoded pictures on disk: one file for each dataset and set of options, memory-mapped.
 //!
 //! ```text
-//! magic (8) │ pixels, picture after picture │ Meta as JSON │ its length (8) │ its CRC-32 (4) │ magic (8)
+//! magic (8) │ pixels, picture after picture │ Captions │ Meta as JSON │ its length (8) │ its CRC-32 (4) │ magic (8)
 //! ```
 //! A file is written under a temporary name, flushed and renamed, so a reader sees all of it or nothing. One that is
-//! damaged anyway (its length, the checksum of the JSON or of any chunk of pixels is wrong) counts as missing.
+//! damaged anyway (its length, the checksum of the JSON, of the captions or of any chunk of pixels is wrong) counts as missing.
 
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -16,11 +16,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+use crate::bytes::Bytes;
+use crate::captions::Captions;
 use crate::source::Input;
 use crate::text::hex;
 use crate::{Options, Skipped, files, memory};
 
-const MAGIC: &[u8; 8] = b"undiff\x02\n";
+const MAGIC: &[u8; 8] = b"undiff\x03\n";
 /// Length, checksum and magic behind the JSON.
 const FOOTER: usize = 8 + 4 + 8;
 /// How the names of temporary files begin.
@@ -28,7 +30,7 @@ const BUILDING: &str = ".building-";
 /// Pixels for each checksum.
 const CHUNK: usize = 4 << 20;
 
-/// Everything about a dataset but its pixels, in columns: element *i* belongs to picture *i*.
+/// Everything about a dataset but its pixels and captions, in columns: element *i* belongs to picture *i*.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Meta {
     /// Which kind of source it came from.
@@ -42,8 +44,6 @@ pub(crate) struct Meta {
     pub classes: Vec<String>,
     pub names: Vec<String>,
     pub labels: Vec<Option<u32>>,
-    /// Empty when no picture has one.
-    pub captions: Vec<Option<String>>,
     /// Width and height before cropping.
     pub originals: Vec<[u32; 2]>,
     /// Indices into `format_names`.
@@ -54,6 +54,8 @@ pub(crate) struct Meta {
     pub ignored: usize,
     /// CRC-32 of each chunk of pixels.
     checksums: Vec<u32>,
+    /// Bytes of the captions, and their CRC-32.
+    captions: (usize, u32),
 }
 
 impl Meta {
@@ -68,37 +70,27 @@ impl Meta {
         self.labels.len() == n
             && self.originals.len() == n
             && self.formats.len() == n
-            && (self.captions.is_empty() || self.captions.len() == n)
             && self.labels.iter().flatten().all(|&l| (l as usize) < self.classes.len())
             && self.formats.iter().all(|&f| (f as usize) < self.format_names.len())
     }
 
     /// SHA-256 over everything that training sees.
-    fn content_hash(&self, pixels: &[u8]) -> String {
+    fn content_hash(&self, pixels: &[u8], captions: &Captions) -> std::io::Result<String> {
         let mut hash = Sha256::new();
         hash.update(format!("{} {} {}\n", self.names.len(), self.size, self.channels));
         hash.update(pixels);
-        hash.update(serde_json::to_vec(&(&self.classes, &self.labels, &self.captions)).expect("plain data"));
-        hex(&hash.finalize())
+        serde_json::to_writer(&mut hash, &(&self.classes, &self.labels, captions))?;
+        Ok(hex(&hash.finalize()))
     }
 }
 
-/// Pixels in memory or in a mapped file.
+/// A dataset as it is decoded.
 #[derive(Debug)]
-pub(crate) enum Pixels {
-    Mapped { map: Mmap, length: usize },
-    Owned(Vec<u8>),
-}
-
-impl Deref for Pixels {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Pixels::Mapped { map, length } => &map[MAGIC.len()..MAGIC.len() + length],
-            Pixels::Owned(pixels) => pixels,
-        }
-    }
+pub(crate) struct Content {
+    pub meta: Meta,
+    pub captions: Captions,
+    /// Picture after picture.
+    pub pixels: Bytes,
 }
 
 /// The cache file for the dataset at `path` under `options`: the same for every state of the files there, so that a
@@ -125,7 +117,7 @@ pub(crate) fn inputs_hash(inputs: &[Input]) -> String {
 }
 
 /// The cached dataset, if the file is whole and its input files have not changed since.
-pub(crate) fn load(file: &Path, inputs: &str) -> Option<(Meta, Pixels)> {
+pub(crate) fn load(file: &Path, inputs: &str) -> Option<Content> {
     let handle = files::open(file).ok()?;
     // SAFETY: cache files are only ever replaced by renaming a new file over them, never written to or cut in place.
     let map = unsafe { Mmap::map(&handle) }.ok()?;
@@ -137,13 +129,20 @@ pub(crate) fn load(file: &Path, inputs: &str) -> Option<(Meta, Pixels)> {
         return None;
     }
     let meta: Meta = serde_json::from_slice(json).ok()?;
-    let pixels = body.get(MAGIC.len()..body.len() - length)?;
-    let whole = meta.is_sound() && Some(pixels.len()) == meta.pixel_bytes() && checksums(pixels) == meta.checksums;
+    let end = body.len() - length;
+    let middle = end.checked_sub(meta.captions.0)?;
+    let (pixels, captions) = (body.get(MAGIC.len()..middle)?, &body[middle..end]);
+    let whole = meta.is_sound()
+        && Some(pixels.len()) == meta.pixel_bytes()
+        && checksums(pixels) == meta.checksums
+        && crc32fast::hash(captions) == meta.captions.1;
     if meta.inputs != inputs || !whole {
         return None;
     }
-    let length = pixels.len();
-    Some((meta, Pixels::Mapped { map, length }))
+    let map = Arc::new(map);
+    let captions = Bytes::Mapped { map: map.clone(), range: middle..end };
+    let captions = Captions::read(captions, meta.names.len())?;
+    Some(Content { meta, captions, pixels: Bytes::Mapped { map, range: MAGIC.len()..middle } })
 }
 
 /// Where pixels are collected while pictures are decoded.
@@ -214,13 +213,13 @@ impl Spool {
     }
 
     /// Ends collecting: computes the fingerprint and checksums, and moves a file to `target`.
-    pub(crate) fn finish(self, mut meta: Meta, target: Option<&Path>) -> std::io::Result<(Meta, Pixels)> {
+    pub(crate) fn finish(self, mut meta: Meta, captions: Captions, target: Option<&Path>) -> std::io::Result<Content> {
         let (writer, target) = match (self, target) {
             (Spool::File(writer), Some(target)) => (writer, target),
             (Spool::File(_), None) => return Err(std::io::Error::other("a cache file needs a name")),
             (Spool::Memory { pixels, .. }, _) => {
-                meta.fingerprint = meta.content_hash(&pixels);
-                return Ok((meta, Pixels::Owned(pixels)));
+                meta.fingerprint = meta.content_hash(&pixels, &captions)?;
+                return Ok(Content { meta, captions, pixels: Bytes::Owned(pixels) });
             }
         };
         let mut file = writer.into_inner().map_err(|e| e.into_error())?;
@@ -228,10 +227,12 @@ impl Spool {
             // SAFETY: this process alone knows the temporary file, and writes to it only after the map is gone.
             let map = unsafe { Mmap::map(file.as_file())? };
             let pixels = &map[MAGIC.len()..];
-            meta.fingerprint = meta.content_hash(pixels);
+            meta.fingerprint = meta.content_hash(pixels, &captions)?;
             meta.checksums = checksums(pixels);
+            meta.captions = (captions.bytes().len(), crc32fast::hash(captions.bytes()));
         }
-        let (json, length) = (serde_json::to_vec(&meta)?, file.as_file().metadata()?.len() as usize - MAGIC.len());
+        let (json, middle) = (serde_json::to_vec(&meta)?, file.as_file().metadata()?.len() as usize);
+        file.write_all(captions.bytes())?;
         file.write_all(&json)?;
         file.write_all(&(json.len() as u64).to_le_bytes())?;
         file.write_all(&crc32fast::hash(&json).to_le_bytes())?;
@@ -239,8 +240,10 @@ impl Spool {
         file.as_file().sync_all()?;
         let handle = file.persist(target).map_err(|e| e.error)?;
         // SAFETY: as in `load`.
-        let map = unsafe { Mmap::map(&handle)? };
-        Ok((meta, Pixels::Mapped { map, length }))
+        let map = Arc::new(unsafe { Mmap::map(&handle)? });
+        let mapped = Bytes::Mapped { map: map.clone(), range: middle..middle + captions.bytes().len() };
+        let captions = Captions::read(mapped, meta.names.len()).unwrap_or(captions);
+        Ok(Content { meta, captions, pixels: Bytes::Mapped { map, range: MAGIC.len()..middle } })
     }
 }
 

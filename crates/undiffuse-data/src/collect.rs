@@ -1,14 +1,18 @@
-//! Source → spool: decoding in parallel, a bounded number of pictures at a time, in the order of the source.
+//! Source → spool: decoding in parallel, a bounded number of pictures at a time, in the order of the source. Or to whoever wants to
+//! see each picture as it is.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use crate::cache::{Meta, Spool};
+use crate::captions::{Captions, Collected};
+use crate::comment;
 use crate::decode::{self, DecodeError, FORMATS};
 use crate::maker::{self, Made, is_sheet};
-use crate::source::{Entry, Payload, Source};
+use crate::source::{self, Entry, Payload, Source};
 use crate::{DataError, Image, Options, Skipped, files, transform};
 
 /// How far the opening of a dataset has come.
@@ -40,6 +44,7 @@ const BYTES: usize = 64 << 20;
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub meta: Meta,
+    pub captions: Captions,
     /// How many of the skipped pictures were a single pixel high or wide.
     pub tiny: usize,
     /// Whether all pictures have the same pixels.
@@ -52,6 +57,8 @@ struct Ready {
     original: [u32; 2],
     format: &'static str,
     made: Option<Made>,
+    /// What the picture itself says that it shows.
+    captions: Vec<String>,
 }
 
 enum Failure {
@@ -114,7 +121,28 @@ pub(crate) fn collect(
     let total = source.count();
     let mut collector = Collector::new(options, size, spool);
     let mut trouble: Option<std::io::Error> = None;
+    batches(source, &mut |entries| match collector.take(entries) {
+        Ok(()) => {
+            progress(Opening { stage: OpeningStage::Decoding, done: collector.done(), total });
+            ControlFlow::Continue(())
+        }
+        Err(e) => {
+            trouble = Some(e);
+            ControlFlow::Break(())
+        }
+    })?;
+    if let Some(e) = trouble {
+        return Ok(Err(e));
+    }
+    let done = collector.done();
+    progress(Opening { stage: OpeningStage::Decoding, done, total: Some(done) });
+    Ok(Ok(collector.finish(source)))
+}
+
+/// Gives all entries, as many together as are worth decoding in parallel and may be held.
+fn batches(source: &mut dyn Source, take: &mut dyn FnMut(Vec<Entry>) -> ControlFlow<()>) -> Result<(), DataError> {
     let (mut waiting, mut bytes) = (Vec::with_capacity(ENTRIES), 0);
+    let mut flow = ControlFlow::Continue(());
     source.visit(&mut |entry| {
         bytes += match &entry.payload {
             Payload::Bytes(encoded) => encoded.len(),
@@ -126,22 +154,55 @@ pub(crate) fn collect(
             return ControlFlow::Continue(());
         }
         bytes = 0;
-        if let Err(e) = collector.take(std::mem::take(&mut waiting)) {
-            trouble = Some(e);
-            return ControlFlow::Break(());
+        flow = take(std::mem::take(&mut waiting));
+        flow
+    })?;
+    if flow.is_continue() {
+        // Nobody asks for more.
+        let _ = take(waiting);
+    }
+    Ok(())
+}
+
+/// A picture as it is, with what is said of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Described {
+    /// Its name inside its source.
+    pub name: String,
+    /// The whole picture, on the background of the options where it is transparent.
+    pub image: Image,
+    /// Its captions, as [`Dataset::captions`](crate::Dataset::captions) has them.
+    pub captions: Vec<String>,
+}
+
+/// What `see` makes of each picture at `path` (a folder, an archive or idx files), in the order of the source, and the pictures that
+/// cannot be read. Unlike those of a [`Dataset`](crate::Dataset) they are neither cropped nor resized, and there may be just one. Sheets
+/// of our own are passed over.
+///
+/// # Errors
+/// A place or a source that cannot be read.
+pub fn for_each_picture<T: Send>(
+    path: &Path,
+    options: &Options,
+    see: impl Fn(Described) -> T + Sync,
+) -> Result<(Vec<T>, Vec<Skipped>), DataError> {
+    let (_, mut source) = source::open(path, options)?;
+    let (mut seen, mut skipped) = (Vec::new(), Vec::new());
+    batches(source.as_mut(), &mut |entries| {
+        let each = |Entry { name, payload, captions, .. }: Entry| match read(payload, captions, options) {
+            Ok(Read { image, captions, .. }) => Some(Ok(see(Described { name, image, captions }))),
+            Err(Failure::Sheet) => None,
+            Err(Failure::Tiny(reason) | Failure::Other(reason)) => Some(Err(Skipped { name, reason })),
+        };
+        for result in entries.into_par_iter().filter_map(each).collect::<Vec<_>>() {
+            match result {
+                Ok(found) => seen.push(found),
+                Err(reason) => skipped.push(reason),
+            }
         }
-        progress(Opening { stage: OpeningStage::Decoding, done: collector.done(), total });
         ControlFlow::Continue(())
     })?;
-    if let Some(e) = trouble {
-        return Ok(Err(e));
-    }
-    if let Err(e) = collector.take(waiting) {
-        return Ok(Err(e));
-    }
-    let done = collector.done();
-    progress(Opening { stage: OpeningStage::Decoding, done, total: Some(done) });
-    Ok(Ok(collector.finish(source)))
+    Ok((seen, skipped))
 }
 
 struct Collector<'a> {
@@ -149,6 +210,7 @@ struct Collector<'a> {
     size: usize,
     spool: &'a mut Spool,
     outcome: Outcome,
+    captions: Collected,
     first: Option<Image>,
     /// Pictures that undiffuse has made: sheets, which are left out, and samples, which are not.
     sheets: Vec<String>,
@@ -169,6 +231,7 @@ impl<'a> Collector<'a> {
             size,
             spool,
             outcome,
+            captions: Collected::default(),
             first: None,
             sheets: Vec::new(),
             samples: Vec::new(),
@@ -185,11 +248,11 @@ impl<'a> Collector<'a> {
         let (options, size) = (self.options, self.size);
         let ready: Vec<_> = entries
             .into_par_iter()
-            .map(|Entry { name, payload, label, caption }| (name, label, caption, prepare(payload, options, size)))
+            .map(|Entry { name, payload, label, captions }| (name, label, prepare(payload, captions, options, size)))
             .collect();
-        for (name, label, caption, prepared) in ready {
+        for (name, label, prepared) in ready {
             match prepared {
-                Ok(ready) => self.add(name, label, caption, ready)?,
+                Ok(ready) => self.add(name, label, ready)?,
                 Err(Failure::Sheet) => self.sheets.push(name),
                 Err(Failure::Tiny(reason)) => {
                     self.outcome.tiny += 1;
@@ -201,13 +264,7 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        name: String,
-        label: Option<String>,
-        caption: Option<String>,
-        ready: Ready,
-    ) -> std::io::Result<()> {
+    fn add(&mut self, name: String, label: Option<String>, ready: Ready) -> std::io::Result<()> {
         let meta = &mut self.outcome.meta;
         if ready.image.channels > meta.channels {
             self.spool.grey_to_rgb()?;
@@ -226,7 +283,7 @@ impl<'a> Collector<'a> {
             self.samples.push(name.clone());
         }
         meta.names.push(name);
-        meta.captions.push(caption);
+        self.captions.push(ready.captions);
         meta.labels.push(label.map(|label| {
             let next = self.names.len() as u32;
             *self.numbers.entry(label).or_insert_with_key(|label| {
@@ -242,7 +299,8 @@ impl<'a> Collector<'a> {
     }
 
     fn finish(self, source: &dyn Source) -> Outcome {
-        let Collector { mut outcome, names, sheets, samples, .. } = self;
+        let Collector { mut outcome, captions, names, sheets, samples, .. } = self;
+        outcome.captions = captions.finish();
         let meta = &mut outcome.meta;
         let mut classes = source.classes().unwrap_or_else(|| sorted(&names));
         for name in &names {
@@ -259,9 +317,6 @@ impl<'a> Collector<'a> {
             *label = final_numbers[*label as usize];
         }
         meta.classes = classes;
-        if meta.captions.iter().all(Option::is_none) {
-            meta.captions.clear();
-        }
         meta.notes = source.notes();
         meta.notes.extend(made_note(&sheets, &samples, meta.names.len()));
         meta.ignored = source.ignored();
@@ -293,11 +348,26 @@ fn sorted(names: &[String]) -> Vec<String> {
     names
 }
 
-fn prepare(payload: Payload, options: &Options, size: usize) -> Result<Ready, Failure> {
+fn prepare(payload: Payload, captions: Vec<String>, options: &Options, size: usize) -> Result<Ready, Failure> {
+    let Read { image, format, made, captions } = read(payload, captions, options)?;
+    let (image, original) = square(image, options, size)?;
+    Ok(Ready { image, original, format, made, captions })
+}
+
+/// A picture as its source has it.
+struct Read {
+    image: Image,
+    format: &'static str,
+    made: Option<Made>,
+    captions: Vec<String>,
+}
+
+/// Decodes a picture. What it says of itself counts where its source says nothing of it.
+fn read(payload: Payload, captions: Vec<String>, options: &Options) -> Result<Read, Failure> {
     let bad = |e: DecodeError| Failure::Other(e.to_string());
     let bytes = match payload {
         Payload::Pixels(image, format) => {
-            return square(image.flatten(options.background), format, None, options, size);
+            return Ok(Read { image: image.flatten(options.background), format, made: None, captions });
         }
         Payload::Failed(reason) => return Err(Failure::Other(reason)),
         Payload::Bytes(bytes) => bytes,
@@ -315,17 +385,12 @@ fn prepare(payload: Payload, options: &Options, size: usize) -> Result<Ready, Fa
         return Err(Failure::Sheet);
     }
     let decoded = decode::decode(&bytes, options).map_err(bad)?;
-    square(decoded.image, FORMATS[decoded.format].name, made, options, size)
+    let captions = if captions.is_empty() { comment::captions(&bytes) } else { captions };
+    Ok(Read { image: decoded.image, format: FORMATS[decoded.format].name, made, captions })
 }
 
-/// What training sees of a picture.
-fn square(
-    image: Image,
-    format: &'static str,
-    made: Option<Made>,
-    options: &Options,
-    size: usize,
-) -> Result<Ready, Failure> {
+/// What training sees of a picture, and the width and height that it had.
+fn square(image: Image, options: &Options, size: usize) -> Result<(Image, [u32; 2]), Failure> {
     if image.width.min(image.height) < 2 {
         return Err(Failure::Tiny(format!("only {}x{} pixels", image.width, image.height)));
     }
@@ -339,5 +404,5 @@ fn square(
         None if image.is_grey() => image.to_grey(),
         _ => image,
     };
-    Ok(Ready { image: transform::square(&image, size), original, format, made })
+    Ok((transform::square(&image, size), original))
 }

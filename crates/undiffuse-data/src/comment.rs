@@ -1,6 +1,10 @@
 //! Words that a picture carries about itself: the text chunks of PNGs, and the user comment in the EXIF data of any format,
 //! where programs put the same for JPEGs and WebPs.
 
+use serde_json::Value;
+
+use crate::maker::SAMPLE;
+use crate::png::{chunks, keyword};
 use crate::{DataError, Options, decode, read_png_text};
 
 /// What [`read_texts`] calls a user comment.
@@ -22,6 +26,38 @@ pub fn read_texts(bytes: &[u8], options: &Options) -> Result<Vec<(String, String
     let exif = decode::exif(bytes, options).map_err(|e| DataError::corrupt("picture".as_ref(), e.to_string()))?;
     texts.extend(exif.as_deref().and_then(user_comment).map(|comment| (COMMENT.to_owned(), comment)));
     Ok(texts)
+}
+
+/// The keywords of a PNG's texts that say what it shows \[PNG, third edition, 11.3.3\].
+const TITLES: &[&str] = &["Title", "Description"];
+
+/// What a PNG says that it shows: the words it was made from, where undiffuse made it from words; otherwise its title and its
+/// description. Nothing where its texts cannot be read.
+pub(crate) fn captions(bytes: &[u8]) -> Vec<String> {
+    let telling = |word: &[u8]| [SAMPLE].iter().chain(TITLES).any(|known| known.as_bytes() == word);
+    if !chunks(bytes).filter_map(keyword).any(telling) {
+        return Vec::new();
+    }
+    let texts = read_png_text(bytes).unwrap_or_default();
+    let of = |known: &str| -> Vec<String> {
+        let known = texts.iter().filter(|(word, _)| word == known);
+        known.map(|(_, text)| text.trim().to_owned()).collect()
+    };
+    let mut captions = match of(SAMPLE).iter().find_map(|settings| prompt(settings)) {
+        Some(prompt) => vec![prompt],
+        None => TITLES.iter().flat_map(|word| of(word)).collect(),
+    };
+    captions.retain(|caption| !caption.is_empty());
+    captions.dedup();
+    captions
+}
+
+/// The words that a picture with these settings was made from.
+fn prompt(settings: &str) -> Option<String> {
+    match serde_json::from_str::<Value>(settings).ok()?.get_mut("prompt")?.take() {
+        Value::String(prompt) => Some(prompt),
+        _ => None,
+    }
 }
 
 /// The user comment in EXIF data, which are a TIFF file.
@@ -127,6 +163,26 @@ mod tests {
                 assert_eq!(read(nothing), None, "{nothing:?}");
             }
         }
+    }
+
+    #[test]
+    fn pictures_say_what_they_show() {
+        let png = |texts: &[(&str, &str)]| {
+            let texts: Vec<_> = texts.iter().map(|(word, text)| (word.to_string(), text.to_string())).collect();
+            captions(&crate::encode_png(&crate::Image::filled(2, 2, &[3]), &texts).unwrap())
+        };
+        let made = r#"{"prompt": "a red heart", "seed": 3}"#;
+        assert_eq!(png(&[("Title", "x"), ("undiffuse", made)]), ["a red heart"]);
+        assert_eq!(
+            png(&[("Description", "a long\ntail"), ("Title", " Fox \u{3c3} ")]),
+            ["Fox \u{3c3}", "a long\ntail"]
+        );
+        assert_eq!(png(&[("Title", "Fox"), ("undiffuse", r#"{"class": "fox"}"#)]), ["Fox"]);
+        assert_eq!(png(&[("Title", "Fox"), ("Description", "Fox")]), ["Fox"]);
+        for nothing in [&[("Comment", "x"), ("Author", "y")][..], &[("Title", " ")], &[("undiffuse", "{")], &[]] {
+            assert_eq!(png(nothing), [""; 0], "{nothing:?}");
+        }
+        assert_eq!(captions(b"GIF89a"), [""; 0]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cache::{self, Meta, Pixels, Spool};
+use crate::cache::{self, Content, Spool};
+use crate::captions::Captions;
 use crate::collect::{Opening, Outcome, collect, decide_size};
 use crate::error::images;
 use crate::memory::{self, human};
@@ -19,8 +20,7 @@ pub(crate) const FEW: usize = 500;
 #[derive(Debug)]
 pub struct Dataset {
     path: PathBuf,
-    meta: Meta,
-    pixels: Pixels,
+    content: Content,
     cache_file: Option<PathBuf>,
     from_cache: bool,
     flip: bool,
@@ -53,13 +53,12 @@ impl Dataset {
         let inputs = cache::inputs_hash(source.inputs());
         let file = options.cache.dir().map(|folder| cache::file_for(&folder, path, options));
         if let Some(file) = &file
-            && let Some((meta, pixels)) = cache::load(file, &inputs)
+            && let Some(content) = cache::load(file, &inputs)
         {
-            refuse_skipped(path, &meta.skipped, options)?;
+            refuse_skipped(path, &content.meta.skipped, options)?;
             return Ok(Dataset {
                 path: path.to_path_buf(),
-                meta,
-                pixels,
+                content,
                 cache_file: Some(file.clone()),
                 from_cache: true,
                 flip: options.flip,
@@ -83,37 +82,44 @@ impl Dataset {
     /// Number of pictures.
     #[allow(clippy::len_without_is_empty)] // a dataset always has at least two pictures
     pub fn len(&self) -> usize {
-        self.meta.names.len()
+        self.content.meta.names.len()
     }
 
     /// 1 or 3.
     pub fn channels(&self) -> usize {
-        self.meta.channels
+        self.content.meta.channels
     }
 
     /// Height in pixels; equal to the width.
     pub fn height(&self) -> usize {
-        self.meta.size
+        self.content.meta.size
     }
 
     /// Width in pixels; equal to the height.
     pub fn width(&self) -> usize {
-        self.meta.size
+        self.content.meta.size
     }
 
     /// Names of the classes, in the order of their numbers; empty when the pictures have no labels.
     pub fn classes(&self) -> &[String] {
-        &self.meta.classes
+        &self.content.meta.classes
     }
 
     /// Class number of picture `i`, an index into [`classes`](Self::classes).
     pub fn label(&self, i: usize) -> Option<u32> {
-        self.meta.labels[i]
+        self.content.meta.labels[i]
     }
 
-    /// Description of picture `i`.
-    pub fn caption(&self, i: usize) -> Option<&str> {
-        self.meta.captions.get(i).and_then(|c| c.as_deref())
+    /// What picture `i` is said to show, in the order of its source; nothing where nothing is said. Training draws one of them
+    /// each time that it sees the picture.
+    pub fn captions(&self, i: usize) -> impl ExactSizeIterator<Item = &str> + Clone {
+        let table = &self.content.captions;
+        table.of(i).map(|caption| table.text(caption))
+    }
+
+    /// All captions, each with a number, for whoever does something once for each.
+    pub fn caption_table(&self) -> &Captions {
+        &self.content.captions
     }
 
     /// The numbers in a column of the source's tables, such as `metadata.jsonl`. They are read when they are first asked for,
@@ -162,24 +168,24 @@ impl Dataset {
 
     /// Name of picture `i` inside its source.
     pub fn name(&self, i: usize) -> &str {
-        &self.meta.names[i]
+        &self.content.meta.names[i]
     }
 
     /// Width and height of picture `i` before it was cropped and resized.
     pub fn original_size(&self, i: usize) -> (usize, usize) {
-        let [width, height] = self.meta.originals[i];
+        let [width, height] = self.content.meta.originals[i];
         (width as usize, height as usize)
     }
 
     /// Format of picture `i`, such as `"PNG"`.
     pub fn format(&self, i: usize) -> &str {
-        &self.meta.format_names[self.meta.formats[i] as usize]
+        &self.content.meta.format_names[self.content.meta.formats[i] as usize]
     }
 
     /// Pixels of picture `i`: `[height, width, channels]`.
     pub fn pixels(&self, i: usize) -> &[u8] {
         let stride = self.stride();
-        &self.pixels[i * stride..(i + 1) * stride]
+        &self.content.pixels[i * stride..(i + 1) * stride]
     }
 
     /// Picture `i` as an [`Image`] of its own.
@@ -189,13 +195,13 @@ impl Dataset {
 
     /// Pictures that were left out, and why.
     pub fn skipped(&self) -> &[Skipped] {
-        &self.meta.skipped
+        &self.content.meta.skipped
     }
 
     /// SHA-256 (hexadecimal) of the decoded pixels, labels, class names and captions: the same for the same training data,
     /// wherever it lies and however it is packed.
     pub fn fingerprint(&self) -> &str {
-        &self.meta.fingerprint
+        &self.content.meta.fingerprint
     }
 
     /// Whether training may mirror pictures ([`Options::flip`]).
@@ -210,7 +216,7 @@ impl Dataset {
 
     /// Which kind of source it came from: a tag of [`source::SOURCES`].
     pub fn source(&self) -> &str {
-        &self.meta.source
+        &self.content.meta.source
     }
 
     /// The file that holds the decoded pictures; `None` when they are in memory.
@@ -225,7 +231,7 @@ impl Dataset {
 
     /// How many files were passed over because they are no pictures.
     pub fn ignored(&self) -> usize {
-        self.meta.ignored
+        self.content.meta.ignored
     }
 
     /// What the owner of the data should know before training, one sentence each. [`DataReport`](crate::DataReport) finds more.
@@ -236,18 +242,19 @@ impl Dataset {
                 "only {n} images: a model will soon repeat them instead of making new ones; some thousands are better"
             )
         });
-        let skipped = self.meta.skipped.first().map(|first| {
-            format!("skipped {} (first: {}: {})", images(self.meta.skipped.len()), first.name, first.reason)
+        let skipped = self.content.meta.skipped.first().map(|first| {
+            format!("skipped {} (first: {}: {})", images(self.content.meta.skipped.len()), first.name, first.reason)
         });
-        let captions = (0..n).filter(|&i| self.caption(i).is_some()).count();
+        let captions = (0..n).filter(|&i| self.captions(i).len() > 0).count();
         let captions = (captions > 0).then(|| {
             format!(
                 "captions, which {captions} of {n} images have, are not trained on: no model here is told words yet"
             )
         });
         let found = self.cache_problem.clone().into_iter().chain(few).chain(skipped).chain(captions);
-        let found =
-            found.chain(names::warnings(self.classes())).chain(self.notes.iter().chain(&self.meta.notes).cloned());
+        let found = found
+            .chain(names::warnings(self.classes()))
+            .chain(self.notes.iter().chain(&self.content.meta.notes).cloned());
         // Names of files and classes are foreign text.
         found.map(|sentence| escaped(&sentence).into_owned()).collect()
     }
@@ -261,7 +268,7 @@ impl Dataset {
         assert!(flips.is_empty() || flips.len() == indices.len(), "one flip for each index");
         out.clear();
         out.reserve(indices.len() * self.stride());
-        let (size, channels) = (self.meta.size, self.meta.channels);
+        let (size, channels) = (self.content.meta.size, self.content.meta.channels);
         for (k, &i) in indices.iter().enumerate() {
             let pixels = self.pixels(i);
             let mirrored = flips.get(k).copied().unwrap_or(false);
@@ -278,7 +285,7 @@ impl Dataset {
     }
 
     fn stride(&self) -> usize {
-        self.meta.size * self.meta.size * self.meta.channels
+        self.content.meta.size * self.content.meta.size * self.content.meta.channels
     }
 }
 
@@ -308,7 +315,7 @@ fn build(
         outcome.meta.source = tag.to_string();
         outcome.meta.notes.retain(|note| !notes.contains(note));
         outcome.meta.inputs = inputs.clone();
-        Ok(spool.finish(outcome.meta, file))
+        Ok(spool.finish(outcome.meta, outcome.captions, file))
     };
     let on_disk = file.as_deref().map(|file| match Spool::beside(file) {
         Ok(spool) => finish(spool, source, Some(file)),
@@ -320,14 +327,13 @@ fn build(
         Some(Err(e)) => (None, file.as_deref().map(|file| no_cache(file, &e))),
     };
     let cache_file = file.filter(|_| written.is_some());
-    let (meta, pixels) = match written {
+    let content = match written {
         Some(done) => done,
         None => finish(Spool::memory(), source, None)?.map_err(|e| no_room(path, &e, cache_problem.as_deref()))?,
     };
     Ok(Dataset {
         path: path.to_path_buf(),
-        meta,
-        pixels,
+        content,
         cache_file,
         from_cache: false,
         flip: options.flip,

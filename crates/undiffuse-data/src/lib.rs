@@ -30,10 +30,13 @@
 //!
 //! | key | work |
 //! |---|---|
+//! | Chen15 | Chen et al., Microsoft COCO captions: Data collection and evaluation server, arXiv:1504.00325 |
 //! | Okabe08 | Okabe and Ito, Color universal design |
 //! | Parmar22 | Parmar et al., On aliased resizing and surprising subtleties in GAN evaluation, arXiv:2104.11222 |
 
+mod bytes;
 mod cache;
+mod captions;
 mod collect;
 mod comment;
 mod contact;
@@ -62,7 +65,8 @@ pub mod transform;
 pub use self::gif::gif;
 pub use self::image::{Image, grid};
 pub use self::png::{encode_png, read_png_text};
-pub use collect::{Opening, OpeningStage};
+pub use captions::Captions;
+pub use collect::{Described, Opening, OpeningStage, for_each_picture};
 pub use comment::{COMMENT, read_texts};
 pub use contact::contact_sheet;
 pub use dataset::{Column, Dataset};

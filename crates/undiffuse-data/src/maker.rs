@@ -1,8 +1,10 @@
 //! Pictures that undiffuse itself has made, told by what they carry: sheets of many pictures are no data, and samples among
 //! photographs are seldom meant to be.
 
-/// Keyword of a sample's settings.
-const SAMPLE: &str = "undiffuse";
+use crate::png::{chunks, keyword};
+
+/// Keyword of a sample's settings, which are JSON.
+pub(crate) const SAMPLE: &str = "undiffuse";
 /// Keyword of what a sheet shows.
 const SHEET: &str = "undiffuse-sheet";
 /// Both stand before the pixels, within this many bytes from the beginning.
@@ -34,32 +36,20 @@ pub fn is_sheet(path: &std::path::Path) -> bool {
 /// What a picture is, from the beginning of its file; nothing if undiffuse has not made it.
 pub(crate) fn made(head: &[u8]) -> Option<Made> {
     let head = &head[..head.len().min(HEAD as usize)];
-    match head.strip_prefix(b"\x89PNG\r\n\x1a\n") {
-        Some(chunks) => {
-            let has = |keyword: &str| keywords(chunks).any(|word| word == keyword.as_bytes());
+    match head.starts_with(b"\x89PNG") {
+        true => {
+            let before_pixels = || chunks(head).take_while(|(kind, _)| *kind != b"IDAT");
+            let has = |word: &str| before_pixels().filter_map(keyword).any(|found| found == word.as_bytes());
             // A strip has the settings of its making as well.
             let sample = || has(SAMPLE).then_some(Made::Sample);
             if has(SHEET) { Some(Made::Sheet) } else { sample() }
         }
-        None => {
+        false => {
             let comment = [b"\x21\xfe", &[SHEET.len() as u8][..], SHEET.as_bytes()].concat();
             let sheet = head.starts_with(b"GIF8") && head.windows(comment.len()).any(|bytes| bytes == comment);
             sheet.then_some(Made::Sheet)
         }
     }
-}
-
-/// Keywords of the texts before a PNG's pixels.
-fn keywords(mut chunks: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let chunks = std::iter::from_fn(move || {
-        let (length, chunk) = chunks.split_first_chunk::<4>().filter(|(_, chunk)| !chunk.starts_with(b"IDAT"))?;
-        // The kind, the content and the checksum.
-        chunks = chunk.get((u32::from_be_bytes(*length) as usize).saturating_add(8)..).unwrap_or_default();
-        Some(chunk)
-    });
-    chunks.filter_map(|chunk| {
-        chunk.strip_prefix(b"tEXt").or_else(|| chunk.strip_prefix(b"iTXt"))?.split(|&b| b == 0).next()
-    })
 }
 
 /// The content of a GIF's comment that says the same as [`sheet_mark`].

@@ -74,6 +74,25 @@ pub fn read_png_text(bytes: &[u8]) -> Result<Vec<(String, String)>, DataError> {
     Ok(text)
 }
 
+/// The chunks of a PNG file, as their kinds and contents; none of anything else. Nothing is unpacked or checked, and a chunk that is
+/// cut off ends with the file.
+pub(crate) fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    let mut left = bytes.strip_prefix(b"\x89PNG\r\n\x1a\n").unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (length, chunk) = left.split_first_chunk::<4>()?;
+        let (kind, rest) = chunk.split_first_chunk::<4>()?;
+        let length = u32::from_be_bytes(*length) as usize;
+        // The checksum follows.
+        left = rest.get(length.saturating_add(4)..).unwrap_or_default();
+        Some((kind, &rest[..length.min(rest.len())]))
+    })
+}
+
+/// The keyword of a chunk of text; nothing in other chunks.
+pub(crate) fn keyword<'a>((kind, content): (&[u8; 4], &'a [u8])) -> Option<&'a [u8]> {
+    [b"tEXt", b"zTXt", b"iTXt"].contains(&kind).then(|| content.split(|&b| b == 0).next())?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +108,10 @@ mod tests {
         let bytes = encode_png(&image, &text).unwrap();
         let kinds = |kind: &[u8]| bytes.windows(4).filter(|at| *at == kind).count();
         assert_eq!((kinds(b"tEXt"), kinds(b"iTXt")), (2, 1));
+        let keywords: Vec<&[u8]> = chunks(&bytes).filter_map(keyword).collect();
+        assert_eq!(keywords, [&b"seed"[..], b"words", b"note"]);
+        assert_eq!(chunks(&bytes).map(|(kind, _)| kind).last(), Some(b"IEND"));
+        (0..bytes.len()).for_each(|end| assert!(chunks(&bytes[..end]).count() <= chunks(&bytes).count()));
         assert_eq!(read_png_text(&bytes).unwrap(), text);
         let back = ::image::load_from_memory(&bytes).unwrap().to_rgb8();
         assert_eq!(back.as_raw(), &image.pixels);

@@ -117,7 +117,7 @@ impl DataReport {
         }
         let labelled: usize = counts.iter().sum();
         let classes = dataset.classes().iter().zip(counts);
-        let captioned: Vec<usize> = (0..n).filter(|&i| dataset.caption(i).is_some()).collect();
+        let captioned: Vec<usize> = (0..n).filter(|&i| dataset.captions(i).len() > 0).collect();
         let name = |&i: &usize| dataset.name(i).to_string();
         let groups = duplicates::exact(dataset);
         let mut report = DataReport {
@@ -134,7 +134,7 @@ impl DataReport {
             classes: classes.map(|(name, images)| ClassCount { name: name.clone(), images }).collect(),
             unlabelled: if dataset.classes().is_empty() { 0 } else { n - labelled },
             captions: captioned.len(),
-            caption_sample: captioned.first().and_then(|&i| dataset.caption(i)).map(str::to_string),
+            caption_sample: captioned.first().and_then(|&i| dataset.captions(i).next()).map(str::to_string),
             duplicates: groups.iter().map(|group| group.iter().map(name).collect()).collect(),
             statistics: statistics(dataset),
             fingerprint: dataset.fingerprint().to_string(),

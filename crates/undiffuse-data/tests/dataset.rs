@@ -223,7 +223,7 @@ fn pixels_that_a_program_holds_may_have_alpha() {
         name: name.into(),
         payload: Payload::Pixels(image, "mine"),
         label: Some(name.into()),
-        caption: None,
+        captions: Vec::new(),
     };
     let entries =
         vec![entry("b", Image::filled(4, 4, &[0, 0, 0, 0])), entry("a", Image::filled(4, 4, &[9, 9, 9, 255]))];

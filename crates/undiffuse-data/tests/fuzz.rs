@@ -184,6 +184,11 @@ fn tables() {
         ("metadata.csv", csv.to_owned()),
         ("metadata.tsv", csv.replace(',', "\t")),
         ("captions.txt", "a.png,one\nb.png#0\ttwo\n".to_owned()),
+        (
+            "captions_x.json",
+            r#"{"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "caption": "x"}]}"#
+                .to_owned(),
+        ),
         ("a.txt", "a caption\n\u{feff}of two lines".to_owned()),
     ];
     for (name, text) in tables {

@@ -166,12 +166,13 @@ fn what_is_left_out_is_told_anew_when_nothing_is_decoded() {
 
 #[test]
 fn captions_and_tables_that_are_not_used_are_told() {
-    let files: Files = vec![("a.png", picture(1)), ("a.caption", b"one\ncat\x1b[2J".to_vec()), ("b.png", picture(2))];
+    let files: Files =
+        vec![("a.png", picture(1)), ("a.caption", b"one\tcat\x1b[2J\na cat".to_vec()), ("b.png", picture(2))];
     everywhere(&files, |data| {
-        assert_eq!(data.caption(0), Some("one\ncat\u{1b}[2J"));
+        assert_eq!(data.captions(0).collect::<Vec<_>>(), ["one\tcat\u{1b}[2J", "a cat"]);
         assert!(warning(data, "captions, which 1 of 2 images have, are not trained on").contains("words yet"));
         let report = undiffuse_data::DataReport::new(data).to_string();
-        assert!(report.contains(r#"captions     1, such as "one\ncat\u{1b}[2J""#), "{report}");
+        assert!(report.contains(r#"captions     1, such as "one\tcat\u{1b}[2J""#), "{report}");
     });
     let made = tempfile::tempdir().unwrap();
     let mut writer = zip::ZipWriter::new(fs::File::create(made.path().join("x.zip")).unwrap());

@@ -13,8 +13,17 @@ use zip::write::SimpleFileOptions;
 
 /// A small picture unlike any other of another seed.
 fn picture(seed: u8) -> Vec<u8> {
+    encode(seed, &[])
+}
+
+/// The same with words of its own.
+fn titled(seed: u8, title: &str) -> Vec<u8> {
+    encode(seed, &[("Title".to_owned(), title.to_owned())])
+}
+
+fn encode(seed: u8, texts: &[(String, String)]) -> Vec<u8> {
     let pixels = (0..8 * 8 * 3u32).map(|i| (i * (seed as u32 + 3) * 7 % 256) as u8).collect();
-    encode_png(&Image::new(8, 8, 3, pixels), &[]).unwrap()
+    encode_png(&Image::new(8, 8, 3, pixels), texts).unwrap()
 }
 
 fn options() -> Options {
@@ -33,14 +42,15 @@ fn message(path: &Path) -> String {
 type Files = Vec<(&'static str, Vec<u8>)>;
 
 fn pets() -> Files {
-    let table =
-        "{\"file_name\": \"cat/a.png\", \"text\": \"a cat\"}\n{\"file_name\": \"dog/c.png\", \"text\": \"a dög\"}\n";
+    let table = "{\"file_name\": \"cat/a.png\", \"text\": [\"a cat\", \"one cat\"]}\n\
+                 {\"file_name\": \"dog/c.png\", \"text\": \"a dög\"}\n";
     vec![
         (".hidden.png", b"no picture".to_vec()),
         ("cat/a.png", picture(1)),
         ("cat/b.png", picture(2)),
-        ("dog/c.png", picture(3)),
-        ("dog/deep/naïve 猫.png", picture(4)),
+        ("cat/b.txt", b"line one\nline two".to_vec()),
+        ("dog/c.png", titled(3, "not asked")),
+        ("dog/deep/naïve 猫.png", titled(4, "a title")),
         ("dog/notes.md", b"ignored".to_vec()),
         ("__MACOSX/cat/a.png", b"resource fork".to_vec()),
         ("metadata.jsonl", table.as_bytes().to_vec()),
@@ -112,8 +122,9 @@ fn a_folder_and_its_archives_are_the_same_dataset() {
         assert_eq!(names, ["cat/a.png", "cat/b.png", "dog/c.png", "dog/deep/naïve 猫.png"]);
         let labels: Vec<_> = (0..4).map(|i| dataset.label(i)).collect();
         assert_eq!(labels, [Some(0), Some(0), Some(1), Some(1)]);
-        let captions: Vec<_> = (0..4).map(|i| dataset.caption(i)).collect();
-        assert_eq!(captions, [Some("a cat"), None, Some("a dög"), None]);
+        let captions: Vec<Vec<_>> = (0..4).map(|i| dataset.captions(i).collect()).collect();
+        assert_eq!(captions, [vec!["a cat", "one cat"], vec!["line one", "line two"], vec!["a dög"], vec!["a title"]]);
+        assert_eq!(dataset.caption_table().distinct(), 6);
         assert_eq!((dataset.ignored(), dataset.skipped().len()), (1, 0));
         assert_eq!(dataset.fingerprint(), open(&paths[0]).unwrap().fingerprint());
         let raw = Image::new(8, 8, 3, (0..192u32).map(|i| (i * 4 * 7 % 256) as u8).collect());
@@ -258,7 +269,8 @@ fn captions_beside_pictures_and_numbered_labels() {
     // Numbers are sorted as numbers, not as text.
     assert_eq!(dataset.classes(), ["2", "9", "10"]);
     assert_eq!([0, 1, 2].map(|i| dataset.label(i)), [Some(2), Some(1), Some(0)]);
-    assert_eq!([0, 1, 2].map(|i| dataset.caption(i)), [Some("ten, at last"), Some("nine"), Some("two")]);
+    let first = |i| dataset.captions(i).next();
+    assert_eq!([0, 1, 2].map(first), [Some("ten, at last"), Some("nine"), Some("two")]);
 
     let wrong: Files = vec![("a.png", picture(1)), ("metadata.jsonl", b"{\"file_name\": \"a.png\"".to_vec())];
     let text = message(folder(&wrong).path());

@@ -12,8 +12,8 @@ use crate::{DataError, Options, files};
 
 pub(super) const KIND: SourceKind = SourceKind {
     tag: "folder",
-    reads: "a folder of PNG, JPEG, WebP, GIF, BMP, PNM or TIFF images (folders inside it are classes; a metadata.jsonl or .txt \
-            or .caption files carry captions)",
+    reads: "a folder of PNG, JPEG, WebP, GIF, BMP, PNM or TIFF images (folders inside it are classes; a metadata.jsonl, .txt \
+            or .caption files or COCO's captions_*.json carry captions)",
     accepts: |probe: &Probe| probe.is_folder,
     open,
 };
@@ -131,7 +131,7 @@ impl Source for Folder {
                 name: self.names[picture.file].clone(),
                 payload: Payload::File(self.inputs[picture.file].path.clone()),
                 label: picture.label,
-                caption: picture.caption,
+                captions: picture.captions,
             };
             if sink(entry).is_break() {
                 return Ok(());

@@ -120,7 +120,7 @@ fn visit_pair(pair: &Pair, classes: Option<&[String]>, sink: &mut Sink) -> Resul
         values.fill(&mut pixels, || format!("picture {i} of {count} ({width}x{height} bytes each)"))?;
         let image = Image { width, height, channels, pixels };
         let payload = Payload::Pixels(image, "idx");
-        let entry = Entry { name: format!("{stem}/{i:05}"), payload, label: label_of(i)?, caption: None };
+        let entry = Entry { name: format!("{stem}/{i:05}"), payload, label: label_of(i)?, captions: Vec::new() };
         if sink(entry).is_break() {
             return Ok(true);
         }

@@ -1,17 +1,19 @@
 //! What the names of files in a folder or archive say: which are pictures, which class each belongs to, which table
 //! or text file describes it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use super::coco::{self, Places};
 use super::metadata::{self, Row};
 use crate::{DataError, decode};
 
-/// First-level folders of these names divide data for evaluation; they are no classes.
+/// First-level folders of these names, with or without a year behind, divide data for evaluation; they are no classes.
 const SPLITS: &[&str] = &["train", "training", "val", "valid", "validation", "test", "testing", "dev"];
 
-/// The largest table or caption file that is read, in bytes.
-pub(super) const SIDECAR: u64 = 64 << 20;
+/// The largest table or caption file that is read, in bytes: COCO's has 92 MB.
+pub(super) const SIDECAR: u64 = 128 << 20;
 /// The most that all of them may have together: they are held in memory while pictures are found.
 pub(super) const SIDECARS: u64 = 512 << 20;
 
@@ -21,7 +23,7 @@ pub(super) struct Picture {
     /// Index of its file in the listing.
     pub file: usize,
     pub label: Option<String>,
-    pub caption: Option<String>,
+    pub captions: Vec<String>,
     /// False when the name has no ending, so that only the content can tell whether it is a picture.
     pub certain: bool,
 }
@@ -41,7 +43,7 @@ pub(super) enum Role {
     /// No ending: perhaps a picture.
     Unclear,
     Table,
-    /// A `.txt` or `.caption`, which is a caption if a picture has the same name.
+    /// A `.txt` or `.caption`, which has captions if a picture has the same name.
     Text,
     Other,
     /// By its own name or a folder's, or without any name.
@@ -121,32 +123,38 @@ pub(super) fn layout(
         with(Role::Text).into_iter().map(|i| (names[i].rsplit_once('.').map_or("", |(stem, _)| stem), i)).collect();
 
     let mut notes = Vec::new();
-    let table = read_tables(root, names, &with(Role::Table), read, &mut notes)?;
+    let table = read_tables(root, names, &with(Role::Table), read)?;
     let from_table = table.rows.values().any(|row| row.label.is_some());
     let folders = if from_table { Folders::None } else { Folders::of(&certain, &mut notes) };
 
     let mut layout = Layout { ignored: with(Role::Other).len(), ..Layout::default() };
     let mut described = 0;
-    let mut captions = BTreeSet::new();
+    let mut used = BTreeSet::new();
+    let mut wordless: Vec<&str> = Vec::new();
     for file in pictures {
         let name = names[file].as_str();
         let row = table.rows.get(name);
         described += row.is_some() as usize;
         let text_file = name.rsplit_once('.').and_then(|(stem, _)| texts.get(stem));
-        let caption = match (row.and_then(|row| row.text.clone()), text_file) {
-            (None, Some(&i)) => {
-                captions.insert(i);
-                Some(metadata::text(&read(i)?).trim().to_string())
-            }
-            (text, _) => text,
-        };
+        let mut told = row.map(|row| row.captions.clone()).unwrap_or_default();
+        let mut captions = worded(&told);
+        if let (true, Some(&i)) = (captions.is_empty(), text_file) {
+            used.insert(i);
+            told = metadata::caption_file(&read(i)?);
+            captions = worded(&told);
+        }
+        if captions.is_empty() && !told.is_empty() {
+            wordless.push(name);
+        }
         let label = row.and_then(|row| row.label.clone()).or_else(|| folders.class(name));
-        let caption = caption.filter(|c| !c.is_empty());
-        layout.pictures.push(Picture { file, label, caption, certain: roles[file] == Role::Picture });
+        layout.pictures.push(Picture { file, label, captions, certain: roles[file] == Role::Picture });
     }
-    layout.ignored += with(Role::Text).len() - captions.len();
+    layout.ignored += with(Role::Text).len() - used.len();
     notes.extend(repeats_note(layout.pictures.iter().filter_map(|picture| picture.label.as_deref())));
     let total = layout.pictures.len();
+    if let Some(first) = wordless.first() {
+        notes.push(format!("captions without a word: {} of {total} images (first: {first})", wordless.len()));
+    }
     if !table.files.is_empty() && described < total {
         let rest = total - described;
         notes.push(format!("not in {}: {rest} of {total} images", table.files));
@@ -160,6 +168,18 @@ pub(super) fn layout(
     }
     layout.notes = notes;
     Ok(layout)
+}
+
+/// The captions that say something, each once.
+fn worded(told: &[String]) -> Vec<String> {
+    let mut captions: Vec<String> = Vec::with_capacity(told.len());
+    for caption in told {
+        let caption = caption.trim();
+        if !caption.is_empty() && !captions.iter().any(|known| known == caption) {
+            captions.push(caption.to_owned());
+        }
+    }
+    captions
 }
 
 /// Counts a sidecar to what is held of all of them.
@@ -199,29 +219,25 @@ fn read_tables(
     names: &[String],
     tables: &[usize],
     read: &mut dyn FnMut(usize) -> Result<Vec<u8>, DataError>,
-    notes: &mut Vec<String>,
 ) -> Result<Tables, DataError> {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
-    let mut repeated = 0;
+    let mut places = None;
     for &i in tables {
-        let folder = names[i].rsplit_once('/').map_or("", |(folder, _)| folder);
+        let (folder, base) = names[i].rsplit_once('/').unwrap_or(("", &names[i]));
         for row in metadata::parse(&root.join(&names[i]), &read(i)?)? {
-            let file = clean(&format!("{folder}/{}", row.file));
-            match rows.get_mut(&file) {
-                // Several tables may each know a part; of several captions the first counts.
-                Some(known) => {
-                    repeated += (known.text.is_some() && row.text.is_some()) as usize;
-                    known.text = known.text.take().or(row.text);
-                    known.label = known.label.take().or(row.label);
-                }
-                None => drop(rows.insert(file, row)),
+            let beside = || clean(&format!("{folder}/{}", row.file));
+            let file = match coco::split(&base.to_lowercase()) {
+                Some(split) => places.get_or_insert_with(|| Places::of(names)).find(&row.file, split),
+                None => None,
+            };
+            match rows.entry(file.map_or_else(beside, str::to_owned)) {
+                // Several tables, and several rows of one, may each know a part.
+                Entry::Occupied(mut known) => known.get_mut().join(row),
+                Entry::Vacant(place) => drop(place.insert(row)),
             }
         }
     }
     let files = tables.iter().map(|&i| names[i].as_str()).collect::<Vec<_>>().join(", ");
-    if repeated > 0 {
-        notes.push(format!("further captions in {files} for images that have one: {repeated}. The first counts"));
-    }
     Ok(Tables { rows, files })
 }
 
@@ -242,7 +258,8 @@ impl Folders {
             let at = |name: &str| folder_at(name, depth).map(str::to_string);
             let folders: BTreeSet<_> = pictures.iter().map(|name| at(name)).collect();
             let named: Vec<&String> = folders.iter().flatten().collect();
-            let is_split = |name: &&String| SPLITS.contains(&name.to_lowercase().as_str());
+            let year = |c: char| c.is_ascii_digit();
+            let is_split = |name: &&String| SPLITS.contains(&name.to_lowercase().trim_end_matches(year));
             let loose = folders.contains(&None);
             match named.len() {
                 0 => return Folders::None,
@@ -281,6 +298,10 @@ mod tests {
         layout("root".as_ref(), &names, &mut |i| Ok(files[i].1.as_bytes().to_vec())).unwrap()
     }
 
+    fn captions(layout: &Layout) -> Vec<&[String]> {
+        layout.pictures.iter().map(|picture| &picture.captions[..]).collect()
+    }
+
     fn labels(files: &[&str]) -> Vec<Option<String>> {
         let files: Vec<_> = files.iter().map(|f| (*f, "")).collect();
         lay(&files).pictures.into_iter().map(|p| p.label).collect()
@@ -300,6 +321,8 @@ mod tests {
         assert_eq!(labels(&["w/README.md", "docs/x.html", "w/a.png"]), some(&["-"]));
         assert_eq!(labels(&["train/cat/a.png", "Test/dog/b.png"]), some(&["cat", "dog"]));
         assert_eq!(labels(&["train/a.png", "test/b.png"]), some(&["-", "-"]));
+        assert_eq!(labels(&["train2017/a.png", "val2017/b.png"]), some(&["-", "-"]));
+        assert_eq!(labels(&["2017/a.png", "2018/b.png"]), some(&["2017", "2018"]));
     }
 
     #[test]
@@ -316,7 +339,7 @@ mod tests {
         let expect = |file, label: Option<&str>, caption: &str| Picture {
             file,
             label: label.map(Into::into),
-            caption: Some(caption.into()),
+            captions: vec![caption.into()],
             certain: true,
         };
         assert_eq!(found.pictures, [expect(0, Some("L"), "one"), expect(2, None, "two")]);
@@ -364,13 +387,53 @@ mod tests {
             ("1_dog/b.png", ""),
             ("1_dog/b.txt", "a dog"),
         ]);
-        let captions: Vec<_> = found.pictures.iter().map(|p| p.caption.as_deref()).collect();
-        assert_eq!(captions, [Some("one cat"), Some("a dog")]);
+        assert_eq!(captions(&found), [["one cat"], ["a dog"]]);
         assert_eq!(found.pictures[0].label.as_deref(), Some("10_cat"));
         assert!(found.notes[0].contains("such as 10_cat is part of the name"), "{:?}", found.notes);
         for names in [["cat/a.png", "dog/b.png"], ["2020/a.png", "2021/b.png"], ["0_/a.png", "_1/b.png"]] {
             assert!(lay(&names.map(|name| (name, ""))).notes.is_empty(), "{names:?}");
         }
+    }
+
+    #[test]
+    fn several_captions_from_rows_tables_and_lines() {
+        let found = lay(&[
+            ("a.png", ""),
+            ("b.png", ""),
+            ("b.txt", "one\ntwo\none"),
+            ("c.png", ""),
+            ("c.txt", " \n"),
+            ("captions.txt", "a.png#0,first\na.png#1,second"),
+            ("d.png", ""),
+            (
+                "metadata.jsonl",
+                "{\"file_name\":\"a.png\",\"text\":[\" first \",\"third\",\"\"]}\n{\"file_name\":\"d.png\",\"text\":\"\"}",
+            ),
+        ]);
+        assert_eq!(captions(&found), [&["first", "second", "third"][..], &["one", "two"], &[], &[]]);
+        let note = "captions without a word: 2 of 4 images (first: c.png)";
+        assert!(found.notes.iter().any(|found| found == note), "{:?}", found.notes);
+    }
+
+    #[test]
+    fn cocos_tables_lie_beside_their_folders() {
+        let table = |captions: &str| {
+            format!("{{\"images\":[{{\"id\":1,\"file_name\":\"a.jpg\"}}],\"annotations\":[{captions}]}}")
+        };
+        let (train, val) = (
+            table("{\"image_id\":1,\"caption\":\"one\"},{\"image_id\":1,\"caption\":\"two\"}"),
+            table("{\"image_id\":1,\"caption\":\"other\"}"),
+        );
+        let found = lay(&[
+            ("annotations/captions_train2017.json", &train),
+            ("annotations/captions_val2017.json", &val),
+            ("annotations/instances_val2017.json", "{}"),
+            ("train2017/a.jpg", ""),
+            ("val2017/a.jpg", ""),
+        ]);
+        assert_eq!(captions(&found), [&["one", "two"][..], &["other"]]);
+        assert_eq!(found.pictures[0].label, None);
+        assert_eq!(found.ignored, 1);
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Memory {
             name: format!("{i:05}"),
             payload: Payload::Pixels(image, "memory"),
             label: labels.get(i).map(|l| l.to_string()),
-            caption: None,
+            captions: Vec::new(),
         };
         Memory::new(images.into_iter().enumerate().map(entry).collect())
     }

@@ -1,13 +1,14 @@
 //! Sidecar tables that give pictures their captions and labels.
 //!
 //! The Hugging Face imagefolder convention: a `metadata.jsonl` or `metadata.csv` with a `file_name` (relative to the table),
-//! a `text` and/or a `label`. Captions alone may also come as `captions.txt` (`name,caption` or `name<TAB>caption` lines, as
-//! Flickr8k has them).
+//! a `text` and/or a `label`; a list of texts, or several rows of one picture, are several captions. Captions alone may also come as
+//! `captions.txt` (`name,caption` or `name<TAB>caption` lines, as Flickr8k has them) and in COCO's `captions_*.json`.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::coco;
 use crate::DataError;
 
 /// One row of a table.
@@ -15,8 +16,17 @@ use crate::DataError;
 pub(super) struct Row {
     /// The picture, as the table writes it.
     pub file: String,
-    pub text: Option<String>,
+    /// As they are written there: empty ones and repeats too.
+    pub captions: Vec<String>,
     pub label: Option<String>,
+}
+
+impl Row {
+    /// Adds what another row says of the same picture.
+    pub fn join(&mut self, other: Row) {
+        self.captions.extend(other.captions);
+        self.label = self.label.take().or(other.label);
+    }
 }
 
 type Parser = fn(&str) -> Result<Vec<Row>, String>;
@@ -39,13 +49,18 @@ const LABEL: &[&str] = &["label", "class", "category"];
 
 /// Whether a file with this name (lower case, without folders) is such a table.
 pub(super) fn is_table(name: &str) -> bool {
-    TABLES.iter().any(|(table, _)| *table == name)
+    parser(name).is_some()
+}
+
+fn parser(name: &str) -> Option<Parser> {
+    let listed = TABLES.iter().find(|(table, _)| *table == name).map(|(_, parser)| *parser);
+    listed.or_else(|| coco::split(name).map(|_| coco::rows as Parser))
 }
 
 /// Reads the table called `path` (its file name decides how).
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let Some((_, parser)) = TABLES.iter().find(|(table, _)| *table == name) else { return Ok(Vec::new()) };
+    let Some(parser) = parser(&name) else { return Ok(Vec::new()) };
     parser(&text(bytes)).map_err(|problem| DataError::corrupt(path, problem))
 }
 
@@ -129,6 +144,23 @@ fn separated_numbers(text: &str, delimiter: u8, column: &str) -> Result<Vec<(Str
     Ok(found)
 }
 
+/// The captions in a file beside a picture: a line each, as other trainers read such files too. Tux Paint's stamps have theirs in
+/// English first, then in other languages as `de.utf8=Eine Katze.`, which would be read as words.
+pub(super) fn caption_file(bytes: &[u8]) -> Vec<String> {
+    let text = text(bytes);
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !is_translation(line));
+    let captions: Vec<String> = lines.map(str::to_owned).collect();
+    // An empty file is an empty caption.
+    if captions.is_empty() { vec![String::new()] } else { captions }
+}
+
+/// Whether a line begins with a language, as `pt_BR.utf8=` or `ca@valencia.utf8=`.
+fn is_translation(line: &str) -> bool {
+    let language = line.split_once(".utf8=").map_or("", |(language, _)| language);
+    let letters = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphabetic());
+    language.len() >= 2 && language.split(['_', '@']).all(letters)
+}
+
 /// UTF-8 without its byte order mark.
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).into_owned()
@@ -144,21 +176,22 @@ fn json_row(line: &str) -> Result<Row, String> {
         return Err("expected one JSON object on each line".into());
     };
     let get = |columns: &[&str]| match columns.iter().find_map(|c| object.get(*c).map(|v| (*c, v))) {
-        Some((column, value)) => scalar(value).map_err(|problem| format!("`{column}` {problem}")),
-        None => Ok(None),
+        Some((column, value)) => scalars(value).map_err(|problem| format!("`{column}` {problem}")),
+        None => Ok(Vec::new()),
     };
-    let file = get(FILE)?.ok_or_else(|| format!("no `{}` that says which picture is meant", FILE[0]))?;
-    Ok(Row { file, text: get(TEXT)?, label: get(LABEL)? })
+    let first = |columns: &[&str]| Ok::<_, String>(get(columns)?.into_iter().next());
+    let file = first(FILE)?.ok_or_else(|| format!("no `{}` that says which picture is meant", FILE[0]))?;
+    Ok(Row { file, captions: get(TEXT)?, label: first(LABEL)? })
 }
 
-/// A string or number; of several captions the first.
-fn scalar(value: &Value) -> Result<Option<String>, String> {
+/// A string or number, or a list of them.
+fn scalars(value: &Value) -> Result<Vec<String>, String> {
     match value {
-        Value::Null => Ok(None),
-        Value::String(s) => Ok(Some(s.clone())),
-        Value::Number(n) => Ok(Some(n.to_string())),
-        Value::Bool(b) => Ok(Some(b.to_string())),
-        Value::Array(several) => several.first().map_or(Ok(None), scalar),
+        Value::Null => Ok(Vec::new()),
+        Value::String(s) => Ok(vec![s.clone()]),
+        Value::Number(n) => Ok(vec![n.to_string()]),
+        Value::Bool(b) => Ok(vec![b.to_string()]),
+        Value::Array(several) => Ok(several.iter().map(scalars).collect::<Result<Vec<_>, _>>()?.concat()),
         Value::Object(_) => Err("is an object; expected text or a number".into()),
     }
 }
@@ -178,7 +211,12 @@ fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
         let line = record.position().map_or(0, |p| p.line());
         let get = |i: Option<usize>| i.and_then(|i| record.get(i)).map(str::trim).filter(|v| !v.is_empty());
         let file = get(Some(file)).ok_or_else(|| format!("line {line}: the `{}` is empty", FILE[0]))?;
-        rows.push(Row { file: file.into(), text: get(text).map(Into::into), label: get(label).map(Into::into) });
+        let caption = text.and_then(|i| record.get(i)).map(|text| text.trim().to_owned());
+        rows.push(Row {
+            file: file.into(),
+            captions: caption.into_iter().collect(),
+            label: get(label).map(Into::into),
+        });
     }
     Ok(rows)
 }
@@ -199,7 +237,7 @@ fn caption_lines(text: &str) -> Result<Vec<Row>, String> {
             Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
             _ => name,
         };
-        rows.push(Row { file: name.into(), text: Some(caption.into()), label: None });
+        rows.push(Row { file: name.into(), captions: vec![caption.into()], label: None });
     }
     Ok(rows)
 }
@@ -208,8 +246,9 @@ fn caption_lines(text: &str) -> Result<Vec<Row>, String> {
 mod tests {
     use super::*;
 
-    fn row(file: &str, text: Option<&str>, label: Option<&str>) -> Row {
-        Row { file: file.into(), text: text.map(Into::into), label: label.map(Into::into) }
+    fn row(file: &str, captions: &[&str], label: Option<&str>) -> Row {
+        let captions = captions.iter().map(|caption| caption.to_string()).collect();
+        Row { file: file.into(), captions, label: label.map(Into::into) }
     }
 
     fn read(name: &str, text: &str) -> Result<Vec<Row>, String> {
@@ -218,9 +257,9 @@ mod tests {
 
     #[test]
     fn the_same_rows_from_every_format() {
-        let rows = [row("a.png", Some("a cat, red"), Some("3")), row("b/c.png", Some("say \"hi\""), None)];
+        let rows = [row("a.png", &["a cat, red"], Some("3")), row("b/c.png", &["say \"hi\""], None)];
         let json = "\u{feff}{\"file_name\":\"a.png\",\"text\":\"a cat, red\",\"label\":3}\n\n\
-                    {\"file_name\":\"b/c.png\",\"caption\":[\"say \\\"hi\\\"\",\"other\"],\"label\":null,\"extra\":{}}\n";
+                    {\"file_name\":\"b/c.png\",\"caption\":\"say \\\"hi\\\"\",\"label\":null,\"extra\":{}}\n";
         assert_eq!(read("metadata.jsonl", json).unwrap(), rows);
         let csv = "label,file_name,text\n3,a.png,\"a cat, red\"\n,b/c.png,\"say \"\"hi\"\"\"\n";
         assert_eq!(read("x/metadata.csv", csv).unwrap(), rows);
@@ -231,8 +270,22 @@ mod tests {
     #[test]
     fn caption_files() {
         let text = "image,caption\na.png,one , two\nb.png#1\ttab, comma\n";
-        let rows = [row("a.png", Some("one , two"), None), row("b.png", Some("tab, comma"), None)];
+        let rows = [row("a.png", &["one , two"], None), row("b.png", &["tab, comma"], None)];
         assert_eq!(read("captions.txt", text).unwrap(), rows);
+        let several = "{\"file_name\":\"a.png\",\"text\":[\"one\",\"\",2],\"label\":[5,6]}\n{\"file_name\":\"b.png\",\"text\":\"\"}";
+        let rows = [row("a.png", &["one", "", "2"], Some("5")), row("b.png", &[""], None)];
+        assert_eq!(read("metadata.jsonl", several).unwrap(), rows);
+        assert_eq!(read("metadata.csv", "file_name,text\nb.png,\n").unwrap(), rows[1..]);
+    }
+
+    #[test]
+    fn files_beside_pictures_have_a_caption_a_line() {
+        let read = |text: &str| caption_file(text.as_bytes());
+        assert_eq!(read("\u{feff}A cat.\r\n\n  two\n"), ["A cat.", "  two"]);
+        let stamp = "A paw print.\nde.utf8=Ein Pfotenabdruck.\npt_BR.utf8=x\nca@valencia.utf8=y\nson.utf8=\n";
+        assert_eq!(read(stamp), ["A paw print."]);
+        assert_eq!(read("the option .utf8=x\na.utf8=y\nd e.utf8=z"), ["the option .utf8=x", "a.utf8=y", "d e.utf8=z"]);
+        assert_eq!((read(""), read("\n ")), (vec![String::new()], vec![String::new()]));
     }
 
     #[test]

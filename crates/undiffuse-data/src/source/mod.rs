@@ -3,6 +3,7 @@
 //! A source streams [`Entry`]s and never decodes a compressed picture itself, so that decoding runs in parallel
 //! and only a few hundred encoded pictures are in memory at a time.
 
+mod coco;
 mod folder;
 mod idx;
 mod layout;
@@ -32,8 +33,8 @@ pub struct Entry {
     pub payload: Payload,
     /// Name of its class.
     pub label: Option<String>,
-    /// Its description.
-    pub caption: Option<String>,
+    /// What it is said to show, in one or several wordings.
+    pub captions: Vec<String>,
 }
 
 /// The picture of an [`Entry`], as far as the source has come with it.
@@ -198,7 +199,7 @@ fn tables_beside(archive: &Path) -> Option<String> {
 
 /// An entry that cannot be given.
 fn failed(name: impl Into<String>, reason: impl Into<String>) -> Entry {
-    Entry { name: name.into(), payload: Payload::Failed(reason.into()), label: None, caption: None }
+    Entry { name: name.into(), payload: Payload::Failed(reason.into()), label: None, captions: Vec::new() }
 }
 
 impl From<Skipped> for Entry {

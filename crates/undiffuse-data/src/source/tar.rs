@@ -164,7 +164,7 @@ impl Source for Tar {
                 return Ok(true);
             }
             let payload = Payload::Bytes(bytes);
-            let entry = Entry { name, payload, label: picture.label, caption: picture.caption };
+            let entry = Entry { name, payload, label: picture.label, captions: picture.captions };
             Ok(sink(entry).is_continue())
         })
     }

@@ -88,7 +88,7 @@ impl Source for Zip {
             let entry = match read_member(&mut self.archive, self.members[picture.file], self.limit) {
                 Ok(bytes) if !picture.certain && ::image::guess_format(&bytes).is_err() => continue,
                 Ok(bytes) => {
-                    Entry { name, payload: Payload::Bytes(bytes), label: picture.label, caption: picture.caption }
+                    Entry { name, payload: Payload::Bytes(bytes), label: picture.label, captions: picture.captions }
                 }
                 Err(reason) => failed(name, reason),
             };

@@ -500,7 +500,7 @@ mod tests {
             name: format!("{k}.png"),
             payload: Payload::Pixels(Image::new(4, 4, 1, vec![k as u8; 16]), "memory"),
             label: None,
-            caption: None,
+            captions: Vec::new(),
         };
         let options = Options { size: Some(4), ..Options::default() };
         let data = |vectors: &[Option<&[f32]>]| {
