@@ -74,6 +74,6 @@ pub use error::{DataError, Skipped};
 pub use histogram::{density, histogram};
 pub use maker::{is_sheet, sheet_mark};
 pub use options::{Cache, Limits, Options, parse_color};
-pub use report::{ChannelStats, ClassCount, DataReport, Spread};
+pub use report::{CaptionReport, ChannelStats, ClassCount, DataReport, Spread};
 pub use split::{HeldOut, Split};
 pub use strip::{Band, Caption, captioned, strip};

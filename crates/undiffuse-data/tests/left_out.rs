@@ -172,7 +172,7 @@ fn captions_and_tables_that_are_not_used_are_told() {
         assert_eq!(data.captions(0).collect::<Vec<_>>(), ["one\tcat\u{1b}[2J", "a cat"]);
         assert!(warning(data, "captions, which 1 of 2 images have, are not trained on").contains("words yet"));
         let report = undiffuse_data::DataReport::new(data).to_string();
-        assert!(report.contains(r#"captions     1, such as "one\tcat\u{1b}[2J""#), "{report}");
+        assert!(report.contains(r#"captions     1 images, such as "one\tcat\u{1b}[2J""#), "{report}");
     });
     let made = tempfile::tempdir().unwrap();
     let mut writer = zip::ZipWriter::new(fs::File::create(made.path().join("x.zip")).unwrap());

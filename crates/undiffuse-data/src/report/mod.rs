@@ -1,8 +1,11 @@
 //! What is in a dataset: the text of `undiffuse data PATH`.
 
+mod captions;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use captions::CaptionReport;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -12,8 +15,6 @@ use crate::{Dataset, Skipped, duplicates};
 
 /// Names that a printed list shows before it says "and n more".
 const SHOWN: usize = 5;
-/// Characters of a caption that are shown.
-const SAMPLE: usize = 120;
 /// Classes that the text lists; more are summed up.
 const CLASSES_SHOWN: usize = 20;
 /// The largest class may have this many times the pictures of the smallest before a warning.
@@ -50,10 +51,8 @@ pub struct DataReport {
     pub classes: Vec<ClassCount>,
     /// Pictures without a class, where others have one.
     pub unlabelled: usize,
-    /// Pictures with a caption.
-    pub captions: usize,
-    /// One of the captions, as a sample.
-    pub caption_sample: Option<String>,
+    /// What is said of the pictures; nothing where nothing is.
+    pub captions: Option<CaptionReport>,
     /// Groups of pictures with the same pixels (after cropping and resizing), by name.
     pub duplicates: Vec<Vec<String>>,
     /// Statistics of each channel.
@@ -117,7 +116,6 @@ impl DataReport {
         }
         let labelled: usize = counts.iter().sum();
         let classes = dataset.classes().iter().zip(counts);
-        let captioned: Vec<usize> = (0..n).filter(|&i| dataset.captions(i).len() > 0).collect();
         let name = |&i: &usize| dataset.name(i).to_string();
         let groups = duplicates::exact(dataset);
         let mut report = DataReport {
@@ -133,8 +131,7 @@ impl DataReport {
             formats,
             classes: classes.map(|(name, images)| ClassCount { name: name.clone(), images }).collect(),
             unlabelled: if dataset.classes().is_empty() { 0 } else { n - labelled },
-            captions: captioned.len(),
-            caption_sample: captioned.first().and_then(|&i| dataset.captions(i).next()).map(str::to_string),
+            captions: CaptionReport::new(dataset),
             duplicates: groups.iter().map(|group| group.iter().map(name).collect()).collect(),
             statistics: statistics(dataset),
             fingerprint: dataset.fingerprint().to_string(),
@@ -189,6 +186,7 @@ impl DataReport {
         if self.statistics.iter().all(|s| s.std < 2.0) {
             found.push("the images are almost of one colour: there is little to learn".to_string());
         }
+        found.extend(self.captions.iter().flat_map(|captions| captions.warnings(originals.len())));
         self.warnings.extend(found);
     }
 }
@@ -243,9 +241,10 @@ impl fmt::Display for DataReport {
             let rest: usize = self.classes[CLASSES_SHOWN..].iter().map(|c| c.images).sum();
             line("", format!("{rest:>7}  in {} more classes", self.classes.len() - CLASSES_SHOWN))?;
         }
-        let sample =
-            self.caption_sample.as_ref().map(|c| format!(", such as \"{}\"", shortened(c))).unwrap_or_default();
-        line("captions", format!("{}{sample}", self.captions))?;
+        match &self.captions {
+            None => line("captions", "none".into())?,
+            Some(captions) => captions.lines().into_iter().try_for_each(|(name, text)| line(name, text))?,
+        }
         let groups = self.duplicates.iter().map(|group| group.join(" = "));
         line("duplicates", counted(self.copies(), "exact copies", groups))?;
         line("fingerprint", self.fingerprint.clone())?;
@@ -269,14 +268,6 @@ impl fmt::Display for Spread {
             true => write!(f, "{}", self.min),
             false => write!(f, "{} to {}, median {}", self.min, self.max, self.median),
         }
-    }
-}
-
-/// The beginning of a long text.
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(SAMPLE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 
