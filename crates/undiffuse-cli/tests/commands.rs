@@ -99,6 +99,40 @@ fn data_reports_and_draws_a_sheet() {
 }
 
 #[test]
+fn scenes_are_made_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let made = ok(folder, &["data", "make-scenes", "s", "-n", "40", "--seed", "2"]);
+    assert!(made.contains("40 pictures of 32x32 in s") && made.contains("s/prompts.txt"), "{made}");
+    ok(folder, &["data", "make-scenes", "new", "--n", "40", "--held-out", "--size", "64"]);
+    assert_eq!(std::fs::read_to_string(folder.join("new/prompts.txt")).unwrap().lines().count(), 40);
+
+    let checked = ok(folder, &["data", "check-scenes", "s"]);
+    assert!(checked.contains("seen: 40") && checked.contains("100.0 %   91.2 to 100.0"), "{checked}");
+    let report = json(&ok(folder, &["data", "check-scenes", "new", "--noise", "0.1", "--json"]));
+    assert_eq!((&report["groups"][0]["group"], &report["groups"][0]["images"]), (&"held out".into(), &40.into()));
+    let everything = &report["groups"][0]["scores"].as_array().unwrap()[6];
+    assert_eq!(everything["measure"], "everything");
+    assert!(everything["right"]["share"].as_f64().unwrap() >= 0.95, "{everything}");
+
+    let looked = ok(folder, &["data", "s"]);
+    for line in
+        ["images       40, 1 other", "captions     40 images, such as \"a ", "120 in all, ", "; to an image 3; words "]
+    {
+        assert!(looked.contains(line), "`{line}` is missing in\n{looked}");
+    }
+
+    refused(folder, 1, &["data", "make-scenes", "s"], &["it holds `00", "choose another folder"]);
+    refused(folder, 2, &["data", "make-scenes", "t", "--size", "8"], &["`size` = 8", "24 to 512"]);
+    refused(folder, 2, &["data", "check-scenes", "s", "--noise", "-1"], &["--noise -1", "from 0 to 2"]);
+    refused(folder, 2, &["data"], &["<PATH>"]);
+    std::fs::create_dir(folder.join("pets")).unwrap();
+    picture(&folder.join("pets"), "a.png", 32, 32);
+    let words = ["no picture in pets", "not counted: 1 (first: a.png: it has no caption)", "make-scenes"];
+    refused(folder, 1, &["data", "check-scenes", "pets"], &words);
+}
+
+#[test]
 fn diffuse_draws_the_same_strip_again_on_every_schedule() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -56,6 +56,7 @@ pub mod names;
 mod options;
 mod png;
 mod report;
+pub mod scenes;
 pub mod source;
 mod split;
 mod strip;

@@ -30,6 +30,7 @@ mod illustrate;
 mod pictures;
 pub mod protocol;
 pub mod report;
+pub mod scenes;
 mod shelf;
 mod vectors;
 

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[doc(hidden)]
 pub use disk::faults;
 pub use read::{TEXT_LIMIT, append, open, open_inside, read, read_all, read_text};
-pub use write::{create_folder, current, remove, replaceable, steady, write, write_folder, write_with};
+pub use write::{create, create_folder, current, remove, replaceable, steady, write, write_folder, write_with};
 
 /// A file operation that failed, with the path it failed on.
 #[derive(Debug, thiserror::Error)]

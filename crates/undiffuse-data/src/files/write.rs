@@ -57,6 +57,14 @@ fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>)
     written.and_then(|()| disk::sync_folder(parent(path)))
 }
 
+/// Creates a file within a folder that [`write_folder`] fills, which flushes and renames all of them at once.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn create(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    disk::create(path).and_then(|mut file| file.write_all(bytes)).map_err(at("write", path))
+}
+
 /// Creates a folder and those above it, where they are not there.
 ///
 /// # Errors

@@ -1,5 +1,8 @@
 //! `undiffuse data`.
 
+mod check_scenes;
+mod make_scenes;
+
 use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,11 +15,22 @@ use undiffuse_eval::duplicates::{self, NearCopy};
 use crate::common::usage;
 use crate::output::{keep, show, show_json, stem, write};
 
-/// Show what a dataset holds, and draw a contact sheet of it.
+/// Show what a dataset holds, and draw a contact sheet of it; or make and check captioned scenes.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    scenes: Option<Scenes>,
     /// Images: a folder, a .zip or .tar(.gz) of one, or idx files
-    path: PathBuf,
+    #[arg(required = true)]
+    path: Option<PathBuf>,
+    #[command(flatten)]
+    look: Look,
+}
+
+/// How a dataset is looked at.
+#[derive(clap::Args)]
+struct Look {
     /// Side of the squares that training would see; by the pictures when not given
     #[arg(long)]
     size: Option<usize>,
@@ -40,11 +54,29 @@ pub struct Args {
     sheet: Option<PathBuf>,
 }
 
+#[derive(clap::Subcommand)]
+enum Scenes {
+    /// Make captioned pictures of coloured shapes
+    MakeScenes(make_scenes::Args),
+    /// Count how many pictures of scenes show what their captions say
+    CheckScenes(check_scenes::Args),
+}
+
 /// Red, green, blue.
 type Color = [u8; 3];
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match (args.scenes, args.path) {
+        (Some(Scenes::MakeScenes(args)), _) => make_scenes::run(args),
+        (Some(Scenes::CheckScenes(args)), _) => check_scenes::run(args),
+        (None, Some(path)) => report(&path, args.look),
+        (None, None) => Err(usage("name the pictures, or `make-scenes` or `check-scenes`")),
+    }
+}
+
+/// What a dataset holds.
+fn report(path: &Path, args: Look) -> anyhow::Result<ExitCode> {
     let options = Options {
         size: args.size,
         channels: args.channels,
@@ -52,9 +84,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         strict: args.strict,
         ..Options::default()
     };
-    let sheet = args.sheet.unwrap_or_else(|| format!("{}-contact.png", stem(&args.path)).into());
-    keep_data(&sheet, &args.path, &options)?;
-    let dataset = open(&args.path, &options)?;
+    let sheet = args.sheet.unwrap_or_else(|| format!("{}-contact.png", stem(path)).into());
+    keep_data(&sheet, path, &options)?;
+    let dataset = open(path, &options)?;
     let report = DataReport::new(&dataset);
     let searched = args.near_copies || dataset.len() <= duplicates::QUICK;
     let near_copies = searched.then(|| duplicates::near(&dataset));
