@@ -401,7 +401,7 @@ fn words_are_asked_for_with_care() {
         "{said}"
     );
     let said = run(folder, 1, "undiffuse nll words --data data -n 2 --out no-nll");
-    assert!(said.contains("its codec `autoencoder` is no orthonormal map"), "{said}");
+    assert!(said.contains("words: it diffuses the latents of its AutoencoderKL"), "{said}");
     let said = run(folder, 0, "undiffuse inspect words");
     for words in
         ["the latents of its AutoencoderKL", "prompts", "CLIPTextModel, 10 tokens at a time", "guidance 7.5", "16×16"]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use undiffuse::data::{Image, encode_png};
+use undiffuse::nn::weights::{Named, read, to_bytes};
 
 /// The program in `folder`, its cache there, too.
 fn program(folder: &Path, args: &[&str]) -> Command {
@@ -15,6 +16,11 @@ fn program(folder: &Path, args: &[&str]) -> Command {
     command.env("XDG_DATA_HOME", folder.join("data-home")).env("TORCH_HOME", folder.join("torch"));
     command
 }
+
+#[path = "../../undiffuse/tests/folders_of_words/mod.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod folders_of_words;
+use folders_of_words::{copy, root};
 
 /// Runs, expects an exit code, and returns what was printed to each stream.
 fn run(folder: &Path, code: i32, args: &[&str]) -> (String, String) {
@@ -238,4 +244,52 @@ fn what_cannot_be_judged_is_refused_in_a_line() {
     run(folder, 0, &["eval", "colour", "--data", "bars", "--channels", "1", "--no-audit"]);
     let (_, err) = run(folder, 0, &["eval", "larger", "--data", "bars", "--no-audit"]);
     assert!(err.contains("resized to 12×12"), "{err}");
+}
+
+/// What can't be said of a model of words and latents is told by name, and before its weights are read.
+#[test]
+fn a_model_of_words_and_latents_has_no_likelihood() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    copy(&root().join("base"), &folder.join("words"));
+    bars(folder, "bars", 40, 16, 3);
+    let latents = "it diffuses the latents of its AutoencoderKL";
+    let eval =
+        ["eval", "words", "--data", "bars", "-n", "12", "--steps", "1", "--guidance", "1", "--features", "pixels"];
+    let (out, err) = run(folder, 0, &eval);
+    assert!(err.contains("the model is asked with an empty prompt\n"), "{err}");
+    assert!(out.contains("Fréchet") && !out.contains("bits/dim"), "{out}");
+    let first = report(&folder.join("eval/words/report.json"));
+    let notes: Vec<&str> = first["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let told = |words: &str| notes.iter().any(|note| note.contains(words));
+    assert!(told(&format!("no likelihood: {latents}")) && told("asked with an empty prompt"), "{notes:#?}");
+    assert!(!told("--held-out names some"), "{notes:#?}");
+    // What stands for its training set is said, unless somebody names it.
+    let stands_in = "what the model was trained on is not known here: copies are looked for of `bars`";
+    assert!(told(stands_in) && err.contains(stands_in), "{err}");
+    assert_eq!(first["protocol"]["generated"]["conditions"], "nothing in particular");
+    // The audit is of pictures, as with any model.
+    assert!(out.contains("copies") && first["protocol"]["audit"]["images"] == 40, "{out}");
+
+    let (_, err) = run(folder, 0, &[&eval[..], &["--training", "bars", "--out", "named"]].concat());
+    assert!(!err.contains(stands_in), "{err}");
+
+    let doctor = ["doctor", "words"];
+    let unseen = "not seen: how well the network denoises: it diffuses the latents of its AutoencoderKL";
+    for more in [&[][..], &["--data", "bars"]] {
+        let (out, _) = run(folder, 0, &[&doctor[..], more].concat());
+        let out = out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(out.contains(unseen), "{out}");
+    }
+
+    // Nothing of the weights is read before.
+    let weights = folder.join("words/unet/diffusion_pytorch_model.safetensors");
+    let mut tensors: Vec<Named> = read(&weights).unwrap().into_values().collect();
+    tensors[0].values[0] = f32::NAN;
+    std::fs::write(&weights, to_bytes(&tensors, None)).unwrap();
+    let (_, err) = run(folder, 1, &["nll", "words", "--data", "bars", "-n", "2"]);
+    assert!(err.contains(&format!("words: {latents}")) && err.contains("haar"), "{err}");
+    assert!(err.lines().count() == 1 && !folder.join("nll").exists(), "{err}");
+    let (_, err) = run(folder, 1, &eval);
+    assert!(err.contains("NaN"), "{err}");
 }

@@ -117,6 +117,10 @@ impl Run {
     fn look(&mut self, device: &Device) {
         let own = self.model.as_ref().map(|model| params::count(&model.network));
         self.parameters = own.unwrap_or_default();
+        let latent = self.model.as_ref().map(|model| &model.codec).filter(|codec| !codec.is_orthonormal());
+        self.unseen.extend(latent.map(|codec| {
+            format!("how well the network denoises: it diffuses the latents of its {codec}, and only errors of pixels are compared")
+        }));
         let Some(pictures) = &self.pictures else { return };
         if let Some(config) = &self.config {
             self.trivial = Some(config.loss.trivial(&config.noise, &pictures.moments()));
@@ -134,6 +138,7 @@ impl Run {
         let data = &pictures.dataset;
         let shape = [data.channels(), data.height(), data.width()];
         match &self.model {
+            Some(model) if !model.codec.is_orthonormal() => {}
             Some(model) if model.picture_shape() == shape => self.readings = probe::readings(model, pictures),
             Some(model) => {
                 let (own, data) = (model.picture_shape(), shape);

@@ -60,7 +60,17 @@ impl Generator<'_> {
     pub fn choice(&self) -> Option<&'static str> {
         self.model.conditioner.all().first()?;
         let drawn = (0..self.data.len()).any(|i| self.model.conditioner.ask(self.data, i, 0) != Ask::None);
-        Some(if drawn { "drawn with the data's shares" } else { "in turn" })
+        Some(match (drawn, self.has_turns()) {
+            (true, _) => "drawn with the data's shares",
+            (false, true) => "in turn",
+            (false, false) => "nothing in particular",
+        })
+    }
+
+    /// Whether there is anything to take turns where nothing is drawn; models of words have no list of what they know.
+    fn has_turns(&self) -> bool {
+        let conditioner = &self.model.conditioner;
+        conditioner.all() != [conditioner.nothing()]
     }
 
     /// What the data tell the model of their pictures.
@@ -71,7 +81,10 @@ impl Generator<'_> {
     /// What there is to say of pictures for which nothing can be drawn from the data.
     pub fn note(&self) -> Option<String> {
         let lacking = self.told().lacking?;
-        Some(format!("{lacking}. What the model knows takes the place of what is not said, in turn"))
+        Some(match self.has_turns() {
+            true => format!("{lacking}. What the model knows takes the place of what is not said, in turn"),
+            false => lacking,
+        })
     }
 
     /// The picture of the data that the picture of a seed is to be like, drawn by the seed alone.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use serde_json::Value;
+use serde_json::{Value, json};
 use undiffuse::denoise::{Cond, Inpaint};
 use undiffuse::model::{Model, Outline, SampleDefaults};
 use undiffuse::nn::weights::{self, Named};
@@ -272,7 +272,7 @@ fn damaged_parts_are_refused_by_name() {
             // A word more than the encoder knows.
             let file = folder.join("tokenizer/tokenizer_config.json");
             let mut told: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-            told["added_tokens_decoder"]["9000"] = serde_json::json!({ "content": "<new>", "special": true });
+            told["added_tokens_decoder"]["9000"] = json!({ "content": "<new>", "special": true });
             std::fs::write(&file, told.to_string()).unwrap();
         },
         &["tokens and the text encoder knows", "different models"],
@@ -335,6 +335,98 @@ fn weights_of_other_kinds_are_read() {
         ["text_encoder/model.half.safetensors", "vae/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt"]
     {
         assert!(files.contains(&at(file)), "{file}");
+    }
+}
+
+/// How many bytes a number has, its name, and the least that can be told of a number's bits from it.
+struct Half {
+    dtype: &'static str,
+    /// Of an f32's bits, those that are kept.
+    mask: u32,
+    bits: fn(u32) -> u16,
+}
+
+/// As IEEE 754 and Google's definition have them; of the former the range of normal numbers alone.
+const HALVES: [Half; 2] = [
+    Half {
+        dtype: "F16",
+        mask: 0xffff_e000,
+        bits: |bits| ((bits >> 16) & 0x8000) as u16 | (((bits >> 13) & 0x3ffff) - (112 << 10)) as u16,
+    },
+    Half { dtype: "BF16", mask: 0xffff_0000, bits: |bits| (bits >> 16) as u16 },
+];
+
+impl Half {
+    /// The nearest number to zero of those that it has beside `value`.
+    fn rounded(&self, value: f32) -> f32 {
+        match value.abs() < 6.2e-5 {
+            true => 0.0,
+            false => f32::from_bits(value.to_bits() & self.mask),
+        }
+    }
+
+    /// The bytes of a file of these numbers.
+    fn file(&self, tensors: &[Named]) -> Vec<u8> {
+        let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+        for Named { name, shape, values } in tensors {
+            let from = data.len();
+            let halves = values.iter().map(|v| if *v == 0.0 { 0 } else { (self.bits)(v.to_bits()) });
+            data.extend(halves.flat_map(u16::to_le_bytes));
+            header.insert(
+                name.clone(),
+                json!({ "dtype": self.dtype, "shape": shape, "data_offsets": [from, data.len()] }),
+            );
+        }
+        let header = Value::Object(header).to_string();
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
+    }
+}
+
+/// Every part in f16 or bf16, as a variant; the U-Net and the text encoder in two files each. The pictures are those of the same
+/// numbers in f32.
+#[test]
+fn whole_pipelines_of_half_precision_in_parts_are_read() {
+    for half in &HALVES {
+        let [place, wide] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        copy(&root().join("base"), place.path());
+        copy(&root().join("base"), wide.path());
+        for (part, stem) in
+            [("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"), ("text_encoder", "model")]
+        {
+            let at = |name: String| place.path().join(part).join(name);
+            let file = format!("{stem}.safetensors");
+            let mut all: Vec<Named> = weights::read(&at(file.clone())).unwrap().into_values().collect();
+            all.iter_mut().flat_map(|t| &mut t.values).for_each(|value| *value = half.rounded(*value));
+            std::fs::write(wide.path().join(part).join(&file), weights::to_bytes(&all, None)).unwrap();
+            std::fs::remove_file(at(file)).unwrap();
+            if part == "vae" {
+                std::fs::write(at(format!("{stem}.half.safetensors")), half.file(&all)).unwrap();
+                continue;
+            }
+            let mut map = serde_json::Map::new();
+            for (k, tensors) in all.chunks(all.len().div_ceil(2)).enumerate() {
+                let name = format!("{stem}.half-{:05}-of-00002.safetensors", k + 1);
+                std::fs::write(at(name.clone()), half.file(tensors)).unwrap();
+                map.extend(tensors.iter().map(|t| (t.name.clone(), name.clone().into())));
+            }
+            let index = json!({ "metadata": { "total_size": 0 }, "weight_map": map });
+            std::fs::write(at(format!("{stem}.safetensors.index.half.json")), index.to_string()).unwrap();
+        }
+        let refused = Model::load(place.path(), &Device::flex()).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("give --variant half") && !refused.contains('\n'), "{refused}");
+        let loaded = |folder: &Path, variant| {
+            let model = Model::load_variant(folder, variant, &Device::flex()).unwrap();
+            model.with(base().sample_defaults())
+        };
+        let pictures = |model: &Model| pictures(model, &PROMPTS[..2], vec![4, 5]);
+        let (halves, floats) = (loaded(place.path(), Some("half")), loaded(wide.path(), None));
+        assert_eq!(pictures(&halves), pictures(&floats), "{}", half.dtype);
+        assert_ne!(pictures(&halves), pictures(&base()), "{}", half.dtype);
+        let parts = ["unet/diffusion_pytorch_model.half-00002-of-00002", "text_encoder/model.half-00001-of-00002"];
+        let files = undiffuse::model::ModelFolder::find(place.path()).unwrap().files(Some("half"));
+        for part in parts.map(|part| place.path().join(format!("{part}.safetensors"))) {
+            assert!(files.contains(&part), "{part:?} decides what the model is");
+        }
     }
 }
 

@@ -38,3 +38,53 @@ impl Dropout {
         x * Tensor::<D>::from_data(TensorData::new(mask, dims), &device)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    const NUMBERS: usize = 4000;
+
+    /// What is left of ones, a picture after the other.
+    fn left(dropout: &Dropout, pictures: usize, p: f64) -> Vec<Vec<f32>> {
+        let left = dropout.drop(Tensor::<2>::ones([pictures, NUMBERS], &Device::flex()), p);
+        let values = left.into_data().try_into_vec_as::<f32>().unwrap();
+        values.chunks(NUMBERS).map(<[f32]>::to_vec).collect()
+    }
+
+    /// As it is defined: a quarter is zero, the rest a third larger; other numbers in each layer and of each picture, whose
+    /// neighbours do not matter.
+    #[test]
+    fn each_picture_drops_its_own_numbers() {
+        let together = Dropout::new(Some(7));
+        let layers = [(); 2].map(|()| left(&together, 3, 0.25));
+        let all: Vec<&Vec<f32>> = layers.iter().flatten().collect();
+        for (k, one) in all.iter().enumerate() {
+            assert!(one.iter().all(|v| *v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6));
+            let share =
+                |zero: &dyn Fn(usize) -> bool| (0..NUMBERS).filter(|&i| zero(i)).count() as f64 / NUMBERS as f64;
+            // Five standard deviations.
+            assert!((share(&|i| one[i] == 0.0) - 0.25).abs() < 0.035);
+            for other in &all[..k] {
+                assert!((share(&|i| one[i] == 0.0 && other[i] == 0.0) - 0.0625).abs() < 0.02, "they drop together");
+            }
+        }
+        for picture in 0..3 {
+            let alone = Dropout::new(Some(7 + picture as u64));
+            for layer in &layers {
+                assert_eq!(left(&alone, 1, 0.25)[0], layer[picture]);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_drops_out_of_samples() {
+        let (sampling, training) = (Dropout::new(None), Dropout::new(Some(7)));
+        assert!(!sampling.drops(0.5) && training.drops(0.5) && !training.drops(0.0));
+        for kept in [left(&sampling, 1, 0.5), left(&training, 1, 0.0)] {
+            assert_eq!(kept[0], [1.0; NUMBERS]);
+        }
+    }
+}

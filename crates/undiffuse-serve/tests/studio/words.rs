@@ -30,7 +30,10 @@ fn pictures_are_asked_for_in_words() {
     let made = service.get(&format!("/api/v1/jobs/{job}")).json();
     assert_eq!(made["request"]["prompt"], json!([hostile]));
     assert_eq!((&made["images"][1]["negative"], &made["request"]["width"]), (&json!("blurry <b>"), &json!(24)));
-    says(&mut page, "not blurry <b>");
+    // Once above the pictures, as they are all of it.
+    let asked = format!("{hostile} · not blurry <b>");
+    assert_eq!(page.eval("document.querySelector('.job .asked').textContent"), asked);
+    assert_eq!(page.eval("document.querySelectorAll('.thumb .what').length"), 0);
     assert_eq!(
         page.eval("document.querySelectorAll('.job img[onerror], .job b').length + (document.title === 'taken')"),
         0
@@ -64,6 +67,10 @@ fn pictures_are_asked_for_in_words() {
     let turns = newest(&mut page, "done");
     let made = service.get(&format!("/api/v1/jobs/{turns}")).json();
     assert_eq!(made["images"][3]["prompt"], "a blue one");
+    let shown =
+        "[...document.querySelector('.job').querySelectorAll('.asked, .thumb .what')].map((e) => e.textContent)";
+    let each = ["a red heart · a blue one · not blurry <b>", "a red heart", "a blue one", "a red heart", "a blue one"];
+    assert_eq!(page.eval(shown), json!(each));
     // What the service refuses is said at the words.
     page.expect("422");
     page.write("Prompt", &"x".repeat(4001));

@@ -187,8 +187,10 @@ pub enum Meaningless {
     Plan(#[from] PlanError),
     #[error("a bound needs at least 2 steps, the plan has {0}")]
     TooShort(usize),
-    #[error("its codec `{0}` is no orthonormal map: what the model says of latents is no probability of pixels")]
-    Codec(&'static str),
+    #[error(
+        "it diffuses the latents of its {0}, and how probable a latent is does not say how probable the picture is: only models of pixels, or of an orthonormal codec such as haar, have a likelihood"
+    )]
+    Codec(String),
     #[error("the network has no learned variance (it answers {channels} channels, not {}): choose --variance posterior, forward or optimal", 2 * channels)]
     NoVariance { channels: usize },
     #[error(

@@ -63,7 +63,7 @@ impl ModelFolder {
 
     /// Whether it holds a network and nothing that says how pictures are made with it.
     pub fn is_bare(&self) -> bool {
-        !self.0.join(SCHEDULER).is_dir() && !self.0.join(CARD).is_file()
+        !self.is_pipeline() && !self.0.join(SCHEDULER).is_dir() && !self.0.join(CARD).is_file()
     }
 
     /// Whether diffusers opens it as a pipeline.

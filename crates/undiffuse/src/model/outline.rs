@@ -166,7 +166,7 @@ fn fill(
 fn latents(folder: &ModelFolder, variant: Option<&str>, device: &Device) -> Result<Latents, ModelError> {
     let (config, weights) = folder.part(VAE, variant)?;
     let ComponentConfig::Autoencoder(config) = config else {
-        return Err(folder.unfit(format!("its `{VAE}` is a {}, which is no autoencoder", config.class())));
+        return Err(folder.unfit(format!("its `{VAE}` is of class {}, which is no autoencoder", config.class())));
     };
     let blank = |wanted: fn(&str) -> bool| -> Result<Arc<Part<_>>, ModelError> {
         let (of, device) = (config.clone(), device.clone());
@@ -181,7 +181,7 @@ fn latents(folder: &ModelFolder, variant: Option<&str>, device: &Device) -> Resu
 fn text_encoder(folder: &ModelFolder, variant: Option<&str>) -> Result<(TextEncoderConfig, Weights), ModelError> {
     match folder.part(TEXT_ENCODER, variant)? {
         (ComponentConfig::TextEncoder(config), weights) => Ok((config, weights)),
-        (config, _) => Err(folder.unfit(format!("its `{TEXT_ENCODER}` is a {}, which reads no words", config.class()))),
+        (config, _) => Err(folder.unfit(format!("its `{TEXT_ENCODER}` is of class {}, which reads no words", config.class()))),
     }
 }
 

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use undiffuse::burn::tensor::Device;
 use undiffuse::data::{Cache, Dataset, names};
 use undiffuse::likelihood::measure::LikelihoodSettings;
+use undiffuse::run::RunFolder;
 use undiffuse_eval::report::{Report, html, shown, verdict};
 use undiffuse_eval::{
     EvalError, EvalProgress, EvalRequest, EvalStage, Evaluation, Known, Likelihood, Subject, evaluate,
@@ -116,9 +117,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     one_colour(path, &judged, data)?;
     let (network, note) = features(&args, data)?;
-    if let Some(note) = &note {
-        remark(&format!("note: {note}"));
-    }
+    let notes: Vec<String> = note.into_iter().chain(assumed(&args, path, &judged, data)).collect();
+    notes.iter().for_each(|note| remark(&format!("note: {note}")));
     let out = args.out.clone().unwrap_or_else(|| Path::new("eval").join(name(path)));
     std::fs::create_dir_all(&out).map_err(undiffuse::files::at("create", &out))?;
     let cache = Cache::Default.dir().map_or_else(|| out.join("cache"), |dir| dir.join("eval"));
@@ -160,7 +160,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         other => other?,
     };
-    evaluation.report.notes.extend(note);
+    evaluation.report.notes.extend(notes);
     finish(&args, &out, &evaluation)
 }
 
@@ -198,6 +198,17 @@ fn known<'a>(
     (training, named.held_out.as_ref().map(whole).or(held_out.filter(|known| !known.indices.is_empty())))
 }
 
+/// What is taken for the training set of a model that lies in no run.
+fn assumed(args: &Args, path: &Path, judged: &Judged, data: &Dataset) -> Option<String> {
+    let known = RunFolder::find(path).is_some() || args.training.is_some() || args.no_audit;
+    (matches!(judged, Judged::Model { .. }) && !known).then(|| {
+        let name = names::of(data.path());
+        format!(
+            "what the model was trained on is not known here: copies are looked for of `{name}`, or of --training DATA"
+        )
+    })
+}
+
 /// The likelihoods to be measured; none for pictures, nor for a model of which no unseen pictures are known.
 fn likelihood<'a>(
     args: &'a Args,
@@ -208,7 +219,8 @@ fn likelihood<'a>(
 ) -> Option<Likelihood<'a>> {
     match (judged, args.likelihood) {
         (Judged::Pictures(_), _) | (_, 0) => None,
-        _ if !unseen => {
+        // Of a model that has no likelihood the report says so.
+        (Judged::Model { model, .. }, _) if !unseen && model.codec.is_orthonormal() => {
             remark("note: no likelihood: no pictures that the model has not seen are known; --held-out names some");
             None
         }

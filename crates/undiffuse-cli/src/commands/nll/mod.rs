@@ -119,9 +119,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let device = args.machine.open()?;
     common::catch_interrupt()?;
-    let model = measure::load(&args.model, args.weights.variant.as_deref(), &device)?;
-    let settings = LikelihoodSettings { batch: model.at_once(args.batch)?, ..args.settings() };
     let said = |e| explain(e, &args.model);
+    let model = measure::load(&args.model, args.weights.variant.as_deref(), &device).map_err(said)?;
+    let settings = LikelihoodSettings { batch: model.at_once(args.batch)?, ..args.settings() };
     let source = TestSet::open(&args.model, args.data.as_deref(), model.picture_shape()).map_err(said)?;
     let job = Measurement::new(&model, &source, &settings).map_err(said)?;
     if job.resized > 0 {

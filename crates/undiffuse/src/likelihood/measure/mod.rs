@@ -24,9 +24,10 @@ use super::bound::{self, Bound, BoundSettings, StepVariance};
 use super::flow::{self, Flow, FlowError, FlowSettings, Trace};
 use super::{Dequantize, Estimate, Meaningless, TestPictures};
 use crate::Model;
+use crate::codec::AnyCodec;
 use crate::condition::{RequestError, Told};
 use crate::denoise::Denoiser;
-use crate::model::ModelError;
+use crate::model::{ModelError, Outline};
 use crate::train::TrainError;
 
 /// Numbers in a picture for which exact traces are still a matter of seconds.
@@ -129,11 +130,17 @@ pub struct Measurement<'a> {
     data: (String, String),
 }
 
-/// Loads a model for a measurement: gradients by the picture, never by the weights.
+/// Whether a model with this codec says how probable pixels are.
+fn has_likelihood(codec: &AnyCodec) -> Result<(), Meaningless> {
+    if codec.is_orthonormal() { Ok(()) } else { Err(Meaningless::Codec(codec.to_string())) }
+}
+
+/// Loads a model for a measurement: gradients by the picture, never by the weights. A model that has no likelihood is not loaded.
 ///
 /// # Errors
-/// Folders that are no model.
-pub fn load(path: &Path, variant: Option<&str>, device: &Device) -> Result<Model, ModelError> {
+/// Folders that are no model, and models of latents that are no orthonormal map of pixels.
+pub fn load(path: &Path, variant: Option<&str>, device: &Device) -> Result<Model, MeasureError> {
+    has_likelihood(&Outline::read(path, variant)?.codec)?;
     let mut model = Model::load_variant(path, variant, &device.clone().autodiff())?;
     model.network = model.network.no_grad();
     Ok(model)
@@ -178,9 +185,7 @@ impl<'a> Measurement<'a> {
     /// Whatever [`MeasureError`] names.
     pub fn new(model: &'a Model, source: &TestSet, settings: &'a LikelihoodSettings) -> Result<Self, MeasureError> {
         let [_, height, width] = model.picture_shape();
-        if !model.codec.is_orthonormal() {
-            return Err(Meaningless::Codec(model.codec.name()).into());
-        }
+        has_likelihood(&model.codec)?;
         let (chosen, others) = source.choose(settings.images, settings.seed)?;
         let resized = chosen.iter().filter(|&&i| source.data.original_size(i) != (width, height)).count();
         let plan =

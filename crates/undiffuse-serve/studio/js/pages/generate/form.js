@@ -57,13 +57,14 @@ export function settingsForm({ models, loras, parts, limits, onsubmit, onchange 
   const width = numberField("Width", null, {});
   const height = numberField("Height", null, {});
   const sizes = h("p", { class: "hint" });
-  const size = h("details", {}, h("summary", {}, "Another size"), sizes, h("div", { class: "pair" }, width, height));
+  const sized = h("summary", {});
+  const size = h("details", {}, sized, sizes, h("div", { class: "pair" }, width, height));
   const own = h("button", { type: "button", class: "small", onclick: () => { set(ownSettings()); changed(); form.said.textContent = "Set to the model's own."; } }, "The model's own settings");
   const refusal = h("div", { class: "notice bad", role: "alert", hidden: true });
   const submit = h("button", { class: "primary", id: "generate-go" }, "Generate");
 
   const form = h("form", { class: "panel stack settings", "aria-label": "Settings", onsubmit: (event) => { event.preventDefault(); onsubmit(); } },
-    choice, start, ask,
+    choice, ask, start,
     h("div", { class: "how-many" }, n, h("div", { class: "seed" }, seed, roll)), seeds, fresh,
     h("fieldset", { class: "stack" }, h("legend", {}, "How it is sampled"), solver, h("div", { class: "pair" }, steps, guidance), spacing, size, h("div", {}, own)),
     refusal, h("div", { class: "go" }, submit));
@@ -122,6 +123,7 @@ export function settingsForm({ models, loras, parts, limits, onsubmit, onchange 
     const [, ownHeight, ownWidth] = model.shape;
     [[width, ownWidth], [height, ownHeight]].forEach(([{ control }, own]) => Object.assign(control, { placeholder: own, min: model.side_step ?? own, step: model.side_step ?? own }));
     size.hidden = !model.side_step;
+    sized.textContent = kindOf(model) === "words" ? "Size" : "Another size";
     sizes.textContent = kindOf(model) === "words"
       ? `Sides of so many times ${model.side_step} pixels, squares of up to ${model.max_side}. Empty: its own.`
       : "The model learnt one size; others are an experiment. Empty: its own.";

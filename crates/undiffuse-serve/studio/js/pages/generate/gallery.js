@@ -4,7 +4,7 @@ import { h, show } from "../../lib/dom.js";
 import { ago } from "../../lib/words.js";
 import { factor } from "./fit.js";
 import { ended } from "./jobs.js";
-import { briefly, inShort, lasting, pictures, sentence, shows } from "./words.js";
+import { asksInShort, briefly, differ, inShort, lasting, pictures, sentence, shows } from "./words.js";
 
 /** Pictures of a job that are shown at once. */
 const SHOWN = 48;
@@ -42,6 +42,7 @@ export function card(job, acts) {
   const title = h("h3", { id: `job-${job.id}-title` });
   const badge = h("span", { class: "badge" });
   const when = h("span", { class: "faint when" });
+  const asked = h("p", { class: "asked" });
   const line = h("p", { class: "faint line" });
   const bar = h("progress", { max: 1, value: 0, ariaLabel: "Progress" });
   const state = h("div", { class: "faint" });
@@ -54,7 +55,7 @@ export function card(job, acts) {
   const notes = h("div", { class: "notice warn", hidden: true });
   const buttons = h("div", { class: "row buttons" });
   const box = h("article", { class: "job", id: `job-${job.id}`, "aria-labelledby": title.id, dataset: { job: job.id } },
-    h("div", { class: "row head" }, title, badge, when), line, notes, working, grid, rest, trouble, buttons);
+    h("div", { class: "row head" }, title, badge, when), asked, line, notes, working, grid, rest, trouble, buttons);
 
   let now = job;
   let all = false;
@@ -69,7 +70,7 @@ export function card(job, acts) {
       // Its place is kept before it comes.
       const img = enlarge(h("img", { class: "pixels", width: Math.round(width * k), height: Math.round(height * k), src: made.url, alt: "", loading: "lazy", decoding: "async" }), thumbRoom());
       const thumb = h("button", { type: "button", class: "thumb", dataset: { index: made.index }, onclick: () => acts.open(now, made.index) },
-        img, shows(made) && h("span", { class: "what" }, briefly(shows(made))), h("span", { class: "faint seed" }, `seed ${made.seed}`));
+        img, differ(now) && shows(made) && h("span", { class: "what" }, briefly(shows(made))), h("span", { class: "faint seed" }, `seed ${made.seed}`));
       thumbs.set(made.index, thumb);
       const after = [...grid.children].find((other) => Number(other.dataset.index) > made.index) ?? null;
       grid.insertBefore(thumb, after);
@@ -117,6 +118,7 @@ export function card(job, acts) {
     badge.textContent = words;
     badge.className = `badge ${kind}`;
     badge.hidden = now.state === "done";
+    show(asked, asksInShort(now));
     show(line, inShort(now, acts.model(now)));
     box.tick();
     grow();

@@ -18,6 +18,9 @@ function asksOf(of, model) {
 /** Of longer words the beginning is shown where there is little room. */
 const SHOWN = 80;
 
+/** Whether a job's pictures show different things. */
+export const differ = ({ request }) => askOf(request)?.[1].length !== 1;
+
 /** What a picture shows, if that is known. */
 export const shows = (made) => askOf(made)?.[1][0] || undefined;
 
@@ -70,7 +73,24 @@ export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) +
 /** "16 pictures". */
 export const pictures = (n) => some(n, "picture");
 
-/** A job's settings in a line, in parts. */
+/** Of many words that take turns, so many are shown. */
+const TURNS = 6;
+
+/** Parts of a line, set apart. */
+const apart = (parts) => parts.filter(Boolean).flatMap((part, k) => [k > 0 && " · ", part]);
+
+/** What a job asks for, in parts: the words that take turns, and what they are kept away from. */
+export function asksInShort({ request }) {
+  const words = (askOf(request)?.[1] ?? []).map(String).filter(Boolean);
+  const [away] = [request.negative].flat();
+  return apart([
+    ...words.slice(0, TURNS).map((word) => briefly(word, 2 * SHOWN)),
+    words.length > TURNS && h("span", { class: "faint" }, `${words.length - TURNS} more`),
+    away && h("span", { class: "faint" }, "not ", briefly(away)),
+  ]);
+}
+
+/** How a job is sampled in a line, in parts. */
 export function inShort(job, model) {
   const s = settingsOfJob(job, model);
   const seeds = job.request.seeds ?? [s.seed];
@@ -84,8 +104,7 @@ export function inShort(job, model) {
     s.width && s.height ? `${s.width} × ${s.height}` : null,
     seeds.length > 1 ? `seeds ${seeds.slice(0, 4).join(", ")}${seeds.length > 4 ? ", …" : ""}` : job.n > 1 ? `seeds ${s.seed} to ${last}` : `seed ${s.seed}`,
   ];
-  const parts = [briefly(askOf(job.request)?.[1].join(", "), 2 * SHOWN), s.negative && ["not ", briefly(s.negative)], ...words];
-  return parts.filter(Boolean).flatMap((part, k) => [k > 0 && " · ", part]);
+  return apart(words);
 }
 
 /** "1.4 s", "2 min 5 s". */

@@ -167,11 +167,11 @@ export function reverse(root, given) {
     second = change ? settingsFields("B", parts, model, about?.limits, again) : null;
     if (second) second.value = change(first.value, model);
     show(placeB, second);
-    first.querySelector("legend").textContent = second ? "A" : "How to walk";
+    first.querySelector("legend").textContent = second ? "A" : "The walk";
   };
   const chosen = (id) => {
     model = known.find((m) => m.id === id) ?? known[0];
-    first = settingsFields("How to walk", parts, model, about?.limits, again);
+    first = settingsFields("The walk", parts, model, about?.limits, again);
     first.value = own(model);
     second = null;
     compare = ideas(model, (change) => { compared(change); again(); });
