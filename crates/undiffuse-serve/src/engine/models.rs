@@ -11,6 +11,7 @@ use serde_json::Value;
 use undiffuse::burn::tensor::Device;
 use undiffuse::condition::{Ask, Conditioner};
 use undiffuse::model::{Adapter, ModelFolder, Outline};
+use undiffuse::nn::weights::Hold;
 use undiffuse::run::RunFolder;
 use undiffuse::{Model, memory};
 
@@ -235,7 +236,8 @@ impl Models {
         self.make_room(&key, bytes.saturating_add(moment).saturating_add(features).saturating_add(codec))?;
         let stamp = self.stamp(&place, &adapters);
         let variant = self.variant.as_deref();
-        let model = Model::load_adapted(place.folder.path(), variant, &adapters, &self.device);
+        // The folders are others', who may write into them while it works.
+        let model = Model::load_held(place.folder.path(), variant, &adapters, Hold::Copied, &self.device);
         let model = model.map_err(|e| broken(e.to_string()))?;
         let told = loras::facts(&adapters).map_err(|e| Problem::invalid("prompt", format!("its LoRAs: {e}")))?;
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
