@@ -24,7 +24,7 @@ use undiffuse_nn::weights::{Hold, WeightsError, export, to_bytes};
 
 use crate::codec::{AnyCodec, CodecError};
 use crate::condition::{self, Ask, Classes, Conditioner, RequestError};
-use crate::denoise::{Canvas, Clipped, Clipping, Cond, Denoise, Denoiser, Distilled, Guidance, Guided};
+use crate::denoise::{Canvas, Clipped, Clipping, Cond, Denoise, Denoiser, Distilled, Guidance, Guided, Heard};
 use crate::files::FileError;
 use crate::image::to_images;
 use crate::memory::{self, TooLarge};
@@ -338,6 +338,7 @@ impl Model {
             schedule: &self.recipe.schedule,
             parameterization: &self.recipe.parameterization,
             learned_variance: self.recipe.learned_variance.is_some(),
+            heard: Heard::default(),
         }
     }
 
