@@ -173,6 +173,10 @@ impl Conditioning for Text {
         Ok(())
     }
 
+    fn held(&self) -> u64 {
+        self.words.held()
+    }
+
     fn release(&self) {
         self.words.release();
     }

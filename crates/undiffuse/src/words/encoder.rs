@@ -167,6 +167,11 @@ impl Words {
         self.encoder.bytes()
     }
 
+    /// Bytes of them that are in memory.
+    pub fn held(&self) -> u64 {
+        self.encoder.held()
+    }
+
     /// Gives the memory of the encoder's weights back, until a prompt is new.
     pub fn release(&self) {
         self.encoder.release();
