@@ -7,7 +7,7 @@ use undiffuse::burn::tensor::Device;
 use undiffuse::condition::Conditioner;
 use undiffuse::model::{ModelError, ModelFolder};
 use undiffuse::nn::params;
-use undiffuse::nn::weights::WeightsError;
+use undiffuse::nn::weights::{Hold, WeightsError};
 use undiffuse::run::{CONFIG_FILE, RunFolder};
 use undiffuse::train::length::Length;
 use undiffuse::train::loss::Trivial;
@@ -78,7 +78,8 @@ impl Run {
         let (mut damaged, mut lost, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
         let length = folder.length().unwrap_or_default();
         let state = config.is_some().then(|| Checkpoint::newest(&folder, &mut damaged, &mut lost)).flatten();
-        let model = match Model::load(path, device) {
+        // A run may go on, or be a stranger's, while it is looked at.
+        let model = match Model::load_held(path, None, &[], Hold::Copied, device) {
             Ok(model) => Some(model),
             Err(ModelError::Unfinished(_)) => None,
             Err(ModelError::Weights(e @ WeightsError::NotFinite { .. })) => {

@@ -8,15 +8,16 @@
 //! elsewhere; what remains is done in tiles of two thirds or a third of the rows.
 
 use crate::blocks::steps;
+use crate::panel::{padded, panels};
 use crate::simd::{Kernel, LANES, Lanes, Simd};
 
-/// Inner indices of one pass over the result: so many rows of two panels of B fit the first-level cache.
+/// Rows of B that one pass over the result meets: with a tile of A they leave room in a first-level cache of 32 KiB.
 const DEPTH: usize = 256;
 
 /// `C = A · B`, or `C += A · B` with `add`.
 ///
-/// `a`: `rows × depth`, `b`: `depth × n`, `c`: `rows × n`, all in panels; `depth` a multiple of 16; `n` follows from
-/// the length of `c`.
+/// `a`: `rows × depth`, `b`: `depth × n`, `c`: `rows × n`, all in panels, those of `b` padded to a multiple of 16 rows, of
+/// which the last are not read; `n` follows from the length of `c`.
 #[inline(always)]
 pub(crate) fn nn<S: Simd>(s: S, a: &[Lanes], b: &[Lanes], c: &mut [Lanes], rows: usize, depth: usize, add: bool) {
     // As a kernel of its own it is compiled once a level, not once a caller.
@@ -39,14 +40,16 @@ impl Kernel for Nn<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { a, b, c, rows, depth, add } = self;
         let width = if S::WIDE { 2 } else { 1 };
-        for (b, c) in b.chunks(width * depth).zip(c.chunks_mut(width * rows)) {
-            for inner in steps(depth, DEPTH) {
+        let of_panel = padded(depth);
+        for (b, c) in b.chunks(width * of_panel).zip(c.chunks_mut(width * rows)) {
+            for inner in steps(depth, DEPTH / width) {
                 let add = add || inner.start > 0;
-                let a = &a[inner.start / LANES * rows..inner.end / LANES * rows];
+                let a = &a[inner.start / LANES * rows..panels(inner.end) * rows];
+                let (inner, depth) = (inner.start..padded(inner.end), inner.len());
                 if S::WIDE && c.len() == 2 * rows {
-                    nn_strip(s, a, [&b[inner.clone()], &b[depth..][inner]], c, rows, add);
+                    nn_strip(s, a, [&b[inner.clone()], &b[of_panel..][inner]], c, rows, depth, add);
                 } else {
-                    nn_strip(s, a, [&b[inner]], c, rows, add);
+                    nn_strip(s, a, [&b[inner]], c, rows, depth, add);
                 }
             }
         }
@@ -55,17 +58,25 @@ impl Kernel for Nn<'_> {
 
 /// All rows of `NV` panels of the result.
 #[inline(always)]
-fn nn_strip<S: Simd, const NV: usize>(s: S, a: &[Lanes], b: [&[Lanes]; NV], c: &mut [Lanes], rows: usize, add: bool) {
+fn nn_strip<S: Simd, const NV: usize>(
+    s: S,
+    a: &[Lanes],
+    b: [&[Lanes]; NV],
+    c: &mut [Lanes],
+    rows: usize,
+    depth: usize,
+    add: bool,
+) {
     let mut row = 0;
     while row < rows {
         let left = rows - row;
         row += match (S::WIDE, left) {
-            (true, 12..) => nn_tile::<S, 12, NV>(s, a, b, c, rows, row, add),
-            (true, 8..) => nn_tile::<S, 8, NV>(s, a, b, c, rows, row, add),
-            (true, _) => nn_tile::<S, 4, NV>(s, a, b, c, rows, row, add),
-            (false, 6..) => nn_tile::<S, 6, NV>(s, a, b, c, rows, row, add),
-            (false, 4..) => nn_tile::<S, 4, NV>(s, a, b, c, rows, row, add),
-            (false, _) => nn_tile::<S, 2, NV>(s, a, b, c, rows, row, add),
+            (true, 12..) => nn_tile::<S, 12, NV>(s, a, b, c, [rows, row, depth], add),
+            (true, 8..) => nn_tile::<S, 8, NV>(s, a, b, c, [rows, row, depth], add),
+            (true, _) => nn_tile::<S, 4, NV>(s, a, b, c, [rows, row, depth], add),
+            (false, 6..) => nn_tile::<S, 6, NV>(s, a, b, c, [rows, row, depth], add),
+            (false, 4..) => nn_tile::<S, 4, NV>(s, a, b, c, [rows, row, depth], add),
+            (false, _) => nn_tile::<S, 2, NV>(s, a, b, c, [rows, row, depth], add),
         };
     }
 }
@@ -77,8 +88,7 @@ fn nn_tile<S: Simd, const MR: usize, const NV: usize>(
     a: &[Lanes],
     b: [&[Lanes]; NV],
     c: &mut [Lanes],
-    rows: usize,
-    row: usize,
+    [rows, row, depth]: [usize; 3],
     add: bool,
 ) -> usize {
     let mut acc = [[s.zero(); NV]; MR];
@@ -89,9 +99,9 @@ fn nn_tile<S: Simd, const MR: usize, const NV: usize>(
         let a: &[Lanes; MR] = panel[row..].first_chunk().expect("rows are a multiple of the smallest tile");
         let mut blocks = [&[[0.0; LANES]; LANES]; NV];
         for j in 0..NV {
-            blocks[j] = b[j][p * LANES..].first_chunk().expect("depth is a multiple of 16");
+            blocks[j] = b[j][p * LANES..].first_chunk().expect("panels are padded");
         }
-        for k in 0..LANES {
+        for k in 0..LANES.min(depth - p * LANES) {
             let mut bv = [s.zero(); NV];
             for j in 0..NV {
                 bv[j] = s.load(&blocks[j][k]);

@@ -1,6 +1,6 @@
 //! Buffers that are reused: a thread keeps what it has returned, so a steady state allocates nothing.
 
-use crate::simd::{CacheLine, LANES, Lanes, lanes, lanes_mut};
+use crate::simd::{CacheLine, LANES, Lanes, lanes, lanes_mut, zeroed};
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
@@ -27,8 +27,8 @@ impl Scratch {
             best.map(|i| free.swap_remove(i)).unwrap_or_default()
         });
         if buffer.len() < len {
-            buffer.clear(); // growing need not copy
-            buffer.resize(len, CacheLine::default());
+            drop(std::mem::take(&mut buffer)); // growing need not copy
+            buffer = zeroed(len);
         }
         Self { buffer, len }
     }

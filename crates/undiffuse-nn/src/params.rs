@@ -2,7 +2,7 @@
 //! work on.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 
 /// How a parameter begins; its layer says it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -170,6 +170,12 @@ pub fn to_host(value: Tensor<1>) -> Vec<f32> {
 pub fn from_host(values: Vec<f32>, device: &Device) -> Tensor<1> {
     let n = values.len();
     Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+/// A flat tensor of numbers in f32 that lie somewhere already.
+pub(crate) fn from_bytes(numbers: Bytes, device: &Device) -> Tensor<1> {
+    let n = numbers.len() / size_of::<f32>();
+    Tensor::from_data(TensorData::from_bytes(numbers, [n], DType::F32), device)
 }
 
 struct Shapes<F>(Path, F);

@@ -85,6 +85,7 @@ fn condition(io: &BTreeMap<String, Named>, pictures: Range<usize>, device: &Devi
         tokens: tensor(io, "encoder_hidden_states", &pictures, device),
         mask: tensor(io, "encoder_attention_mask", &pictures, device),
         timestep_cond: tensor(io, "timestep_cond", &pictures, device),
+        ..Condition::default()
     }
 }
 
@@ -95,6 +96,26 @@ fn answer(case: &Case, pictures: Range<usize>) -> Vec<f32> {
     let x = tensor4(&case.io["sample"], &device).narrow(0, pictures.start, pictures.len());
     let y = case.model.forward(x, &case.io["timestep"].values[pictures], &condition);
     y.into_data().try_into_vec::<f32>().unwrap()
+}
+
+/// What is made of tokens before an evaluation is what would be made of them in it.
+#[test]
+fn keys_and_values_are_made_once() {
+    let device = Device::flex();
+    let mut ran = 0;
+    for dir in fixtures() {
+        let Some(case) = case(&dir, &device) else { continue };
+        let (times, x) = (&case.io["timestep"].values, tensor4(&case.io["sample"], &device));
+        let condition = condition(&case.io, 0..x.dims()[0], &device);
+        let answer = |condition: &Condition| case.model.forward(x.clone(), times, condition).into_data();
+        let attended = case.model.attend(condition.clone());
+        assert_eq!(answer(&attended), answer(&condition), "{}", case.name);
+        let Some(tokens) = condition.tokens.clone().filter(|_| attended.attended.is_some()) else { continue };
+        let others = Condition { tokens: Some(tokens * 0.5), ..attended };
+        assert_eq!(answer(&others), answer(&condition), "{}: they are not used", case.name);
+        ran += 1;
+    }
+    assert!(ran > 5);
 }
 
 /// A picture's answer depends on the picture alone.

@@ -202,22 +202,73 @@ fn jobs_keep_their_loras_through_a_restart() {
     assert_eq!(pixels(&last), alone(service.folder.path(), &[("ink", 0.7)], "a red heart", 44));
 }
 
+/// What the model takes: its weights, those of its text encoder among them, and a picture's work.
+fn sizes(models: &Path) -> [u64; 3] {
+    let outline = Outline::read(models.join("words"), None).unwrap();
+    let work = outline.config.features(outline.latent_shape()) + outline.codec.bytes(outline.picture_shape);
+    [outline.bytes().unwrap(), outline.words.unwrap().bytes(), work]
+}
+
+fn holds(service: &Service, models: u64, bytes: u64) {
+    let figures = String::from_utf8(service.get("/metrics").body).unwrap();
+    for figure in [format!("undiffuse_models_bytes {bytes}\n"), format!("undiffuse_models_loaded {models}\n")] {
+        assert!(figures.contains(&figure), "{figure} in {figures}");
+    }
+}
+
 /// There is room for one model: with other LoRAs, or none, it is another.
 #[test]
 fn adapted_models_take_memory_and_are_let_go() {
     let mut memory = 0;
     let service = start(|options| {
-        let outline = Outline::read(options.paths[0].join("words"), None).unwrap();
-        let work = outline.config.features(outline.latent_shape()) + outline.codec.bytes(outline.picture_shape);
-        memory = outline.bytes().unwrap();
-        // One is read beside what its reading takes, and not beside another.
-        options.memory = Some(4 * memory - 1 + work);
+        let [all, words, work] = sizes(&options.paths[0]);
+        memory = all;
+        // One is read beside what its reading takes, and not beside another, with a text encoder or without.
+        options.memory = Some(4 * all - words - 1 + work);
     });
     for prompt in ["a", "a <lora:ink>", "a <lora:ink:0.5>", "a", "a <lora:ink>"] {
         good(service.post("/api/v1/generate", &ask(json!({ "prompt": prompt }))));
-        let figures = String::from_utf8(service.get("/metrics").body).unwrap();
-        for figure in [format!("undiffuse_models_bytes {memory}\n"), "undiffuse_models_loaded 1\n".into()] {
-            assert!(figures.contains(&figure), "{prompt}: {figure} in {figures}");
-        }
+        holds(&service, 1, memory);
     }
+}
+
+/// Where there is room for a second model but for the first one's text encoder, that is let go, and read again for words that are new.
+#[test]
+fn text_encoders_make_way() {
+    let [mut all, mut words] = [0; 2];
+    let service = start(|options| {
+        let work;
+        [all, words, work] = sizes(&options.paths[0]);
+        options.memory = Some(4 * all - words + work);
+    });
+    let made = |prompt: &str| {
+        png(&good(service.post("/api/v1/generate", &ask(json!({ "prompt": prompt }))))["images"][0]["png"])
+    };
+    let plain = made("a red heart");
+    made("a <lora:ink>");
+    holds(&service, 2, 2 * all - words);
+    assert_eq!(made("a red heart"), plain);
+    holds(&service, 2, 2 * all - words);
+    assert_eq!(pixels(&made("a blue heart")), alone(service.folder.path(), &[], "a blue heart", 5));
+    holds(&service, 2, 2 * all);
+}
+
+/// What many pictures at once need is not taken by a text encoder that has read what they show.
+#[test]
+fn text_encoders_make_way_for_pictures() {
+    let [mut all, mut words, mut pictures] = [0; 3];
+    let service = start(|options| {
+        let work;
+        [all, words, work] = sizes(&options.paths[0]);
+        pictures = (2 * all + words).div_ceil(work) + 1;
+        options.memory = Some(all - words + pictures * work);
+        // Guided ones take two places.
+        options.limits.batch = 2 * pictures as usize;
+    });
+    let made = |n: u64| good(service.post("/api/v1/generate", &ask(json!({ "prompt": "a red heart", "n": n }))));
+    made(1);
+    holds(&service, 1, all);
+    let images = made(pictures)["images"].clone();
+    holds(&service, 1, all - words);
+    assert_eq!(pixels(&png(&images[0]["png"])), alone(service.folder.path(), &[], "a red heart", 5));
 }

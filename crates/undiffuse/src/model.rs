@@ -21,11 +21,11 @@ use undiffuse_math::registry::KindError;
 use undiffuse_math::solver::PlanError;
 use undiffuse_nn::adapters::LoraError;
 use undiffuse_nn::networks::{ConfigError, InputError};
-use undiffuse_nn::weights::{WeightsError, export, to_bytes};
+use undiffuse_nn::weights::{Hold, WeightsError, export, to_bytes};
 
 use crate::codec::{AnyCodec, CodecError};
 use crate::condition::{self, Ask, Classes, Conditioner, RequestError};
-use crate::denoise::{Canvas, Clipped, Clipping, Cond, Denoise, Denoiser, Distilled, Guidance, Guided};
+use crate::denoise::{Canvas, Clipped, Clipping, Cond, Denoise, Denoiser, Distilled, Guidance, Guided, Heard};
 use crate::files::FileError;
 use crate::image::to_images;
 use crate::memory::{self, TooLarge};
@@ -202,7 +202,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a diffusers pipeline folder, or the model inside a run folder.
+    /// Loads a diffusers pipeline folder, or the model inside a run folder. Its weights stay in their files, which are
+    /// [mapped](Hold::Mapped).
     ///
     /// # Errors
     /// Whatever [`ModelError`] names; nothing is taken from memory for a network that its weights don't fit.
@@ -229,8 +230,22 @@ impl Model {
         adapters: &[Adapter],
         device: &Device,
     ) -> Result<Self, ModelError> {
+        Self::load_held(path, variant, adapters, Hold::Mapped, device)
+    }
+
+    /// The same, whose weights come into memory as `hold` says.
+    ///
+    /// # Errors
+    /// As [`load_adapted`](Self::load_adapted).
+    pub fn load_held(
+        path: impl AsRef<Path>,
+        variant: Option<&str>,
+        adapters: &[Adapter],
+        hold: Hold,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         ModelFolder::read(path.as_ref(), |folder| {
-            let outline = Outline::of(folder, variant, adapters, device)?;
+            let outline = Outline::of(&folder.held(hold), variant, adapters, device)?;
             if let AnyCodec::Latents(latents) = &outline.codec {
                 latents.prepare_decoding()?;
             }
@@ -333,6 +348,7 @@ impl Model {
             schedule: &self.recipe.schedule,
             parameterization: &self.recipe.parameterization,
             learned_variance: self.recipe.learned_variance.is_some(),
+            heard: Heard::default(),
         }
     }
 

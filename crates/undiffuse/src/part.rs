@@ -17,6 +17,8 @@ pub struct Part<N> {
 
 struct Source<N> {
     stored: Mutex<Stored<File>>,
+    /// Of the weights in memory.
+    bytes: u64,
     blank: Box<dyn Fn() -> N + Send + Sync>,
     wanted: fn(&str) -> bool,
     then: Box<dyn Fn(N) -> Result<N, WeightsError> + Send + Sync>,
@@ -33,8 +35,10 @@ impl<N: Module + 'static> Part<N> {
         wanted: fn(&str) -> bool,
         blank: impl Fn() -> N + Send + Sync + 'static,
     ) -> Result<Self, WeightsError> {
-        stored.check(&blank())?;
-        let source = Source { stored: Mutex::new(stored), blank: Box::new(blank), wanted, then: Box::new(Ok) };
+        let network = blank();
+        stored.check(&network)?;
+        let (stored, bytes) = (Mutex::new(stored), bytes_of(&network, wanted));
+        let source = Source { stored, bytes, blank: Box::new(blank), wanted, then: Box::new(Ok) };
         Ok(Self { source: Some(source), held: Mutex::default() })
     }
 
@@ -55,7 +59,7 @@ impl<N: Module + 'static> Part<N> {
         if let Some(network) = &*held {
             return Ok(Arc::clone(network));
         }
-        let Source { stored, blank, wanted, then } = self.source.as_ref().expect("a part is held or has a source");
+        let Source { stored, blank, wanted, then, .. } = self.source.as_ref().expect("a part is held or has a source");
         let network = Arc::new(then(lock(stored).fill_where(blank(), *wanted)?)?);
         *held = Some(Arc::clone(&network));
         Ok(network)
@@ -63,15 +67,12 @@ impl<N: Module + 'static> Part<N> {
 
     /// Bytes of its weights in memory; 0 where they are there anyway.
     pub fn bytes(&self) -> u64 {
-        let numbers = |Source { blank, wanted, .. }: &Source<N>| {
-            let mut numbers = 0u64;
-            params::shapes(&blank(), |name, shape| {
-                let all = shape.iter().fold(1, |all: u64, &side| all.saturating_mul(side as u64));
-                numbers = numbers.saturating_add(if wanted(name) { all } else { 0 });
-            });
-            numbers
-        };
-        self.source.as_ref().map_or(0, numbers).saturating_mul(4)
+        self.source.as_ref().map_or(0, |source| source.bytes)
+    }
+
+    /// Bytes that [`release`](Self::release) gives back.
+    pub fn held(&self) -> u64 {
+        if lock(&self.held).is_some() { self.bytes() } else { 0 }
     }
 
     /// Gives the memory back, where the weights can be read again.
@@ -80,6 +81,16 @@ impl<N: Module + 'static> Part<N> {
             *lock(&self.held) = None;
         }
     }
+}
+
+/// Bytes of those parameters of a network that `wanted` passes; `u64::MAX` stands for more.
+fn bytes_of<N: Module>(network: &N, wanted: fn(&str) -> bool) -> u64 {
+    let mut numbers = 0u64;
+    params::shapes(network, |name, shape| {
+        let all = shape.iter().fold(1, |all: u64, &side| all.saturating_mul(side as u64));
+        numbers = numbers.saturating_add(if wanted(name) { all } else { 0 });
+    });
+    numbers.saturating_mul(4)
 }
 
 /// A network that is in memory, and stays there.

@@ -164,9 +164,29 @@ fn notes(measured: &[Measured]) -> Vec<String> {
                 if matches!(m.row.work, Work::Words) { 2 * STEPS_OF_WORDS } else { STEPS }
             ));
         }
+        notes.extend(parts(m, measured));
         notes.extend(m.failures.iter().map(|failure| format!("{}: {}", m.row.name, failure.replace('\n', " / "))));
     }
     notes
+}
+
+/// Where our time for a picture from words goes, by what its networks take in their own rows.
+fn parts(m: &Measured, measured: &[Measured]) -> Option<String> {
+    if !matches!(m.row.work, Work::Words) {
+        return None;
+    }
+    let ours = |what: &str| {
+        let of = |m: &&Measured| matches!(&m.row.work, Work::Network(task) if task.what == what);
+        measured.iter().find(of)?.ours()?.ms()
+    };
+    let (all, evaluations) = (m.ours()?.ms()?, 2 * STEPS_OF_WORDS);
+    let (network, decoding) = (evaluations as f64 * ours("forward")?, ours("decode")?);
+    Some(format!(
+        "{}: of our {all:.0} ms, {evaluations} evaluations take {network:.0} ms and decoding {decoding:.0} ms at the pace of their own rows; \
+         {:.0} ms are left for the start, the weights, the words, first touches of memory and the PNG.",
+        m.row.name,
+        all - network - decoding
+    ))
 }
 
 /// How much of the peer's memory is not the work's but Python's and its libraries': our whole over the rest of theirs.
@@ -196,8 +216,18 @@ fn percent(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::figures::example;
-    use super::super::rows::ROWS;
+    use super::super::rows::{PIPELINES, ROWS};
     use super::*;
+
+    #[test]
+    fn our_time_for_a_picture_from_words_is_taken_apart() {
+        let rows = [(&PIPELINES[0], 4000.0), (&PIPELINES[1], 4500.0), (&PIPELINES[2], 37_000.0)];
+        let measured = rows.map(|(row, ms)| example(row, &[("ours", true, &[(ms, 4000.0)])]));
+        let notes = notes(&measured);
+        let told = "of our 37000 ms, 8 evaluations take 32000 ms and decoding 4500 ms at the pace of their own rows; 500 ms are left";
+        assert!(notes.iter().any(|note| note.contains(told)), "{notes:?}");
+        assert_eq!(parts(&measured[2], &measured[1..]), None);
+    }
 
     #[test]
     fn a_line_says_everything() {

@@ -358,7 +358,7 @@ impl Kernel for Forward<'_> {
                 let scores = &mut scores[..panels(met.len()) * rows];
                 let k_t = &k_t[met.start / LANES * depth..][..panels(met.len()) * depth];
                 let v_p = &v_p[dims * met.start..][..dims * padded(met.len())];
-                gemm::nn(s, q_p, k_t, scores, rows, depth, false);
+                gemm::nn(s, q_p, k_t, scores, rows, dim, false);
                 mask.apply(s, scores, rows, asking.start, met.clone());
                 let of_block = largest(s, scores, rows);
                 let largest = if later { larger(s, &of_block, &top) } else { of_block };

@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-#[allow(unsafe_code)] // the view of lanes as plain numbers
+#[allow(unsafe_code)] // the view of lanes as plain numbers, and memory that the system has cleared
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 #[allow(unsafe_code)] // the intrinsics
@@ -15,7 +15,7 @@ mod portable;
 #[allow(unsafe_code)] // the intrinsics, and the calls into functions compiled for them
 mod x86;
 
-pub(crate) use lanes::{CacheLine, Lanes, lanes, lanes_mut};
+pub(crate) use lanes::{CacheLine, Lanes, lanes, lanes_mut, zeroed};
 
 /// The number of lanes of a vector, at every level.
 pub(crate) const LANES: usize = 16;

@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use super::blocks::told::Attended;
+
 /// The shape of a network, seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Io {
@@ -101,6 +103,8 @@ pub struct Condition {
     pub tokens: Option<Tensor<3>>,
     /// Which of them count, `[B, L]`: 1, and 0 for those that do not. All count where there is none.
     pub mask: Option<Tensor<2>>,
+    /// What a network has made of the tokens: see [`Network::attend`](super::Network::attend).
+    pub attended: Option<Attended>,
     /// What is added to the features of the time `[B, width]`: how strong the guidance is to look, of a distilled network.
     pub timestep_cond: Option<Tensor<2>>,
 }

@@ -28,6 +28,7 @@ pub mod unet2d;
 pub mod unet2d_condition;
 
 pub use autoencoder::{Autoencode, AutoencoderIo, AutoencoderSpec, Code};
+pub use blocks::told::Attended;
 pub use image::{Embed, ImageEmbedding, ImageIo, ImageSpec};
 pub use io::{Attends, Condition, InputError, Io, Reads};
 pub use read::ConfigError;
@@ -112,6 +113,11 @@ pub trait Forward: Send + Sync {
     /// `x [B, C, H, W]`, `timestep [B]` → `[B, C', H, W]`; `dropout` is the seed of what drops out of the
     /// first picture while training; those of the others count up.
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4>;
+
+    /// What the network makes of a condition's tokens, whatever the picture and the time are; `None` where that is nothing.
+    fn attend(&self, _condition: &Condition) -> Option<Attended> {
+        None
+    }
 }
 
 /// An architecture in a few numbers, for whatever is to be diffused: `[network]` of a training's configuration.
@@ -421,6 +427,16 @@ impl NetworkConfig {
 }
 
 impl Network {
+    /// The same condition, with what the network makes of its tokens whatever the picture and the time are: made once, and not
+    /// again at every evaluation. To a network with other weights it means nothing.
+    ///
+    /// # Panics
+    /// When the tokens do not fit.
+    pub fn attend(&self, condition: Condition) -> Condition {
+        let attended = on_threads(|| self.inner().attend(&condition));
+        Condition { attended, ..condition }
+    }
+
     /// `x [B, C, H, W]`, `timestep [B]`, and what else the network reads → `[B, C', H, W]`.
     ///
     /// # Panics

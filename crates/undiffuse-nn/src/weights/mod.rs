@@ -1,5 +1,6 @@
 //! Weights in and out: safetensors with diffusers' tensor names, in f32.
 
+mod mapped;
 mod stored;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +24,18 @@ pub struct Named {
     pub shape: Vec<usize>,
     /// Values in row-major order.
     pub values: Vec<f32>,
+}
+
+/// How weights in f32 come into memory; those of other types are read, and made f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hold {
+    /// They stay in the file's pages, which are mapped: nothing is copied until somebody writes to a tensor. The file may be
+    /// deleted or replaced meanwhile, but nobody may write into it or make it shorter, which would change what is held, or end
+    /// the process.
+    #[default]
+    Mapped,
+    /// They are copied: for whoever holds them longer than a command takes, whatever others do to the files.
+    Copied,
 }
 
 /// A weights file that cannot be used.
@@ -124,12 +137,12 @@ pub fn parse(bytes: &[u8], shown: &str) -> Result<BTreeMap<String, Named>, Weigh
     Stored::read([(shown.to_owned(), Cursor::new(bytes))])?.tensors()
 }
 
-/// Reads `path` into `module`: every parameter must be there with its shape, and nothing else.
+/// Reads `path` into `module`, [mapped](Hold::Mapped): every parameter must be there with its shape, and nothing else.
 ///
 /// # Errors
 /// A file that cannot be read, that fits another network, or that holds infinities or what is no number.
 pub fn load<M: Module>(module: M, path: &Path) -> Result<M, WeightsError> {
-    open(path)?.fill(module)
+    open(path)?.held(Hold::Mapped).fill(module)
 }
 
 pub(crate) fn open(path: &Path) -> Result<Stored<File>, WeightsError> {

@@ -2,12 +2,17 @@
 //! network, before memory is taken for it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata};
 
-use super::{Named, WeightsError, check_finite};
+use super::mapped::{Numbers, map};
+use super::{Hold, Named, WeightsError, check_finite};
 use crate::params;
 
 /// The largest header that is read: a hundred bytes a tensor, and some networks have ten thousand.
@@ -17,6 +22,8 @@ const LONGEST_HEADER: u64 = 100_000_000;
 pub struct Stored<R> {
     parts: Vec<Part<R>>,
     tensors: BTreeMap<String, Entry>,
+    /// All of a part as memory, where parameters stay in it: as long as one of them lives.
+    map: fn(&R) -> Option<Arc<Mmap>>,
 }
 
 struct Part<R> {
@@ -43,7 +50,7 @@ impl<R: Read + Seek> Stored<R> {
     /// # Errors
     /// Sources that cannot be read or are no whole safetensors files.
     pub fn read(parts: impl IntoIterator<Item = (String, R)>) -> Result<Self, WeightsError> {
-        let mut stored = Self { parts: Vec::new(), tensors: BTreeMap::new() };
+        let mut stored = Self { parts: Vec::new(), tensors: BTreeMap::new(), map: |_| None };
         for (shown, mut source) in parts {
             let (data, header) = header(&mut source, &shown)?;
             let part = stored.parts.len();
@@ -149,15 +156,12 @@ impl<R: Read + Seek> Stored<R> {
         let entries = self.tensors.iter();
         let mut entries: BTreeMap<String, (String, Entry)> =
             entries.map(|(name, entry)| (modern(name), (name.clone(), entry.clone()))).collect();
+        let maps: Vec<_> = self.parts.iter().map(|part| (self.map)(&part.source)).collect();
         let mut failed = None;
         let filled = params::map_where(module, wanted, |name, old| {
             let Some((stored, entry)) = take(&mut entries, name).filter(|_| failed.is_none()) else { return old };
-            let values = self.values(&stored, &entry).and_then(|values| {
-                check_finite(&stored, &values, &self.parts[entry.part].shown)?;
-                Ok(values)
-            });
-            match values {
-                Ok(values) => params::from_host(values, &old.device()),
+            match self.parameter(&stored, &entry, maps[entry.part].as_ref(), &old.device()) {
+                Ok(values) => values,
                 Err(e) => {
                     failed = Some(e);
                     old
@@ -165,6 +169,26 @@ impl<R: Read + Seek> Stored<R> {
             }
         });
         failed.map_or(Ok(filled), Err)
+    }
+
+    fn parameter(
+        &mut self,
+        name: &str,
+        entry: &Entry,
+        map: Option<&Arc<Mmap>>,
+        device: &Device,
+    ) -> Result<Tensor<1>, WeightsError> {
+        let part = &self.parts[entry.part];
+        let (first, (from, to)) = (part.data as usize, entry.range);
+        let mapped = map.filter(|_| entry.dtype == Dtype::F32);
+        if let Some(numbers) = mapped.and_then(|map| Numbers::new(map, first + from..first + to)) {
+            numbers.announce();
+            check_finite(name, numbers.values(), &part.shown)?;
+            return Ok(params::from_bytes(numbers.into(), device));
+        }
+        let values = self.values(name, entry)?;
+        check_finite(name, &values, &self.parts[entry.part].shown)?;
+        Ok(params::from_host(values, device))
     }
 
     fn values(&mut self, name: &str, entry: &Entry) -> Result<Vec<f32>, WeightsError> {
@@ -192,6 +216,16 @@ impl<R: Read + Seek> Stored<R> {
 
     fn shown(&self) -> String {
         self.parts.first().map(|part| part.shown.clone()).unwrap_or_default()
+    }
+}
+
+impl Stored<File> {
+    /// The same, whose parameters come into a module like this. What the system can't map is copied.
+    pub fn held(self, hold: Hold) -> Self {
+        match hold {
+            Hold::Mapped => Self { map, ..self },
+            Hold::Copied => Self { map: |_| None, ..self },
+        }
     }
 }
 

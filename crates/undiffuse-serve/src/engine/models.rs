@@ -11,6 +11,7 @@ use serde_json::Value;
 use undiffuse::burn::tensor::Device;
 use undiffuse::condition::{Ask, Conditioner};
 use undiffuse::model::{Adapter, ModelFolder, Outline};
+use undiffuse::nn::weights::Hold;
 use undiffuse::run::RunFolder;
 use undiffuse::{Model, memory};
 
@@ -34,8 +35,8 @@ pub struct Loaded {
     pub loras: Loras,
     /// What pictures say of these.
     pub told: Vec<Value>,
-    /// Bytes of its weights in memory.
-    pub bytes: u64,
+    /// Bytes of its weights that stay in memory.
+    weights: u64,
     /// Seconds that a picture of its own size took lately, as the bits of an `f64`; 0 before the first.
     pace: AtomicU64,
     stamp: Stamp,
@@ -44,6 +45,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Bytes of its weights in memory, those of a text encoder with them where that is there.
+    pub fn bytes(&self) -> u64 {
+        self.weights.saturating_add(self.model.conditioner.held())
+    }
+
     /// What a picture costs that the network sees at these sides, in pictures of the model's own.
     pub fn cost(&self, sides: [usize; 2]) -> f64 {
         let [_, height, width] = self.model.latent_shape();
@@ -235,25 +241,33 @@ impl Models {
         self.make_room(&key, bytes.saturating_add(moment).saturating_add(features).saturating_add(codec))?;
         let stamp = self.stamp(&place, &adapters);
         let variant = self.variant.as_deref();
-        let model = Model::load_adapted(place.folder.path(), variant, &adapters, &self.device);
+        // The folders are others', who may write into them while it works.
+        let model = Model::load_held(place.folder.path(), variant, &adapters, Hold::Copied, &self.device);
         let model = model.map_err(|e| broken(e.to_string()))?;
         let told = loras::facts(&adapters).map_err(|e| Problem::invalid("prompt", format!("its LoRAs: {e}")))?;
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
         let (pace, loras) = (AtomicU64::new(0), loras.clone());
-        let loaded = Arc::new(Loaded { id, model, loras, told, bytes, pace, stamp, used });
+        let weights = bytes.saturating_sub(model.conditioner.held());
+        let loaded = Arc::new(Loaded { id, model, loras, told, weights, pace, stamp, used });
         lock(&self.loaded).insert(key, Arc::clone(&loaded));
         Ok(loaded)
     }
 
-    /// Lets models go that nobody holds, the longest unused first, until there is room.
+    /// Lets text encoders go, which are soon read again, then models that nobody holds, the longest unused first, until there is
+    /// room.
     fn make_room(&self, key: &str, needed: u64) -> Result<(), Problem> {
         let mut loaded = lock(&self.loaded);
         // One that is reloaded is held by its jobs alone from now on.
         loaded.retain(|other, model| other != key || Arc::strong_count(model) > 1);
         loop {
-            let taken: u64 = loaded.values().map(|model| model.bytes).sum();
+            let taken: u64 = loaded.values().map(|model| model.bytes()).sum();
             if taken.saturating_add(needed) <= self.budget {
                 return Ok(());
+            }
+            let with_words = loaded.values().filter(|model| model.model.conditioner.held() > 0);
+            if let Some(model) = with_words.min_by_key(|model| model.used.load(Ordering::Relaxed)) {
+                model.model.conditioner.release();
+                continue;
             }
             let idle = loaded.iter().filter(|(_, model)| Arc::strong_count(model) == 1);
             let oldest = idle.min_by_key(|(_, model)| model.used.load(Ordering::Relaxed)).map(|(id, _)| id.clone());
@@ -274,15 +288,13 @@ impl Models {
     }
 
     /// How many pictures of this size, each of which costs `cost` of the model's own, are evaluated at once: as many as fit into
-    /// the memory, and cost no more than a batch of the model's own.
+    /// the memory beside what is not [let go](Self::spare) for them, and cost no more than a batch of the model's own.
     ///
     /// # Errors
     /// Not even one fits.
     pub fn pictures(&self, model: &Model, cost: f64) -> Result<usize, Problem> {
-        let features = model.network.config().features(model.latent_shape());
-        let one = features.saturating_add(model.codec.bytes(model.picture_shape())).max(1);
-        let taken: u64 = lock(&self.loaded).values().map(|model| model.bytes).sum();
-        match usize::try_from(self.budget.saturating_sub(taken) / one).unwrap_or(usize::MAX) {
+        let taken: u64 = lock(&self.loaded).values().map(|model| model.weights).sum();
+        match usize::try_from(self.budget.saturating_sub(taken) / work(model)).unwrap_or(usize::MAX) {
             0 => {
                 let [_, h, w] = model.picture_shape();
                 let detail = format!("a picture of {w}x{h} needs more memory than there is; ask for a smaller one");
@@ -292,11 +304,27 @@ impl Models {
         }
     }
 
+    /// Lets text encoders go where so many pictures of this size would not fit beside them: whoever makes the pictures has read
+    /// what they should show.
+    pub fn spare(&self, model: &Model, pictures: usize) {
+        let loaded = lock(&self.loaded);
+        let taken: u64 = loaded.values().map(|model| model.bytes()).sum();
+        if taken.saturating_add(work(model).saturating_mul(pictures as u64)) > self.budget {
+            loaded.values().for_each(|model| model.model.conditioner.release());
+        }
+    }
+
     /// Models in memory, and their bytes.
     pub fn in_memory(&self) -> (usize, u64) {
         let loaded = lock(&self.loaded);
-        (loaded.len(), loaded.values().map(|model| model.bytes).sum())
+        (loaded.len(), loaded.values().map(|model| model.bytes()).sum())
     }
+}
+
+/// Bytes that a picture takes while it is made, beside the weights.
+fn work(model: &Model) -> u64 {
+    let features = model.network.config().features(model.latent_shape());
+    features.saturating_add(model.codec.bytes(model.picture_shape())).max(1)
 }
 
 /// The model that is meant.

@@ -116,6 +116,7 @@ impl Inner {
         let pictures = &chunk.pictures;
         let prepared = order.model.prepare(&order.cond.select(pictures.iter().copied()), order.init.is_some());
         prepared.map_err(|e| End::Failed(Problem::invalid("model", e.to_string())))?;
+        self.models.spare(&order.model, order.batch.min(chunk.places));
         let seat = self.pool.join(&order.loaded, order.model.latent_shape(), order.batch, Arc::clone(&live.stop));
         let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, &order.settings);
         let known = order.init.clone().zip(order.mask.clone()).filter(|_| !order.model.paints());

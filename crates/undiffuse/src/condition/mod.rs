@@ -192,7 +192,12 @@ pub trait Conditioning {
         Ok(())
     }
 
-    /// Gives memory back that is only needed to [`prepare`](Self::prepare).
+    /// Bytes of memory that are only needed to [`prepare`](Self::prepare).
+    fn held(&self) -> u64 {
+        0
+    }
+
+    /// Gives them back; whatever is prepared later reads them again.
     fn release(&self) {}
 
     /// What is lost of an ask that is accepted, for people: words that are cut off.

@@ -267,6 +267,10 @@ impl Conditioning for Text {
         Ok(())
     }
 
+    fn held(&self) -> u64 {
+        self.words.held()
+    }
+
     fn release(&self) {
         self.words.release();
     }
@@ -294,7 +298,7 @@ impl Conditioning for Text {
     fn told_by(&self, data: &Dataset) -> Told {
         let without = (0..data.len()).filter(|&i| self.ask(data, i, 0) == Ask::None).count();
         let lacking = (without > 0).then(|| {
-            format!("{without} of {} pictures have no caption: they stand for what is asked without words", data.len())
+            format!("{without} of {} pictures have no caption: for those the model is asked with an empty prompt", data.len())
         });
         Told { lacking, ..Told::default() }
     }

@@ -14,7 +14,7 @@ pub use clip::{Clipped, Clipping};
 pub use guidance::{Distilled, Guidance, Guided, is_guided};
 pub use inpaint::Inpaint;
 pub use mixture::Mixture;
-pub use network::Denoiser;
+pub use network::{Denoiser, Heard};
 pub use posterior::Posterior;
 
 use burn::tensor::{Device, Tensor, TensorData};

@@ -1,12 +1,16 @@
 //! A network read through its parameterisation.
 
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use undiffuse_math::draw::c_noise;
 use undiffuse_math::prelude::{ParameterizationKind, Scaling, ScheduleKind};
 use undiffuse_nn::Condition;
 
 use super::{At, Cond, Denoise, Guess, per_image};
-use crate::condition::Conditioner;
+use crate::condition::{Ask, Conditioner};
+use crate::part::lock;
 
 /// `D(x, level) = skip · x + out · F(input · x, c_noise)` \[Karras22, Eq. 7\].
 #[derive(Debug)]
@@ -21,18 +25,41 @@ pub struct Denoiser<'a> {
     pub parameterization: &'a ParameterizationKind,
     /// Whether the second half of its channels is a variance.
     pub learned_variance: bool,
+    /// What it was told lately.
+    pub heard: Heard,
 }
+
+/// What a network was asked lately, and reads of that: at every step of a walk it is the same.
+#[derive(Debug, Default)]
+pub struct Heard(Mutex<VecDeque<(Vec<Ask>, Condition)>>);
+
+/// Batches of asks that are remembered: those of a step, which may be of several lengths.
+const HEARD: usize = 4;
 
 impl Denoiser<'_> {
     /// `[B, C, H, W]` → what the network answers, of pictures that it reads together.
     fn answer(&self, x: Tensor<4>, c_noise: &[f32], cond: &Cond) -> Tensor<4> {
         let mut condition = match cond.is_empty() {
             true => Condition::default(),
-            false => self.conditioner.encode(&cond.asks, &x.device()),
+            // What gradients go through is made at every evaluation.
+            false if x.is_autodiff() => self.conditioner.encode(&cond.asks, &x.device()),
+            false => self.told(&cond.asks, &x.device()),
         };
         let width = self.network.config().io().timestep_cond.filter(|_| !cond.strengths().is_empty());
         condition.timestep_cond = width.map(|width| strengths(cond.strengths(), width, &x.device()));
         self.network.forward(x, c_noise, &condition)
+    }
+
+    /// What the network reads of asks, and makes of that whatever the picture is.
+    fn told(&self, asks: &[Ask], device: &Device) -> Condition {
+        let mut heard = lock(&self.heard.0);
+        if let Some((_, condition)) = heard.iter().find(|(others, _)| others == asks) {
+            return condition.clone();
+        }
+        let condition = self.network.attend(self.conditioner.encode(asks, device));
+        heard.truncate(HEARD - 1);
+        heard.push_front((asks.to_vec(), condition.clone()));
+        condition
     }
 
     /// The same of any, group after group.

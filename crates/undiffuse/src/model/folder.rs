@@ -7,6 +7,7 @@ use undiffuse_math::recipe::Recipe;
 use undiffuse_nn::networks::{
     AutoencoderConfig, ComponentConfig, ConfigError, FOLDERS, NetworkConfig, TextEncoderConfig,
 };
+use undiffuse_nn::weights::Hold;
 
 use super::pipeline::{self, Told};
 use super::weights::{self, ENDING, Weights};
@@ -40,7 +41,11 @@ const LIMIT: u64 = 4 << 20;
 ///
 /// A folder may hold nothing but a network: then `config.json` and the weights lie in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelFolder(PathBuf);
+pub struct ModelFolder {
+    path: PathBuf,
+    /// How its weights come into memory.
+    hold: Hold,
+}
 
 impl ModelFolder {
     /// The model folder that a path means: itself, or `model/` inside a run.
@@ -48,41 +53,50 @@ impl ModelFolder {
     /// # Errors
     /// There is none.
     pub fn find(path: &Path) -> Result<Self, ModelError> {
-        place(path).map(|folder| Self(files::current(&folder)))
+        place(path).map(|folder| Self::at(files::current(&folder)))
+    }
+
+    fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), hold: Hold::default() }
     }
 
     /// Reads the model folder that a path means; once more when it was replaced meanwhile.
     pub(super) fn read<T>(path: &Path, mut read: impl FnMut(&Self) -> Result<T, ModelError>) -> Result<T, ModelError> {
-        files::steady(&place(path)?, |folder| read(&Self(folder.to_owned())))
+        files::steady(&place(path)?, |folder| read(&Self::at(folder)))
+    }
+
+    /// The same folder, whose weights come into memory like this.
+    pub(super) fn held(&self, hold: Hold) -> Self {
+        Self { hold, ..self.clone() }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Whether it holds a network and nothing that says how pictures are made with it.
     pub fn is_bare(&self) -> bool {
-        !self.is_pipeline() && !self.0.join(SCHEDULER).is_dir() && !self.0.join(CARD).is_file()
+        !self.is_pipeline() && !self.path.join(SCHEDULER).is_dir() && !self.path.join(CARD).is_file()
     }
 
     /// Whether diffusers opens it as a pipeline.
     pub fn is_pipeline(&self) -> bool {
-        self.0.join(INDEX).is_file()
+        self.path.join(INDEX).is_file()
     }
 
     /// The files that decide what the model is, in a fixed order: those that are read, and those that would be read in their
     /// place if they were there. Who keeps something that depends on a model goes by this list.
     pub fn files(&self, variant: Option<&str>) -> Vec<PathBuf> {
-        let folder = Self(files::current(&self.0));
-        let mut all = [INDEX, CARD, CONFIG].map(|file| folder.0.join(file)).to_vec();
-        all.push(folder.0.join(SCHEDULER).join(SCHEDULER_FILE));
-        all.extend(FOLDERS.iter().map(|name| folder.0.join(name).join(CONFIG)));
+        let folder = Self::at(files::current(&self.path));
+        let mut all = [INDEX, CARD, CONFIG].map(|file| folder.path.join(file)).to_vec();
+        all.push(folder.path.join(SCHEDULER).join(SCHEDULER_FILE));
+        all.extend(FOLDERS.iter().map(|name| folder.path.join(name).join(CONFIG)));
         all.extend(weights::files_of(&folder.network(), weights::STEM, variant));
         for (part, stem) in
             [(pipeline::VAE, AutoencoderConfig::STEM), (pipeline::TEXT_ENCODER, TextEncoderConfig::STEM)]
         {
-            let part = folder.0.join(part);
+            let part = folder.path.join(part);
             if part.is_dir() {
                 all.push(part.join(CONFIG));
                 // Of parts that do not have the variant, the usual weights are read.
@@ -90,7 +104,7 @@ impl ModelFolder {
                 all.extend(variants.flat_map(|variant| weights::files_of(&part, stem, variant)));
             }
         }
-        let tokenizer = folder.0.join(pipeline::TOKENIZER);
+        let tokenizer = folder.path.join(pipeline::TOKENIZER);
         if tokenizer.is_dir() {
             all.extend(Tokenizer::FILES.iter().map(|file| tokenizer.join(file)));
         }
@@ -99,7 +113,7 @@ impl ModelFolder {
 
     /// The folder of the network.
     fn network(&self) -> PathBuf {
-        network(&self.0)
+        network(&self.path)
     }
 
     /// A problem with the network's configuration.
@@ -114,7 +128,7 @@ impl ModelFolder {
 
     /// A card that says what cannot be.
     pub(super) fn bad_card(&self, problem: impl ToString) -> ModelError {
-        ModelError::Card { path: self.0.join(CARD), problem: problem.to_string() }
+        ModelError::Card { path: self.path.join(CARD), problem: problem.to_string() }
     }
 
     /// What the folder's index says of it; nothing where there is none.
@@ -125,29 +139,31 @@ impl ModelFolder {
         if !self.is_pipeline() {
             return Ok(Told::default());
         }
-        let index: Map<String, Value> = serde_json::from_str(&files::read_text(&self.0.join(INDEX))?).map_err(|e| {
-            let way_out = "restore it, or delete it to go by the other files alone";
-            self.unfit(format!("it is damaged ({e}); {way_out}"))
-        })?;
+        let index: Map<String, Value> =
+            serde_json::from_str(&files::read_text(&self.path.join(INDEX))?).map_err(|e| {
+                let way_out = "restore it, or delete it to go by the other files alone";
+                self.unfit(format!("it is damaged ({e}); {way_out}"))
+            })?;
         pipeline::read(&index).map_err(|problem| self.unfit(problem))
     }
 
     /// A pipeline that can't be used.
     pub(super) fn unfit(&self, problem: impl ToString) -> ModelError {
-        ModelError::Pipeline { path: self.0.join(INDEX), problem: problem.to_string() }
+        ModelError::Pipeline { path: self.path.join(INDEX), problem: problem.to_string() }
     }
 
     /// The config and the weights of a pipeline's part beside its network; the usual weights where there are none of the
     /// variant.
     pub(super) fn part(&self, name: &str, variant: Option<&str>) -> Result<(ComponentConfig, Weights), ModelError> {
-        let folder = self.0.join(name);
+        let folder = self.path.join(name);
         let of_variant = variant.and_then(|_| component(&folder, variant).ok());
-        of_variant.map_or_else(|| component(&folder, None), Ok)
+        let (config, weights) = of_variant.map_or_else(|| component(&folder, None), Ok)?;
+        Ok((config, weights.held(self.hold)))
     }
 
     /// The folder of a pipeline's tokenizer.
     pub(super) fn tokenizer(&self) -> PathBuf {
-        self.0.join(pipeline::TOKENIZER)
+        self.path.join(pipeline::TOKENIZER)
     }
 
     pub(super) fn config(&self) -> Result<NetworkConfig, ModelError> {
@@ -161,7 +177,7 @@ impl ModelFolder {
     }
 
     pub(super) fn card(&self) -> Result<Card, ModelError> {
-        let path = self.0.join(CARD);
+        let path = self.path.join(CARD);
         if !path.is_file() {
             return Ok(Card::default());
         }
@@ -175,12 +191,12 @@ impl ModelFolder {
     }
 
     pub(super) fn recipe(&self) -> Result<Recipe, ModelError> {
-        let path = self.0.join(SCHEDULER).join(SCHEDULER_FILE);
+        let path = self.path.join(SCHEDULER).join(SCHEDULER_FILE);
         Recipe::from_json(&read_text(&path)?).map_err(|e| ModelError::Scheduler { path, problem: e.to_string() })
     }
 
     pub(super) fn weights(&self, variant: Option<&str>) -> Result<Weights, ModelError> {
-        Weights::find(&self.network(), weights::STEM, variant)
+        Ok(Weights::find(&self.network(), weights::STEM, variant)?.held(self.hold))
     }
 
     /// Whether a model may be written at `path`: there is nothing there, or a model and nothing else.
@@ -193,7 +209,7 @@ impl ModelFolder {
 
     /// Puts a folder at `path`, filled by `fill`; an interruption leaves the old one or the new one.
     pub(super) fn write(path: &Path, fill: impl FnOnce(&Self) -> Result<(), ModelError>) -> Result<(), ModelError> {
-        files::write_folder(path, &parts(), |folder| fill(&Self(folder.to_owned())))
+        files::write_folder(path, &parts(), |folder| fill(&Self::at(folder)))
     }
 
     pub(super) fn write_index(&self, index: &Value) -> Result<(), ModelError> {
@@ -224,7 +240,7 @@ impl ModelFolder {
     }
 
     fn write_file(&self, part: &str, file: &str, bytes: &[u8]) -> Result<(), ModelError> {
-        let folder = self.0.join(part);
+        let folder = self.path.join(part);
         files::create_folder(&folder)?;
         Ok(files::write(&folder.join(file), bytes)?)
     }

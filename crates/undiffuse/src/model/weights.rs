@@ -13,7 +13,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use undiffuse_nn::weights::Stored;
+use undiffuse_nn::weights::{Hold, Stored};
 
 use super::ModelError;
 use crate::files;
@@ -31,6 +31,7 @@ pub struct Weights {
     index: Option<Index>,
     /// The safetensors files.
     pub parts: Vec<PathBuf>,
+    hold: Hold,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,12 +68,18 @@ impl Weights {
         if let Some(path) = indices.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
             let index = Index::read(path)?;
             let parts: BTreeSet<&String> = index.map.values().collect();
-            return Ok(Self { parts: parts.into_iter().map(|part| folder.join(part)).collect(), index: Some(index) });
+            let parts = parts.into_iter().map(|part| folder.join(part)).collect();
+            return Ok(Self { parts, index: Some(index), hold: Hold::default() });
         }
         match folder.join(&single) {
-            path if path.is_file() => Ok(Self { index: None, parts: vec![path] }),
+            path if path.is_file() => Ok(Self { index: None, parts: vec![path], hold: Hold::default() }),
             path => Err(missing(folder, stem, &path)),
         }
+    }
+
+    /// The same, which come into memory like this.
+    pub(super) fn held(self, hold: Hold) -> Self {
+        Self { hold, ..self }
     }
 
     /// Opens the files and reads what is in them, but no values.
@@ -84,7 +91,7 @@ impl Weights {
         let parts = self.parts.iter().map(open).collect::<Result<Vec<_>, ModelError>>()?;
         let stored = Stored::read(parts)?;
         self.index.iter().try_for_each(|index| index.check(&stored, &self.parts))?;
-        Ok(stored)
+        Ok(stored.held(self.hold))
     }
 }
 

@@ -239,6 +239,11 @@ impl Words {
         self.encoder.as_ref().map_or(0, Part::bytes)
     }
 
+    /// Bytes of them that are in memory.
+    pub fn held(&self) -> u64 {
+        self.encoder.held()
+    }
+
     /// Gives the memory of the encoder's weights back, until a prompt is new.
     pub fn release(&self) {
         self.encoder.iter().for_each(Part::release);

@@ -24,7 +24,7 @@ pub(super) use weight::backward_weight;
 /// Panels of output channels multiplied at a time, at least.
 const PAIR: usize = 2;
 
-/// The same where the inputs of a strip do not fit the second-level cache, and are read again for every time.
+/// The same where the inputs of a strip are far larger than the second-level cache, and are read again for every time.
 const WIDE: usize = 4;
 
 /// Input channels whose filters a task transforms and multiplies at a time, where it does so for itself: with their share of
@@ -34,6 +34,11 @@ const OWN: usize = 64;
 /// Input channels from which on a strip has [`TILES`] tiles: filters that fit no cache are read again for every strip.
 const MANY: usize = 256;
 const TILES: usize = 64;
+
+/// Numbers of transformed filters from which on no cache holds them all: every task transforms those that it multiplies for
+/// itself, and a strip has [`MORE_TILES`] tiles.
+const LARGE: usize = 1 << 23;
+const MORE_TILES: usize = 128;
 
 /// Lanes of the transformed filters of so many panels, for each of so many input channels: `[point][panel][depth]`.
 fn group_len(width: usize, depth: usize) -> usize {
@@ -83,21 +88,28 @@ pub(super) fn convolve(
     };
     let (map_w, map_pixels) = if halved { (shape.w, shape.h * shape.w) } else { (grid.w, grid.h * grid.w) };
     let depth = padded(ins);
-    let (images, rows) = if ins < MANY { strip_size(grid, ins) } else { strip_of(grid, TILES) };
+    let large = POINTS * depth * padded(outs) > LARGE;
+    let (images, rows) = match large {
+        true => strip_of(grid, MORE_TILES),
+        false if ins < MANY => strip_size(grid, ins),
+        false => strip_of(grid, TILES),
+    };
     let strips = shape.batch.div_ceil(images) * grid.down.div_ceil(rows);
-    let large = POINTS * images.min(shape.batch) * rows * grid.across * depth > 2 * STRIP;
-    let width = if large && strips > 1 { WIDE } else { PAIR };
+    let own = large || strips == 1;
+    let inputs = POINTS * images.min(shape.batch) * rows * grid.across * depth;
+    let few = STRIP * if own { 16 } else { 2 };
+    let width = if inputs > few { WIDE } else { PAIR };
     let group = group_len(width, depth);
     let of_task = panels_per_task(panels(outs), strips).next_multiple_of(width);
     let pixels = ((rows * SIDE) >> usize::from(halved)) * map_w;
     let blocks = split(out, of_maps, map_pixels, Extent { images, panels: of_task, pixels });
-    // What only one task needs, it transforms itself, a few panels and channels at a time, and never leaves its cache.
-    let shared = if strips > 1 { panels(outs).div_ceil(width) } else { 0 };
+    // What a task transforms itself, a few panels and channels at a time, never leaves its cache.
+    let shared = if own { 0 } else { panels(outs).div_ceil(width) };
     let mut filters = Scratch::new(shared * group);
     for_each(filters.chunks_mut(group).enumerate(), shared * width * LANES * ins * 9 * ELEMENTWISE, |(i, to)| {
         dispatch(Filters { shape, direction, weight, first_panel: i * width, width, channels: 0..ins, to });
     });
-    let filters = (strips > 1).then_some(&*filters);
+    let filters = (!own).then_some(&*filters);
     for_each(blocks.into_iter(), shape.batch * outs * ins * grid.tiles() * POINTS, |block| {
         let row = |pixel: usize| (pixel / map_w) << usize::from(halved);
         let rows = row(block.pixels.start) / SIDE..row(block.pixels.end).div_ceil(SIDE);

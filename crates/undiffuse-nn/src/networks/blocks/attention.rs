@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::signal::Signal;
-use super::transformer::Transformer2DModel;
+use super::transformer::{TokenAttention, Transformer2DModel};
 use crate::layers::{GroupNorm, Linear};
 use crate::ops::{self, Added, Map};
 
@@ -19,6 +19,15 @@ pub enum AnyAttention {
 }
 
 impl AnyAttention {
+    /// Its cross-attentions, in the order in which they look.
+    pub fn cross_attentions(&self) -> impl Iterator<Item = &TokenAttention> {
+        let transformer = match self {
+            Self::Pixels(_) => None,
+            Self::Tokens(transformer) => Some(transformer),
+        };
+        transformer.into_iter().flat_map(Transformer2DModel::cross_attentions)
+    }
+
     /// `[B, C, H, W]` → the same shape.
     pub fn forward(&self, x: Map, signal: &Signal) -> Map {
         match self {

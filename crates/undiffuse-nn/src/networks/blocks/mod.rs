@@ -5,5 +5,6 @@ pub mod middle;
 pub mod resnet;
 pub mod sampler;
 pub mod signal;
+pub mod told;
 pub mod transformer;
 pub mod unet;

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use super::told::Told;
 use crate::networks::dropout::Dropout;
 use crate::ops::Mask;
 
@@ -9,8 +10,8 @@ use crate::ops::Mask;
 pub struct Signal {
     /// The embedding after its non-linearity, `[B, time_embed_dim]`: the form that every block begins with.
     pub activated: Option<Tensor<2>>,
-    /// What cross-attention looks at, `[B, L, D]`.
-    pub tokens: Option<Tensor<3>>,
+    /// What cross-attention looks at.
+    pub told: Option<Told>,
     /// Which of that does not count.
     pub mask: Mask,
     /// What drops out.
@@ -20,6 +21,6 @@ pub struct Signal {
 impl Signal {
     /// Nothing at all.
     pub fn silence() -> Self {
-        Self { activated: None, tokens: None, mask: Mask::default(), dropout: Dropout::new(None) }
+        Self { activated: None, told: None, mask: Mask::default(), dropout: Dropout::new(None) }
     }
 }

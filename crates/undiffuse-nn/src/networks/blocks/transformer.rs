@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::signal::Signal;
+use super::told::Told;
 use crate::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
 use crate::networks::dropout::Dropout;
 use crate::ops::{self, Activation, Added, Map, Mask, Norm};
@@ -49,7 +50,16 @@ impl TokenAttention {
 
     /// `x [B, N, C]` looks at `memory [B, M, C']` → the shape of `x`.
     pub fn forward(&self, x: Tensor<3>, memory: Tensor<3>, mask: Mask, dropout: &Dropout) -> Tensor<3> {
-        let [k, v] = [&self.to_k, &self.to_v].map(|linear| linear.forward(memory.clone()));
+        self.look(x, self.keys_and_values(memory), mask, dropout)
+    }
+
+    /// The keys and values of `memory [B, M, C']`, each `[B, M, C]`.
+    pub fn keys_and_values(&self, memory: Tensor<3>) -> [Tensor<3>; 2] {
+        [&self.to_k, &self.to_v].map(|linear| linear.forward(memory.clone()))
+    }
+
+    /// [`forward`](Self::forward) by keys and values.
+    pub fn look(&self, x: Tensor<3>, [k, v]: [Tensor<3>; 2], mask: Mask, dropout: &Dropout) -> Tensor<3> {
         let y = ops::token_attention(self.to_q.forward(x), k, v, self.heads, mask);
         dropout.drop(self.to_out[0].forward(y), self.dropout)
     }
@@ -142,13 +152,21 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, told: &Tensor<3>, signal: &Signal) -> Tensor<3> {
+    /// Those that look at what the network is told, in their order.
+    fn cross_attentions(&self) -> impl Iterator<Item = &TokenAttention> {
+        self.only_cross.then_some(&self.attn1).into_iter().chain([&self.attn2])
+    }
+
+    fn forward(&self, x: Tensor<3>, told: &Told, signal: &Signal) -> Tensor<3> {
         let normal = self.norm1.forward(x.clone());
+        let seen = match self.only_cross {
+            true => told.keys_and_values(&self.attn1),
+            false => self.attn1.keys_and_values(normal.clone()),
+        };
         // diffusers gives the mask to the second attention alone.
-        let seen = if self.only_cross { told.clone() } else { normal.clone() };
-        let x = x + self.attn1.forward(normal, seen, Mask::default(), &signal.dropout);
+        let x = x + self.attn1.look(normal, seen, Mask::default(), &signal.dropout);
         let asked = self.norm2.forward(x.clone());
-        let x = x + self.attn2.forward(asked, told.clone(), signal.mask.clone(), &signal.dropout);
+        let x = x + self.attn2.look(asked, told.keys_and_values(&self.attn2), signal.mask.clone(), &signal.dropout);
         x.clone() + self.ff.forward(self.norm3.forward(x), &signal.dropout)
     }
 }
@@ -223,12 +241,17 @@ impl Transformer2DModel {
         }
     }
 
+    /// Its cross-attentions, in the order in which they look.
+    pub fn cross_attentions(&self) -> impl Iterator<Item = &TokenAttention> {
+        self.transformer_blocks.iter().flat_map(Block::cross_attentions)
+    }
+
     /// `[B, C, H, W]` → the same shape.
     ///
     /// # Panics
     /// If the network was told no tokens.
     pub fn forward(&self, x: Map, signal: &Signal) -> Map {
-        let told = signal.tokens.as_ref().expect("a network with cross-attention is told tokens");
+        let told = signal.told.as_ref().expect("a network with cross-attention is told tokens");
         let [_, _, h, w] = x.dims();
         let tokens = self.proj_in.forward(x.clone(), Some(self.norm.then(None, None)), Added::default()).into_tokens();
         let tokens = self.transformer_blocks.iter().fold(tokens, |tokens, block| block.forward(tokens, told, signal));

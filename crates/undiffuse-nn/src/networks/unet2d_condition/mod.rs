@@ -13,8 +13,11 @@ pub use config::{
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use super::blocks::attention::AnyAttention;
 use super::blocks::middle::MidBlock;
 use super::blocks::signal::Signal;
+use super::blocks::told::{Attended, Told};
+use super::blocks::transformer::TokenAttention;
 use super::blocks::unet::{DownBlock, UpBlock, walk};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, rows, sinusoids};
@@ -74,6 +77,23 @@ impl UNet2DConditionModel {
         }
     }
 
+    /// The tokens as cross-attention looks at them.
+    fn tokens(&self, condition: &Condition) -> Option<Tensor<3>> {
+        let tokens = condition.tokens.clone()?;
+        Some(match &self.encoder_hid_proj {
+            Some(projection) => projection.forward(tokens),
+            None => tokens,
+        })
+    }
+
+    /// All cross-attentions, in the order in which a pass meets them.
+    fn cross_attentions(&self) -> impl Iterator<Item = &TokenAttention> {
+        let down = self.down_blocks.iter().flat_map(|block| &block.attentions);
+        let middle = self.mid_block.iter().flat_map(|block| &block.attentions);
+        let up = self.up_blocks.iter().flat_map(|block| &block.attentions);
+        down.chain(middle).chain(up).flat_map(AnyAttention::cross_attentions)
+    }
+
     /// Features of a time, or of a label like one.
     fn features(&self, t: &[f32], device: &Device) -> Tensor<2> {
         let UNet2DConditionConfig { block_out_channels, freq_shift, flip_sin_to_cos, .. } = &self.config;
@@ -124,6 +144,10 @@ impl ClassEmbedding {
 }
 
 impl Forward for UNet2DConditionModel {
+    fn attend(&self, condition: &Condition) -> Option<Attended> {
+        self.tokens(condition).map(|tokens| Attended::of(self.cross_attentions(), &tokens))
+    }
+
     fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, dropout: Option<u64>) -> Tensor<4> {
         let device = x.device();
         let x = if self.config.center_input_sample { x * 2.0 - 1.0 } else { x };
@@ -138,13 +162,9 @@ impl Forward for UNet2DConditionModel {
             Some(activation) => activation.apply(embedding),
             None => embedding,
         };
-        let tokens = condition.tokens.clone();
         let signal = Signal {
             activated: Some(self.config.act_fn.apply(embedding)),
-            tokens: match &self.encoder_hid_proj {
-                Some(projection) => tokens.map(|tokens| projection.forward(tokens)),
-                None => tokens,
-            },
+            told: self.tokens(condition).map(|tokens| Told::new(tokens, condition.attended.clone())),
             mask: Mask { causal: false, bias: condition.mask.clone().map(|mask| (1.0 - mask) * UNSEEN) },
             dropout: Dropout::new(dropout),
         };
