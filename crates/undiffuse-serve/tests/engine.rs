@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::mpsc;
 use undiffuse::Model;
 use undiffuse::data::{Image, decode, encode_png, read_png_text};
-use undiffuse::denoise::{Ask, Cond, Denoise, Inpaint};
+use undiffuse::denoise::{Ask, Cond, Denoise};
 use undiffuse::math::noise;
 use undiffuse::math::recipe::{Clip, Learned, Recipe};
 use undiffuse::model::Card;
@@ -149,20 +149,16 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         Some(_) => model.plan_from(asked.strength.unwrap_or(0.6)).unwrap(),
         None => model.plan().unwrap(),
     };
-    let mut denoiser = model.denoiser(settings.guidance);
-    if let (Some(init), Some(mask)) = (init, mask) {
-        let (known, mask) = (request::picture(&model, init), request::mask(&model, mask));
-        denoiser = Box::new(Inpaint::new(denoiser, model.codec.clone(), model.codec.known(known, mask)));
-    }
+    let origin = init.map(|init| {
+        let mask = mask.map(|mask| request::mask(&model, mask));
+        model.origin(request::picture(&model, init), mask, asked.strength.unwrap_or(0.6))
+    });
+    let origin = origin.unwrap_or_default();
+    let denoiser = origin.keeping(model.denoiser(&settings));
     let picture = |k: usize| {
         let noise = Noise::Seeds(vec![asked.seed.unwrap_or(0) + k as u64]);
-        let cond = cond.select([k]);
-        let x = match init {
-            Some(init) => {
-                model.sample_from(&*denoiser, &plan, noise, request::picture(&model, init), &cond).finish().unwrap()
-            }
-            None => model.sample(&*denoiser, &plan, noise, &cond).finish().unwrap(),
-        };
+        let cond = origin.told(cond.select([k]));
+        let x = model.sample_at(&origin, &*denoiser, &plan, noise, &cond).finish().unwrap();
         model.images(x).remove(0)
     };
     (0..n).map(picture).collect()

@@ -14,7 +14,7 @@ use undiffuse::data::{self, Image, encode_png};
 use undiffuse::denoise::{Cond, is_guided};
 use undiffuse::math::prelude::Plan;
 use undiffuse::math::spacing::GridError;
-use undiffuse::model::SampleDefaults;
+use undiffuse::model::{Origin, SampleDefaults};
 use undiffuse::request::{self, SampleSettings, facts, mask_options};
 
 use super::cost;
@@ -254,22 +254,10 @@ impl Order {
         lost.into_iter().take(NOTES).collect()
     }
 
-    /// What the network is told of some of the pictures.
-    pub fn told(&self, pictures: &[usize]) -> Cond {
-        let cond = self.cond.select(pictures.iter().copied());
-        match (&self.init, &self.mask) {
-            (Some(init), Some(mask)) if self.model.paints() => {
-                cond.painted_into(self.model.canvas(init.clone(), mask.clone()))
-            }
-            _ => cond,
-        }
-    }
-
-    /// What a walk begins at, unless that is noise: nothing but what a mask keeps is left of a picture whose latents are walked
-    /// again from their beginning, as in diffusers.
-    pub fn begins_at(&self) -> Option<&Tensor<4>> {
-        let forgotten = self.strength == 1.0 && self.mask.is_some() && !self.model.codec.is_orthonormal();
-        self.init.as_ref().filter(|_| !forgotten)
+    /// What walks make of the picture that was handed in.
+    pub fn origin(&self) -> Origin {
+        let origin = self.init.clone().map(|init| self.model.origin(init, self.mask.clone(), self.strength));
+        origin.unwrap_or_default()
     }
 
     /// The PNG of picture `k`, with what made it in its texts.
