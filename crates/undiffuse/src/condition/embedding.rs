@@ -21,6 +21,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use undiffuse_data::text::hex;
 use undiffuse_data::{Column, Dataset};
 use undiffuse_math::noise;
 use undiffuse_nn::networks::{Condition, Reads};
@@ -135,7 +136,7 @@ fn fingerprint(vectors: &Column) -> String {
     if widths.iter().any(|width| *width != widths[0]) {
         hash.update(format!("{widths:?}"));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 /// The rows of the tensor `embedding [N, D]`.
