@@ -136,6 +136,8 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         steps: asked.steps,
         eta: asked.eta,
         guidance: asked.guidance,
+        guidance_rescale: asked.guidance_rescale,
+        guidance_interval: asked.guidance_interval,
         ..SampleSettings::default()
     };
     let settings = settings.over(model).unwrap();
@@ -204,6 +206,16 @@ async fn pictures_do_not_depend_on_what_shares_their_batch() {
         (Generate { width: Some(12), height: Some(4), ..grey(5, 5) }, false, false),
         (Generate { init_image: Some(base64(&photo(9, 9, 1))), ..colour.clone() }, true, false),
         (solver("ddpm", colour), false, false),
+        (
+            Generate {
+                guidance: Some(2.5),
+                guidance_rescale: Some(0.7),
+                guidance_interval: Some([0.2, 20.0]),
+                ..grey(3, 5)
+            },
+            false,
+            false,
+        ),
     ];
     let mut jobs = Vec::new();
     for (k, (asked, ..)) in asked.iter().enumerate() {
@@ -230,7 +242,7 @@ async fn pictures_do_not_depend_on_what_shares_their_batch() {
         }
     }
     let gauges = engine.gauges();
-    assert_eq!((gauges.done, gauges.failed, gauges.running, gauges.queued, gauges.pictures), (10, 0, 0, 0, 0));
+    assert_eq!((gauges.done, gauges.failed, gauges.running, gauges.queued, gauges.pictures), (11, 0, 0, 0, 0));
     assert!(gauges.batched > gauges.batches * 2, "evaluations were shared: {gauges:?}");
 }
 
@@ -509,6 +521,12 @@ async fn requests_that_cannot_be_are_refused_by_field() {
         ("eta", 422, Generate { eta: Some(1.0), ..solver("heun") }),
         ("guidance", 422, Generate { guidance: Some(f64::INFINITY), ..grey(1, 1) }),
         ("guidance", 422, Generate { guidance: Some(2.0), model: Some("colour".into()), ..grey(1, 1) }),
+        ("guidance_rescale", 422, Generate { guidance_rescale: Some(1.5), ..grey(1, 1) }),
+        ("guidance_rescale", 422, Generate { guidance_rescale: Some(0.5), model: Some("colour".into()), ..grey(1, 1) }),
+        ("guidance_interval", 422, Generate { guidance_interval: Some([5.0, 0.3]), ..grey(1, 1) }),
+        ("guidance_interval", 422, Generate { guidance_interval: Some([f64::NAN, 5.0]), ..grey(1, 1) }),
+        ("clip_skip", 422, Generate { clip_skip: Some(0), ..grey(1, 1) }),
+        ("emphasis", 422, Generate { emphasis: Some("none".into()), ..grey(1, 1) }),
         ("class", 422, Generate { asked: Asks::of("class", ["horse"]), ..grey(1, 1) }),
         ("width", 422, Generate { width: Some(7), ..grey(1, 1) }),
         ("width", 422, Generate { width: Some(usize::MAX), ..grey(1, 1) }),

@@ -169,7 +169,10 @@ impl Order {
             steps: request.steps,
             eta: finite("eta", request.eta)?,
             guidance: finite("guidance", request.guidance)?,
-            ..SampleSettings::default()
+            guidance_rescale: request.guidance_rescale,
+            guidance_interval: request.guidance_interval,
+            clip_skip: request.clip_skip,
+            emphasis: parse("emphasis", request.emphasis.as_deref())?,
         };
         let settings = settings.over(own)?;
         within("steps", settings.steps, limits.steps)?;
@@ -299,7 +302,7 @@ fn seeds(request: &Generate, limits: &RequestLimits) -> Result<Vec<u64>, Problem
 
 /// Refuses words so long that handling them would be work.
 fn short(request: &Generate, model: &Model, limits: &RequestLimits) -> Result<(), Problem> {
-    let words = [("solver", &request.solver), ("spacing", &request.spacing)];
+    let words = [("solver", &request.solver), ("spacing", &request.spacing), ("emphasis", &request.emphasis)];
     let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?, LONGEST)));
     let longest = LONGEST.max(model.conditioner.longest().min(limits.prompt));
     let asked = request.asked.0.iter().flat_map(|(field, words)| words.iter().map(move |word| (*field, word, longest)));
