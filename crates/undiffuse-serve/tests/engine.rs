@@ -1,7 +1,12 @@
 //! The engine as the API uses it, on small networks with random weights.
 
+#[path = "engine/models.rs"]
+mod models;
+#[path = "engine/restarts.rs"]
+mod restarts;
+
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -9,92 +14,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use models::{cpu, grey, me, model, options};
 use tokio::sync::mpsc;
 use undiffuse::Model;
 use undiffuse::data::{Image, decode, encode_png, read_png_text};
 use undiffuse::denoise::{Ask, Cond, Denoise};
-use undiffuse::math::noise;
-use undiffuse::math::recipe::{Clip, Learned, Recipe};
-use undiffuse::model::Card;
-use undiffuse::nn::networks::unet2d::{DownBlockType, SampleSize, UNet2DConfig, UpBlockType};
-use undiffuse::nn::{NetworkConfig, params};
+use undiffuse::nn::params;
 use undiffuse::request::{self, Asks, SampleSettings};
 use undiffuse::sample::Noise;
-use undiffuse::{burn::tensor::Device, device};
 use undiffuse_serve::engine::{Engine, JobQuery};
 use undiffuse_serve::job::{Generate, Job, JobState, Update};
-use undiffuse_serve::options::{RequestLimits, ServeOptions};
-
-fn cpu() -> Device {
-    device::open("cpu").unwrap()
-}
-
-/// A network of 8x8 pictures with random weights: grey with four classes and guidance, or colour without classes.
-fn model(channels: usize, seed: u64) -> Model {
-    let config = UNet2DConfig {
-        sample_size: Some(SampleSize::Square(8)),
-        in_channels: channels,
-        // The colour model learnt its variance, too.
-        out_channels: if channels == 3 { 6 } else { channels },
-        down_block_types: vec![DownBlockType::DownBlock2D; 2],
-        up_block_types: vec![UpBlockType::UpBlock2D; 2],
-        block_out_channels: vec![16, 16],
-        layers_per_block: 1,
-        norm_num_groups: 4,
-        add_attention: false,
-        num_class_embeds: (channels == 1).then_some(5),
-        ..UNet2DConfig::default()
-    };
-    let mut stream = 0;
-    let network = params::map(NetworkConfig::from(config).network(&cpu()).unwrap(), |_, value| {
-        let mut values = vec![0.0; value.dims()[0]];
-        noise::normal(seed, stream, 0, &mut values);
-        stream += 1;
-        params::from_host(values.iter().map(|v| v * 0.1).collect(), &cpu())
-    });
-    let part = |word: &str| word.to_owned();
-    let recipe = Recipe {
-        clip: Clip::Range(1.0),
-        learned_variance: (channels == 3).then_some(Learned::Range),
-        ..Recipe::new(
-            part("cosine").parse::<undiffuse::math::prelude::ScheduleKind>().unwrap(),
-            part("eps").parse::<undiffuse::math::prelude::ParameterizationKind>().unwrap(),
-            part("trailing").parse::<undiffuse::math::prelude::SpacingKind>().unwrap(),
-            part("ddim").parse::<undiffuse::math::prelude::SolverKind>().unwrap(),
-        )
-    };
-    let card = match channels {
-        1 => Card {
-            classes: ["ant", "bee", "cat", "dog"].map(String::from).to_vec(),
-            null_class: Some(4),
-            ..Card::default()
-        },
-        _ => Card::default(),
-    };
-    Model::new(network, recipe, card).unwrap()
-}
-
-/// A folder of two models, and options for a service of it.
-fn options(folder: &Path) -> ServeOptions {
-    let models = folder.join("models");
-    if !models.exists() {
-        model(1, 1).save(models.join("grey")).unwrap();
-        model(3, 2).save(models.join("colour")).unwrap();
-    }
-    ServeOptions {
-        limits: RequestLimits { batch: 8, ..RequestLimits::default() },
-        memory: Some(1 << 30),
-        ..ServeOptions::new(vec![models], folder, cpu())
-    }
-}
-
-fn grey(n: usize, steps: usize) -> Generate {
-    Generate { model: Some("grey".into()), n: Some(n), steps: Some(steps), ..Generate::default() }
-}
-
-fn me() -> String {
-    "me".into()
-}
+use undiffuse_serve::options::ServeOptions;
 
 /// An engine whose evaluations take time, and are counted.
 fn slow(options: &ServeOptions, millis: u64) -> (Engine, Arc<AtomicU64>) {
@@ -393,81 +323,6 @@ async fn a_job_may_not_compute_for_ever() {
     let job = engine.submit(grey(1, 5), me(), None).await.unwrap();
     let job = ended(&engine, &job.id).await;
     assert_eq!((job.state, job.error.unwrap().code.as_str()), (JobState::Failed, "too_long"));
-}
-
-/// Closed in the middle and opened again: finished pictures stay, the others are made, no evaluation is wasted on the former.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_goes_on_where_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path());
-    let (engine, _) = slow(&options, 4);
-    let asked = Generate { seed: Some(7), ..grey(20, 5) };
-    let job = engine.submit(asked.clone(), me(), None).await.unwrap();
-    let waits = engine.submit(grey(2, 5), me(), None).await.unwrap();
-    let mut watcher = engine.watch(&job.id).await.unwrap();
-    while !matches!(watcher.recv().await.unwrap(), Update::Image(_)) {}
-    engine.close(Duration::ZERO).await;
-    assert!(!matches!(all(watcher).await.last(), Some(Update::State(job)) if job.state.is_final()));
-    assert_eq!(engine.submit(grey(1, 1), me(), None).await.unwrap_err().code, "closing");
-
-    let (engine, pictures) = slow(&options, 0);
-    let now = engine.job(&job.id).await.unwrap();
-    assert_eq!((now.done, now.images.len()), (8, 8));
-    let done = ended(&engine, &job.id).await;
-    assert_eq!((done.state, done.done), (JobState::Done, 20));
-    assert_eq!(done.images.iter().map(|made| made.index).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
-    assert_eq!(ended(&engine, &waits.id).await.state, JobState::Done);
-    assert_eq!(pictures.load(Ordering::Relaxed), (12 + 2) * 5);
-    let model = Model::load(options.paths[0].join("grey"), &cpu()).unwrap();
-    for (index, expected) in alone(&model, &asked, None, None).into_iter().enumerate() {
-        assert_eq!(pixels(&engine.image(&job.id, index).await.unwrap()), expected, "{index}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn closing_lets_running_pictures_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path());
-    let (engine, _) = slow(&options, 5);
-    let job = engine.submit(grey(8, 10), me(), None).await.unwrap();
-    engine.close(Duration::from_secs(30)).await;
-    let engine = Engine::open(&options).unwrap();
-    assert_eq!(engine.job(&job.id).await.unwrap().state, JobState::Done);
-    let second = Engine::open(&options).err().unwrap();
-    assert!(second.contains("in use by another service"), "{second}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn old_and_large_results_are_pruned_at_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut options = options(folder.path());
-    let engine = Engine::open(&options).unwrap();
-    let mut ids = Vec::new();
-    for _ in 0..3 {
-        let job = engine.submit(grey(4, 1), me(), None).await.unwrap();
-        ids.push(ended(&engine, &job.id).await.id);
-    }
-    let bytes = engine.gauges().stored_bytes;
-    engine.close(Duration::ZERO).await;
-    options.keep_bytes = bytes - 1;
-    let engine = Engine::open(&options).unwrap();
-    assert!(engine.job(&ids[0]).await.is_err() && engine.image(&ids[0], 0).await.is_err());
-    assert!(engine.image(&ids[1], 0).await.is_ok() && engine.gauges().stored_bytes < bytes);
-    engine.close(Duration::ZERO).await;
-    options.keep = Duration::ZERO;
-    let engine = Engine::open(&options).unwrap();
-    assert!(engine.jobs(JobQuery { limit: 10, ..JobQuery::default() }).await.unwrap().is_empty());
-    assert_eq!(engine.gauges().stored_bytes, 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_store_is_no_panic() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path());
-    std::fs::create_dir_all(&options.store).unwrap();
-    std::fs::write(options.store.join("jobs.redb"), vec![7; 100_000]).unwrap();
-    let refused = Engine::open(&options).err().unwrap();
-    assert!(refused.contains("damaged") && refused.contains("move it away"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
