@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import platform
+import shutil
 from pathlib import Path
 
 import diffusers
@@ -86,14 +87,30 @@ def folder_kib(path: Path) -> float:
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1024
 
 
-def make_fixtures(about: str, kind: str, rows: list, make, named: int = 0) -> None:
-    """The program of a script: makes a fixture of each row in a folder called by column `named`, and an index of them all."""
+def begin(about: str, folder: Path, anew: bool = False) -> Path:
+    """The beginning of a script's program: the folder that it writes to, where nothing of old stays if it makes all `anew`."""
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=NN_FIXTURES / kind)
+    parser.add_argument("--out", type=Path, default=folder)
     out = parser.parse_args().out
     torch.set_num_threads(1)
     diffusers.logging.set_verbosity_error()
+    if anew and out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def write_index(out: Path, lines: list, *modules, **more) -> None:
+    """The end of it: the index of its fixtures, with the versions of what they were made with."""
+    versions = VERSIONS | {module.__name__: module.__version__ for module in modules}
+    write_json(out / "INDEX.json", {"versions": versions, **more, "fixtures": lines})
+    print(f"{folder_kib(out):.0f} KiB")
+
+
+def make_fixtures(about: str, kind: str, rows: list, make, named: int = 0) -> None:
+    """The program of a script: makes a fixture of each row in a folder called by column `named`, and an index of them all."""
+    out = begin(about, NN_FIXTURES / kind)
     lines = [make(*row, out / row[named]) for row in rows]
     for line in lines:
         print(line)
-    write_json(out / "INDEX.json", {"versions": VERSIONS, "fixtures": lines})
+    write_index(out, lines)

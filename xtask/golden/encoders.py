@@ -6,7 +6,6 @@ moves the output. transformers 5 writes `CLIPTextModel` without the `text_model.
 the position ids that old ones have: a row says `published` where the fixture is written as those are.
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
@@ -16,8 +15,8 @@ import transformers
 from transformers import (BertConfig, BertModel, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig,
                           CLIPVisionModelWithProjection)
 
-from common import (NN_FIXTURES, VERSIONS, folder_kib, generator, load_tensors, normal, randomise, relative_error, save_tensors,
-                    write_json)
+from common import (NN_FIXTURES, begin, folder_kib, generator, load_tensors, normal, randomise, relative_error, save_tensors,
+                    write_index)
 
 SIZE = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2)
 WORDS = SIZE | dict(vocab_size=40, max_position_embeddings=9, bos_token_id=38, eos_token_id=39, pad_token_id=39)
@@ -141,20 +140,16 @@ def make(kind, name, covers, options, extras, folder: Path) -> dict:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=NN_FIXTURES)
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
+    out = begin(__doc__, NN_FIXTURES)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    versions = VERSIONS | {"transformers": transformers.__version__}
     lines = {}
     for kind, name, *row in ROWS:
         line = make(kind, name, *row, out / FOLDERS[kind] / name)
         print(line)
         lines.setdefault(FOLDERS[kind], []).append(line)
     for folder, fixtures in lines.items():
-        write_json(out / folder / "INDEX.json", {"versions": versions, "fixtures": fixtures})
+        write_index(out / folder, fixtures, transformers)
 
 
 if __name__ == "__main__":

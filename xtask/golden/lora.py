@@ -5,21 +5,17 @@ scales; FILE.safetensors are the LoRAs, ROW.expected.safetensors what went in (`
 how far both are from what the base makes. Networks run in float64.
 """
 
-import argparse
 import json
-import shutil
 from pathlib import Path
 
-import diffusers
 import peft
 import safetensors.torch
 import torch
 import transformers
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from common import LIB_FIXTURES, VERSIONS, folder_kib, normal, relative_error, save_tensors, write_json
-from pipelines import Draws
-from stable_diffusion import DDIM, TEXT, load
+from common import LIB_FIXTURES, begin, normal, relative_error, save_tensors, write_index
+from stable_diffusion import DDIM, TEXT, load, pictures
 
 BASE = LIB_FIXTURES / "stable_diffusion"
 PROMPTS = ["a red heart", "three blue circles on canvas"]
@@ -155,23 +151,11 @@ def adapted(pipe) -> int:
 
 
 def sample(pipe) -> dict:
-    draws = Draws("lora")
-    draws.inside(pipe, pipe.scheduler)
-    with torch.no_grad():
-        latents = pipe(prompt=PROMPTS, num_inference_steps=4, guidance_scale=5.0, output_type="latent").images
-        decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
-    return {"init_noise": draws.tensors[0], "latents": latents, "sample": decoded}
+    return pictures(pipe, "lora", prompt=PROMPTS, num_inference_steps=4, guidance_scale=5.0)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=LIB_FIXTURES / "lora")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    diffusers.logging.set_verbosity_error()
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
+    out = begin(__doc__, LIB_FIXTURES / "lora", anew=True)
     plain, found, lines = load(BASE, "base", TEXT, DDIM), {}, []
     for name, wanted, style, about in FILES:
         found[name] = layers(plain, **wanted)
@@ -192,10 +176,8 @@ def main():
         moved = {key: float(f"{relative_error(without[key], made[key]):.2g}") for key in ("latents", "sample")}
         lines.append({"name": name, "files": files, "layers": [len(found[file]) for file in files], "moved": moved})
         print(lines[-1])
-    versions = VERSIONS | {"transformers": transformers.__version__, "peft": peft.__version__}
     base = {"unet": "base", "pipeline": TEXT.__name__, "scheduler": dict(_class_name=DDIM[0], **DDIM[1])}
-    write_json(out / "INDEX.json", {"versions": versions, "base": base, "prompts": PROMPTS, "fixtures": lines})
-    print(f"{folder_kib(out):.0f} KiB")
+    write_index(out, lines, transformers, peft, base=base, prompts=PROMPTS)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Golden values of `PriorTransformer`: what `unet.py` makes of U-Nets, for transformers from words to the embedding of a picture.
 
 In `io.safetensors` an embedding is a picture of one pixel, `sample` [B, D, 1, 1] → `output` [B, D', 1, 1]; `class_labels` [B, E] is the
-vector of a text.
+vector of a text. `image_embeds` [B, D'] is the output as the embedding of a picture.
 """
 
 import shutil
@@ -78,7 +78,7 @@ def make(name, covers, changes, masked, gradients, folder: Path) -> dict:
             assert moved[key] > 1e-3, (key, moved)
         least = dimmest(model, io, output)
         float32_error = relative_error(predict(single, io), output)
-    stored = io | {"output": output}
+    stored = io | {"output": output, "image_embeds": model.post_process_latents(output.flatten(1))}
     if gradients:
         sample = io["sample"].double().requires_grad_()
         output = predict(model, io | {"sample": sample})

@@ -6,8 +6,6 @@ went in (`init_noise`, `noise.K`, `image`, `mask`) and what came out: `latents`,
 clipped. Networks run in float64. Posteriors of pictures are read by their mode.
 """
 
-import argparse
-import shutil
 from pathlib import Path
 
 import diffusers
@@ -18,7 +16,7 @@ from diffusers import (AutoencoderKL, LatentConsistencyModelPipeline, StableDiff
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from common import LIB_FIXTURES, VERSIONS, folder_kib, normal, randomise, save_tensors, write_json
+from common import LIB_FIXTURES, begin, normal, randomise, save_tensors, write_index
 from pipelines import Draws
 from words import END, configure, learn
 
@@ -99,13 +97,22 @@ def load(out: Path, name: str, pipeline, scheduler) -> diffusers.DiffusionPipeli
     return made
 
 
+def pictures(pipe, name: str, **call) -> dict:
+    """What a pipeline draws, and what it makes: latents, and pictures before anything is clipped."""
+    draws = Draws(name)
+    draws.inside(pipe, pipe.scheduler)
+    with torch.no_grad():
+        latents = pipe(**call, output_type="latent").images
+        sample = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
+    noises = {f"noise.{k}": noise for k, noise in enumerate(draws.tensors[1:])}
+    return {"init_noise": draws.tensors[0], **noises, "latents": latents, "sample": sample}
+
+
 def make(out: Path, name, network, pipeline, scheduler, call) -> dict:
     """Writes ROW.safetensors and returns the row's line of the index."""
     pipe = load(out, network, pipeline, scheduler)
-    draws = Draws(f"stable-diffusion-{name}")
-    draws.inside(pipe, pipe.scheduler)
     height, width = call.get("height", 16), call.get("width", 16)
-    given, io = dict(num_inference_steps=STEPS, output_type="latent") | call, {}
+    given, io = dict(num_inference_steps=STEPS) | call, {}
     if pipeline in (IMAGE, INPAINT):
         io["image"] = torch.tanh(normal((1, 3, height, width), "stable-diffusion", "image"))
         given["image"] = io["image"].double()
@@ -114,25 +121,16 @@ def make(out: Path, name, network, pipeline, scheduler, call) -> dict:
         io["mask"] = torch.zeros(1, 1, height, width)
         io["mask"][:, :, 3:13, 5:] = 1
         given |= dict(mask_image=io["mask"].double(), height=height, width=width)
-    with torch.no_grad():
-        latents = pipe(**given).images
-        sample = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
-    io |= {"init_noise": draws.tensors[0]} | {f"noise.{k}": noise for k, noise in enumerate(draws.tensors[1:])}
-    save_tensors(out / f"{name}.safetensors", io | {"latents": latents, "sample": sample})
+    made = pictures(pipe, f"stable-diffusion-{name}", **given)
+    save_tensors(out / f"{name}.safetensors", io | made)
     return {"name": name, "unet": network, "pipeline": pipeline.__name__, "scheduler": dict(_class_name=scheduler[0], **scheduler[1]),
-            "call": dict(num_inference_steps=STEPS, guidance_scale=7.5) | call, "sample_std": float(f"{sample.std():.3g}"),
-            "latents_std": float(f"{latents.std():.3g}")}
+            "call": dict(num_inference_steps=STEPS, guidance_scale=7.5) | call, "sample_std": float(f"{made['sample'].std():.3g}"),
+            "latents_std": float(f"{made['latents'].std():.3g}")}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=LIB_FIXTURES / "stable_diffusion")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
-    diffusers.logging.set_verbosity_error()
+    out = begin(__doc__, LIB_FIXTURES / "stable_diffusion", anew=True)
     DiagonalGaussianDistribution.sample = lambda self, generator=None: self.mode()
-    if out.exists():
-        shutil.rmtree(out)
     base(out / "base")
     for name in UNETS.keys() - {"base"}:
         unet(name).save_pretrained(out / name / "unet")
@@ -140,8 +138,7 @@ def main():
     for row in ROWS:
         lines.append(make(out, *row))
         print(lines[-1])
-    write_json(out / "INDEX.json", {"versions": VERSIONS | {"transformers": transformers.__version__}, "fixtures": lines})
-    print(f"{folder_kib(out):.0f} KiB")
+    write_index(out, lines, transformers)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ A small vocabulary is learned here from a few lines, in the files that CLIP's ha
 `xtask/checks/tokens.py` asks of real vocabularies.
 """
 
-import argparse
 import json
 import random
 import shutil
@@ -16,7 +15,7 @@ import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from common import LIB_FIXTURES, VERSIONS, write_json
+from common import LIB_FIXTURES, begin, write_index, write_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 TEXT = """a photograph of an astronaut riding a horse, highly detailed, 4k, trending on artstation
@@ -96,11 +95,7 @@ def make(folder: Path, prompts) -> dict:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=LIB_FIXTURES / "tokenizers")
-    out = parser.parse_args().out
-    if out.exists():
-        shutil.rmtree(out)
+    out = begin(__doc__, LIB_FIXTURES / "tokenizers", anew=True)
     learn(out / "clip")
     shutil.copytree(out / "clip", out / "pad")
     configure(out / "clip", END)
@@ -109,8 +104,7 @@ def main():
     prompts = [prompt for prompt in odd_prompts(400) if len(prompt) < 200][:200]
     lines = [make(out / name, prompts) for name in ("clip", "pad", "whole")]
     print(lines)
-    versions = VERSIONS | {"transformers": transformers.__version__, "tokenizers": tokenizers.__version__}
-    write_json(out / "INDEX.json", {"versions": versions, "fixtures": lines})
+    write_index(out, lines, transformers, tokenizers)
 
 
 if __name__ == "__main__":

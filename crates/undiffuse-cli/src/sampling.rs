@@ -11,13 +11,14 @@ use crate::common::usage;
 /// `--solver`, `--spacing`, `--steps`, `--eta`, `--guidance`, and what goes with them.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Sampling {
-    /// Steps of the solver, which sets how often the network is evaluated in each; the model's own number when not given
+    /// Steps of the solver, which sets how often the network is evaluated in each; the model's own number when not given,
+    /// or as many as --spacing names
     #[arg(long)]
     pub steps: Option<usize>,
     /// How to step, such as dpmpp-2m or ddim:eta=0.5; `undiffuse plan --list` lists them
     #[arg(long)]
     pub solver: Option<SolverKind>,
-    /// Which times to visit, such as karras or trailing
+    /// Which times to visit, such as karras or trailing, or one by one, such as 'timesteps:at=999;499;0'
     #[arg(long)]
     pub spacing: Option<SpacingKind>,
     /// The solver's eta: 0 is deterministic, 1 as noisy as the forward process

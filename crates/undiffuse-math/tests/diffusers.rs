@@ -59,6 +59,21 @@ impl Network {
     }
 }
 
+/// The config of a walk, with what its calls were told besides.
+fn recipe_of(case: &Value) -> Recipe {
+    let mut recipe = Recipe::from_value(&case["config"]).unwrap();
+    if let Some(spacing) = case["spacing"].as_str() {
+        recipe = recipe.with_spacing(spacing.parse::<SpacingKind>().unwrap());
+    }
+    if let Some(eta) = case["arguments"]["eta"].as_f64() {
+        recipe.solver = Ddim { eta }.into();
+    }
+    if let Some(order) = case["arguments"]["order"].as_u64() {
+        recipe.solver = Lms { order: order as usize, ..Lms::default() }.into();
+    }
+    recipe
+}
+
 #[test]
 fn every_walk_follows_diffusers() {
     let golden: Value = serde_json::from_str(include_str!("golden/schedulers.json")).unwrap();
@@ -69,13 +84,7 @@ fn every_walk_follows_diffusers() {
     for case in golden["walks"].as_array().unwrap() {
         let what = format!("{} in {} steps, {}", case["config"], case["steps"], case["arguments"]);
         let class = case["config"]["_class_name"].as_str().unwrap();
-        let mut recipe = Recipe::from_value(&case["config"]).unwrap();
-        if let Some(eta) = case["arguments"]["eta"].as_f64() {
-            recipe.solver = Ddim { eta }.into();
-        }
-        if let Some(order) = case["arguments"]["order"].as_u64() {
-            recipe.solver = Lms { order: order as usize, ..Lms::default() }.into();
-        }
+        let recipe = recipe_of(case);
         let plan = recipe.plan(case["steps"].as_u64().unwrap() as usize).unwrap();
         let first = plan.rows[0].level;
         let error = errors.entry(class.to_owned()).or_default();

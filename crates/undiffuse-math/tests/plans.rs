@@ -90,6 +90,37 @@ fn options_out_of_range_are_named() {
     grid(&Optimal { sigma_min: Some(f64::NAN), ..Optimal::default() }, "sigma_min");
 }
 
+/// Steps that are named one by one are as many as are asked for, in order, and the schedule's.
+#[test]
+fn named_steps_that_lead_nowhere_are_refused() {
+    let words = |spacing: &str| spacing.parse::<SpacingKind>().unwrap_err().to_string();
+    for (spacing, told) in [
+        ("timesteps:at=0;22;", "at must fall"),
+        ("timesteps:at=22;22;", "at must fall"),
+        ("sigmas:at=14;1;0;", "above 0"),
+        ("sigmas:at=1;14;", "at must fall"),
+        ("karras:at=0;22;", "in a table of 0"),
+        ("karras:of=40,at=0;40;", "in a table of 40"),
+        ("karras:of=40,at=22;0;", "at must rise"),
+        ("karras:of=40,at=;", "names no step"),
+    ] {
+        let problem = words(spacing);
+        assert!(problem.starts_with("spacing `") && problem.contains(told), "{problem}");
+    }
+    let grid = |schedule: &str, spacing: &str, steps: usize| {
+        let (schedule, spacing): (ScheduleKind, SpacingKind) = (schedule.parse().unwrap(), spacing.parse().unwrap());
+        let made = Grid::new(&*schedule, &*spacing, steps, Last::Clean);
+        made.map(|grid| grid.points.iter().map(|point| point.time).collect::<Vec<_>>()).map_err(|e| e.to_string())
+    };
+    assert_eq!(grid("linear", "timesteps:at=900;7.5;", 2), Ok(vec![900.0, 7.5]));
+    assert!(grid("linear", "timesteps:at=900;7;", 10).unwrap_err().contains("names 2"));
+    assert!(grid("linear", "timesteps:at=1000;7;", 2).unwrap_err().contains("1000 is no time of this schedule"));
+    assert!(grid("edm", "karras:of=40,at=0;22;", 3).unwrap_err().contains("names 2"));
+    // A table that is not begun at its beginning is not begun at the schedule's end.
+    let (whole, part) = (grid("edm", "karras:of=40", 40).unwrap(), grid("edm", "karras:of=40,at=3;22;", 2).unwrap());
+    assert_eq!(part, [whole[3], whole[22]]);
+}
+
 /// Nothing is made of a walk that is too long: these would take terabytes.
 #[test]
 fn walks_without_end_are_refused_at_once() {

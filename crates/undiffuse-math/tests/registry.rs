@@ -46,7 +46,17 @@ fn every_entry_has_its_written_forms() {
     check(ParameterizationKind::ALL, &["edm:sigma_data=1"]);
     check(WeightingKind::ALL, &["min-snr:gamma=1.5"]);
     check(TimingKind::ALL, &["lognormal:mean=0.5,std=2"]);
-    check(SpacingKind::ALL, &["karras:rho=5,round=nearest,sigma_min=0.1", "leading:offset=1", "linspace:round=false"]);
+    check(
+        SpacingKind::ALL,
+        &[
+            "karras:rho=5,round=nearest,sigma_min=0.1",
+            "leading:offset=1",
+            "linspace:round=false",
+            "timesteps:at=999;250.5;0;",
+            "sigmas:at=14.6;",
+            "karras:at=0;22;,of=40",
+        ],
+    );
     check(
         SolverKind::ALL,
         &[

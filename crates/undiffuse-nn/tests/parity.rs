@@ -152,6 +152,12 @@ fn outputs_equal_diffusers() {
         let error = relative_error(&y.into_data().try_into_vec::<f32>().unwrap(), &io["output"].values);
         println!("{name}: {error:.2e}");
         assert!(error < 1e-4, "{name}: {error}");
+        let meant = model.post_process(tensor4(&io["output"], &device));
+        assert_eq!(meant.is_some(), io.contains_key("image_embeds"), "{name}");
+        if let Some(meant) = meant {
+            let error = relative_error(&meant.into_data().try_into_vec::<f32>().unwrap(), &io["image_embeds"].values);
+            assert!(error < 1e-6, "{name}: {error}");
+        }
         ran += 1;
     }
     assert!(ran > 10);

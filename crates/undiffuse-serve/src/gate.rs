@@ -8,6 +8,7 @@ use std::time::Instant;
 use axum::http::{HeaderMap, StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use undiffuse::data::text::hex;
 
 use crate::peer::{Peer, single};
 use crate::problem::Problem;
@@ -103,7 +104,7 @@ impl Gate {
         let Some(lock) = &self.lock else { return Ok(None) };
         self.token(lock, token, peer)?;
         let value = random().map_err(|e| Problem::internal(format!("there are no random numbers: {e}")))?;
-        let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        let value = hex(&value);
         let mut sessions = self.sessions();
         if sessions.len() >= SESSIONS {
             sessions.pop_front();
@@ -133,7 +134,7 @@ impl Gate {
     /// A name for the session whose cookie is among these headers, if it opens; it says nothing of the cookie's value.
     pub fn session_of(&self, headers: &HeaderMap) -> Option<String> {
         let session = self.open_session(self.lock.as_ref()?, headers)?;
-        Some(session[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(hex(&session[..8]))
     }
 
     fn open_session(&self, lock: &Lock, headers: &HeaderMap) -> Option<Hash> {

@@ -41,6 +41,20 @@ pub struct Generate {
     /// Classifier-free guidance: 1 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f64>,
+    /// How far guided answers are scaled back to the deviation of those without guidance: 0 is not at all, 1 all the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub guidance_rescale: Option<f64>,
+    /// The noise levels (sigma / alpha) with guidance, the lower one first, such as `[0.3, 5]`; all when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<[f64; 2]>,
+    /// Layers that are left out at the end of the text encoder, of models that take words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_skip: Option<usize>,
+    /// What is made of words in brackets, of models that take words: `original` scales a chunk back to its mean, `no-norm` does
+    /// not, `none` reads brackets as they stand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emphasis: Option<String>,
     /// Width in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
@@ -347,7 +361,7 @@ pub struct AskInfo {
 }
 
 /// How a model is sampled unless asked otherwise.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Defaults {
     /// How to step.
     pub solver: String,
@@ -357,6 +371,17 @@ pub struct Defaults {
     pub steps: usize,
     /// Classifier-free guidance.
     pub guidance: f64,
+    /// How far guided answers are scaled back.
+    pub guidance_rescale: f64,
+    /// The noise levels with guidance, where these are not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<[f64; 2]>,
+    /// Layers that are left out at the end of the text encoder, of models that take words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_skip: Option<usize>,
+    /// What is made of words in brackets, of models that take words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emphasis: Option<String>,
 }
 
 #[cfg(test)]

@@ -33,6 +33,14 @@ const SHOWN: usize = 60;
 /// Settings that say nothing which a picture here could be made by.
 const IDLE: [&str; 2] = ["Version", "Model hash"];
 
+/// AUTOMATIC1111's words for what is made of brackets, and ours.
+pub const EMPHASIS: [(&str, &str); 3] = [("Original", "original"), ("No norm", "no-norm"), ("None", "none")];
+
+/// Our word for one of these.
+pub fn emphasis(theirs: &str) -> Option<&'static str> {
+    EMPHASIS.iter().find(|(word, _)| *word == theirs).map(|(_, ours)| *ours)
+}
+
 /// What such a text says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters {
@@ -68,6 +76,8 @@ impl Parameters {
         };
         let (sampler, scheduler) = theirs(word("solver"), word("spacing"));
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let emphasis = EMPHASIS.iter().find(|(_, ours)| *ours == word("emphasis"));
+        let skipped = facts.get("clip_skip").and_then(Value::as_u64);
         let settings = [
             ("Steps", number("steps")),
             ("Sampler", text(sampler)),
@@ -77,6 +87,9 @@ impl Parameters {
             ("Size", Some(format!("{width}x{height}"))),
             ("Model", text(called(word("model")).to_owned())),
             ("Denoising strength", number("strength")),
+            // The original counts from the last layer, which is 1.
+            ("Clip skip", skipped.map(|layers| layers.saturating_add(1).to_string())),
+            ("Emphasis", emphasis.map(|(theirs, _)| (*theirs).to_owned())),
             ("Version", text(word("program").to_owned())),
         ];
         let told = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -102,6 +115,7 @@ impl Parameters {
         self.sampling(&mut found);
         self.picture(named, &mut found);
         self.class(named.or(chosen), &mut found);
+        self.reading(named.or(chosen), &mut found);
         if let Some(cfg) = self.number("CFG scale", &mut found) {
             match named.or(chosen).is_some_and(|model| !model.guidance) && cfg != 1.0 {
                 true => found.note("This model cannot be guided: the CFG scale is left out."),
@@ -190,6 +204,21 @@ impl Parameters {
         }
     }
 
+    /// How words are read, of a model that takes some.
+    fn reading(&self, model: Option<&ModelInfo>, found: &mut Restored) {
+        if model.is_some_and(|model| !model.takes_words()) {
+            return;
+        }
+        let stop = self.whole("Clip skip", found).and_then(|stop| usize::try_from(stop).ok());
+        found.settings.clip_skip = stop.and_then(|stop| stop.checked_sub(1));
+        if let Some(word) = self.get("Emphasis") {
+            match emphasis(word) {
+                Some(ours) => found.settings.emphasis = Some(ours.to_owned()),
+                None => found.note(format!("The emphasis {} is not here.", quoted(word))),
+            }
+        }
+    }
+
     fn number(&self, name: &str, found: &mut Restored) -> Option<f64> {
         let text = self.get(name)?;
         let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
@@ -238,8 +267,19 @@ fn called(path: &str) -> &str {
 }
 
 /// Settings that are read above.
-const READ: [&str; 9] =
-    ["Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Denoising strength", "Eta"];
+const READ: [&str; 11] = [
+    "Steps",
+    "Sampler",
+    "Schedule type",
+    "CFG scale",
+    "Seed",
+    "Size",
+    "Model",
+    "Denoising strength",
+    "Eta",
+    "Clip skip",
+    "Emphasis",
+];
 
 /// What of a text can be had here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]

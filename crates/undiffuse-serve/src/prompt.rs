@@ -155,7 +155,13 @@ pub(crate) mod tests {
             0 => Conditioner::default(),
             _ => Classes::new(&classes, count + 1, Some(count as u32)).into(),
         };
-        let defaults = Defaults { solver: "ddim".into(), spacing: "trailing".into(), steps: 20, guidance: 1.0 };
+        let defaults = Defaults {
+            solver: "ddim".into(),
+            spacing: "trailing".into(),
+            steps: 20,
+            guidance: 1.0,
+            ..Defaults::default()
+        };
         ModelInfo {
             id: "m".into(),
             classes,

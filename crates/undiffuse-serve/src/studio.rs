@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
+use undiffuse::data::text::hex;
 
 use crate::problem::Problem;
 
@@ -50,8 +51,8 @@ async fn file(State(folder): State<Option<PathBuf>>, uri: Uri, headers: HeaderMa
         }),
     }
     .ok_or_else(unknown)?;
-    let tag: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let tag = HeaderValue::try_from(format!("\"{tag}\"")).map_err(|e| Problem::internal(e.to_string()))?;
+    let tag =
+        HeaderValue::try_from(format!("\"{}\"", hex(&hash[..16]))).map_err(|e| Problem::internal(e.to_string()))?;
     // `no-cache` is "ask each time": with the tag the answer is 304 until the program is another.
     let cache = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
     if headers.get(header::IF_NONE_MATCH).is_some_and(|known| is_match(known, &tag)) {

@@ -1,7 +1,12 @@
 //! The engine as the API uses it, on small networks with random weights.
 
+#[path = "engine/models.rs"]
+mod models;
+#[path = "engine/restarts.rs"]
+mod restarts;
+
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -9,92 +14,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use models::{cpu, grey, me, model, options};
 use tokio::sync::mpsc;
 use undiffuse::Model;
 use undiffuse::data::{Image, decode, encode_png, read_png_text};
-use undiffuse::denoise::{Ask, Cond, Denoise, Inpaint};
-use undiffuse::math::noise;
-use undiffuse::math::recipe::{Clip, Learned, Recipe};
-use undiffuse::model::Card;
-use undiffuse::nn::networks::unet2d::{DownBlockType, SampleSize, UNet2DConfig, UpBlockType};
-use undiffuse::nn::{NetworkConfig, params};
+use undiffuse::denoise::{Ask, Cond, Denoise};
+use undiffuse::nn::params;
 use undiffuse::request::{self, Asks, SampleSettings};
 use undiffuse::sample::Noise;
-use undiffuse::{burn::tensor::Device, device};
 use undiffuse_serve::engine::{Engine, JobQuery};
 use undiffuse_serve::job::{Generate, Job, JobState, Update};
-use undiffuse_serve::options::{RequestLimits, ServeOptions};
-
-fn cpu() -> Device {
-    device::open("cpu").unwrap()
-}
-
-/// A network of 8x8 pictures with random weights: grey with four classes and guidance, or colour without classes.
-fn model(channels: usize, seed: u64) -> Model {
-    let config = UNet2DConfig {
-        sample_size: Some(SampleSize::Square(8)),
-        in_channels: channels,
-        // The colour model learnt its variance, too.
-        out_channels: if channels == 3 { 6 } else { channels },
-        down_block_types: vec![DownBlockType::DownBlock2D; 2],
-        up_block_types: vec![UpBlockType::UpBlock2D; 2],
-        block_out_channels: vec![16, 16],
-        layers_per_block: 1,
-        norm_num_groups: 4,
-        add_attention: false,
-        num_class_embeds: (channels == 1).then_some(5),
-        ..UNet2DConfig::default()
-    };
-    let mut stream = 0;
-    let network = params::map(NetworkConfig::from(config).network(&cpu()).unwrap(), |_, value| {
-        let mut values = vec![0.0; value.dims()[0]];
-        noise::normal(seed, stream, 0, &mut values);
-        stream += 1;
-        params::from_host(values.iter().map(|v| v * 0.1).collect(), &cpu())
-    });
-    let part = |word: &str| word.to_owned();
-    let recipe = Recipe {
-        clip: Clip::Range(1.0),
-        learned_variance: (channels == 3).then_some(Learned::Range),
-        ..Recipe::new(
-            part("cosine").parse::<undiffuse::math::prelude::ScheduleKind>().unwrap(),
-            part("eps").parse::<undiffuse::math::prelude::ParameterizationKind>().unwrap(),
-            part("trailing").parse::<undiffuse::math::prelude::SpacingKind>().unwrap(),
-            part("ddim").parse::<undiffuse::math::prelude::SolverKind>().unwrap(),
-        )
-    };
-    let card = match channels {
-        1 => Card {
-            classes: ["ant", "bee", "cat", "dog"].map(String::from).to_vec(),
-            null_class: Some(4),
-            ..Card::default()
-        },
-        _ => Card::default(),
-    };
-    Model::new(network, recipe, card).unwrap()
-}
-
-/// A folder of two models, and options for a service of it.
-fn options(folder: &Path) -> ServeOptions {
-    let models = folder.join("models");
-    if !models.exists() {
-        model(1, 1).save(models.join("grey")).unwrap();
-        model(3, 2).save(models.join("colour")).unwrap();
-    }
-    ServeOptions {
-        limits: RequestLimits { batch: 8, ..RequestLimits::default() },
-        memory: Some(1 << 30),
-        ..ServeOptions::new(vec![models], folder, cpu())
-    }
-}
-
-fn grey(n: usize, steps: usize) -> Generate {
-    Generate { model: Some("grey".into()), n: Some(n), steps: Some(steps), ..Generate::default() }
-}
-
-fn me() -> String {
-    "me".into()
-}
+use undiffuse_serve::options::ServeOptions;
 
 /// An engine whose evaluations take time, and are counted.
 fn slow(options: &ServeOptions, millis: u64) -> (Engine, Arc<AtomicU64>) {
@@ -136,6 +66,8 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         steps: asked.steps,
         eta: asked.eta,
         guidance: asked.guidance,
+        guidance_rescale: asked.guidance_rescale,
+        guidance_interval: asked.guidance_interval,
         ..SampleSettings::default()
     };
     let settings = settings.over(model).unwrap();
@@ -149,20 +81,16 @@ fn alone(model: &Model, asked: &Generate, init: Option<&Image>, mask: Option<&Im
         Some(_) => model.plan_from(asked.strength.unwrap_or(0.6)).unwrap(),
         None => model.plan().unwrap(),
     };
-    let mut denoiser = model.denoiser(settings.guidance);
-    if let (Some(init), Some(mask)) = (init, mask) {
-        let (known, mask) = (request::picture(&model, init), request::mask(&model, mask));
-        denoiser = Box::new(Inpaint::new(denoiser, model.codec.clone(), model.codec.known(known, mask)));
-    }
+    let origin = init.map(|init| {
+        let mask = mask.map(|mask| request::mask(&model, mask));
+        model.origin(request::picture(&model, init), mask, asked.strength.unwrap_or(0.6))
+    });
+    let origin = origin.unwrap_or_default();
+    let denoiser = origin.keeping(model.denoiser(&settings));
     let picture = |k: usize| {
         let noise = Noise::Seeds(vec![asked.seed.unwrap_or(0) + k as u64]);
-        let cond = cond.select([k]);
-        let x = match init {
-            Some(init) => {
-                model.sample_from(&*denoiser, &plan, noise, request::picture(&model, init), &cond).finish().unwrap()
-            }
-            None => model.sample(&*denoiser, &plan, noise, &cond).finish().unwrap(),
-        };
+        let cond = origin.told(cond.select([k]));
+        let x = model.sample_at(&origin, &*denoiser, &plan, noise, &cond).finish().unwrap();
         model.images(x).remove(0)
     };
     (0..n).map(picture).collect()
@@ -208,6 +136,16 @@ async fn pictures_do_not_depend_on_what_shares_their_batch() {
         (Generate { width: Some(12), height: Some(4), ..grey(5, 5) }, false, false),
         (Generate { init_image: Some(base64(&photo(9, 9, 1))), ..colour.clone() }, true, false),
         (solver("ddpm", colour), false, false),
+        (
+            Generate {
+                guidance: Some(2.5),
+                guidance_rescale: Some(0.7),
+                guidance_interval: Some([0.2, 20.0]),
+                ..grey(3, 5)
+            },
+            false,
+            false,
+        ),
     ];
     let mut jobs = Vec::new();
     for (k, (asked, ..)) in asked.iter().enumerate() {
@@ -234,7 +172,7 @@ async fn pictures_do_not_depend_on_what_shares_their_batch() {
         }
     }
     let gauges = engine.gauges();
-    assert_eq!((gauges.done, gauges.failed, gauges.running, gauges.queued, gauges.pictures), (10, 0, 0, 0, 0));
+    assert_eq!((gauges.done, gauges.failed, gauges.running, gauges.queued, gauges.pictures), (11, 0, 0, 0, 0));
     assert!(gauges.batched > gauges.batches * 2, "evaluations were shared: {gauges:?}");
 }
 
@@ -387,81 +325,6 @@ async fn a_job_may_not_compute_for_ever() {
     assert_eq!((job.state, job.error.unwrap().code.as_str()), (JobState::Failed, "too_long"));
 }
 
-/// Closed in the middle and opened again: finished pictures stay, the others are made, no evaluation is wasted on the former.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_goes_on_where_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path());
-    let (engine, _) = slow(&options, 4);
-    let asked = Generate { seed: Some(7), ..grey(20, 5) };
-    let job = engine.submit(asked.clone(), me(), None).await.unwrap();
-    let waits = engine.submit(grey(2, 5), me(), None).await.unwrap();
-    let mut watcher = engine.watch(&job.id).await.unwrap();
-    while !matches!(watcher.recv().await.unwrap(), Update::Image(_)) {}
-    engine.close(Duration::ZERO).await;
-    assert!(!matches!(all(watcher).await.last(), Some(Update::State(job)) if job.state.is_final()));
-    assert_eq!(engine.submit(grey(1, 1), me(), None).await.unwrap_err().code, "closing");
-
-    let (engine, pictures) = slow(&options, 0);
-    let now = engine.job(&job.id).await.unwrap();
-    assert_eq!((now.done, now.images.len()), (8, 8));
-    let done = ended(&engine, &job.id).await;
-    assert_eq!((done.state, done.done), (JobState::Done, 20));
-    assert_eq!(done.images.iter().map(|made| made.index).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
-    assert_eq!(ended(&engine, &waits.id).await.state, JobState::Done);
-    assert_eq!(pictures.load(Ordering::Relaxed), (12 + 2) * 5);
-    let model = Model::load(options.paths[0].join("grey"), &cpu()).unwrap();
-    for (index, expected) in alone(&model, &asked, None, None).into_iter().enumerate() {
-        assert_eq!(pixels(&engine.image(&job.id, index).await.unwrap()), expected, "{index}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn closing_lets_running_pictures_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path());
-    let (engine, _) = slow(&options, 5);
-    let job = engine.submit(grey(8, 10), me(), None).await.unwrap();
-    engine.close(Duration::from_secs(30)).await;
-    let engine = Engine::open(&options).unwrap();
-    assert_eq!(engine.job(&job.id).await.unwrap().state, JobState::Done);
-    let second = Engine::open(&options).err().unwrap();
-    assert!(second.contains("in use by another service"), "{second}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn old_and_large_results_are_pruned_at_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut options = options(folder.path());
-    let engine = Engine::open(&options).unwrap();
-    let mut ids = Vec::new();
-    for _ in 0..3 {
-        let job = engine.submit(grey(4, 1), me(), None).await.unwrap();
-        ids.push(ended(&engine, &job.id).await.id);
-    }
-    let bytes = engine.gauges().stored_bytes;
-    engine.close(Duration::ZERO).await;
-    options.keep_bytes = bytes - 1;
-    let engine = Engine::open(&options).unwrap();
-    assert!(engine.job(&ids[0]).await.is_err() && engine.image(&ids[0], 0).await.is_err());
-    assert!(engine.image(&ids[1], 0).await.is_ok() && engine.gauges().stored_bytes < bytes);
-    engine.close(Duration::ZERO).await;
-    options.keep = Duration::ZERO;
-    let engine = Engine::open(&options).unwrap();
-    assert!(engine.jobs(JobQuery { limit: 10, ..JobQuery::default() }).await.unwrap().is_empty());
-    assert_eq!(engine.gauges().stored_bytes, 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_store_is_no_panic() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path());
-    std::fs::create_dir_all(&options.store).unwrap();
-    std::fs::write(options.store.join("jobs.redb"), vec![7; 100_000]).unwrap();
-    let refused = Engine::open(&options).err().unwrap();
-    assert!(refused.contains("damaged") && refused.contains("move it away"), "{refused}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watchers_see_every_frame_and_picture() {
     let folder = tempfile::tempdir().unwrap();
@@ -513,6 +376,12 @@ async fn requests_that_cannot_be_are_refused_by_field() {
         ("eta", 422, Generate { eta: Some(1.0), ..solver("heun") }),
         ("guidance", 422, Generate { guidance: Some(f64::INFINITY), ..grey(1, 1) }),
         ("guidance", 422, Generate { guidance: Some(2.0), model: Some("colour".into()), ..grey(1, 1) }),
+        ("guidance_rescale", 422, Generate { guidance_rescale: Some(1.5), ..grey(1, 1) }),
+        ("guidance_rescale", 422, Generate { guidance_rescale: Some(0.5), model: Some("colour".into()), ..grey(1, 1) }),
+        ("guidance_interval", 422, Generate { guidance_interval: Some([5.0, 0.3]), ..grey(1, 1) }),
+        ("guidance_interval", 422, Generate { guidance_interval: Some([f64::NAN, 5.0]), ..grey(1, 1) }),
+        ("clip_skip", 422, Generate { clip_skip: Some(0), ..grey(1, 1) }),
+        ("emphasis", 422, Generate { emphasis: Some("none".into()), ..grey(1, 1) }),
         ("class", 422, Generate { asked: Asks::of("class", ["horse"]), ..grey(1, 1) }),
         ("width", 422, Generate { width: Some(7), ..grey(1, 1) }),
         ("width", 422, Generate { width: Some(usize::MAX), ..grey(1, 1) }),

@@ -11,7 +11,12 @@ use folders_of_words::{copy, root};
 use serde_json::{Value, json};
 use service::Service;
 use service::words::{ask, good, png, text};
-use undiffuse::data::{Options, decode::decode};
+use undiffuse::Model;
+use undiffuse::burn::tensor::Device;
+use undiffuse::data::{Image, Options, decode::decode};
+use undiffuse::request::SampleSettings;
+use undiffuse::sample::Noise;
+use undiffuse::words::Emphasis;
 use undiffuse_serve::ServeOptions;
 use undiffuse_serve::parameters::Parameters;
 
@@ -41,7 +46,6 @@ fn prompts_take_turns_and_every_picture_says_its_own() {
         let alone = ask(json!({ "prompt": word, "negative": "blurry", "seed": 5 + k }));
         assert_eq!(good(service.post(path, &alone))["images"][0]["png"], picture["png"]);
         let other = ask(json!({ "prompt": word, "negative": "sharp", "seed": 5 + k }));
-        let pixels = |png: &[u8]| decode(png, &Options::default()).unwrap().image.pixels;
         let other = good(service.post(path, &other));
         assert_ne!(pixels(&png(&other["images"][0]["png"])), pixels(&file));
     }
@@ -92,6 +96,89 @@ fn other_apis_take_words() {
     service.lives();
 }
 
+fn pixels(png: &[u8]) -> Image {
+    decode(png, &Options::default()).unwrap().image
+}
+
+/// The library's picture of what [`ask`] asks for.
+fn alone(prompt: &str, negative: &str, settings: SampleSettings) -> Image {
+    let model = Model::load(root().join("base"), &Device::flex()).unwrap();
+    let settings = SampleSettings { steps: Some(2), guidance: Some(3.0), ..settings }.over(&model).unwrap();
+    let model = model.with(settings.clone());
+    let asked = std::iter::once(model.conditioner.parse(prompt).unwrap()).collect();
+    let cond = model.conditioner.away(asked, &[negative]).unwrap();
+    let (plan, denoiser) = (model.plan().unwrap(), model.denoiser(&settings));
+    let x = model.sample(&*denoiser, &plan, Noise::Seeds(vec![5]), &cond).finish().unwrap();
+    model.images(x).remove(0)
+}
+
+#[test]
+fn how_words_are_read_and_where_guidance_goes_is_asked_for() {
+    let service = start(|_| {});
+    let (prompt, negative) = ("a (red:1.4) heart", "(blurry:1.2)");
+    let native = |more: Value| {
+        let mut asked = ask(json!({ "prompt": prompt, "negative": negative }));
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        png(&good(service.post("/api/v1/generate", &asked))["images"][0]["png"])
+    };
+    let plain = pixels(&native(json!({})));
+    let usual = SampleSettings::default();
+    let cases = [
+        ("clip_skip", json!(1), json!(1), SampleSettings { clip_skip: Some(1), ..usual.clone() }),
+        (
+            "emphasis",
+            json!("no-norm"),
+            json!("no-norm"),
+            SampleSettings { emphasis: Some(Emphasis::NoNorm), ..usual.clone() },
+        ),
+        ("emphasis", json!("none"), json!("none"), SampleSettings { emphasis: Some(Emphasis::None), ..usual.clone() }),
+        ("guidance_rescale", json!(0.7), json!(0.7), SampleSettings { guidance_rescale: Some(0.7), ..usual.clone() }),
+        (
+            "guidance_interval",
+            json!([0.3, 5]),
+            json!("0.3:5"),
+            SampleSettings { guidance_interval: Some([0.3, 5.0]), ..usual },
+        ),
+    ];
+    for (field, value, told, settings) in cases {
+        let file = native(json!({ field: value }));
+        let facts: Value = serde_json::from_str(&text(&file, "undiffuse")).unwrap();
+        assert_eq!(facts[field], told);
+        assert_eq!(pixels(&file), alone(prompt, negative, settings), "{field} = {value}");
+        assert_ne!(pixels(&file), plain, "{field} = {value} matters");
+    }
+    // AUTOMATIC1111 counts from the last layer on, which is 1.
+    let theirs = |stop: Value, emphasis: &str| {
+        let settings =
+            json!({ "sd_model_checkpoint": "words", "CLIP_stop_at_last_layers": stop, "emphasis": emphasis });
+        let asked = json!({ "override_settings": settings, "prompt": prompt, "negative_prompt": negative, "steps": 2,
+                            "cfg_scale": 3, "seed": 5, "width": 16, "height": 16 });
+        service.post("/sdapi/v1/txt2img", &asked)
+    };
+    let file = png(&good(theirs(json!(2), "No norm"))["images"][0]);
+    assert_eq!(pixels(&file), pixels(&native(json!({ "clip_skip": 1, "emphasis": "no-norm" }))));
+    let parameters = text(&file, "parameters");
+    assert!(parameters.contains(", Clip skip: 2, Emphasis: No norm, "), "{parameters}");
+    assert_eq!(pixels(&png(&good(theirs(json!(1), "Original"))["images"][0])), plain);
+    let read = good(service.post("/api/v1/parameters", &json!({ "text": parameters })));
+    assert_eq!(
+        (&read["settings"]["clip_skip"], &read["settings"]["emphasis"], &read["notes"]),
+        (&json!(1), &json!("no-norm"), &json!([]))
+    );
+    for (stop, emphasis, field, words) in [
+        (json!(0), "Original", "CLIP_stop_at_last_layers", "from 1 on"),
+        (json!(1.5), "Original", "CLIP_stop_at_last_layers", "from 1 on"),
+        (json!(9), "Original", "CLIP_stop_at_last_layers", "leave none"),
+        (json!(1), "Ignore", "emphasis", "Original, No norm, None"),
+    ] {
+        let answer = theirs(stop, emphasis);
+        let problem = answer.json();
+        assert_eq!((answer.status, &problem["field"]), (422, &json!(field)), "{answer}");
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{answer}");
+    }
+    service.lives();
+}
+
 #[test]
 fn words_that_cannot_be_are_refused_by_field() {
     let service = start(|options| options.limits.body = 32 << 20);
@@ -109,6 +196,12 @@ fn words_that_cannot_be_are_refused_by_field() {
         ("class", json!({ "class": "bee" })),
         ("prompt", json!({ "model": "grey", "prompt": "a" })),
         ("width", json!({ "prompt": "a", "width": 17 })),
+        ("clip_skip", json!({ "prompt": "a", "clip_skip": 2 })),
+        ("clip_skip", json!({ "model": "grey", "clip_skip": 0 })),
+        ("emphasis", json!({ "prompt": "a", "emphasis": "loud" })),
+        ("emphasis", json!({ "prompt": "a", "emphasis": "x".repeat(5000) })),
+        ("guidance_rescale", json!({ "prompt": "a", "guidance_rescale": -0.1 })),
+        ("guidance_interval", json!({ "prompt": "a", "guidance_interval": [5, 5] })),
     ];
     for (field, more) in refused {
         let answer = service.post("/api/v1/generate", &ask(more));

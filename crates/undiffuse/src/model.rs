@@ -4,6 +4,7 @@ mod adapter;
 mod folder;
 mod outline;
 mod pipeline;
+mod walk;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -15,27 +16,25 @@ use burn::tensor::Tensor;
 use serde_json::json;
 use undiffuse_data::Image;
 use undiffuse_math::diffusers;
-use undiffuse_math::prelude::Plan;
 use undiffuse_math::recipe::{Clip, Learned, Recipe};
 use undiffuse_math::registry::KindError;
-use undiffuse_math::solver::PlanError;
 use undiffuse_nn::adapters::LoraError;
 use undiffuse_nn::networks::{ConfigError, InputError};
 use undiffuse_nn::weights::{Hold, WeightsError, export, to_bytes};
 
 use crate::codec::{AnyCodec, CodecError};
 use crate::condition::{self, Ask, Classes, Conditioner, RequestError};
-use crate::denoise::{Canvas, Clipped, Clipping, Cond, Denoise, Denoiser, Distilled, Guidance, Guided, Heard};
+use crate::denoise::{Clipped, Clipping, Cond, Denoise, Denoiser, Distilled, Guidance, Guided, Heard};
 use crate::files::FileError;
 use crate::image::to_images;
 use crate::memory::{self, TooLarge};
-use crate::sample::{Noise, Sampler, Walker, sample, sample_from};
 use crate::words::{TokenizerError, Words};
 
 pub use crate::card::{Card, Process, Provenance, SampleDefaults};
 pub use adapter::Adapter;
 pub use folder::ModelFolder;
 pub use outline::{Outline, load_component};
+pub use walk::Origin;
 
 /// Values that a walk keeps for each of a picture's: itself, noise, and what its solver remembers of the steps before.
 const KEPT: u64 = 16;
@@ -376,18 +375,6 @@ impl Model {
         self.network.config().io().timestep_cond.is_some()
     }
 
-    /// Whether the network paints into pictures, and reads them: such a model needs a [`canvas`](Self::canvas).
-    pub fn paints(&self) -> bool {
-        self.network.config().io().channels_in > self.latent_shape[0]
-    }
-
-    /// What a network that [paints](Self::paints) reads beside what it denoises, of a picture `[1, C, H, W]` in the model's pixel
-    /// range and a mask `[1, 1, H, W]` that is 1 where it paints: the mask, and the latents of the picture without what is painted.
-    pub fn canvas(&self, picture: Tensor<4>, mask: Tensor<4>) -> Canvas {
-        let [latents, mask] = self.codec.known(picture * (1.0 - mask.clone()), mask);
-        Canvas(Arc::new(Tensor::cat(vec![mask, latents], 1)))
-    }
-
     /// Makes ready what a walk will need beside the network: what is asked for and, for walks that begin at pictures or keep a
     /// part of one, what encodes these. What fails here would panic on the way.
     ///
@@ -448,33 +435,6 @@ impl Model {
         self
     }
 
-    /// The plan of the model's sampling settings on its schedule.
-    ///
-    /// # Errors
-    /// No steps, or more than the schedule has timesteps; settings that lead nowhere together.
-    pub fn plan(&self) -> Result<Plan, PlanError> {
-        let settings = self.sample_defaults();
-        self.recipe_for(&settings).plan(settings.steps)
-    }
-
-    /// The last part of the plan, for walks that begin at a picture: `strength` is the share of the steps that are
-    /// walked, in whole steps as in diffusers and at least one \[Meng22\]. A strength of 0 is no step at all: the walk ends where it begins, at the
-    /// picture.
-    ///
-    /// # Errors
-    /// As [`plan`](Self::plan).
-    pub fn plan_from(&self, strength: f64) -> Result<Plan, PlanError> {
-        let settings = self.sample_defaults();
-        let recipe = self.recipe_for(&settings);
-        let mut grid = recipe.grid(settings.steps)?;
-        if strength == 0.0 {
-            return Ok(Plan::default());
-        }
-        let walked = ((grid.points.len() as f64 * strength) as usize).clamp(1, grid.points.len());
-        grid.points.drain(..grid.points.len() - walked);
-        recipe.along(&grid)
-    }
-
     /// Pictures of another size; convolutional networks allow it.
     ///
     /// # Errors
@@ -516,54 +476,6 @@ impl Model {
         memory::afford(&format!("a picture of {width}×{height} pixels in this network"), one)?;
         let fit = memory::spare().map_or(u64::MAX, |spare| spare / one.max(1));
         Ok(usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, most.max(1)))
-    }
-
-    /// A walk from noise to pictures along `plan`, as the model's recipe has it.
-    pub fn sample<'a>(&self, denoiser: &'a dyn Denoise, plan: &'a Plan, noise: Noise, cond: &'a Cond) -> Walker<'a> {
-        self.walker(sample(denoiser, plan, noise, self.latent_shape, cond))
-    }
-
-    /// A walk that begins at clean pictures `x0 [B, C, H, W]` (in the model's pixel range), or all of it at one, noised to the
-    /// level where `plan` begins.
-    pub fn sample_from<'a>(
-        &self,
-        denoiser: &'a dyn Denoise,
-        plan: &'a Plan,
-        noise: Noise,
-        x0: Tensor<4>,
-        cond: &'a Cond,
-    ) -> Walker<'a> {
-        let z = self.codec.encode(x0);
-        let z = if z.dims()[0] == 1 { z.repeat_dim(0, noise.pictures()) } else { z };
-        self.walker(sample_from(denoiser, plan, noise, z, cond))
-    }
-
-    fn walker<'a>(&self, sampler: Sampler<'a>) -> Walker<'a> {
-        let solver = self.sample_defaults().solver;
-        let clipping = || Clipping { rule: self.recipe.clip, codec: self.codec.clone() };
-        let sampler = if self.recipe.keep_eps { sampler.keeping_eps(clipping()) } else { sampler };
-        let sampler = match self.recipe.learned_variance {
-            Some(learned) if solver.takes_variance() => sampler.with_learned_variance(learned),
-            _ => sampler,
-        };
-        match self.recipe.corrector {
-            Some(corrector) => Walker::Corrected(sampler.corrected(corrector)),
-            None => Walker::Plain(sampler),
-        }
-    }
-
-    /// The model's recipe with the solver and spacing of `settings`; what belongs to the model's own
-    /// solver alone stays only with that solver.
-    fn recipe_for(&self, settings: &SampleDefaults) -> Recipe {
-        let recipe = self.recipe.clone();
-        let recipe = match settings.solver == recipe.solver {
-            true => recipe,
-            false => recipe.with_solver(settings.solver.clone()),
-        };
-        match settings.spacing == recipe.spacing {
-            true => recipe,
-            false => recipe.with_spacing(settings.spacing.clone()),
-        }
     }
 
     /// `[C, H, W]` of the model's pictures.

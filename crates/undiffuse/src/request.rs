@@ -87,10 +87,11 @@ impl SampleSettings {
             return Err(RequestError::new("guidance_interval", problem));
         }
         self.check_words(model)?;
+        let spacing = self.spacing.clone().unwrap_or(own.spacing);
         Ok(SampleDefaults {
             solver,
-            spacing: self.spacing.clone().unwrap_or(own.spacing),
-            steps: self.steps.unwrap_or(own.steps),
+            steps: self.steps.or(spacing.named()).unwrap_or(own.steps),
+            spacing,
             guidance,
             guidance_rescale,
             guidance_interval,

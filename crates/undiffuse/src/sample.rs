@@ -12,6 +12,7 @@ use undiffuse_math::recipe::{Corrector, Learned};
 use undiffuse_math::variance::log_range_of;
 use undiffuse_nn::params;
 
+use crate::codec::AnyCodec;
 use crate::denoise::{At, Clipping, Cond, Denoise, Guess};
 
 /// Where the randomness of a batch of pictures comes from.
@@ -137,6 +138,8 @@ pub struct Sampler<'a> {
     walk: Walk<'a, Tensor<4>>,
     keep_eps: Option<Clipping>,
     learned: Option<Learned>,
+    /// What of a picture the end shows.
+    kept: Option<(AnyCodec, [Tensor<4>; 2])>,
     /// The [`trace`] after each row; looked at once, at the end, so that a GPU need not wait at each.
     traces: Vec<Tensor<1>>,
 }
@@ -151,7 +154,7 @@ pub fn sample<'a>(
 ) -> Sampler<'a> {
     let mut noise = Source { noise, taken: 0 };
     let x = noise.draw(Use::Initial, shape, &denoiser.device()) * plan.init_noise_sigma;
-    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None, traces: Vec::new() }
+    Sampler::new(denoiser, plan, noise, cond, x)
 }
 
 /// Starts from clean pictures `x0 [B, C, H, W]`, noised to the level of the plan's first row, or as they are where the
@@ -172,10 +175,16 @@ pub fn sample_from<'a>(
         let eps = noise.draw(Use::Initial, [c, h, w], &denoiser.device());
         x0 * level.alpha + eps * level.sigma
     };
-    Sampler { denoiser, plan, noise, cond, walk: Walk::new(plan, x), keep_eps: None, learned: None, traces: Vec::new() }
+    Sampler::new(denoiser, plan, noise, cond, x)
 }
 
 impl<'a> Sampler<'a> {
+    /// A walk that begins at `x`.
+    fn new(denoiser: &'a dyn Denoise, plan: &'a Plan, noise: Source, cond: &'a Cond, x: Tensor<4>) -> Self {
+        let (walk, traces) = (Walk::new(plan, x), Vec::new());
+        Self { denoiser, plan, noise, cond, walk, keep_eps: None, learned: None, kept: None, traces }
+    }
+
     /// Clips every guess, and moves `x` so that the noise which the unclipped guess implied stays: what DDIM does in
     /// diffusers. The denoiser must not clip itself.
     pub fn keeping_eps(self, clipping: Clipping) -> Self {
@@ -186,6 +195,11 @@ impl<'a> Sampler<'a> {
     /// sampling; others do not mean what was learnt.
     pub fn with_learned_variance(self, learned: Learned) -> Self {
         Self { learned: Some(learned), ..self }
+    }
+
+    /// Shows at the end what is [known](crate::codec::Codec::known) of a picture.
+    pub fn ending_on(self, codec: AnyCodec, known: [Tensor<4>; 2]) -> Self {
+        Self { kept: Some((codec, known)), ..self }
     }
 
     /// The same walk with Langevin corrections before each row.
@@ -235,7 +249,10 @@ impl Sampler<'_> {
         let traces = if steps == 0 { Vec::new() } else { params::to_host(Tensor::cat(self.traces, 0)) };
         match traces.iter().position(|trace| *trace != 0.0) {
             Some(row) => Err(Strayed { step: row + 1, steps }),
-            None => Ok(self.walk.into_x()),
+            None => {
+                let x = self.walk.into_x();
+                Ok(self.kept.map_or_else(|| x.clone(), |(codec, known)| codec.keep(x.clone(), &known)))
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
-use undiffuse::denoise::{Cond, Inpaint};
+use undiffuse::denoise::Cond;
 use undiffuse::model::{Model, Outline, SampleDefaults};
 use undiffuse::nn::weights::{self, Named};
 use undiffuse::sample::Noise;
@@ -75,29 +75,15 @@ fn pictures_equal_diffusers() {
         let io = weights::read(&root().join(format!("{name}.safetensors"))).unwrap();
         let given = std::iter::once("init_noise".to_owned()).chain((0..).map(|k| format!("noise.{k}")));
         let given: Vec<Tensor<4>> = given.map_while(|name| io.get(&name)).map(tensor).collect();
-        let mut cond = cond(&model, &fixture["call"]);
+        let cond = cond(&model, &fixture["call"]);
         let (image, mask) = (io.get("image").map(tensor), io.get("mask").map(tensor));
         let strength = fixture["call"]["strength"].as_f64();
         let plan = strength.map_or_else(|| model.plan(), |strength| model.plan_from(strength)).unwrap();
         model.prepare(&cond, image.is_some()).unwrap();
-        let (mut denoiser, mut known) = (model.denoiser(&model.sample_defaults()), None);
-        if let (Some(image), Some(mask)) = (&image, &mask) {
-            match model.paints() {
-                true => cond = cond.painted_into(model.canvas(image.clone(), mask.clone())),
-                false => {
-                    let pair = model.codec.known(image.clone(), mask.clone());
-                    denoiser = Box::new(Inpaint::new(denoiser, model.codec.clone(), pair.clone()));
-                    known = Some(pair);
-                }
-            }
-        }
-        let z = match image {
-            Some(image) if strength != Some(1.0) => {
-                model.sample_from(&*denoiser, &plan, Noise::Given(given), image, &cond).finish()
-            }
-            _ => model.sample(&*denoiser, &plan, Noise::Given(given), &cond).finish(),
-        };
-        let z = z.map(|z| known.map_or(z.clone(), |known| model.codec.keep(z, &known))).unwrap();
+        let origin = image.map(|image| model.origin(image, mask, strength.unwrap()));
+        let origin = origin.unwrap_or_default();
+        let (denoiser, cond) = (origin.keeping(model.denoiser(&model.sample_defaults())), origin.told(cond));
+        let z = model.sample_at(&origin, &*denoiser, &plan, Noise::Given(given), &cond).finish().unwrap();
         let errors = [relative_error(z.clone(), &io["latents"]), relative_error(model.codec.decode(z), &io["sample"])];
         println!("{name}: {errors:?}");
         if errors.iter().any(|error| *error > SAME) {

@@ -26,9 +26,9 @@ pub struct Args {
     /// How steps are taken
     #[arg(long, default_value = "ddim")]
     solver: SolverKind,
-    /// Number of steps
-    #[arg(long, default_value_t = 10)]
-    steps: usize,
+    /// Number of steps; 10 when not given, or as many as the spacing names
+    #[arg(long)]
+    steps: Option<usize>,
     /// List every schedule, spacing, solver, parameterization, weighting and timing, with their options
     #[arg(long, conflicts_with_all = ["schedule", "spacing", "solver", "steps"])]
     list: bool,
@@ -46,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         (true, true) => show_json(&registries().into_iter().map(|(kind, parts)| (kind, listed(&parts))).collect())?,
         (true, false) => show(&list())?,
         (false, json) => {
-            let grid = Grid::new(&*args.schedule, &*args.spacing, args.steps, Last::Clean);
+            let grid = Grid::new(&*args.schedule, &*args.spacing, args.steps(), Last::Clean);
             let plan = grid.map_err(PlanError::from).and_then(|grid| grid.plan(&*args.solver));
             let plan = plan.map_err(|e| usage(e.to_string()))?;
             if let Some(path) = &args.draw {
@@ -56,6 +56,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    fn steps(&self) -> usize {
+        self.steps.or(self.spacing.named()).unwrap_or(10)
+    }
 }
 
 /// The time that the network is told for a row, in the schedule's unit.
@@ -91,7 +97,7 @@ fn to_text(args: &Args, plan: &Plan) -> String {
         "schedule {schedule}, spacing {spacing}, solver {solver}, {} steps\n\
          nfe {} (evaluations of the network); starts from {}\n\
          each row: x ← Σ x(t) by lag · x + Σ D by lag · D(x, level) + noise · ε\n\n{}",
-        args.steps,
+        args.steps(),
         plan.nfe(),
         if solver.rises() {
             "a picture".into()
@@ -147,7 +153,7 @@ fn to_json(args: &Args, plan: &Plan) -> Value {
         "schedule": args.schedule,
         "spacing": args.spacing,
         "solver": args.solver,
-        "steps": args.steps,
+        "steps": args.steps(),
         "nfe": plan.nfe(),
         "start": plan.init_noise_sigma,
         "rows": plan.rows.iter().map(row).collect::<Vec<_>>(),

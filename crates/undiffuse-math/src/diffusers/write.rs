@@ -359,7 +359,9 @@ fn consistency(
     }
     match spacing {
         None => {}
-        Some(SpacingKind::Karras(s)) if s.of.is_some() && s.sigma_min.is_none() && s.sigma_max.is_none() => {
+        Some(SpacingKind::Karras(s))
+            if s.of.is_some() && s.at.is_none() && s.sigma_min.is_none() && s.sigma_max.is_none() =>
+        {
             put(config, json!({ "rho": s.rho, "num_train_timesteps": s.of }));
         }
         Some(other) => {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `sigma_i = (sigma_max^(1/rho) + i / (n - 1) · (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho` in `sigma / alpha`
 /// [Karras22, Eq. 5].
-#[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Karras {
     /// More than 1 spends more steps at low noise; 7 in the paper.
@@ -20,11 +20,14 @@ pub struct Karras {
     /// Where given, the sigmas are some of a table of that many, on which a consistency model was distilled: the first of each of `steps`
     /// stretches of `floor(of / steps)` [Song23, in its code].
     pub of: Option<usize>,
+    /// The numbers in that table of those that are visited instead, the noisiest being 0: diffusers' `timesteps=[22, 0]` of a
+    /// consistency model is `0;22`.
+    pub at: Option<Vec<usize>>,
 }
 
 impl Default for Karras {
     fn default() -> Self {
-        Self { rho: 7.0, sigma_min: None, sigma_max: None, round: Round::None, of: None }
+        Self { rho: 7.0, sigma_min: None, sigma_max: None, round: Round::None, of: None, at: None }
     }
 }
 
@@ -44,9 +47,21 @@ impl Spacing for Karras {
         match self.of {
             None => along_sigma(schedule, self.ends(), ramp(steps, true), curve),
             Some(of) => {
-                along_sigma(schedule, self.ends(), ramp(of, true).step_by((of / steps).max(1)).take(steps), curve)
+                let table: Vec<f64> = ramp(of, true).collect();
+                let first_of_each = || (0..of).step_by((of / steps).max(1)).take(steps).collect();
+                let visited = self.at.clone().unwrap_or_else(first_of_each);
+                let ends = match visited.first() {
+                    Some(0) => self.ends(),
+                    // Only what begins a table is at the schedule's own end.
+                    _ => Ends { sigma_max: Some(self.ends().resolved(schedule).0), ..self.ends() },
+                };
+                along_sigma(schedule, ends, visited.into_iter().map(|k| table[k]), curve)
             }
         }
+    }
+
+    fn named(&self) -> Option<usize> {
+        self.at.as_ref().map(Vec::len)
     }
 
     fn most(&self) -> Option<usize> {
@@ -58,6 +73,13 @@ impl Spacing for Karras {
         require(self.of.is_none_or(|of| (1..=1_000_000).contains(&of)), || {
             "of must lie between 1 and 1000000".to_owned()
         })?;
+        let (of, at) = (self.of.unwrap_or(0), self.at.as_deref());
+        require(at.is_none_or(|at| !at.is_empty()), || "at names no step".to_owned())?;
+        let at = at.unwrap_or_default();
+        require(at.iter().all(|k| *k < of), || {
+            format!("at takes numbers in a table of {of}, the first being 0, and holds {at:?}; `of` says its size")
+        })?;
+        require(at.is_sorted_by(|a, b| a < b), || format!("at must rise, from noise to pictures, and holds {at:?}"))?;
         self.ends().check()
     }
 }

@@ -11,7 +11,7 @@ pub use optimal::Objective;
 use crate::{
     level::NoiseLevel,
     plan::{Plan, Row},
-    registry::kind,
+    registry::{kind, require},
     schedule::Schedule,
     solver::{PlanError, Solver},
 };
@@ -35,6 +35,12 @@ impl Point {
     pub fn at(schedule: &dyn Schedule, time: f64) -> Self {
         Self { time, level: schedule.level(time) }
     }
+
+    /// The point of a schedule with this `sigma / alpha`.
+    fn of_sigma(schedule: &dyn Schedule, sigma: f64) -> Self {
+        let log_snr = -2.0 * sigma.ln();
+        Self { time: schedule.time(log_snr), level: schedule.level_at(log_snr) }
+    }
 }
 
 /// A choice of times.
@@ -50,6 +56,19 @@ pub trait Spacing: Debug + Send + Sync {
     /// The most steps that it has points for, where there is a limit besides the schedule's.
     fn most(&self) -> Option<usize> {
         None
+    }
+
+    /// How many steps it names, where it names them one by one: then there are no more and no fewer.
+    fn named(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether the schedule has what it names.
+    ///
+    /// # Errors
+    /// Says what the schedule does not have, and what it has.
+    fn check_on(&self, _: &dyn Schedule) -> Result<(), String> {
+        Ok(())
     }
 
     /// Whether the options make sense together.
@@ -76,6 +95,8 @@ kind! {
         "optimal" in optimal => Optimal, "least error on data with the spectrum of natural images, computed [Sabour24, section 3]",
             also ["exponent=0", "objective=bound"];
         "lcm" in lcm => Lcm, "some of the times at which a latent consistency model was distilled [Luo23, in its code]";
+        "timesteps" in timesteps => Timesteps, "times of one's own, as at=999;499;";
+        "sigmas" in sigmas => Sigmas, "levels of one's own by sigma / alpha, as at=14.6;1.5;";
         "time-uniform" in time_uniform => TimeUniform, "intervals of equal time, not rounded to timesteps";
     }
 }
@@ -143,6 +164,16 @@ pub enum GridError {
         /// How many there are.
         timesteps: usize,
     },
+    /// Another number of steps than the spacing names.
+    #[error(
+        "{steps} sampling steps asked for, but the spacing names {named}; name as many, or leave the number of steps out"
+    )]
+    Named {
+        /// How many were asked for.
+        steps: usize,
+        /// How many are named.
+        named: usize,
+    },
     /// An option of a part is out of its range.
     #[error("{what}: {problem}")]
     Options {
@@ -179,6 +210,10 @@ impl<'s> Grid<'s> {
         let refused = |what| move |problem| GridError::Options { what, problem };
         schedule.check().map_err(refused("schedule"))?;
         spacing.check().map_err(refused("spacing"))?;
+        spacing.check_on(schedule).map_err(refused("spacing"))?;
+        if let Some(named) = spacing.named().filter(|named| *named != steps) {
+            return Err(GridError::Named { steps, named });
+        }
         match [schedule.discrete_steps(), spacing.most()].into_iter().flatten().min() {
             _ if steps == 0 => Err(GridError::NoSteps),
             Some(timesteps) if steps > timesteps => Err(GridError::TooMany { steps, timesteps }),
@@ -247,17 +282,24 @@ fn along_sigma(
 
 /// Points at given `sigma / alpha`, the first one at the schedule's own end unless another was asked for.
 fn points_at(schedule: &dyn Schedule, ends: Ends, sigmas: impl Iterator<Item = f64>) -> Vec<Point> {
-    let mut points: Vec<_> = sigmas
-        .map(|sigma| {
-            let log_snr = -2.0 * sigma.ln();
-            let time = ends.round.apply(schedule, schedule.time(log_snr));
-            Point { time, level: schedule.level_at(log_snr) }
-        })
-        .collect();
+    let point = |sigma| Point::of_sigma(schedule, sigma);
+    let rounded = |point: Point| Point { time: ends.round.apply(schedule, point.time), ..point };
+    let mut points: Vec<_> = sigmas.map(point).map(rounded).collect();
     if let (None, Some(first)) = (ends.sigma_max, points.first_mut()) {
         *first = Point::at(schedule, schedule.range().1);
     }
     points
+}
+
+/// How many steps a list names; an empty one names none.
+fn named(at: &[f64]) -> Option<usize> {
+    Some(at.len()).filter(|steps| *steps > 0)
+}
+
+/// Refuses lists that do not lead from noise to pictures.
+fn falling(at: &[f64]) -> Result<(), String> {
+    let falls = at.iter().all(|number| number.is_finite()) && at.is_sorted_by(|a, b| a > b);
+    require(falls, || format!("at must fall, from noise to pictures, and holds {at:?}"))
 }
 
 /// Where a curve of sigma begins and ends, and how its times are rounded.
@@ -280,7 +322,7 @@ impl Ends {
     fn check(&self) -> Result<(), String> {
         let positive = |s: Option<f64>| s.is_none_or(|s| s > 0.0 && s.is_finite());
         let ordered = self.sigma_min.zip(self.sigma_max).is_none_or(|(min, max)| min < max);
-        crate::registry::require(positive(self.sigma_min) && positive(self.sigma_max) && ordered, || {
+        require(positive(self.sigma_min) && positive(self.sigma_max) && ordered, || {
             format!(
                 "needs 0 < sigma_min < sigma_max where they are given, has {:?} and {:?}",
                 self.sigma_min, self.sigma_max

@@ -21,7 +21,7 @@ import numpy
 import scipy.special
 import torch
 
-from schedulers_table import CASES, SD
+from schedulers_table import CASES, SD, distilled, sigmas, timesteps
 
 HERE = pathlib.Path(__file__).parent
 VERSIONS = {
@@ -93,11 +93,11 @@ class Noise:
         return 1.5 * torch.sin(2.0 + 3.7 * k).reshape(shape)
 
 
-def walk(name, options, steps, arguments):
+def walk(name, options, steps, arguments, own):
     scheduler = getattr(diffusers, name)(**options)
     noise = Noise()
     importlib.import_module(type(scheduler).__module__).randn_tensor = noise
-    scheduler.set_timesteps(steps)
+    scheduler.set_timesteps(**(own[1] if own else dict(num_inference_steps=steps)))
     if hasattr(scheduler, "set_begin_index"):
         # Otherwise a scheduler whose rounded timesteps begin with a pair of equal ones skips the first.
         scheduler.set_begin_index(0)
@@ -112,7 +112,8 @@ def walk(name, options, steps, arguments):
     config = json.loads(scheduler.to_json_string().replace("-Infinity", '"-Infinity"'))
     return {
         "config": {k: v for k, v in config.items() if k in options or k == "_class_name"},
-        "steps": steps,
+        **(dict(spacing=own[0]) if own else {}),
+        "steps": len(*own[1].values()) - own[0].startswith("sigmas") if own else steps,
         "arguments": arguments,
         "init_noise_sigma": spread,
         "told": [float(f"{t:.12g}") for t in told],
@@ -145,6 +146,13 @@ def score_walk(scheduler, x, told, _):
         yield x
 
 
+def spacing(name, schedule, own, times):
+    """The times of steps that are named one by one."""
+    scheduler = getattr(diffusers, name + "Scheduler")()
+    scheduler.set_timesteps(**own[1])
+    return {"part": own[0], "schedule": schedule, "source": "diffusers, " + name, "times": times(scheduler).tolist()}
+
+
 def table(options):
     scheduler = diffusers.DDPMScheduler(**options)
     count = scheduler.config.num_train_timesteps
@@ -160,7 +168,13 @@ def write(name, value):
 
 quantiles = [1e-300, 1e-20, 1e-10, 1e-5, 0.001, 0.02, 0.07, 0.075, 0.25, 0.5, 0.6, 0.925, 0.93, 0.975, 0.995, 1 - 1e-6]
 weights = {name: numbers(values) for name, values in WEIGHTS.items()}
-write("schedulers.json", {"start": numbers(START), "weights": weights, "walks": [walk(*case) for case in CASES]})
+spacings = [
+    spacing("DDPM", "linear", timesteps(999, 700, 400, 100, 5), lambda of: of.timesteps),
+    spacing("EulerDiscrete", "linear", sigmas(150.0, 20.5, 3.25, 0.5, 0.02), lambda of: of.timesteps),
+    spacing("CMStochasticIterative", "edm", distilled(40, 22, 0), lambda of: of.sigmas[:-1]),
+]
+walks = [walk(*case) for case in CASES]
+write("schedulers.json", {"start": numbers(START), "weights": weights, "spacings": spacings, "walks": walks})
 write(
     "tables.json",
     {

@@ -1,4 +1,5 @@
-"""Which settings of diffusers' schedulers are walked: class, options, steps, arguments of step()."""
+"""Which settings of diffusers' schedulers are walked: class, options, steps, arguments of step(), and for steps that are named one
+by one the spacing as this crate writes it, and what set_timesteps() takes."""
 
 SD = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
 ZERO = dict(rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing")
@@ -9,8 +10,29 @@ TRAINED = dict(trained_betas=[0.01 + 0.02 * i for i in range(30)], num_train_tim
 CONTINUOUS = dict(V, timestep_type="continuous", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0)
 
 
-def case(name, steps=7, call=None, **options):
-    return name + "Scheduler", options, steps, call or {}
+def case(name, steps=7, call=None, own=None, **options):
+    return name + "Scheduler", options, steps, call or {}, own
+
+
+def written(at):
+    return "".join(f"{number};" for number in at)
+
+
+def timesteps(*at):
+    return f"timesteps:at={written(at)}", dict(timesteps=list(at))
+
+
+def sigmas(*at):
+    return f"sigmas:at={written(at)}", dict(sigmas=[*at, 0.0])
+
+
+def flow_sigmas(*at):
+    return f"timesteps:at={written(at)}", dict(sigmas=list(at))
+
+
+def distilled(of, *at):
+    """Numbers in a consistency model's table, which diffusers counts as we do and visits from the last on."""
+    return f"karras:of={of},at={written(sorted(at))}", dict(timesteps=list(at))
 
 
 CASES = [
@@ -143,4 +165,14 @@ CASES = [
     case("FlowMatchEulerDiscrete"),
     case("FlowMatchEulerDiscrete", shift=3.0),
     case("FlowMatchEulerDiscrete", shift=2.0, stochastic_sampling=True),
+    case("DDPM", own=timesteps(999, 700, 400, 100, 5)),
+    case("LCM", own=timesteps(999, 759, 259), **SD),
+    case("EulerDiscrete", own=timesteps(999, 850, 736, 645, 545, 455, 343, 233, 124, 24), timestep_spacing="leading", **SD),
+    case("EulerDiscrete", own=sigmas(14.6, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152), **SD),
+    case("HeunDiscrete", own=timesteps(980, 300, 20), **V),
+    case("DPMSolverMultistep", own=timesteps(999, 500, 250, 60), final_sigmas_type="sigma_min"),
+    case("DPMSolverMultistep", own=timesteps(900, 500, 250, 60), **SDE),
+    case("CMStochasticIterative", own=distilled(40, 22, 0)),
+    case("CMStochasticIterative", own=distilled(201, 106, 33, 0), num_train_timesteps=201, clip_denoised=False),
+    case("FlowMatchEulerDiscrete", own=flow_sigmas(1.0, 0.75, 0.2), shift=3.0),
 ]

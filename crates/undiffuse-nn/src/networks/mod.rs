@@ -118,6 +118,11 @@ pub trait Forward: Send + Sync {
     fn attend(&self, _condition: &Condition) -> Option<Attended> {
         None
     }
+
+    /// What is diffused `[B, C', H, W]` as what it stands for, where the network itself knows how that was standardised.
+    fn post_process(&self, _: Tensor<4>) -> Option<Tensor<4>> {
+        None
+    }
 }
 
 /// An architecture in a few numbers, for whatever is to be diffused: `[network]` of a training's configuration.
@@ -443,6 +448,12 @@ impl Network {
     /// When `timestep` or `condition` do not match the batch; [`NetworkConfig::check_input`] finds out first.
     pub fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition) -> Tensor<4> {
         on_threads(|| self.inner().forward(x, timestep, condition, None))
+    }
+
+    /// What is diffused `[B, C', H, W]` as what it stands for, where the network itself knows how that was standardised: a prior's
+    /// embeddings as those of pictures, diffusers' `post_process_latents`.
+    pub fn post_process(&self, x: Tensor<4>) -> Option<Tensor<4>> {
+        on_threads(|| self.inner().post_process(x))
     }
 
     /// The same while training: `seed` decides what drops out of the first picture, `seed + 1` what does of the second, and so on.

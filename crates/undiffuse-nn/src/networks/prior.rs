@@ -288,11 +288,6 @@ impl PriorTransformer {
             config: config.clone(),
         }
     }
-
-    /// What is diffused `[B, D]` as the embedding of a picture: the network diffuses embeddings that are standardised.
-    pub fn post_process(&self, x: Tensor<2>) -> Tensor<2> {
-        x * self.clip_std.val() + self.clip_mean.val()
-    }
 }
 
 impl Forward for PriorTransformer {
@@ -332,5 +327,11 @@ impl Forward for PriorTransformer {
         let last = self.config.tokens() - 1;
         let x = self.norm_out.forward(x.narrow(1, last, 1)).reshape([b, width]);
         self.proj_to_clip_embeddings.forward(x).reshape([b, self.config.answers(), 1, 1])
+    }
+
+    /// `x [B, D', 1, 1]` as the embedding of a picture: the network diffuses embeddings that are standardised.
+    fn post_process(&self, x: Tensor<4>) -> Option<Tensor<4>> {
+        let of = |numbers: &Param<Tensor<2>>| numbers.val().reshape([1, self.config.answers(), 1, 1]);
+        Some(x * of(&self.clip_std) + of(&self.clip_mean))
     }
 }

@@ -365,7 +365,7 @@ fn info(id: String, place: &Place, described: &Described, loaded: bool) -> Model
     let Outline { recipe, card, .. } = &described.outline;
     let defaults = described.outline.sample_defaults();
     let conditioner = &described.outline.conditioner;
-    let known = conditioner.classes();
+    let (known, words) = (conditioner.classes(), matches!(conditioner, Conditioner::Text(_)));
     ModelInfo {
         run: place.in_run.then(|| id.clone()),
         id,
@@ -381,6 +381,10 @@ fn info(id: String, place: &Place, described: &Described, loaded: bool) -> Model
             spacing: defaults.spacing.to_string(),
             steps: defaults.steps,
             guidance: defaults.guidance,
+            guidance_rescale: defaults.guidance_rescale,
+            guidance_interval: defaults.guidance_interval,
+            clip_skip: words.then_some(defaults.clip_skip),
+            emphasis: words.then(|| defaults.emphasis.word().to_owned()),
         },
         schedule: recipe.schedule.to_string(),
         parameters: described.parameters,

@@ -14,7 +14,7 @@ use undiffuse::data::{self, Image, encode_png};
 use undiffuse::denoise::{Cond, is_guided};
 use undiffuse::math::prelude::Plan;
 use undiffuse::math::spacing::GridError;
-use undiffuse::model::SampleDefaults;
+use undiffuse::model::{Origin, SampleDefaults};
 use undiffuse::request::{self, SampleSettings, facts, mask_options};
 
 use super::cost;
@@ -169,7 +169,10 @@ impl Order {
             steps: request.steps,
             eta: finite("eta", request.eta)?,
             guidance: finite("guidance", request.guidance)?,
-            ..SampleSettings::default()
+            guidance_rescale: request.guidance_rescale,
+            guidance_interval: request.guidance_interval,
+            clip_skip: request.clip_skip,
+            emphasis: parse("emphasis", request.emphasis.as_deref())?,
         };
         let settings = settings.over(own)?;
         within("steps", settings.steps, limits.steps)?;
@@ -254,22 +257,10 @@ impl Order {
         lost.into_iter().take(NOTES).collect()
     }
 
-    /// What the network is told of some of the pictures.
-    pub fn told(&self, pictures: &[usize]) -> Cond {
-        let cond = self.cond.select(pictures.iter().copied());
-        match (&self.init, &self.mask) {
-            (Some(init), Some(mask)) if self.model.paints() => {
-                cond.painted_into(self.model.canvas(init.clone(), mask.clone()))
-            }
-            _ => cond,
-        }
-    }
-
-    /// What a walk begins at, unless that is noise: nothing but what a mask keeps is left of a picture whose latents are walked
-    /// again from their beginning, as in diffusers.
-    pub fn begins_at(&self) -> Option<&Tensor<4>> {
-        let forgotten = self.strength == 1.0 && self.mask.is_some() && !self.model.codec.is_orthonormal();
-        self.init.as_ref().filter(|_| !forgotten)
+    /// What walks make of the picture that was handed in.
+    pub fn origin(&self) -> Origin {
+        let origin = self.init.clone().map(|init| self.model.origin(init, self.mask.clone(), self.strength));
+        origin.unwrap_or_default()
     }
 
     /// The PNG of picture `k`, with what made it in its texts.
@@ -311,7 +302,7 @@ fn seeds(request: &Generate, limits: &RequestLimits) -> Result<Vec<u64>, Problem
 
 /// Refuses words so long that handling them would be work.
 fn short(request: &Generate, model: &Model, limits: &RequestLimits) -> Result<(), Problem> {
-    let words = [("solver", &request.solver), ("spacing", &request.spacing)];
+    let words = [("solver", &request.solver), ("spacing", &request.spacing), ("emphasis", &request.emphasis)];
     let words = words.into_iter().filter_map(|(field, word)| Some((field, word.as_ref()?, LONGEST)));
     let longest = LONGEST.max(model.conditioner.longest().min(limits.prompt));
     let asked = request.asked.0.iter().flat_map(|(field, words)| words.iter().map(move |word| (*field, word, longest)));

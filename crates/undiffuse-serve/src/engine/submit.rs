@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use sha2::{Digest, Sha256};
+use undiffuse::data::text::hex;
 
 use super::id::now;
 use super::live::Live;
@@ -180,5 +181,5 @@ impl Drop for Place<'_> {
 /// SHA-256 of a request, by which it is known again.
 fn hash(request: &Generate) -> String {
     let json = serde_json::to_vec(request).unwrap_or_default();
-    Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(&json))
 }

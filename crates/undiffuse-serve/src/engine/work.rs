@@ -12,7 +12,7 @@ use undiffuse::Model;
 use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse::data::transform::resize;
 use undiffuse::data::{encode_png, grid};
-use undiffuse::denoise::{At, Cond, Denoise, Guess, Inpaint};
+use undiffuse::denoise::{At, Cond, Denoise, Guess};
 use undiffuse::forward::exposure;
 use undiffuse::math::prelude::NoiseLevel;
 use undiffuse::sample::{Noise, SampleStep};
@@ -118,19 +118,12 @@ impl Inner {
         prepared.map_err(|e| End::Failed(Problem::invalid("model", e.to_string())))?;
         self.models.spare(&order.model, order.batch.min(chunk.places));
         let seat = self.pool.join(&order.loaded, order.model.latent_shape(), order.batch, Arc::clone(&live.stop));
-        let mut denoiser: Box<dyn Denoise + '_> = order.model.denoiser_around(&seat, &order.settings);
-        let known = order.init.clone().zip(order.mask.clone()).filter(|_| !order.model.paints());
-        let known = known.map(|(init, mask)| order.model.codec.known(init, mask));
-        if let Some(known) = &known {
-            denoiser = Box::new(Inpaint::new(denoiser, order.model.codec.clone(), known.clone()));
-        }
+        let origin = order.origin();
+        let denoiser = origin.keeping(order.model.denoiser_around(&seat, &order.settings));
         let start = Start { inner: denoiser, x: RefCell::new(order.frames.then_some(None)) };
         let noise = Noise::Seeds(pictures.iter().map(|&k| order.seeds[k]).collect());
-        let cond = order.told(pictures);
-        let mut walk = match order.begins_at() {
-            Some(init) => order.model.sample_from(&start, &order.plan, noise, init.clone(), &cond),
-            None => order.model.sample(&start, &order.plan, noise, &cond),
-        };
+        let cond = origin.told(order.cond.select(pictures.iter().copied()));
+        let mut walk = order.model.sample_at(&origin, &start, &order.plan, noise, &cond);
         for step in walk.by_ref() {
             match seat.fault() {
                 Some(Fault::Stopped) => return Err(End::Stopped),
@@ -149,11 +142,6 @@ impl Inner {
             let refused = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
             End::Failed(Problem::new(refused, "no_numbers", e.to_string()))
         })?;
-        // A walk may end a little above the clean end: latents are pasted there, as in diffusers.
-        let x = match known.filter(|_| !order.model.codec.is_orthonormal()) {
-            Some(known) => order.model.codec.keep(x, &known),
-            None => x,
-        };
         if order.frames && order.plan.rows.is_empty() {
             live.frame(first(&order, x.clone()));
         }

@@ -133,7 +133,8 @@ pub fn toy(request: &ToyRequest) -> Result<Toy, Problem> {
         let problem = || Problem::invalid(field, format!("{value} is out of bounds: give {least} to {most}"));
         (least..=most).contains(&value).then_some(value).ok_or_else(problem)
     };
-    let steps = within("steps", request.steps, 25, 1, STEPS)?;
+    let spacing = words::spacing(request.spacing.as_deref().unwrap_or("log-snr"))?;
+    let steps = within("steps", request.steps.or(spacing.named()), 25, 1, STEPS)?;
     let n = within("n", request.n, 200, 1, MANY)?;
     let side = within("grid", request.grid, 16, 0, SIDE)?;
     let spread = request.spread.unwrap_or(0.05);
@@ -153,7 +154,7 @@ pub fn toy(request: &ToyRequest) -> Result<Toy, Problem> {
     let recipe = Recipe::new(
         words::schedule(request.schedule.as_deref().unwrap_or("cosine"))?,
         X0::default(),
-        words::spacing(request.spacing.as_deref().unwrap_or("log-snr"))?,
+        spacing,
         words::solver(request.solver.as_deref().unwrap_or("dpmpp-2m"))?,
     );
     if recipe.solver.rises() {

@@ -89,6 +89,50 @@ fn pictures_are_asked_for_in_words() {
     nothing_is_left_of_ink(&service, 3);
 }
 
+/// What most pictures are made without is folded away, goes into the request, and comes back with the picture.
+#[test]
+fn more_of_guidance_and_words_is_chosen() {
+    let Some((_chrome, service, mut page)) = open(add) else { return };
+    page.go(&service.url("/#/generate/words"));
+    page.until("proof.control('Prompt')");
+    for (name, text) in [("Pictures", "1"), ("Steps", "2"), ("Guidance", "3"), ("Prompt", "a (red:1.4) heart")] {
+        page.write(name, text);
+    }
+    assert_eq!(page.eval("proof.control('Layers left out')"), json!(null));
+    page.click("More of guidance and words");
+    for (name, text) in [("Guidance scaled back", "0.7"), ("up to noise", "5"), ("Layers left out", "1")] {
+        page.write(name, text);
+    }
+    page.choose("Brackets in words", "no-norm");
+    content(&mut page, "more of guidance and words");
+    page.click("Generate");
+    let job = newest(&mut page, "done");
+    let request = service.get(&format!("/api/v1/jobs/{job}")).json()["request"].clone();
+    let told = ["guidance_rescale", "guidance_interval", "clip_skip", "emphasis"].map(|name| request[name].clone());
+    assert_eq!(told, [json!(0.7), json!([0.0, 5.0]), json!(1), json!("no-norm")]);
+    let file = service.folder.path().join("more.png");
+    std::fs::write(&file, first_picture(&service, &job)).unwrap();
+    page.click("The model's own settings");
+    assert_eq!(page.eval("proof.control('Layers left out')"), json!(null));
+    page.drop_files(".results", &[&file]);
+    says(&mut page, "The form has the settings of more.png.");
+    assert_eq!(page.eval("proof.control('Guidance scaled back').value"), "0.7");
+    page.click("Generate");
+    page.until("document.querySelectorAll('.job').length === 2");
+    let again = newest(&mut page, "done");
+    assert_eq!(first_picture(&service, &again), first_picture(&service, &job));
+    // What is out of range is said where it stands, and unfolded.
+    page.expect("422");
+    page.write("Layers left out", "2");
+    page.click("Generate");
+    says(&mut page, "leave none to read with.");
+    // A model of classes reads no words.
+    page.choose("Model", "grey");
+    page.click("More of guidance");
+    page.until("proof.control('Guidance scaled back') && !proof.control('Layers left out')");
+    nothing_is_left_of_ink(&service, 2);
+}
+
 #[test]
 fn loras_are_named_by_chips() {
     let change = |options: &mut ServeOptions| {

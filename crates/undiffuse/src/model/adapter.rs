@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use burn::module::Module;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use undiffuse_data::text::hex;
 use undiffuse_nn::adapters::{Fitted, Layers, Lora, LoraError};
 use undiffuse_nn::weights::WeightsError;
 
@@ -60,7 +61,7 @@ impl Adapter {
     pub fn sha256(path: &Path) -> io::Result<String> {
         let mut digest = Sha256::new();
         io::copy(&mut std::fs::File::open(path)?, &mut digest)?;
-        Ok(digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&digest.finalize()[..6]))
     }
 }
 

@@ -241,7 +241,7 @@ impl Words {
 
     /// Bytes of them that are in memory.
     pub fn held(&self) -> u64 {
-        self.encoder.as_ref().is_some_and(Part::held)
+        self.encoder.as_ref().map_or(0, Part::held)
     }
 
     /// Gives the memory of the encoder's weights back, until a prompt is new.

@@ -97,6 +97,8 @@ fn alike(parameters: &Parameters) -> (Again, Vec<String>) {
         "spacing": settings.spacing,
         "steps": settings.steps,
         "guidance": settings.guidance,
+        "clip_skip": settings.clip_skip,
+        "emphasis": settings.emphasis,
         "size": settings.width.zip(settings.height).map(|(w, h)| format!("{w}x{h}")),
         "init_image": settings.strength.map(|_| true),
         "strength": settings.strength,

@@ -31,7 +31,9 @@ pub fn predict(network: &Network, given: &Given) -> anyhow::Result<Vec<Named>> {
     let config = network.config();
     config.check_input(shape, times.len(), &condition)?;
     check_times(config.timesteps(), &times)?;
-    Ok(vec![named("sample", network.forward(x, &times, &condition))?])
+    let y = network.forward(x, &times, &condition);
+    let meant = network.post_process(y.clone()).map(|y| named("image_embeds", y.flatten::<2>(1, 3)));
+    [Some(named("sample", y)), meant].into_iter().flatten().collect()
 }
 
 /// Numbers `[B]`, or embeddings `[B, width]`.

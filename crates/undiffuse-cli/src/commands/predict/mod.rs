@@ -25,7 +25,7 @@ What goes into a network, and what comes out:
   denoiser       sample [B, C, H, W], timestep [B] or one number, class_labels [B] or [B, D] where it has them,
                  encoder_hidden_states [B, N, D] where it attends to tokens, encoder_attention_mask [B, N] where not
                  all count, timestep_cond [B, D] of a network distilled for guidance
-                 -> sample [B, C, H, W]
+                 -> sample [B, C, H, W], and image_embeds [B, C] of a prior, which is told pictures' embeddings standardised
   autoencoder    sample [B, C, H, W] in [-1, 1] -> moments [B, 2C, H, W] (latents of an AutoencoderTiny);
                  latents [B, C, H, W] -> sample [B, C, H, W]
   text encoder   input_ids [B, N], attention_mask [B, N] where not all count

@@ -18,7 +18,7 @@ use serde_json::Value;
 use undiffuse::burn::tensor::{Device, Tensor};
 use undiffuse::condition::Conditioner;
 use undiffuse::data::{Image, Options, grid, sheet_mark};
-use undiffuse::denoise::{Cond, Denoise, Inpaint, Posterior};
+use undiffuse::denoise::{Cond, Denoise, Posterior};
 use undiffuse::files;
 use undiffuse::likelihood::check_noisy_end;
 use undiffuse::likelihood::flow::FlowError;
@@ -26,7 +26,7 @@ use undiffuse::math::likelihood::with_optimal_variance;
 use undiffuse::math::ode::DormandPrince;
 use undiffuse::math::prelude::{Plan, SolverKind};
 use undiffuse::math::recipe::Corrector;
-use undiffuse::model::SampleDefaults;
+use undiffuse::model::{Origin, SampleDefaults};
 use undiffuse::nn::weights::{self, Named};
 use undiffuse::request::{self, picture};
 use undiffuse::sample::{Noise, noises};
@@ -116,11 +116,10 @@ struct Job {
     given: Option<Vec<Tensor<4>>>,
     /// The place of the first of `given` in its file.
     first: usize,
-    init: Option<Tensor<4>>,
-    observed: Option<Tensor<4>>,
-    mask: Option<Tensor<4>>,
-    /// What the walk keeps of `init`, where there is a mask.
-    known: Option<[Tensor<4>; 2]>,
+    /// What walks make of --init-image, with its --mask.
+    origin: Origin,
+    /// A noisy picture, and where it was seen.
+    observed: Option<[Tensor<4>; 2]>,
     /// What pictures say of the LoRAs that were added.
     loras: Vec<Value>,
 }
@@ -172,43 +171,39 @@ impl Job {
             remark("note: nothing is led away from --negative: the model is not guided");
         }
         model.prepare(&cond, init.is_some())?;
-        let cond = match (&init, &mask) {
-            _ if !model.paints() => cond,
-            (Some(init), Some(mask)) => cond.painted_into(model.canvas(init.clone(), mask.clone())),
-            _ => {
-                return Err(usage(
-                    "this model paints into pictures: give one with --init-image, and where to paint with --mask",
-                ));
-            }
-        };
+        if model.paints() && (init.is_none() || mask.is_none()) {
+            let problem = "this model paints into pictures: give one with --init-image, and where to paint with --mask";
+            return Err(usage(problem));
+        }
         // Everything that was asked has been read.
         model.conditioner.release();
+        let observed = observed.map(|observed| {
+            let [_, _, h, w] = observed.dims();
+            let seen = mask.clone().map_or_else(|| Tensor::ones([1, 1, h, w], &observed.device()), |mask| 1.0 - mask);
+            [observed, seen]
+        });
+        let origin = init.map(|init| model.origin(init, mask, args.strength(&model))).unwrap_or_default();
+        let cond = origin.told(cond);
         let lost: BTreeSet<String> = cond.every().filter_map(|ask| model.conditioner.lost(ask)).collect();
         lost.iter().for_each(|lost| remark(&format!("note: {lost}")));
-        let known = init.clone().zip(mask.clone()).filter(|_| !model.paints());
-        let known = known.map(|(init, mask)| model.codec.known(init, mask));
         let first = args.init_index.unwrap_or(0);
         let loras = args.lora.iter().map(|adapter| adapter.facts().with_context(|| format!("cannot read {adapter}")));
         let loras = loras.collect::<anyhow::Result<_>>()?;
-        Ok(Self { args, settings, model, plan, n, batch, cond, given, first, init, observed, mask, known, loras })
+        Ok(Self { args, settings, model, plan, n, batch, cond, given, first, origin, observed, loras })
     }
 
     /// The model, with what is known of the picture.
     fn denoiser(&self) -> Box<dyn Denoise + '_> {
-        let denoiser = self.model.denoiser(&self.settings);
-        if let Some(known) = &self.known {
-            return Box::new(Inpaint::new(denoiser, self.model.codec.clone(), known.clone()));
-        }
-        let Some(observed) = &self.observed else { return denoiser };
-        let [_, _, h, w] = observed.dims();
-        let seen = match &self.mask {
-            Some(mask) => 1.0 - mask.clone(),
-            None => Tensor::ones([1, 1, h, w], &observed.device()),
-        };
+        let denoiser = self.origin.keeping(self.model.denoiser(&self.settings));
+        let Some([observed, seen]) = self.observed.clone() else { return denoiser };
         let (black, white) = self.model.recipe.pixels;
         let std = self.args.observed_noise * (white - black) / 2.0;
-        let (codec, observed, precision) = (self.model.codec.clone(), observed.clone(), seen / (std * std));
-        Box::new(Posterior { inner: denoiser, codec, observed, precision })
+        Box::new(Posterior {
+            inner: denoiser,
+            codec: self.model.codec.clone(),
+            observed,
+            precision: seen / (std * std),
+        })
     }
 
     fn run(&self, outputs: &Outputs) -> anyhow::Result<ExitCode> {
@@ -282,13 +277,6 @@ impl Job {
         Ok(files::write(path, &weights::to_bytes(&[tensor], None))?)
     }
 
-    /// Whether nothing but a mask's canvas is left of the picture at the beginning: as in diffusers, where latents are painted in
-    /// all steps.
-    fn begins_at_noise(&self) -> bool {
-        let whole = self.args.strength(&self.model) == 1.0;
-        whole && self.mask.is_some() && !self.model.codec.is_orthonormal()
-    }
-
     /// Some of the pictures by the plan; `None` when interrupted.
     fn walk(
         &self,
@@ -302,21 +290,14 @@ impl Job {
             None => Noise::Seeds(pictures.clone().map(|k| self.seed(k)).collect()),
         };
         let cond = self.cond.select(pictures.clone());
-        let begun = self.init.as_ref().filter(|_| !self.begins_at_noise());
-        let mut walk = match begun {
-            Some(init) => self.model.sample_from(denoiser, &self.plan, noise, init.clone(), &cond),
-            None => self.model.sample(denoiser, &self.plan, noise, &cond),
-        };
+        let mut walk = self.model.sample_at(&self.origin, denoiser, &self.plan, noise, &cond);
         for progress in walk.by_ref() {
             shown.step(self, &pictures, progress);
             if common::interrupted() {
                 return Ok(None);
             }
         }
-        let x = walk.finish()?;
-        // A walk may end a little above the clean end: latents are pasted there, as in diffusers.
-        let kept = self.known.as_ref().filter(|_| !self.model.codec.is_orthonormal());
-        Ok(Some(kept.map_or_else(|| x.clone(), |known| self.model.codec.keep(x.clone(), known))))
+        Ok(Some(walk.finish()?))
     }
 
     /// Some of the pictures by the ODE; `None` when interrupted.

@@ -1,5 +1,7 @@
 //! The nodes that change the layout. Each one's gradient is the other.
 
+use std::fmt::Debug;
+
 use undiffuse_kernels::map;
 
 use super::LANES;
@@ -37,67 +39,44 @@ pub fn from_tokens(x: FlexTensor, [h, w]: [usize; 2]) -> FlexTensor {
 
 pub fn record_to_tokens<C: CheckpointStrategy>(x: Tracked<C>, channels: usize) -> Tracked<C> {
     let [_, _, h, w, _] = x.shape().dims();
-    node::record::<C, _, _, _, _>(ToTokens, [x], [], |[x]| (to_tokens(x, channels), [h, w]))
+    record::<C, _>(x, |x| to_tokens(x, channels), [h, w], from_tokens)
 }
 
 pub fn record_from_tokens<C: CheckpointStrategy>(x: Tracked<C>, sides: [usize; 2]) -> Tracked<C> {
     let channels = x.shape().dims::<3>()[2];
-    node::record::<C, _, _, _, _>(FromTokens, [x], [], |[x]| (from_tokens(x, sides), channels))
+    record::<C, _>(x, |x| from_tokens(x, sides), channels, to_tokens)
 }
 
 pub fn record_to_panels<C: CheckpointStrategy>(x: Tracked<C>) -> Tracked<C> {
     let channels = x.shape().dims::<4>()[1];
-    node::record::<C, _, _, _, _>(ToPanels, [x], [], |[x]| (to_panels(x), channels))
+    record::<C, _>(x, to_panels, channels, to_planes)
 }
 
 pub fn record_to_planes<C: CheckpointStrategy>(x: Tracked<C>, channels: usize) -> Tracked<C> {
-    node::record::<C, _, _, _, _>(ToPlanes, [x], [], |[x]| (to_planes(x, channels), ()))
+    record::<C, _>(x, |x| to_planes(x, channels), (), |dy, ()| to_panels(dy))
 }
 
-#[derive(Debug)]
-struct ToPanels;
+/// Changes the layout; `inverse` with `told` changes that of the gradient back.
+fn record<C: CheckpointStrategy, T: Clone + Debug + Send + 'static>(
+    x: Tracked<C>,
+    forward: impl FnOnce(FlexTensor) -> FlexTensor,
+    told: T,
+    inverse: fn(FlexTensor, T) -> FlexTensor,
+) -> Tracked<C> {
+    node::record::<C, _, _, _, _>(Layout { inverse }, [x], [], |[x]| (forward(x), told))
+}
 
-impl Backward<Flex, 1> for ToPanels {
-    type State = ([NodeId; 0], usize);
+/// A change of the layout.
+#[derive(Debug)]
+struct Layout<T> {
+    inverse: fn(FlexTensor, T) -> FlexTensor,
+}
+
+impl<T: Clone + Debug + Send + 'static> Backward<Flex, 1> for Layout<T> {
+    type State = ([NodeId; 0], T);
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<Flex>(&ops.node);
         let [node] = ops.parents.map(|p| p.map(|node| node.id));
-        register(grads, node, || to_planes(dy, ops.state.1));
-    }
-}
-
-#[derive(Debug)]
-struct ToPlanes;
-
-impl Backward<Flex, 1> for ToPlanes {
-    type State = ([NodeId; 0], ());
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = grads.consume::<Flex>(&ops.node);
-        let [node] = ops.parents.map(|p| p.map(|node| node.id));
-        register(grads, node, || to_panels(dy));
-    }
-}
-
-#[derive(Debug)]
-struct ToTokens;
-
-impl Backward<Flex, 1> for ToTokens {
-    type State = ([NodeId; 0], [usize; 2]);
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = grads.consume::<Flex>(&ops.node);
-        let [node] = ops.parents.map(|p| p.map(|node| node.id));
-        register(grads, node, || from_tokens(dy, ops.state.1));
-    }
-}
-
-#[derive(Debug)]
-struct FromTokens;
-
-impl Backward<Flex, 1> for FromTokens {
-    type State = ([NodeId; 0], usize);
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = grads.consume::<Flex>(&ops.node);
-        let [node] = ops.parents.map(|p| p.map(|node| node.id));
-        register(grads, node, || to_tokens(dy, ops.state.1));
+        register(grads, node, || (self.inverse)(dy, ops.state.1));
     }
 }

@@ -10,6 +10,7 @@ use undiffuse::request::mask_options;
 use crate::engine::from_base64;
 use crate::job::{Generate, ModelInfo};
 use crate::options::RequestLimits;
+use crate::parameters;
 use crate::problem::Problem;
 use crate::prompt;
 use crate::samplers::ours;
@@ -18,6 +19,9 @@ use crate::samplers::ours;
 const UNCHOSEN: usize = 512;
 /// How much of the way is walked again from a picture, as the original has it.
 const STRENGTH: f64 = 0.75;
+
+/// The setting that says with which of the text encoder's last layers it ends, the last one being 1.
+const CLIP_STOP: &str = "CLIP_stop_at_last_layers";
 
 /// Our words for parts of a request, and those of this API, where they differ.
 const WORDS: &[(&str, &str)] = &[
@@ -28,6 +32,7 @@ const WORDS: &[(&str, &str)] = &[
     ("solver", "sampler_name"),
     ("spacing", "scheduler"),
     ("guidance", "cfg_scale"),
+    ("clip_skip", CLIP_STOP),
     ("init_image", "init_images"),
     ("strength", "denoising_strength"),
 ];
@@ -82,7 +87,8 @@ pub struct Request {
     pub inpainting_mask_invert: Option<Flag>,
     /// Whether pictures are in the answer.
     pub send_images: Option<bool>,
-    /// Settings for this request alone, of which there is `sd_model_checkpoint`.
+    /// Settings for this request alone, of which there are `sd_model_checkpoint` and, for models that take words,
+    /// `CLIP_stop_at_last_layers` (1 is the last one, and leaves none out) and `emphasis`.
     #[schema(value_type = Option<Object>)]
     pub override_settings: Option<Map<String, Value>>,
     /// Not here.
@@ -119,7 +125,29 @@ impl Flag {
 impl Request {
     /// The model that it names itself.
     pub fn checkpoint(&self) -> Option<&str> {
-        self.override_settings.as_ref()?.get("sd_model_checkpoint")?.as_str().filter(|name| !name.is_empty())
+        self.setting("sd_model_checkpoint")?.as_str().filter(|name| !name.is_empty())
+    }
+
+    fn setting(&self, name: &str) -> Option<&Value> {
+        self.override_settings.as_ref()?.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Layers of the text encoder that are left out.
+    fn clip_skip(&self) -> Result<Option<usize>, Problem> {
+        let Some(value) = self.setting(CLIP_STOP) else { return Ok(None) };
+        // Clients of some languages know no whole numbers.
+        let stop = value.as_f64().filter(|stop| (1.0..=1e6).contains(stop) && stop.fract() == 0.0);
+        let problem = || Problem::invalid(CLIP_STOP, "must be a whole number from 1 on, which leaves no layer out");
+        stop.map(|stop| Some(stop as usize - 1)).ok_or_else(problem)
+    }
+
+    /// What is made of brackets.
+    fn emphasis(&self) -> Result<Option<String>, Problem> {
+        let Some(value) = self.setting("emphasis") else { return Ok(None) };
+        let ours = value.as_str().and_then(parameters::emphasis);
+        let known = || parameters::EMPHASIS.map(|(theirs, _)| theirs).join(", ");
+        ours.map(|word| Some(word.to_owned()))
+            .ok_or_else(|| Problem::invalid("emphasis", format!("it can be one of {}", known())))
     }
 
     /// How many pictures.
@@ -169,6 +197,8 @@ impl Request {
             steps: self.steps,
             eta: self.eta.filter(|_| has_eta),
             guidance: self.cfg_scale.filter(|_| model.guidance),
+            clip_skip: self.clip_skip()?.filter(|_| model.takes_words()),
+            emphasis: self.emphasis()?.filter(|_| model.takes_words()),
             asked,
             width,
             height,

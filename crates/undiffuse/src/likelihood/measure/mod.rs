@@ -77,7 +77,8 @@ pub enum MeasureError {
 pub fn grid<'a>(model: &'a Model, steps: Option<usize>, spacing: Option<&SpacingKind>) -> Result<Grid<'a>, GridError> {
     let schedule = &model.recipe.schedule;
     let timesteps = schedule.discrete_steps();
-    let steps = steps.or(timesteps).unwrap_or(1000);
+    let named = spacing.and_then(|spacing| spacing.named());
+    let steps = steps.or(named).or(timesteps).unwrap_or(1000);
     let spacing = spacing.cloned().unwrap_or_else(|| match timesteps == Some(steps) {
         true => Trailing::default().into(),
         false => LogSnr {}.into(),

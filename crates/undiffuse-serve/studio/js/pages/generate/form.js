@@ -6,6 +6,7 @@ import { short } from "../../lib/chart.js";
 import { partField, withEta } from "../../lib/part.js";
 import { base } from "../../lib/words.js";
 import { askField, askedFor, kindOf } from "./ask.js";
+import { moreField } from "./more.js";
 import { startField } from "./start.js";
 import { sentence } from "./words.js";
 
@@ -59,6 +60,7 @@ export function settingsForm({ models, loras, parts, limits, onsubmit, onchange 
   const sizes = h("p", { class: "hint" });
   const sized = h("summary", {});
   const size = h("details", {}, sized, sizes, h("div", { class: "pair" }, width, height));
+  const more = moreField();
   const own = h("button", { type: "button", class: "small", onclick: () => { set(ownSettings()); changed(); form.said.textContent = "Set to the model's own."; } }, "The model's own settings");
   const refusal = h("div", { class: "notice bad", role: "alert", hidden: true });
   const submit = h("button", { class: "primary", id: "generate-go" }, "Generate");
@@ -66,22 +68,23 @@ export function settingsForm({ models, loras, parts, limits, onsubmit, onchange 
   const form = h("form", { class: "panel stack settings", "aria-label": "Settings", onsubmit: (event) => { event.preventDefault(); onsubmit(); } },
     choice, ask, start,
     h("div", { class: "how-many" }, n, h("div", { class: "seed" }, seed, roll)), seeds, fresh,
-    h("fieldset", { class: "stack" }, h("legend", {}, "How it is sampled"), solver, h("div", { class: "pair" }, steps, guidance), spacing, size, h("div", {}, own)),
+    h("fieldset", { class: "stack" }, h("legend", {}, "How it is sampled"), solver, h("div", { class: "pair" }, steps, guidance), spacing, more, size, h("div", {}, own)),
     refusal, h("div", { class: "go" }, submit));
   form.said = h("div", { class: "visually-hidden", role: "status" });
   form.append(form.said);
 
   // What a refusal's `field` means here.
-  const places = { model: choice, n, seed, seeds: seed, solver, spacing, steps, eta: solver, guidance, width, height, negative: ask, init_image: start, strength: start, mask: start };
+  const places = { model: choice, n, seed, seeds: seed, solver, spacing, steps, eta: solver, guidance, ...more.fields, width, height, negative: ask, init_image: start, strength: start, mask: start };
   // A fault in a folded part is to be seen.
-  form.addEventListener("invalid", (event) => { for (let d = event.target.closest("details"); d; d = d.parentElement.closest("details")) d.open = true; }, true);
+  const unfold = (part) => { for (let d = part.closest("details"); d; d = d.parentElement.closest("details")) d.open = true; };
+  form.addEventListener("invalid", (event) => unfold(event.target), true);
 
-  const ownSettings = () => ({ ...model.defaults, width: null, height: null, eta: undefined });
+  const ownSettings = () => ({ ...model.defaults, ...more.own(), width: null, height: null, eta: undefined });
 
   /** What is remembered for a model. */
   const settings = () => ({
     n: n.value, seed: Number(seed.value), ...(ask.field && { [ask.field]: ask.value, negative: ask.negative }), solver: solver.value, spacing: spacing.value, steps: steps.value,
-    guidance: guidance.value, width: width.value, height: height.value, fresh: fresh.value,
+    guidance: guidance.value, ...more.value, width: width.value, height: height.value, fresh: fresh.value,
   });
 
   function set(wanted) {
@@ -103,6 +106,7 @@ export function settingsForm({ models, loras, parts, limits, onsubmit, onchange 
     }
     if (wanted.steps) steps.value = wanted.steps;
     if (wanted.guidance !== undefined && model.guidance) guidance.value = wanted.guidance;
+    more.value = wanted;
     if (wanted.width !== undefined || wanted.height !== undefined) {
       const [, ownHeight, ownWidth] = model.shape;
       const own = !model.side_step || (wanted.width ?? ownWidth) === ownWidth && (wanted.height ?? ownHeight) === ownHeight;
@@ -120,6 +124,7 @@ export function settingsForm({ models, loras, parts, limits, onsubmit, onchange 
     ask.model = model;
     guidance.hidden = !model.guidance;
     guidance.value = model.defaults.guidance;
+    more.model = model;
     const [, ownHeight, ownWidth] = model.shape;
     [[width, ownWidth], [height, ownHeight]].forEach(([{ control }, own]) => Object.assign(control, { placeholder: own, min: model.side_step ?? own, step: model.side_step ?? own }));
     size.hidden = !model.side_step;
@@ -165,6 +170,7 @@ export function settingsForm({ models, loras, parts, limits, onsubmit, onchange 
     spacing: spacing.value,
     steps: steps.value,
     ...(model.guidance && { guidance: guidance.value }),
+    ...more.request(),
     ...((width.value || height.value) && { width: width.value ?? model.shape[2], height: height.value ?? model.shape[1] }),
     ...start.request(),
   });
@@ -183,7 +189,7 @@ export function settingsForm({ models, loras, parts, limits, onsubmit, onchange 
   };
   form.blame = (problem) => {
     const place = problem.field === ask.field ? ask : places[problem.field];
-    if (place) { place.say(sentence(problem.message), place === ask ? problem.field : true); place.control.focus(); }
+    if (place) { place.say(sentence(problem.message), place === ask ? problem.field : true); unfold(place); place.control.focus(); }
     else { show(refusal, sentence(problem.message)); refusal.hidden = false; }
   };
   /** After a job has been taken: seeds that were not used yet, if these are wanted. */

@@ -1,6 +1,7 @@
 // From what a PNG says about itself to settings of the form.
 
 import { post } from "../../lib/api.js";
+import { PLAIN } from "./more.js";
 
 const stripped = (name) => name.replace(/[\\/]+$/, "").replace(/[\\/]model$/, "").split(/[\\/]/).pop();
 // Older PNGs have the path of the data, where newer ones have its name.
@@ -33,6 +34,8 @@ const present = (value) => value !== undefined && value !== null && value !== fa
 // Anybody may have written what a file says.
 const word = (value) => (typeof value === "string" ? value : undefined);
 const number = (value) => (Number.isFinite(value) ? value : undefined);
+/** "0.3:5" as two numbers. */
+const interval = (value) => (word(value)?.split(":").map(Number) ?? []).filter(Number.isFinite);
 /** Of longer texts the end is read, where the settings are. */
 const LONGEST = 16000;
 
@@ -64,6 +67,10 @@ export function restored(facts, models) {
     steps: number(facts.steps),
     eta: number(facts.eta),
     guidance: number(facts.guidance),
+    guidance_rescale: number(facts.guidance_rescale) ?? PLAIN.guidance_rescale,
+    guidance_interval: interval(facts.guidance_interval),
+    clip_skip: number(facts.clip_skip) ?? PLAIN.clip_skip,
+    emphasis: word(facts.emphasis) ?? PLAIN.emphasis,
     width: number(width),
     height: number(height),
     strength: number(facts.strength),
@@ -75,5 +82,5 @@ export function restored(facts, models) {
 /** As `restored`, from the text `parameters` of another program; the service reads it, for `model` where it names none that is here. */
 export async function translated(parameters, { id, ask }) {
   const { settings, notes } = await post("/api/v1/parameters", { text: parameters.slice(-LONGEST), model: id });
-  return { settings: { n: 1, ...(ask && { [ask.field]: [], negative: "" }), from: present(settings.strength) ? "picture" : "noise", ...settings }, notes };
+  return { settings: { n: 1, ...PLAIN, ...(ask && { [ask.field]: [], negative: "" }), from: present(settings.strength) ? "picture" : "noise", ...settings }, notes };
 }

@@ -2,9 +2,11 @@
 
 import { h } from "../../lib/dom.js";
 import { duration, some } from "../../lib/words.js";
+import { PLAIN } from "./more.js";
 
+const MORE = Object.keys(PLAIN);
 // What of a request or picture is no ask.
-const OTHERS = new Set(["index", "url", "png", "model", "negative", "notes", "n", "seed", "seeds", "solver", "spacing", "steps", "eta", "guidance", "width", "height", "init_image", "strength", "mask", "frames"]);
+const OTHERS = new Set(["index", "url", "png", "model", "negative", "notes", "n", "seed", "seeds", "solver", "spacing", "steps", "eta", ...MORE, "guidance", "width", "height", "init_image", "strength", "mask", "frames"]);
 
 /** What a request asks for, or a picture shows: the field's name and a list of words, or nothing. */
 export const askOf = (of) => Object.entries(of).filter(([name, value]) => !OTHERS.has(name) && value !== null).map(([name, value]) => [name, [value].flat()])[0];
@@ -42,6 +44,7 @@ export function settingsOfJob(job, model) {
     steps: request.steps ?? own.steps,
     eta: request.eta,
     guidance: request.guidance ?? own.guidance,
+    ...Object.fromEntries(MORE.map((name) => [name, request[name] ?? own[name] ?? PLAIN[name]])),
     width: request.width,
     height: request.height,
     strength: request.strength,
@@ -61,6 +64,10 @@ export function described(settings, model) {
     ["Spacing", settings.spacing],
     ["Steps", settings.steps],
     ["Guidance", model && !model.guidance ? null : settings.guidance],
+    ["Guidance scaled back", settings.guidance_rescale || null],
+    ["Guided at noise", settings.guidance_interval?.join(" to ")],
+    ["Layers left out", settings.clip_skip || null],
+    ["Brackets", settings.emphasis === PLAIN.emphasis ? null : settings.emphasis],
     ["Strength", settings.strength],
     ["Size", settings.width && settings.height ? `${settings.width} × ${settings.height}` : null],
     ["Model", settings.model],

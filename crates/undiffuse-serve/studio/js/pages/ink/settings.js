@@ -32,7 +32,10 @@ export function classes(model) {
 }
 
 /** The model's own settings. */
-export const own = (model) => ({ ...model.defaults, ...(model.ask && { [model.ask.field]: classes(model)[0] }) });
+export function own(model) {
+  const all = { ...model.defaults, ...(model.ask && { [model.ask.field]: classes(model)[0] }) };
+  return Object.fromEntries(names(model).map((name) => [name, all[name]]));
+}
 
 /** Names of the settings, as the address has them. */
 export const names = (model) => [model.ask?.field, "solver", "spacing", "steps", "guidance"].filter(Boolean);
