@@ -105,7 +105,7 @@ fn what_cannot_be_told_is_refused_by_name() {
             "embedding",
             "no picture has numbers under `embedding`; the tables beside the pictures have the columns level, more, other",
         ),
-        ("captions", "choose from none, class, embedding"),
+        ("captions", "choose from auto, none, class, embedding"),
     ] {
         let said = create(&data, condition, &run).err().unwrap().to_string();
         assert!(said.contains(problem), "{said}");

@@ -59,11 +59,11 @@ impl PartialEq for Text {
     }
 }
 
-/// The caption of picture `i` whose turn it is; the name of its class in words where it has none.
-fn caption(data: &Dataset, i: usize, turn: u64, template: &str) -> Option<String> {
+/// The caption of picture `i` whose turn it is; that of its class where it has none and there is a template.
+fn caption(data: &Dataset, i: usize, turn: u64, template: Option<&str>) -> Option<String> {
     let mut captions = data.captions(i);
     match captions.len() as u64 {
-        0 => data.label(i).and_then(|label| data.classes().get(label as usize)).map(|class| of_class(template, class)),
+        0 => Some(of_class(template?, data.classes().get(data.label(i)? as usize)?)),
         several => captions.nth((turn % several) as usize).map(str::to_owned),
     }
 }
@@ -91,8 +91,8 @@ impl Text {
         Ask::Text(Prompt { words: words.into(), how: Reading { clip_skip: self.how.clip_skip, ..PLAIN } })
     }
 
-    fn template(&self) -> &str {
-        self.captions.as_ref().map_or("{}", |captions| &captions.template)
+    fn template(&self) -> Option<&str> {
+        self.captions.as_ref().map(|captions| captions.template.as_str())
     }
 
     fn encoding(&self, ask: &Ask) -> Result<Encoding, WeightsError> {
@@ -141,7 +141,7 @@ impl Member for Text {
     fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String> {
         let all = |i: usize| {
             let turns = data.captions(i).len().max(1) as u64;
-            (0..turns).filter_map(move |turn| caption(data, i, turn, &config.words.template))
+            (0..turns).filter_map(move |turn| caption(data, i, turn, Some(&config.words.template)))
         };
         let texts: Vec<String> = train.iter().flat_map(|&i| all(i)).collect();
         if texts.is_empty() {
@@ -298,7 +298,10 @@ impl Conditioning for Text {
     fn told_by(&self, data: &Dataset) -> Told {
         let without = (0..data.len()).filter(|&i| self.ask(data, i, 0) == Ask::None).count();
         let lacking = (without > 0).then(|| {
-            format!("{without} of {} pictures have no caption: for those the model is asked with an empty prompt", data.len())
+            format!(
+                "{without} of {} pictures have no caption: for those the model is asked with an empty prompt",
+                data.len()
+            )
         });
         Told { lacking, ..Told::default() }
     }

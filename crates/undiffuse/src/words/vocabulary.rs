@@ -33,7 +33,7 @@ impl Tokenizer {
         for mark in [START, END] {
             words.insert(mark.into(), words.len().into());
         }
-        let merges = format!("#version: 0.2\n{}\n", merges.join("\n"));
+        let merges: String = merges.iter().fold("#version: 0.2\n".into(), |text, pair| text + pair + "\n");
         let text = |value: Value| format!("{value:#}\n").into_bytes();
         let words = text(words.into());
         let of_length = |length: usize| {
