@@ -91,9 +91,11 @@
 //! | Meng22 | Meng et al., SDEdit, arXiv:2108.01073 |
 //! | Meng23 | Meng et al., On distillation of guided diffusion models, arXiv:2210.03142 |
 //! | Nichol21 | Nichol and Dhariwal, Improved denoising diffusion probabilistic models, arXiv:2102.09672 |
+//! | Radford21 | Radford et al., Learning transferable visual models from natural language supervision, arXiv:2103.00020 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
 //! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
+//! | Sennrich16 | Sennrich et al., Neural machine translation of rare words with subword units, arXiv:1508.07909 |
 //! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
 //! | Song19 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600 |
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
