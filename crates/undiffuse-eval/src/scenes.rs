@@ -15,8 +15,13 @@ const CONFIDENCE: f64 = 0.95;
 /// Other pictures' captions that each picture is compared with for chance, at most.
 const OTHERS: usize = 100;
 
-/// What is counted: its word, and whether it is so of a picture; nothing where it does not apply.
-const MEASURES: &[(&str, fn(&Verdict) -> Option<bool>)] = &[
+/// Whether something is so of a picture; nothing where it does not apply.
+type Measure = fn(&Verdict) -> Option<bool>;
+/// Whether pictures of a group belong to a part.
+type Belongs = fn(Group) -> bool;
+
+/// What is counted, each with its word.
+const MEASURES: &[(&str, Measure)] = &[
     ("shape", |verdict| Some(verdict.shapes)),
     ("colour", |verdict| Some(verdict.colours)),
     ("shape and colour", |verdict| Some(verdict.objects)),
@@ -27,7 +32,7 @@ const MEASURES: &[(&str, fn(&Verdict) -> Option<bool>)] = &[
 ];
 
 /// The parts that are counted apart. The second is the last two together, and is left out where one of them is empty.
-const PARTS: [(&str, fn(Group) -> bool); 4] = [
+const PARTS: [(&str, Belongs); 4] = [
     ("seen", |group| group == Group::Seen),
     ("held out", |group| group != Group::Seen),
     ("new pair", |group| group == Group::NewPair),

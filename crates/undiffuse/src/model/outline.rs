@@ -181,7 +181,9 @@ fn latents(folder: &ModelFolder, variant: Option<&str>, device: &Device) -> Resu
 fn text_encoder(folder: &ModelFolder, variant: Option<&str>) -> Result<(TextEncoderConfig, Weights), ModelError> {
     match folder.part(TEXT_ENCODER, variant)? {
         (ComponentConfig::TextEncoder(config), weights) => Ok((config, weights)),
-        (config, _) => Err(folder.unfit(format!("its `{TEXT_ENCODER}` is of class {}, which reads no words", config.class()))),
+        (config, _) => {
+            Err(folder.unfit(format!("its `{TEXT_ENCODER}` is of class {}, which reads no words", config.class())))
+        }
     }
 }
 

@@ -26,7 +26,7 @@ impl Tokenizer {
     /// Texts that the pattern of words fails on.
     ///
     /// # Panics
-    /// If there is no room for [`LEAST`] tokens.
+    /// If there is no room for the 514 tokens that every vocabulary has.
     pub fn learn(texts: &[&str], vocabulary: usize, longest: usize) -> Result<Self, String> {
         assert!(vocabulary >= LEAST, "{vocabulary} tokens are fewer than {LEAST}");
         let (mut words, merges) = pairs(texts, vocabulary).map_err(|e| format!("the texts make no vocabulary: {e}"))?;
