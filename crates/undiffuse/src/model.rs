@@ -6,6 +6,7 @@ mod outline;
 mod pipeline;
 mod walk;
 mod weights;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +51,20 @@ pub enum ModelError {
     /// A training run that has not produced a model yet.
     #[error("the run at `{0}` has no model yet: continue it with `undiffuse train --resume {0}`")]
     Unfinished(PathBuf),
+    /// No text encoder there.
+    #[error(
+        "`{0}` holds no text encoder: give a folder with `text_encoder/` and `tokenizer/`, or one in which config.json, weights and tokenizer \
+         of a CLIPTextModel, CLIPTextModelWithProjection or BertModel lie"
+    )]
+    NoTextEncoder(PathBuf),
+    /// What is there can't read words.
+    #[error("`{path}`: {problem}")]
+    TextEncoder {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file is missing or unreadable.
     #[error(transparent)]
     File(#[from] FileError),

@@ -17,7 +17,7 @@ pub use cond::{Canvas, Cond};
 pub use embedding::Embedding;
 use none::Nothing;
 pub use text::Text;
-pub(crate) use text::is_text;
+pub(crate) use text::{is_text, masked_length};
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use undiffuse_nn::networks::{Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
 use crate::card::Card;
-use crate::words::{Reading, Words, WordsConfig};
+use crate::words::{Frozen, Reading, Words, WordsConfig};
 
 /// What guidance is to lead away from: an option of the command line, a field of requests, and of what pictures say of
 /// themselves, in the same words as what is asked for.
@@ -89,7 +89,11 @@ impl ConditionConfig {
         kinds.extend(Conditioner::KINDS);
         let unknown = (!kinds.contains(&self.kind.as_str()))
             .then(|| format!("condition.kind = {:?}: choose from {}", self.kind, kinds.join(", ")));
-        unknown.into_iter().chain(self.words.problems()).collect()
+        let wordless = (!self.words.encoder.is_empty() && ![AUTO, "text"].contains(&&*self.kind)).then(|| {
+            let (encoder, kind) = (&self.words.encoder, &self.kind);
+            format!("condition.words.encoder = {encoder:?} reads words, and condition.kind = {kind:?} has none: leave one out")
+        });
+        unknown.into_iter().chain(wordless).chain(self.words.problems()).collect()
     }
 }
 
@@ -270,6 +274,19 @@ pub trait Conditioning {
     }
 }
 
+/// What there is to learn a conditioner from.
+#[derive(Clone, Copy, Debug)]
+pub struct Lesson<'a> {
+    /// What the network is to be told.
+    pub config: &'a ConditionConfig,
+    /// The data.
+    pub data: &'a Dataset,
+    /// Which of its pictures are trained on.
+    pub train: &'a [usize],
+    /// The text encoder that the configuration names.
+    pub frozen: Option<&'a Frozen>,
+}
+
 /// What there is to make a model's conditioner from.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
@@ -286,11 +303,11 @@ pub trait Member: Conditioning + Sized {
     /// How it is asked.
     const FIELD: Field;
 
-    /// Learned from the pictures `train` of a dataset; `None` where these have nothing to ask for.
+    /// Learned from the pictures of a dataset; `None` where these have nothing to ask for.
     ///
     /// # Errors
     /// What is wrong with what the data say of the pictures.
-    fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String>;
+    fn learn(lesson: Lesson) -> Result<Option<Self>, String>;
 
     /// What a model's folder and network say; `None` where they speak of no such asks.
     ///
@@ -336,15 +353,16 @@ macro_rules! conditioners {
                 }
             }
 
-            /// What a network is to be told of the pictures `train` of a dataset; nothing where the data say nothing of that kind.
+            /// What a network is to be told of the pictures of a dataset; nothing where the data say nothing of that kind.
             ///
             /// # Errors
             /// What is wrong with what the data say of the pictures.
-            pub fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Self, String> {
-                match config.kind.as_str() {
-                    AUTO if are_captioned(data, train) => Self::learn(&config.of("text"), data, train),
-                    AUTO => Self::learn(&config.of("class"), data, train),
-                    $($name => Ok(<$type>::learn(config, data, train)?.map_or(Self::Nothing, Self::$variant)),)+
+            pub fn learn(lesson: Lesson) -> Result<Self, String> {
+                let of = |kind: &str| Self::learn(Lesson { config: &lesson.config.of(kind), ..lesson });
+                match lesson.config.kind.as_str() {
+                    AUTO if lesson.frozen.is_some() || are_captioned(lesson.data, lesson.train) => of("text"),
+                    AUTO => of("class"),
+                    $($name => Ok(<$type>::learn(lesson)?.map_or(Self::Nothing, Self::$variant)),)+
                     _ => Ok(Self::Nothing),
                 }
             }

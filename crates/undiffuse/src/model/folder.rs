@@ -21,6 +21,8 @@ const CARD: &str = "undiffuse.json";
 const SCHEDULER: &str = "scheduler";
 const SCHEDULER_FILE: &str = "scheduler_config.json";
 const CONFIG: &str = "config.json";
+/// The folder of a run's model.
+const MODEL: &str = "model";
 
 /// Most bytes of a configuration, a scheduler's file or a card: they are a few thousand long, and what they hold takes many
 /// times as much once it is read.
@@ -54,6 +56,26 @@ impl ModelFolder {
     /// There is none.
     pub fn find(path: &Path) -> Result<Self, ModelError> {
         place(path).map(|folder| Self::at(files::current(&folder)))
+    }
+
+    /// Reads the text encoder that a path means, from the folder that it lies in and that of its tokenizer; once more when they were
+    /// replaced meanwhile.
+    pub(super) fn read_words<T>(
+        path: &Path,
+        mut read: impl FnMut(&Self, &Path) -> Result<T, ModelError>,
+    ) -> Result<T, ModelError> {
+        let holds = |folder: &Path| folder.join(pipeline::TEXT_ENCODER).join(CONFIG).is_file();
+        let run = path.join(MODEL);
+        files::steady(if holds(&run) { &run } else { path }, |folder| {
+            let encoder = if holds(folder) { folder.join(pipeline::TEXT_ENCODER) } else { folder.to_owned() };
+            if !encoder.join(CONFIG).is_file() {
+                return Err(ModelError::NoTextEncoder(path.to_owned()));
+            }
+            let beside = encoder.parent().unwrap_or(folder).join(pipeline::TOKENIZER);
+            let inside = Tokenizer::FILES.iter().any(|file| encoder.join(file).is_file());
+            let tokenizer = if inside || !beside.is_dir() { encoder.clone() } else { beside };
+            read(&Self::at(encoder), &tokenizer)
+        })
     }
 
     fn at(path: impl Into<PathBuf>) -> Self {
@@ -267,7 +289,7 @@ fn place(path: &Path) -> Result<PathBuf, ModelError> {
     if holds(path) {
         return Ok(path.to_owned());
     }
-    let inside = path.join("model");
+    let inside = path.join(MODEL);
     if holds(&inside) {
         return Ok(inside);
     }

@@ -56,8 +56,7 @@ impl Learner {
     pub(super) fn new(config: Config, data: Dataset, device: &Device) -> Result<Self, TrainError> {
         let seed = config.train.seed;
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
-        let conditioner = Conditioner::learn(&config.condition, &data, &split.train)
-            .map_err(|problem| TrainError::wrong(format!("condition: {problem}")))?;
+        let conditioner = config.conditioner_for(&data, &split.train).map_err(TrainError::wrong)?;
         let config = told(config, &conditioner)?;
         let shape = config.latent_shape()?;
         let network = config.network_for(shape, &conditioner).map_err(TrainError::wrong)?;
@@ -251,9 +250,12 @@ impl Learner {
 fn told(mut config: Config, conditioner: &Conditioner) -> Result<Config, TrainError> {
     let (condition, now) = (&mut config.condition, conditioner.fingerprint());
     if !condition.fingerprint.is_empty() && condition.fingerprint != now {
-        let problem =
-            "what is said of the pictures there is no longer what the run began with: give it back, or begin a new run";
-        return Err(TrainError::wrong(format!("condition.from = {:?}: {problem}", condition.from)));
+        let (key, place, what) = match condition.words.encoder.as_str() {
+            "" => ("from", &condition.from, "what is said of the pictures there"),
+            _ => ("words.encoder", &condition.words.encoder, "the text encoder there"),
+        };
+        let problem = "is no longer what the run began with: give it back, or begin a new run";
+        return Err(TrainError::wrong(format!("condition.{key} = {place:?}: {what} {problem}")));
     }
     (condition.kind, condition.fingerprint) = (conditioner.kind().into(), now.into());
     Ok(config)
