@@ -17,6 +17,7 @@
 //! | Carlini23 | Carlini et al., Extracting training data from diffusion models, arXiv:2301.13188 |
 //! | Lehmann75 | Lehmann, Nonparametrics: statistical methods based on ranks |
 //! | Meehan20 | Meehan et al., A non-parametric test to detect data-copying in generative models, arXiv:2004.05675 |
+//! | Ramesh22 | Ramesh et al., Hierarchical text-conditional image generation with CLIP latents, arXiv:2204.06125 |
 //! | Wilson27 | Wilson, Probable inference, the law of succession, and statistical inference |
 //! | Yoon23 | Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, ICML 2023 workshop |
 
@@ -28,6 +29,7 @@ mod evaluate;
 mod generate;
 mod illustrate;
 mod pictures;
+pub mod prior;
 pub mod protocol;
 pub mod report;
 pub mod scenes;

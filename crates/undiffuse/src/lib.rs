@@ -55,6 +55,8 @@
 //! | [`examples`] | what a network learns from: pictures as it diffuses them |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
 //! | [`words`] | prompts as the tokens of a text encoder, and what it makes of them |
+//! | [`clip`] | a CLIP: the vectors of texts and of pictures in one space |
+//! | [`prior`] | from words to the vectors that a CLIP would make of their pictures |
 //! | [`part`] | networks beside a model's own, read when they are needed |
 //! | [`forward`] | the forward process on a picture, for looking at |
 //! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
@@ -92,6 +94,7 @@
 //! | Meng23 | Meng et al., On distillation of guided diffusion models, arXiv:2210.03142 |
 //! | Nichol21 | Nichol and Dhariwal, Improved denoising diffusion probabilistic models, arXiv:2102.09672 |
 //! | Radford21 | Radford et al., Learning transferable visual models from natural language supervision, arXiv:2103.00020 |
+//! | Ramesh22 | Ramesh et al., Hierarchical text-conditional image generation with CLIP latents, arXiv:2204.06125 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
 //! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |
@@ -104,6 +107,7 @@
 
 pub mod adaptive;
 pub mod card;
+pub mod clip;
 pub mod codec;
 pub mod condition;
 pub mod denoise;
@@ -115,6 +119,7 @@ pub mod image;
 pub mod likelihood;
 pub mod model;
 pub mod part;
+pub mod prior;
 pub mod request;
 pub mod run;
 pub mod sample;

@@ -1,6 +1,7 @@
 //! A trained model: a network with all that is needed to sample from it, read from a [`ModelFolder`] and written to one.
 
 mod adapter;
+mod clip;
 mod folder;
 mod outline;
 mod pipeline;
@@ -65,6 +66,23 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
+    /// No CLIP there, and a folder that it lacks.
+    #[error(
+        "`{0}` holds no CLIP: there is no `{1}/config.json`; give a run of `undiffuse train --preset clip`, or a folder with transformers' \
+         CLIPTextModelWithProjection in `text_encoder/`, CLIPVisionModelWithProjection in `image_encoder/`, and `tokenizer/`"
+    )]
+    NoClip(PathBuf, &'static str),
+    /// Parts that are of no one CLIP, or read pictures in no way that is known here.
+    #[error("`{path}`: {problem}")]
+    Clip {
+        /// The folder, or the file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// What it makes are no pictures.
+    #[error("`{0}` makes no pictures: {1}")]
+    OneWay(PathBuf, &'static str),
     /// A file is missing or unreadable.
     #[error(transparent)]
     File(#[from] FileError),
@@ -252,6 +270,24 @@ impl Model {
     /// # Errors
     /// As [`load_adapted`](Self::load_adapted).
     pub fn load_held(
+        path: impl AsRef<Path>,
+        variant: Option<&str>,
+        adapters: &[Adapter],
+        hold: Hold,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let model = Self::load_any(path.as_ref(), variant, adapters, hold, device)?;
+        match model.codec.one_way() {
+            Some(what) => Err(ModelError::OneWay(path.as_ref().to_owned(), what)),
+            None => Ok(model),
+        }
+    }
+
+    /// The same of a model whose latents may be no pictures: a prior, which [`Prior`](crate::prior::Prior) has for use.
+    ///
+    /// # Errors
+    /// As [`load_adapted`](Self::load_adapted).
+    pub fn load_any(
         path: impl AsRef<Path>,
         variant: Option<&str>,
         adapters: &[Adapter],

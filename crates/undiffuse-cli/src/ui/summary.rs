@@ -48,7 +48,12 @@ impl Summary {
         lines.extend(self.samples.iter().map(|path| format!("  samples     {}", path.display())));
         lines.extend(self.validation.map(|loss| format!("  validation  {}", number(loss))));
         lines.push(String::new());
-        lines.push(format!("make more:  undiffuse sample {} -n 64 --seed 1", shell(&self.run)));
+        let run = shell(&self.run);
+        // A run that showed nothing may be of a model that makes no pictures, a prior: what any model is worth, `eval` says.
+        lines.push(match self.samples {
+            Some(_) => format!("make more:  undiffuse sample {run} -n 64 --seed 1"),
+            None => format!("judge it:  undiffuse eval {run}"),
+        });
         lines
     }
 

@@ -331,7 +331,7 @@ mod tests {
     use undiffuse_data::{Image, Options};
 
     use super::*;
-    use crate::condition::Conditioner;
+    use crate::condition::{ConditionConfig, Conditioner};
 
     fn embedding() -> Embedding {
         let number = |name: &str, mean, std| Number { name: name.into(), mean, std, range: [-1.0, 1.0] };

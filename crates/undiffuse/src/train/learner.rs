@@ -21,7 +21,7 @@ use super::state::{Accumulated, TrainState};
 use super::watchdog::Losses;
 use super::{TrainError, validation};
 use crate::condition::Conditioner;
-use crate::examples::Encoded;
+use crate::examples::{Encoded, Kept};
 use crate::memory;
 use crate::model::{Card, Model, Provenance};
 use crate::run::RunFolder;
@@ -34,6 +34,8 @@ pub(super) struct Learner {
     pub data: Dataset,
     pub split: Split,
     pub conditioner: Conditioner,
+    /// Latents, where they were made before.
+    kept: Option<Kept>,
     pub state: TrainState,
     pub counters: Counters,
     order: Shuffled,
@@ -57,7 +59,9 @@ impl Learner {
         let seed = config.train.seed;
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
         let conditioner = config.conditioner_for(&data, &split.train).map_err(TrainError::wrong)?;
-        let config = told(config, &conditioner)?;
+        let mut config = told(config, &conditioner)?;
+        let kept = config.kept_for(&data, &split.train).map_err(TrainError::wrong)?;
+        config.codec = kept.as_ref().map_or(config.codec, |kept| kept.codec.clone());
         let shape = config.latent_shape()?;
         let network = config.network_for(shape, &conditioner).map_err(TrainError::wrong)?;
         let conditioner = conditioner
@@ -66,13 +70,19 @@ impl Learner {
         let networks = config.networks_for(shape, &conditioner, &device.clone().autodiff());
         let networks = networks.map_err(TrainError::Network)?;
         afford(&config, &network, &networks, shape)?;
-        let state = TrainState::new(networks.initialized(seed), config.optimizer.clone(), &config.train.ema);
+        let networks = networks.initialized(seed);
+        let networks = match &kept {
+            Some(kept) => networks.standardised(kept.mean(), kept.deviation()),
+            None => networks,
+        };
+        let state = TrainState::new(networks, config.optimizer.clone(), &config.train.ema);
         Ok(Self {
             noise: config.noise.clone(),
             config,
             data,
             split,
             conditioner,
+            kept,
             state,
             counters: Counters::default(),
             order: Shuffled::default(),
@@ -125,7 +135,8 @@ impl Learner {
         let config = &self.config;
         let (noise, how) = (&config.noise, &config.sample);
         let recipe = Recipe {
-            clip: Clip::Range(1.0),
+            // Only pictures have a range.
+            clip: if config.codec.one_way().is_some() { Clip::None } else { Clip::Range(1.0) },
             learned_variance: config.loss.learned_variance(),
             ..Recipe::new(
                 noise.schedule.clone(),
@@ -171,7 +182,8 @@ impl Learner {
     }
 
     fn examples(&self) -> Encoded<'_> {
-        Encoded { data: &self.data, codec: &self.config.codec, conditioner: &self.conditioner }
+        let Self { data, conditioner, kept, .. } = self;
+        Encoded { data, codec: &self.config.codec, kept: kept.as_ref(), conditioner }
     }
 
     /// One optimiser step at `factor` times the peak learning rate; the word for what blew up, if it did.

@@ -35,6 +35,11 @@ impl Networks {
         Self { denoiser: init::initialize(denoiser, seed), encoder }
     }
 
+    /// The same whose denoiser knows how what it diffuses was standardised: see [`Network::standardised`].
+    pub fn standardised(self, mean: &[f32], deviation: &[f32]) -> Self {
+        Self { denoiser: self.denoiser.standardised(mean, deviation), ..self }
+    }
+
     /// Without gradients.
     pub fn valid(&self) -> Self {
         Self { denoiser: self.denoiser.valid(), encoder: self.encoder.as_ref().map(Module::valid) }

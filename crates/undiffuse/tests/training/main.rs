@@ -1,7 +1,9 @@
 //! Training as promised: resumed runs, any number of threads, one batch overfitted, divergence caught.
 
 mod budget;
+mod frozen;
 mod kill_points;
+mod prior;
 mod runs;
 mod words;
 
@@ -227,6 +229,10 @@ fn every_preset_trains_and_samples() {
         settings.push(format!("data.path={:?}", data.display().to_string()));
         settings.push("train.images=16".into());
         let config = Config::layered(name, None, &settings).unwrap();
+        // What makes no pictures learns by a network that somebody names.
+        if config.codec.one_way().is_some() {
+            continue;
+        }
         assert_eq!(config, Config::from_toml(&config.to_toml()).unwrap(), "{name} survives being written");
         let run = folder.path().join(name);
         finish(create(config, &run));
