@@ -110,6 +110,11 @@ fn prompts_are_followed_by_the_folder_alone() {
     }
     assert!(pictures(&[3, 1])[1] == all[1]);
 
+    // What fills a prompt up is told to be nothing.
+    let told = model.conditioner.encode(&[model.conditioner.parse("bright").unwrap()], &Device::flex());
+    let mask = told.mask.unwrap().into_data().try_into_vec_as::<f32>().unwrap();
+    assert_eq!(mask[..], [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], "the start, two pieces of a word, the end");
+
     let long = model.conditioner.parse(&"a bright square ".repeat(9)).unwrap();
     assert!(model.conditioner.lost(&long).is_some_and(|lost| lost.contains("bright")), "what is cut off is said");
     assert_eq!(model.conditioner.lost(&Ask::None), None);
