@@ -18,8 +18,9 @@ use super::draws::{self, Drawer, Shuffled};
 use super::loss::Context;
 use super::networks::Networks;
 use super::state::{Accumulated, TrainState};
+use super::validation::{self, Asked};
 use super::watchdog::Losses;
-use super::{TrainError, validation};
+use super::TrainError;
 use crate::condition::Conditioner;
 use crate::examples::Encoded;
 use crate::memory;
@@ -237,7 +238,7 @@ impl Learner {
         let networks = self.state.averages[0].networks(self.state.networks());
         let examples = self.examples();
         let drawer = self.drawer(&self.config.noise, &examples);
-        validation::losses(&*self.config.loss, &networks, &drawer, indices, self.part())
+        validation::losses(&*self.config.loss, &networks, &drawer, indices, self.part(), Asked::Own)
     }
 
     /// Evaluates the network on as many pictures as one part of a batch has, for the time that takes; how many they were.
