@@ -73,8 +73,9 @@ pub struct ConditionConfig {
 pub const AUTO: &str = "auto";
 
 /// Whether at least half of the pictures have captions: a title in a stray file makes no model of words.
-fn are_captioned(data: &Dataset, pictures: &[usize]) -> bool {
-    2 * pictures.iter().filter(|&&i| data.captions(i).len() > 0).count() >= pictures.len().max(1)
+pub(crate) fn are_captioned(data: &Dataset, pictures: impl ExactSizeIterator<Item = usize>) -> bool {
+    let all = pictures.len();
+    2 * pictures.filter(|&i| data.captions(i).len() > 0).count() >= all.max(1)
 }
 
 impl ConditionConfig {
@@ -342,7 +343,7 @@ macro_rules! conditioners {
             /// What is wrong with what the data say of the pictures.
             pub fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Self, String> {
                 match config.kind.as_str() {
-                    AUTO if are_captioned(data, train) => Self::learn(&config.of("text"), data, train),
+                    AUTO if are_captioned(data, train.iter().copied()) => Self::learn(&config.of("text"), data, train),
                     AUTO => Self::learn(&config.of("class"), data, train),
                     $($name => Ok(<$type>::learn(config, data, train)?.map_or(Self::Nothing, Self::$variant)),)+
                     _ => Ok(Self::Nothing),
