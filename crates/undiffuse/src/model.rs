@@ -57,6 +57,11 @@ pub enum ModelError {
          CLIPTextModelWithProjection in `text_encoder/`, CLIPVisionModelWithProjection in `image_encoder/`, and `tokenizer/`"
     )]
     NoClip(PathBuf, &'static str),
+    /// A CLIP, where something that makes pictures is needed.
+    #[error(
+        "`{0}` is a CLIP, which makes no pictures: `undiffuse search` finds some with it, and `undiffuse eval --judge` judges by it"
+    )]
+    IsClip(PathBuf),
     /// Parts that are of no one CLIP, or read pictures in no way that is known here.
     #[error("`{path}`: {problem}")]
     Clip {

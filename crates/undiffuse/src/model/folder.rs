@@ -59,6 +59,14 @@ impl ModelFolder {
         place(path).map(|folder| Self::at(files::current(&folder)))
     }
 
+    /// The folder of a CLIP that a path means: itself, or `model/` inside a run.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find_clip(path: &Path) -> Result<Self, ModelError> {
+        clip(path).map(|folder| Self::at(files::current(&folder)))
+    }
+
     /// Reads the folder of a CLIP that a path means, itself or `model/` inside a run; once more when it was replaced meanwhile.
     pub(super) fn read_clip<T>(
         path: &Path,
@@ -308,6 +316,7 @@ fn place(path: &Path) -> Result<PathBuf, ModelError> {
     }
     let holds = |folder: &Path| network(folder).join(CONFIG).is_file();
     itself_or_inside(path, holds).ok_or_else(|| match path.join(crate::run::CONFIG_FILE).is_file() {
+        _ if clip(path).is_ok() => ModelError::IsClip(path.to_owned()),
         true => ModelError::Unfinished(path.to_owned()),
         false => ModelError::NotFound(path.to_owned()),
     })
