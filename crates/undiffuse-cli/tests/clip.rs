@@ -43,7 +43,7 @@ fn a_clip_finds_and_judges() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
     run(folder, 0, &["data", "make-scenes", "scenes", "--n", "240"]);
-    let mut train = vec!["train", "--preset", "clip", "--data", "scenes", "--run", "run", "--images", "640"];
+    let mut train = vec!["train", "--preset", "clip", "--data", "scenes", "--run", "run", "--images", "3200"];
     SMALL.iter().for_each(|set| train.extend(["--set", *set]));
     run(folder, 0, &train);
 

@@ -72,7 +72,8 @@ impl Run {
             Err(TrainError::File(e)) => return Err(e.into()),
             Err(e) => return Err(DoctorError::NotARun { path: path.to_owned(), missing: e.to_string() }),
         };
-        if config.as_ref().is_some_and(|config| config.clip.is_some()) || ModelFolder::find_clip(path).is_ok() {
+        let is_clip = matches!(ModelFolder::find(path), Err(ModelError::IsClip(_)));
+        if is_clip || config.as_ref().is_some_and(|config| config.clip.is_some()) {
             return Err(DoctorError::Clip(path.to_owned()));
         }
         if config.is_none() && ModelFolder::find(path).is_err() {

@@ -15,7 +15,7 @@ use undiffuse_metrics::{Better, Figure, MetricOptions, Rows};
 use crate::pictures::PictureSet;
 use crate::protocol::JudgeFacts;
 use crate::vectors::vectors;
-use crate::{EvalError, EvalStage, Listener, identity};
+use crate::{EvalError, EvalProgress, EvalStage, identity};
 
 /// Captions that a picture's own is one of, where there are so many.
 const CAPTIONS: usize = 100;
@@ -106,7 +106,7 @@ pub(crate) fn figures(
     real: bool,
     settings: &MetricOptions,
     folder: &Path,
-    progress: &mut Listener,
+    progress: &mut dyn FnMut(EvalProgress) -> bool,
 ) -> Result<Vec<Figure>, EvalError> {
     let Told { pictures, words } = told;
     if words.len() < LEAST {

@@ -6,7 +6,7 @@ use undiffuse_data::Dataset;
 
 use crate::judge::Judge;
 use crate::vectors::vectors;
-use crate::{EvalError, EvalStage, Listener};
+use crate::{EvalError, EvalProgress, EvalStage};
 
 /// A picture that was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub fn search(
     data: &Dataset,
     n: usize,
     folder: &Path,
-    progress: &mut Listener,
+    progress: &mut dyn FnMut(EvalProgress) -> bool,
 ) -> Result<Vec<Hit>, EvalError> {
     clip.clip().accepts(words).map_err(EvalError::Shapes)?;
     let seen = vectors(data, data.len(), clip, folder, EvalStage::RealVectors, progress)?;

@@ -4,7 +4,7 @@ pair, and the slopes of its sum.
     python contrast.py
 
 needs torch and transformers, and writes contrast.json beside itself. Pairs with the same words are taken out of each other's
-softmax by a mask; without such pairs the mean is what `clip_loss` of transformers says, which is checked here.
+softmax by a mask; without such pairs the mean is what transformers' own function says, which is checked here.
 """
 
 import json
@@ -13,7 +13,7 @@ import platform
 
 import torch
 import transformers
-from transformers.models.clip.modeling_clip import clip_loss
+from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
 torch.set_default_dtype(torch.float64)
 
@@ -35,7 +35,7 @@ def case(n: int, width: int, groups: list[int], scale: float, seed: int) -> dict
     own = torch.arange(n)
     losses = sum(torch.nn.functional.cross_entropy(z, own, reduction="none") for z in (logits, logits.T)) / 2
     if len(set(groups)) == n:
-        torch.testing.assert_close(losses.mean(), clip_loss(logits.T))
+        torch.testing.assert_close(losses.mean(), image_text_contrastive_loss(logits.T))
     losses.sum().backward()
     return {
         "part": f"{n} pairs, groups {groups}", "source": f"torch {torch.__version__}, transformers {transformers.__version__}",

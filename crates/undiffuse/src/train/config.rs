@@ -431,7 +431,8 @@ fn resolve(mut table: Table) -> Result<Config, ConfigError> {
         reference.extend(presets::table(CLIP).map_err(ConfigError::one)?);
     }
     let parsed = serde_ignored::deserialize(Value::Table(table), |path| {
-        let path = path.to_string();
+        // An optional section is a step of its own there.
+        let path = path.to_string().replace(".?", "");
         let section = path.rsplit_once('.').map_or("", |(section, _)| section);
         let known =
             section.split('.').filter(|s| !s.is_empty()).try_fold(&reference, |t, part| t.get(part)?.as_table());

@@ -53,9 +53,6 @@ fn threads_and_resuming_change_no_bit() {
     drop(trainer);
     finish(resume(&stopped, &Resume::default()).unwrap());
     assert!(state(&stopped) == whole, "a resumed run ends elsewhere");
-    let replayed = folder.path().join("replayed");
-    finish(Trainer::replay(&stopped, None, &replayed, &Device::flex(), &mut |_| {}).unwrap());
-    assert!(state(&replayed) == whole, "a replayed run ends elsewhere");
 }
 
 /// What is said of a picture is nearer to it than what is said of others; and what makes no pictures says so.
@@ -63,10 +60,11 @@ fn threads_and_resuming_change_no_bit() {
 fn words_find_their_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let (data, run) = (captioned(folder.path(), 60), folder.path().join("run"));
-    let mut trainer = create(clip(&data, &["train.images=6400", "train.batch=16", "train.warmup_images=160"]), &run);
+    let settings = ["train.images=6400", "train.batch=16", "train.warmup_images=160", "data.held_out=0.3"];
+    let mut trainer = create(clip(&data, &settings), &run);
     assert!(trainer.model().is_none());
     let Some(Ok(Event::Started(started))) = trainer.next() else { panic!("a run begins with what it begins with") };
-    assert!(started.warnings.iter().any(|said| said.contains("have no caption")), "{started:?}");
+    assert!(started.warnings.iter().any(|said| said.contains("1 of 60 pictures have no caption")), "{started:?}");
     let steps: Vec<Event> = trainer.map(Result::unwrap).collect();
     assert!(steps.iter().any(|event| matches!(event, Event::Validated { .. })));
     assert!(!steps.iter().any(|event| matches!(event, Event::Preview(_))));
@@ -96,7 +94,7 @@ fn what_no_clip_learns_from_is_refused() {
         ("network.width=8", "[network] says nothing of a CLIP"),
         ("clip.heads=3", "clip.heads = 3 must divide clip.width = 16"),
         ("clip.temperature=2", "clip.temperature = 2 must be between"),
-        ("clip.widht=8", "unknown key `clip.widht` in the config; known there: embedding, heads"),
+        ("clip.widht=8", "unknown key `clip.widht` in the config; known there: "),
         ("condition=class", "a CLIP learns from text"),
     ] {
         let refused = layered(&data, &["train.images=16", setting]).unwrap_err();

@@ -93,12 +93,12 @@ impl Task for Contrasting {
         let Material { config, data, split } = on;
         let clip = config.clip.clone().expect("a CLIP is configured");
         let template = config.condition.words.template.clone();
-        let (all, has) = (split.train.len(), |i: &usize| caption(data, *i, 0, Some(&template)).is_some());
+        let has = |i: &usize| caption(data, *i, 0, Some(&template)).is_some();
+        let (all, without) = (data.len(), (0..data.len()).filter(|i| !has(i)).count());
         split.train.retain(has);
         split.held_out.retain(has);
         let texts = captions(data, &split.train, &template);
         check(&texts, split.train.len(), config.train.batch).map_err(TrainError::wrong)?;
-        let without = all - split.train.len();
         let warnings = (without > 0)
             .then(|| format!("{without} of {all} pictures have no caption: a CLIP does not learn from them"));
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -187,8 +187,9 @@ fn following(
         let along = (x * slopes).sum_dim(1).reshape([n]);
         along.clone() - along.detach()
     };
-    let scale = scale * by_scale as f32;
-    let scale = Tensor::cat(vec![scale.clone() - scale.detach(), Tensor::zeros([n - 1], &device)], 0);
+    // Of the first alone: in any order the sum over pictures is the same.
+    let first: Vec<f32> = (0..n).map(|i| if i == 0 { by_scale as f32 } else { 0.0 }).collect();
+    let scale = scale * Tensor::from_data(TensorData::new(first, [n]), &device);
     let losses = Tensor::from_data(TensorData::new(narrow(&of.losses), [n]), &device);
-    losses + along(pictures, &of.pictures) + along(texts, &of.texts) + scale
+    losses + along(pictures, &of.pictures) + along(texts, &of.texts) + (scale.clone() - scale.detach())
 }

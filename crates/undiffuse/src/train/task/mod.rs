@@ -44,6 +44,9 @@ pub(super) enum Product {
 
 impl Product {
     /// Writes its folder.
+    ///
+    /// # Errors
+    /// Whatever the system says.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
         match self {
             Self::Model(model) => model.save(path),
