@@ -10,13 +10,14 @@ use super::{Material, Place, Product, Task, told};
 use crate::condition::Conditioner;
 use crate::examples::Encoded;
 use crate::model::{Card, Model, Provenance};
+use crate::train::TrainError;
 use crate::train::checkpoint::Counters;
 use crate::train::collective::CollectiveKind;
 use crate::train::config::NoiseConfig;
 use crate::train::draws::{Drawer, Draws, Shuffled};
 use crate::train::loss::Context;
 use crate::train::networks::Networks;
-use crate::train::{TrainError, validation};
+use crate::train::validation::{self, Asked};
 
 /// A denoiser that learns, with the text encoder that tells it words where there is one.
 pub(in crate::train) struct Denoising {
@@ -96,7 +97,7 @@ impl Task for Denoising {
     fn measure(&self, on: &Material, networks: &Networks, indices: &[usize]) -> Vec<f64> {
         let examples = self.examples(on);
         let drawer = self.drawer(on, &on.config.noise, &examples);
-        validation::losses(&*on.config.loss, networks, &drawer, indices, on.part())
+        validation::losses(&*on.config.loss, networks, &drawer, indices, on.part(), Asked::Own)
     }
 
     fn note(&self, counters: &mut Counters) {
