@@ -5,6 +5,27 @@ use fir::images::{TypedImage, TypedImageRef};
 
 use crate::Image;
 
+/// What a pixel of a resized picture is made of; each filter is widened by the reduction factor, as Pillow's of that name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// A windowed sinc over three pixels to either side.
+    Lanczos,
+    /// A triangle over one.
+    Bilinear,
+    /// Keys' cubic with a = -1/2 over two.
+    Bicubic,
+}
+
+impl From<Filter> for fir::FilterType {
+    fn from(filter: Filter) -> Self {
+        match filter {
+            Filter::Lanczos => Self::Lanczos3,
+            Filter::Bilinear => Self::Bilinear,
+            Filter::Bicubic => Self::CatmullRom,
+        }
+    }
+}
+
 /// The largest centred square of the picture: `(left, top, side)`; an odd remainder is cut at the right or bottom.
 pub fn center_square(width: usize, height: usize) -> (usize, usize, usize) {
     let side = width.min(height);
@@ -31,13 +52,21 @@ pub fn square(image: &Image, size: usize) -> Image {
 /// # Panics
 /// If the picture has no pixels, or `width` or `height` is 0.
 pub fn resize(image: &Image, width: usize, height: usize) -> Image {
+    resize_by(Filter::Lanczos, image, width, height)
+}
+
+/// The same by another filter.
+///
+/// # Panics
+/// As [`resize`].
+pub fn resize_by(filter: Filter, image: &Image, width: usize, height: usize) -> Image {
     assert!(!image.pixels.is_empty() && width > 0 && height > 0, "resizing needs pixels on both sides");
     if (image.width, image.height) == (width, height) {
         return image.clone();
     }
     let pixels = match image.channels {
-        4 => lanczos(&image.pixels, (image.width, image.height), (width, height), true),
-        channels => lanczos(&widened(image), (image.width, image.height), (width, height), false)
+        4 => filtered(filter, &image.pixels, (image.width, image.height), (width, height), true),
+        channels => filtered(filter, &widened(image), (image.width, image.height), (width, height), false)
             .chunks_exact(4)
             .flat_map(|pixel| &pixel[..channels])
             .copied()
@@ -56,13 +85,12 @@ fn widened(image: &Image) -> Vec<u8> {
 }
 
 /// Resizes pixels of four channels; with `alpha` the fourth says how much the others count.
-fn lanczos(pixels: &[u8], from: (usize, usize), to: (usize, usize), alpha: bool) -> Vec<u8> {
+fn filtered(by: Filter, pixels: &[u8], from: (usize, usize), to: (usize, usize), alpha: bool) -> Vec<u8> {
     let mut resized = vec![0; to.0 * to.1 * 4];
     let input = TypedImageRef::<fir::pixels::U8x4>::from_buffer(from.0 as u32, from.1 as u32, pixels)
         .expect("four bytes a pixel");
     let mut output = TypedImage::from_buffer(to.0 as u32, to.1 as u32, &mut resized).expect("as many as it needs");
-    let filter = fir::ResizeAlg::Convolution(fir::FilterType::Lanczos3);
-    let options = fir::ResizeOptions::new().resize_alg(filter).use_alpha(alpha);
+    let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(by.into())).use_alpha(alpha);
     fir::Resizer::new().resize_typed(&input, &mut output, &options).expect("the whole picture is taken");
     resized
 }

@@ -31,9 +31,21 @@ pub struct Card {
     /// Between pictures and what the network diffuses, unless that is pixels.
     #[serde(skip_serializing_if = "is_identity")]
     pub codec: CodecKind,
+    /// Of a CLIP: what its networks' files have no word for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contrast: Option<Contrast>,
     /// Where the model comes from: program, data, run, seed, images seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
+}
+
+/// How a CLIP tells a picture's own words from others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contrast {
+    /// The logarithm of what cosines are multiplied by before a softmax over them, transformers' parameter of that name
+    /// \[Radford21, section 2.5\].
+    pub logit_scale: f64,
 }
 
 /// What a network was trained on: the schedule, and what it answers.

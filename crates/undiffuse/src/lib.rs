@@ -55,6 +55,7 @@
 //! | [`examples`] | what a network learns from: pictures as it diffuses them |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
 //! | [`words`] | prompts as the tokens of a text encoder, and what it makes of them |
+//! | [`clip`] | a CLIP: the vectors of texts and of pictures in one space |
 //! | [`part`] | networks beside a model's own, read when they are needed |
 //! | [`forward`] | the forward process on a picture, for looking at |
 //! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
@@ -104,6 +105,7 @@
 
 pub mod adaptive;
 pub mod card;
+pub mod clip;
 pub mod codec;
 pub mod condition;
 pub mod denoise;

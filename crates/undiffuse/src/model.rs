@@ -1,6 +1,7 @@
 //! A trained model: a network with all that is needed to sample from it, read from a [`ModelFolder`] and written to one.
 
 mod adapter;
+mod clip;
 mod folder;
 mod outline;
 mod pipeline;
@@ -50,6 +51,25 @@ pub enum ModelError {
     /// A training run that has not produced a model yet.
     #[error("the run at `{0}` has no model yet: continue it with `undiffuse train --resume {0}`")]
     Unfinished(PathBuf),
+    /// No CLIP there, and a folder that it lacks.
+    #[error(
+        "`{0}` holds no CLIP: there is no `{1}/config.json`; give a run of `undiffuse train --preset clip`, or a folder with transformers' \
+         CLIPTextModelWithProjection in `text_encoder/`, CLIPVisionModelWithProjection in `image_encoder/`, and `tokenizer/`"
+    )]
+    NoClip(PathBuf, &'static str),
+    /// A CLIP, where something that makes pictures is needed.
+    #[error(
+        "`{0}` is a CLIP, which makes no pictures: `undiffuse search` finds some with it, and `undiffuse eval --judge` judges by it"
+    )]
+    IsClip(PathBuf),
+    /// Parts that are of no one CLIP, or read pictures in no way that is known here.
+    #[error("`{path}`: {problem}")]
+    Clip {
+        /// The folder, or the file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file is missing or unreadable.
     #[error(transparent)]
     File(#[from] FileError),

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use undiffuse::model::{ModelError, ModelFolder};
 use undiffuse::train::Event;
 
 use super::gallery::{Colors, Gallery};
@@ -48,7 +49,11 @@ impl Summary {
         lines.extend(self.samples.iter().map(|path| format!("  samples     {}", path.display())));
         lines.extend(self.validation.map(|loss| format!("  validation  {}", number(loss))));
         lines.push(String::new());
-        lines.push(format!("make more:  undiffuse sample {} -n 64 --seed 1", shell(&self.run)));
+        let run = shell(&self.run);
+        lines.push(match ModelFolder::find(model) {
+            Err(ModelError::IsClip(_)) => format!("find some:  undiffuse search {run} WORDS --data PICTURES"),
+            _ => format!("make more:  undiffuse sample {run} -n 64 --seed 1"),
+        });
         lines
     }
 

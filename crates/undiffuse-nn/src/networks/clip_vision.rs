@@ -100,6 +100,10 @@ impl ImageSpec for CLIPVisionConfig {
             embedding: self.projection_dim,
         }
     }
+
+    fn model_type(&self) -> &'static str {
+        "clip_vision_model"
+    }
 }
 
 /// The network. Field names are transformers' tensor names.

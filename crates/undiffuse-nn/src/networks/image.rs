@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{ClassConfig, ImageEncoder, ImageEncoderConfig, InputError};
+use super::{ClassConfig, ImageEncoder, ImageEncoderConfig, InputError, transformers};
 use crate::ops::on_threads;
 
 /// The shape of an image encoder, seen from outside.
@@ -20,6 +20,9 @@ pub struct ImageIo {
 pub trait ImageSpec: ClassConfig {
     /// What goes in and what comes out.
     fn io(&self) -> ImageIo;
+
+    /// What transformers' configs call networks of this kind.
+    fn model_type(&self) -> &'static str;
 }
 
 /// What an image encoder makes of pictures.
@@ -38,6 +41,11 @@ pub trait Embed: Send + Sync {
 }
 
 impl ImageEncoderConfig {
+    /// The `config.json` text, as transformers reads it.
+    pub fn to_json(&self) -> String {
+        transformers::to_json(self, self.model_type())
+    }
+
     /// Finds what [`ImageEncoder::embed`] would panic on.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::read::{COUNT, within};
-use super::transformers::Size;
+use super::transformers::{self, Size};
 use super::{ClassConfig, ConfigError, InputError, TextEncoder, TextEncoderConfig};
 use crate::ops::on_threads;
 
@@ -88,12 +88,7 @@ pub trait Encode: Send + Sync {
 impl TextEncoderConfig {
     /// The `config.json` text, as transformers reads it.
     pub fn to_json(&self) -> String {
-        let mut config = serde_json::to_value(self).expect("a config of numbers and names serialises");
-        let fields = config.as_object_mut().expect("a config is an object");
-        let class = fields.remove("_class_name").expect("a config names its class");
-        fields.insert("architectures".into(), vec![class].into());
-        fields.insert("model_type".into(), self.model_type().into());
-        format!("{config:#}\n")
+        transformers::to_json(self, self.model_type())
     }
 
     /// Finds what [`TextEncoder::encode`] would panic on.

@@ -95,6 +95,16 @@ impl Size {
     }
 }
 
+/// The `config.json` text of a network, as transformers reads it.
+pub(super) fn to_json(config: &impl Serialize, model_type: &str) -> String {
+    let mut config = serde_json::to_value(config).expect("a config of numbers and names serialises");
+    let fields = config.as_object_mut().expect("a config is an object");
+    let class = fields.remove("_class_name").expect("a config names its class");
+    fields.insert("architectures".into(), vec![class].into());
+    fields.insert("model_type".into(), model_type.into());
+    format!("{config:#}\n")
+}
+
 /// What is added to the scores of tokens that don't count, as [`Mask`](crate::ops::Mask) reads it.
 pub(super) fn uncounted(tokens: &Tokens, device: &Device) -> Option<Tensor<2>> {
     let values: Vec<f32> = tokens.mask.as_ref()?.iter().map(|&counts| if counts { 0.0 } else { f32::MIN }).collect();

@@ -17,7 +17,7 @@ pub use cond::{Canvas, Cond};
 pub use embedding::Embedding;
 use none::Nothing;
 pub use text::Text;
-pub(crate) use text::is_text;
+pub(crate) use text::{caption, captions, is_text};
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use undiffuse_data::Dataset;
-use undiffuse_data::text::hex;
 use undiffuse_nn::networks::{Attends, Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
@@ -60,12 +58,21 @@ impl PartialEq for Text {
 }
 
 /// The caption of picture `i` whose turn it is; that of its class where it has none and there is a template.
-fn caption(data: &Dataset, i: usize, turn: u64, template: Option<&str>) -> Option<String> {
+pub(crate) fn caption(data: &Dataset, i: usize, turn: u64, template: Option<&str>) -> Option<String> {
     let mut captions = data.captions(i);
     match captions.len() as u64 {
         0 => Some(of_class(template?, data.classes().get(data.label(i)? as usize)?)),
         several => captions.nth((turn % several) as usize).map(str::to_owned),
     }
+}
+
+/// Every caption of the pictures `indices`.
+pub(crate) fn captions(data: &Dataset, indices: &[usize], template: &str) -> Vec<String> {
+    let all = |i: usize| {
+        let turns = data.captions(i).len().max(1) as u64;
+        (0..turns).filter_map(move |turn| caption(data, i, turn, Some(template)))
+    };
+    indices.iter().flat_map(|&i| all(i)).collect()
 }
 
 fn refused(problem: impl Into<String>) -> RequestError {
@@ -139,19 +146,13 @@ impl Member for Text {
     };
 
     fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String> {
-        let all = |i: usize| {
-            let turns = data.captions(i).len().max(1) as u64;
-            (0..turns).filter_map(move |turn| caption(data, i, turn, Some(&config.words.template)))
-        };
-        let texts: Vec<String> = train.iter().flat_map(|&i| all(i)).collect();
+        let texts = captions(data, train, &config.words.template);
         if texts.is_empty() {
             return Err("the pictures have no captions and no classes: put captions beside them (metadata.jsonl with \
                         `file_name` and `text`, or a .txt file for each), or train with --set condition=none"
                 .into());
         }
         let words = config.words.reader(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let mut hash = Sha256::new();
-        words.tokenizer().files().for_each(|(_, bytes)| hash.update(bytes));
         // Spread over the data, each only once.
         let places: BTreeSet<usize> = (0..EXAMPLES).map(|k| k * texts.len() / EXAMPLES).collect();
         let captions = Captions {
@@ -159,7 +160,7 @@ impl Member for Text {
             examples: places.into_iter().map(|at| texts[at].clone()).collect(),
             template: config.words.template.clone(),
         };
-        let fingerprint = hex(&hash.finalize());
+        let fingerprint = words.tokenizer().fingerprint();
         Ok(Some(Self { words: Arc::new(words), how: PLAIN, pooled: true, captions: Some(captions), fingerprint }))
     }
 

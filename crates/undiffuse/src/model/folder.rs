@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use undiffuse_math::recipe::Recipe;
 use undiffuse_nn::networks::{
-    AutoencoderConfig, ComponentConfig, ConfigError, FOLDERS, NetworkConfig, TextEncoderConfig,
+    AutoencoderConfig, ComponentConfig, ConfigError, FOLDERS, ImageEncoderConfig, NetworkConfig, TextEncoderConfig,
 };
 use undiffuse_nn::weights::Hold;
 
 use super::pipeline::{self, Told};
 use super::weights::{self, ENDING, Weights};
 use super::{Card, ModelError};
+use crate::clip::PictureReading;
 use crate::codec::CodecKind;
 use crate::files::{self, FileError};
 use crate::words::Tokenizer;
@@ -21,6 +22,7 @@ const CARD: &str = "undiffuse.json";
 const SCHEDULER: &str = "scheduler";
 const SCHEDULER_FILE: &str = "scheduler_config.json";
 const CONFIG: &str = "config.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// Most bytes of a configuration, a scheduler's file or a card: they are a few thousand long, and what they hold takes many
 /// times as much once it is read.
@@ -37,6 +39,7 @@ const LIMIT: u64 = 4 << 20;
 ///   undiffuse.json                 what diffusers has no word for: see `Card`
 ///   text_encoder/ tokenizer/       of a model that is told words, each as transformers has it
 ///   vae/                           of a pipeline of latents
+///   image_encoder/ feature_extractor/   of a CLIP, with the two of words and without a network that diffuses
 /// ```
 ///
 /// A folder may hold nothing but a network: then `config.json` and the weights lie in it.
@@ -54,6 +57,22 @@ impl ModelFolder {
     /// There is none.
     pub fn find(path: &Path) -> Result<Self, ModelError> {
         place(path).map(|folder| Self::at(files::current(&folder)))
+    }
+
+    /// The folder of a CLIP that a path means: itself, or `model/` inside a run.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find_clip(path: &Path) -> Result<Self, ModelError> {
+        clip(path).map(|folder| Self::at(files::current(&folder)))
+    }
+
+    /// Reads the folder of a CLIP that a path means, itself or `model/` inside a run; once more when it was replaced meanwhile.
+    pub(super) fn read_clip<T>(
+        path: &Path,
+        mut read: impl FnMut(&Self) -> Result<T, ModelError>,
+    ) -> Result<T, ModelError> {
+        files::steady(&clip(path)?, |folder| read(&Self::at(folder)))
     }
 
     fn at(path: impl Into<PathBuf>) -> Self {
@@ -93,9 +112,11 @@ impl ModelFolder {
         all.push(folder.path.join(SCHEDULER).join(SCHEDULER_FILE));
         all.extend(FOLDERS.iter().map(|name| folder.path.join(name).join(CONFIG)));
         all.extend(weights::files_of(&folder.network(), weights::STEM, variant));
-        for (part, stem) in
-            [(pipeline::VAE, AutoencoderConfig::STEM), (pipeline::TEXT_ENCODER, TextEncoderConfig::STEM)]
-        {
+        for (part, stem) in [
+            (pipeline::VAE, AutoencoderConfig::STEM),
+            (pipeline::TEXT_ENCODER, TextEncoderConfig::STEM),
+            (pipeline::IMAGE_ENCODER, ImageEncoderConfig::STEM),
+        ] {
             let part = folder.path.join(part);
             if part.is_dir() {
                 all.push(part.join(CONFIG));
@@ -103,6 +124,9 @@ impl ModelFolder {
                 let variants = [variant, None].into_iter().skip(usize::from(variant.is_none()));
                 all.extend(variants.flat_map(|variant| weights::files_of(&part, stem, variant)));
             }
+        }
+        if folder.path.join(pipeline::IMAGE_ENCODER).is_dir() {
+            all.push(folder.preprocessor());
         }
         let tokenizer = folder.path.join(pipeline::TOKENIZER);
         if tokenizer.is_dir() {
@@ -164,6 +188,21 @@ impl ModelFolder {
     /// The folder of a pipeline's tokenizer.
     pub(super) fn tokenizer(&self) -> PathBuf {
         self.path.join(pipeline::TOKENIZER)
+    }
+
+    /// The file that says how pictures enter its image encoder.
+    fn preprocessor(&self) -> PathBuf {
+        self.path.join(pipeline::FEATURE_EXTRACTOR).join(PREPROCESSOR)
+    }
+
+    /// How pictures enter its image encoder; as of CLIP's own where the folder does not say.
+    pub(super) fn picture_reading(&self) -> Result<PictureReading, ModelError> {
+        let path = self.preprocessor();
+        if !path.is_file() {
+            return Ok(PictureReading::default());
+        }
+        let read = PictureReading::from_json(&read_text(&path)?);
+        read.map_err(|problem| ModelError::Clip { path, problem })
     }
 
     pub(super) fn config(&self) -> Result<NetworkConfig, ModelError> {
@@ -235,6 +274,17 @@ impl ModelFolder {
         self.write_file(config.folder(), &format!("{}{ENDING}", TextEncoderConfig::STEM), weights)
     }
 
+    pub(super) fn write_image_encoder(
+        &self,
+        config: &ImageEncoderConfig,
+        weights: &[u8],
+        reading: &PictureReading,
+    ) -> Result<(), ModelError> {
+        self.write_file(config.folder(), CONFIG, config.to_json().as_bytes())?;
+        self.write_file(config.folder(), &format!("{}{ENDING}", ImageEncoderConfig::STEM), weights)?;
+        self.write_file(pipeline::FEATURE_EXTRACTOR, PREPROCESSOR, reading.to_json().as_bytes())
+    }
+
     pub(super) fn write_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), ModelError> {
         tokenizer.files().try_for_each(|(name, bytes)| self.write_file(pipeline::TOKENIZER, name, bytes))
     }
@@ -248,7 +298,8 @@ impl ModelFolder {
 
 /// What lies in a model folder, and is replaced with it.
 fn parts() -> Vec<&'static str> {
-    [&[INDEX, SCHEDULER, CARD, pipeline::TEXT_ENCODER, pipeline::TOKENIZER], &FOLDERS[..]].concat()
+    let beside = [pipeline::TEXT_ENCODER, pipeline::TOKENIZER, pipeline::IMAGE_ENCODER, pipeline::FEATURE_EXTRACTOR];
+    [&[INDEX, SCHEDULER, CARD], &beside[..], &FOLDERS[..]].concat()
 }
 
 /// The model folder that a path means, by the name under which it is replaced.
@@ -263,18 +314,29 @@ fn place(path: &Path) -> Result<PathBuf, ModelError> {
         }
         _ => {}
     }
-    let holds = |folder: &Path| files::steady(folder, |folder| network(folder).join(CONFIG).is_file());
-    if holds(path) {
-        return Ok(path.to_owned());
-    }
-    let inside = path.join("model");
-    if holds(&inside) {
-        return Ok(inside);
-    }
-    match path.join(crate::run::CONFIG_FILE).is_file() {
-        true => Err(ModelError::Unfinished(path.to_owned())),
-        false => Err(ModelError::NotFound(path.to_owned())),
-    }
+    let holds = |folder: &Path| network(folder).join(CONFIG).is_file();
+    itself_or_inside(path, holds).ok_or_else(|| match path.join(crate::run::CONFIG_FILE).is_file() {
+        _ if clip(path).is_ok() => ModelError::IsClip(path.to_owned()),
+        true => ModelError::Unfinished(path.to_owned()),
+        false => ModelError::NotFound(path.to_owned()),
+    })
+}
+
+/// The folder of a CLIP that a path means, by the name under which it is replaced.
+fn clip(path: &Path) -> Result<PathBuf, ModelError> {
+    let parts = [pipeline::TEXT_ENCODER, pipeline::IMAGE_ENCODER];
+    let lacks = |folder: &Path| parts.into_iter().find(|part| !folder.join(part).join(CONFIG).is_file());
+    itself_or_inside(path, |folder| lacks(folder).is_none()).ok_or_else(|| {
+        match path.join(crate::run::CONFIG_FILE).is_file() && !path.join("model").is_dir() {
+            true => ModelError::Unfinished(path.to_owned()),
+            false => ModelError::NoClip(path.to_owned(), lacks(path).unwrap_or_default()),
+        }
+    })
+}
+
+/// A path, or `model/` inside it, whichever first is a folder that holds what is looked for.
+fn itself_or_inside(path: &Path, holds: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    [path.to_owned(), path.join("model")].into_iter().find(|folder| files::steady(folder, &holds))
 }
 
 /// The folder of the network inside a model folder, which may hold nothing but a network.

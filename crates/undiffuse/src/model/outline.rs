@@ -178,7 +178,10 @@ fn latents(folder: &ModelFolder, variant: Option<&str>, device: &Device) -> Resu
 }
 
 /// The text encoder of a pipeline, and where its weights are.
-fn text_encoder(folder: &ModelFolder, variant: Option<&str>) -> Result<(TextEncoderConfig, Weights), ModelError> {
+pub(super) fn text_encoder(
+    folder: &ModelFolder,
+    variant: Option<&str>,
+) -> Result<(TextEncoderConfig, Weights), ModelError> {
     match folder.part(TEXT_ENCODER, variant)? {
         (ComponentConfig::TextEncoder(config), weights) => Ok((config, weights)),
         (config, _) => {
@@ -207,7 +210,7 @@ fn fit(
 }
 
 /// The tokenizer of a pipeline with its text encoder, of which nothing is read yet.
-fn read_words(
+pub(super) fn read_words(
     folder: &ModelFolder,
     (config, weights): (TextEncoderConfig, Weights),
     adapters: Adapters,

@@ -27,14 +27,16 @@ const PIPELINES: &[Pipeline] = &[
 pub(super) const VAE: &str = "vae";
 pub(super) const TEXT_ENCODER: &str = "text_encoder";
 pub(super) const TOKENIZER: &str = "tokenizer";
+pub(super) const IMAGE_ENCODER: &str = "image_encoder";
+pub(super) const FEATURE_EXTRACTOR: &str = "feature_extractor";
 const SCHEDULER: &str = "scheduler";
 const PARTS: [&str; 4] = [VAE, TEXT_ENCODER, TOKENIZER, SCHEDULER];
 
 /// Parts that nothing needs to make pictures, and what is said of them.
 const UNUSED: [(&str, Option<&str>); 3] = [
     ("safety_checker", Some("the folder's safety checker is not run: nothing looks at what the pictures show")),
-    ("feature_extractor", None),
-    ("image_encoder", Some("the folder's image encoder is not used: pictures are asked for in words only")),
+    (FEATURE_EXTRACTOR, None),
+    (IMAGE_ENCODER, Some("the folder's image encoder is not used: pictures are asked for in words only")),
 ];
 
 /// How the names of classes begin that are not read, and what is missing for them.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use undiffuse_nn::networks::TextEncoderConfig;
-use undiffuse_nn::networks::clip_text::CLIPTextConfig;
+use undiffuse_nn::networks::clip_text::{CLIPTextConfig, CLIPTextProjectionConfig};
 
 use super::vocabulary::LEAST;
 use super::{Tokenizer, Words};
@@ -74,6 +74,21 @@ impl WordsConfig {
     /// # Errors
     /// Texts that make no tokens.
     pub fn reader(&self, texts: &[&str]) -> Result<Words, String> {
+        let (tokenizer, config) = self.learned(texts)?;
+        Words::unlearned(tokenizer, &TextEncoderConfig::from(config))
+    }
+
+    /// The same, its texts projected to vectors of `projection_dim` numbers.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader).
+    pub fn projected(&self, texts: &[&str], projection_dim: usize) -> Result<Words, String> {
+        let (tokenizer, config) = self.learned(texts)?;
+        let config = CLIPTextProjectionConfig(CLIPTextConfig { projection_dim, ..config });
+        Words::unlearned(tokenizer, &TextEncoderConfig::from(config))
+    }
+
+    fn learned(&self, texts: &[&str]) -> Result<(Tokenizer, CLIPTextConfig), String> {
         let tokenizer = Tokenizer::learn(texts, self.vocabulary, self.length)?;
         let config = CLIPTextConfig {
             vocab_size: tokenizer.vocabulary(),
@@ -86,6 +101,6 @@ impl WordsConfig {
             eos_token_id: tokenizer.end().unwrap_or_default(),
             ..CLIPTextConfig::default()
         };
-        Words::unlearned(tokenizer, &TextEncoderConfig::from(config))
+        Ok((tokenizer, config))
     }
 }

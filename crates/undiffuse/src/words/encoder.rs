@@ -177,14 +177,27 @@ impl Words {
         self.tokenizer.tokenize_pieces(pieces, self.length, MOST)
     }
 
+    /// Tokens of a text that are read at once, marks included.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// What of a text is read at once, its brackets being words like others.
+    ///
+    /// # Errors
+    /// Words that the tokenizer fails on.
+    pub fn first(&self, text: &str) -> Result<Tokenized, String> {
+        let piece = vec![prompt::Piece::Words(text.to_owned(), 1.0)];
+        self.tokenizer.tokenize_pieces(piece, self.length, 1)
+    }
+
     /// The tokens of texts as an encoder takes them, of each what it reads at once.
     ///
     /// # Panics
     /// On words that the tokenizer fails on.
     pub fn tokens<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Tokens {
         let of = |text: &str| {
-            let piece = vec![prompt::Piece::Words(text.to_owned(), 1.0)];
-            let read = self.tokenizer.tokenize_pieces(piece, self.length, 1).expect("the text was accepted");
+            let read = self.first(text).expect("the text was accepted");
             read.chunks.into_iter().flat_map(|chunk| chunk.ids).map(|id| id as usize).collect::<Vec<_>>()
         };
         Tokens { ids: texts.flat_map(of).collect(), length: self.length, mask: None }
