@@ -295,7 +295,7 @@ impl Model {
         let source = condition::Source { card: &card, io: &config.io(), words };
         let how = card.sample.as_ref().map(SampleDefaults::reading).unwrap_or_default();
         let conditioner = Conditioner::read(&source).map_err(PartsError::Card)?.reading(how);
-        let latent_shape = outline::latent_shape(&config, &codec);
+        let latent_shape = outline::latent_shape(&config, &codec, &conditioner);
         let picture_shape = codec.picture_shape(latent_shape)?;
         Ok(Self { network, codec, conditioner, recipe, card, latent_shape, picture_shape })
     }

@@ -219,7 +219,7 @@ impl Conditioning for Embedding {
         match ask {
             Ask::None => Ok(()),
             Ask::Vector(values) => self.vector(values.to_vec()).map(drop),
-            Ask::Class(_) | Ask::Text(_) => Err(refused(format!(
+            Ask::Class(_) | Ask::Text(_) | Ask::Small(_) => Err(refused(format!(
                 "the model takes no classes and no words, but {} numbers: {}",
                 self.dims(),
                 self.names()

@@ -10,12 +10,14 @@ mod class;
 mod cond;
 mod embedding;
 mod none;
+mod small;
 mod text;
 
 pub use class::Classes;
 pub use cond::{Canvas, Cond};
 pub use embedding::Embedding;
 use none::Nothing;
+pub use small::{Small, SmallConfig, Smalls};
 pub use text::Text;
 pub(crate) use text::is_text;
 
@@ -67,6 +69,13 @@ pub struct ConditionConfig {
     /// How words are read, of kind `text`.
     #[serde(default)]
     pub words: WordsConfig,
+    /// How small pictures are spoilt, of kind `small`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub small: SmallConfig,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The kind of condition that is what the data say of their pictures: words where at least half have captions, else classes.
@@ -89,7 +98,7 @@ impl ConditionConfig {
         kinds.extend(Conditioner::KINDS);
         let unknown = (!kinds.contains(&self.kind.as_str()))
             .then(|| format!("condition.kind = {:?}: choose from {}", self.kind, kinds.join(", ")));
-        unknown.into_iter().chain(self.words.problems()).collect()
+        unknown.into_iter().chain(self.words.problems()).chain(self.small.problem()).collect()
     }
 }
 
@@ -105,6 +114,8 @@ pub enum Ask {
     Vector(Arc<[f32]>),
     /// Words.
     Text(Prompt),
+    /// A small picture, to be made large.
+    Small(Arc<Small>),
 }
 
 /// What is asked for in words.
@@ -170,6 +181,11 @@ pub trait Conditioning {
         None
     }
 
+    /// Channels that the network reads behind those of what it denoises.
+    fn beside(&self) -> usize {
+        0
+    }
+
     /// What reads the words that are asked for, where such are.
     fn words(&self) -> Option<&Arc<Words>> {
         None
@@ -217,6 +233,11 @@ pub trait Conditioning {
     /// descriptions of a picture, it is number `turn`'s, in turn.
     fn ask(&self, data: &Dataset, i: usize, turn: u64) -> Ask;
 
+    /// The same for a picture as it is drawn in training, `x0 [C, H, W]`, of what is random about it by `seed`.
+    fn drawn(&self, ask: Ask, _x0: &[f32], _seed: u64) -> Ask {
+        ask
+    }
+
     /// What a dataset tells the model of its pictures beside what the data's own fingerprint covers.
     fn told_by(&self, _data: &Dataset) -> Told {
         Told::default()
@@ -244,6 +265,11 @@ pub trait Conditioning {
 
     /// The word for an ask, which is read as the same ask.
     fn print(&self, ask: &Ask) -> String;
+
+    /// An ask in the name of a picture's file; empty where its word says nothing to people.
+    fn title(&self, ask: &Ask) -> String {
+        self.print(ask)
+    }
 
     /// What a picture says of itself that was made so.
     fn facts(&self, ask: &Ask) -> Map<String, Value> {
@@ -410,6 +436,7 @@ conditioners! {
     "class" => Class(Classes);
     "embedding" => Embedding(Embedding);
     "text" => Text(Text);
+    "small" => Small(Smalls);
 }
 
 impl Conditioner {

@@ -205,7 +205,7 @@ impl Conditioning for Text {
         let Prompt { words, how } = match ask {
             Ask::None => return Ok(()),
             Ask::Text(prompt) => prompt,
-            Ask::Class(_) | Ask::Vector(_) => return Err(refused("the model takes words")),
+            Ask::Class(_) | Ask::Vector(_) | Ask::Small(_) => return Err(refused("the model takes words")),
         };
         if words.len() > LONGEST {
             return Err(refused(format!("{} bytes are more than any prompt has: at most {LONGEST}", words.len())));

@@ -94,14 +94,14 @@ impl Outline {
             let (steps, guidance) = (pipeline.steps, pipeline.guidance);
             card.sample.get_or_insert(SampleDefaults { steps, guidance, ..own_settings(&recipe) });
         }
-        let latent = latent_shape(&config, &codec);
-        check(&config, latent, words.is_some(), &recipe).map_err(|problem| folder.contradiction(problem))?;
-        let picture_shape = codec.picture_shape(latent).map_err(|e| folder.contradiction(e))?;
         let source = condition::Source { card: &card, io: &config.io(), words: words.as_ref() };
         let conditioner = Conditioner::read(&source).map_err(|problem| match words {
             Some(_) => folder.unfit(problem),
             None => folder.bad_card(problem),
         })?;
+        let latent = latent_shape(&config, &codec, &conditioner);
+        check(&config, latent, &conditioner, &recipe).map_err(|problem| folder.contradiction(problem))?;
+        let picture_shape = codec.picture_shape(latent).map_err(|e| folder.contradiction(e))?;
         let weights = folder.weights(variant)?;
         let folder = folder.clone();
         Ok(Self { folder, weights, adapters, config, codec, words, conditioner, recipe, card, picture_shape })
@@ -128,7 +128,7 @@ impl Outline {
 
     /// `[C, H, W]` of what the model diffuses.
     pub fn latent_shape(&self) -> [usize; 3] {
-        latent_shape(&self.config, &self.codec)
+        latent_shape(&self.config, &self.codec, &self.conditioner)
     }
 
     /// As [`Model::sample_defaults`](super::Model::sample_defaults).
@@ -224,10 +224,10 @@ pub(super) fn read_words(
     Ok(Arc::new(Words::new(tokenizer, encoder, &config).map_err(|problem| folder.unfit(problem))?))
 }
 
-pub(super) fn latent_shape(config: &NetworkConfig, codec: &AnyCodec) -> [usize; 3] {
+pub(super) fn latent_shape(config: &NetworkConfig, codec: &AnyCodec, conditioner: &Conditioner) -> [usize; 3] {
     let io = config.io();
     let [height, width] = io.sample_size.unwrap_or([32, 32]);
-    [codec.channels().unwrap_or(io.channels_in), height, width]
+    [codec.channels().unwrap_or(io.channels_in - conditioner.beside()), height, width]
 }
 
 pub(super) fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
@@ -245,12 +245,13 @@ fn own_settings(recipe: &Recipe) -> SampleDefaults {
 fn check(
     config: &NetworkConfig,
     [channels, height, width]: [usize; 3],
-    words: bool,
+    conditioner: &Conditioner,
     recipe: &Recipe,
 ) -> Result<(), String> {
     let (taken, answered) = (config.io().channels_in, config.io().channels_out);
+    let told = conditioner.attends().is_some();
     // A mask and the latents of a picture may come beside.
-    if taken != channels && taken != 2 * channels + 1 {
+    if taken != channels + conditioner.beside() && taken != 2 * channels + 1 {
         return Err(format!("it takes {taken} channels, and the autoencoder's latents have {channels}"));
     }
     if answered != channels && answered != 2 * channels {
@@ -258,13 +259,13 @@ fn check(
             "it answers {answered} channels for pictures of {channels}: it is no denoiser of pictures"
         ));
     }
-    if config.io().tokens.is_some() && !words {
+    if config.io().tokens.is_some() && !told {
         return Err(
             "it attends to tokens, which nothing in this folder makes: `undiffuse predict` runs it on given ones"
                 .into(),
         );
     }
-    if config.io().tokens.is_none() && words {
+    if config.io().tokens.is_none() && told {
         return Err("it attends to no tokens, so the folder's text encoder can't tell it anything".into());
     }
     // Channels times height times width fits 72 bits: no count is above 2^24.

@@ -254,7 +254,7 @@ impl Job {
             Value::Number(seed) => format!("{:0>8}", seed.to_string()),
             _ => format!("{:06}", self.first + k),
         };
-        let shows = self.cond.asks.get(k).map(|ask| self.model.conditioner.print(ask));
+        let shows = self.cond.asks.get(k).map(|ask| self.model.conditioner.title(ask));
         outputs.write(&number, shows.as_deref(), image, &texts(&facts, (image.width, image.height)))
     }
 
