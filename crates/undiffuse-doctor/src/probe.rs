@@ -10,7 +10,7 @@ use undiffuse::math::prelude::ParameterizationKind;
 use undiffuse::nn::params;
 use undiffuse::train::Config;
 use undiffuse::train::draws::Drawer;
-use undiffuse::train::networks::Networks;
+use undiffuse::train::networks::{Learned, Networks};
 use undiffuse::train::validation;
 use undiffuse_math::noise;
 

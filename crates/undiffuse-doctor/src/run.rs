@@ -11,7 +11,7 @@ use undiffuse::nn::weights::{Hold, WeightsError};
 use undiffuse::run::{CONFIG_FILE, RunFolder};
 use undiffuse::train::length::Length;
 use undiffuse::train::loss::Trivial;
-use undiffuse::train::networks::Networks;
+use undiffuse::train::networks::{Learned, Networks};
 use undiffuse::train::{Config, TrainError};
 use undiffuse_data::{Dataset, Options};
 
@@ -72,6 +72,9 @@ impl Run {
             Err(TrainError::File(e)) => return Err(e.into()),
             Err(e) => return Err(DoctorError::NotARun { path: path.to_owned(), missing: e.to_string() }),
         };
+        if config.as_ref().is_some_and(|config| config.clip.is_some()) || ModelFolder::find_clip(path).is_ok() {
+            return Err(DoctorError::Clip(path.to_owned()));
+        }
         if config.is_none() && ModelFolder::find(path).is_err() {
             return Err(not_a_run(path));
         }
@@ -176,8 +179,7 @@ impl Run {
 
 /// The networks that a run trains, their weights blank, and what the denoiser is told of its pictures.
 fn blank(config: &Config, pictures: &DataStatistics, device: &Device) -> Result<(Networks, Conditioner), String> {
-    let conditioner = Conditioner::learn(&config.condition, &pictures.dataset, &pictures.split.train)
-        .map_err(|problem| format!("condition: {problem}"))?;
+    let conditioner = config.conditioner_for(&pictures.dataset, &pictures.split.train)?;
     let shape = config.latent_shape().map_err(|e| e.to_string())?;
     Ok((config.networks_for(shape, &conditioner, device)?, conditioner))
 }

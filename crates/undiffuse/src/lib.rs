@@ -79,6 +79,7 @@
 //! | Haar10 | Haar, Zur Theorie der orthogonalen Funktionensysteme, Math. Annalen 69 |
 //! | Hang23 | Hang et al., Efficient diffusion training via Min-SNR weighting, arXiv:2303.09556 |
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Ho21 | Ho et al., Cascaded diffusion models for high fidelity image generation, arXiv:2106.15282 |
 //! | Ho22 | Ho and Salimans, Classifier-free diffusion guidance, arXiv:2207.12598 |
 //! | Hutchinson89 | Hutchinson, A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines |
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
@@ -93,6 +94,7 @@
 //! | Meng23 | Meng et al., On distillation of guided diffusion models, arXiv:2210.03142 |
 //! | Nichol21 | Nichol and Dhariwal, Improved denoising diffusion probabilistic models, arXiv:2102.09672 |
 //! | Radford21 | Radford et al., Learning transferable visual models from natural language supervision, arXiv:2103.00020 |
+//! | Ramesh22 | Ramesh et al., Hierarchical text-conditional image generation with CLIP latents, arXiv:2204.06125 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
 //! | Salimans22 | Salimans and Ho, Progressive distillation, arXiv:2202.00512 |

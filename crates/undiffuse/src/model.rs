@@ -7,6 +7,7 @@ mod outline;
 mod pipeline;
 mod walk;
 mod weights;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,10 +58,29 @@ pub enum ModelError {
          CLIPTextModelWithProjection in `text_encoder/`, CLIPVisionModelWithProjection in `image_encoder/`, and `tokenizer/`"
     )]
     NoClip(PathBuf, &'static str),
+    /// A CLIP, where something that makes pictures is needed.
+    #[error(
+        "`{0}` is a CLIP, which makes no pictures: `undiffuse search` finds some with it, and `undiffuse eval --judge` judges by it"
+    )]
+    IsClip(PathBuf),
     /// Parts that are of no one CLIP, or read pictures in no way that is known here.
     #[error("`{path}`: {problem}")]
     Clip {
         /// The folder, or the file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// No text encoder there.
+    #[error(
+        "`{0}` holds no text encoder: give a folder with `text_encoder/` and `tokenizer/`, or one in which config.json, weights and tokenizer \
+         of a CLIPTextModel, CLIPTextModelWithProjection or BertModel lie"
+    )]
+    NoTextEncoder(PathBuf),
+    /// What is there can't read words.
+    #[error("`{path}`: {problem}")]
+    TextEncoder {
+        /// Its folder.
         path: PathBuf,
         /// What is wrong.
         problem: String,

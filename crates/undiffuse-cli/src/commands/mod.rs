@@ -37,6 +37,8 @@ commands! {
     serve Serve;
     /// Judge a model's pictures beside real ones: quality, coverage, likelihood, copies
     eval Eval;
+    /// Find the pictures that words are said of
+    search Search;
     /// List the networks that pictures are judged by, or install the weights of one
     features Features;
     /// Repeat a paper's experiment, its table beside ours, its figure drawn

@@ -11,6 +11,7 @@
 //!   undiffuse.json       what they have no word for: the logit scale, where it comes from
 //! ```
 
+mod config;
 mod pictures;
 mod vectors;
 
@@ -27,6 +28,7 @@ use crate::card::{Card, Contrast};
 use crate::part::Part;
 use crate::words::{Emphasis, Tokenized, Words, WordsConfig};
 
+pub use config::ClipConfig;
 pub use pictures::PictureReading;
 pub use vectors::Vectors;
 

@@ -8,6 +8,7 @@
 
 mod class;
 mod cond;
+mod config;
 mod embedding;
 mod none;
 mod small;
@@ -15,24 +16,25 @@ mod text;
 
 pub use class::Classes;
 pub use cond::{Canvas, Cond};
+pub use config::{AUTO, ConditionConfig};
 pub use embedding::Embedding;
 use none::Nothing;
 pub use small::{Small, SmallConfig, Smalls};
 pub use text::Text;
-pub(crate) use text::is_text;
+pub(crate) use text::{caption, captions, is_text, masked_length};
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use undiffuse_data::Dataset;
 use undiffuse_nn::networks::{Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
 use crate::card::Card;
-use crate::words::{Reading, Words, WordsConfig};
+use crate::words::{Frozen, Reading, Words};
 
 /// What guidance is to lead away from: an option of the command line, a field of requests, and of what pictures say of
 /// themselves, in the same words as what is asked for.
@@ -55,51 +57,9 @@ impl RequestError {
     }
 }
 
-/// `[condition]`: what a network is told of a picture, so that it can be asked for. Also one word, `KIND` or `KIND:FROM`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ConditionConfig {
-    /// A kind of [`Conditioner`], `none`, or [`AUTO`].
-    pub kind: String,
-    /// Where it is said of the pictures; each kind has a place of its own when it is empty.
-    #[serde(default)]
-    pub from: String,
-    /// SHA-256 of what was said there when the run began, where the data's own does not cover it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub fingerprint: String,
-    /// How words are read, of kind `text`.
-    #[serde(default)]
-    pub words: WordsConfig,
-    /// How small pictures are spoilt, of kind `small`.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub small: SmallConfig,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// The kind of condition that is what the data say of their pictures: words where at least half have captions, else classes.
-pub const AUTO: &str = "auto";
-
 /// Whether at least half of the pictures have captions: a title in a stray file makes no model of words.
 fn are_captioned(data: &Dataset, pictures: &[usize]) -> bool {
     2 * pictures.iter().filter(|&&i| data.captions(i).len() > 0).count() >= pictures.len().max(1)
-}
-
-impl ConditionConfig {
-    /// The same of another kind.
-    fn of(&self, kind: &str) -> Self {
-        Self { kind: kind.into(), ..self.clone() }
-    }
-
-    /// What cannot work, each with its key.
-    pub fn problems(&self) -> Vec<String> {
-        let mut kinds = vec![AUTO];
-        kinds.extend(Conditioner::KINDS);
-        let unknown = (!kinds.contains(&self.kind.as_str()))
-            .then(|| format!("condition.kind = {:?}: choose from {}", self.kind, kinds.join(", ")));
-        unknown.into_iter().chain(self.words.problems()).chain(self.small.problem()).collect()
-    }
 }
 
 /// What one picture should show.
@@ -296,6 +256,19 @@ pub trait Conditioning {
     }
 }
 
+/// What there is to learn a conditioner from.
+#[derive(Clone, Copy, Debug)]
+pub struct Lesson<'a> {
+    /// What the network is to be told.
+    pub config: &'a ConditionConfig,
+    /// The data.
+    pub data: &'a Dataset,
+    /// Which of its pictures are trained on.
+    pub train: &'a [usize],
+    /// The text encoder that the configuration names.
+    pub frozen: Option<&'a Frozen>,
+}
+
 /// What there is to make a model's conditioner from.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
@@ -312,11 +285,11 @@ pub trait Member: Conditioning + Sized {
     /// How it is asked.
     const FIELD: Field;
 
-    /// Learned from the pictures `train` of a dataset; `None` where these have nothing to ask for.
+    /// Learned from the pictures of a dataset; `None` where these have nothing to ask for.
     ///
     /// # Errors
     /// What is wrong with what the data say of the pictures.
-    fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String>;
+    fn learn(lesson: Lesson) -> Result<Option<Self>, String>;
 
     /// What a model's folder and network say; `None` where they speak of no such asks.
     ///
@@ -362,15 +335,16 @@ macro_rules! conditioners {
                 }
             }
 
-            /// What a network is to be told of the pictures `train` of a dataset; nothing where the data say nothing of that kind.
+            /// What a network is to be told of the pictures of a dataset; nothing where the data say nothing of that kind.
             ///
             /// # Errors
             /// What is wrong with what the data say of the pictures.
-            pub fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Self, String> {
-                match config.kind.as_str() {
-                    AUTO if are_captioned(data, train) => Self::learn(&config.of("text"), data, train),
-                    AUTO => Self::learn(&config.of("class"), data, train),
-                    $($name => Ok(<$type>::learn(config, data, train)?.map_or(Self::Nothing, Self::$variant)),)+
+            pub fn learn(lesson: Lesson) -> Result<Self, String> {
+                let of = |kind: &str| Self::learn(Lesson { config: &lesson.config.of(kind), ..lesson });
+                match lesson.config.kind.as_str() {
+                    AUTO if lesson.frozen.is_some() || are_captioned(lesson.data, lesson.train) => of("text"),
+                    AUTO => of("class"),
+                    $($name => Ok(<$type>::learn(lesson)?.map_or(Self::Nothing, Self::$variant)),)+
                     _ => Ok(Self::Nothing),
                 }
             }

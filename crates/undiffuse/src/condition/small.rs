@@ -20,7 +20,7 @@ use undiffuse_data::{Dataset, Image, Options, transform};
 use undiffuse_math::noise;
 use undiffuse_nn::networks::{Condition, Io, Reads};
 
-use super::{Ask, ConditionConfig, Conditioning, Field, Member, RequestError, Source};
+use super::{Ask, Conditioning, Field, Lesson, Member, RequestError, Source};
 use crate::card::Card;
 use crate::image::{URL, from_url, to_url};
 
@@ -154,7 +154,7 @@ impl Member for Smalls {
         recorded: |facts| facts[NAME].as_str().map(str::to_owned),
     };
 
-    fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String> {
+    fn learn(Lesson { config, data, train, .. }: Lesson) -> Result<Option<Self>, String> {
         let most = data.height().saturating_sub(1);
         let side = match config.from.as_str() {
             "" => data.height() / 2,

@@ -9,7 +9,9 @@ use undiffuse_math::recipe::Recipe;
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
 use undiffuse_nn::adapters::Layers;
-use undiffuse_nn::networks::{Component, ComponentConfig, ConfigError, Network, NetworkConfig, TextEncoderConfig};
+use undiffuse_nn::networks::{
+    Component, ComponentConfig, ConfigError, Network, NetworkConfig, TextEncoder, TextEncoderConfig,
+};
 
 use super::adapter::{Adapter, Adapters};
 use super::pipeline::{TEXT_ENCODER, Told, VAE};
@@ -87,7 +89,11 @@ impl Outline {
         let adapters = fit(adapters, &config, encoder.as_ref().map(|(config, _)| config), folder)?;
         let (mut codec, mut words) = (AnyCodec::from(card.codec.clone()), None);
         if let Some(encoder) = encoder {
-            words = Some(read_words(folder, encoder, adapters.clone(), device)?);
+            let read = read_words(folder, encoder, adapters.clone(), device)?;
+            words = Some(match condition::masked_length(&card) {
+                Some(length) => Arc::new(read.masked(length).map_err(|problem| folder.bad_card(problem))?),
+                None => read,
+            });
         }
         if let Some(pipeline) = pipeline {
             codec = latents(folder, variant, device)?.into();
@@ -209,6 +215,17 @@ fn fit(
     Ok(Adapters::fit(adapters, &layers)?)
 }
 
+/// A text encoder, of which nothing is read yet.
+pub(super) fn unread(
+    config: &TextEncoderConfig,
+    weights: &Weights,
+    device: &Device,
+) -> Result<Part<TextEncoder>, ModelError> {
+    let (of, device) = (config.clone(), device.clone());
+    let blank = move || of.network(&device).expect("the config was checked");
+    Ok(Part::new(weights.open()?, |_| true, blank)?)
+}
+
 /// The tokenizer of a pipeline with its text encoder, of which nothing is read yet.
 pub(super) fn read_words(
     folder: &ModelFolder,
@@ -216,10 +233,7 @@ pub(super) fn read_words(
     adapters: Adapters,
     device: &Device,
 ) -> Result<Arc<Words>, ModelError> {
-    let (of, device) = (config.clone(), device.clone());
-    let blank = move || of.network(&device).expect("the config was checked");
-    let encoder = Part::new(weights.open()?, |_| true, blank)?;
-    let encoder = encoder.then(move |network| adapters.add(TEXT_ENCODER, network));
+    let encoder = unread(&config, &weights, device)?.then(move |network| adapters.add(TEXT_ENCODER, network));
     let tokenizer = Tokenizer::read(&folder.tokenizer())?;
     Ok(Arc::new(Words::new(tokenizer, encoder, &config).map_err(|problem| folder.unfit(problem))?))
 }

@@ -1,6 +1,7 @@
 //! Training as promised: resumed runs, any number of threads, one batch overfitted, divergence caught.
 
 mod budget;
+mod clip;
 mod kill_points;
 mod runs;
 mod words;
@@ -217,7 +218,8 @@ fn a_run_is_never_overwritten_and_its_model_loads() {
 fn every_preset_trains_and_samples() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path(), 30);
-    for (name, preset) in undiffuse::train::presets::ALL {
+    // A CLIP makes no pictures.
+    for (name, preset) in undiffuse::train::presets::ALL.iter().filter(|(name, _)| *name != "clip") {
         // What this kind of network has.
         let known = |setting: &&&str| {
             let option = setting.strip_prefix("network.").and_then(|option| option.split('=').next());

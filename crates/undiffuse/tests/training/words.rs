@@ -10,7 +10,7 @@ use undiffuse::sample::Noise;
 use super::*;
 
 /// Grey squares that say how bright they are, in two wordings, every third in one; the last has no caption.
-fn captioned(folder: &Path, n: usize) -> PathBuf {
+pub fn captioned(folder: &Path, n: usize) -> PathBuf {
     let data = folder.join("captioned");
     fs::create_dir_all(&data).unwrap();
     let mut table = String::new();
