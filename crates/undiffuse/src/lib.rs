@@ -54,6 +54,7 @@
 //! | [`run`] | the folder of a training run: the only place that opens what is in one |
 //! | [`examples`] | what a network learns from: pictures as it diffuses them |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
+//! | [`variation`] | pictures like one, between two, moved along a difference of texts |
 //! | [`words`] | prompts as the tokens of a text encoder, and what it makes of them |
 //! | [`clip`] | a CLIP: the vectors of texts and of pictures in one space |
 //! | [`part`] | networks beside a model's own, read when they are needed |
@@ -102,6 +103,7 @@
 //! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
 //! | Song19 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600 |
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
+//! | Song21c | Song et al., Denoising diffusion implicit models, arXiv:2010.02502 |
 //! | Tancik20 | Tancik et al., Fourier features let networks learn high frequency functions in low dimensional domains, arXiv:2006.10739 |
 //! | Uria13 | Uria et al., RNADE, arXiv:1306.0186 |
 
@@ -123,6 +125,7 @@ pub mod request;
 pub mod run;
 pub mod sample;
 pub mod train;
+pub mod variation;
 pub mod words;
 
 pub use burn;

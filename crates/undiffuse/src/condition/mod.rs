@@ -11,6 +11,7 @@ mod cond;
 mod config;
 mod embedding;
 mod none;
+mod picture;
 mod small;
 mod text;
 
@@ -19,6 +20,8 @@ pub use cond::{Canvas, Cond};
 pub use config::{AUTO, ConditionConfig};
 pub use embedding::Embedding;
 use none::Nothing;
+pub use picture::Pictures;
+pub(crate) use picture::is_picture;
 pub use small::{Small, SmallConfig, Smalls};
 pub use text::Text;
 pub(crate) use text::{caption, captions, is_text, masked_length};
@@ -34,6 +37,7 @@ use undiffuse_nn::networks::{Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
 use crate::card::Card;
+use crate::clip::ClipModel;
 use crate::words::{Frozen, Reading, Words};
 
 /// What guidance is to lead away from: an option of the command line, a field of requests, and of what pictures say of
@@ -148,6 +152,11 @@ pub trait Conditioning {
 
     /// What reads the words that are asked for, where such are.
     fn words(&self) -> Option<&Arc<Words>> {
+        None
+    }
+
+    /// The CLIP that reads the pictures that are asked with, where such are.
+    fn clip(&self) -> Option<&Arc<ClipModel>> {
         None
     }
 
@@ -269,6 +278,15 @@ pub struct Lesson<'a> {
     pub frozen: Option<&'a Frozen>,
 }
 
+/// What reads asks for a network, where it does not read them itself.
+#[derive(Clone, Debug, Default)]
+pub struct Readers {
+    /// The tokenizer and the text encoder.
+    pub words: Option<Arc<Words>>,
+    /// What reads pictures.
+    pub clip: Option<Arc<ClipModel>>,
+}
+
 /// What there is to make a model's conditioner from.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
@@ -276,8 +294,8 @@ pub struct Source<'a> {
     pub card: &'a Card,
     /// What the network reads.
     pub io: &'a Io,
-    /// The tokenizer and the text encoder, where there are such.
-    pub words: Option<&'a Arc<Words>>,
+    /// What lies beside it.
+    pub readers: &'a Readers,
 }
 
 /// How a kind of conditioner comes about.
@@ -410,6 +428,7 @@ conditioners! {
     "class" => Class(Classes);
     "embedding" => Embedding(Embedding);
     "text" => Text(Text);
+    "picture" => Picture(Pictures);
     "small" => Small(Smalls);
 }
 

@@ -308,7 +308,7 @@ impl Conditioning for Smalls {
     }
 
     fn schema(&self) -> Value {
-        json!({ "title": "Small picture", "type": "array", "items": { "type": "string", "maxLength": LONGEST } })
+        json!({ "title": "Small picture", "type": "array", "items": { "type": "string", "contentMediaType": "image/png", "maxLength": LONGEST } })
     }
 
     fn longest(&self) -> usize {

@@ -185,8 +185,8 @@ impl Member for Text {
         Ok(Some(Self { words: Arc::new(words), how: PLAIN, pooled: true, captions: Some(captions), fingerprint }))
     }
 
-    fn read(&Source { io, words, card }: &Source) -> Result<Option<Self>, String> {
-        let Some((words, Attends { width, .. })) = words.zip(io.tokens) else { return Ok(None) };
+    fn read(&Source { io, readers, card }: &Source) -> Result<Option<Self>, String> {
+        let Some((words, Attends { width, .. })) = readers.words.as_ref().zip(io.tokens) else { return Ok(None) };
         let own = card.condition.as_ref().filter(|value| value["kind"] == KIND);
         let pooled = io.reads == Reads::Vector(words.pooled()) && own.is_some();
         if io.reads != Reads::Nothing && !pooled {

@@ -14,11 +14,12 @@ use undiffuse_nn::networks::{
 };
 
 use super::adapter::{Adapter, Adapters};
+use super::clip;
 use super::pipeline::{TEXT_ENCODER, Told, VAE};
 use super::weights::Weights;
 use super::{Card, ModelError, ModelFolder, Process, SampleDefaults};
 use crate::codec::{AnyCodec, Latents};
-use crate::condition::{self, Conditioner};
+use crate::condition::{self, Conditioner, Readers};
 use crate::part::Part;
 use crate::words::{Tokenizer, Words};
 
@@ -37,8 +38,8 @@ pub struct Outline {
     pub config: NetworkConfig,
     /// Between pictures and what the network diffuses.
     pub codec: AnyCodec,
-    /// The tokenizer and the text encoder, where there are such.
-    pub words: Option<Arc<Words>>,
+    /// What reads what is asked, where there is such.
+    pub readers: Readers,
     /// What it can be asked for.
     pub conditioner: Conditioner,
     /// Schedule, parameterisation, and how to sample.
@@ -87,10 +88,10 @@ impl Outline {
         let told_words = pipeline.is_some() || condition::is_text(&card);
         let encoder = told_words.then(|| text_encoder(folder, variant)).transpose()?;
         let adapters = fit(adapters, &config, encoder.as_ref().map(|(config, _)| config), folder)?;
-        let (mut codec, mut words) = (AnyCodec::from(card.codec.clone()), None);
+        let (mut codec, mut readers) = (AnyCodec::from(card.codec.clone()), Readers::default());
         if let Some(encoder) = encoder {
             let read = read_words(folder, encoder, adapters.clone(), device)?;
-            words = Some(match condition::masked_length(&card) {
+            readers.words = Some(match condition::masked_length(&card) {
                 Some(length) => Arc::new(read.masked(length).map_err(|problem| folder.bad_card(problem))?),
                 None => read,
             });
@@ -100,8 +101,11 @@ impl Outline {
             let (steps, guidance) = (pipeline.steps, pipeline.guidance);
             card.sample.get_or_insert(SampleDefaults { steps, guidance, ..own_settings(&recipe) });
         }
-        let source = condition::Source { card: &card, io: &config.io(), words: words.as_ref() };
-        let conditioner = Conditioner::read(&source).map_err(|problem| match words {
+        if condition::is_picture(&card) {
+            readers.clip = Some(Arc::new(clip::read(folder, device)?));
+        }
+        let source = condition::Source { card: &card, io: &config.io(), readers: &readers };
+        let conditioner = Conditioner::read(&source).map_err(|problem| match readers.words {
             Some(_) => folder.unfit(problem),
             None => folder.bad_card(problem),
         })?;
@@ -110,7 +114,7 @@ impl Outline {
         let picture_shape = codec.picture_shape(latent).map_err(|e| folder.contradiction(e))?;
         let weights = folder.weights(variant)?;
         let folder = folder.clone();
-        Ok(Self { folder, weights, adapters, config, codec, words, conditioner, recipe, card, picture_shape })
+        Ok(Self { folder, weights, adapters, config, codec, readers, conditioner, recipe, card, picture_shape })
     }
 
     /// Loads the network.
@@ -124,12 +128,13 @@ impl Outline {
     /// # Errors
     /// A configuration that describes no network.
     pub fn bytes(&self) -> Result<u64, ConfigError> {
-        let words = self.words.as_ref().map_or(0, |words| words.bytes());
+        let words = self.readers.words.as_ref().map_or(0, |words| words.bytes());
+        let clip = self.readers.clip.as_ref().map_or(0, |clip| clip.bytes());
         let codec = match &self.codec {
             AnyCodec::Latents(latents) => latents.weights(),
             AnyCodec::Kind(_) => 0,
         };
-        Ok(self.config.parameters()?.saturating_mul(4).saturating_add(words).saturating_add(codec))
+        Ok(self.config.parameters()?.saturating_mul(4).saturating_add(words).saturating_add(clip).saturating_add(codec))
     }
 
     /// `[C, H, W]` of what the model diffuses.

@@ -7,7 +7,7 @@ use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Recipe};
 
 use super::{Material, Place, Product, Task, told};
-use crate::condition::Conditioner;
+use crate::condition::{Conditioner, Readers};
 use crate::examples::Encoded;
 use crate::model::{Card, Model, Provenance};
 use crate::train::checkpoint::Counters;
@@ -131,7 +131,8 @@ impl Task for Denoising {
             Some(encoder) => Arc::new(words.with(encoder)),
             None => Arc::clone(words),
         });
-        let model = Model::assembled(denoiser, recipe, card, codec.into(), words.as_ref());
+        let readers = Readers { words, clip: self.conditioner.clip().cloned() };
+        let model = Model::assembled(denoiser, recipe, card, codec.into(), &readers);
         Product::Model(Box::new(model.expect("the network was made for its codec and its conditioner")))
     }
 }
