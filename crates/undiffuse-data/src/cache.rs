@@ -145,6 +145,14 @@ pub(crate) fn load(file: &Path, inputs: &str) -> Option<Content> {
     Some(Content { meta, captions, pixels: Bytes::Mapped { map, range: MAGIC.len()..middle } })
 }
 
+/// A temporary file in the folder of `target`, which is made if missing.
+pub(crate) fn temporary_beside(target: &Path) -> std::io::Result<NamedTempFile> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    remove_abandoned(folder);
+    tempfile::Builder::new().prefix(BUILDING).suffix(".tmp").tempfile_in(folder)
+}
+
 /// Where pixels are collected while pictures are decoded.
 pub(crate) enum Spool {
     Memory {
@@ -164,10 +172,7 @@ impl Spool {
 
     /// A spool in a temporary file beside `target`, whose folder is made if missing.
     pub(crate) fn beside(target: &Path) -> std::io::Result<Spool> {
-        let folder = target.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        remove_abandoned(folder);
-        let file = tempfile::Builder::new().prefix(BUILDING).suffix(".tmp").tempfile_in(folder)?;
+        let file = temporary_beside(target)?;
         let mut spool = BufWriter::with_capacity(1 << 20, file);
         spool.write_all(MAGIC)?;
         Ok(Spool::File(spool))

@@ -1,6 +1,7 @@
 //! A dataset, opened: decoded pictures with their labels and captions, ready to become batches.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +10,7 @@ use crate::captions::Captions;
 use crate::collect::{Opening, Outcome, collect, decide_size};
 use crate::error::images;
 use crate::memory::{self, human};
+use crate::rows::{self, Rows};
 use crate::source::{self, Source};
 use crate::text::escaped;
 use crate::{DataError, Image, Options, Skipped, names};
@@ -120,6 +122,23 @@ impl Dataset {
     /// All captions, each with a number, for whoever does something once for each.
     pub fn caption_table(&self) -> &Captions {
         &self.content.captions
+    }
+
+    /// What is made once of these data and kept beside their cached pictures, for the next time that they are opened; in memory
+    /// where they are not cached. `key` (hexadecimal) says what it is made by, and of what.
+    ///
+    /// # Errors
+    /// As [`Rows::made`].
+    pub fn kept<E: From<io::Error>>(
+        &self,
+        key: &str,
+        make: impl FnOnce(&mut rows::Take) -> Result<(), E>,
+    ) -> Result<Rows, E> {
+        let file = self.cache_file.as_ref().map(|pixels| {
+            let stem = pixels.file_stem().unwrap_or_default().to_string_lossy();
+            pixels.with_file_name(format!("{stem}-{key}.rows"))
+        });
+        Rows::made(file.as_deref(), make)
     }
 
     /// The numbers in a column of the source's tables, such as `metadata.jsonl`. They are read when they are first asked for,

@@ -180,8 +180,7 @@ impl Run {
 
 /// The networks that a run trains, their weights blank, and what the denoiser is told of its pictures.
 fn blank(config: &Config, pictures: &DataStatistics, device: &Device) -> Result<(Networks, Conditioner), String> {
-    let conditioner = Conditioner::learn(&config.condition, &pictures.dataset, &pictures.split.train)
-        .map_err(|problem| format!("condition: {problem}"))?;
+    let conditioner = config.conditioner_for(&pictures.dataset, &pictures.split.train)?;
     let shape = config.latent_shape().map_err(|e| e.to_string())?;
     Ok((config.networks_for(shape, &conditioner, device)?, conditioner))
 }

@@ -106,7 +106,7 @@ impl Generator<'_> {
     pub fn words(&self, seed: u64) -> Option<String> {
         match self.ask(seed)? {
             Ask::Text(prompt) => Some(prompt.words.to_string()),
-            Ask::None | Ask::Class(_) | Ask::Vector(_) => None,
+            Ask::None | Ask::Class(_) | Ask::Vector(_) | Ask::Small(_) => None,
         }
     }
 

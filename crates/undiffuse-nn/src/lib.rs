@@ -19,6 +19,7 @@
 //! | Peebles22 | Peebles and Xie, Scalable diffusion models with transformers, arXiv:2212.09748 |
 //! | Radford21 | Radford et al., Learning transferable visual models from natural language supervision, arXiv:2103.00020 |
 //! | Ramesh22 | Ramesh et al., Hierarchical text-conditional image generation with CLIP latents, arXiv:2204.06125 |
+//! | Reimers19 | Reimers and Gurevych, Sentence-BERT: sentence embeddings using siamese BERT-networks, arXiv:1908.10084 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Shazeer20 | Shazeer, GLU variants improve transformer, arXiv:2002.05202 |
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |

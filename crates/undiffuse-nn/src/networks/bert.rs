@@ -90,7 +90,7 @@ impl ClassConfig for BertConfig {
 
 impl TextSpec for BertConfig {
     fn io(&self) -> TextIo {
-        TextIo::new(self.size(), self.vocab_size, self.max_position_embeddings)
+        TextIo { mean: true, ..TextIo::new(self.size(), self.vocab_size, self.max_position_embeddings) }
     }
 
     fn model_type(&self) -> &'static str {

@@ -18,6 +18,9 @@ pub struct TextIo {
     pub width: usize,
     /// What transformers calls the vector of a whole text, and how many numbers it has.
     pub pooled: (&'static str, usize),
+    /// Whether the mean of a text's states says more of it than that vector, which such networks are published untaught
+    /// \[Reimers19, section 3\].
+    pub mean: bool,
     /// Layers.
     pub layers: usize,
     /// The token that ends a text, where the config says which.
@@ -28,7 +31,7 @@ impl TextIo {
     /// Of a transformer that has a vector of a whole text beside its tokens' states.
     pub(super) fn new(size: Size, vocabulary: usize, longest: usize) -> Self {
         let Size { width, layers, .. } = size;
-        Self { vocabulary, longest, width, pooled: ("pooler_output", width), layers, end: None }
+        Self { vocabulary, longest, width, pooled: ("pooler_output", width), mean: false, layers, end: None }
     }
 
     /// Finds what is out of proportion, by transformers' names of the fields.

@@ -164,6 +164,11 @@ impl ClipModel {
         self.words.bytes().saturating_add(self.encoder.bytes())
     }
 
+    /// Bytes that [`release`](Self::release) gives back.
+    pub fn held(&self) -> u64 {
+        self.words.held().saturating_add(self.encoder.held())
+    }
+
     /// Gives the memory of the weights back, until they are needed.
     pub fn release(&self) {
         self.words.release();

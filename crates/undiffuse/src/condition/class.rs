@@ -14,9 +14,7 @@ use undiffuse_data::text::escaped;
 use undiffuse_data::{Dataset, names};
 use undiffuse_nn::networks::{Condition, Io, Reads};
 
-use super::ConditionConfig;
-use super::RequestError;
-use super::{Ask, Conditioning, Field, Member, Source, Told};
+use super::{Ask, Conditioning, Field, Lesson, Member, RequestError, Source, Told};
 use crate::card::Card;
 
 /// Names that a refusal lists.
@@ -232,7 +230,7 @@ impl Member for Classes {
         recorded,
     };
 
-    fn learn(_: &ConditionConfig, data: &Dataset, _: &[usize]) -> Result<Option<Self>, String> {
+    fn learn(Lesson { data, .. }: Lesson) -> Result<Option<Self>, String> {
         let (names, n) = (data.classes(), data.classes().len());
         Ok((n > 1).then(|| Self::new(names, n + 1, Some(n as u32))))
     }
@@ -273,7 +271,9 @@ impl Conditioning for Classes {
             Ask::Class(label) if (*label as usize) < self.rows => return Ok(()),
             Ask::None => format!("the model has not learned to go without a class; it has {}", self.choices()),
             Ask::Class(label) => format!("the model has no label {label}; it has {}", self.choices()),
-            Ask::Vector(_) | Ask::Text(_) => format!("the model takes classes; it has {}", self.choices()),
+            Ask::Vector(_) | Ask::Text(_) | Ask::Small(_) => {
+                format!("the model takes classes; it has {}", self.choices())
+            }
         };
         Err(RequestError::new("class", problem))
     }

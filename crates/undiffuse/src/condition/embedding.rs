@@ -12,7 +12,7 @@
 //! deviation [`SCALE`]` / sqrt(D)`: a fixed map, so that the network stays diffusers' own (`class_embed_type` "identity"). The
 //! vector of no embedding is zero, which no embedding has.
 
-mod vectors;
+pub(super) mod vectors;
 
 use std::collections::BTreeSet;
 use std::f64::consts::TAU;
@@ -26,7 +26,7 @@ use undiffuse_data::Dataset;
 use undiffuse_math::noise;
 use undiffuse_nn::networks::{Condition, Io, Reads};
 
-use super::{Ask, ConditionConfig, Conditioning, Field, Member, RequestError, Source, Told};
+use super::{Ask, Conditioning, Field, Lesson, Member, RequestError, Source, Told};
 use crate::card::Card;
 use vectors::{WIDEST, check, fingerprint, rows, vectors};
 
@@ -158,7 +158,7 @@ impl Member for Embedding {
         recorded: |facts| facts[NAME].as_str().map(str::to_owned),
     };
 
-    fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String> {
+    fn learn(Lesson { config, data, train, .. }: Lesson) -> Result<Option<Self>, String> {
         let mut from = if config.from.is_empty() { NAME.to_owned() } else { config.from.clone() };
         if from.ends_with(".safetensors") {
             // The run may go on from elsewhere.
@@ -219,7 +219,7 @@ impl Conditioning for Embedding {
         match ask {
             Ask::None => Ok(()),
             Ask::Vector(values) => self.vector(values.to_vec()).map(drop),
-            Ask::Class(_) | Ask::Text(_) => Err(refused(format!(
+            Ask::Class(_) | Ask::Text(_) | Ask::Small(_) => Err(refused(format!(
                 "the model takes no classes and no words, but {} numbers: {}",
                 self.dims(),
                 self.names()
@@ -331,7 +331,7 @@ mod tests {
     use undiffuse_data::{Image, Options};
 
     use super::*;
-    use crate::condition::Conditioner;
+    use crate::condition::{ConditionConfig, Conditioner, Readers};
 
     fn embedding() -> Embedding {
         let number = |name: &str, mean, std| Number { name: name.into(), mean, std, range: [-1.0, 1.0] };
@@ -394,7 +394,7 @@ mod tests {
         assert!(words(json!({ "a": 1 })).is_err() && words(json!([[true]])).is_err());
         let mut card = Card::default();
         model.note(&mut card);
-        let read = |reads| Conditioner::read(&Source { card: &card, io: &io(reads), words: None });
+        let read = |reads| Conditioner::read(&Source { card: &card, io: &io(reads), readers: &Readers::default() });
         assert_eq!(read(Reads::Vector(512)).unwrap(), model);
         assert!(read(Reads::Labels(3)).unwrap_err().contains("reads no vectors"));
     }
@@ -416,7 +416,9 @@ mod tests {
             data
         };
         let config = ConditionConfig { kind: NAME.into(), from: "x".into(), ..ConditionConfig::default() };
-        let learn = |vectors: &[Option<&[f32]>]| Embedding::learn(&config, &data(vectors), &[0, 1]);
+        let learn = |vectors: &[Option<&[f32]>]| {
+            Embedding::learn(Lesson { config: &config, data: &data(vectors), train: &[0, 1], frozen: None })
+        };
         for (vectors, problem) in [
             (&[None, None][..], "2 of 2 pictures have no numbers under `x`: 0.png, 1.png"),
             (&[Some(&[1.0][..]), None, None], "2 of 3 pictures have no numbers under `x`: 1.png, 2.png"),

@@ -10,7 +10,7 @@ use undiffuse_data::Dataset;
 use undiffuse_nn::networks::{Attends, Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
-use super::{Ask, ConditionConfig, Conditioning, Field, Member, Prompt, RequestError, Source, Told};
+use super::{Ask, Conditioning, Field, Lesson, Member, Prompt, RequestError, Source, Told};
 use crate::card::Card;
 use crate::words::{Emphasis, Encoding, Reading, Words, of_class};
 
@@ -31,7 +31,7 @@ pub struct Text {
     /// Whether the network reads the vector of the whole text beside its tokens.
     pooled: bool,
     captions: Option<Captions>,
-    /// SHA-256 (hexadecimal) of the vocabulary, while it learns.
+    /// SHA-256 (hexadecimal) of the vocabulary, or of an encoder that stays as it is, while the network learns.
     fingerprint: String,
 }
 
@@ -40,10 +40,18 @@ pub(crate) fn is_text(card: &Card) -> bool {
     card.condition.as_ref().is_some_and(|value| value["kind"] == KIND)
 }
 
+/// How many tokens of a text a card's model is told, where what fills them up is masked.
+pub(crate) fn masked_length(card: &Card) -> Option<usize> {
+    card.condition.as_ref()?.get("length")?.as_u64().and_then(|length| usize::try_from(length).ok())
+}
+
 /// What a model was trained on, in its card.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Captions {
     kind: String,
+    /// See [`Words::masked`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    length: Option<usize>,
     /// Some of them.
     examples: Vec<String>,
     /// See [`WordsConfig::template`](crate::words::WordsConfig::template).
@@ -145,27 +153,40 @@ impl Member for Text {
         recorded: |facts| facts[NAME].as_str().map(str::to_owned),
     };
 
-    fn learn(config: &ConditionConfig, data: &Dataset, train: &[usize]) -> Result<Option<Self>, String> {
+    fn learn(Lesson { config, data, train, frozen }: Lesson) -> Result<Option<Self>, String> {
         let texts = captions(data, train, &config.words.template);
         if texts.is_empty() {
             return Err("the pictures have no captions and no classes: put captions beside them (metadata.jsonl with \
                         `file_name` and `text`, or a .txt file for each), or train with --set condition=none"
                 .into());
         }
-        let words = config.words.reader(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let (words, fingerprint) = match frozen {
+            Some(frozen) => {
+                // Those of pictures that are held out, too: how they are told apart is no matter of the encoder's.
+                let all: Vec<usize> = (0..data.len()).collect();
+                let distinct: BTreeSet<String> = captions(data, &all, &config.words.template).into_iter().collect();
+                let distinct: Vec<&str> = distinct.iter().map(String::as_str).collect();
+                (frozen.of_captions(&distinct, config.words.length, data)?, frozen.fingerprint.clone())
+            }
+            None => {
+                let words = config.words.reader(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
+                let fingerprint = words.tokenizer().fingerprint();
+                (words, fingerprint)
+            }
+        };
         // Spread over the data, each only once.
         let places: BTreeSet<usize> = (0..EXAMPLES).map(|k| k * texts.len() / EXAMPLES).collect();
         let captions = Captions {
             kind: KIND.into(),
+            length: words.masked_length(),
             examples: places.into_iter().map(|at| texts[at].clone()).collect(),
             template: config.words.template.clone(),
         };
-        let fingerprint = words.tokenizer().fingerprint();
         Ok(Some(Self { words: Arc::new(words), how: PLAIN, pooled: true, captions: Some(captions), fingerprint }))
     }
 
-    fn read(&Source { io, words, card }: &Source) -> Result<Option<Self>, String> {
-        let Some((words, Attends { width, .. })) = words.zip(io.tokens) else { return Ok(None) };
+    fn read(&Source { io, readers, card }: &Source) -> Result<Option<Self>, String> {
+        let Some((words, Attends { width, .. })) = readers.words.as_ref().zip(io.tokens) else { return Ok(None) };
         let own = card.condition.as_ref().filter(|value| value["kind"] == KIND);
         let pooled = io.reads == Reads::Vector(words.pooled()) && own.is_some();
         if io.reads != Reads::Nothing && !pooled {
@@ -206,7 +227,7 @@ impl Conditioning for Text {
         let Prompt { words, how } = match ask {
             Ask::None => return Ok(()),
             Ask::Text(prompt) => prompt,
-            Ask::Class(_) | Ask::Vector(_) => return Err(refused("the model takes words")),
+            Ask::Class(_) | Ask::Vector(_) | Ask::Small(_) => return Err(refused("the model takes words")),
         };
         if words.len() > LONGEST {
             return Err(refused(format!("{} bytes are more than any prompt has: at most {LONGEST}", words.len())));
@@ -246,7 +267,10 @@ impl Conditioning for Text {
             let values: Vec<f32> = encoded.iter().flat_map(|encoding| encoding.pooled.iter().copied()).collect();
             Tensor::from_data(TensorData::new(values, [asks.len(), self.words.pooled()]), device)
         });
-        Condition { tokens: Some(Tensor::from_data(tokens, device)), vector, ..Condition::default() }
+        let mask: Vec<f32> =
+            encoded.iter().filter_map(|encoding| encoding.mask.as_deref()).flatten().copied().collect();
+        let mask = (!mask.is_empty()).then(|| Tensor::from_data(TensorData::new(mask, [asks.len(), length]), device));
+        Condition { tokens: Some(Tensor::from_data(tokens, device)), mask, vector, ..Condition::default() }
     }
 
     /// Those of as many tokens. None are filled up for the sake of others, so a picture does not depend on what is made beside it.

@@ -307,6 +307,11 @@ impl Config {
         problems.extend(self.network.problems());
         problems.extend(self.condition.problems());
         problems.extend(self.clip_problems());
+        if self.condition.kind == "small" && !self.codec.is_identity() {
+            problems.push(
+                "condition = \"small\" shows the network small pictures as pixels: it needs codec = \"pixels\"".into(),
+            );
+        }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 }

@@ -19,6 +19,7 @@ enum Use {
     Noise = 4,
     Label = 5,
     Dropout = 6,
+    Asked = 7,
 }
 
 impl Use {
@@ -137,14 +138,11 @@ impl Drawer<'_> {
         eps.par_chunks_mut(size)
             .zip(numbers)
             .for_each(|(eps, &n)| noise::normal(self.seed, Use::Noise.stream(n), 0, eps));
-        Draws {
-            shape,
-            x0,
-            eps,
-            each: quantiles.iter().map(draw).collect(),
-            ask: numbers.iter().zip(indices).map(|(&n, &i)| ask(n, i)).collect(),
-            quantiles,
-        }
+        let asked = |((&n, &i), x0): ((&u64, &usize), &[f32])| {
+            self.conditioner.drawn(ask(n, i), x0, noise::bits(self.seed, Use::Asked.stream(n), 0))
+        };
+        let ask = numbers.iter().zip(indices).zip(x0.chunks(size)).map(asked).collect();
+        Draws { shape, ask, x0, eps, each: quantiles.iter().map(draw).collect(), quantiles }
     }
 }
 

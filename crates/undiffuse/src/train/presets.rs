@@ -21,7 +21,7 @@ macro_rules! presets {
         pub const ALL: &[(&str, &str)] = &[$(($name, include_str!(concat!("../presets/", $name, ".toml")))),+];
     };
 }
-presets!["quick", "words", "ddpm", "improved-ddpm", "cosine-v", "ncsn", "edm", "flow", "dit", "clip"];
+presets!["quick", "words", "ddpm", "improved-ddpm", "cosine-v", "ncsn", "edm", "flow", "dit", "clip", "decoder", "upsampler"];
 
 /// The table of a preset, or a message that lists the names there are.
 ///

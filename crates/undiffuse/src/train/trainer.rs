@@ -103,6 +103,13 @@ impl Trainer {
         let began = Instant::now();
         let data = Dataset::open_with(Path::new(&config.data.path), &config.data.options(), progress)?;
         config.data.path = folder::full_path(Path::new(&config.data.path))?;
+        if config.condition.kind == "picture" && !config.condition.from.is_empty() {
+            config.condition.from = folder::full_path(Path::new(&config.condition.from))?;
+        }
+        let encoder = &mut config.condition.words.encoder;
+        if !encoder.is_empty() {
+            *encoder = folder::full_path(Path::new(encoder))?;
+        }
         config.data.size = data.height();
         config.data.channels = data.channels();
         files::create_folder(run.path())?;

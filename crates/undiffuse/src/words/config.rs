@@ -14,10 +14,13 @@ const LAYERS: usize = 256;
 /// Where a class's name goes in a [`template`](WordsConfig::template).
 const NAME: &str = "{}";
 
-/// A text encoder that learns with the network it reads for: CLIP's, small, with a vocabulary of the captions' own words.
+/// A text encoder that stays as it is, or one that learns with the network it reads for: CLIP's, small, with a vocabulary of the
+/// captions' own words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WordsConfig {
+    /// The folder of a text encoder that stays as it is; none where one learns, which the options below make, but for `length`.
+    pub encoder: String,
     /// Most tokens of the vocabulary.
     pub vocabulary: usize,
     /// Most tokens that are read of a caption; fewer where nearly all captions have fewer.
@@ -35,7 +38,15 @@ pub struct WordsConfig {
 /// Those of the preset `quick`.
 impl Default for WordsConfig {
     fn default() -> Self {
-        Self { vocabulary: 4096, length: 77, width: 128, layers: 2, heads: 4, template: "a {}".into() }
+        Self {
+            encoder: String::new(),
+            vocabulary: 4096,
+            length: 77,
+            width: 128,
+            layers: 2,
+            heads: 4,
+            template: "a {}".into(),
+        }
     }
 }
 

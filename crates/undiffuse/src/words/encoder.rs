@@ -1,19 +1,25 @@
 //! Prompts as what a text encoder makes of them.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
+
+use burn::tensor::Tensor;
 
 use serde::{Deserialize, Serialize};
 use undiffuse_nn::networks::{Encoded, TextEncoder, TextEncoderConfig, TextIo, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
-use super::{Tokenized, Tokenizer, prompt};
+use super::known::Known;
+use super::{Chunk, Tokenized, Tokenizer, prompt};
 use crate::part::{Part, lock};
 
 /// Most chunks of a prompt; what is beyond is cut, and told.
 const MOST: usize = 32;
 /// Most bytes of prompts that are remembered, beside the last one.
 const REMEMBERED: usize = 64 << 20;
+/// Chunks that are encoded at once: what is made of them does not depend on it.
+const AT_ONCE: usize = 32;
 
 /// What is made of words that are to count more or less than others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +73,17 @@ pub struct Encoding {
     pub values: Arc<[f32]>,
     /// The vector of the whole text, of the first chunk where there are several.
     pub pooled: Arc<[f32]>,
+    /// 1 for tokens that count, 0 for those that fill up `[length]`; `None` where all count.
+    pub mask: Option<Arc<[f32]>>,
+}
+
+/// What a text encoder makes of a chunk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct States {
+    /// The vector of the text.
+    pub pooled: Vec<f32>,
+    /// The states of those tokens that were read.
+    pub hidden: Vec<f32>,
 }
 
 /// A tokenizer and the text encoder that reads its tokens.
@@ -75,9 +92,12 @@ pub struct Words {
     tokenizer: Arc<Tokenizer>,
     config: TextEncoderConfig,
     /// `None` where it learns with the network that it reads for.
-    encoder: Option<Part<TextEncoder>>,
+    encoder: Option<Arc<Part<TextEncoder>>>,
     io: TextIo,
     length: usize,
+    /// Whether texts are read as long as they are: what fills them up is masked.
+    masked: bool,
+    known: Option<Arc<Known>>,
     remembered: Mutex<Vec<(String, Reading, Encoding)>>,
 }
 
@@ -87,7 +107,7 @@ impl Words {
     /// # Errors
     /// A tokenizer of another vocabulary, or texts without room for a word.
     pub fn new(tokenizer: Tokenizer, encoder: Part<TextEncoder>, config: &TextEncoderConfig) -> Result<Self, String> {
-        Self::of(Arc::new(tokenizer), Some(encoder), config)
+        Self::of(Arc::new(tokenizer), Some(Arc::new(encoder)), config)
     }
 
     /// A tokenizer for an encoder of this config that is still to learn: nothing is encoded without [`with`](Self::with).
@@ -100,15 +120,43 @@ impl Words {
 
     /// The same tokens, read by this encoder of the same config.
     pub fn with(&self, encoder: TextEncoder) -> Self {
-        let (tokenizer, config) = (Arc::clone(&self.tokenizer), self.config.clone());
-        let Self { io, length, .. } = self;
-        let (io, length, encoder) = (io.clone(), *length, Some(Arc::new(encoder).into()));
-        Self { tokenizer, config, encoder, io, length, remembered: Mutex::default() }
+        Self { encoder: Some(Arc::new(Arc::new(encoder).into())), known: None, ..self.again() }
+    }
+
+    /// The same of texts of `length` tokens, what is beyond being cut off: each is read as long as it is, and what fills it up is
+    /// masked. So nothing that a network is told of a text depends on others, whatever their lengths are.
+    ///
+    /// # Errors
+    /// A length without room for words, or beyond what the encoder reads.
+    pub fn masked(&self, length: usize) -> Result<Self, String> {
+        let (least, most) = (self.tokenizer.marks() + 1, self.io.longest);
+        match (least..=most).contains(&length) {
+            true => Ok(Self { length, masked: true, known: None, ..self.again() }),
+            false => Err(format!("texts of {length} tokens: this text encoder reads {least} to {most}")),
+        }
+    }
+
+    /// The same that knows what its encoder makes of some texts.
+    pub(super) fn knowing(&self, known: Known) -> Self {
+        Self { known: Some(Arc::new(known)), ..self.again() }
+    }
+
+    fn again(&self) -> Self {
+        Self {
+            tokenizer: Arc::clone(&self.tokenizer),
+            config: self.config.clone(),
+            encoder: self.encoder.clone(),
+            io: self.io.clone(),
+            length: self.length,
+            masked: self.masked,
+            known: self.known.clone(),
+            remembered: Mutex::default(),
+        }
     }
 
     fn of(
         tokenizer: Arc<Tokenizer>,
-        encoder: Option<Part<TextEncoder>>,
+        encoder: Option<Arc<Part<TextEncoder>>>,
         config: &TextEncoderConfig,
     ) -> Result<Self, String> {
         let io = config.io();
@@ -124,10 +172,11 @@ impl Words {
             ));
         }
         let length = tokenizer.length().map_or(io.longest, |length| length.min(io.longest));
-        match length > tokenizer.marks() {
-            true => Ok(Self { tokenizer, config: config.clone(), encoder, io, length, remembered: Mutex::default() }),
-            false => Err(format!("texts of {length} tokens have no room for words")),
+        if length <= tokenizer.marks() {
+            return Err(format!("texts of {length} tokens have no room for words"));
         }
+        let (config, remembered) = (config.clone(), Mutex::default());
+        Ok(Self { tokenizer, config, encoder, io, length, masked: false, known: None, remembered })
     }
 
     /// Numbers of a token.
@@ -174,12 +223,17 @@ impl Words {
             Emphasis::None => vec![prompt::Piece::Words(prompt.to_owned(), 1.0)],
             Emphasis::Original | Emphasis::NoNorm => prompt::parse(prompt),
         };
-        self.tokenizer.tokenize_pieces(pieces, self.length, MOST)
+        self.tokenizer.tokenize_pieces(pieces, self.length, if self.masked { 1 } else { MOST })
     }
 
     /// Tokens of a text that are read at once, marks included.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// The same where what fills a text up is masked.
+    pub fn masked_length(&self) -> Option<usize> {
+        self.masked.then_some(self.length)
     }
 
     /// What of a text is read at once, its brackets being words like others.
@@ -222,21 +276,59 @@ impl Words {
     /// # Panics
     /// On words that the tokenizer fails on, and when more layers are to be left out than there are.
     pub fn encode(&self, prompt: &str, reading: Reading) -> Result<Encoding, WeightsError> {
+        // What is known was read as it stands, and an empty prompt has no brackets.
+        let plain = reading.clip_skip == 0 && (reading.emphasis == Emphasis::None || prompt.is_empty());
+        if let Some(states) = self.known.as_ref().filter(|_| plain).and_then(|known| known.get(prompt, self.pooled())) {
+            return Ok(self.encoding(vec![states]));
+        }
         if let Some(encoding) = self.recall(prompt, reading) {
             return Ok(encoding);
         }
         let Tokenized { chunks, .. } = self.tokenize(prompt, reading.emphasis).expect("the prompt was accepted");
-        let ids = chunks.iter().flat_map(|chunk| chunk.ids.iter().map(|&id| id as usize)).collect();
-        let tokens = Tokens { ids, length: self.length, mask: None };
-        let Encoded { hidden, pooled } = self.encoder()?.encode(&tokens, reading.clip_skip);
-        let mut values = hidden.into_data().try_into_vec_as::<f32>().expect("states are numbers");
-        let pooled = pooled.narrow(0, 0, 1).into_data().try_into_vec_as::<f32>().expect("vectors are numbers");
-        for (chunk, values) in chunks.iter().zip(values.chunks_mut(self.length * self.width())) {
-            weigh(values, &chunk.weights, self.width(), reading.emphasis);
+        let mut states = self.states(&chunks, reading.clip_skip)?;
+        for (chunk, States { hidden, .. }) in chunks.iter().zip(&mut states) {
+            weigh(hidden, &chunk.weights, self.width(), reading.emphasis);
         }
-        let encoding = Encoding { length: chunks.len() * self.length, values: values.into(), pooled: pooled.into() };
+        let encoding = self.encoding(states);
         self.remember(prompt, reading, &encoding);
         Ok(encoding)
+    }
+
+    /// What the encoder makes of chunks, those of as many tokens together.
+    pub(super) fn states(&self, chunks: &[Chunk], skip: usize) -> Result<Vec<States>, WeightsError> {
+        let encoder = self.encoder()?;
+        let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (k, chunk) in chunks.iter().enumerate() {
+            by_length.entry(if self.masked { chunk.used } else { self.length }).or_default().push(k);
+        }
+        let mut all = vec![States::default(); chunks.len()];
+        for (length, places) in by_length {
+            for some in places.chunks(AT_ONCE) {
+                let ids = some.iter().flat_map(|&k| chunks[k].ids[..length].iter().map(|&id| id as usize)).collect();
+                let Encoded { hidden, pooled } = encoder.encode(&Tokens { ids, length, mask: None }, skip);
+                let (hidden, pooled) = (numbers(hidden), numbers(pooled));
+                let each = hidden.chunks(length * self.width()).zip(pooled.chunks(self.pooled()));
+                for (&k, (hidden, pooled)) in some.iter().zip(each) {
+                    let pooled = if self.masked && self.io.mean { mean(hidden, self.width()) } else { pooled.to_vec() };
+                    all[k] = States { pooled, hidden: hidden.to_vec() };
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// What a network is told of chunks.
+    fn encoding(&self, states: Vec<States>) -> Encoding {
+        let (mut values, mut mask) = (Vec::new(), Vec::new());
+        for States { hidden, .. } in &states {
+            values.extend_from_slice(hidden);
+            mask.resize(values.len() / self.width(), 1.0);
+            mask.resize(mask.len().next_multiple_of(self.length), 0.0);
+            values.resize(mask.len() * self.width(), 0.0);
+        }
+        let pooled = states.into_iter().next().map(|first| first.pooled).unwrap_or_default();
+        let (length, mask) = (mask.len(), self.masked.then(|| mask.into()));
+        Encoding { length, values: values.into(), pooled: pooled.into(), mask }
     }
 
     /// Reads the encoder's weights if they are not in memory.
@@ -249,17 +341,17 @@ impl Words {
 
     /// Bytes of the encoder's weights.
     pub fn bytes(&self) -> u64 {
-        self.encoder.as_ref().map_or(0, Part::bytes)
+        self.encoder.as_ref().map_or(0, |encoder| encoder.bytes())
     }
 
     /// Bytes of them that are in memory.
     pub fn held(&self) -> u64 {
-        self.encoder.as_ref().map_or(0, Part::held)
+        self.encoder.as_ref().map_or(0, |encoder| encoder.held())
     }
 
     /// Gives the memory of the encoder's weights back, until a prompt is new.
     pub fn release(&self) {
-        self.encoder.iter().for_each(Part::release);
+        self.encoder.iter().for_each(|encoder| encoder.release());
     }
 
     fn recall(&self, prompt: &str, reading: Reading) -> Option<Encoding> {
@@ -280,6 +372,17 @@ impl Words {
             left -= bytes(&remembered.remove(0));
         }
     }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec_as::<f32>().expect("states are numbers")
+}
+
+/// The mean of the states of tokens, each of `width` numbers.
+fn mean(states: &[f32], width: usize) -> Vec<f32> {
+    let tokens = (states.len() / width) as f64;
+    let of = |i: usize| states.iter().skip(i).step_by(width).map(|&v| f64::from(v)).sum::<f64>() / tokens;
+    (0..width).map(|i| of(i) as f32).collect()
 }
 
 /// Multiplies the states of a chunk's tokens by their weights; all of them are then scaled to the mean that was there before.

@@ -7,11 +7,13 @@
 
 mod config;
 mod encoder;
+mod known;
 pub mod prompt;
 mod vocabulary;
 
 pub use config::{WordsConfig, of_class};
 pub use encoder::{Emphasis, Encoding, Reading, Words};
+pub use known::Frozen;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,10 @@ const LONGEST: f64 = 1e6;
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
 const WORD_END: &str = "</w>";
+/// Of so many texts one may be longer than what is read at once.
+const CUT: usize = 200;
+/// The length of texts is a multiple of it.
+const STEP: usize = 4;
 /// A chunk that is full ends behind its last comma, where that is among so many of its last tokens.
 const COMMA_WITHIN: usize = 20;
 /// CLIP's words: names between bars, contractions, letters, single digits, and what else is no space.
@@ -220,6 +226,18 @@ impl Tokenizer {
         all.resize(length, (self.pad, 1.0));
         let (ids, weights) = all.into_iter().unzip();
         Chunk { ids, weights, used }
+    }
+
+    /// How many tokens, marks included, nearly all of these texts have; at most `longest`.
+    ///
+    /// # Errors
+    /// As [`ids`](Self::ids).
+    fn fitting(&self, texts: &[&str], longest: usize) -> Result<usize, String> {
+        let mut lengths =
+            texts.iter().map(|text| self.ids(text).map(|ids| ids.len())).collect::<Result<Vec<_>, _>>()?;
+        lengths.sort_unstable();
+        let nearly_all = lengths.len().checked_sub(1 + lengths.len() / CUT).map_or(0, |at| lengths[at]);
+        Ok((nearly_all + self.marks()).next_multiple_of(STEP).min(longest))
     }
 
     /// The words of tokens.

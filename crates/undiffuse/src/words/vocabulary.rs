@@ -12,10 +12,6 @@ use super::{END, Files, MERGES, SETTINGS, START, Tokenizer, VOCABULARY, WORD_END
 pub const LEAST: usize = 2 * 256 + 2;
 /// A word's part becomes a token if it is there more often.
 const ONCE: u64 = 1;
-/// Of so many texts one may be longer than what is read at once.
-const CUT: usize = 200;
-/// The length of texts is a multiple of it.
-const STEP: usize = 4;
 
 impl Tokenizer {
     /// A tokenizer of at most `vocabulary` tokens: pairs of tokens that stand side by side most often in `texts` are joined, one
@@ -46,10 +42,7 @@ impl Tokenizer {
             Self::of(Files { folder: "tokenizer".into(), all: all.into_iter().collect() }).map_err(|e| e.to_string())
         };
         let all = of_length(longest)?;
-        let mut lengths = texts.iter().map(|text| all.ids(text).map(|ids| ids.len())).collect::<Result<Vec<_>, _>>()?;
-        lengths.sort_unstable();
-        let nearly_all = lengths.len().checked_sub(1 + lengths.len() / CUT).map_or(0, |at| lengths[at]);
-        let length = (nearly_all + all.marks()).next_multiple_of(STEP);
+        let length = all.fitting(texts, longest)?;
         if length < longest { of_length(length) } else { Ok(all) }
     }
 }

@@ -4,6 +4,7 @@ mod budget;
 mod clip;
 mod kill_points;
 mod runs;
+mod unclip;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use undiffuse::data::{Dataset, Image, Options, encode_png};
 use undiffuse::denoise::Ask;
 use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
 use undiffuse::likelihood::{self, Dequantize, TestPictures};
-use undiffuse::model::Outline;
+use undiffuse::model::{Outline, SampleDefaults};
 use undiffuse::nn::ops::optim::OptimizerKind;
 use undiffuse::train::{Config, Event, Resume, TrainError, Trainer, checkpoint};
 
@@ -217,7 +218,7 @@ fn a_run_is_never_overwritten_and_its_model_loads() {
 #[test]
 fn every_preset_trains_and_samples() {
     let folder = tempfile::tempdir().unwrap();
-    let data = pictures(folder.path(), 30);
+    let (data, clip) = (pictures(folder.path(), 30), unclip::clip(folder.path(), 12));
     // A CLIP makes no pictures.
     for (name, preset) in undiffuse::train::presets::ALL.iter().filter(|(name, _)| *name != "clip") {
         // What this kind of network has.
@@ -228,6 +229,9 @@ fn every_preset_trains_and_samples() {
         let mut settings: Vec<String> = TINY.iter().filter(known).map(|s| (*s).to_owned()).collect();
         settings.push(format!("data.path={:?}", data.display().to_string()));
         settings.push("train.images=16".into());
+        if *name == "decoder" {
+            settings.push(format!("condition.from={:?}", clip.display().to_string()));
+        }
         let config = Config::layered(name, None, &settings).unwrap();
         assert_eq!(config, Config::from_toml(&config.to_toml()).unwrap(), "{name} survives being written");
         let run = folder.path().join(name);

@@ -7,7 +7,7 @@ use undiffuse_math::prelude::TimingKind;
 use undiffuse_math::recipe::{Clip, Recipe};
 
 use super::{Material, Place, Product, Task, told};
-use crate::condition::Conditioner;
+use crate::condition::{Conditioner, Readers};
 use crate::examples::Encoded;
 use crate::model::{Card, Model, Provenance};
 use crate::train::TrainError;
@@ -51,8 +51,7 @@ impl Task for Denoising {
 
     fn begin(on: &mut Material, device: &Device) -> Result<(Self, Networks), TrainError> {
         let Material { config, data, split } = on;
-        let conditioner = Conditioner::learn(&config.condition, data, &split.train)
-            .map_err(|problem| TrainError::wrong(format!("condition: {problem}")))?;
+        let conditioner = config.conditioner_for(data, &split.train).map_err(TrainError::wrong)?;
         told(config, conditioner.kind(), conditioner.fingerprint())?;
         let shape = config.latent_shape()?;
         let network = config.network_for(shape, &conditioner).map_err(TrainError::wrong)?;
@@ -133,7 +132,8 @@ impl Task for Denoising {
             Some(encoder) => Arc::new(words.with(encoder)),
             None => Arc::clone(words),
         });
-        let model = Model::assembled(denoiser, recipe, card, codec.into(), words.as_ref());
+        let readers = Readers { words, clip: self.conditioner.clip().cloned() };
+        let model = Model::assembled(denoiser, recipe, card, codec.into(), &readers);
         Product::Model(Box::new(model.expect("the network was made for its codec and its conditioner")))
     }
 }

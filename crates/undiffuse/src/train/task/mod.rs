@@ -118,9 +118,12 @@ pub(super) trait Task: Sized + Send + Sync {
 fn told(config: &mut Config, kind: &str, now: &str) -> Result<(), TrainError> {
     let condition = &mut config.condition;
     if !condition.fingerprint.is_empty() && condition.fingerprint != now {
-        let problem =
-            "what is said of the pictures there is no longer what the run began with: give it back, or begin a new run";
-        return Err(TrainError::wrong(format!("condition.from = {:?}: {problem}", condition.from)));
+        let (key, place, what) = match condition.words.encoder.as_str() {
+            "" => ("from", &condition.from, "what is said of the pictures there"),
+            _ => ("words.encoder", &condition.words.encoder, "the text encoder there"),
+        };
+        let problem = "is no longer what the run began with: give it back, or begin a new run";
+        return Err(TrainError::wrong(format!("condition.{key} = {place:?}: {what} {problem}")));
     }
     (condition.kind, condition.fingerprint) = (kind.into(), now.into());
     Ok(())
