@@ -9,6 +9,7 @@
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
 //! | Kynkaanniemi24 | Kynkaanniemi et al., Applying guidance in a limited interval improves sample and distribution quality in diffusion models, arXiv:2404.07724 |
 //! | Lin24 | Lin et al., Common diffusion noise schedules and sample steps are flawed, arXiv:2305.08891 |
+//! | Ramesh22 | Ramesh et al., Hierarchical text-conditional image generation with CLIP latents, arXiv:2204.06125 |
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
 //! | Song21c | Song et al., Denoising diffusion implicit models, arXiv:2010.02502 |
 

@@ -56,7 +56,11 @@ fn weights(probe: &Probe) -> String {
     let show = |name: &str, losses: &[f64]| (!losses.is_empty()).then(|| format!("{name} {:.4}", mean(losses)));
     let averages = probe.averages.iter().map(|(width, losses)| show(&format!("average {width}"), losses));
     let own = [show("raw", &probe.raw)].into_iter().chain(averages);
-    let more = [show("on training pictures", &probe.train), show("told nothing", &probe.unlabelled)];
+    let more = [
+        show("on training pictures", &probe.train),
+        show("told nothing", &probe.unlabelled),
+        show("told of another picture", &probe.swapped),
+    ];
     let all: Vec<String> = own.chain(more).flatten().collect();
     let on = if probe.held_out { "held-out" } else { "training" };
     let (_, error) = spread(&probe.raw);

@@ -117,6 +117,12 @@ pub enum DoctorError {
         /// What it lacks.
         missing: String,
     },
+    /// Of a CLIP.
+    #[error(
+        "`{0}` is of a CLIP, and the doctor examines what makes pictures: `undiffuse inspect` shows its losses, and what it is \
+         worth `undiffuse eval --judge` says of captioned pictures"
+    )]
+    Clip(PathBuf),
     /// The run's configuration cannot be read.
     #[error("`{path}` cannot be understood: {source}")]
     Config {

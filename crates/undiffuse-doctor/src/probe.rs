@@ -10,8 +10,8 @@ use undiffuse::math::prelude::ParameterizationKind;
 use undiffuse::nn::params;
 use undiffuse::train::Config;
 use undiffuse::train::draws::Drawer;
-use undiffuse::train::networks::Networks;
-use undiffuse::train::validation;
+use undiffuse::train::networks::{Learned, Networks};
+use undiffuse::train::validation::{self, Asked};
 use undiffuse_math::noise;
 
 use super::pictures::spaced;
@@ -40,6 +40,8 @@ pub struct Probe {
     pub train: Vec<f64>,
     /// The first average, told nothing, for models that can be asked for something.
     pub unlabelled: Vec<f64>,
+    /// The first average, told of each picture what another one shows.
+    pub swapped: Vec<f64>,
 }
 
 /// The error of a model's guess when its answer is read one way.
@@ -91,9 +93,10 @@ impl Probe {
             dropout: config.train.label_dropout,
         };
         let part = (config.train.batch / config.train.accumulate).clamp(1, 64);
-        let ask = |networks: &Networks, indices: &[usize]| {
-            validation::losses(&*config.loss, networks, &drawer, indices, part)
+        let told = |networks: &Networks, indices: &[usize], asked: Asked| {
+            validation::losses(&*config.loss, networks, &drawer, indices, part, asked)
         };
+        let ask = |networks: &Networks, indices: &[usize]| told(networks, indices, Asked::Own);
         let with = |prefix: &str| state.networks(networks, prefix, device);
         let averages = config
             .train
@@ -103,15 +106,17 @@ impl Probe {
             .map_while(|(k, &width)| Some((width, ask(&with(&format!("average.{k}."))?, &chosen[..n]))));
         let first = with("average.0.")?;
         let train = if held_out { ask(&first, &spaced(&split.train, n)) } else { Vec::new() };
+        let otherwise = |sensible: bool, asked: Asked| match sensible {
+            true => told(&first, &chosen[..n], asked),
+            false => Vec::new(),
+        };
         Some(Self {
             held_out,
             raw: ask(&with("raw.")?, &chosen[..n]),
             averages: averages.collect(),
             train,
-            unlabelled: match conditioner.guides() {
-                true => validation::losses_unconditional(&*config.loss, &first, &drawer, &chosen[..n], part),
-                false => Vec::new(),
-            },
+            unlabelled: otherwise(conditioner.guides(), Asked::Nothing),
+            swapped: otherwise(conditioner.field().is_some(), Asked::Another),
         })
     }
 }

@@ -11,7 +11,7 @@ use undiffuse::nn::weights::{Hold, WeightsError};
 use undiffuse::run::{CONFIG_FILE, RunFolder};
 use undiffuse::train::length::Length;
 use undiffuse::train::loss::Trivial;
-use undiffuse::train::networks::Networks;
+use undiffuse::train::networks::{Learned, Networks};
 use undiffuse::train::{Config, TrainError};
 use undiffuse_data::{Dataset, Options};
 
@@ -72,6 +72,10 @@ impl Run {
             Err(TrainError::File(e)) => return Err(e.into()),
             Err(e) => return Err(DoctorError::NotARun { path: path.to_owned(), missing: e.to_string() }),
         };
+        let is_clip = matches!(ModelFolder::find(path), Err(ModelError::IsClip(_)));
+        if is_clip || config.as_ref().is_some_and(|config| config.clip.is_some()) {
+            return Err(DoctorError::Clip(path.to_owned()));
+        }
         if config.is_none() && ModelFolder::find(path).is_err() {
             return Err(not_a_run(path));
         }

@@ -7,7 +7,7 @@ use undiffuse::nn::weights::{Named, WeightsError};
 use undiffuse::nn::{Network, params};
 use undiffuse::run::RunFolder;
 use undiffuse::train::checkpoint::Counters;
-use undiffuse::train::networks::Networks;
+use undiffuse::train::networks::{Learned, Networks};
 
 /// A checkpoint in memory.
 pub struct Checkpoint {

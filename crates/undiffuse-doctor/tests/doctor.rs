@@ -290,6 +290,46 @@ fn pictures_and_settings_are_looked_at() {
     expect(&run("zero", 1, plain, &process), "zero-snr");
 }
 
+/// Writes a caption for each picture that has one.
+fn caption(data: &Path, of: impl Fn(usize, &str) -> Option<String>) {
+    let mut lines = String::new();
+    for class in ["cross", "square"] {
+        let mut names: Vec<_> = std::fs::read_dir(data.join(class)).unwrap().flatten().collect();
+        names.sort_by_key(std::fs::DirEntry::file_name);
+        for (k, name) in names.iter().enumerate() {
+            let file = format!("{class}/{}", name.file_name().display());
+            if let Some(text) = of(k, class) {
+                lines += &format!("{}\n", serde_json::json!({ "file_name": file, "text": text }));
+            }
+        }
+    }
+    std::fs::write(data.join("metadata.jsonl"), lines).unwrap();
+}
+
+#[test]
+fn words_are_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["condition.kind=\"text\"", "condition.words.width=16", "condition.words.layers=1"];
+    let run = |name: &str, more: &[&str], of: fn(usize, &str) -> Option<String>| {
+        let folder = folder.path().join(name);
+        let data = pictures(&folder, 120, 1, plain);
+        caption(&data, of);
+        train(&data, &folder.join("run"), &[&words[..], more].concat());
+        diagnose(&folder.join("run")).unwrap()
+    };
+    let short = ["train.images=160", "train.previews=0"];
+    let alike = run("alike", &short, |_, _| Some("a picture".into()));
+    assert_eq!(expect(&alike, "captions-alike"), Severity::Problem);
+    let half = run("half", &short, |k, class| (k % 2 == 0).then(|| format!("a {class} number {k}")));
+    assert_eq!(expect(&half, "uncaptioned"), Severity::Note);
+    assert!(!tags(&half, Severity::Note).contains(&"captions-alike"), "{half:#?}");
+    // Words that have nothing to do with the pictures, and the same that have.
+    let long = ["train.images=8320", "data.held_out=0.4"];
+    expect(&run("unheard", &long, |k, _| Some(["one", "two"][k % 2].into())), "labels-unused");
+    let heard = run("heard", &long, |_, class| Some(format!("a {class}")));
+    assert!(!tags(&heard, Severity::Note).contains(&"labels-unused"), "{heard:#?}");
+}
+
 #[test]
 fn samples_are_looked_at() {
     let folder = tempfile::tempdir().unwrap();

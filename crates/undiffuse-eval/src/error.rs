@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use undiffuse::FileError;
 use undiffuse::likelihood::measure::MeasureError;
+use undiffuse::model::ModelError;
 use undiffuse::sample::Strayed;
 use undiffuse_data::DataError;
 use undiffuse_metrics::MetricError;
@@ -26,6 +27,9 @@ pub enum EvalError {
     /// Features that cannot be had.
     #[error(transparent)]
     Feature(#[from] FeatureError),
+    /// A CLIP that cannot be read.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// Likelihoods that have no meaning.
     #[error("likelihood: {0}")]
     Likelihood(#[from] MeasureError),
@@ -49,7 +53,7 @@ pub enum EvalError {
         /// How many it holds.
         n: usize,
     },
-    /// Two sets of different shapes.
+    /// Two sets of different shapes, or words that make no tokens.
     #[error("{0}")]
     Shapes(String),
     /// Asked to stop; what was computed is kept.

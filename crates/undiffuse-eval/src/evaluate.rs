@@ -14,6 +14,7 @@ use undiffuse_metrics::{Better, Figure, METRICS, MetricOptions, Over, Rows, Sets
 
 use crate::audit::{self, Audit, AuditError, AuditSettings, Side, Sides};
 use crate::generate::{Generated, Generator};
+use crate::judge::{self, Judge, Told};
 use crate::pictures::PictureSet;
 use crate::protocol::{AuditFacts, DataFacts, FeatureFacts, GeneratedFacts, LikelihoodFacts, Protocol, VERSION};
 use crate::report::{FORMAT, Illustration, Report, Speed, SubjectFacts};
@@ -82,6 +83,8 @@ pub struct EvalRequest<'a> {
     pub held_out: Option<Known<'a>>,
     /// Likelihoods to be measured.
     pub likelihood: Option<Likelihood<'a>>,
+    /// The CLIP that judges whether pictures show what was asked for.
+    pub judge: Option<&'a Judge>,
     /// The feature network.
     pub features: &'a dyn Features,
     /// How the measures are computed.
@@ -135,6 +138,20 @@ pub fn evaluate(request: &EvalRequest, progress: &mut Listener) -> Result<Evalua
     let mut illustrations = compared.illustrations(data, pictures);
 
     let mut notes = data.warnings();
+    if let Some(judge) = request.judge {
+        let words = |i: usize| match generator {
+            Some((generator, _)) => generator.words(i as u64),
+            None => pictures.caption(i),
+        };
+        let told = Told::new(pictures, &compared.judged, words);
+        let judged = judge::figures(judge, &told, false, settings, cache, progress)?;
+        if judged.is_empty() {
+            notes.push("no CLIP score: the judged pictures have no prompts and no captions".into());
+        }
+        figures.extend(judged);
+        let real = Told::captioned(data, &compared.chosen);
+        figures.extend(judge::figures(judge, &real, true, settings, cache, progress)?);
+    }
     notes.extend(generator.and_then(|(generator, _)| generator.note()));
     let (likelihood, note) = likelihood(request, progress)?;
     notes.extend(note);
@@ -282,6 +299,7 @@ fn protocol(
         resamples: settings.resamples,
         likelihood: likelihood.unwrap_or_default(),
         audit: audit.unwrap_or_default(),
+        judge: request.judge.map(Judge::facts).unwrap_or_default(),
     }
 }
 

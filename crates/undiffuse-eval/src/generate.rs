@@ -102,6 +102,14 @@ impl Generator<'_> {
         all.get((seed % all.len().max(1) as u64) as usize).cloned()
     }
 
+    /// The words by which the picture of a seed is asked for, of a model that takes words.
+    pub fn words(&self, seed: u64) -> Option<String> {
+        match self.ask(seed)? {
+            Ask::Text(prompt) => Some(prompt.words.to_string()),
+            Ask::None | Ask::Class(_) | Ask::Vector(_) | Ask::Small(_) => None,
+        }
+    }
+
     /// The data's label of what the picture of a seed is to show, when it was drawn from there.
     pub fn data_label(&self, seed: u64) -> Option<u32> {
         self.data.label(self.drawn(seed)?)

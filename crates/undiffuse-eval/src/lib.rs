@@ -15,10 +15,12 @@
 //! | key | work |
 //! |---|---|
 //! | Carlini23 | Carlini et al., Extracting training data from diffusion models, arXiv:2301.13188 |
+//! | Hessel21 | Hessel et al., CLIPScore: a reference-free evaluation metric for image captioning, arXiv:2104.08718 |
 //! | Lehmann75 | Lehmann, Nonparametrics: statistical methods based on ranks |
 //! | Meehan20 | Meehan et al., A non-parametric test to detect data-copying in generative models, arXiv:2004.05675 |
 //! | Ramesh22 | Ramesh et al., Hierarchical text-conditional image generation with CLIP latents, arXiv:2204.06125 |
 //! | Wilson27 | Wilson, Probable inference, the law of succession, and statistical inference |
+//! | Xu18 | Xu et al., AttnGAN: fine-grained text to image generation with attentional generative adversarial networks, arXiv:1711.10485 |
 //! | Yoon23 | Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, ICML 2023 workshop |
 
 pub mod audit;
@@ -28,11 +30,13 @@ mod error;
 mod evaluate;
 mod generate;
 mod illustrate;
+mod judge;
 mod pictures;
 pub mod prior;
 pub mod protocol;
 pub mod report;
 pub mod scenes;
+mod search;
 mod shelf;
 mod vectors;
 
@@ -40,8 +44,10 @@ pub use classes::Class;
 pub use error::EvalError;
 pub use evaluate::{EvalRequest, Evaluation, Known, Likelihood, Listener, Subject, evaluate};
 pub use generate::{Generated, Generator, identity};
+pub use judge::Judge;
 pub use pictures::PictureSet;
 pub use report::Report;
+pub use search::{Hit, search};
 pub use vectors::{Vectors, vectors};
 
 /// How far an evaluation has come.
@@ -69,6 +75,8 @@ pub enum EvalStage {
     GeneratedVectors,
     /// Vectors of what the model was trained on, and of what was held out.
     TrainingVectors,
+    /// Vectors of the CLIP that judges.
+    Judging,
     /// The measure of this tag.
     Measuring(&'static str),
     /// Likelihood of held-out pictures.

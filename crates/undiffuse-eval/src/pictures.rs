@@ -21,6 +21,11 @@ pub trait PictureSet: Sync {
     /// SHA-256 (hexadecimal) of what all of them depend on: caches go by it.
     fn fingerprint(&self) -> &str;
 
+    /// What is said of picture `i`, where something is.
+    fn caption(&self, _i: usize) -> Option<String> {
+        None
+    }
+
     /// Picture `i` as an [`Image`] of its own.
     fn image(&self, i: usize) -> Image {
         let [channels, height, width] = self.shape();
@@ -43,5 +48,9 @@ impl PictureSet for Dataset {
 
     fn fingerprint(&self) -> &str {
         self.fingerprint()
+    }
+
+    fn caption(&self, i: usize) -> Option<String> {
+        self.captions(i).next().map(str::to_owned)
     }
 }

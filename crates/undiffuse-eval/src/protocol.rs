@@ -30,6 +30,19 @@ pub struct Protocol {
     pub likelihood: LikelihoodFacts,
     /// The audit for copies.
     pub audit: AuditFacts,
+    /// The CLIP that judges what pictures show.
+    #[serde(default)]
+    pub judge: JudgeFacts,
+}
+
+/// A CLIP that judges; absent parts where none did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JudgeFacts {
+    /// SHA-256 of its folder.
+    pub clip: Option<String>,
+    /// Captions that a picture's own is one of, at most.
+    pub captions: Option<usize>,
 }
 
 /// How likelihoods were measured; absent parts where they were not.
@@ -182,6 +195,7 @@ pub(crate) mod tests {
             resamples: 1000,
             likelihood: LikelihoodFacts::default(),
             audit: AuditFacts::default(),
+            judge: JudgeFacts::default(),
         }
     }
 

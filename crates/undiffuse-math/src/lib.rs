@@ -102,7 +102,9 @@
 //! | MacKay03 | MacKay, Information theory, inference, and learning algorithms |
 //! | Matsumoto98 | Matsumoto and Nishimura, Mersenne twister |
 //! | Nichol21 | Nichol and Dhariwal, Improved denoising diffusion probabilistic models, arXiv:2102.09672 |
+//! | Oord18 | van den Oord et al., Representation learning with contrastive predictive coding, arXiv:1807.03748 |
 //! | Pan23 | Pan et al., Effective real image editing with accelerated iterative diffusion inversion, arXiv:2309.04907 |
+//! | Radford21 | Radford et al., Learning transferable visual models from natural language supervision, arXiv:2103.00020 |
 //! | Rombach22 | Rombach et al., High-resolution image synthesis with latent diffusion models, arXiv:2112.10752 |
 //! | Sabour24 | Sabour et al., Align your steps, arXiv:2404.14507 |
 //! | Saharia22 | Saharia et al., Imagen, arXiv:2205.11487 |
@@ -123,6 +125,7 @@
 //! | Zhao23 | Zhao et al., UniPC, arXiv:2302.04867 |
 
 pub mod binomial;
+pub mod contrast;
 pub mod diffusers;
 pub mod draw;
 pub mod level;

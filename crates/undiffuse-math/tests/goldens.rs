@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use std::{collections::BTreeSet, fmt::Debug, fs, str::FromStr};
-use undiffuse_math::{prelude::*, registry::Entry};
+use undiffuse_math::{contrast::contrast, prelude::*, registry::Entry};
 
 /// The cases under a key of all files, with what they are called in messages.
 fn cases(key: &str) -> Vec<(Value, String)> {
@@ -140,6 +140,23 @@ fn solvers() {
     compared.extend(cases("diffusers").iter().map(|(case, _)| case["solver"].as_str().unwrap().to_owned()));
     compared.extend(cases("k_diffusion").iter().map(|(case, _)| case["solver"].as_str().unwrap().to_owned()));
     all_compared("solver", SolverKind::ALL, &compared);
+}
+
+/// The loss of each pair, and its slopes by all that it depends on.
+#[test]
+fn contrasts_equal_torch() {
+    let cases = cases("contrast");
+    assert!(cases.len() >= 3);
+    for (case, what) in cases {
+        let narrow = |key: &str| numbers(&case[key]).into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+        let groups: Vec<usize> = numbers(&case["groups"]).into_iter().map(|group| group as usize).collect();
+        let [width, log_scale, slope] = ["width", "log_scale", "by_log_scale"].map(|key| case[key].as_f64().unwrap());
+        let of = contrast(&narrow("pictures"), &narrow("texts"), width as usize, &groups, log_scale);
+        near(&of.losses, &numbers(&case["losses"]), 1e-12, &what);
+        near(&of.pictures, &numbers(&case["by_pictures"]), 1e-10, &what);
+        near(&of.texts, &numbers(&case["by_texts"]), 1e-10, &what);
+        near(&[of.log_scale], &[slope], 1e-10, &what);
+    }
 }
 
 /// What a solver asks the denoiser, call by call, and where it ends; `scale` is that of our `x` over theirs.

@@ -206,7 +206,7 @@ fn jobs_keep_their_loras_through_a_restart() {
 fn sizes(models: &Path) -> [u64; 3] {
     let outline = Outline::read(models.join("words"), None).unwrap();
     let work = outline.config.features(outline.latent_shape()) + outline.codec.bytes(outline.picture_shape);
-    [outline.bytes().unwrap(), outline.words.unwrap().bytes(), work]
+    [outline.bytes().unwrap(), outline.readers.words.unwrap().bytes(), work]
 }
 
 fn holds(service: &Service, models: u64, bytes: u64) {

@@ -54,6 +54,7 @@
 //! | [`run`] | the folder of a training run: the only place that opens what is in one |
 //! | [`examples`] | what a network learns from: pictures as it diffuses them |
 //! | [`train`] | configuration, presets, the [`Trainer`](train::Trainer) as an iterator of events, checkpoints |
+//! | [`variation`] | pictures like one, between two, moved along a difference of texts |
 //! | [`words`] | prompts as the tokens of a text encoder, and what it makes of them |
 //! | [`clip`] | a CLIP: the vectors of texts and of pictures in one space |
 //! | [`prior`] | from words to the vectors that a CLIP would make of their pictures |
@@ -80,6 +81,7 @@
 //! | Haar10 | Haar, Zur Theorie der orthogonalen Funktionensysteme, Math. Annalen 69 |
 //! | Hang23 | Hang et al., Efficient diffusion training via Min-SNR weighting, arXiv:2303.09556 |
 //! | Ho20 | Ho et al., Denoising diffusion probabilistic models, arXiv:2006.11239 |
+//! | Ho21 | Ho et al., Cascaded diffusion models for high fidelity image generation, arXiv:2106.15282 |
 //! | Ho22 | Ho and Salimans, Classifier-free diffusion guidance, arXiv:2207.12598 |
 //! | Hutchinson89 | Hutchinson, A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines |
 //! | Karras22 | Karras et al., Elucidating the design space of diffusion-based generative models, arXiv:2206.00364 |
@@ -102,6 +104,7 @@
 //! | Sohl15 | Sohl-Dickstein et al., Deep unsupervised learning using nonequilibrium thermodynamics, arXiv:1503.03585 |
 //! | Song19 | Song and Ermon, Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600 |
 //! | Song21 | Song et al., Score-based generative modeling through stochastic differential equations, arXiv:2011.13456 |
+//! | Song21c | Song et al., Denoising diffusion implicit models, arXiv:2010.02502 |
 //! | Tancik20 | Tancik et al., Fourier features let networks learn high frequency functions in low dimensional domains, arXiv:2006.10739 |
 //! | Uria13 | Uria et al., RNADE, arXiv:1306.0186 |
 
@@ -124,6 +127,7 @@ pub mod request;
 pub mod run;
 pub mod sample;
 pub mod train;
+pub mod variation;
 pub mod words;
 
 pub use burn;

@@ -10,7 +10,6 @@ mod weights;
 mod words;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -25,12 +24,12 @@ use undiffuse_nn::networks::{ConfigError, InputError};
 use undiffuse_nn::weights::{Hold, WeightsError, export, to_bytes};
 
 use crate::codec::{AnyCodec, CodecError};
-use crate::condition::{self, Ask, Classes, Conditioner, RequestError};
+use crate::condition::{self, Ask, Classes, Conditioner, Readers, RequestError};
 use crate::denoise::{Clipped, Clipping, Cond, Denoise, Denoiser, Distilled, Guidance, Guided, Heard};
 use crate::files::FileError;
 use crate::image::to_images;
 use crate::memory::{self, TooLarge};
-use crate::words::{TokenizerError, Words};
+use crate::words::TokenizerError;
 
 pub use crate::card::{Card, Process, Provenance, SampleDefaults};
 pub use adapter::Adapter;
@@ -52,6 +51,25 @@ pub enum ModelError {
     /// A training run that has not produced a model yet.
     #[error("the run at `{0}` has no model yet: continue it with `undiffuse train --resume {0}`")]
     Unfinished(PathBuf),
+    /// No CLIP there, and a folder that it lacks.
+    #[error(
+        "`{0}` holds no CLIP: there is no `{1}/config.json`; give a run of `undiffuse train --preset clip`, or a folder with transformers' \
+         CLIPTextModelWithProjection in `text_encoder/`, CLIPVisionModelWithProjection in `image_encoder/`, and `tokenizer/`"
+    )]
+    NoClip(PathBuf, &'static str),
+    /// A CLIP, where something that makes pictures is needed.
+    #[error(
+        "`{0}` is a CLIP, which makes no pictures: `undiffuse search` finds some with it, and `undiffuse eval --judge` judges by it"
+    )]
+    IsClip(PathBuf),
+    /// Parts that are of no one CLIP, or read pictures in no way that is known here.
+    #[error("`{path}`: {problem}")]
+    Clip {
+        /// The folder, or the file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// No text encoder there.
     #[error(
         "`{0}` holds no text encoder: give a folder with `text_encoder/` and `tokenizer/`, or one in which config.json, weights and tokenizer \
@@ -190,12 +208,16 @@ pub enum PartsError {
 
 /// A size that a model's pictures cannot have.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
 pub enum SizeError {
     /// To its codec.
+    #[error(transparent)]
     Codec(#[from] CodecError),
     /// To its network.
+    #[error(transparent)]
     Network(#[from] InputError),
+    /// To what small pictures are made.
+    #[error("the model makes small pictures {}×{} large, and no other size", .0[1], .0[0])]
+    Large([usize; 2]),
 }
 
 /// The file of a network's weights.
@@ -299,10 +321,10 @@ impl Model {
             if let AnyCodec::Latents(latents) = &outline.codec {
                 latents.prepare_decoding()?;
             }
-            outline.words.iter().try_for_each(|words| words.load())?;
+            outline.readers.words.iter().try_for_each(|words| words.load())?;
             let network = outline.network(device)?;
-            let Outline { recipe, card, codec, words, .. } = outline;
-            Self::assembled(network, recipe, card, codec, words.as_ref()).map_err(|e| folder.contradiction(e))
+            let Outline { recipe, card, codec, readers, .. } = outline;
+            Self::assembled(network, recipe, card, codec, &readers).map_err(|e| folder.contradiction(e))
         })
     }
 
@@ -313,10 +335,10 @@ impl Model {
     /// does not read.
     pub fn new(network: impl Into<undiffuse_nn::Network>, recipe: Recipe, card: Card) -> Result<Self, PartsError> {
         let codec = card.codec.clone().into();
-        Self::assembled(network.into(), recipe, card, codec, None)
+        Self::assembled(network.into(), recipe, card, codec, &Readers::default())
     }
 
-    /// The same with a codec of its own, and the reader of words of a network that attends to some.
+    /// The same with a codec of its own, and what reads words or pictures for a network that is told some.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -325,13 +347,13 @@ impl Model {
         recipe: Recipe,
         card: Card,
         codec: AnyCodec,
-        words: Option<&Arc<Words>>,
+        readers: &Readers,
     ) -> Result<Self, PartsError> {
         let config = network.config();
-        let source = condition::Source { card: &card, io: &config.io(), words };
+        let source = condition::Source { card: &card, io: &config.io(), readers };
         let how = card.sample.as_ref().map(SampleDefaults::reading).unwrap_or_default();
         let conditioner = Conditioner::read(&source).map_err(PartsError::Card)?.reading(how);
-        let latent_shape = outline::latent_shape(&config, &codec);
+        let latent_shape = outline::latent_shape(&config, &codec, &conditioner);
         let picture_shape = codec.picture_shape(latent_shape)?;
         Ok(Self { network, codec, conditioner, recipe, card, latent_shape, picture_shape })
     }
@@ -380,6 +402,9 @@ impl Model {
         if let Some(words) = self.conditioner.words() {
             folder.write_text_encoder(words.config(), &weights_of(&*words.encoder()?))?;
             folder.write_tokenizer(words.tokenizer())?;
+        }
+        if let Some(clip) = self.conditioner.clip() {
+            clip::write(clip, folder)?;
         }
         folder.write_card(&card)
     }
@@ -493,6 +518,10 @@ impl Model {
     pub fn resize(&mut self, height: usize, width: usize) -> Result<(), SizeError> {
         let picture = [self.picture_shape[0], height, width];
         let latent = self.codec.latent_shape(picture)?;
+        let [_, own @ ..] = self.picture_shape;
+        if self.conditioner.beside() > 0 && own != [height, width] {
+            return Err(SizeError::Large(own));
+        }
         self.network.config().check_size(latent[1], latent[2])?;
         (self.picture_shape, self.latent_shape) = (picture, latent);
         Ok(())

@@ -23,13 +23,15 @@ pub enum Noise {
     /// Unit-normal tensors `[B, C, H, W]` from elsewhere: the first starts, the others are taken in the order in
     /// which noise is needed.
     Given(Vec<Tensor<4>>),
+    /// A start from elsewhere `[B, C, H, W]`, and one seed per picture for all noise after it.
+    Begun(Tensor<4>, Vec<u64>),
 }
 
 impl Noise {
     /// Pictures that there is noise for.
     pub fn pictures(&self) -> usize {
         match self {
-            Self::Seeds(seeds) => seeds.len(),
+            Self::Seeds(seeds) | Self::Begun(_, seeds) => seeds.len(),
             Self::Given(tensors) => tensors.first().map_or(0, |noise| noise.dims()[0]),
         }
     }
@@ -70,7 +72,8 @@ impl Source {
     fn draw(&mut self, what: Use, shape: [usize; 3], device: &Device) -> Tensor<4> {
         self.taken += 1;
         match &self.noise {
-            Noise::Seeds(seeds) => normal(seeds, what.stream(), shape, device),
+            Noise::Begun(start, _) if matches!(what, Use::Initial) => start.clone(),
+            Noise::Seeds(seeds) | Noise::Begun(_, seeds) => normal(seeds, what.stream(), shape, device),
             Noise::Given(tensors) => match tensors.get(self.taken - 1) {
                 Some(tensor) => tensor.clone(),
                 None => panic!("the sampler needs {} noise tensors, {} were given", self.taken, tensors.len()),

@@ -31,12 +31,18 @@ commands! {
     train Train;
     /// Make new pictures with a trained model
     sample Sample;
+    /// Make pictures like one, or move it along a difference of texts, with a decoder of DALL·E 2
+    vary Vary;
+    /// Make the pictures between two with a decoder of DALL·E 2
+    blend Blend;
     /// Say how many bits a model needs for pictures: variational bound and ODE likelihood
     nll Nll;
     /// Open the studio in the browser, and answer requests for pictures over HTTP
     serve Serve;
     /// Judge a model's pictures beside real ones: quality, coverage, likelihood, copies
     eval Eval;
+    /// Find the pictures that words are said of
+    search Search;
     /// List the networks that pictures are judged by, or install the weights of one
     features Features;
     /// Repeat a paper's experiment, its table beside ours, its figure drawn

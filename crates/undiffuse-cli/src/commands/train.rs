@@ -3,19 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use undiffuse::condition;
+use undiffuse::data::{Dataset, Opening};
 use undiffuse::train::{Config, EPOCHS_MAX, Event, IMAGES_MAX, Resume, Trainer, presets};
 
 use crate::common::{self, INTERRUPTED, Machine, usage};
 use crate::ui::{self, Setting, bars, summary::Summary, text};
 
-/// Train a model on a folder of images.
+/// Train a model on a folder of images: of words where they have captions, else of their classes.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Images: a folder, a .zip or .tar(.gz) of one, or idx files. The bundled Fashion-MNIST when not given.
+    /// Images: a folder, a .zip or .tar(.gz) of one, or idx files; their captions in a metadata.jsonl, or in a .txt beside each.
+    /// The bundled Fashion-MNIST when not given.
     /// With --resume, where the same images are now
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Recipe to start from; quick when not given
+    /// Recipe to start from. When not given: words where at least half of the images have captions, else quick
     #[arg(long, value_parser = preset_names())]
     preset: Option<String>,
     /// A TOML file over the preset
@@ -129,7 +132,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Trainer::replay(of, args.data.as_deref(), &run, &device, &mut progress)?
         }
         (None, None) => {
-            let config = config(&args)?;
+            let config = config(&args, &mut progress)?;
             let run = args.run.clone().unwrap_or_else(|| Path::new("runs").join(name(Path::new(&config.data.path))));
             Trainer::create(config, &run, &device, &mut progress)?
         }
@@ -173,7 +176,7 @@ fn name(data: &Path) -> String {
     endings.iter().fold(name, |name, ending| name.strip_suffix(ending).map(str::to_owned).unwrap_or(name))
 }
 
-fn config(args: &Args) -> anyhow::Result<Config> {
+fn config(args: &Args, progress: &mut dyn FnMut(Opening)) -> anyhow::Result<Config> {
     let text = |value: &str| undiffuse_toml_string(value);
     let mut settings = Vec::new();
     let mut set = |key: &str, value: Option<String>| settings.extend(value.map(|v| format!("{key}={v}")));
@@ -196,8 +199,13 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     set("train.epochs", args.epochs.map(|n| format!("{n:?}")));
     set("train.seed", args.seed.map(|n| n.to_string()));
     settings.extend(args.settings.iter().cloned());
-    let preset = args.preset.as_deref().unwrap_or(presets::DEFAULT);
-    Ok(Config::layered(preset, args.config.as_deref(), &settings)?)
+    let layered = |preset: &str| Config::layered(preset, args.config.as_deref(), &settings);
+    let config = layered(args.preset.as_deref().unwrap_or(presets::DEFAULT))?;
+    if args.preset.is_some() || args.config.is_some() || config.condition.kind != condition::AUTO {
+        return Ok(config);
+    }
+    let data = Dataset::open_with(Path::new(&config.data.path), &config.data.options(), progress)?;
+    Ok(layered(presets::for_data(&data))?)
 }
 
 /// A TOML string literal.

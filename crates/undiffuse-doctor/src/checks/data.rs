@@ -1,5 +1,7 @@
 //! The pictures.
 
+use undiffuse_data::CaptionReport;
+
 use super::{Finding, Run, note, percent, problem, warning};
 
 /// Share of the range of values that pictures should use at least.
@@ -12,6 +14,12 @@ const CLASS: (usize, usize) = (20, 20);
 const ENLARGED: f64 = 0.2;
 /// Share of copies that counts.
 const COPIES: f64 = 0.02;
+/// Share of pictures with the same caption that counts, and the one from which words say nothing at all.
+const ALIKE: (f64, f64) = (0.2, 0.9);
+/// Share of pictures without a caption that counts.
+const UNCAPTIONED: f64 = 0.1;
+/// Characters of a caption that are shown.
+const SHOWN: usize = 60;
 
 pub fn grey(run: &Run) -> Option<Finding> {
     let pictures = run.pictures.as_ref()?;
@@ -91,6 +99,39 @@ pub fn unlabelled(run: &Run) -> Option<Finding> {
         let what = "Some pictures have no class where others have one: they are learnt as \"no class\" alone.";
         note(what, "give them a class: a folder of its own, or a label")
             .because(format!("{} of {} pictures", report.unlabelled, report.images))
+    })
+}
+
+/// What the report says of captions, where the model is told words.
+fn captions(run: &Run) -> Option<(&CaptionReport, usize)> {
+    let report = run.pictures.as_ref()?.report.as_ref()?;
+    let told = run.config.as_ref().is_some_and(|c| c.condition.kind == "text");
+    report.captions.as_ref().filter(|_| told).map(|captions| (captions, report.images))
+}
+
+pub fn captions_alike(run: &Run) -> Option<Finding> {
+    let (captions, _) = captions(run)?;
+    let (commonest, count) = &captions.commonest;
+    let share = *count as f64 / captions.images as f64;
+    if *count < 2 || share < ALIKE.0 {
+        return None;
+    }
+    let change = "give each picture words of its own, or train without words (--set condition=none)";
+    let finding = match share > ALIKE.1 {
+        true => problem("The pictures have one caption between them: words can't tell them apart.", change),
+        false => warning("Many pictures have the same caption: of those, words teach nothing but their mean.", change),
+    };
+    let words: String = commonest.chars().take(SHOWN).collect();
+    Some(finding.because(format!("{count} of {} captioned pictures: \"{words}\"", captions.images)))
+}
+
+pub fn uncaptioned(run: &Run) -> Option<Finding> {
+    let (captions, images) = captions(run)?;
+    let without = images - captions.images;
+    (without as f64 > UNCAPTIONED * images as f64).then(|| {
+        let what = "Some pictures have no caption where others have one: they are learnt for the empty prompt alone.";
+        note(what, "give them captions (metadata.jsonl, or a .txt beside each)")
+            .because(format!("{without} of {images} pictures"))
     })
 }
 

@@ -67,6 +67,8 @@ checks! {
     "enlarged", "pictures that were enlarged to the size of training", data::enlarged;
     "unlabelled", "pictures without a class where others have one", data::unlabelled;
     "classes", "classes with few pictures", data::classes;
+    "captions-alike", "pictures whose captions are all the same", data::captions_alike;
+    "uncaptioned", "pictures without a caption where others have one", data::uncaptioned;
     "duplicates", "pictures that occur several times", data::duplicates;
     "batch", "batches too small for a steady gradient", settings::batch;
     "guidance", "guidance without the dropout of the condition that it needs, or too much of it", settings::guidance;

@@ -105,6 +105,9 @@ pub struct Condition {
     pub mask: Option<Tensor<2>>,
     /// What a network has made of the tokens: see [`Network::attend`](super::Network::attend).
     pub attended: Option<Attended>,
+    /// Channels that are read behind those of what is denoised, `[B, C', H, W]`: a small picture made large, or what is painted
+    /// into.
+    pub beside: Option<Tensor<4>>,
     /// What is added to the features of the time `[B, width]`: how strong the guidance is to look, of a distilled network.
     pub timestep_cond: Option<Tensor<2>>,
 }
@@ -118,6 +121,14 @@ impl Condition {
     /// A vector for each picture, `[B, width]`.
     pub fn vector(vector: Tensor<2>) -> Self {
         Self { vector: Some(vector), ..Self::default() }
+    }
+
+    /// What is denoised `[B, C, H, W]` with the channels that are read beside it.
+    pub(super) fn joined(&self, x: Tensor<4>) -> Tensor<4> {
+        match &self.beside {
+            Some(beside) => Tensor::cat(vec![x, beside.clone()], 1),
+            None => x,
+        }
     }
 }
 
@@ -165,6 +176,10 @@ impl Reads {
 pub enum InputError {
     #[error("the input has {got} channels, the network takes {expected}")]
     Channels { got: usize, expected: usize },
+    #[error(
+        "what is read beside the input has shape {got:?}; [{}, channels, {}, {}] is expected", expected[0], expected[1], expected[2]
+    )]
+    Beside { got: [usize; 4], expected: [usize; 3] },
     #[error("the input is {width}×{height} pixels; this network needs sides that are multiples of {stride}")]
     Size { height: usize, width: usize, stride: usize },
     #[error("`{what}` has {got} entries, the batch has {expected}")]

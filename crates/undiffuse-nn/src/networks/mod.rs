@@ -19,6 +19,7 @@ mod dropout;
 mod embedding;
 mod image;
 mod io;
+mod pair;
 pub mod prior;
 mod read;
 mod stages;
@@ -31,6 +32,7 @@ pub use autoencoder::{Autoencode, AutoencoderIo, AutoencoderSpec, Code};
 pub use blocks::told::Attended;
 pub use image::{Embed, ImageEmbedding, ImageIo, ImageSpec};
 pub use io::{Attends, Condition, InputError, Io, Reads};
+pub use pair::ClipPair;
 pub use read::ConfigError;
 pub use text::{Encode, Encoded, TextIo, TextSpec, Tokens};
 pub use transformers::HiddenAct;
@@ -420,6 +422,11 @@ impl NetworkConfig {
     pub fn check_input(&self, shape: [usize; 4], timesteps: usize, condition: &Condition) -> Result<(), InputError> {
         let [batch, channels, height, width] = shape;
         let io = self.io();
+        let beside = condition.beside.as_ref().map_or([batch, 0, height, width], Tensor::dims);
+        if [beside[0], beside[2], beside[3]] != [batch, height, width] {
+            return Err(InputError::Beside { got: beside, expected: [batch, height, width] });
+        }
+        let channels = channels + beside[1];
         if channels != io.channels_in {
             return Err(InputError::Channels { got: channels, expected: io.channels_in });
         }
@@ -447,7 +454,7 @@ impl Network {
     /// # Panics
     /// When `timestep` or `condition` do not match the batch; [`NetworkConfig::check_input`] finds out first.
     pub fn forward(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition) -> Tensor<4> {
-        on_threads(|| self.inner().forward(x, timestep, condition, None))
+        on_threads(|| self.inner().forward(condition.joined(x), timestep, condition, None))
     }
 
     /// What is diffused `[B, C', H, W]` as what it stands for, where the network itself knows how that was standardised: a prior's
@@ -461,6 +468,6 @@ impl Network {
     /// # Panics
     /// As [`Network::forward`].
     pub fn forward_training(&self, x: Tensor<4>, timestep: &[f32], condition: &Condition, seed: u64) -> Tensor<4> {
-        on_threads(|| self.inner().forward(x, timestep, condition, Some(seed)))
+        on_threads(|| self.inner().forward(condition.joined(x), timestep, condition, Some(seed)))
     }
 }

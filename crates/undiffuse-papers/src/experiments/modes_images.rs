@@ -222,7 +222,7 @@ fn diffusion(path: &Path, samples: usize, options: &ExperimentOptions, hear: Lis
         }
     }
     let seconds = began.elapsed().as_secs_f64();
-    let mut model = trainer.model();
+    let mut model = trainer.model().expect("a denoiser is trained");
     if options.quick {
         let few = undiffuse::model::SampleDefaults { steps: 2, ..model.sample_defaults() };
         model = model.with(few);

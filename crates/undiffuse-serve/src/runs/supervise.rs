@@ -38,7 +38,7 @@ pub struct Start {
     pub name: String,
     /// One of the data sets that `/api/v1/about` lists.
     pub dataset: String,
-    /// One of the presets that `/api/v1/about` lists.
+    /// One of the presets that `/api/v1/about` lists; the one for what the data say of their pictures when left out.
     #[serde(default)]
     pub preset: Option<String>,
     /// How long it may take, such as `10m` or `1h30m`.
@@ -256,15 +256,16 @@ impl Start {
     fn arguments(&self, training: &Training) -> Result<Vec<String>, Problem> {
         check_name(&self.name)?;
         let data = dataset(&training.datasets, &self.dataset)?;
-        let preset = self.preset.as_deref().unwrap_or(presets::DEFAULT);
-        if !presets::ALL.iter().any(|(name, _)| *name == preset) {
+        let known = |preset: &str| presets::ALL.iter().any(|(name, _)| *name == preset);
+        if let Some(preset) = self.preset.as_deref().filter(|preset| !known(preset)) {
             let names: Vec<&str> = presets::ALL.iter().map(|(name, _)| *name).collect();
             let preset: String = preset.chars().take(80).collect();
             let detail = format!("there is no preset `{preset}`: choose from {}", names.join(", "));
             return Err(Problem::invalid("preset", detail));
         }
         let run = text(&training.runs.join(&self.name))?;
-        let mut arguments = vec!["--data".into(), text(&data)?, "--run".into(), run, "--preset".into(), preset.into()];
+        let mut arguments = vec!["--data".into(), text(&data)?, "--run".into(), run];
+        arguments.extend(self.preset.iter().map(|preset| format!("--preset={preset}")));
         arguments.extend(length(&self.budget, self.images, self.epochs)?);
         let numbers = [("--size", self.size), ("--channels", self.channels)];
         arguments.extend(numbers.iter().filter_map(|(flag, n)| Some(format!("{flag}={}", (*n)?))));
@@ -365,9 +366,9 @@ mod tests {
         let arguments = request.arguments(&training(root.path())).unwrap();
         let path = |part: &str| root.path().join(part).to_str().unwrap().to_owned();
         let (data, run) = (path("data/flowers"), path("runs/cats"));
-        let expected = ["--data", &data, "--run", &run, "--preset", "quick", "--budget=10m", "--size=32", "--flip"];
-        assert_eq!(arguments[..9], expected);
-        assert_eq!(arguments[9..], ["--set=noise.schedule=\"cosine\"", "--set=train.lr=0.0003"]);
+        let expected = ["--data", &data, "--run", &run, "--budget=10m", "--size=32", "--flip"];
+        assert_eq!(arguments[..7], expected);
+        assert_eq!(arguments[7..], ["--set=noise.schedule=\"cosine\"", "--set=train.lr=0.0003"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //!   undiffuse.json       what they have no word for: the logit scale, where it comes from
 //! ```
 
+mod config;
 mod pictures;
 mod vectors;
 
@@ -29,6 +30,7 @@ use crate::card::{Card, Contrast};
 use crate::part::Part;
 use crate::words::{Emphasis, Tokenized, Words, WordsConfig};
 
+pub use config::ClipConfig;
 pub use pictures::PictureReading;
 pub use vectors::Vectors;
 
@@ -174,6 +176,11 @@ impl ClipModel {
     /// Bytes of the weights.
     pub fn bytes(&self) -> u64 {
         self.words.bytes().saturating_add(self.encoder.bytes())
+    }
+
+    /// Bytes that [`release`](Self::release) gives back.
+    pub fn held(&self) -> u64 {
+        self.words.held().saturating_add(self.encoder.held())
     }
 
     /// Gives the memory of the weights back, until they are needed.

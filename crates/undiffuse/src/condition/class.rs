@@ -271,7 +271,9 @@ impl Conditioning for Classes {
             Ask::Class(label) if (*label as usize) < self.rows => return Ok(()),
             Ask::None => format!("the model has not learned to go without a class; it has {}", self.choices()),
             Ask::Class(label) => format!("the model has no label {label}; it has {}", self.choices()),
-            Ask::Vector(_) | Ask::Text(_) => format!("the model takes classes; it has {}", self.choices()),
+            Ask::Vector(_) | Ask::Text(_) | Ask::Small(_) => {
+                format!("the model takes classes; it has {}", self.choices())
+            }
         };
         Err(RequestError::new("class", problem))
     }

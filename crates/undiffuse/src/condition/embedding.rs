@@ -12,7 +12,7 @@
 //! deviation [`SCALE`]` / sqrt(D)`: a fixed map, so that the network stays diffusers' own (`class_embed_type` "identity"). The
 //! vector of no embedding is zero, which no embedding has.
 
-mod vectors;
+pub(super) mod vectors;
 
 use std::collections::BTreeSet;
 use std::f64::consts::TAU;
@@ -219,7 +219,7 @@ impl Conditioning for Embedding {
         match ask {
             Ask::None => Ok(()),
             Ask::Vector(values) => self.vector(values.to_vec()).map(drop),
-            Ask::Class(_) | Ask::Text(_) => Err(refused(format!(
+            Ask::Class(_) | Ask::Text(_) | Ask::Small(_) => Err(refused(format!(
                 "the model takes no classes and no words, but {} numbers: {}",
                 self.dims(),
                 self.names()
@@ -331,7 +331,7 @@ mod tests {
     use undiffuse_data::{Image, Options};
 
     use super::*;
-    use crate::condition::{ConditionConfig, Conditioner};
+    use crate::condition::{ConditionConfig, Conditioner, Readers};
 
     fn embedding() -> Embedding {
         let number = |name: &str, mean, std| Number { name: name.into(), mean, std, range: [-1.0, 1.0] };
@@ -394,7 +394,7 @@ mod tests {
         assert!(words(json!({ "a": 1 })).is_err() && words(json!([[true]])).is_err());
         let mut card = Card::default();
         model.note(&mut card);
-        let read = |reads| Conditioner::read(&Source { card: &card, io: &io(reads), words: None });
+        let read = |reads| Conditioner::read(&Source { card: &card, io: &io(reads), readers: &Readers::default() });
         assert_eq!(read(Reads::Vector(512)).unwrap(), model);
         assert!(read(Reads::Labels(3)).unwrap_err().contains("reads no vectors"));
     }

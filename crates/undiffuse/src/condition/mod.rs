@@ -8,29 +8,37 @@
 
 mod class;
 mod cond;
+mod config;
 mod embedding;
 mod none;
+mod picture;
+mod small;
 mod text;
 
 pub use class::Classes;
 pub use cond::{Canvas, Cond};
+pub use config::{AUTO, ConditionConfig};
 pub use embedding::Embedding;
 use none::Nothing;
+pub use picture::Pictures;
+pub(crate) use picture::is_picture;
+pub use small::{Small, SmallConfig, Smalls};
 pub use text::Text;
-pub(crate) use text::{is_text, masked_length};
+pub(crate) use text::{caption, captions, is_text, masked_length};
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use undiffuse_data::Dataset;
 use undiffuse_nn::networks::{Attends, Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
 use crate::card::Card;
-use crate::words::{Frozen, Reading, Words, WordsConfig};
+use crate::clip::ClipModel;
+use crate::words::{Frozen, Reading, Words};
 
 /// What guidance is to lead away from: an option of the command line, a field of requests, and of what pictures say of
 /// themselves, in the same words as what is asked for.
@@ -53,48 +61,10 @@ impl RequestError {
     }
 }
 
-/// `[condition]`: what a network is told of a picture, so that it can be asked for. Also one word, `KIND` or `KIND:FROM`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ConditionConfig {
-    /// A kind of [`Conditioner`], `none`, or [`AUTO`].
-    pub kind: String,
-    /// Where it is said of the pictures; each kind has a place of its own when it is empty.
-    #[serde(default)]
-    pub from: String,
-    /// SHA-256 of what was said there when the run began, where the data's own does not cover it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub fingerprint: String,
-    /// How words are read, of kind `text`.
-    #[serde(default)]
-    pub words: WordsConfig,
-}
-
-/// The kind of condition that is what the data say of their pictures: words where at least half have captions, else classes.
-pub const AUTO: &str = "auto";
-
 /// Whether at least half of the pictures have captions: a title in a stray file makes no model of words.
-fn are_captioned(data: &Dataset, pictures: &[usize]) -> bool {
-    2 * pictures.iter().filter(|&&i| data.captions(i).len() > 0).count() >= pictures.len().max(1)
-}
-
-impl ConditionConfig {
-    /// The same of another kind.
-    fn of(&self, kind: &str) -> Self {
-        Self { kind: kind.into(), ..self.clone() }
-    }
-
-    /// What cannot work, each with its key.
-    pub fn problems(&self) -> Vec<String> {
-        let mut kinds = vec![AUTO];
-        kinds.extend(Conditioner::KINDS);
-        let unknown = (!kinds.contains(&self.kind.as_str()))
-            .then(|| format!("condition.kind = {:?}: choose from {}", self.kind, kinds.join(", ")));
-        let wordless = (!self.words.encoder.is_empty() && ![AUTO, "text"].contains(&&*self.kind)).then(|| {
-            let (encoder, kind) = (&self.words.encoder, &self.kind);
-            format!("condition.words.encoder = {encoder:?} reads words, and condition.kind = {kind:?} has none: leave one out")
-        });
-        unknown.into_iter().chain(wordless).chain(self.words.problems()).collect()
-    }
+pub(crate) fn are_captioned(data: &Dataset, pictures: impl ExactSizeIterator<Item = usize>) -> bool {
+    let all = pictures.len();
+    2 * pictures.filter(|&i| data.captions(i).len() > 0).count() >= all.max(1)
 }
 
 /// What one picture should show.
@@ -109,6 +79,8 @@ pub enum Ask {
     Vector(Arc<[f32]>),
     /// Words.
     Text(Prompt),
+    /// A small picture, to be made large.
+    Small(Arc<Small>),
 }
 
 /// What is asked for in words.
@@ -174,8 +146,18 @@ pub trait Conditioning {
         None
     }
 
+    /// Channels that the network reads behind those of what it denoises.
+    fn beside(&self) -> usize {
+        0
+    }
+
     /// What reads the words that are asked for, where such are.
     fn words(&self) -> Option<&Arc<Words>> {
+        None
+    }
+
+    /// The CLIP that reads the pictures that are asked with, where such are.
+    fn clip(&self) -> Option<&Arc<ClipModel>> {
         None
     }
 
@@ -221,6 +203,11 @@ pub trait Conditioning {
     /// descriptions of a picture, it is number `turn`'s, in turn.
     fn ask(&self, data: &Dataset, i: usize, turn: u64) -> Ask;
 
+    /// The same for a picture as it is drawn in training, `x0 [C, H, W]`, of what is random about it by `seed`.
+    fn drawn(&self, ask: Ask, _x0: &[f32], _seed: u64) -> Ask {
+        ask
+    }
+
     /// What a dataset tells the model of its pictures beside what the data's own fingerprint covers.
     fn told_by(&self, _data: &Dataset) -> Told {
         Told::default()
@@ -248,6 +235,11 @@ pub trait Conditioning {
 
     /// The word for an ask, which is read as the same ask.
     fn print(&self, ask: &Ask) -> String;
+
+    /// An ask in the name of a picture's file; empty where its word says nothing to people.
+    fn title(&self, ask: &Ask) -> String {
+        self.print(ask)
+    }
 
     /// What a picture says of itself that was made so.
     fn facts(&self, ask: &Ask) -> Map<String, Value> {
@@ -287,6 +279,15 @@ pub struct Lesson<'a> {
     pub frozen: Option<&'a Frozen>,
 }
 
+/// What reads asks for a network, where it does not read them itself.
+#[derive(Clone, Debug, Default)]
+pub struct Readers {
+    /// The tokenizer and the text encoder.
+    pub words: Option<Arc<Words>>,
+    /// What reads pictures.
+    pub clip: Option<Arc<ClipModel>>,
+}
+
 /// What there is to make a model's conditioner from.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
@@ -294,8 +295,8 @@ pub struct Source<'a> {
     pub card: &'a Card,
     /// What the network reads.
     pub io: &'a Io,
-    /// The tokenizer and the text encoder, where there are such.
-    pub words: Option<&'a Arc<Words>>,
+    /// What lies beside it.
+    pub readers: &'a Readers,
 }
 
 /// How a kind of conditioner comes about.
@@ -360,7 +361,9 @@ macro_rules! conditioners {
             pub fn learn(lesson: Lesson) -> Result<Self, String> {
                 let of = |kind: &str| Self::learn(Lesson { config: &lesson.config.of(kind), ..lesson });
                 match lesson.config.kind.as_str() {
-                    AUTO if lesson.frozen.is_some() || are_captioned(lesson.data, lesson.train) => of("text"),
+                    AUTO if lesson.frozen.is_some() || are_captioned(lesson.data, lesson.train.iter().copied()) => {
+                        of("text")
+                    },
                     AUTO => of("class"),
                     $($name => Ok(<$type>::learn(lesson)?.map_or(Self::Nothing, Self::$variant)),)+
                     _ => Ok(Self::Nothing),
@@ -428,6 +431,8 @@ conditioners! {
     "class" => Class(Classes);
     "embedding" => Embedding(Embedding);
     "text" => Text(Text);
+    "picture" => Picture(Pictures);
+    "small" => Small(Smalls);
 }
 
 impl Conditioner {

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use undiffuse_data::Dataset;
-use undiffuse_data::text::hex;
 use undiffuse_nn::networks::{Attends, Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
@@ -68,12 +66,21 @@ impl PartialEq for Text {
 }
 
 /// The caption of picture `i` whose turn it is; that of its class where it has none and there is a template.
-fn caption(data: &Dataset, i: usize, turn: u64, template: Option<&str>) -> Option<String> {
+pub(crate) fn caption(data: &Dataset, i: usize, turn: u64, template: Option<&str>) -> Option<String> {
     let mut captions = data.captions(i);
     match captions.len() as u64 {
         0 => Some(of_class(template?, data.classes().get(data.label(i)? as usize)?)),
         several => captions.nth((turn % several) as usize).map(str::to_owned),
     }
+}
+
+/// Every caption of the pictures `indices`.
+pub(crate) fn captions(data: &Dataset, indices: &[usize], template: &str) -> Vec<String> {
+    let all = |i: usize| {
+        let turns = data.captions(i).len().max(1) as u64;
+        (0..turns).filter_map(move |turn| caption(data, i, turn, Some(template)))
+    };
+    indices.iter().flat_map(|&i| all(i)).collect()
 }
 
 fn refused(problem: impl Into<String>) -> RequestError {
@@ -147,11 +154,7 @@ impl Member for Text {
     };
 
     fn learn(Lesson { config, data, train, frozen }: Lesson) -> Result<Option<Self>, String> {
-        let all = |i: usize| {
-            let turns = data.captions(i).len().max(1) as u64;
-            (0..turns).filter_map(move |turn| caption(data, i, turn, Some(&config.words.template)))
-        };
-        let texts: Vec<String> = train.iter().flat_map(|&i| all(i)).collect();
+        let texts = captions(data, train, &config.words.template);
         if texts.is_empty() {
             return Err("the pictures have no captions and no classes: put captions beside them (metadata.jsonl with \
                         `file_name` and `text`, or a .txt file for each), or train with --set condition=none"
@@ -160,15 +163,15 @@ impl Member for Text {
         let (words, fingerprint) = match frozen {
             Some(frozen) => {
                 // Those of pictures that are held out, too: how they are told apart is no matter of the encoder's.
-                let distinct: BTreeSet<String> = (0..data.len()).flat_map(all).collect();
+                let all: Vec<usize> = (0..data.len()).collect();
+                let distinct: BTreeSet<String> = captions(data, &all, &config.words.template).into_iter().collect();
                 let distinct: Vec<&str> = distinct.iter().map(String::as_str).collect();
                 (frozen.of_captions(&distinct, config.words.length, data)?, frozen.fingerprint.clone())
             }
             None => {
                 let words = config.words.reader(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
-                let mut hash = Sha256::new();
-                words.tokenizer().files().for_each(|(_, bytes)| hash.update(bytes));
-                (words, hex(&hash.finalize()))
+                let fingerprint = words.tokenizer().fingerprint();
+                (words, fingerprint)
             }
         };
         // Spread over the data, each only once.
@@ -182,8 +185,8 @@ impl Member for Text {
         Ok(Some(Self { words: Arc::new(words), how: PLAIN, pooled: true, captions: Some(captions), fingerprint }))
     }
 
-    fn read(&Source { io, words, card }: &Source) -> Result<Option<Self>, String> {
-        let Some((words, Attends { width, length })) = words.zip(io.tokens) else { return Ok(None) };
+    fn read(&Source { io, readers, card }: &Source) -> Result<Option<Self>, String> {
+        let Some((words, Attends { width, length })) = readers.words.as_ref().zip(io.tokens) else { return Ok(None) };
         let own = card.condition.as_ref().filter(|value| value["kind"] == KIND);
         let pooled = io.reads == Reads::Vector(words.pooled()) && own.is_some();
         if io.reads != Reads::Nothing && !pooled {
@@ -228,7 +231,7 @@ impl Conditioning for Text {
         let Prompt { words, how } = match ask {
             Ask::None => return Ok(()),
             Ask::Text(prompt) => prompt,
-            Ask::Class(_) | Ask::Vector(_) => return Err(refused("the model takes words")),
+            Ask::Class(_) | Ask::Vector(_) | Ask::Small(_) => return Err(refused("the model takes words")),
         };
         if words.len() > LONGEST {
             return Err(refused(format!("{} bytes are more than any prompt has: at most {LONGEST}", words.len())));

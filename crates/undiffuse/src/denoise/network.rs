@@ -45,6 +45,9 @@ impl Denoiser<'_> {
             false if x.is_autodiff() => self.conditioner.encode(&cond.asks, &x.device()),
             false => self.told(&cond.asks, &x.device()),
         };
+        if let Some(canvas) = self.canvas(&x, cond) {
+            condition.beside = Some(canvas);
+        }
         let width = self.network.config().io().timestep_cond.filter(|_| !cond.strengths().is_empty());
         condition.timestep_cond = width.map(|width| strengths(cond.strengths(), width, &x.device()));
         self.network.forward(x, c_noise, &condition)
@@ -85,22 +88,21 @@ impl Denoiser<'_> {
         answers.select(0, places(&back))
     }
 
-    /// What the network denoises, and beside it what is painted into, where it reads that: a canvas that is all to be painted
-    /// where there is none.
-    fn beside(&self, x: Tensor<4>, cond: &Cond) -> Tensor<4> {
+    /// What is painted into, where the network reads that beside what it denoises: a canvas that is all to be painted where there
+    /// is none.
+    fn canvas(&self, x: &Tensor<4>, cond: &Cond) -> Option<Tensor<4>> {
         let [b, c, h, w] = x.dims();
-        let more = self.network.config().io().channels_in - c;
+        let more = self.network.config().io().channels_in - c - self.conditioner.beside();
         if more == 0 {
-            return x;
+            return None;
         }
         let device = x.device();
-        let canvas = match cond.canvases().is_empty() {
+        Some(match cond.canvases().is_empty() {
             true => {
                 Tensor::cat(vec![Tensor::ones([b, 1, h, w], &device), Tensor::zeros([b, more - 1, h, w], &device)], 1)
             }
             false => Tensor::cat(cond.canvases().iter().map(|canvas| (*canvas.0).clone()).collect(), 0),
-        };
-        Tensor::cat(vec![x, canvas], 1)
+        })
     }
 }
 
@@ -126,7 +128,7 @@ impl Denoise for Denoiser<'_> {
         let factor = |of: fn(&Scaling) -> f64| per_image(scalings.iter().map(of), &device);
         let c_noise: Vec<f32> =
             scalings.iter().zip(at).map(|(s, at)| c_noise(&**self.schedule, s, at.level, at.time) as f32).collect();
-        let y = self.answers(self.beside(x.clone() * factor(|s| s.input), cond), &c_noise, cond);
+        let y = self.answers(x.clone() * factor(|s| s.input), &c_noise, cond);
         // What there is beyond the picture's channels is a variance, or nobody's business.
         let twice = y.dims()[1] == 2 * c;
         let variance = (twice && self.learned_variance).then(|| y.clone().narrow(1, c, c));

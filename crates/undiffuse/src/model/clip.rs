@@ -20,16 +20,7 @@ impl ClipModel {
     /// # Errors
     /// Whatever [`ModelError`] names.
     pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<Self, ModelError> {
-        let path = path.as_ref();
-        ModelFolder::read_clip(path, |folder| {
-            let words = read_words(folder, text_encoder(folder, None)?, Adapters::default(), device)?;
-            let (config, weights) = image_encoder(folder)?;
-            let (of, at) = (config.clone(), device.clone());
-            let blank = move || of.network(&at).expect("the config was checked");
-            let encoder = Part::new(weights.open()?, |_| true, blank)?;
-            let parts = Self::new(words, encoder, config, folder.picture_reading()?, folder.card()?, device);
-            parts.map_err(|problem| ModelError::Clip { path: path.to_owned(), problem })
-        })
+        ModelFolder::read_clip(path.as_ref(), |folder| read(folder, device))
     }
 
     /// Writes the folder; one that is there is replaced as a whole.
@@ -37,14 +28,30 @@ impl ClipModel {
     /// # Errors
     /// Whatever the system says, a folder there that holds anything besides a model, and weights that cannot be read.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
-        let (text, picture) = self.networks()?;
         ModelFolder::write(path.as_ref(), |folder| {
-            folder.write_text_encoder(self.words().config(), &weights_of(&*text))?;
-            folder.write_tokenizer(self.words().tokenizer())?;
-            folder.write_image_encoder(self.config(), &weights_of(&*picture), self.reading())?;
+            write(self, folder)?;
             folder.write_card(&Card { format: 1, ..self.card.clone() })
         })
     }
+}
+
+/// The CLIP of a folder, in which there may be more: of its tensors the names, and no values yet.
+pub(super) fn read(folder: &ModelFolder, device: &Device) -> Result<ClipModel, ModelError> {
+    let words = read_words(folder, text_encoder(folder, None)?, Adapters::default(), device)?;
+    let (config, weights) = image_encoder(folder)?;
+    let (of, at) = (config.clone(), device.clone());
+    let blank = move || of.network(&at).expect("the config was checked");
+    let encoder = Part::new(weights.open()?, |_| true, blank)?;
+    let parts = ClipModel::new(words, encoder, config, folder.picture_reading()?, folder.card()?, device);
+    parts.map_err(|problem| ModelError::Clip { path: folder.path().to_owned(), problem })
+}
+
+/// Writes all of a CLIP but its card.
+pub(super) fn write(clip: &ClipModel, folder: &ModelFolder) -> Result<(), ModelError> {
+    let (text, picture) = clip.networks()?;
+    folder.write_text_encoder(clip.words().config(), &weights_of(&*text))?;
+    folder.write_tokenizer(clip.words().tokenizer())?;
+    folder.write_image_encoder(clip.config(), &weights_of(&*picture), clip.reading())
 }
 
 /// The image encoder of a folder, and where its weights are.

@@ -23,6 +23,8 @@ const SCHEDULER: &str = "scheduler";
 const SCHEDULER_FILE: &str = "scheduler_config.json";
 const CONFIG: &str = "config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
+/// The folder of a run's model.
+const MODEL: &str = "model";
 
 /// Most bytes of a configuration, a scheduler's file or a card: they are a few thousand long, and what they hold takes many
 /// times as much once it is read.
@@ -59,6 +61,22 @@ impl ModelFolder {
         place(path).map(|folder| Self::at(files::current(&folder)))
     }
 
+    /// The folder of a CLIP that a path means: itself, or `model/` inside a run.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find_clip(path: &Path) -> Result<Self, ModelError> {
+        clip(path).map(|folder| Self::at(files::current(&folder)))
+    }
+
+    /// Reads the folder of a CLIP that a path means, itself or `model/` inside a run; once more when it was replaced meanwhile.
+    pub(super) fn read_clip<T>(
+        path: &Path,
+        mut read: impl FnMut(&Self) -> Result<T, ModelError>,
+    ) -> Result<T, ModelError> {
+        files::steady(&clip(path)?, |folder| read(&Self::at(folder)))
+    }
+
     /// Reads the text encoder that a path means, from the folder that it lies in and that of its tokenizer; once more when they were
     /// replaced meanwhile.
     pub(super) fn read_words<T>(
@@ -77,14 +95,6 @@ impl ModelFolder {
             let tokenizer = if inside || !beside.is_dir() { encoder.clone() } else { beside };
             read(&Self::at(encoder), &tokenizer)
         })
-    }
-
-    /// Reads the folder of a CLIP that a path means, itself or `model/` inside a run; once more when it was replaced meanwhile.
-    pub(super) fn read_clip<T>(
-        path: &Path,
-        mut read: impl FnMut(&Self) -> Result<T, ModelError>,
-    ) -> Result<T, ModelError> {
-        files::steady(&clip(path)?, |folder| read(&Self::at(folder)))
     }
 
     fn at(path: impl Into<PathBuf>) -> Self {
@@ -328,6 +338,7 @@ fn place(path: &Path) -> Result<PathBuf, ModelError> {
     }
     let holds = |folder: &Path| network(folder).join(CONFIG).is_file();
     itself_or_inside(path, holds).ok_or_else(|| match path.join(crate::run::CONFIG_FILE).is_file() {
+        _ if clip(path).is_ok() => ModelError::IsClip(path.to_owned()),
         true => ModelError::Unfinished(path.to_owned()),
         false => ModelError::NotFound(path.to_owned()),
     })
@@ -338,7 +349,7 @@ fn clip(path: &Path) -> Result<PathBuf, ModelError> {
     let parts = [pipeline::TEXT_ENCODER, pipeline::IMAGE_ENCODER];
     let lacks = |folder: &Path| parts.into_iter().find(|part| !folder.join(part).join(CONFIG).is_file());
     itself_or_inside(path, |folder| lacks(folder).is_none()).ok_or_else(|| {
-        match path.join(crate::run::CONFIG_FILE).is_file() && !path.join("model").is_dir() {
+        match path.join(crate::run::CONFIG_FILE).is_file() && !path.join(MODEL).is_dir() {
             true => ModelError::Unfinished(path.to_owned()),
             false => ModelError::NoClip(path.to_owned(), lacks(path).unwrap_or_default()),
         }
@@ -347,7 +358,7 @@ fn clip(path: &Path) -> Result<PathBuf, ModelError> {
 
 /// A path, or `model/` inside it, whichever first is a folder that holds what is looked for.
 fn itself_or_inside(path: &Path, holds: impl Fn(&Path) -> bool) -> Option<PathBuf> {
-    [path.to_owned(), path.join("model")].into_iter().find(|folder| files::steady(folder, &holds))
+    [path.to_owned(), path.join(MODEL)].into_iter().find(|folder| files::steady(folder, &holds))
 }
 
 /// The folder of the network inside a model folder, which may hold nothing but a network.

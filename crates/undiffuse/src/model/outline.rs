@@ -14,11 +14,12 @@ use undiffuse_nn::networks::{
 };
 
 use super::adapter::{Adapter, Adapters};
+use super::clip;
 use super::pipeline::{TEXT_ENCODER, Told, VAE};
 use super::weights::Weights;
 use super::{Card, ModelError, ModelFolder, Process, SampleDefaults};
 use crate::codec::{AnyCodec, Latents};
-use crate::condition::{self, Conditioner};
+use crate::condition::{self, Conditioner, Readers};
 use crate::part::Part;
 use crate::words::{Tokenizer, Words};
 
@@ -37,8 +38,8 @@ pub struct Outline {
     pub config: NetworkConfig,
     /// Between pictures and what the network diffuses.
     pub codec: AnyCodec,
-    /// The tokenizer and the text encoder, where there are such.
-    pub words: Option<Arc<Words>>,
+    /// What reads what is asked, where there is such.
+    pub readers: Readers,
     /// What it can be asked for.
     pub conditioner: Conditioner,
     /// Schedule, parameterisation, and how to sample.
@@ -87,10 +88,10 @@ impl Outline {
         let told_words = pipeline.is_some() || condition::is_text(&card);
         let encoder = told_words.then(|| text_encoder(folder, variant)).transpose()?;
         let adapters = fit(adapters, &config, encoder.as_ref().map(|(config, _)| config), folder)?;
-        let (mut codec, mut words) = (AnyCodec::from(card.codec.clone()), None);
+        let (mut codec, mut readers) = (AnyCodec::from(card.codec.clone()), Readers::default());
         if let Some(encoder) = encoder {
             let read = read_words(folder, encoder, adapters.clone(), device)?;
-            words = Some(match condition::masked_length(&card) {
+            readers.words = Some(match condition::masked_length(&card) {
                 Some(length) => Arc::new(read.masked(length).map_err(|problem| folder.bad_card(problem))?),
                 None => read,
             });
@@ -100,17 +101,20 @@ impl Outline {
             let (steps, guidance) = (pipeline.steps, pipeline.guidance);
             card.sample.get_or_insert(SampleDefaults { steps, guidance, ..own_settings(&recipe) });
         }
-        let latent = latent_shape(&config, &codec);
-        check(&config, latent, words.is_some(), &recipe).map_err(|problem| folder.contradiction(problem))?;
-        let picture_shape = codec.picture_shape(latent).map_err(|e| folder.contradiction(e))?;
-        let source = condition::Source { card: &card, io: &config.io(), words: words.as_ref() };
-        let conditioner = Conditioner::read(&source).map_err(|problem| match words {
+        if condition::is_picture(&card) {
+            readers.clip = Some(Arc::new(clip::read(folder, device)?));
+        }
+        let source = condition::Source { card: &card, io: &config.io(), readers: &readers };
+        let conditioner = Conditioner::read(&source).map_err(|problem| match readers.words {
             Some(_) => folder.unfit(problem),
             None => folder.bad_card(problem),
         })?;
+        let latent = latent_shape(&config, &codec, &conditioner);
+        check(&config, latent, &conditioner, &recipe).map_err(|problem| folder.contradiction(problem))?;
+        let picture_shape = codec.picture_shape(latent).map_err(|e| folder.contradiction(e))?;
         let weights = folder.weights(variant)?;
         let folder = folder.clone();
-        Ok(Self { folder, weights, adapters, config, codec, words, conditioner, recipe, card, picture_shape })
+        Ok(Self { folder, weights, adapters, config, codec, readers, conditioner, recipe, card, picture_shape })
     }
 
     /// Loads the network.
@@ -124,17 +128,18 @@ impl Outline {
     /// # Errors
     /// A configuration that describes no network.
     pub fn bytes(&self) -> Result<u64, ConfigError> {
-        let words = self.words.as_ref().map_or(0, |words| words.bytes());
+        let words = self.readers.words.as_ref().map_or(0, |words| words.bytes());
+        let clip = self.readers.clip.as_ref().map_or(0, |clip| clip.bytes());
         let codec = match &self.codec {
             AnyCodec::Latents(latents) => latents.weights(),
             AnyCodec::Kind(_) => 0,
         };
-        Ok(self.config.parameters()?.saturating_mul(4).saturating_add(words).saturating_add(codec))
+        Ok(self.config.parameters()?.saturating_mul(4).saturating_add(words).saturating_add(clip).saturating_add(codec))
     }
 
     /// `[C, H, W]` of what the model diffuses.
     pub fn latent_shape(&self) -> [usize; 3] {
-        latent_shape(&self.config, &self.codec)
+        latent_shape(&self.config, &self.codec, &self.conditioner)
     }
 
     /// As [`Model::sample_defaults`](super::Model::sample_defaults).
@@ -238,10 +243,10 @@ pub(super) fn read_words(
     Ok(Arc::new(Words::new(tokenizer, encoder, &config).map_err(|problem| folder.unfit(problem))?))
 }
 
-pub(super) fn latent_shape(config: &NetworkConfig, codec: &AnyCodec) -> [usize; 3] {
+pub(super) fn latent_shape(config: &NetworkConfig, codec: &AnyCodec, conditioner: &Conditioner) -> [usize; 3] {
     let io = config.io();
     let [height, width] = io.sample_size.unwrap_or([32, 32]);
-    [codec.channels().unwrap_or(io.channels_in), height, width]
+    [codec.channels().unwrap_or(io.channels_in - conditioner.beside()), height, width]
 }
 
 pub(super) fn sample_defaults(card: &Card, recipe: &Recipe) -> SampleDefaults {
@@ -259,12 +264,13 @@ fn own_settings(recipe: &Recipe) -> SampleDefaults {
 fn check(
     config: &NetworkConfig,
     [channels, height, width]: [usize; 3],
-    words: bool,
+    conditioner: &Conditioner,
     recipe: &Recipe,
 ) -> Result<(), String> {
     let (taken, answered) = (config.io().channels_in, config.io().channels_out);
+    let told = conditioner.attends().is_some();
     // A mask and the latents of a picture may come beside.
-    if taken != channels && taken != 2 * channels + 1 {
+    if taken != channels + conditioner.beside() && taken != 2 * channels + 1 {
         return Err(format!("it takes {taken} channels, and the autoencoder's latents have {channels}"));
     }
     if answered != channels && answered != 2 * channels {
@@ -272,13 +278,13 @@ fn check(
             "it answers {answered} channels for pictures of {channels}: it is no denoiser of pictures"
         ));
     }
-    if config.io().tokens.is_some() && !words {
+    if config.io().tokens.is_some() && !told {
         return Err(
             "it attends to tokens, which nothing in this folder makes: `undiffuse predict` runs it on given ones"
                 .into(),
         );
     }
-    if config.io().tokens.is_none() && words {
+    if config.io().tokens.is_none() && told {
         return Err("it attends to no tokens, so the folder's text encoder can't tell it anything".into());
     }
     // Channels times height times width fits 72 bits: no count is above 2^24.

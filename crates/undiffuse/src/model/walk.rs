@@ -47,7 +47,7 @@ impl Origin {
 impl Model {
     /// Whether the network paints into pictures, and reads them: walks of such a model need an [`origin`](Self::origin) with a mask.
     pub fn paints(&self) -> bool {
-        self.network.config().io().channels_in > self.latent_shape[0]
+        self.network.config().io().channels_in > self.latent_shape[0] + self.conditioner.beside()
     }
 
     /// What walks along the plan of [`plan_from`](Self::plan_from)`(strength)` make of a picture `[1, C, H, W]` in the model's pixel

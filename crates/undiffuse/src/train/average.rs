@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::networks::Networks;
+use super::networks::Learned;
 
 /// A power-function average: weights of `t` steps count as `t^γ` \[Karras24, Eq. 121\], which needs
 /// no warm-up and stays as wide, relative to the run so far, as it was asked to be.
@@ -15,7 +15,7 @@ pub struct Average {
 
 impl Average {
     /// An average that starts as the networks themselves.
-    pub fn new(width: f64, networks: &Networks) -> Self {
+    pub fn new(width: f64, networks: &impl Learned) -> Self {
         let mut values = Vec::new();
         networks.for_each(|p| values.push(p.value.inner()));
         Self { width, values }
@@ -27,7 +27,7 @@ impl Average {
     }
 
     /// A copy of the networks with the averaged weights, without gradients.
-    pub fn networks(&self, networks: &Networks) -> Networks {
+    pub fn networks<N: Learned>(&self, networks: &N) -> N {
         let mut values = self.values.iter();
         networks.valid().map(|_, _| values.next().expect("an average has the networks' parameters").clone())
     }

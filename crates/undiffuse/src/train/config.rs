@@ -19,8 +19,9 @@ use undiffuse_nn::ops::optim::OptimizerKind;
 use super::layers::{lengths, merge, modern, no_length, parse_setting};
 use super::loss::LossKind;
 use super::{network, presets};
+use crate::clip::ClipConfig;
 use crate::codec::CodecKind;
-use crate::condition::ConditionConfig;
+use crate::condition::{AUTO, ConditionConfig};
 use crate::model::SampleDefaults;
 
 /// Everything that decides a run.
@@ -34,6 +35,9 @@ pub struct Config {
     pub data: DataConfig,
     /// What the network is told of each of them.
     pub condition: ConditionConfig,
+    /// Given where what learns is a CLIP, which has none of the sections [`DENOISER`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<ClipConfig>,
     /// Between pictures and what is diffused.
     #[serde(default)]
     pub codec: CodecKind,
@@ -164,6 +168,9 @@ const CHECKPOINT_SECONDS_MAX: u64 = 100_000_000;
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
+/// Sections that a denoiser has and a CLIP does not.
+pub const DENOISER: [&str; 5] = ["codec", "network", "noise", "loss", "sample"];
+
 impl ConfigError {
     fn one(message: impl Into<String>) -> Self {
         Self(vec![message.into()])
@@ -173,7 +180,16 @@ impl ConfigError {
 impl Config {
     /// The resolved TOML text.
     pub fn to_toml(&self) -> String {
-        toml::to_string_pretty(self).expect("a config of numbers and names serialises")
+        toml::to_string_pretty(&self.to_table()).expect("a config of numbers and names serialises")
+    }
+
+    /// The same as a table.
+    pub fn to_table(&self) -> Table {
+        let mut table = Table::try_from(self).expect("a config of numbers and names serialises");
+        if self.clip.is_some() {
+            DENOISER.iter().for_each(|section| drop(table.remove(*section)));
+        }
+        table
     }
 
     /// Parses a resolved configuration.
@@ -290,7 +306,38 @@ impl Config {
         problems.extend(self.loss.problem(&self.noise));
         problems.extend(self.network.problems());
         problems.extend(self.condition.problems());
+        problems.extend(self.clip_problems());
+        if self.condition.kind == "small" && !self.codec.is_identity() {
+            problems.push(
+                "condition = \"small\" shows the network small pictures as pixels: it needs codec = \"pixels\"".into(),
+            );
+        }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+}
+
+impl Config {
+    /// What a CLIP cannot be trained with.
+    fn clip_problems(&self) -> Vec<String> {
+        let Some(clip) = &self.clip else { return Vec::new() };
+        let TrainConfig { batch, accumulate, label_dropout, .. } = self.train;
+        let mut problems = clip.problems();
+        if accumulate > 1 {
+            problems.push(format!(
+                "train.accumulate = {accumulate}: a CLIP tells each picture of a batch from all others, so a batch can't be \
+                 computed in parts; lower train.batch to save memory"
+            ));
+        }
+        if batch < 2 {
+            problems.push(format!("train.batch = {batch}: a picture alone has nothing to be told apart from"));
+        }
+        if label_dropout > 0.0 {
+            problems.push(format!("train.label_dropout = {label_dropout}: a CLIP always reads its captions; give 0"));
+        }
+        if ![AUTO, "text"].contains(&self.condition.kind.as_str()) {
+            problems.push(format!("condition.kind = {:?}: a CLIP learns from text", self.condition.kind));
+        }
+        problems
     }
 }
 
@@ -365,22 +412,32 @@ mod seed {
     }
 }
 
+/// The preset whose keys those of `[clip]` are.
+const CLIP: &str = "clip";
+
 /// The typed configuration, with every unknown key named.
 fn resolve(mut table: Table) -> Result<Config, ConfigError> {
     let mut problems = Vec::new();
     // Whole numbers are numbers: `train.lr=1` is not a type error.
-    if let Some(Value::Table(train)) = table.get_mut("train") {
-        for key in ["epochs", "lr", "clip", "label_dropout"] {
-            if let Some(value) = train.get_mut(key)
-                && let Value::Integer(n) = *value
-            {
-                *value = Value::Float(n as f64);
-            }
+    let numbers = ["epochs", "lr", "clip", "label_dropout"].map(|key| ("train", key));
+    for (section, key) in numbers.into_iter().chain([("clip", "temperature")]) {
+        if let Some(value) = table.get_mut(section).and_then(|section| section.get_mut(key))
+            && let Value::Integer(n) = *value
+        {
+            *value = Value::Float(n as f64);
         }
     }
-    let reference = presets::table(presets::DEFAULT).map_err(ConfigError::one)?;
+    let mut reference = presets::table(presets::DEFAULT).map_err(ConfigError::one)?;
+    if table.contains_key("clip") {
+        let given = DENOISER.iter().filter(|section| table.contains_key(**section));
+        problems.extend(given.map(|section| format!("[{section}] says nothing of a CLIP: leave it out, or [clip]")));
+        // What a CLIP does not have is not looked at.
+        table.extend(DENOISER.map(|section| (section.to_owned(), reference[section].clone())));
+        reference.extend(presets::table(CLIP).map_err(ConfigError::one)?);
+    }
     let parsed = serde_ignored::deserialize(Value::Table(table), |path| {
-        let path = path.to_string();
+        // An optional section is a step of its own there.
+        let path = path.to_string().replace(".?", "");
         let section = path.rsplit_once('.').map_or("", |(section, _)| section);
         let known =
             section.split('.').filter(|s| !s.is_empty()).try_fold(&reference, |t, part| t.get(part)?.as_table());

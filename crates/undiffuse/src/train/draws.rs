@@ -19,6 +19,7 @@ enum Use {
     Noise = 4,
     Label = 5,
     Dropout = 6,
+    Asked = 7,
 }
 
 impl Use {
@@ -30,6 +31,15 @@ impl Use {
 /// The seed of dropout of picture number `n` of a run; those of the pictures after it count up.
 pub fn dropout_seed(seed: u64, n: u64) -> u64 {
     noise::bits(seed, Use::Dropout.stream(0), 0).wrapping_add(n)
+}
+
+fn uniform(seed: u64, what: Use, counter: u64) -> f64 {
+    noise::uniform(seed, what.stream(counter), 0)
+}
+
+/// Whether picture number `n` of a run, which mirrors half of its pictures, is mirrored.
+pub fn is_flipped(seed: u64, n: u64) -> bool {
+    uniform(seed, Use::Flip, n) < 0.5
 }
 
 /// A batch of pictures, and all that is random about it.
@@ -85,8 +95,8 @@ impl Drawer<'_> {
     /// begins at `step_from` and has `batch` pictures, over whose times a stratified sample is spread.
     pub fn train(&self, order: &mut Shuffled, from: u64, count: usize, step_from: u64, batch: usize) -> Draws {
         let numbers: Vec<u64> = (from..from + count as u64).collect();
-        let indices: Vec<usize> = numbers.iter().map(|&n| self.indices[order.place(self, n)]).collect();
-        let flips = numbers.iter().map(|&n| self.flip && self.uniform(Use::Flip, n) < 0.5).collect::<Vec<_>>();
+        let indices: Vec<usize> = numbers.iter().map(|&n| order.of(self.indices, self.seed, n)).collect();
+        let flips: Vec<bool> = numbers.iter().map(|&n| self.flip && is_flipped(self.seed, n)).collect();
         let offset = self.uniform(Use::Time, step_from);
         let at = |n: u64| ((n - step_from) as f64 + offset) / batch as f64;
         let ask = |n: u64, index: usize| match self.uniform(Use::Label, n) < self.dropout {
@@ -106,7 +116,7 @@ impl Drawer<'_> {
     }
 
     fn uniform(&self, what: Use, counter: u64) -> f64 {
-        noise::uniform(self.seed, what.stream(counter), 0)
+        uniform(self.seed, what, counter)
     }
 
     fn draw(
@@ -128,14 +138,11 @@ impl Drawer<'_> {
         eps.par_chunks_mut(size)
             .zip(numbers)
             .for_each(|(eps, &n)| noise::normal(self.seed, Use::Noise.stream(n), 0, eps));
-        Draws {
-            shape,
-            x0,
-            eps,
-            each: quantiles.iter().map(draw).collect(),
-            ask: numbers.iter().zip(indices).map(|(&n, &i)| ask(n, i)).collect(),
-            quantiles,
-        }
+        let asked = |((&n, &i), x0): ((&u64, &usize), &[f32])| {
+            self.conditioner.drawn(ask(n, i), x0, noise::bits(self.seed, Use::Asked.stream(n), 0))
+        };
+        let ask = numbers.iter().zip(indices).zip(x0.chunks(size)).map(asked).collect();
+        Draws { shape, ask, x0, eps, each: quantiles.iter().map(draw).collect(), quantiles }
     }
 }
 
@@ -147,15 +154,15 @@ pub struct Shuffled {
 }
 
 impl Shuffled {
-    /// Where picture number `n` of a run stands among the training pictures.
-    fn place(&mut self, drawer: &Drawer, n: u64) -> usize {
-        let pictures = drawer.indices.len() as u64;
+    /// Which of the training pictures `indices` is number `n` of a run.
+    pub fn of(&mut self, indices: &[usize], seed: u64, n: u64) -> usize {
+        let pictures = indices.len() as u64;
         let epoch = n / pictures;
         if self.epoch != Some(epoch) {
-            self.order = noise::shuffled(drawer.seed, Use::Order.stream(epoch), pictures as u32);
+            self.order = noise::shuffled(seed, Use::Order.stream(epoch), pictures as u32);
             self.epoch = Some(epoch);
         }
-        self.order[(n % pictures) as usize] as usize
+        indices[self.order[(n % pictures) as usize] as usize]
     }
 }
 

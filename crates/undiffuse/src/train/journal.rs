@@ -48,24 +48,25 @@ impl Journal {
     }
 
     /// Writes a checkpoint.
-    pub(super) fn save(&mut self, learner: &mut Learner, length: &Length) -> Result<Event, TrainError> {
-        let counters = learner.counters(length.until());
-        let path = checkpoint::save(&self.run.checkpoints(), &counters, &learner.state.export())?;
+    pub(super) fn save(&mut self, learner: &mut dyn Learner, length: &Length) -> Result<Event, TrainError> {
+        let (counters, tensors) = learner.state(length.until());
+        let path = checkpoint::save(&self.run.checkpoints(), &counters, &tensors)?;
         self.saved = Instant::now();
         Ok(Event::Saved { nimg: counters.nimg, path })
     }
 
     /// Writes the model as it is now.
-    pub(super) fn write_model(&self, learner: &Learner) -> Result<PathBuf, TrainError> {
+    pub(super) fn write_model(&self, learner: &dyn Learner) -> Result<PathBuf, TrainError> {
         let path = self.run.model();
-        learner.model().save(&path)?;
+        learner.product().save(&path)?;
         Ok(path)
     }
 
-    /// Samples the model as it is now; nothing where the network makes no numbers of them.
-    pub(super) fn preview(&self, learner: &Learner) -> Result<Option<Preview>, TrainError> {
-        let Some(grid) = preview::preview(&learner.model())? else { return Ok(None) };
-        let nimg = learner.counters.nimg;
+    /// Samples the model as it is now; nothing where it makes no pictures, or the network no numbers of them.
+    pub(super) fn preview(&self, learner: &dyn Learner) -> Result<Option<Preview>, TrainError> {
+        let Some(model) = learner.product().model() else { return Ok(None) };
+        let Some(grid) = preview::preview(&model)? else { return Ok(None) };
+        let nimg = learner.counters().nimg;
         let path = self.run.write_sample(nimg, &encode_png(&grid, &[])?)?;
         Ok(Some(Preview { nimg, path, grid }))
     }

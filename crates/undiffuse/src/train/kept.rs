@@ -1,8 +1,6 @@
 //! Latents that are made once of all pictures, before a network learns to diffuse them.
 
 use burn::tensor::Device;
-use sha2::{Digest, Sha256};
-use undiffuse_data::text::hex;
 use undiffuse_data::{Dataset, Image};
 
 use super::config::Config;
@@ -13,7 +11,7 @@ use crate::part::KeepError;
 
 /// Pictures that are read at once.
 const AT_ONCE: usize = 256;
-/// Hexadecimal digits of a key.
+/// Hexadecimal digits of a key, as of the vectors that a decoder is told.
 const KEY: usize = 16;
 
 impl Config {
@@ -37,13 +35,13 @@ impl Config {
             ));
         }
         let each = if self.data.flip { 2 } else { 1 };
-        let key = hex(&Sha256::digest(format!("{fingerprint} {} {each}", data.fingerprint())));
+        let key = format!("{}{}", &fingerprint[..KEY], if each > 1 { "-mirrored" } else { "" });
         let of = |i: &usize| {
             let image = data.image(*i);
             let mirrored = (each > 1).then(|| image.flip());
             [Some(image), mirrored].into_iter().flatten()
         };
-        let rows = data.kept(&key[..KEY], |take| {
+        let rows = data.kept(&key, |take| {
             for some in (0..data.len()).collect::<Vec<_>>().chunks(AT_ONCE) {
                 let images: Vec<Image> = some.iter().flat_map(of).collect();
                 clip.pictures(&images)?.rows().try_for_each(&mut *take)?;

@@ -1,46 +1,65 @@
 //! A step of training, and all that it reads and changes: what every rank holds and does alike.
 
-use std::sync::Arc;
-
 use burn::tensor::Device;
-use undiffuse_data::{Dataset, HeldOut, Split, names};
-use undiffuse_math::prelude::TimingKind;
-use undiffuse_math::recipe::{Clip, Recipe};
-use undiffuse_nn::NetworkConfig;
+use undiffuse_data::{Dataset, HeldOut, names};
 use undiffuse_nn::ops::optim::Update;
 use undiffuse_nn::ops::tree;
-use undiffuse_nn::weights::WeightsError;
+use undiffuse_nn::weights::{Named, WeightsError};
 
 use super::checkpoint::Counters;
 use super::collective::{Alone, CollectiveKind};
-use super::config::{Config, NoiseConfig};
-use super::draws::{self, Drawer, Shuffled};
-use super::loss::Context;
-use super::networks::Networks;
+use super::config::Config;
+use super::draws::{self, Shuffled};
+use super::length::Decision;
+use super::networks::Learned;
 use super::state::{Accumulated, TrainState};
+use super::task::{Contrasting, Denoising, Material, Place, Product, Task};
 use super::watchdog::Losses;
 use super::{TrainError, validation};
-use crate::condition::Conditioner;
-use crate::examples::{Encoded, Kept};
 use crate::memory;
-use crate::model::{Card, Model, Provenance};
+use crate::model::Provenance;
 use crate::run::RunFolder;
 
-/// A network that learns from its data.
-pub(super) struct Learner {
-    pub config: Config,
-    /// The configuration's process; its distribution of training times may learn.
-    noise: NoiseConfig,
-    pub data: Dataset,
-    pub split: Split,
-    pub conditioner: Conditioner,
-    /// Latents, where they were made before.
-    kept: Option<Kept>,
-    pub state: TrainState,
-    pub counters: Counters,
-    order: Shuffled,
-    losses: Losses,
-    pub collective: CollectiveKind,
+/// Networks that learn, whichever they are.
+pub(super) trait Learner: Send {
+    /// What they learn from, and how.
+    fn on(&self) -> &Material;
+
+    /// How far they have come.
+    fn counters(&self) -> &Counters;
+
+    /// Numbers in all parameters.
+    fn parameters(&self) -> usize;
+
+    /// Names of the classes that are told apart.
+    fn classes(&self) -> &[String];
+
+    /// What the owner of the data should know, one sentence each.
+    fn warnings(&self) -> Vec<String>;
+
+    /// Goes on from the newest checkpoint of the run that can be read; says what is wrong with newer ones.
+    fn restore(&mut self, run: &RunFolder, device: &Device) -> Result<Vec<String>, TrainError>;
+
+    /// What a checkpoint holds, of a run that is planned to end at `until` pictures.
+    fn state(&mut self, until: Option<u64>) -> (Counters, Vec<Named>);
+
+    /// One optimiser step at `factor` times the peak learning rate; the word for what blew up, if it did.
+    fn step(&mut self, factor: f64) -> Result<Outcome, String>;
+
+    /// Pictures that a validation looks at.
+    fn validated(&self) -> usize;
+
+    /// The mean loss of the averaged networks on held-out pictures, always with the same noise.
+    fn validate(&mut self) -> Option<f64>;
+
+    /// Evaluates the networks on as many pictures as one part of a batch has, for the time that takes; how many they were.
+    fn try_out(&self) -> usize;
+
+    /// What the run makes, as it is now: the first average of the weights.
+    fn product(&self) -> Product;
+
+    /// What rank 0 has decided.
+    fn broadcast(&self, decision: Option<Decision>) -> Option<Decision>;
 }
 
 /// What a step comes to.
@@ -53,52 +72,74 @@ pub(super) struct Outcome {
     pub lr: f64,
 }
 
-impl Learner {
-    /// A learner that has learned nothing yet.
-    pub(super) fn new(config: Config, data: Dataset, device: &Device) -> Result<Self, TrainError> {
+/// The learner that is configured; it has learned nothing yet.
+pub(super) fn begin(config: Config, data: Dataset, device: &Device) -> Result<Box<dyn Learner>, TrainError> {
+    Ok(match config.clip {
+        Some(_) => Box::new(Pupil::<Contrasting>::new(config, data, device)?),
+        None => Box::new(Pupil::<Denoising>::new(config, data, device)?),
+    })
+}
+
+/// Networks that learn a task.
+struct Pupil<T: Task> {
+    on: Material,
+    task: T,
+    state: TrainState<T::Networks>,
+    counters: Counters,
+    order: Shuffled,
+    losses: Losses,
+    ranks: CollectiveKind,
+}
+
+impl<T: Task> Pupil<T> {
+    fn new(config: Config, data: Dataset, device: &Device) -> Result<Self, TrainError> {
         let seed = config.train.seed;
         let split = data.split(HeldOut::Fraction(config.data.held_out), seed);
-        let conditioner = config.conditioner_for(&data, &split.train).map_err(TrainError::wrong)?;
-        let mut config = told(config, &conditioner)?;
-        let kept = config.kept_for(&data, &split.train).map_err(TrainError::wrong)?;
-        config.codec = kept.as_ref().map_or(config.codec, |kept| kept.codec.clone());
-        let shape = config.latent_shape()?;
-        let network = config.network_for(shape, &conditioner).map_err(TrainError::wrong)?;
-        let conditioner = conditioner
-            .with_network(&network.io())
-            .map_err(|problem| TrainError::wrong(format!("the network {}: {problem}", network.class())))?;
-        let networks = config.networks_for(shape, &conditioner, &device.clone().autodiff());
-        let networks = networks.map_err(TrainError::Network)?;
-        afford(&config, &network, &networks, shape)?;
-        let networks = networks.initialized(seed);
-        let networks = match &kept {
-            Some(kept) => networks.standardised(kept.mean(), kept.deviation()),
-            None => networks,
-        };
-        let state = TrainState::new(networks, config.optimizer.clone(), &config.train.ema);
+        let mut on = Material { config, data, split };
+        let (task, networks) = T::begin(&mut on, &device.clone().autodiff())?;
+        afford(&on, &networks, task.features(&on, &networks))?;
+        let config = &on.config;
+        let state =
+            TrainState::new(task.begun(networks.initialized(seed)), config.optimizer.clone(), &config.train.ema);
         Ok(Self {
-            noise: config.noise.clone(),
-            config,
-            data,
-            split,
-            conditioner,
-            kept,
+            on,
+            task,
             state,
             counters: Counters::default(),
             order: Shuffled::default(),
             losses: Losses::default(),
-            collective: Alone::default().into(),
+            ranks: Alone::default().into(),
         })
     }
 
-    /// What the owner of the data should know, one sentence each.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let lacking = self.conditioner.told_by(&self.data).lacking;
-        self.data.warnings().into_iter().chain(lacking).collect()
+    /// The first average of the weights.
+    fn averaged(&self) -> T::Networks {
+        self.state.averages[0].networks(self.state.networks())
+    }
+}
+
+impl<T: Task> Learner for Pupil<T> {
+    fn on(&self) -> &Material {
+        &self.on
     }
 
-    /// Goes on from the newest checkpoint of the run that can be read; says what is wrong with newer ones.
-    pub(super) fn restore(&mut self, run: &RunFolder, device: &Device) -> Result<Vec<String>, TrainError> {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn parameters(&self) -> usize {
+        self.state.networks().parameters()
+    }
+
+    fn classes(&self) -> &[String] {
+        self.task.classes()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.on.data.warnings().into_iter().chain(self.task.warnings(&self.on)).collect()
+    }
+
+    fn restore(&mut self, run: &RunFolder, device: &Device) -> Result<Vec<String>, TrainError> {
         let (newest, broken) = run.newest(|path, counters, tensors| {
             let fit = self.state.import(tensors, device);
             fit.map(|()| counters).map_err(|reason| WeightsError::Format { path: path.display().to_string(), reason })
@@ -111,107 +152,31 @@ impl Learner {
             None if broken.is_empty() => return Err(run.lost("it has no checkpoints".into())),
             None => return Err(run.lost(format!("none of its checkpoints can be read ({})", broken.join("; ")))),
         };
-        if let (TimingKind::Importance(timing), Some(seen)) = (&mut self.noise.timing, &self.counters.importance) {
-            *timing = seen.clone();
-        }
+        self.task.restore(&self.counters);
         Ok(broken.into_iter().map(|problem| format!("a checkpoint is skipped: {problem}")).collect())
     }
 
-    /// The counters of a checkpoint, for a run that is planned to end at `until` pictures.
-    pub(super) fn counters(&mut self, until: Option<u64>) -> Counters {
-        if let TimingKind::Importance(timing) = &self.noise.timing {
-            self.counters.importance = Some(timing.clone());
-        }
-        Counters { until, ..self.counters.clone() }
+    fn state(&mut self, until: Option<u64>) -> (Counters, Vec<Named>) {
+        self.task.note(&mut self.counters);
+        (Counters { until, ..self.counters.clone() }, self.state.export())
     }
 
-    /// Pictures that are computed on at once.
-    pub(super) fn part(&self) -> usize {
-        self.config.train.batch / self.config.train.accumulate
-    }
-
-    /// The model as it is now: the first average of the weights.
-    pub(super) fn model(&self) -> Model {
-        let config = &self.config;
-        let (noise, how) = (&config.noise, &config.sample);
-        let recipe = Recipe {
-            // Only pictures have a range.
-            clip: if config.codec.one_way().is_some() { Clip::None } else { Clip::Range(1.0) },
-            learned_variance: config.loss.learned_variance(),
-            ..Recipe::new(
-                noise.schedule.clone(),
-                noise.parameterization.clone(),
-                how.spacing.clone(),
-                how.solver.clone(),
-            )
-        };
-        let provenance = Provenance {
-            program: concat!("undiffuse ", env!("CARGO_PKG_VERSION")).into(),
-            data: names::of(self.data.path()),
-            data_fingerprint: self.data.fingerprint().into(),
-            data_images: self.split.train.len(),
-            preset: config.preset.clone(),
-            seed: config.train.seed,
-            images_seen: self.counters.nimg,
-            ema: self.state.averages[0].width,
-            validation_loss: self.counters.validation_loss,
-        };
-        let (sample, codec) = (Some(config.sample.clone()), config.codec.clone());
-        let mut card = Card { sample, codec: codec.clone(), provenance: Some(provenance), ..Card::default() };
-        self.conditioner.note(&mut card);
-        let Networks { denoiser, encoder } = self.state.averages[0].networks(self.state.networks());
-        let words = self.conditioner.words().map(|words| match encoder {
-            Some(encoder) => Arc::new(words.with(encoder)),
-            None => Arc::clone(words),
-        });
-        Model::assembled(denoiser, recipe, card, codec.into(), words.as_ref())
-            .expect("the network was made for its codec and its conditioner")
-    }
-
-    /// Draws times by their distribution as it is now (`noise`), or as it was at the start (the configuration's).
-    fn drawer<'a>(&'a self, noise: &'a NoiseConfig, examples: &'a Encoded<'a>) -> Drawer<'a> {
-        Drawer {
-            examples,
-            indices: &self.split.train,
-            noise,
-            seed: self.config.train.seed,
-            flip: self.config.data.flip,
-            conditioner: &self.conditioner,
-            dropout: self.config.train.label_dropout,
-        }
-    }
-
-    fn examples(&self) -> Encoded<'_> {
-        let Self { data, conditioner, kept, .. } = self;
-        Encoded { data, codec: &self.config.codec, kept: kept.as_ref(), conditioner }
-    }
-
-    /// One optimiser step at `factor` times the peak learning rate; the word for what blew up, if it did.
-    pub(super) fn step(&mut self, factor: f64) -> Result<Outcome, String> {
-        let train = &self.config.train;
-        let (batch, part) = (train.batch, self.part());
-        let from = self.counters.nimg;
-        let mut order = std::mem::take(&mut self.order);
+    fn step(&mut self, factor: f64) -> Result<Outcome, String> {
+        let train = &self.on.config.train;
+        let (batch, count, from) = (train.batch, self.on.part(), self.counters.nimg);
         let mut gradients = Accumulated::default();
-        let mut losses = Vec::new();
-        let (mut quantiles, mut corrections) = (Vec::new(), Vec::new());
-        for k in self.collective.share(train.accumulate) {
-            let start = from + (k * part) as u64;
-            let examples = self.examples();
-            let draws = self.drawer(&self.noise, &examples).train(&mut order, start, part, from, batch);
-            quantiles.extend(draws.quantiles.iter().copied());
-            corrections.extend(draws.each.iter().map(|draw| draw.correction));
-            let (conditioner, noise, dropout) =
-                (&self.conditioner, &self.noise, Some(draws::dropout_seed(train.seed, start)));
-            let of = |networks: &Networks| {
-                self.config.loss.losses(&Context { networks, conditioner, noise, draws: &draws, dropout })
-            };
+        let (mut losses, mut drawn) = (Vec::new(), Vec::new());
+        for k in self.ranks.share(train.accumulate) {
+            let start = from + (k * count) as u64;
+            let part = self.task.draw(&self.on, &mut self.order, Place { start, count, from });
+            let dropout = Some(draws::dropout_seed(train.seed, start));
+            let of = |networks: &T::Networks| self.task.losses(&self.on, networks, &part, dropout);
             losses.extend(self.state.accumulate(of, &mut gradients));
+            drawn.push(part);
         }
-        self.order = order;
-        let losses = self.collective.gather(losses);
+        let losses = self.ranks.gather(losses);
         let loss = tree::sum(&losses) / batch as f64;
-        let gradients = self.collective.sum_in_order(gradients.total());
+        let gradients = self.ranks.sum_in_order(gradients.total());
         let gradient_norm = gradients.norm() / batch as f64;
         for (name, value) in [("the loss", loss), ("the gradient", gradient_norm)] {
             if !value.is_finite() {
@@ -221,66 +186,58 @@ impl Learner {
         self.losses.explodes(loss).map_or(Ok(()), Err)?;
         let clip = if train.clip > 0.0 { (train.clip / gradient_norm.max(1e-12)).min(1.0) } else { 1.0 };
         let update = Update { lr: train.lr * factor, step: self.counters.step, gradient_scale: clip / batch as f64 };
-        if let TimingKind::Importance(timing) = &mut self.noise.timing {
-            let (quantiles, corrections) = (self.collective.gather(quantiles), self.collective.gather(corrections));
-            let losses = losses.iter().zip(corrections).map(|(loss, correction)| loss / correction);
-            timing.observe(&quantiles.into_iter().zip(losses).collect::<Vec<_>>());
-        }
+        self.task.observe(&drawn, &losses, &self.ranks);
         self.counters.step += 1;
         self.counters.nimg += batch as u64;
         self.state.update(gradients, &update);
         Ok(Outcome { loss, gradient_norm, lr: update.lr })
     }
 
-    /// Pictures that a validation looks at.
-    pub(super) fn validated(&self) -> usize {
-        validation::PICTURES.min(self.split.held_out.len())
+    fn validated(&self) -> usize {
+        validation::PICTURES.min(self.on.split.held_out.len())
     }
 
-    /// The mean loss of the averaged network on held-out pictures, always with the same noise.
-    pub(super) fn validate(&self) -> Option<f64> {
-        let held_out = &self.split.held_out[..self.validated()];
-        let losses = self.losses_on(held_out);
-        (!held_out.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
+    fn validate(&mut self) -> Option<f64> {
+        let held_out = &self.on.split.held_out[..self.validated()];
+        let losses = self.task.measure(&self.on, &self.averaged(), held_out);
+        let mean = (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64);
+        self.counters.validation_loss = mean.or(self.counters.validation_loss);
+        mean
     }
 
-    fn losses_on(&self, indices: &[usize]) -> Vec<f64> {
-        let networks = self.state.averages[0].networks(self.state.networks());
-        let examples = self.examples();
-        let drawer = self.drawer(&self.config.noise, &examples);
-        validation::losses(&*self.config.loss, &networks, &drawer, indices, self.part())
+    fn try_out(&self) -> usize {
+        let some = &self.on.split.train[..self.on.part().min(self.on.split.train.len())];
+        self.task.measure(&self.on, &self.averaged(), some).len()
     }
 
-    /// Evaluates the network on as many pictures as one part of a batch has, for the time that takes; how many they were.
-    pub(super) fn try_out(&self) -> usize {
-        let some = &self.split.train[..self.part().min(self.split.train.len())];
-        self.losses_on(some).len()
-    }
-}
-
-/// The configuration with what its condition came to for the data.
-fn told(mut config: Config, conditioner: &Conditioner) -> Result<Config, TrainError> {
-    let (condition, now) = (&mut config.condition, conditioner.fingerprint());
-    if !condition.fingerprint.is_empty() && condition.fingerprint != now {
-        let (key, place, what) = match condition.words.encoder.as_str() {
-            "" => ("from", &condition.from, "what is said of the pictures there"),
-            _ => ("words.encoder", &condition.words.encoder, "the text encoder there"),
+    fn product(&self) -> Product {
+        let config = &self.on.config;
+        let provenance = Provenance {
+            program: concat!("undiffuse ", env!("CARGO_PKG_VERSION")).into(),
+            data: names::of(self.on.data.path()),
+            data_fingerprint: self.on.data.fingerprint().into(),
+            data_images: self.on.split.train.len(),
+            preset: config.preset.clone(),
+            seed: config.train.seed,
+            images_seen: self.counters.nimg,
+            ema: self.state.averages[0].width,
+            validation_loss: self.counters.validation_loss,
         };
-        let problem = "is no longer what the run began with: give it back, or begin a new run";
-        return Err(TrainError::wrong(format!("condition.{key} = {place:?}: {what} {problem}")));
+        self.task.product(&self.on, self.averaged(), provenance)
     }
-    (condition.kind, condition.fingerprint) = (conditioner.kind().into(), now.into());
-    Ok(config)
+
+    fn broadcast(&self, decision: Option<Decision>) -> Option<Decision> {
+        self.ranks.broadcast(decision)
+    }
 }
 
-/// Whether there is memory to train these networks: their parameters with their gradients, what the optimizer keeps and averages, and the features
-/// of one part of a batch, which the way back needs again.
-fn afford(config: &Config, network: &NetworkConfig, networks: &Networks, shape: [usize; 3]) -> Result<(), TrainError> {
-    let train = &config.train;
+/// Whether there is memory to train these networks: their parameters with their gradients, what the optimizer keeps and averages,
+/// and the features of one part of a batch, which the way back needs again.
+fn afford(on: &Material, networks: &impl Learned, features: u64) -> Result<(), TrainError> {
+    let Config { train, optimizer, .. } = &on.config;
     let parameters = networks.parameters() as u64;
-    let copies = (2 + config.optimizer.keeps().len() + train.ema.len()) as u64;
-    let part = train.batch / train.accumulate;
-    let features = network.features(shape);
+    let copies = (2 + optimizer.keeps().len() + train.ema.len()) as u64;
+    let part = on.part();
     let bytes = parameters.saturating_mul(4 * copies).saturating_add(features.saturating_mul(2 * part as u64));
     let what = format!("a step of {part} pictures through a network of {:.1} M parameters", parameters as f64 / 1e6);
     Ok(memory::afford(&what, bytes)?)

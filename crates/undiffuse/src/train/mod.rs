@@ -23,6 +23,7 @@ mod pace;
 pub mod presets;
 mod preview;
 mod state;
+mod task;
 mod trainer;
 pub mod validation;
 mod watchdog;

@@ -39,7 +39,9 @@ impl Config {
     /// # Errors
     /// What does not fit, with its key.
     pub fn network_for(&self, shape: [usize; 3], told: &Conditioner) -> Result<NetworkConfig, String> {
-        self.network.config(shape, self.loss.outputs(shape[0]), told.reads(), told.attends())
+        let [channels, height, width] = shape;
+        let shape = [channels + told.beside(), height, width];
+        self.network.config(shape, self.loss.outputs(channels), told.reads(), told.attends())
     }
 
     /// The networks that learn, their parameters blank: that one, and the text encoder that tells it words.

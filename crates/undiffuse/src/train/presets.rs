@@ -1,9 +1,19 @@
 //! The recipes that come with the program, one readable TOML each.
 
 use toml::Table;
+use undiffuse_data::Dataset;
+
+use crate::condition::are_captioned;
 
 /// The preset that training starts from unless told otherwise.
 pub const DEFAULT: &str = "quick";
+/// The same where pictures have captions.
+pub const WORDS: &str = "words";
+
+/// The preset that is made for what the data say of their pictures.
+pub fn for_data(data: &Dataset) -> &'static str {
+    if are_captioned(data, 0..data.len()) { WORDS } else { DEFAULT }
+}
 
 macro_rules! presets {
     ($($name:literal),+ $(,)?) => {
@@ -11,7 +21,21 @@ macro_rules! presets {
         pub const ALL: &[(&str, &str)] = &[$(($name, include_str!(concat!("../presets/", $name, ".toml")))),+];
     };
 }
-presets!["quick", "ddpm", "improved-ddpm", "cosine-v", "ncsn", "edm", "flow", "dit", "prior"];
+presets![
+    "quick",
+    "words",
+    "ddpm",
+    "improved-ddpm",
+    "cosine-v",
+    "ncsn",
+    "edm",
+    "flow",
+    "dit",
+    "clip",
+    "prior",
+    "decoder",
+    "upsampler"
+];
 
 /// The table of a preset, or a message that lists the names there are.
 ///

@@ -10,12 +10,12 @@ use undiffuse_nn::weights::Named;
 
 use super::average::Average;
 use super::loss;
-use super::networks::Networks;
+use super::networks::Learned;
 
 /// The changing part of a run, and nothing else.
-pub struct TrainState {
+pub struct TrainState<N> {
     /// The networks, on an autodiff device; away only while they are updated.
-    networks: Option<Networks>,
+    networks: Option<N>,
     optimizer: OptimizerKind,
     /// What the optimizer keeps for every parameter, in the networks' order; for untrained ones, unused.
     kept: Vec<Vec<Tensor<1>>>,
@@ -34,9 +34,9 @@ type Gradient = Vec<(String, Tensor<1>)>;
 /// The gradient of a step: the sum of its pictures'.
 pub struct Summed(Gradient);
 
-impl TrainState {
+impl<N: Learned + Sync> TrainState<N> {
     /// The state before the first step.
-    pub fn new(networks: Networks, optimizer: OptimizerKind, widths: &[f64]) -> Self {
+    pub fn new(networks: N, optimizer: OptimizerKind, widths: &[f64]) -> Self {
         let mut kept = Vec::new();
         networks.for_each(|p| {
             let zero = p.value.inner().zeros_like();
@@ -47,7 +47,7 @@ impl TrainState {
     }
 
     /// The networks.
-    pub fn networks(&self) -> &Networks {
+    pub fn networks(&self) -> &N {
         self.networks.as_ref().expect("networks that are updated come back")
     }
 
@@ -57,7 +57,7 @@ impl TrainState {
     }
 
     /// Adds the gradients of a part of a batch to `sum` and returns each picture's loss.
-    pub fn accumulate(&self, losses: impl FnOnce(&Networks) -> Tensor<1> + Send, sum: &mut Accumulated) -> Vec<f64> {
+    pub fn accumulate(&self, losses: impl FnOnce(&N) -> Tensor<1> + Send, sum: &mut Accumulated) -> Vec<f64> {
         let (mut gradients, values) = on_threads(|| {
             let losses = losses(self.networks());
             let values = loss::values(&losses);

@@ -9,7 +9,7 @@ use undiffuse_data::{Dataset, Opening};
 
 use super::config::{Config, IMAGES_MAX};
 use super::journal::{Journal, lock};
-use super::learner::Learner;
+use super::learner::{self, Learner};
 use super::length::{Decision, Length, parse_duration};
 use super::pace::Pace;
 use super::{Event, Started, Step, TrainError, folder, preview};
@@ -38,7 +38,7 @@ const SPEED: usize = 20;
 
 /// A run in progress.
 pub struct Trainer {
-    learner: Learner,
+    learner: Box<dyn Learner>,
     length: Length,
     /// Of the present stretch, where it has a budget.
     pace: Option<Pace>,
@@ -103,6 +103,9 @@ impl Trainer {
         let began = Instant::now();
         let data = Dataset::open_with(Path::new(&config.data.path), &config.data.options(), progress)?;
         config.data.path = folder::full_path(Path::new(&config.data.path))?;
+        if config.condition.kind == "picture" && !config.condition.from.is_empty() {
+            config.condition.from = folder::full_path(Path::new(&config.condition.from))?;
+        }
         let encoder = &mut config.condition.words.encoder;
         if !encoder.is_empty() {
             *encoder = folder::full_path(Path::new(encoder))?;
@@ -115,7 +118,7 @@ impl Trainer {
         // Another program may have had it while the data were read.
         run.refuse_used()?;
         run.clear()?;
-        let learner = Learner::new(config, data, device)?;
+        let learner = learner::begin(config, data, device)?;
         let mut warnings = learner.warnings();
         warnings.extend(among);
         let journal = Journal::open(run, 0, lock)?;
@@ -126,8 +129,8 @@ impl Trainer {
         trainer.save_checkpoint()?;
         // The file that makes the folder a run comes last, when everything before it went well.
         let (run, learner) = (&trainer.journal.run, &trainer.learner);
-        run.write_fingerprint(learner.data.fingerprint())?;
-        run.write(CONFIG_FILE, &learner.config.to_toml())?;
+        run.write_fingerprint(learner.on().data.fingerprint())?;
+        run.write(CONFIG_FILE, &learner.on().config.to_toml())?;
         trainer.keep_time(began)?;
         Ok(trainer)
     }
@@ -162,7 +165,7 @@ impl Trainer {
             config.data.path = folder::full_path(&path)?;
             run.write(CONFIG_FILE, &config.to_toml())?;
         }
-        let mut learner = Learner::new(config, data, device)?;
+        let mut learner = learner::begin(config, data, device)?;
         let mut warnings = learner.warnings();
         let mut length = Length::default();
         if how.restart {
@@ -170,12 +173,12 @@ impl Trainer {
         } else {
             warnings.extend(learner.restore(&run, device)?);
             length = run.length()?;
-            let planned = learner.counters.until.is_some() || learner.config.train.budget.is_empty();
+            let planned = learner.counters().until.is_some() || learner.on().config.train.budget.is_empty();
             if planned && length.segments.is_empty() {
                 return Err(run.lost(format!("its `{LENGTH_FILE}`, which says how long it is, is not there")));
             }
         }
-        let journal = Journal::open(run, learner.counters.nimg, lock)?;
+        let journal = Journal::open(run, learner.counters().nimg, lock)?;
         let mut trainer = Self::new(learner, length, journal, warnings, began);
         trainer.plan()?;
         if how.restart {
@@ -188,17 +191,17 @@ impl Trainer {
         Ok(trainer)
     }
 
-    fn new(learner: Learner, length: Length, journal: Journal, warnings: Vec<String>, began: Instant) -> Self {
-        let (config, split) = (&learner.config, &learner.split);
+    fn new(learner: Box<dyn Learner>, length: Length, journal: Journal, warnings: Vec<String>, began: Instant) -> Self {
+        let (config, split) = (&learner.on().config, &learner.on().split);
         let started = Started {
             run: journal.run.path().to_owned(),
             images: split.train.len(),
             held_out: split.held_out.len(),
             size: config.data.size,
             channels: config.data.channels,
-            classes: learner.conditioner.classes().names().to_vec(),
-            parameters: learner.state.networks().parameters(),
-            nimg: learner.counters.nimg,
+            classes: learner.classes().to_vec(),
+            parameters: learner.parameters(),
+            nimg: learner.counters().nimg,
             warnings,
         };
         let (last_steps, pending) = (VecDeque::new(), VecDeque::from([Event::Started(started)]));
@@ -210,7 +213,7 @@ impl Trainer {
         if !self.length.segments.is_empty() {
             return Ok(());
         }
-        let train = &self.learner.config.train;
+        let train = &self.learner.on().config.train;
         match (train.budget.as_str(), train.images, train.epochs) {
             ("", 0, epochs) => self.length.extend_to(self.rounded(self.passes(epochs))?, 0),
             ("", images, _) => self.length.extend_to(self.rounded(images)?, 0),
@@ -223,14 +226,14 @@ impl Trainer {
     fn extend(&mut self, how: &Resume) -> Result<(), TrainError> {
         let images = match how {
             Resume { budget: Some(budget), .. } => {
-                self.length.extend_by(seconds(budget)?, self.learner.counters.nimg);
+                self.length.extend_by(seconds(budget)?, self.learner.counters().nimg);
                 return Ok(());
             }
             Resume { images: Some(images), .. } => *images,
             Resume { epochs: Some(epochs), .. } => self.passes(*epochs),
             _ => return Ok(()),
         };
-        let nimg = self.learner.counters.nimg;
+        let nimg = self.learner.counters().nimg;
         let until = self.length.until().unwrap_or(nimg);
         if images <= until {
             let problem = format!("the run's end is at {until} images already: give a later one than {images}");
@@ -243,19 +246,19 @@ impl Trainer {
 
     /// Pictures seen in so many passes over the data; as many as can be counted where that is too many.
     fn passes(&self, epochs: f64) -> u64 {
-        (epochs * self.learner.split.train.len() as f64).ceil() as u64
+        (epochs * self.learner.on().split.train.len() as f64).ceil() as u64
     }
 
     /// So many pictures in whole steps.
     fn rounded(&self, images: u64) -> Result<u64, TrainError> {
-        let batch = self.learner.config.train.batch as u64;
+        let batch = self.learner.on().config.train.batch as u64;
         let rounded = images.div_ceil(batch).max(1).checked_mul(batch).filter(|until| *until <= IMAGES_MAX);
         rounded.ok_or_else(|| TrainError::wrong(format!("{images} images are too much: at most {IMAGES_MAX}")))
     }
 
     /// Has a clock for the stretch that the next step belongs to, if that has a budget; time counts since `began`.
     fn keep_time(&mut self, began: Instant) -> Result<(), TrainError> {
-        let present = self.length.index(self.learner.counters.nimg).filter(|_| !self.is_reached());
+        let present = self.length.index(self.learner.counters().nimg).filter(|_| !self.is_reached());
         if self.pace.as_ref().map(|pace| pace.stretch) == present {
             return Ok(());
         }
@@ -271,12 +274,12 @@ impl Trainer {
     }
 
     fn is_reached(&self) -> bool {
-        self.length.is_reached(self.learner.counters.nimg)
+        self.length.is_reached(self.learner.counters().nimg)
     }
 
     /// The resolved configuration.
     pub fn config(&self) -> &Config {
-        &self.learner.config
+        &self.learner.on().config
     }
 
     /// The run folder.
@@ -284,9 +287,9 @@ impl Trainer {
         self.journal.run.path()
     }
 
-    /// The model as it is now: the first average of the weights.
-    pub fn model(&self) -> Model {
-        self.learner.model()
+    /// The model as it is now, the first average of the weights; `None` of what makes no pictures.
+    pub fn model(&self) -> Option<Model> {
+        self.learner.product().model()
     }
 
     /// Writes a checkpoint now, and the model as it is: for a consumer that stops early.
@@ -294,15 +297,15 @@ impl Trainer {
     /// # Errors
     /// Whatever the disk says.
     pub fn save(&mut self) -> Result<Event, TrainError> {
-        if self.learner.counters.nimg > 0 {
-            self.journal.write_model(&self.learner)?;
+        if self.learner.counters().nimg > 0 {
+            self.journal.write_model(&*self.learner)?;
         }
         self.save_checkpoint()
     }
 
     fn save_checkpoint(&mut self) -> Result<Event, TrainError> {
         let began = Instant::now();
-        let saved = self.journal.save(&mut self.learner, &self.length)?;
+        let saved = self.journal.save(&mut *self.learner, &self.length)?;
         if let Some(pace) = &mut self.pace {
             pace.saved(began);
         }
@@ -311,21 +314,21 @@ impl Trainer {
 
     /// One optimiser step.
     fn step(&mut self) -> Result<(), TrainError> {
-        let train = &self.learner.config.train;
+        let train = &self.learner.on().config.train;
         let (batch, peak) = (train.batch as u64, train.lr);
-        let nimg = self.learner.counters.nimg;
+        let nimg = self.learner.counters().nimg;
         let factor = self.length.lr_factor(nimg, batch, train.warmup_images, train.lr_schedule);
         let outcome = match self.learner.step(factor) {
             Ok(outcome) => outcome,
             Err(what) => {
-                let (step, advice) = (self.learner.counters.step + 1, peak / 3.0);
+                let (step, advice) = (self.learner.counters().step + 1, peak / 3.0);
                 self.journal.note(&LogLine::Diverged { step, nimg, what: what.clone() })?;
                 return Err(TrainError::Diverged { step, nimg, what, advice });
             }
         };
         let nimg = nimg + batch;
         let step = Step {
-            step: self.learner.counters.step,
+            step: self.learner.counters().step,
             nimg,
             loss: outcome.loss,
             gradient_norm: outcome.gradient_norm,
@@ -356,13 +359,12 @@ impl Trainer {
     /// The validation and the samples that are due after a step.
     fn look(&mut self) -> Result<(), TrainError> {
         let began = Instant::now();
-        let nimg = self.learner.counters.nimg;
+        let nimg = self.learner.counters().nimg;
         if let Some(loss) = self.learner.validate() {
-            self.learner.counters.validation_loss = Some(loss);
             self.journal.note(&LogLine::Validation { nimg, loss })?;
             self.pending.push_back(Event::Validated { nimg, loss });
         }
-        self.pending.extend(self.journal.preview(&self.learner)?.map(Event::Preview));
+        self.pending.extend(self.journal.preview(&*self.learner)?.map(Event::Preview));
         if let Some(pace) = &mut self.pace {
             pace.previewed(began, 1.0);
         }
@@ -371,14 +373,15 @@ impl Trainer {
 
     /// What the clock says of the present stretch's end, if it is time.
     fn consult_clock(&mut self) -> Result<Option<Decision>, TrainError> {
-        let (train, nimg) = (&self.learner.config.train, self.learner.counters.nimg);
+        let (train, nimg) = (&self.learner.on().config.train, self.learner.counters().nimg);
         let Some(pace) = &mut self.pace else { return Ok(None) };
         let segment = &self.length.segments[pace.stretch];
         if !pace.is_time(segment, nimg) {
             return Ok(None);
         }
         if train.previews > 0 && pace.lacks_grid() {
-            let whole = preview::evaluations(&self.learner.model())? + self.learner.validated();
+            let grid = self.learner.product().model().map_or(Ok(0), |model| preview::evaluations(&model))?;
+            let whole = (grid + self.learner.validated()).max(1);
             let began = Instant::now();
             pace.previewed(began, self.learner.try_out() as f64 / whole as f64);
         }
@@ -389,7 +392,7 @@ impl Trainer {
     fn decide(&mut self) -> Result<(), TrainError> {
         let decision = self.consult_clock()?;
         let (Some(decision), Some(stretch)) =
-            (self.learner.collective.broadcast(decision), self.length.index(self.learner.counters.nimg))
+            (self.learner.broadcast(decision), self.length.index(self.learner.counters().nimg))
         else {
             return Ok(());
         };
@@ -409,9 +412,9 @@ impl Trainer {
     fn advance(&mut self) -> Result<(), TrainError> {
         // A run that was at its end when it was resumed has only its model to write.
         if !self.is_reached() {
-            let train = &self.learner.config.train;
+            let train = &self.learner.on().config.train;
             let (batch, previews, seconds) = (train.batch as u64, train.previews, train.checkpoint_seconds as f64);
-            let due = self.length.is_preview_due(self.learner.counters.nimg, batch, previews);
+            let due = self.length.is_preview_due(self.learner.counters().nimg, batch, previews);
             self.step()?;
             if due {
                 self.look()?;
@@ -425,8 +428,8 @@ impl Trainer {
             }
         }
         if self.is_reached() {
-            let model = self.journal.write_model(&self.learner)?;
-            self.pending.push_back(Event::Finished { nimg: self.learner.counters.nimg, model });
+            let model = self.journal.write_model(&*self.learner)?;
+            self.pending.push_back(Event::Finished { nimg: self.learner.counters().nimg, model });
             self.done = true;
             return Ok(());
         }

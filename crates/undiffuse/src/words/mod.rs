@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use tokenizers::AddedToken;
+use undiffuse_data::text::hex;
 
 use crate::files::{self, FileError};
 use prompt::Piece;
@@ -113,6 +115,13 @@ impl Tokenizer {
     /// The files that make the same tokenizer, by their names.
     pub fn files(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         self.files.all.iter().map(|(name, bytes)| (*name, &bytes[..]))
+    }
+
+    /// SHA-256 (hexadecimal) of these files.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        self.files().for_each(|(_, bytes)| hash.update(bytes));
+        hex(&hash.finalize())
     }
 
     fn of(files: Files) -> Result<Self, TokenizerError> {

@@ -1,10 +1,12 @@
 //! Training as promised: resumed runs, any number of threads, one batch overfitted, divergence caught.
 
 mod budget;
+mod clip;
 mod frozen;
 mod kill_points;
 mod prior;
 mod runs;
+mod unclip;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use undiffuse::data::{Dataset, Image, Options, encode_png};
 use undiffuse::denoise::Ask;
 use undiffuse::likelihood::bound::{self, BoundSettings, StepVariance};
 use undiffuse::likelihood::{self, Dequantize, TestPictures};
-use undiffuse::model::Outline;
+use undiffuse::model::{Outline, SampleDefaults};
 use undiffuse::nn::ops::optim::OptimizerKind;
 use undiffuse::train::{Config, Event, Resume, TrainError, Trainer, checkpoint};
 
@@ -218,8 +220,9 @@ fn a_run_is_never_overwritten_and_its_model_loads() {
 #[test]
 fn every_preset_trains_and_samples() {
     let folder = tempfile::tempdir().unwrap();
-    let data = pictures(folder.path(), 30);
-    for (name, preset) in undiffuse::train::presets::ALL {
+    let (data, clip) = (pictures(folder.path(), 30), unclip::clip(folder.path(), 12));
+    // A CLIP makes no pictures.
+    for (name, preset) in undiffuse::train::presets::ALL.iter().filter(|(name, _)| *name != "clip") {
         // What this kind of network has.
         let known = |setting: &&&str| {
             let option = setting.strip_prefix("network.").and_then(|option| option.split('=').next());
@@ -228,6 +231,9 @@ fn every_preset_trains_and_samples() {
         let mut settings: Vec<String> = TINY.iter().filter(known).map(|s| (*s).to_owned()).collect();
         settings.push(format!("data.path={:?}", data.display().to_string()));
         settings.push("train.images=16".into());
+        if *name == "decoder" {
+            settings.push(format!("condition.from={:?}", clip.display().to_string()));
+        }
         let config = Config::layered(name, None, &settings).unwrap();
         // What makes no pictures learns by a network that somebody names.
         if config.codec.one_way().is_some() {

@@ -14,7 +14,7 @@ use undiffuse::likelihood::measure::LikelihoodSettings;
 use undiffuse::run::RunFolder;
 use undiffuse_eval::report::{Report, html, shown, verdict};
 use undiffuse_eval::{
-    EvalError, EvalProgress, EvalRequest, EvalStage, Evaluation, Known, Likelihood, Subject, evaluate,
+    EvalError, EvalProgress, EvalRequest, EvalStage, Evaluation, Judge, Known, Likelihood, Subject, evaluate,
 };
 use undiffuse_features::{self as features, FEATURES, FeatureError, Features};
 
@@ -44,6 +44,10 @@ pub struct Args {
     /// Weights of that network, when they are not installed
     #[arg(long, value_name = "FILE", requires = "features")]
     weights: Option<PathBuf>,
+    /// A CLIP that judges whether pictures show what was asked for: a run of `undiffuse train --preset clip`, or a folder as
+    /// transformers has its parts. Best one that has seen none of the pictures, and of another seed than what it judges
+    #[arg(long, value_name = "CLIP")]
+    judge: Option<PathBuf>,
     /// What the model was trained on, to look for copies of it: pictures; the run's own, or --data, when not given
     #[arg(long, value_name = "DATA")]
     training: Option<PathBuf>,
@@ -124,6 +128,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     one_colour(path, &judged, data)?;
     let (network, note) = features(&args, data)?;
+    let judge = args.judge.as_deref().map(|path| Judge::read(path, &device)).transpose()?;
     let notes: Vec<String> = note.into_iter().chain(assumed(&args, path, &judged, data)).collect();
     notes.iter().for_each(|note| remark(&format!("note: {note}")));
     let out = args.out.clone().unwrap_or_else(|| Path::new("eval").join(name(path)));
@@ -139,6 +144,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         likelihood: likelihood(&args, path, &judged, held_out.is_some(), &device),
         training: (!args.no_audit).then_some(training),
         held_out,
+        judge: judge.as_ref(),
         features: &*network,
         settings: undiffuse_metrics::MetricOptions {
             seed: args.seed,
@@ -308,6 +314,7 @@ fn show_progress(bars: &mut Bars<EvalStage>, EvalProgress { stage, done, total }
         EvalStage::Generating { rows } => ("sampling".to_owned(), rows),
         EvalStage::GeneratedVectors => ("vectors of the judged".to_owned(), 1),
         EvalStage::TrainingVectors => ("vectors of the training set".to_owned(), 1),
+        EvalStage::Judging => ("vectors of the judge".to_owned(), 1),
         EvalStage::Measuring(tag) => (format!("measuring {tag}"), 1),
         EvalStage::Likelihood => ("likelihood".to_owned(), 1),
         EvalStage::Audit => ("looking for copies".to_owned(), 1),

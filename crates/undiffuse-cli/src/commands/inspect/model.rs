@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde_json::json;
 use undiffuse::burn::tensor::Device;
+use undiffuse::clip::ClipModel;
 use undiffuse::codec::{AnyCodec, CodecKind};
 use undiffuse::condition::Conditioner;
 use undiffuse::math::parameterization::ParameterizationKind;
 use undiffuse::math::recipe::{Clip, Recipe};
-use undiffuse::model::{self, Model, ModelFolder, Provenance, SampleDefaults};
+use undiffuse::model::{self, Model, ModelError, ModelFolder, Provenance, SampleDefaults};
 use undiffuse::nn::networks::{Component, ComponentConfig};
 use undiffuse::nn::weights::Hold;
 use undiffuse::nn::{NetworkConfig, params};
@@ -20,7 +21,11 @@ use crate::output::{facts, millions};
 type Facts = Vec<(&'static str, String)>;
 
 pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
-    let (device, folder) = (Device::flex(), ModelFolder::find(path)?);
+    let device = Device::flex();
+    let folder = match ModelFolder::find(path) {
+        Err(ModelError::IsClip(_)) => return clip(&ClipModel::read(path, &device)?, path),
+        other => other?,
+    };
     if folder.is_bare() {
         return Ok(bare(folder.path(), &model::load_component(folder.path(), variant, &device)?));
     }
@@ -172,6 +177,29 @@ fn process(recipe: &Recipe, conditioner: &Conditioner, how: &SampleDefaults) -> 
     let asks = conditioner.field().map(|field| field.plural).zip(conditioner.describe());
     found.extend(asks);
     found
+}
+
+/// A reader of words and one of pictures.
+fn clip(clip: &ClipModel, path: &Path) -> anyhow::Result<Findings> {
+    let (text, picture) = clip.networks()?;
+    let part = |class: &str, parameters: usize| format!("{class}, {} parameters", millions(parameters));
+    let mut found =
+        vec![("clip", path.display().to_string()), ("words", part(text.config().class(), params::count(&*text)))];
+    found.extend(text.config().describe());
+    found.push(("pictures", part(clip.config().class(), params::count(&*picture))));
+    found.extend(clip.config().describe());
+    found.push(("logit scale", format!("{:.2}: what cosines are multiplied by before a softmax", clip.logit_scale())));
+    found.extend(clip.card.provenance.iter().map(|p| ("provenance", provenance(p))));
+    let json = json!({
+        "kind": "clip",
+        "path": path.display().to_string(),
+        "text_encoder": text.config(),
+        "image_encoder": clip.config(),
+        "width": clip.width(),
+        "logit_scale": clip.logit_scale(),
+        "card": clip.card,
+    });
+    Ok(Findings { text: facts(&found), json })
 }
 
 fn provenance(p: &Provenance) -> String {

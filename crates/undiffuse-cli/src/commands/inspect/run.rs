@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::json;
+use undiffuse::model::ModelFolder;
 use undiffuse::run::{LogLine, RunFolder};
 use undiffuse::train::Config;
 use undiffuse::train::checkpoint::Counters;
@@ -49,13 +50,14 @@ pub fn inspect(run: &RunFolder) -> anyhow::Result<Findings> {
     found.extend((!shown.is_empty()).then(|| ("held out", shown.join("\n"))));
     found.extend(log.speed.map(|speed| ("speed", format!("{speed:.0} images/s"))));
     let model = run.model();
-    let model = undiffuse::model::ModelFolder::find(&model).is_ok().then(|| model.display().to_string());
+    let found_there = ModelFolder::find(&model).or_else(|_| ModelFolder::find_clip(&model)).is_ok();
+    let model = found_there.then(|| model.display().to_string());
     found.push(("model", model.clone().unwrap_or_else(|| "none yet".into())));
     found.extend(broken.iter().map(|problem| ("warning", problem.clone())));
     let json = json!({
         "kind": "run",
         "path": run.path().display().to_string(),
-        "config": config,
+        "config": config.to_table(),
         "step": counters.step,
         "nimg": counters.nimg,
         "until": until,

@@ -2,7 +2,7 @@
 
 mod args;
 mod inputs;
-mod outputs;
+pub(super) mod outputs;
 mod settings;
 mod shown;
 #[cfg(test)]
@@ -40,7 +40,7 @@ pub use settings::again;
 use crate::common::{self, INTERRUPTED, usage};
 use crate::output::{remark, show};
 use inputs::{errors, read_noise};
-use outputs::{Outputs, write_png};
+use outputs::{Outputs, Places, write_png};
 use shown::Shown;
 
 /// Pictures that are made where nobody says how many.
@@ -68,7 +68,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let plan = plan(&args, &model, &settings)?;
     let job = Job::new(args, settings, model, plan, &device)?;
-    let outputs = Outputs::open(&job.args)?;
+    let outputs = Outputs::open(&Places::of(&job.args))?;
     job.run(&outputs)
 }
 
@@ -254,7 +254,7 @@ impl Job {
             Value::Number(seed) => format!("{:0>8}", seed.to_string()),
             _ => format!("{:06}", self.first + k),
         };
-        let shows = self.cond.asks.get(k).map(|ask| self.model.conditioner.print(ask));
+        let shows = self.cond.asks.get(k).map(|ask| self.model.conditioner.title(ask));
         outputs.write(&number, shows.as_deref(), image, &texts(&facts, (image.width, image.height)))
     }
 

@@ -24,28 +24,56 @@ pub struct Outputs {
     pub sheet: PathBuf,
 }
 
+/// Where a command is told to write, and what it reads.
+pub struct Places<'a> {
+    /// The folder of the pictures; in `samples`, by the model's name, when there is none.
+    pub out: Option<&'a Path>,
+    /// The model.
+    pub model: &'a Path,
+    /// A file for numbers.
+    pub raw: Option<&'a Path>,
+    /// The files that are read.
+    pub inputs: Vec<&'a Path>,
+    /// Whether what is there is replaced.
+    pub overwrite: bool,
+}
+
+impl<'a> Places<'a> {
+    /// Those of `undiffuse sample`.
+    pub fn of(args: &'a Args) -> Self {
+        let inputs = args.inputs().map(PathBuf::as_path).collect();
+        let (out, raw, overwrite) = (args.out.as_deref(), args.raw.as_deref(), args.overwrite);
+        Self { out, model: &args.model, raw, inputs, overwrite }
+    }
+
+    /// Whether a path is that of a file that is read.
+    fn reads(&self, path: &Path) -> bool {
+        self.inputs.iter().any(|input| same(input, path))
+    }
+}
+
 impl Outputs {
     /// Makes the folder and checks that all can be written that is to be.
     ///
     /// # Errors
     /// What is there already and would be lost or mixed up; folders that cannot be made or written to.
-    pub fn open(args: &Args) -> anyhow::Result<Self> {
-        let folder = match &args.out {
-            Some(out) => out.clone(),
-            None => unused(&Path::new("samples").join(name(&args.model))),
+    pub fn open(places: &Places) -> anyhow::Result<Self> {
+        let folder = match places.out {
+            Some(out) => out.to_owned(),
+            None => unused(&Path::new("samples").join(name(places.model))),
         };
-        if let Some(raw) = &args.raw {
-            check_raw(raw, args)?;
+        if let Some(raw) = places.raw {
+            check_raw(raw, places)?;
         }
         let sheet = beside(&folder, "-grid.png");
-        if args.inputs().any(|input| same(input, &sheet)) || (!args.overwrite && sheet.exists() && !is_sheet(&sheet)) {
+        if places.reads(&sheet) || (!places.overwrite && sheet.exists() && !is_sheet(&sheet)) {
             let (sheet, folder) = (sheet.display(), folder.display());
             return Err(usage(format!(
                 "`{sheet}`, the sheet of --out {folder}, would be overwritten: name another folder"
             )));
         }
         let old = entries(&folder)?;
-        if let (Some(first), false) = (old.first(), args.overwrite) {
+        if let (Some(first), false) = (old.first(), places.overwrite) {
             return Err(usage(format!(
                 "--out {}: it holds files already, such as `{}`, and `eval` would read them together with the new \
                  pictures; name another folder, or replace them with --overwrite",
@@ -53,7 +81,7 @@ impl Outputs {
                 first.display()
             )));
         }
-        if let Some(kept) = old.iter().find(|path| args.inputs().any(|input| same(input, path)) || !is_ours(path)) {
+        if let Some(kept) = old.iter().find(|path| places.reads(path) || !is_ours(path)) {
             return Err(usage(format!(
                 "--overwrite removes pictures of this program, and `{}` is not one of them, or is an input: name \
                  another folder",
@@ -66,6 +94,21 @@ impl Outputs {
             fs::remove_file(&path).map_err(at("remove", &path))?;
         }
         Ok(Self { folder, sheet })
+    }
+
+    /// A file beside the folder, named after it with this ending.
+    ///
+    /// # Errors
+    /// One that is there already, and is not to be replaced.
+    pub fn beside(&self, ending: &str, overwrite: bool) -> anyhow::Result<PathBuf> {
+        let path = beside(&self.folder, ending);
+        match path.exists() && !overwrite {
+            true => Err(usage(format!(
+                "`{}` is there already: name another --out, or replace it with --overwrite",
+                path.display()
+            ))),
+            false => Ok(path),
+        }
     }
 
     /// Writes picture `number`, which is its seed or its place, with its texts.
@@ -120,15 +163,15 @@ fn same(a: &Path, b: &Path) -> bool {
     a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
-fn check_raw(raw: &Path, args: &Args) -> anyhow::Result<()> {
+fn check_raw(raw: &Path, places: &Places) -> anyhow::Result<()> {
     let name = raw.display();
-    if args.inputs().any(|input| same(input, raw)) {
+    if places.reads(raw) {
         return Err(usage(format!("--raw {name} would overwrite what is read: name another file")));
     }
     if raw.is_dir() || raw.file_name().is_none() {
         return Err(usage(format!("--raw {name} is a folder: name a file in it, such as raw.safetensors")));
     }
-    if raw.exists() && !args.overwrite {
+    if raw.exists() && !places.overwrite {
         return Err(usage(format!("--raw {name} is there already: name another file, or replace it with --overwrite")));
     }
     try_to_write(raw.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))

@@ -160,7 +160,11 @@ impl UNet {
             add_attention: self.attention > 0,
             dropout: self.dropout,
             num_class_embeds: Some(reads.classes()).filter(|&classes| classes > 0),
-            class_embed_type: matches!(reads, Reads::Vector(_)).then_some(ClassEmbed::Identity),
+            class_embed_type: match reads {
+                Reads::Vector(_) => Some(ClassEmbed::Identity),
+                Reads::Labels(0) => Some(ClassEmbed::Timestep),
+                _ => None,
+            },
             ..UNet2DConfig::default()
         }
     }

@@ -1,8 +1,9 @@
-// What a model can be asked for, by the schema that it gives of the field: names as chips, numbers as sliders, words in a box.
+// What a model can be asked for, by the schema that it gives of the field: names as chips, numbers as sliders, pictures dropped, words in a box.
 
 import { h, show } from "../../lib/dom.js";
 import { selectField, sliderField, textField } from "../../lib/field.js";
 import { some } from "../../lib/words.js";
+import { pictureField } from "./pictures.js";
 import { classField } from "./classes.js";
 import { promptField } from "./prompt.js";
 
@@ -75,10 +76,11 @@ function vectorField({ onchange } = {}) {
 const KINDS = [
   { name: "choice", fits: ({ items }) => Boolean(items?.enum), field: classField, words: ({ classes, class_count: count }) => some(classes.length || count, "class", "classes") },
   { name: "numbers", fits: ({ prefixItems }) => Boolean(prefixItems), field: vectorField, words: ({ ask }) => some(ask.schema.prefixItems.length, "number") },
+  { name: "pictures", fits: ({ items }) => Boolean(items?.contentMediaType), field: pictureField, words: () => "pictures" },
   { name: "words", fits: ({ items }) => items?.type === "string", field: promptField, words: () => "words" },
 ];
 
-/** Of which kind a model's asks are: `choice`, `numbers`, `words` or nothing. */
+/** Of which kind a model's asks are: `choice`, `numbers`, `pictures`, `words` or nothing. */
 export const kindOf = ({ ask }) => KINDS.find(({ fits }) => ask && fits(ask.schema))?.name;
 
 /** What a model can be asked for, in a few words. */
