@@ -42,7 +42,7 @@ impl Run {
     }
 }
 
-fn process(NoiseConfig { schedule, parameterization, weighting, timing }: &NoiseConfig) -> String {
+fn process(NoiseConfig { schedule, parameterization, weighting, timing, .. }: &NoiseConfig) -> String {
     format!(
         "{} schedule, {} parameterisation, {} weighting, times drawn by {}",
         schedule.tag(),

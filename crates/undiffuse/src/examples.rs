@@ -78,6 +78,18 @@ impl Kept {
     }
 }
 
+/// Examples that a spread is measured on.
+const MEASURED: usize = 4096;
+
+/// The root mean square of the numbers that are diffused, on at most 4096 of the examples `indices`, spread evenly.
+pub fn root_mean_square(examples: &dyn Examples, indices: &[usize]) -> f64 {
+    let some: Vec<usize> = indices.iter().copied().step_by(indices.len().div_ceil(MEASURED).max(1)).collect();
+    let square = |x: &f32| f64::from(*x).powi(2);
+    let of = |part: &[usize]| examples.batch(part, &vec![false; part.len()]).iter().map(square).sum::<f64>();
+    let numbers = some.len() * examples.shape().iter().product::<usize>();
+    (some.chunks(64).map(of).sum::<f64>() / numbers.max(1) as f64).sqrt()
+}
+
 /// The pictures of a dataset, encoded as they are drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoded<'a> {

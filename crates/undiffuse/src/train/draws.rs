@@ -128,7 +128,7 @@ impl Drawer<'_> {
         ask: impl Fn(u64, usize) -> Ask,
     ) -> Draws {
         let x0 = self.examples.batch(indices, flips);
-        let NoiseConfig { schedule, parameterization, weighting, timing } = self.noise;
+        let NoiseConfig { schedule, parameterization, weighting, timing, .. } = self.noise;
         let quantiles: Vec<f64> = numbers.iter().map(|&n| at(n)).collect();
         let draw = |&u: &f64| Draw::new(&**schedule, &**parameterization, &**weighting, &**timing, u);
         let [channels, height, width] = self.examples.shape();

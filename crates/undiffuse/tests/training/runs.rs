@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use undiffuse::data::{Dataset, Options};
 use undiffuse::run::{LogLine, RunFolder};
 use undiffuse::train::{Config, Event, IMAGES_MAX, Resume, TrainError, Trainer, checkpoint};
 use undiffuse::{Model, files};
@@ -296,4 +297,28 @@ fn a_strangers_run_does_not_write_through_links() {
         assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     }
     assert!(files::current(&precious).is_file());
+}
+
+/// A spread that is measured is that of the data's own numbers, stands in the run's file as a number, and is asked for only where
+/// there is a place for it.
+#[test]
+fn the_spread_of_data_is_measured_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path(), 30);
+    let settings = ["train.images=16", "data.held_out=0", "noise.own_sigma_data=true"];
+    let run = folder.path().join("run");
+    let trainer = create(config(&data, &[&settings[..], &["noise.parameterization=edm"]].concat()), &run);
+    let pixels = Dataset::open(&data, &Options::default()).unwrap();
+    let all: Vec<f64> = (0..30).flat_map(|i| pixels.pixels(i)).map(|v| f64::from(*v) / 127.5 - 1.0).collect();
+    let expected = (all.iter().map(|x| x * x).sum::<f64>() / all.len() as f64).sqrt();
+    let options = trainer.config().noise.parameterization.options();
+    assert!((options["sigma_data"].as_f64().unwrap() / expected - 1.0).abs() < 5e-3, "{options:?} {expected}");
+    let written = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(!written.contains("own_sigma_data"), "{written}");
+    finish(trainer);
+
+    let mut refused: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+    refused.extend(["data.path=\"x\"".into(), "noise.parameterization=eps".into()]);
+    let problem = Config::layered("quick", None, &refused).unwrap_err().to_string();
+    assert!(problem.contains("own_sigma_data") && problem.contains("eps") && problem.contains("edm"), "{problem}");
 }

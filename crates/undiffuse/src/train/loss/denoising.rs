@@ -29,7 +29,7 @@ impl Loss for Denoising {
     /// A network that answers zero scores `E[w (c² E[x0²] + d²)]`; the best guess of each number from itself alone
     /// `E[weight · mean v σ² / (α² v + σ²)]`, the error of a Wiener filter.
     fn trivial(&self, noise: &NoiseConfig, moments: &PixelMoments) -> Trivial {
-        let NoiseConfig { schedule, parameterization, weighting, timing } = noise;
+        let NoiseConfig { schedule, parameterization, weighting, timing, .. } = noise;
         let (mut zero, mut pixelwise) = (0.0, 0.0);
         for k in 0..QUANTILES {
             let u = (k as f64 + 0.5) / QUANTILES as f64;

@@ -8,7 +8,7 @@ use undiffuse_math::recipe::{Clip, Recipe};
 
 use super::{Material, Place, Product, Task, told};
 use crate::condition::{Conditioner, Readers};
-use crate::examples::{Encoded, Kept};
+use crate::examples::{Encoded, Kept, root_mean_square};
 use crate::model::{Card, Model, Provenance};
 use crate::train::TrainError;
 use crate::train::checkpoint::Counters;
@@ -66,6 +66,10 @@ impl Task for Denoising {
             .with_network(&network.io())
             .map_err(|problem| TrainError::wrong(format!("the network {}: {problem}", network.class())))?;
         let networks = config.networks_for(shape, &conditioner, device).map_err(TrainError::Network)?;
+        if config.noise.own_sigma_data {
+            let examples = Encoded { data, codec: &config.codec, kept: kept.as_ref(), conditioner: &conditioner };
+            config.noise.settled(root_mean_square(&examples, &split.train));
+        }
         Ok((Self { noise: config.noise.clone(), conditioner, kept }, networks))
     }
 
