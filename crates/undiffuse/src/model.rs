@@ -84,20 +84,6 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
-    /// No CLIP there, and a folder that it lacks.
-    #[error(
-        "`{0}` holds no CLIP: there is no `{1}/config.json`; give a run of `undiffuse train --preset clip`, or a folder with transformers' \
-         CLIPTextModelWithProjection in `text_encoder/`, CLIPVisionModelWithProjection in `image_encoder/`, and `tokenizer/`"
-    )]
-    NoClip(PathBuf, &'static str),
-    /// Parts that are of no one CLIP, or read pictures in no way that is known here.
-    #[error("`{path}`: {problem}")]
-    Clip {
-        /// The folder, or the file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
     /// What it makes are no pictures.
     #[error("`{0}` makes no pictures: {1}")]
     OneWay(PathBuf, &'static str),

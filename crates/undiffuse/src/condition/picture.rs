@@ -229,8 +229,8 @@ impl Conditioning for Pictures {
         Reads::Vector(self.clip.width())
     }
 
-    fn attends(&self) -> Option<usize> {
-        Some(self.clip.width())
+    fn attends(&self) -> Option<Attends> {
+        Some(Attends { width: self.clip.width(), length: None })
     }
 
     fn clip(&self) -> Option<&Arc<ClipModel>> {

@@ -98,7 +98,7 @@ impl Task for Denoising {
     }
 
     fn losses(&self, on: &Material, networks: &Networks, draws: &Draws, dropout: Option<u64>) -> Tensor<1> {
-        let Self { conditioner, noise } = self;
+        let Self { conditioner, noise, .. } = self;
         on.config.loss.losses(&Context { networks, conditioner, noise, draws, dropout })
     }
 
