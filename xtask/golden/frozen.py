@@ -12,13 +12,15 @@ import shutil
 import tokenizers
 import torch
 import transformers
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (AutoTokenizer, BertConfig, BertModel, CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer,
                           PreTrainedTokenizerFast)
 
 from common import LIB_FIXTURES, begin, randomise, save_tensors, write_index
 
 TEXTS = ["", "red", "a red circle", "a small blue square left of a large red circle", "zebra, café!"]
+# What the vocabulary is learned from, besides: the captions of the trainings that are tested.
+MORE = ["a bright square", "the square is dark"]
 SIZE = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)
 
 
@@ -28,8 +30,9 @@ def bert(folder) -> tuple:
     words = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     words.normalizer = normalizers.BertNormalizer(lowercase=True)
     words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    words.train_from_iterator(TEXTS * 3, trainers.WordPieceTrainer(vocab_size=80, special_tokens=special, show_progress=False))
+    words.train_from_iterator((TEXTS + MORE) * 3, trainers.WordPieceTrainer(vocab_size=80, special_tokens=special, show_progress=False))
     marks = [(mark, words.token_to_id(mark)) for mark in ("[SEP]", "[CLS]")]
+    words.decoder = decoders.WordPiece()
     words.post_processor = processors.BertProcessing(*marks)
     fast = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
                                    sep_token="[SEP]", mask_token="[MASK]", model_max_length=32)

@@ -61,7 +61,7 @@ fn every_codec_goes_the_whole_way() {
     // What is known of a picture: all of it but a block that cuts through every scale of a wavelet.
     save(&at.join("known.png"), 16, 16, |x, y| (x * 16 + y) as u8);
     save(&at.join("mask.png"), 16, 16, |x, y| if (3..10).contains(&x) && (5..12).contains(&y) { 255 } else { 0 });
-    for codec in CodecKind::ALL.iter().map(|entry| (entry.default)()) {
+    for codec in CodecKind::ALL.iter().map(|entry| (entry.default)()).filter(|codec| codec.one_way().is_none()) {
         let tag = codec.tag();
         let (name, model) = (format!("run-{tag}"), format!("run-{tag}/model"));
         run(at, 0, &all(&[train(&codec, &name, &[]), vec!["--images".into(), "240".into()]].concat()));

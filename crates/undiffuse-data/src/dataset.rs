@@ -17,6 +17,8 @@ use crate::{DataError, Image, Options, Skipped, names};
 
 /// Fewer pictures than this are likely to be memorised rather than learned from.
 pub(crate) const FEW: usize = 500;
+/// Digits of a fingerprint that tell states of the data apart, in names of files.
+const STATE: usize = 16;
 
 /// Square pictures of one size, with labels and captions. Immutable, and cheap to share by reference between threads.
 #[derive(Debug)]
@@ -125,7 +127,7 @@ impl Dataset {
     }
 
     /// What is made once of these data and kept beside their cached pictures, for the next time that they are opened; in memory
-    /// where they are not cached. `key` (hexadecimal) says what it is made by, and of what.
+    /// where they are not cached. `key` says what it is made by, and of what beside the data themselves.
     ///
     /// # Errors
     /// As [`Rows::made`].
@@ -136,7 +138,8 @@ impl Dataset {
     ) -> Result<Rows, E> {
         let file = self.cache_file.as_ref().map(|pixels| {
             let stem = pixels.file_stem().unwrap_or_default().to_string_lossy();
-            pixels.with_file_name(format!("{stem}-{key}.rows"))
+            let state = self.fingerprint().get(..STATE).unwrap_or_default();
+            pixels.with_file_name(format!("{stem}-{state}-{key}.rows"))
         });
         Rows::made(file.as_deref(), make)
     }

@@ -80,7 +80,9 @@ impl Probe {
         let chosen = if held_out { &split.held_out } else { &split.train };
         let n = chosen.len().min(most);
         let conditioner = conditioner.with_network(&networks.denoiser.config().io()).ok()?;
-        let examples = Encoded { data: &pictures.dataset, codec: &config.codec, conditioner: &conditioner };
+        let kept = config.kept_for(&pictures.dataset, &split.train).ok()?;
+        let (data, codec, kept) = (&pictures.dataset, &config.codec, kept.as_ref());
+        let examples = Encoded { data, codec, kept, conditioner: &conditioner };
         let drawer = Drawer {
             examples: &examples,
             indices: &split.train,

@@ -18,6 +18,7 @@
 //! | Hessel21 | Hessel et al., CLIPScore: a reference-free evaluation metric for image captioning, arXiv:2104.08718 |
 //! | Lehmann75 | Lehmann, Nonparametrics: statistical methods based on ranks |
 //! | Meehan20 | Meehan et al., A non-parametric test to detect data-copying in generative models, arXiv:2004.05675 |
+//! | Ramesh22 | Ramesh et al., Hierarchical text-conditional image generation with CLIP latents, arXiv:2204.06125 |
 //! | Wilson27 | Wilson, Probable inference, the law of succession, and statistical inference |
 //! | Xu18 | Xu et al., AttnGAN: fine-grained text to image generation with attentional generative adversarial networks, arXiv:1711.10485 |
 //! | Yoon23 | Yoon et al., Diffusion probabilistic models generalize when they fail to memorize, ICML 2023 workshop |
@@ -31,6 +32,7 @@ mod generate;
 mod illustrate;
 mod judge;
 mod pictures;
+pub mod prior;
 pub mod protocol;
 pub mod report;
 pub mod scenes;

@@ -57,6 +57,7 @@
 //! | [`variation`] | pictures like one, between two, moved along a difference of texts |
 //! | [`words`] | prompts as the tokens of a text encoder, and what it makes of them |
 //! | [`clip`] | a CLIP: the vectors of texts and of pictures in one space |
+//! | [`prior`] | from words to the vectors that a CLIP would make of their pictures |
 //! | [`part`] | networks beside a model's own, read when they are needed |
 //! | [`forward`] | the forward process on a picture, for looking at |
 //! | [`device`], [`memory`], [`image`] | devices by name; how much memory is left; between tensors and pictures |
@@ -121,6 +122,7 @@ pub mod image;
 pub mod likelihood;
 pub mod model;
 pub mod part;
+pub mod prior;
 pub mod request;
 pub mod run;
 pub mod sample;

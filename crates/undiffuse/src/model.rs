@@ -84,6 +84,9 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
+    /// What it makes are no pictures.
+    #[error("`{0}` makes no pictures: {1}")]
+    OneWay(PathBuf, &'static str),
     /// A file is missing or unreadable.
     #[error(transparent)]
     File(#[from] FileError),
@@ -275,6 +278,24 @@ impl Model {
     /// # Errors
     /// As [`load_adapted`](Self::load_adapted).
     pub fn load_held(
+        path: impl AsRef<Path>,
+        variant: Option<&str>,
+        adapters: &[Adapter],
+        hold: Hold,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let model = Self::load_any(path.as_ref(), variant, adapters, hold, device)?;
+        match model.codec.one_way() {
+            Some(what) => Err(ModelError::OneWay(path.as_ref().to_owned(), what)),
+            None => Ok(model),
+        }
+    }
+
+    /// The same of a model whose latents may be no pictures: a prior, which [`Prior`](crate::prior::Prior) has for use.
+    ///
+    /// # Errors
+    /// As [`load_adapted`](Self::load_adapted).
+    pub fn load_any(
         path: impl AsRef<Path>,
         variant: Option<&str>,
         adapters: &[Adapter],

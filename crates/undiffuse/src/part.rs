@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::module::Module;
@@ -104,6 +105,15 @@ impl<N> fmt::Debug for Part<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Part").field("held", &lock(&self.held).is_some()).finish_non_exhaustive()
     }
+}
+
+/// Why what a network makes of data is not made, or not kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error("what it makes of the data can't be kept: {0}")]
+    Disk(#[from] io::Error),
 }
 
 /// What a lock holds; whoever panicked with it had read nothing yet.

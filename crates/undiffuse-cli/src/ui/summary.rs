@@ -50,9 +50,11 @@ impl Summary {
         lines.extend(self.validation.map(|loss| format!("  validation  {}", number(loss))));
         lines.push(String::new());
         let run = shell(&self.run);
-        lines.push(match ModelFolder::find(model) {
-            Err(ModelError::IsClip(_)) => format!("find some:  undiffuse search {run} WORDS --data PICTURES"),
-            _ => format!("make more:  undiffuse sample {run} -n 64 --seed 1"),
+        lines.push(match (ModelFolder::find(model), &self.samples) {
+            (Err(ModelError::IsClip(_)), _) => format!("find some:  undiffuse search {run} WORDS --data PICTURES"),
+            (_, Some(_)) => format!("make more:  undiffuse sample {run} -n 64 --seed 1"),
+            // A run that showed nothing may be of a model that makes no pictures, a prior: what any model is worth, `eval` says.
+            (_, None) => format!("judge it:  undiffuse eval {run}"),
         });
         lines
     }

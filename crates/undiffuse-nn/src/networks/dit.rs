@@ -8,7 +8,7 @@ use super::blocks::transformer::{FeedForward, TokenAttention};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, rows, sinusoids};
 use super::read::{COUNT, check_dropout, fail, keeps_notes, within};
-use super::{Architecture, ClassConfig, Condition, ConfigError, Forward, Io, NetworkConfig, Reads, Spec};
+use super::{Architecture, Attends, ClassConfig, Condition, ConfigError, Forward, Io, NetworkConfig, Reads, Spec};
 use crate::init::Init;
 use crate::layers::{Conv2d, Embedding, Linear};
 use crate::ops::{self, Activation, LayerNorm, Map, Mask};
@@ -232,7 +232,7 @@ impl Architecture for DiT {
         [channels, height, width]: [usize; 3],
         channels_out: usize,
         reads: Reads,
-        tokens: Option<usize>,
+        tokens: Option<Attends>,
     ) -> Result<NetworkConfig, String> {
         if height != width || !height.is_multiple_of(self.patch) {
             let patch = self.patch;

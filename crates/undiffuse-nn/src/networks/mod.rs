@@ -132,7 +132,7 @@ pub trait Architecture: Debug + Send + Sync {
     /// What cannot work, each with its key.
     fn problems(&self) -> Vec<String>;
 
-    /// The network for `[C, H, W]` that answers `channels_out` channels, reads so and, where tokens have a width, attends to
+    /// The network for `[C, H, W]` that answers `channels_out` channels, reads so and, where there are such, attends to
     /// tokens.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ pub trait Architecture: Debug + Send + Sync {
         shape: [usize; 3],
         channels_out: usize,
         reads: Reads,
-        tokens: Option<usize>,
+        tokens: Option<Attends>,
     ) -> Result<NetworkConfig, String>;
 
     /// Nothing: see [`problems`](Self::problems).
@@ -365,7 +365,7 @@ networks! {
         DiTTransformer2DModel(DiTConfig) in "transformer" => dit,
             "The class-conditional diffusion transformer of \\[Peebles22\\].", "dit" => DiT;
         PriorTransformer(PriorTransformerConfig) in "prior" => prior,
-            "From words to the embedding of a picture \\[Ramesh22\\].";
+            "From words to the embedding of a picture \\[Ramesh22\\].", "prior" => Prior;
     }
 
     /// An autoencoder of any class.

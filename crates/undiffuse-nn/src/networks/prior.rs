@@ -1,14 +1,17 @@
 //! diffusers' `PriorTransformer`: from words to the embedding of a picture, DALL·E 2's first half \[Ramesh22\].
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::transformer::{FeedForward, FeedForwardActivation, TokenAttention};
 use super::dropout::Dropout;
 use super::embedding::{TimestepEmbedding, sinusoids};
 use super::read::{COUNT, check_dropout, fail, keeps_notes, lacking, within};
-use super::{Attends, ClassConfig, Condition, ConfigError, Forward, InputError, Io, Reads, Spec};
+use super::{
+    Architecture, Attends, ClassConfig, Condition, ConfigError, Forward, InputError, Io, Network, NetworkConfig, Reads,
+    Spec,
+};
 use crate::init::Init;
 use crate::layers::{LayerNorm, Linear, blank};
 use crate::ops::{self, Activation, Mask};
@@ -212,6 +215,81 @@ impl Spec for PriorTransformerConfig {
     }
 }
 
+/// `[network] kind = "prior"`: a transformer over the tokens of a text, its vector, the time and the vector of a picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Prior {
+    /// Width of a token.
+    pub width: usize,
+    /// Width of one attention head.
+    pub head_dim: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Dropout behind attention and inside feed-forward layers.
+    pub dropout: f64,
+}
+
+/// Those of the preset `prior`.
+impl Default for Prior {
+    fn default() -> Self {
+        Self { width: 256, head_dim: 32, layers: 6, dropout: 0.0 }
+    }
+}
+
+impl Architecture for Prior {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (key, value, most) in [("width", self.width, COUNT), ("layers", self.layers, LAYERS)] {
+            if !(1..=most).contains(&value) {
+                problems.push(format!("network.{key} = {value} must be between 1 and {most}"));
+            }
+        }
+        if self.head_dim == 0 || !self.width.is_multiple_of(self.head_dim) {
+            problems.push(format!("network.head_dim = {} must divide network.width = {}", self.head_dim, self.width));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            problems.push(format!("network.dropout = {} must be in [0, 1)", self.dropout));
+        }
+        problems
+    }
+
+    fn config(
+        &self,
+        [embedding, height, width]: [usize; 3],
+        channels_out: usize,
+        reads: Reads,
+        tokens: Option<Attends>,
+    ) -> Result<NetworkConfig, String> {
+        if [height, width] != [1, 1] || channels_out != embedding {
+            return Err("network.kind = \"prior\" answers vectors, one number for each: train it with codec.kind = \"clip\" and \
+                        loss.kind = \"denoising\""
+                .into());
+        }
+        let (Reads::Vector(told), Some(Attends { width, length: Some(num_embeddings) })) = (reads, tokens) else {
+            return Err("network.kind = \"prior\" is told words by a text encoder that stays as it is: name the folder of a CLIP, \
+                        condition.words.encoder"
+                .into());
+        };
+        if width != embedding {
+            return Err(format!(
+                "network.kind = \"prior\" reads the tokens of words and the vectors of pictures in one width, and those of this CLIP \
+                 have {width} and {embedding} numbers: a CLIP whose hidden_size is its projection_dim is needed"
+            ));
+        }
+        let config = PriorTransformerConfig {
+            num_attention_heads: self.width / self.head_dim,
+            attention_head_dim: self.head_dim,
+            num_layers: self.layers,
+            embedding_dim: embedding,
+            num_embeddings,
+            embedding_proj_dim: (told != embedding).then_some(told),
+            dropout: self.dropout,
+            ..PriorTransformerConfig::default()
+        };
+        Ok(config.into())
+    }
+}
+
 /// The network. Field names are diffusers' tensor names.
 #[derive(Module, Debug)]
 pub struct PriorTransformer {
@@ -275,17 +353,35 @@ impl PriorTransformer {
             encoder_hidden_states_proj: config
                 .encoder_hid_proj_type
                 .map(|ProjectionType::Linear| Linear::new(embedding, width, device)),
-            positional_embedding: blank([1, config.tokens(), width], Init::Constant(0.0), device),
-            prd_embedding: config
-                .added_emb_type
-                .map(|AddedType::Prd| blank([1, 1, width], Init::Constant(0.0), device)),
+            positional_embedding: blank([1, config.tokens(), width], Init::Normal(0.02), device),
+            prd_embedding: config.added_emb_type.map(|AddedType::Prd| blank([1, 1, width], Init::Normal(0.02), device)),
             transformer_blocks: (0..config.num_layers).map(|_| Block::new(config, device)).collect(),
             norm_in: config.norm_in_type.map(|PriorNormType::Layer| norm(width)),
             norm_out: norm(width),
-            proj_to_clip_embeddings: Linear::new(width, config.answers(), device),
+            proj_to_clip_embeddings: Linear::new(width, config.answers(), device).zeroed(),
             clip_mean: blank([1, config.answers()], Init::Constant(0.0), device),
             clip_std: blank([1, config.answers()], Init::Constant(1.0), device),
             config: config.clone(),
+        }
+    }
+}
+
+impl Network {
+    /// The same, which knows that what it diffuses was standardised: `(x - mean) / deviation`, number by number. Networks of other
+    /// classes have no place for that.
+    ///
+    /// # Panics
+    /// If there are not as many numbers as the network answers.
+    pub fn standardised(self, mean: &[f32], deviation: &[f32]) -> Self {
+        let set = |numbers: Param<Tensor<2>>, values: &[f32]| {
+            numbers.map(|old| Tensor::from_data(TensorData::new(values.to_vec(), old.dims()), &old.device()))
+        };
+        match self {
+            Self::PriorTransformer(network) => {
+                let (clip_mean, clip_std) = (set(network.clip_mean, mean), set(network.clip_std, deviation));
+                Self::PriorTransformer(PriorTransformer { clip_mean, clip_std, ..network })
+            }
+            other => other,
         }
     }
 }

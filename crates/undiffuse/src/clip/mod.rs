@@ -18,11 +18,13 @@ mod vectors;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use sha2::{Digest, Sha256};
 use undiffuse_data::Image;
+use undiffuse_data::text::hex;
 use undiffuse_nn::init;
 use undiffuse_nn::networks::clip_vision::CLIPVisionConfig;
 use undiffuse_nn::networks::{Encoded, ImageEncoder, ImageEncoderConfig, TextEncoder, Tokens};
-use undiffuse_nn::weights::WeightsError;
+use undiffuse_nn::weights::{self, WeightsError};
 
 use crate::card::{Card, Contrast};
 use crate::part::Part;
@@ -151,6 +153,18 @@ impl ClipModel {
     /// Weights that cannot be read.
     pub fn networks(&self) -> Result<(Arc<TextEncoder>, Arc<ImageEncoder>), WeightsError> {
         Ok((self.words.encoder()?, self.encoder.get()?))
+    }
+
+    /// SHA-256 (hexadecimal) of the image encoder: vectors of pictures by two CLIPs mean nothing to each other.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn fingerprint(&self) -> Result<String, WeightsError> {
+        let mut hash = Sha256::new();
+        hash.update(self.config.to_json());
+        hash.update(self.reading.to_json());
+        hash.update(weights::to_bytes(&weights::export(&*self.encoder.get()?), None));
+        Ok(hex(&hash.finalize()))
     }
 
     /// What cosines are multiplied by before a softmax over them: `exp(logit_scale)`; as at the start of CLIP's training where

@@ -75,6 +75,14 @@ impl Vectors {
         Self { width: self.width, values: self.rows().flat_map(unit).collect() }
     }
 
+    /// The scalar product of vector `i` with a vector of as many numbers.
+    ///
+    /// # Panics
+    /// If there are no more than `i`.
+    pub fn product(&self, i: usize, other: &[f32]) -> f64 {
+        dot(self.row(i), other)
+    }
+
     /// The cosine of vector `i` with a vector of as many numbers.
     ///
     /// # Panics

@@ -90,6 +90,12 @@ pub trait Codec: Debug + Send + Sync {
     /// `[C, H, W]` have the variances `v` and do not depend on each other.
     fn pixel_variances(&self, v: Vec<f64>, latent: [usize; 3]) -> Vec<f64>;
 
+    /// What a model is whose latents have no pictures, for messages; `None` where [`decode`](Self::decode) makes some. Such latents are
+    /// made once of all pictures that a model learns from ([`Kept`](crate::examples::Kept)), by what the codec stands for.
+    fn one_way(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether latents are the pixels themselves, so that programs that know no codec sample the model.
     fn is_identity(&self) -> bool {
         false
@@ -122,6 +128,7 @@ kind! {
     pub enum CodecKind: Codec, "codec" {
         "pixels" in pixels => Pixels, "pixels themselves";
         "haar" in haar => Haar, "the Haar wavelets of every 2x2 pixels, as four channels of half the sides [Haar10]";
+        "clip" in clip => Clip, "the vectors that a CLIP makes of pictures, one way: what a prior diffuses [Ramesh22]";
     }
 }
 

@@ -33,7 +33,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use undiffuse_data::Dataset;
-use undiffuse_nn::networks::{Condition, Io, Reads, Tokens};
+use undiffuse_nn::networks::{Attends, Condition, Io, Reads, Tokens};
 use undiffuse_nn::weights::WeightsError;
 
 use crate::card::Card;
@@ -141,8 +141,8 @@ pub trait Conditioning {
     /// What the network has to read; the width of a vector is the network's.
     fn reads(&self) -> Reads;
 
-    /// The width of the tokens that the network has to attend to; `None` where there are none.
-    fn attends(&self) -> Option<usize> {
+    /// The tokens that the network has to attend to; `None` where there are none.
+    fn attends(&self) -> Option<Attends> {
         None
     }
 

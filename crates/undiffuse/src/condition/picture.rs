@@ -22,7 +22,7 @@ use super::{Ask, Conditioning, Field, Lesson, Member, RequestError, Source, Told
 use crate::card::Card;
 use crate::clip::{ClipModel, Vectors};
 use crate::image::{URL, from_url};
-use vectors::{fingerprint, identity, vectors};
+use vectors::{fingerprint, vectors};
 
 const NAME: &str = "picture";
 /// Vectors of training pictures that take turns when nothing is asked for.
@@ -50,7 +50,7 @@ struct Stored {
     kind: String,
     /// Name of the CLIP: where it lay is nobody's business.
     from: String,
-    /// See [`identity`].
+    /// See [`ClipModel::fingerprint`].
     clip: String,
     /// SHA-256 of the training data's vectors.
     fingerprint: String,
@@ -146,8 +146,8 @@ impl Member for Pictures {
                 .into());
         }
         let clip = Arc::new(ClipModel::read(from, &Device::flex()).map_err(|e| e.to_string())?);
-        let identity = identity(&clip).map_err(|e| e.to_string())?;
-        let all = vectors(data, &clip, &identity).map_err(|e| e.to_string())?;
+        let own = clip.fingerprint().map_err(|e| e.to_string())?;
+        let all = vectors(data, &clip, &own).map_err(|e| e.to_string())?;
         let unit = |i: usize| Vectors::of(clip.width(), all[i].clone().unwrap_or_default()).unit();
         let units: Vec<Vectors> = train.iter().map(|&i| unit(i)).collect();
         let (n, width) = (units.len() as f64, clip.width());
@@ -163,7 +163,7 @@ impl Member for Pictures {
         let stored = Stored {
             kind: NAME.into(),
             from: names::of(Path::new(from)),
-            clip: identity,
+            clip: own,
             fingerprint: fingerprint(&all),
             mean,
             std: variance.sqrt(),
@@ -229,8 +229,8 @@ impl Conditioning for Pictures {
         Reads::Vector(self.clip.width())
     }
 
-    fn attends(&self) -> Option<usize> {
-        Some(self.clip.width())
+    fn attends(&self) -> Option<Attends> {
+        Some(Attends { width: self.clip.width(), length: None })
     }
 
     fn clip(&self) -> Option<&Arc<ClipModel>> {

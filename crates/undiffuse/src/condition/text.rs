@@ -186,11 +186,15 @@ impl Member for Text {
     }
 
     fn read(&Source { io, readers, card }: &Source) -> Result<Option<Self>, String> {
-        let Some((words, Attends { width, .. })) = readers.words.as_ref().zip(io.tokens) else { return Ok(None) };
+        let Some((words, Attends { width, length })) = readers.words.as_ref().zip(io.tokens) else { return Ok(None) };
         let own = card.condition.as_ref().filter(|value| value["kind"] == KIND);
         let pooled = io.reads == Reads::Vector(words.pooled()) && own.is_some();
         if io.reads != Reads::Nothing && !pooled {
             return Err("its network reads classes or a vector beside words, which nothing here can ask for".into());
+        }
+        if let Some((wanted, got)) = length.map(|wanted| (wanted, words.length())).filter(|(wanted, got)| wanted != got)
+        {
+            return Err(format!("its network attends to {wanted} tokens, and its card tells it {got} of a text"));
         }
         match words.width() == width {
             true => {
@@ -246,8 +250,8 @@ impl Conditioning for Text {
         if self.pooled { Reads::Vector(self.words.pooled()) } else { Reads::Nothing }
     }
 
-    fn attends(&self) -> Option<usize> {
-        Some(self.words.width())
+    fn attends(&self) -> Option<Attends> {
+        Some(Attends { width: self.words.width(), length: self.words.masked_length() })
     }
 
     fn words(&self) -> Option<&Arc<Words>> {

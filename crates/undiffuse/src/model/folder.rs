@@ -84,8 +84,8 @@ impl ModelFolder {
         mut read: impl FnMut(&Self, &Path) -> Result<T, ModelError>,
     ) -> Result<T, ModelError> {
         let holds = |folder: &Path| folder.join(pipeline::TEXT_ENCODER).join(CONFIG).is_file();
-        let run = path.join(MODEL);
-        files::steady(if holds(&run) { &run } else { path }, |folder| {
+        let place = itself_or_inside(path, holds).unwrap_or_else(|| path.to_owned());
+        files::steady(&place, |folder| {
             let encoder = if holds(folder) { folder.join(pipeline::TEXT_ENCODER) } else { folder.to_owned() };
             if !encoder.join(CONFIG).is_file() {
                 return Err(ModelError::NoTextEncoder(path.to_owned()));

@@ -99,7 +99,8 @@ impl<T: Task> Pupil<T> {
         let (task, networks) = T::begin(&mut on, &device.clone().autodiff())?;
         afford(&on, &networks, task.features(&on, &networks))?;
         let config = &on.config;
-        let state = TrainState::new(networks.initialized(seed), config.optimizer.clone(), &config.train.ema);
+        let state =
+            TrainState::new(task.begun(networks.initialized(seed)), config.optimizer.clone(), &config.train.ema);
         Ok(Self {
             on,
             task,

@@ -12,6 +12,7 @@ pub mod draws;
 mod event;
 mod folder;
 mod journal;
+mod kept;
 mod layers;
 mod learner;
 pub mod length;

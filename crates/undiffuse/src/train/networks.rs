@@ -42,6 +42,13 @@ pub struct Networks {
     pub encoder: Option<TextEncoder>,
 }
 
+impl Networks {
+    /// The same whose denoiser knows how what it diffuses was standardised: see [`Network::standardised`].
+    pub fn standardised(self, mean: &[f32], deviation: &[f32]) -> Self {
+        Self { denoiser: self.denoiser.standardised(mean, deviation), ..self }
+    }
+}
+
 /// A denoiser alone.
 impl From<Network> for Networks {
     fn from(denoiser: Network) -> Self {

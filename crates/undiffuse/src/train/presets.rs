@@ -21,7 +21,21 @@ macro_rules! presets {
         pub const ALL: &[(&str, &str)] = &[$(($name, include_str!(concat!("../presets/", $name, ".toml")))),+];
     };
 }
-presets!["quick", "words", "ddpm", "improved-ddpm", "cosine-v", "ncsn", "edm", "flow", "dit", "clip", "decoder", "upsampler"];
+presets![
+    "quick",
+    "words",
+    "ddpm",
+    "improved-ddpm",
+    "cosine-v",
+    "ncsn",
+    "edm",
+    "flow",
+    "dit",
+    "clip",
+    "prior",
+    "decoder",
+    "upsampler"
+];
 
 /// The table of a preset, or a message that lists the names there are.
 ///

@@ -19,16 +19,22 @@ pub const PICTURES: usize = COLUMNS * ROWS;
 /// # Errors
 /// Settings that make no plan.
 pub fn evaluations(model: &Model) -> Result<usize, PlanError> {
+    if model.codec.one_way().is_some() {
+        return Ok(0);
+    }
     let guided = model.sample_defaults().guidance != 1.0 && !model.conditioner.all().is_empty();
     Ok(PICTURES * model.plan()?.rows.len() * if guided { 2 } else { 1 })
 }
 
-/// A grid of samples of the model with seeds 0, 1, 2…; what can be asked for takes turns along each row. `None` where the network
-/// makes no numbers of them: the watchdog sees that in the loss.
+/// A grid of samples of the model with seeds 0, 1, 2…; what can be asked for takes turns along each row. `None` where these are no
+/// pictures, and where the network makes no numbers of them: the watchdog sees that in the loss.
 ///
 /// # Errors
 /// Settings that make no plan.
 pub fn preview(model: &Model) -> Result<Option<Image>, PlanError> {
+    if model.codec.one_way().is_some() {
+        return Ok(None);
+    }
     let asks = model.conditioner.all();
     let ask = |i: usize| Some(asks.get(i % COLUMNS % asks.len().max(1))?.clone());
     let cond = (0..PICTURES).map_while(ask).collect();

@@ -1,16 +1,15 @@
 //! A text encoder that stays as it is while a network learns: what it makes of each caption is made once.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use undiffuse_data::text::hex;
 use undiffuse_data::{Dataset, Rows};
-use undiffuse_nn::weights::WeightsError;
 
 use super::encoder::States;
 use super::{Chunk, Words};
+use crate::part::KeepError;
 
 /// Texts that are encoded before anything is written of them: of as many lengths, those of one length are read together.
 const AT_ONCE: usize = 1024;
@@ -32,15 +31,6 @@ pub(super) struct Known {
     places: HashMap<String, usize>,
     /// Of each text its vector, then the states of its tokens.
     rows: Rows,
-}
-
-/// Why texts can't be encoded.
-#[derive(Debug, thiserror::Error)]
-enum KeepError {
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    #[error("what is made of the captions can't be kept: {0}")]
-    Disk(#[from] io::Error),
 }
 
 impl Known {

@@ -2,7 +2,9 @@
 
 mod budget;
 mod clip;
+mod frozen;
 mod kill_points;
+mod prior;
 mod runs;
 mod unclip;
 mod words;
@@ -233,6 +235,10 @@ fn every_preset_trains_and_samples() {
             settings.push(format!("condition.from={:?}", clip.display().to_string()));
         }
         let config = Config::layered(name, None, &settings).unwrap();
+        // What makes no pictures learns by a network that somebody names.
+        if config.codec.one_way().is_some() {
+            continue;
+        }
         assert_eq!(config, Config::from_toml(&config.to_toml()).unwrap(), "{name} survives being written");
         let run = folder.path().join(name);
         finish(create(config, &run));

@@ -2,6 +2,7 @@
 
 mod compare;
 mod inputs;
+mod prior;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,9 @@ pub struct Args {
     /// run kept out of its training when not given
     #[arg(long, value_name = "DATA")]
     held_out: Option<PathBuf>,
+    /// Of a prior, the folder of its CLIP; that of its run when not given
+    #[arg(long, value_name = "FOLDER")]
+    clip: Option<PathBuf>,
     /// Held-out pictures whose likelihood is measured; 0 for none
     #[arg(long, value_name = "NUMBER", default_value_t = 128)]
     likelihood: usize,
@@ -113,6 +117,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.check()?;
     let device = args.machine.open()?;
     common::catch_interrupt()?;
+    if prior::is_prior(path) {
+        return prior::run(&args, path, &device);
+    }
     let judged = Judged::open(&args, path, &device)?;
     let own = own_data(&args, path)?;
     let named = Named::open(&args, path, &judged)?;

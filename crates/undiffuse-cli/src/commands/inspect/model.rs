@@ -11,6 +11,7 @@ use undiffuse::math::parameterization::ParameterizationKind;
 use undiffuse::math::recipe::{Clip, Recipe};
 use undiffuse::model::{self, Model, ModelError, ModelFolder, Provenance, SampleDefaults};
 use undiffuse::nn::networks::{Component, ComponentConfig};
+use undiffuse::nn::weights::Hold;
 use undiffuse::nn::{NetworkConfig, params};
 
 use super::Findings;
@@ -28,7 +29,7 @@ pub fn inspect(path: &Path, variant: Option<&str>) -> anyhow::Result<Findings> {
     if folder.is_bare() {
         return Ok(bare(folder.path(), &model::load_component(folder.path(), variant, &device)?));
     }
-    let model = Model::load_variant(folder.path(), variant, &device)?;
+    let model = Model::load_any(folder.path(), variant, &[], Hold::default(), &device)?;
     let (parameters, config) = (params::count(&model.network), model.network.config());
     let (recipe, card, how) = (&model.recipe, &model.card, model.sample_defaults());
     let mut found = network(folder.path(), &config, parameters, shapes(&model));

@@ -6,7 +6,7 @@ use super::config::{ClassEmbed, DownBlockType, SampleSize, TimeScaleShift, UNet2
 use crate::networks::unet2d_condition::{
     ConditionClassEmbed, ConditionDownBlockType, ConditionUpBlockType, Each, UNet2DConditionConfig,
 };
-use crate::networks::{Architecture, NetworkConfig, Reads};
+use crate::networks::{Architecture, Attends, NetworkConfig, Reads};
 
 /// `[network] kind = "unet"`: a U-Net that is halved as often as the images allow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,13 +97,15 @@ impl Architecture for UNet {
         shape: [usize; 3],
         channels_out: usize,
         reads: Reads,
-        tokens: Option<usize>,
+        tokens: Option<Attends>,
     ) -> Result<NetworkConfig, String> {
         let u = self.fitted(shape);
         match (tokens, reads) {
             (None, _) => Ok(self.alone(&u, channels_out, reads).into()),
-            (Some(width), Reads::Nothing) => Ok(self.attending(&u, channels_out, width, None).into()),
-            (Some(width), Reads::Vector(vector)) => Ok(self.attending(&u, channels_out, width, Some(vector)).into()),
+            (Some(Attends { width, .. }), Reads::Nothing) => Ok(self.attending(&u, channels_out, width, None).into()),
+            (Some(Attends { width, .. }), Reads::Vector(vector)) => {
+                Ok(self.attending(&u, channels_out, width, Some(vector)).into())
+            }
             (Some(_), Reads::Labels(_)) => Err("network.kind = \"unet\" reads words or classes, not both".into()),
         }
     }

@@ -8,7 +8,7 @@ use undiffuse_math::recipe::{Clip, Recipe};
 
 use super::{Material, Place, Product, Task, told};
 use crate::condition::{Conditioner, Readers};
-use crate::examples::{Encoded, root_mean_square};
+use crate::examples::{Encoded, Kept, root_mean_square};
 use crate::model::{Card, Model, Provenance};
 use crate::train::TrainError;
 use crate::train::checkpoint::Counters;
@@ -24,11 +24,14 @@ pub(in crate::train) struct Denoising {
     /// The configuration's process; its distribution of training times may learn.
     noise: NoiseConfig,
     conditioner: Conditioner,
+    /// Latents, where they were made before.
+    kept: Option<Kept>,
 }
 
 impl Denoising {
     fn examples<'a>(&'a self, on: &'a Material) -> Encoded<'a> {
-        Encoded { data: &on.data, codec: &on.config.codec, conditioner: &self.conditioner }
+        let Self { conditioner, kept, .. } = self;
+        Encoded { data: &on.data, codec: &on.config.codec, kept: kept.as_ref(), conditioner }
     }
 
     /// Draws times by their distribution as it is now (`noise`), or as it was at the start (the configuration's).
@@ -53,6 +56,10 @@ impl Task for Denoising {
         let Material { config, data, split } = on;
         let conditioner = config.conditioner_for(data, &split.train).map_err(TrainError::wrong)?;
         told(config, conditioner.kind(), conditioner.fingerprint())?;
+        let kept = config.kept_for(data, &split.train).map_err(TrainError::wrong)?;
+        if let Some(kept) = &kept {
+            config.codec = kept.codec.clone();
+        }
         let shape = config.latent_shape()?;
         let network = config.network_for(shape, &conditioner).map_err(TrainError::wrong)?;
         let conditioner = conditioner
@@ -60,10 +67,17 @@ impl Task for Denoising {
             .map_err(|problem| TrainError::wrong(format!("the network {}: {problem}", network.class())))?;
         let networks = config.networks_for(shape, &conditioner, device).map_err(TrainError::Network)?;
         if config.noise.own_sigma_data {
-            let examples = Encoded { data, codec: &config.codec, conditioner: &conditioner };
+            let examples = Encoded { data, codec: &config.codec, kept: kept.as_ref(), conditioner: &conditioner };
             config.noise.settled(root_mean_square(&examples, &split.train));
         }
-        Ok((Self { noise: config.noise.clone(), conditioner }, networks))
+        Ok((Self { noise: config.noise.clone(), conditioner, kept }, networks))
+    }
+
+    fn begun(&self, networks: Networks) -> Networks {
+        match &self.kept {
+            Some(kept) => networks.standardised(kept.mean(), kept.deviation()),
+            None => networks,
+        }
     }
 
     fn features(&self, on: &Material, networks: &Networks) -> u64 {
@@ -84,7 +98,7 @@ impl Task for Denoising {
     }
 
     fn losses(&self, on: &Material, networks: &Networks, draws: &Draws, dropout: Option<u64>) -> Tensor<1> {
-        let Self { conditioner, noise } = self;
+        let Self { conditioner, noise, .. } = self;
         on.config.loss.losses(&Context { networks, conditioner, noise, draws, dropout })
     }
 
@@ -119,7 +133,8 @@ impl Task for Denoising {
         let config = &on.config;
         let (noise, how) = (&config.noise, &config.sample);
         let recipe = Recipe {
-            clip: Clip::Range(1.0),
+            // Only pictures have a range.
+            clip: if config.codec.one_way().is_some() { Clip::None } else { Clip::Range(1.0) },
             learned_variance: config.loss.learned_variance(),
             ..Recipe::new(
                 noise.schedule.clone(),

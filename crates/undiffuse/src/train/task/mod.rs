@@ -72,6 +72,11 @@ pub(super) trait Task: Sized + Send + Sync {
     /// Settles what the configuration leaves to the data, and makes the networks, their parameters blank.
     fn begin(on: &mut Material, device: &Device) -> Result<(Self, Self::Networks), TrainError>;
 
+    /// Networks that were just drawn, with what of them the data decide.
+    fn begun(&self, networks: Self::Networks) -> Self::Networks {
+        networks
+    }
+
     /// Bytes that a picture leaves in the networks for the way back; `u64::MAX` stands for more.
     fn features(&self, on: &Material, networks: &Self::Networks) -> u64;
 
