@@ -138,20 +138,13 @@ pub fn evaluate(request: &EvalRequest, progress: &mut Listener) -> Result<Evalua
     let mut illustrations = compared.illustrations(data, pictures);
 
     let mut notes = data.warnings();
-    if let Some(judge) = request.judge {
-        let words = |i: usize| match generator {
-            Some((generator, _)) => generator.words(i as u64),
-            None => pictures.caption(i),
-        };
-        let told = Told::new(pictures, &compared.judged, words);
-        let judged = judge::figures(judge, &told, false, settings, cache, progress)?;
-        if judged.is_empty() {
-            notes.push("no CLIP score: the judged pictures have no prompts and no captions".into());
-        }
-        figures.extend(judged);
-        let real = Told::captioned(data, &compared.chosen);
-        figures.extend(judge::figures(judge, &real, true, settings, cache, progress)?);
-    }
+    let words = |i: usize| match generator {
+        Some((generator, _)) => generator.words(i as u64),
+        None => pictures.caption(i),
+    };
+    let (shown, note) = shown(request, &compared, &Told::new(pictures, &compared.judged, words), progress)?;
+    figures.extend(shown);
+    notes.extend(note);
     notes.extend(generator.and_then(|(generator, _)| generator.note()));
     let (likelihood, note) = likelihood(request, progress)?;
     notes.extend(note);
@@ -376,6 +369,21 @@ fn subset(n: usize, count: usize, seed: u64) -> Vec<usize> {
     let mut chosen: Vec<usize> = shuffled.into_iter().take(count).map(|i| i as usize).collect();
     chosen.sort_unstable();
     chosen
+}
+
+/// Whether pictures show what was asked for, and the real ones what is said of them, if there is a judge; or why that is not known.
+fn shown(
+    request: &EvalRequest,
+    compared: &Compared,
+    told: &Told,
+    progress: &mut Listener,
+) -> Result<(Vec<Figure>, Option<String>), EvalError> {
+    let EvalRequest { judge: Some(judge), data, settings, cache, .. } = request else { return Ok((Vec::new(), None)) };
+    let judged = judge::figures(judge, told, false, settings, cache, progress)?;
+    let note = "no CLIP score: the judged pictures have no prompts and no captions";
+    let note = judged.is_empty().then(|| note.to_owned());
+    let real = Told::new(*data, &compared.chosen, |i| data.caption(i));
+    Ok(([judged, judge::figures(judge, &real, true, settings, cache, progress)?].concat(), note))
 }
 
 /// The likelihood, or why there is none.

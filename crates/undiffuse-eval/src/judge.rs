@@ -6,7 +6,7 @@ use std::path::Path;
 use undiffuse::burn::tensor::Device;
 use undiffuse::clip::{ClipModel, Vectors};
 use undiffuse::model::ModelFolder;
-use undiffuse_data::{Dataset, Image, names};
+use undiffuse_data::{Image, names};
 use undiffuse_features::Features;
 use undiffuse_math::noise;
 use undiffuse_metrics::bootstrap::{interval, wilson};
@@ -91,11 +91,6 @@ impl<'a> Told<'a> {
     /// Those of the pictures that words are known of.
     pub fn new(pictures: &'a dyn PictureSet, indices: &[usize], words: impl Fn(usize) -> Option<String>) -> Self {
         Self { pictures, words: indices.iter().filter_map(|&i| Some((i, words(i)?))).collect() }
-    }
-
-    /// Pictures of a dataset with their first captions.
-    pub fn captioned(data: &'a Dataset, indices: &[usize]) -> Self {
-        Self::new(data, indices, |i| data.caption(i))
     }
 }
 

@@ -31,7 +31,7 @@ pub struct ClipConfig {
 /// Those of the preset `clip`.
 impl Default for ClipConfig {
     fn default() -> Self {
-        Self { width: 192, layers: 4, heads: 6, patch: 4, embedding: 128, temperature: TEMPERATURE }
+        Self { width: 192, layers: 4, heads: 6, patch: 8, embedding: 128, temperature: TEMPERATURE }
     }
 }
 
@@ -63,7 +63,11 @@ impl ClipConfig {
     /// Patches that do not fill the pictures.
     pub fn pictures(&self, [channels, side]: [usize; 2]) -> Result<CLIPVisionConfig, String> {
         if !side.is_multiple_of(self.patch) {
-            return Err(format!("clip.patch = {} must divide the side of the pictures, {side}", self.patch));
+            let fits = (1..self.patch).rev().find(|patch| side.is_multiple_of(*patch)).unwrap_or(1);
+            return Err(format!(
+                "clip.patch = {} must divide the side of the pictures, {side}: {fits} does",
+                self.patch
+            ));
         }
         Ok(CLIPVisionConfig {
             hidden_size: self.width,

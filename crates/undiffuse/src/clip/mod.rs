@@ -124,7 +124,7 @@ impl ClipModel {
 
     /// Numbers of a vector, of texts and of pictures alike.
     pub fn width(&self) -> usize {
-        self.config.io().embedding
+        self.words.pooled()
     }
 
     /// `[C, H, W]` of the pictures that the image encoder reads.

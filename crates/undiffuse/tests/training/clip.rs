@@ -8,7 +8,8 @@ use undiffuse::model::ModelError;
 use super::words::captioned;
 use super::*;
 
-const TINY_CLIP: [&str; 9] = [
+const TINY_CLIP: [&str; 10] = [
+    "clip.patch=4",
     "clip.width=16",
     "clip.layers=1",
     "clip.heads=2",
@@ -114,7 +115,7 @@ fn what_no_clip_learns_from_is_refused() {
         (&plain, "train.batch=2", "the pictures have no captions and no classes"),
         (&same, "train.batch=2", "have one caption, \"a square\""),
         (&data, "train.batch=64", "pictures with captions are left to train on"),
-        (&data, "clip.patch=3", "clip.patch = 3 must divide the side of the pictures, 8"),
+        (&data, "clip.patch=3", "clip.patch = 3 must divide the side of the pictures, 8: 2 does"),
     ] {
         let run = folder.path().join("no");
         let config = clip(data, &["train.images=16", "train.batch=4", more]);

@@ -166,7 +166,7 @@ impl Task for Contrasting {
         let reading = PictureReading::of_training([on.config.data.channels, on.config.data.size, on.config.data.size]);
         let (words, encoder) = (Arc::new(self.words.with(text_encoder)), Arc::new(image_encoder).into());
         let clip = ClipModel::new(words, encoder, self.pictures.clone(), reading, card, &device);
-        Product::Clip(clip.expect("the readers were made for each other"))
+        Product::Clip(Box::new(clip.expect("the readers were made for each other")))
     }
 }
 

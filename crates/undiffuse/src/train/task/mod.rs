@@ -39,7 +39,7 @@ pub(super) struct Place {
 /// What a run makes.
 pub(super) enum Product {
     Model(Box<Model>),
-    Clip(ClipModel),
+    Clip(Box<ClipModel>),
 }
 
 impl Product {
