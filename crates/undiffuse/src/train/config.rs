@@ -464,6 +464,12 @@ fn resolve(mut table: Table) -> Result<Config, ConfigError> {
             *value = Value::Float(n as f64);
         }
     }
+    // A place is a word, the side of small pictures, too: `condition.from=32`.
+    if let Some(from) = table.get_mut("condition").and_then(|condition| condition.get_mut("from"))
+        && let Value::Integer(side) = *from
+    {
+        *from = Value::String(side.to_string());
+    }
     let mut reference = presets::table(presets::DEFAULT).map_err(ConfigError::one)?;
     if table.contains_key("clip") {
         let given = DENOISER.iter().filter(|section| table.contains_key(**section));
