@@ -24,7 +24,7 @@ pub enum Noise {
     /// which noise is needed.
     Given(Vec<Tensor<4>>),
     /// A start from elsewhere `[B, C, H, W]`, and one seed per picture for all noise after it.
-    Begun(Tensor<4>, Vec<u64>),
+    Begun(Box<Tensor<4>>, Vec<u64>),
 }
 
 impl Noise {
@@ -72,7 +72,7 @@ impl Source {
     fn draw(&mut self, what: Use, shape: [usize; 3], device: &Device) -> Tensor<4> {
         self.taken += 1;
         match &self.noise {
-            Noise::Begun(start, _) if matches!(what, Use::Initial) => start.clone(),
+            Noise::Begun(start, _) if matches!(what, Use::Initial) => Tensor::clone(start),
             Noise::Seeds(seeds) | Noise::Begun(_, seeds) => normal(seeds, what.stream(), shape, device),
             Noise::Given(tensors) => match tensors.get(self.taken - 1) {
                 Some(tensor) => tensor.clone(),

@@ -41,7 +41,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => {
             let ends = [decoder.inverted(&a, &a_vector)?, decoder.inverted(&b, &b_vector)?];
             let noise = way(args.frames).map(|t| slerp_noise(&ends[0], &ends[1], t)).collect();
-            Start::Found(Tensor::cat(noise, 0), vec![0; args.frames])
+            Start::Found(Box::new(Tensor::cat(noise, 0)), vec![0; args.frames])
         }
     };
     let fact = |t: f64| json!({ "blend": t }).as_object().cloned().unwrap_or_default();

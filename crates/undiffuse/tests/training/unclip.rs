@@ -126,7 +126,7 @@ fn a_decoder_makes_pictures_like_one() {
         let x = model.sample(&*denoiser, &plan, noise, &dark).finish().unwrap();
         (x - target.clone()).abs().mean().into_scalar::<f32>()
     };
-    let (own, other) = (off(Noise::Begun(found, vec![0])), off(Noise::Seeds(vec![7])));
+    let (own, other) = (off(Noise::Begun(Box::new(found), vec![0])), off(Noise::Seeds(vec![7])));
     assert!(own < 0.02 && own < other / 2.0, "{own} from its own noise, {other} from another's");
 }
 

@@ -63,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let film = texts.is_some();
     let seeds = (0..args.n as u64).map(|k| if film { first } else { first.wrapping_add(k) }).collect();
     let start = match keep {
-        Some(_) => Start::Found(decoder.inverted(&image, &vector)?.repeat_dim(0, args.n), seeds),
+        Some(_) => Start::Found(Box::new(decoder.inverted(&image, &vector)?.repeat_dim(0, args.n)), seeds),
         None => Start::Seeds(seeds),
     };
     let before = vec![decoder.beside(&image)];
@@ -71,13 +71,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Series { decoder: &decoder, decoding, inputs, vectors, start, before, film, facts }.run()
 }
 
+/// What each of some pictures is asked by, and what it says of that.
+type Asked = (Vec<Vec<f32>>, Vec<Map<String, Value>>);
+
 /// What pictures on the way along a difference of texts are asked by, and say of that.
-fn along(
-    args: &Args,
-    decoder: &Decoder,
-    vector: &[f32],
-    (from, to): (&str, &str),
-) -> anyhow::Result<(Vec<Vec<f32>>, Vec<Map<String, Value>>)> {
+fn along(args: &Args, decoder: &Decoder, vector: &[f32], (from, to): (&str, &str)) -> anyhow::Result<Asked> {
     let clip = decoder.pictures().clip();
     for (option, text) in [("from", from), ("to", to)] {
         clip.accepts(text).map_err(|e| usage(format!("--{option}: {e}")))?;

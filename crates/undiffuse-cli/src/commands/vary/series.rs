@@ -132,7 +132,7 @@ pub enum Start {
     /// At the noise of these seeds, one a picture.
     Seeds(Vec<u64>),
     /// At this noise `[N, C, H, W]`; what comes after it is of these seeds.
-    Found(Tensor<4>, Vec<u64>),
+    Found(Box<Tensor<4>>, Vec<u64>),
 }
 
 /// Pictures to be made.
@@ -207,9 +207,10 @@ impl Series<'_> {
             let some = from..n.min(from + batch);
             let noise = match &self.start {
                 Start::Seeds(seeds) => Noise::Seeds(seeds[some.clone()].to_vec()),
-                Start::Found(noise, seeds) => {
-                    Noise::Begun(noise.clone().narrow(0, from, some.len()), seeds[some.clone()].to_vec())
-                }
+                Start::Found(noise, seeds) => Noise::Begun(
+                    Box::new(Tensor::clone(noise).narrow(0, from, some.len())),
+                    seeds[some.clone()].to_vec(),
+                ),
             };
             let cond = cond.select(some.clone());
             let mut walk = model.sample(&*denoiser, &plan, noise, &cond);
