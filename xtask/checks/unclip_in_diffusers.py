@@ -48,11 +48,21 @@ def upsampler(folder: pathlib.Path, card: dict, path: str):
 KINDS = {"picture": (decoder, 1e-3), "small": (upsampler, 2e-2)}
 
 
-def theirs(folder: pathlib.Path, network, x: torch.Tensor) -> torch.Tensor:
-    scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler", timestep_spacing="trailing")
+def theirs(folder: pathlib.Path, network, process: dict, x: torch.Tensor) -> torch.Tensor:
+    if process:  # v-prediction for data of another spread than 1, for which there is no scheduler: see V in undiffuse-math
+        assert process["schedule"]["kind"] == "cosine" and process["parameterization"]["kind"] == "v", process
+        spread = process["parameterization"]["sigma_data"]
+        scheduler = diffusers.DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2", prediction_type="sample", timestep_spacing="trailing")
+    else:
+        scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler", timestep_spacing="trailing")
     scheduler.set_timesteps(STEPS)
     for t in scheduler.timesteps:
-        x = scheduler.step(network(x, t), t, x).prev_sample
+        alpha, sigma = scheduler.alphas_cumprod[t] ** 0.5, (1 - scheduler.alphas_cumprod[t]) ** 0.5
+        n = (sigma**2 + (alpha * spread) ** 2) ** 0.5 if process else 1.0
+        answer = network(x / n, t)
+        if process:
+            answer = alpha * (spread / n) ** 2 * x - sigma * spread / n * answer
+        x = scheduler.step(answer, t, x, use_clipped_model_output=True).prev_sample
     return x
 
 
@@ -69,12 +79,13 @@ def ours(program: str, folder: pathlib.Path, what: list, x: torch.Tensor) -> tor
 def main():
     program, run, path = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
     folder = run / "model" if (run / "model").is_dir() else run
-    card = json.loads((folder / "undiffuse.json").read_text())["condition"]
+    about = json.loads((folder / "undiffuse.json").read_text())
+    card = about["condition"]
     kind, tolerance = KINDS[card["kind"]]
     with torch.inference_mode():
         config, network = kind(folder, card, path)
         noise = torch.randn(1, 3, config.sample_size, config.sample_size, generator=torch.Generator().manual_seed(0))
-        expected = theirs(folder, network, noise)
+        expected = theirs(folder, network, about.get("process"), noise)
     difference = (ours(program, folder, [f"--{card['kind']}", path], noise) - expected).abs().max().item()
     print(f"{run}: differs by {difference:.1e}")
     assert difference <= tolerance

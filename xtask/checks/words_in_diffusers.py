@@ -5,6 +5,7 @@
 Needs torch, diffusers and transformers (versions in ../golden/requirements.txt). Fails where the pictures differ by more than 1e-3.
 """
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -22,12 +23,22 @@ def theirs(folder: pathlib.Path, prompt: str, x: torch.Tensor) -> torch.Tensor:
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
     encoder = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder")
     unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
-    scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler", timestep_spacing="trailing")
-    words = encoder(**tokenizer(prompt, padding="max_length", truncation=True, return_tensors="pt"))
+    process = json.loads((folder / "undiffuse.json").read_text()).get("process")
+    if process:  # v-prediction for data of another spread than 1, for which there is no scheduler: see V in undiffuse-math
+        assert process["schedule"]["kind"] == "cosine" and process["parameterization"]["kind"] == "v", process
+        spread = process["parameterization"]["sigma_data"]
+        scheduler = diffusers.DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2", prediction_type="sample", timestep_spacing="trailing")
+    else:
+        scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler", timestep_spacing="trailing")
+    words = encoder(tokenizer(prompt, padding="max_length", truncation=True, return_tensors="pt").input_ids)
     scheduler.set_timesteps(STEPS)
     for t in scheduler.timesteps:
-        answer = unet(x, t, words.last_hidden_state, class_labels=words.pooler_output).sample
-        x = scheduler.step(answer, t, x).prev_sample
+        alpha, sigma = scheduler.alphas_cumprod[t] ** 0.5, (1 - scheduler.alphas_cumprod[t]) ** 0.5
+        n = (sigma**2 + (alpha * spread) ** 2) ** 0.5 if process else 1.0
+        answer = unet(x / n, t, words.last_hidden_state, class_labels=words.pooler_output).sample
+        if process:
+            answer = alpha * (spread / n) ** 2 * x - sigma * spread / n * answer
+        x = scheduler.step(answer, t, x, use_clipped_model_output=True).prev_sample
     return x
 
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use undiffuse_data::names::last_part;
 use undiffuse_math::prelude::{ParameterizationKind, ScheduleKind, SolverKind, SpacingKind};
+use undiffuse_math::recipe::Clip;
 
 use crate::codec::CodecKind;
 use crate::words::{Emphasis, Reading};
@@ -56,6 +57,9 @@ pub struct Process {
     pub schedule: ScheduleKind,
     /// How the network is read.
     pub parameterization: ParameterizationKind,
+    /// What is done to denoised images, where the scheduler file does not say.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clip: Clip,
 }
 
 /// Sampling settings that go with a model.

@@ -366,8 +366,11 @@ impl Model {
         }
         let told = scheduler.as_ref().and_then(|value| Recipe::from_value(value).ok());
         let exact = told.as_ref().is_some_and(|r| r.schedule == *schedule && r.parameterization == *parameterization);
-        let process =
-            (!exact).then(|| Process { schedule: schedule.clone(), parameterization: parameterization.clone() });
+        let process = (!exact).then(|| Process {
+            schedule: schedule.clone(),
+            parameterization: parameterization.clone(),
+            clip: told.as_ref().map_or(*clip, |_| Clip::None),
+        });
         let steps = told.is_some_and(|r| r.solver == self.recipe.solver && r.spacing == self.recipe.spacing);
         let sample = self.card.sample.clone().or_else(|| (!steps).then(|| self.sample_defaults()));
         let card = Card { format: 1, process, sample, codec: codec.clone(), ..self.card.clone() };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use undiffuse_math::draw::c_noise;
-use undiffuse_math::recipe::Recipe;
+use undiffuse_math::recipe::{Clip, Recipe};
 use undiffuse_math::solver::Ddim;
 use undiffuse_math::spacing::Trailing;
 use undiffuse_nn::adapters::Layers;
@@ -76,11 +76,13 @@ impl Outline {
         let mut card = folder.card()?;
         let mut recipe = match (&card.process, folder.recipe()) {
             (None, recipe) => recipe?,
-            (Some(Process { schedule, parameterization }), recipe) => {
+            (Some(Process { schedule, parameterization, clip }), recipe) => {
                 let fallback =
                     |_| Recipe::new(schedule.clone(), parameterization.clone(), Trailing::default(), Ddim::default());
                 let (schedule, parameterization) = (schedule.clone(), parameterization.clone());
-                Recipe { schedule, parameterization, ..recipe.unwrap_or_else(fallback) }
+                let recipe = recipe.unwrap_or_else(fallback);
+                let clip = if *clip == Clip::None { recipe.clip } else { *clip };
+                Recipe { schedule, parameterization, clip, ..recipe }
             }
         };
         recipe.notes.extend(notes);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use undiffuse::data::{Dataset, Options};
+use undiffuse::math::recipe::Clip;
 use undiffuse::run::{LogLine, RunFolder};
 use undiffuse::train::{Config, Event, IMAGES_MAX, Resume, TrainError, Trainer, checkpoint};
 use undiffuse::{Model, files};
@@ -316,6 +317,9 @@ fn the_spread_of_data_is_measured_once() {
     let written = std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(!written.contains("own_sigma_data"), "{written}");
     finish(trainer);
+    // There is no scheduler file for it, and nothing of how it is read is lost.
+    let recipe = Model::load(&run, &Device::flex()).unwrap().recipe;
+    assert_eq!((recipe.clip, recipe.parameterization.options()), (Clip::Range(1.0), options));
 
     let mut refused: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
     refused.extend(["data.path=\"x\"".into(), "noise.parameterization=eps".into()]);
