@@ -1,22 +1,14 @@
 //! Every codec the whole way through the built program: trained, resumed, sampled, painted, measured, looked at.
 
+mod program;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use undiffuse::codec::CodecKind;
 use undiffuse::data::{Image, Options, encode_png};
 
-/// Runs in `folder`, expects an exit code, and returns what was printed.
-fn run(folder: &Path, code: i32, args: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_undiffuse"));
-    command.args(args).current_dir(folder).env("UNDIFFUSE_CACHE", folder.join("cache")).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "undiffuse {}\n{text}", args.join(" "));
-    assert!(!text.contains("panicked"), "undiffuse {}\n{text}", args.join(" "));
-    text
-}
+use program::run;
 
 fn save(path: &Path, width: usize, height: usize, grey: impl Fn(usize, usize) -> u8) {
     let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| grey(x, y)).collect();

@@ -1,7 +1,8 @@
 //! DALL·E 2's decoder and upsampler through the built program: trained, asked with pictures, varied, blended, made large.
 
+mod program;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use undiffuse::burn::tensor::Device;
 use undiffuse::clip::ClipModel;
@@ -9,16 +10,7 @@ use undiffuse::data::{Image, Options, encode_png, read_png_text};
 use undiffuse::nn::networks::clip_vision::CLIPVisionConfig;
 use undiffuse::words::WordsConfig;
 
-/// Runs in `folder`, expects an exit code, and returns what was printed.
-fn run(folder: &Path, code: i32, args: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_undiffuse"));
-    command.args(args).current_dir(folder).env("UNDIFFUSE_CACHE", folder.join("cache")).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "undiffuse {}\n{text}", args.join(" "));
-    assert!(!text.contains("panicked"), "undiffuse {}\n{text}", args.join(" "));
-    text
-}
+use program::run;
 
 /// Bars of 16×16 pixels, and the CLIP `clip`, which has learned nothing.
 fn begin(folder: &Path) {

@@ -1,6 +1,6 @@
 //! What was looked at, for a person.
 
-use undiffuse::train::config::NoiseConfig;
+use undiffuse::train::noise::NoiseConfig;
 
 use super::log::{mean, spread};
 use super::{DataStatistics, Probe, Reading, Run, Samples};

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 use undiffuse_math::{draw::Draw, noise};
 
-use super::config::NoiseConfig;
+use super::noise::NoiseConfig;
 use crate::condition::{Ask, Cond, Conditioner};
 use crate::examples::Examples;
 

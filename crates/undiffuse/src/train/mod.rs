@@ -19,6 +19,7 @@ pub mod length;
 pub mod loss;
 pub mod network;
 pub mod networks;
+pub mod noise;
 mod pace;
 pub mod presets;
 mod preview;

@@ -72,6 +72,33 @@ fn state(run: &Path) -> Vec<u8> {
     std::fs::read(checkpoint::all(&run.join("checkpoints")).pop().unwrap()).unwrap()
 }
 
+/// Runs of 64 pictures a step by a configuration with some more settings: computed in parts, on one thread, and interrupted, they
+/// end with the same bits, which are returned.
+fn same_bits(folder: &Path, parts: &[usize], config: impl Fn(&[&str]) -> Config + Sync) -> Vec<u8> {
+    const LENGTH: [&str; 2] = ["train.images=128", "train.batch=64"];
+    let run = |name: &str, more: &[&str]| {
+        let run = folder.join(name);
+        finish(create(config(&[&LENGTH[..], more].concat()), &run));
+        state(&run)
+    };
+    let whole = run("whole", &[]);
+    for parts in parts {
+        let accumulate = format!("train.accumulate={parts}");
+        assert!(run(&accumulate, &[&accumulate]) == whole, "{parts} parts change the weights");
+    }
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert!(one.install(|| run("one-thread", &[])) == whole, "the number of threads changes the weights");
+
+    let stopped = folder.join("stopped");
+    let mut trainer = create(config(&LENGTH), &stopped);
+    assert!(trainer.by_ref().any(|event| matches!(event, Ok(Event::Step(_)))));
+    trainer.save().unwrap();
+    drop(trainer);
+    finish(resume(&stopped, &Resume::default()).unwrap());
+    assert!(state(&stopped) == whole, "a resumed run ends elsewhere");
+    whole
+}
+
 #[test]
 fn a_resumed_run_ends_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();

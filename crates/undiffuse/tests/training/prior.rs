@@ -49,23 +49,8 @@ fn refused(config: Config, run: &Path) -> String {
 fn parts_threads_and_resuming_change_no_bit() {
     let folder = tempfile::tempdir().unwrap();
     let (data, clip) = (captioned(folder.path(), 70), clip(folder.path(), 3, 16));
-    let settings = ["train.images=128", "train.batch=64", "data.flip=true", "network.dropout=0.1"];
-    let run = |name: &str, more: &[&str]| {
-        let run = folder.path().join(name);
-        finish(create(config_of(&data, Some(&clip), &[&settings[..], more].concat()), &run));
-        state(&run)
-    };
-    let whole = run("whole", &[]);
-    assert!(run("parts", &["train.accumulate=8"]) == whole, "parts change the weights");
-    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    assert!(one.install(|| run("one-thread", &[])) == whole, "the number of threads changes the weights");
-    let stopped = folder.path().join("stopped");
-    let mut trainer = create(config_of(&data, Some(&clip), &settings), &stopped);
-    assert!(trainer.by_ref().any(|event| matches!(event, Ok(Event::Step(_)))));
-    trainer.save().unwrap();
-    drop(trainer);
-    finish(resume(&stopped, &Resume::default()).unwrap());
-    assert!(state(&stopped) == whole, "a resumed run ends elsewhere");
+    let settings = ["data.flip=true", "network.dropout=0.1"];
+    same_bits(folder.path(), &[8], |more| config_of(&data, Some(&clip), &[&settings[..], more].concat()));
 }
 
 /// Its vectors are near those of pictures that it has not seen, nearer than the mean of all; they are the same bits alone and among

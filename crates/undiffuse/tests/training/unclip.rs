@@ -58,24 +58,8 @@ fn parts_threads_and_resuming_change_no_bit() {
     let folder = tempfile::tempdir().unwrap();
     let (data, from) = (captioned(folder.path(), 40), from(&clip(folder.path(), 12)));
     for (kind, told) in [("picture", from.as_str()), ("small", "condition.from=4")] {
-        let kind = format!("condition.kind={kind}");
-        let all = [&kind, told, "train.images=128", "train.batch=64"];
-        let run = |name: &str, more: &[&str]| {
-            let run = folder.path().join(format!("{kind}-{name}"));
-            finish(create(config(&data, &[&all[..], more].concat()), &run));
-            state(&run)
-        };
-        let whole = run("whole", &[]);
-        assert!(run("parts", &["train.accumulate=4"]) == whole, "{kind}: parts change the weights");
-        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert!(one.install(|| run("thread", &[])) == whole, "{kind}: the number of threads changes the weights");
-        let stopped = folder.path().join(format!("{kind}-stopped"));
-        let mut trainer = create(config(&data, &all), &stopped);
-        assert!(trainer.by_ref().any(|event| matches!(event, Ok(Event::Step(_)))));
-        trainer.save().unwrap();
-        drop(trainer);
-        finish(resume(&stopped, &Resume::default()).unwrap());
-        assert!(state(&stopped) == whole, "{kind}: a resumed run ends elsewhere");
+        let (runs, kind) = (folder.path().join(kind), format!("condition.kind={kind}"));
+        same_bits(&runs, &[4], |more| config(&data, &[&[kind.as_str(), told], more].concat()));
     }
 }
 

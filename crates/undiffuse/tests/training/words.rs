@@ -43,27 +43,7 @@ fn settings<'a>(more: &[&'a str]) -> Vec<&'a str> {
 fn parts_threads_and_resuming_change_no_bit() {
     let folder = tempfile::tempdir().unwrap();
     let data = captioned(folder.path(), 70);
-    let run = |name: &str, more: &[&str]| {
-        let run = folder.path().join(name);
-        finish(create(config(&data, &settings(&[&["train.images=128", "train.batch=64"], more].concat())), &run));
-        state(&run)
-    };
-    let whole = run("whole", &[]);
-    for parts in [2, 8] {
-        let accumulate = format!("train.accumulate={parts}");
-        assert!(run(&accumulate, &[&accumulate]) == whole, "{parts} parts change the weights");
-    }
-    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    assert!(one.install(|| run("one-thread", &[])) == whole, "the number of threads changes the weights");
-
-    let stopped = folder.path().join("stopped");
-    let mut trainer = create(config(&data, &settings(&["train.images=128", "train.batch=64"])), &stopped);
-    let step = trainer.by_ref().find(|event| matches!(event, Ok(Event::Step(_))));
-    assert!(step.is_some());
-    trainer.save().unwrap();
-    drop(trainer);
-    finish(resume(&stopped, &Resume::default()).unwrap());
-    assert!(state(&stopped) == whole, "a resumed run ends elsewhere");
+    same_bits(folder.path(), &[2, 8], |more| config(&data, &settings(more)));
 }
 
 /// What was told is learned: a prompt decides what is shown, in any of the wordings. What was trained is a model like any other,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use undiffuse_math::draw::Draw;
 
 use super::{Context, Loss, PixelMoments, Trivial, of_pictures};
-use crate::train::config::NoiseConfig;
+use crate::train::noise::NoiseConfig;
 
 /// Quantiles of the training times that an expectation is a mean over.
 const QUANTILES: usize = 1000;

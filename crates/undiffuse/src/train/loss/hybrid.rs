@@ -9,7 +9,7 @@ use undiffuse_math::recipe::Learned;
 
 use super::denoising::{Denoising, square_errors};
 use super::{Context, Loss, PixelMoments, Trivial, of_pictures};
-use crate::train::config::NoiseConfig;
+use crate::train::noise::NoiseConfig;
 
 /// The standard deviation of a uniform number in a pixel value's interval.
 const ROUNDING: f64 = 1.0 / 127.5 / 3.464_101_615_137_754_6;

@@ -16,9 +16,9 @@ use undiffuse_math::recipe::Learned;
 pub use denoising::Denoising;
 pub use hybrid::Hybrid;
 
-use super::config::NoiseConfig;
 use super::draws::Draws;
 use super::networks::Networks;
+use super::noise::NoiseConfig;
 use crate::condition::Conditioner;
 
 /// A loss.

@@ -13,10 +13,10 @@ use crate::model::{Card, Model, Provenance};
 use crate::train::TrainError;
 use crate::train::checkpoint::Counters;
 use crate::train::collective::CollectiveKind;
-use crate::train::config::NoiseConfig;
 use crate::train::draws::{Drawer, Draws, Shuffled};
 use crate::train::loss::Context;
 use crate::train::networks::Networks;
+use crate::train::noise::NoiseConfig;
 use crate::train::validation::{self, Asked};
 
 /// A denoiser that learns, with the text encoder that tells it words where there is one.
